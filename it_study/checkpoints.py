@@ -1,0 +1,339 @@
+"""Checkpoints that are complete, verified, or not used."""
+
+from collections.abc import Mapping
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from it_study.errors import InputError
+
+MANIFEST = 'manifest.json'
+
+_FORMAT = 1
+_HASH_THREADS = 8
+_ITEMS = ('params', 'opt_state', 'metadata')
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Restored:
+  """What a checkpoint holds.
+
+  Attributes:
+    step: updates that the parameters have seen.
+    params: nested dict of arrays.
+    opt_state: the optimizer's state.
+    metadata: what was saved along with them, from JSON.
+  """
+
+  step: int
+  params: Any
+  opt_state: Any
+  metadata: dict[str, Any]
+
+
+class Checkpoints:
+  """The checkpoints of one training: `DIRECTORY/STEP/`, the last few kept.
+
+  A save copies the arrays, returns, and goes on in the background. Orbax writes
+  to a temporary folder and renames it; then sizes and SHA-256 of all files go
+  to `manifest.json` in it, itself renamed into place, and only then are older
+  checkpoints deleted. So whenever the process dies, a folder without a manifest
+  was never finished, and one with a manifest can be checked byte by byte.
+  """
+
+  def __init__(self, directory: str | os.PathLike[str], *, keep: int = 2):
+    """Makes the folder.
+
+    Args:
+      directory: on a local disk.
+      keep: checkpoints to keep, the newest.
+
+    Raises:
+      InputError: `keep` is below one.
+    """
+    if keep < 1:
+      raise InputError(
+        f'checkpoints to keep: {keep}; give 1 or more, or a training that is'
+        ' stopped cannot go on.'
+      )
+    self.directory = pathlib.Path(directory).resolve()
+    self.directory.mkdir(parents=True, exist_ok=True)
+    self._keep = keep
+    self._manager = ocp.CheckpointManager(
+      self.directory,
+      item_names=_ITEMS,
+      # Orbax would delete before the manifest of the new one is written.
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=None, cleanup_tmp_directories=True
+      ),
+    )
+    self._worker = concurrent.futures.ThreadPoolExecutor(1)
+    self._saving: concurrent.futures.Future[None] | None = None
+
+  def save(
+    self, *, step: int, params: Any, opt_state: Any, metadata: Mapping[str, Any]
+  ) -> None:
+    """Starts a save; the arrays may be overwritten once this returns.
+
+    Raises what the save before it failed with, if it did.
+    """
+    self.wait()
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        params=ocp.args.StandardSave(params),
+        opt_state=ocp.args.StandardSave(opt_state),
+        metadata=ocp.args.JsonSave(dict(metadata)),
+      ),
+      force=True,
+    )
+    self._saving = self._worker.submit(self._finish, step)
+
+  def wait(self) -> None:
+    """Returns when the last save is on disk, or raises what it failed with."""
+    if self._saving is not None:
+      saving, self._saving = self._saving, None
+      saving.result()
+
+  def newest(self) -> int | None:
+    """Returns the newest step that passes `find_damage`, None without one.
+
+    Newer ones that do not pass are named in a warning and put out of the way,
+    so that the training can write these steps again: what was never finished is
+    deleted, what was damaged is renamed to `damaged-STEP`.
+    """
+    self.wait()
+    found = None
+    for step in reversed(_steps(self.directory)):
+      path = self.directory / str(step)
+      damage = find_damage(path)
+      if damage is None:
+        found = step
+        break
+      _logger.warning(
+        'checkpoint %s is not used: %s. Trying the one before it.', path, damage
+      )
+      if (path / MANIFEST).exists():
+        aside = path.with_name(f'damaged-{step}')
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+      else:
+        shutil.rmtree(path)
+    self._manager.reload()
+    return found
+
+  def metadata(self, step: int) -> dict[str, Any]:
+    """Returns what was saved with a checkpoint besides its arrays."""
+    restored = self._manager.restore(
+      step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
+    )
+    return restored.metadata
+
+  def restore(self, step: int, *, params: Any, opt_state: Any) -> Restored:
+    """Reads a step that `newest` returned.
+
+    Args:
+      step: of the checkpoint.
+      params: tree of `jax.ShapeDtypeStruct` with the shardings wanted.
+      opt_state: likewise.
+    """
+    restored = self._manager.restore(
+      step,
+      args=ocp.args.Composite(
+        params=ocp.args.StandardRestore(params),
+        opt_state=ocp.args.StandardRestore(opt_state),
+        metadata=ocp.args.JsonRestore(),
+      ),
+    )
+    return Restored(
+      step=step,
+      params=restored.params,
+      opt_state=restored.opt_state,
+      metadata=restored.metadata,
+    )
+
+  def close(self) -> None:
+    """Waits for the last save and frees the threads."""
+    try:
+      self.wait()
+    finally:
+      self._worker.shutdown()
+      self._manager.close()
+
+  def _finish(self, step: int) -> None:
+    self._manager.wait_until_finished()
+    write_manifest(self.directory / str(step))
+    for old in _steps(self.directory)[: -self._keep]:
+      self._manager.delete(old)
+
+
+def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
+  """Returns the newest checkpoint under a path that passes `find_damage`.
+
+  Args:
+    path: a checkpoint `…/STEP`, a folder of them, or a training's folder with
+      `checkpoints/` in it. Newer ones that do not pass are named in a warning;
+      nothing is changed on disk.
+
+  Raises:
+    InputError: there is none, or the one named is not intact.
+  """
+  path = pathlib.Path(path).resolve()
+  if (path / _ITEMS[0]).is_dir():
+    damage = find_damage(path)
+    if damage is not None:
+      raise InputError(
+        f'checkpoint {path} cannot be used: {damage}. Name another, or the'
+        ' folder above it to take the newest that is intact.'
+      )
+    return path
+  directory = path / 'checkpoints' if (path / 'checkpoints').is_dir() else path
+  for step in reversed(_steps(directory)):
+    damage = find_damage(directory / str(step))
+    if damage is None:
+      return directory / str(step)
+    _logger.warning(
+      'checkpoint %s is not used: %s. Trying the one before it.',
+      directory / str(step),
+      damage,
+    )
+  raise InputError(
+    f'no usable checkpoint at {path}: looked for folders named by their step'
+    f' with a {MANIFEST} in them. Train first, or name another folder.'
+  )
+
+
+def restore_params(
+  path: str | os.PathLike[str], *, target: Any = None
+) -> dict[str, Any]:
+  """Reads the parameters alone, for inference.
+
+  Args:
+    path: as `find_checkpoint` takes it.
+    target: tree of `jax.ShapeDtypeStruct` with the shardings wanted; without
+      it, arrays come as they were saved, on the first local device.
+
+  Returns:
+    Nested dict of arrays.
+
+  Raises:
+    InputError: no usable checkpoint, or not the target's names and shapes.
+  """
+  item = find_checkpoint(path) / 'params'
+  with ocp.StandardCheckpointer() as checkpointer:
+    saved = checkpointer.metadata(item).item_metadata.tree
+    if target is None:
+      sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+      target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+          leaf.shape, leaf.dtype, sharding=sharding
+        ),
+        saved,
+      )
+    else:
+      check_shapes(saved, target, source=f'checkpoint {item.parent}')
+    return checkpointer.restore(item, target)
+
+
+def write_manifest(path: pathlib.Path) -> None:
+  """Writes sizes and SHA-256 of a checkpoint's files beside them, atomically.
+
+  Args:
+    path: a checkpoint's folder. Its `manifest.json` then reads `{"format":
+      1, "files": {"params/_METADATA": {"bytes": 7, "sha256": "…"}, …}}`.
+  """
+  names = sorted(
+    str(file.relative_to(path))
+    for file in path.rglob('*')
+    if file.is_file() and file.name != MANIFEST
+  )
+  with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
+    hashes = list(pool.map(lambda name: _sha256(path / name), names))
+  files = {
+    name: {'bytes': (path / name).stat().st_size, 'sha256': sha256}
+    for name, sha256 in zip(names, hashes, strict=True)
+  }
+  partial = path / f'{MANIFEST}.partial'
+  with partial.open('w') as file:
+    json.dump({'format': _FORMAT, 'files': files}, file, indent=1)
+    file.flush()
+    os.fsync(file.fileno())
+  partial.rename(path / MANIFEST)
+
+
+def find_damage(path: pathlib.Path) -> str | None:
+  """Returns what is wrong with a checkpoint's files, None if nothing is.
+
+  Orbax itself restores a flipped byte in silence, so every file is compared
+  with the manifest.
+  """
+  try:
+    files = json.loads((path / MANIFEST).read_text())['files']
+  except FileNotFoundError:
+    return f'it has no {MANIFEST}, so it was never finished'
+  except (ValueError, KeyError, TypeError):
+    return f'its {MANIFEST} cannot be read'
+  for name, entry in files.items():
+    if not (path / name).is_file():
+      return f'its file {name} is missing'
+    size = (path / name).stat().st_size
+    if size != entry['bytes']:
+      return f'its file {name} has {size} bytes, not {entry["bytes"]}'
+  with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
+    hashes = pool.map(lambda name: _sha256(path / name), files)
+    for (name, entry), sha256 in zip(files.items(), hashes, strict=True):
+      if sha256 != entry['sha256']:
+        return f'its file {name} has changed since it was written'
+  return None
+
+
+def check_shapes(found: Any, wanted: Any, *, source: str) -> None:
+  """Compares names and shapes of two trees of arrays.
+
+  Raises:
+    InputError: names the first array that differs.
+  """
+  found, wanted = _shapes(found), _shapes(wanted)
+  for name in sorted({*found, *wanted}):
+    if found.get(name) != wanted.get(name):
+      raise InputError(
+        f'{source} does not fit the model: {name} is'
+        f' {found.get(name, "absent")} there and'
+        f' {wanted.get(name, "absent")} in the model. Give the model the'
+        ' configuration that these parameters were made with.'
+      )
+
+
+def _sha256(path: pathlib.Path) -> str:
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _steps(directory: pathlib.Path) -> list[int]:
+  """Returns the steps that have a folder, ascending."""
+  if not directory.is_dir():
+    return []
+  return sorted(
+    int(path.name)
+    for path in directory.iterdir()
+    if path.name.isdecimal() and path.is_dir()
+  )
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+  return {
+    jax.tree_util.keystr(keys, simple=True, separator='/'): str(
+      list(leaf.shape)
+    )
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }

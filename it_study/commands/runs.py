@@ -1,0 +1,240 @@
+"""study, report, train and predict: what needs a configuration or a device."""
+
+import argparse
+from collections.abc import Callable, Sequence
+import importlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import it_study
+from it_study import conditions, folders, gin_utils
+from it_study.engines import ENGINES
+from it_study.errors import InputError, nearest
+
+_PACKAGES = (
+  'jax',
+  'jaxlib',
+  'flax',
+  'optax',
+  'orbax-checkpoint',
+  'grain',
+  'seqio',
+  'tensorflow',
+  'tensorflow-datasets',
+  'sentencepiece',
+  'rouge-score',
+  'numpy',
+)
+# Macros of which each piece of a study has its own.
+_OF_A_PIECE = (
+  'MIXTURE_OR_TASK_NAME',
+  'MODEL_DIR',
+  'CHECKPOINT_PATH',
+  'INFER_OUTPUT_DIR',
+)
+_READ_HERE = ('CORPUS', 'IT_STUDY_VOCABULARY', 'ENGINE')
+
+
+def study(options: argparse.Namespace) -> None:
+  """Runs a grid, then writes its report and prints its table."""
+  from it_study import report as report_lib
+  from it_study import study as study_lib
+  from it_study.progress import StudyProgress
+
+  files = options.gin_file or ['studies/miniature.gin']
+  config = _configure(
+    options,
+    files=files,
+    configurables=[study_lib.run_study],
+    supplied=_OF_A_PIECE,
+  )
+  folders.make_directory(options.study_dir)
+  corpus = _use_corpus()
+  with StudyProgress(quiet=options.quiet) as on_step:
+    gin_utils.configured('run_study')(
+      corpus=corpus,
+      study_dir=options.study_dir,
+      finetune=gin_utils.configured('finetune'),
+      predict=gin_utils.configured('predict'),
+      config=config,
+      run=_record(),
+      on_step=on_step,
+    )
+  paths = report_lib.write_report(study_dir=options.study_dir)
+  _show_report(options, paths)
+
+
+def report(options: argparse.Namespace) -> None:
+  """Writes the report of a study and prints its table."""
+  from it_study import report as report_lib
+
+  paths = report_lib.write_report(study_dir=options.study_dir)
+  _show_report(options, paths)
+
+
+def train(options: argparse.Namespace) -> None:
+  """Fine-tunes one model as the gin files say."""
+  config = _configure(options, files=options.gin_file, supplied=_OF_A_PIECE[2:])
+  _use_corpus()
+  model_dir = pathlib.Path(gin_utils.macro('MODEL_DIR'))
+  folders.make_directory(model_dir)
+  from it_study import predict as predictions
+
+  predictions.write_text(model_dir / 'config.gin', config)
+  summary = gin_utils.configured('finetune')(
+    on_progress=None if options.quiet else _print_progress
+  )
+  _print_result(options, summary, f'trained: {model_dir}')
+
+
+def predict(options: argparse.Namespace) -> None:
+  """Decodes a split as the gin files say."""
+  _configure(options, files=options.gin_file, supplied=_OF_A_PIECE[1:2])
+  _use_corpus()
+  path = gin_utils.configured('predict')()
+  _print_result(options, {'predictions': os.fspath(path)}, f'wrote {path}')
+
+
+def _configure(
+  options: argparse.Namespace,
+  *,
+  files: Sequence[str],
+  configurables: Sequence[Callable] = (),
+  supplied: Sequence[str],
+) -> str:
+  """Parses the configuration, with the engine that it or a flag names."""
+  if not files:
+    raise InputError(
+      'no gin file: name a model and a run with --gin_file; the example under '
+      '--help runs as printed.'
+    )
+  _prepare_devices()
+  from it_study import optimizers
+  from it_study.models.t5 import T5Config
+
+  bindings = list(options.gin_bindings)
+  if getattr(options, 'engine', None):
+    bindings.append(f'ENGINE={options.engine}')
+  engine = importlib.import_module(f'it_study.engines.{ENGINES[0]}')
+  config = gin_utils.load(
+    files=files,
+    bindings=bindings,
+    search_paths=[p for p in options.gin_search_paths.split(',') if p],
+    configurables=[
+      engine.finetune,
+      engine.predict,
+      T5Config,
+      optimizers.adafactor,
+      optimizers.adamw,
+      optimizers.constant,
+      optimizers.linear_warmup,
+      optimizers.inverse_sqrt,
+      conditions.standard_grid,
+      *configurables,
+    ],
+    read=_READ_HERE,
+    supplied=supplied,
+  )
+  name = gin_utils.macro('ENGINE')
+  if name not in ENGINES:
+    raise InputError(
+      f'ENGINE is {name!r}; there are {", ".join(ENGINES)}.'
+      f'{nearest(str(name), ENGINES)}'
+    )
+  gin_utils.check_bound('T5Config.emb_dim', 'a model: models/t5_1_1_small.gin')
+  return config
+
+
+def _prepare_devices() -> None:
+  """Keeps TensorFlow off the accelerator, and compiled programs for later."""
+  import jax
+  import tensorflow as tf
+
+  tf.config.set_visible_devices([], 'GPU')
+  cache = folders.cache_directory() / 'xla'
+  jax.config.update('jax_compilation_cache_dir', os.fspath(cache))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+def _use_corpus() -> pathlib.Path:
+  from it_study import rows
+
+  return rows.use(
+    gin_utils.macro('CORPUS'),
+    vocabulary=gin_utils.macro('IT_STUDY_VOCABULARY'),
+  )
+
+
+def _record() -> dict[str, Any]:
+  """What a run is recorded with beside its configuration."""
+  import jax
+
+  from it_study import vocabularies
+
+  device = jax.devices()[0]
+  return {
+    'vocabulary': vocabularies.describe(),
+    'versions': {
+      'it_study': it_study.__version__,
+      'python': sys.version.split()[0],
+      **{name: importlib.metadata.version(name) for name in _PACKAGES},
+    },
+    'git_commit': _git_commit(),
+    'device': f'{jax.device_count()} x {device.device_kind}',
+  }
+
+
+def _git_commit() -> str | None:
+  """The commit that this code is a checkout of, with + if it was changed."""
+  folder = pathlib.Path(__file__).resolve().parents[2]
+  if not (folder / '.git').exists():
+    return None
+  try:
+    commit = _git(folder, 'rev-parse', 'HEAD')
+    return commit + ('+' if _git(folder, 'status', '--porcelain') else '')
+  except (OSError, subprocess.CalledProcessError):
+    return None
+
+
+def _git(folder: pathlib.Path, *words: str) -> str:
+  return subprocess.run(
+    ['git', '-C', os.fspath(folder), *words],
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout.strip()
+
+
+def _print_progress(progress) -> None:
+  if progress.metrics:
+    left = progress.seconds_left or 0.0
+    print(
+      f'step {progress.step}/{progress.train_steps} '
+      f'loss {progress.metrics["loss"]:.4f} {left:.0f} s left',
+      file=sys.stderr,
+      flush=True,
+    )
+
+
+def _show_report(options: argparse.Namespace, paths) -> None:
+  from it_study import report as report_lib
+
+  if options.json:
+    print(json.dumps({name: os.fspath(path) for name, path in paths.items()}))
+  elif not options.quiet:
+    report_lib.render_terminal_table(options.study_dir)
+    print(f'report: {paths["html"]}')
+
+
+def _print_result(
+  options: argparse.Namespace, result: dict[str, Any], line: str
+) -> None:
+  if options.json:
+    print(json.dumps(result))
+  elif not options.quiet:
+    print(line)

@@ -1,0 +1,54 @@
+"""score and baseline: numbers without a device."""
+
+import argparse
+from collections.abc import Mapping
+import json
+import sys
+
+from it_study import corpora, natinst
+from it_study import predict as predictions
+from it_study.evaluation import baselines
+from it_study.evaluation import score as scoring
+
+
+def score(options: argparse.Namespace) -> None:
+  """Scores a file of predictions."""
+  corpus = None
+  if options.corpus is not None:
+    corpus = natinst.open_corpus(corpora.find(options.corpus))
+  result = scoring.score_file(
+    options.predictions,
+    corpus=corpus,
+    split=options.split,
+    out=options.out,
+  )
+  if not options.quiet:
+    for note in result.notes:
+      print(f'it-study: note: {note}', file=sys.stderr)
+  _show(options, result.metrics, per_task=options.per_task)
+
+
+def baseline(options: argparse.Namespace) -> None:
+  """Predicts without a model, and scores."""
+  corpus = natinst.open_corpus(corpora.find(options.corpus))
+  natinst.check_split(options.split)
+  rows = baselines.run_baseline(
+    options.baseline, corpus=corpus, split=options.split, seed=options.seed
+  )
+  if options.out:
+    predictions.write_predictions(options.out, rows)
+  metrics = scoring.score_rows(rows, corpus=corpus, split=options.split)
+  if options.metrics:
+    scoring.write_metrics(options.metrics, metrics)
+  _show(options, metrics, per_task=False)
+
+
+def _show(
+  options: argparse.Namespace, metrics: Mapping, *, per_task: bool
+) -> None:
+  if options.json:
+    print(json.dumps(metrics))
+  elif not options.quiet:
+    from rich import console
+
+    console.Console().print(scoring.metrics_table(metrics, per_task=per_task))

@@ -1,0 +1,1 @@
+"""Loops that turn prompts into tokens."""

@@ -1,0 +1,105 @@
+"""Greedy decoding: the likeliest token at every step, with a KV cache."""
+
+import contextlib
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from it_study import partitioning
+from it_study.models.t5 import PAD_ID, T5, T5Config
+
+
+def greedy_decode(
+  *,
+  model: T5,
+  params: Any,
+  encoder_input_tokens: jax.Array,
+  max_decode_length: int,
+  eos_id: int = 1,
+) -> jax.Array:
+  """Continues every prompt with its likeliest tokens.
+
+  Compiled once for each configuration, batch shape and length. Stops as soon
+  as every row has ended. Ties go to the smaller token id.
+
+  Args:
+    model: the model; only its configuration matters.
+    params: its parameters, without the outer 'params' key. Decoding runs on
+      the mesh that they lie on.
+    encoder_input_tokens: int32 `[batch, length]`, padded with 0. A row that is
+      padding throughout fills a batch up: it ends before its first token.
+    max_decode_length: tokens to decode at most, end of sequence included.
+    eos_id: the token that ends a row.
+
+  Returns:
+    int32 `[batch, max_decode_length]`: tokens, `eos_id` where the row ended,
+    then 0. A row without `eos_id` ran out of room.
+  """
+  return _greedy_decode(
+    params,
+    encoder_input_tokens,
+    config=model.config,
+    max_decode_length=max_decode_length,
+    eos_id=eos_id,
+    mesh=_mesh(params),
+  )
+
+
+@functools.partial(
+  jax.jit, static_argnames=('config', 'max_decode_length', 'eos_id', 'mesh')
+)
+def _greedy_decode(
+  params: Any,
+  prompts: jax.Array,
+  *,
+  config: T5Config,
+  max_decode_length: int,
+  eos_id: int,
+  mesh: Mesh | None,
+) -> jax.Array:
+  apply = functools.partial(T5(config).apply, {'params': params})
+
+  def unfinished(state):
+    step, _, ended, _, _ = state
+    return (step < max_decode_length) & ~jnp.all(ended)
+
+  def decode_one(state):
+    step, tokens, ended, decoded, cache = state
+    logits, cache = apply(
+      tokens, cache, step, method='decode_step'
+    )  # [batch, vocab]
+    tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    tokens = jnp.where(ended, PAD_ID, tokens)
+    decoded = lax.dynamic_update_slice_in_dim(
+      decoded, tokens[:, None], step, axis=1
+    )
+    return step + 1, tokens, ended | (tokens == eos_id), decoded, cache
+
+  with contextlib.ExitStack() as stack:
+    if mesh is not None:
+      stack.enter_context(partitioning.activation_sharding(mesh))
+    encoded = apply(prompts, method='encode')
+    cache = apply(encoded, prompts, max_decode_length, method='start_decoding')
+    batch = prompts.shape[0]
+    *_, decoded, _ = lax.while_loop(
+      unfinished,
+      decode_one,
+      (
+        jnp.int32(0),
+        jnp.full(batch, PAD_ID, jnp.int32),
+        jnp.all(prompts == PAD_ID, axis=1),
+        jnp.full((batch, max_decode_length), PAD_ID, jnp.int32),
+        cache,
+      ),
+    )
+  return decoded
+
+
+def _mesh(params: Any) -> Mesh | None:
+  """The mesh that parameters lie on; None for arrays that lie on none."""
+  sharding = getattr(jax.tree.leaves(params)[0], 'sharding', None)
+  return sharding.mesh if isinstance(sharding, NamedSharding) else None

@@ -1,0 +1,387 @@
+"""The default engine: JAX, Flax, Optax and Orbax, nothing else."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+import importlib
+import json
+import os
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+import seqio
+
+from it_study import (
+  checkpoints,
+  feed,
+  folders,
+  partitioning,
+  seqio_lib,
+  tokenized,
+  trainer,
+  vocabularies,
+)
+from it_study import (
+  predict as predictions,
+)
+from it_study.decode import greedy
+from it_study.errors import InputError
+from it_study.models.t5 import T5, T5Config
+from it_study.optimizers import Optimizer
+
+ENGINE = 'native'
+# Prompt lengths are rounded up to these shares of the limit, so that few
+# shapes are compiled and little padding is computed.
+_LENGTH_BUCKETS = 4
+# What the vocabulary's size is rounded up to, as T5's 32,100 is to 32,128.
+_VOCABULARY_MULTIPLE = 128
+
+ModelConfig = Callable[..., T5Config]
+
+
+def finetune(
+  *,
+  model_config: ModelConfig,
+  optimizer: Optimizer,
+  mixture_or_task_name: str,
+  task_feature_lengths: Mapping[str, int],
+  model_dir: str | os.PathLike,
+  batch_size: int,
+  train_steps: int | None = None,
+  epochs: float | None = None,
+  seed: int = 0,
+  initial_checkpoint_path: str | None = None,
+  mixture_or_task_module: str = 'tasks',
+  pack: bool = True,
+  dtype: str = 'auto',
+  mesh_data: int = -1,
+  mesh_fsdp: int = 1,
+  mesh_model: int = 1,
+  checkpoint_period: int = 1000,
+  log_period: int = 50,
+  on_progress: Callable[[trainer.Progress], None] | None = None,
+) -> dict[str, Any]:
+  """Fine-tunes a model on the train split of a SeqIO task.
+
+  A training that was stopped continues from its newest checkpoint.
+
+  Args:
+    model_config: makes a `T5Config`, given its `vocab_size`.
+    optimizer: from `it_study.optimizers`.
+    mixture_or_task_name: registered with SeqIO.
+    task_feature_lengths: 'inputs' and 'targets', in tokens.
+    model_dir: gets checkpoints, metrics.jsonl and training.json.
+    batch_size: rows a step, over all devices; packed ones if `pack`.
+    train_steps: steps to train, or
+    epochs: passes over the data, from which steps are derived.
+    seed: of initial parameters, dropout and order.
+    initial_checkpoint_path: a training to start from; None starts from scratch.
+    mixture_or_task_module: is imported first; it registers the task.
+    pack: whether several examples share a row.
+    dtype: of matrix products; 'auto' is bfloat16 where the device has it.
+    mesh_data: devices along data; -1 takes what the others leave.
+    mesh_fsdp: devices along fully sharded parameters.
+    mesh_model: devices along tensor parallelism.
+    checkpoint_period: steps between checkpoints.
+    log_period: steps between lines of metrics.jsonl.
+    on_progress: called while it trains.
+
+  Returns:
+    What training.json holds: task, seed, steps, seconds.
+
+  Raises:
+    InputError: if an argument does not fit, or the loss is not finite.
+  """
+  started = time.monotonic()
+  if (train_steps is None) == (epochs is None):
+    raise InputError(
+      f'TRAIN_STEPS is {train_steps} and EPOCHS is {epochs}: set one of them.'
+    )
+  importlib.import_module(mixture_or_task_module)
+  model_dir = pathlib.Path(model_dir)
+  folders.make_directory(model_dir)
+  mesh = partitioning.make_mesh(
+    data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
+  )
+  cache = tokenized.training_tokens(
+    mixture_or_task_name=mixture_or_task_name,
+    task_feature_lengths=task_feature_lengths,
+    fallback_directory=model_dir,
+  )
+  batches = feed.Feed(
+    cache,
+    batch_size=batch_size,
+    lengths=task_feature_lengths,
+    seed=seed,
+    pack=pack,
+  )
+  if train_steps is None:
+    train_steps = batches.num_steps(epochs=epochs)
+  config = complete_config(model_config, dtype=dtype)
+  initial_params = None
+  if initial_checkpoint_path is not None:
+    initial_params = checkpoints.restore_params(
+      initial_checkpoint_path,
+      target=partitioning.abstract_params(model=T5(config), mesh=mesh),
+    )
+  result = trainer.train(
+    model_config=config,
+    feed=batches,
+    train_steps=train_steps,
+    seed=seed,
+    optimizer=optimizer,
+    mesh=mesh,
+    model_dir=model_dir,
+    initial_params=initial_params,
+    checkpoint_period=checkpoint_period,
+    log_period=log_period,
+    on_progress=on_progress,
+  )
+  summary = {
+    'mixture_or_task_name': mixture_or_task_name,
+    'seed': seed,
+    'train_steps': train_steps,
+    'num_examples': len(cache),
+    'num_parameters': sum(
+      leaf.size for leaf in jax.tree.leaves(result.state.params)
+    ),
+    'batch_size': batch_size,
+    'engine': ENGINE,
+    'model': dataclasses.asdict(config),
+    'compile_seconds': result.compile_seconds,
+    'seconds': time.monotonic() - started,
+  }
+  predictions.write_text(
+    model_dir / 'training.json', json.dumps(summary, indent=2) + '\n'
+  )
+  return summary
+
+
+def predict(
+  *,
+  model_config: ModelConfig,
+  mixture_or_task_name: str,
+  task_feature_lengths: Mapping[str, int],
+  infer_output_dir: str | os.PathLike,
+  checkpoint_path: str | os.PathLike | None = None,
+  split: str = 'test',
+  seed: int = 0,
+  batch_size: int = 64,
+  mixture_or_task_module: str = 'tasks',
+  dtype: str = 'auto',
+  mesh_data: int = -1,
+  mesh_fsdp: int = 1,
+  mesh_model: int = 1,
+  on_progress: Callable[[int, int], None] | None = None,
+) -> pathlib.Path:
+  """Decodes every instance of a split, greedily, into predictions.jsonl.
+
+  Args:
+    model_config: makes a `T5Config`, given its `vocab_size`.
+    mixture_or_task_name: a task made by `seqio_lib.add_task`.
+    task_feature_lengths: 'inputs' and 'targets', in tokens.
+    infer_output_dir: gets predictions.jsonl and inference.json.
+    checkpoint_path: of `finetune`; None takes the parameters that `seed` draws.
+    split: 'test', 'validation' or 'train'.
+    seed: of the parameters without a checkpoint.
+    batch_size: prompts decoded at once.
+    mixture_or_task_module: is imported first; it registers the task.
+    dtype: of matrix products; 'auto' is bfloat16 where the device has it.
+    mesh_data: devices along data; -1 takes what the others leave.
+    mesh_fsdp: devices along fully sharded parameters.
+    mesh_model: devices along tensor parallelism.
+    on_progress: called with the number of prompts done and of all.
+
+  Returns:
+    The path of predictions.jsonl.
+
+  Raises:
+    InputError: if an argument does not fit or nothing can be written.
+  """
+  started = time.monotonic()
+  importlib.import_module(mixture_or_task_module)
+  infer_output_dir = pathlib.Path(infer_output_dir)
+  folders.make_directory(infer_output_dir)
+  mesh = partitioning.make_mesh(
+    data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
+  )
+  model = T5(complete_config(model_config, dtype=dtype))
+  training: dict[str, Any] = {}
+  if checkpoint_path is None:
+    params = partitioning.init_params(model=model, seed=seed, mesh=mesh)
+  else:
+    params = checkpoints.restore_params(
+      checkpoint_path,
+      target=partitioning.abstract_params(model=model, mesh=mesh),
+    )
+    training = _training_of(checkpoint_path)
+  rows = _rows(mixture_or_task_name, task_feature_lengths, split)
+  tokens = _decode(
+    model=model,
+    params=params,
+    mesh=mesh,
+    prompts=[row['inputs'] for row in rows],
+    max_length=task_feature_lengths['inputs'],
+    max_decode_length=task_feature_lengths['targets'],
+    batch_size=batch_size,
+    on_progress=on_progress,
+  )
+  vocabulary = vocabularies.current_vocabulary()
+  tasks = seqio_lib.SOURCE.metadata()['tasks']
+  path = infer_output_dir / 'predictions.jsonl'
+  predictions.write_predictions(
+    path,
+    [
+      _prediction(
+        row,
+        task=tasks[row['task'].decode()],
+        text=_text(vocabulary, decoded),
+        split=split,
+        train_condition=training.get('mixture_or_task_name'),
+        test_condition=mixture_or_task_name,
+        seed=training.get('seed', seed),
+      )
+      for row, decoded in zip(rows, tokens, strict=True)
+    ],
+  )
+  summary = {
+    'engine': ENGINE,
+    'num_instances': len(rows),
+    'num_shortened': sum(bool(row['shortened']) for row in rows),
+    'num_dropped_examples': sum(
+      int(row['num_dropped_examples']) for row in rows
+    ),
+    'seconds': time.monotonic() - started,
+  }
+  predictions.write_text(
+    infer_output_dir / 'inference.json', json.dumps(summary, indent=2) + '\n'
+  )
+  return path
+
+
+def complete_config(model_config: ModelConfig, *, dtype: str) -> T5Config:
+  """The configuration for the current vocabulary and this device.
+
+  Args:
+    model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
+    dtype: of matrix products, or 'auto'.
+  """
+  if dtype == 'auto':
+    dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+  size = vocabularies.current_vocabulary().vocab_size
+  rounded = -(-size // _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
+  return model_config(vocab_size=rounded, dtype=dtype)
+
+
+def _training_of(checkpoint_path: str | os.PathLike) -> dict[str, Any]:
+  """training.json of the training that a checkpoint is in, or nothing."""
+  path = pathlib.Path(checkpoint_path)
+  for folder in (path, *path.parents[:2]):
+    if (folder / 'training.json').is_file():
+      return json.loads((folder / 'training.json').read_text())
+  return {}
+
+
+def _rows(
+  name: str, lengths: Mapping[str, int], split: str
+) -> list[dict[str, Any]]:
+  task = tokenized.find_task(name)
+  if split not in task.splits:
+    raise InputError(
+      f'{name} has no split {split!r}; there are {", ".join(task.splits)}.'
+    )
+  rows = list(
+    task.get_dataset(
+      sequence_length=dict(lengths), split=split, shuffle=False
+    ).as_numpy_iterator()
+  )
+  if rows and 'id' not in rows[0]:
+    raise InputError(
+      f'{name} does not carry the id of its instances, so predictions could '
+      'not be told apart. Register it with it_study.seqio_lib.add_task.'
+    )
+  return rows
+
+
+def _decode(
+  *,
+  model: T5,
+  params: Any,
+  mesh: jax.sharding.Mesh,
+  prompts: Sequence[np.ndarray],
+  max_length: int,
+  max_decode_length: int,
+  batch_size: int,
+  on_progress: Callable[[int, int], None] | None,
+) -> list[np.ndarray]:
+  """Decodes prompts in batches of like length, results in their order."""
+  shards = mesh.shape['data'] * mesh.shape['fsdp']
+  batch_size = -(-batch_size // shards) * shards
+  sharding = partitioning.batch_sharding(mesh)
+  results: list[np.ndarray | None] = [None] * len(prompts)
+  done = 0
+  for length, indices in _batches(prompts, max_length, batch_size):
+    batch = np.zeros((batch_size, length), np.int32)
+    for row, index in enumerate(indices):
+      batch[row, : len(prompts[index])] = prompts[index]
+    decoded = greedy.greedy_decode(
+      model=model,
+      params=params,
+      encoder_input_tokens=jax.device_put(batch, sharding),
+      max_decode_length=max_decode_length,
+    )
+    for row, index in zip(np.asarray(decoded), indices, strict=False):
+      results[index] = row
+    done += len(indices)
+    if on_progress is not None:
+      on_progress(done, len(prompts))
+  return results
+
+
+def _batches(
+  prompts: Sequence[np.ndarray], max_length: int, batch_size: int
+) -> Iterator[tuple[int, list[int]]]:
+  """Yields a padded length and the prompts to decode at it."""
+  unit = -(-max_length // _LENGTH_BUCKETS)
+  buckets: dict[int, list[int]] = {}
+  for index, prompt in enumerate(prompts):
+    length = min(max(-(-len(prompt) // unit), 1) * unit, max_length)
+    buckets.setdefault(length, []).append(index)
+  for length in sorted(buckets):
+    indices = buckets[length]
+    for start in range(0, len(indices), batch_size):
+      yield length, indices[start : start + batch_size]
+
+
+def _text(vocabulary: seqio.Vocabulary, tokens: np.ndarray) -> str:
+  """The text up to end-of-sequence."""
+  ids = [int(token) for token in tokens]
+  if 1 in ids:
+    ids = ids[: ids.index(1)]
+  # The table of a rounded-up vocabulary has rows that stand for nothing.
+  unknown = vocabulary.unk_id
+  size = vocabulary.vocab_size
+  return vocabulary.decode(
+    [token if token < size else unknown for token in ids if token]
+  )
+
+
+def _prediction(
+  row: Mapping[str, Any], *, task: Any, text: str, split: str, **fields: Any
+) -> predictions.Prediction:
+  return predictions.Prediction(
+    id=row['id'].decode(),
+    task=task.name,
+    category=task.category,
+    kind=task.kind,
+    label_space=task.label_space,
+    position=int(row['position']),
+    split=split,
+    inputs=row['inputs_pretokenized'].decode(),
+    targets=tuple(reference.decode() for reference in row['references']),
+    prediction=text,
+    engine=ENGINE,
+    **fields,
+  )

@@ -1,0 +1,114 @@
+"""How the random baseline moves with the rule that chooses CLS tasks."""
+
+from collections.abc import Callable, Iterable
+import re
+
+from it_study import task_kinds
+from it_study.natinst import CONTROL_CATEGORIES, Corpus, Task
+from it_study.normalization import merge_labels, normalize_answer
+from it_study.task_files import TEST_INSTANCES
+
+THRESHOLDS = range(9, 16)
+# One family of test tasks with open answers, of which one has few enough
+# distinct ones to count as classification; its members with fewer than the
+# least threshold are closed by their definition.
+_ANALOGY_FAMILY = re.compile(r'task\d+_bard_analogical_reasoning_')
+_QUOTED = re.compile(r"""(?<!\w)["'“‘]([^"'“”‘’]{1,40})["'”’](?!\w)""")
+
+
+def expectations(corpus: Corpus) -> list[dict]:
+  """Number of CLS test tasks and expected exact match of guessing, by rule.
+
+  The rules: at most 9 to 15 distinct outputs, each with and without open
+  analogies, and those tasks of at most 12 whose every label stands in the
+  definition (the rule of Active-IT, Kung et al. 2023).
+
+  Returns:
+    A row a rule: `rule`, `num_tasks`, `expected_exact_match` in percent, the
+    mean over instances, None without tasks.
+  """
+  rows = []
+  for threshold in THRESHOLDS:
+    rows.append(_expectation(corpus, f'at most {threshold} labels', threshold))
+    rows.append(
+      _expectation(
+        corpus,
+        f'at most {threshold} labels, no open analogies',
+        threshold,
+        lambda task, labels: (
+          len(labels) < THRESHOLDS.start or not _ANALOGY_FAMILY.match(task.name)
+        ),
+      )
+    )
+  rows.append(
+    _expectation(
+      corpus,
+      'every label in the definition',
+      task_kinds.MAX_LABELS,
+      lambda task, labels: _all_in(labels, task.definition),
+    )
+  )
+  return rows
+
+
+def labels_missing_from_data(task: Task) -> tuple[str, ...]:
+  """Short quoted words of a definition that are no label of the data.
+
+  Only where other quoted words of it are labels: then the list of labels in the
+  definition goes on where the data stops.
+  """
+  if task.label_space is None:
+    return ()
+  known = {normalize_answer(label) for label in task.label_space}
+  quoted = list(dict.fromkeys(_QUOTED.findall(task.definition)))
+  if not any(normalize_answer(word) in known for word in quoted):
+    return ()
+  return tuple(
+    word
+    for word in quoted
+    if normalize_answer(word) and normalize_answer(word) not in known
+  )
+
+
+def _expectation(
+  corpus: Corpus,
+  rule: str,
+  max_labels: int,
+  keep: Callable[[Task, tuple[str, ...]], bool] = lambda task, labels: True,
+) -> dict:
+  chances: list[float] = []
+  num_tasks = 0
+  for name in corpus.test_tasks:
+    file = corpus.load(name)
+    if file.task.category in CONTROL_CATEGORIES:
+      continue
+    instances = [i for i in file.instances if i.position < TEST_INSTANCES]
+    kind, labels = task_kinds.judge(
+      instance_outputs=[instance.outputs for instance in instances],
+      example_outputs=[e.output for e in file.task.positive_examples],
+      override=corpus.overrides.get(name),
+      max_labels=max_labels,
+    )
+    if kind == task_kinds.CLASSIFICATION and keep(file.task, labels):
+      num_tasks += 1
+      chances += [_chance(labels, i.outputs) for i in instances]
+  return {
+    'rule': rule,
+    'num_tasks': num_tasks,
+    'expected_exact_match': (
+      100 * sum(chances) / len(chances) if chances else None
+    ),
+  }
+
+
+def _chance(labels: tuple[str, ...], references: Iterable[str]) -> float:
+  """Probability that a label drawn uniformly is one of the references."""
+  merged = merge_labels(labels)
+  accepted = {normalize_answer(reference) for reference in references}
+  hits = sum(normalize_answer(label) in accepted for label in merged)
+  return hits / len(merged)
+
+
+def _all_in(labels: Iterable[str], definition: str) -> bool:
+  text = f' {normalize_answer(definition)} '
+  return all(f' {normalize_answer(label)} ' in text for label in labels)

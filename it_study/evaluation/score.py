@@ -1,0 +1,234 @@
+"""Scores a prediction file of any known format; shows metrics as a table."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+import os
+from typing import NamedTuple
+
+from it_study.errors import InputError
+from it_study.evaluation import baselines, formats
+from it_study.evaluation.metrics import compute_metrics
+from it_study.natinst import Corpus
+from it_study.predict import (
+  Prediction,
+  check_complete,
+  check_unique,
+  write_text,
+)
+
+_Path = str | os.PathLike[str]
+
+
+class Score(NamedTuple):
+  """The contents of metrics.json, and what a reader of them should know."""
+
+  metrics: dict
+  notes: tuple[str, ...]
+
+
+class Rows(NamedTuple):
+  """Rows ready to be scored, their split if known, and notes on them."""
+
+  rows: tuple[Prediction, ...]
+  split: str | None
+  notes: tuple[str, ...]
+
+
+def score_file(
+  path: _Path,
+  *,
+  corpus: Corpus | None = None,
+  split: str | None = None,
+  out: _Path | None = None,
+) -> Score:
+  """Scores a file of any format that `formats.read_rows` reads.
+
+  Args:
+    path: of the predictions.
+    corpus: checks that every instance of the split is there exactly once, and
+      gives kinds, label spaces, categories and references.
+    split: of rows that do not name theirs; None means 'test' for them.
+    out: where to write metrics.json; None writes nothing.
+
+  Returns:
+    Metrics as `metrics.compute_metrics` gives them (for a baseline's rows as
+    `baselines.metrics_of_rows` does), and notes, one sentence each.
+
+  Raises:
+    InputError: if the file cannot be read, ids are duplicate, missing or
+      foreign, there are several splits in it, or `out` cannot be written.
+  """
+  loaded = load_rows(path, corpus=corpus, split=split)
+  metrics = score_rows(loaded.rows, corpus=corpus, split=loaded.split or 'test')
+  if out is not None:
+    write_metrics(out, metrics)
+  return Score(metrics, loaded.notes)
+
+
+def load_rows(
+  path: _Path, *, corpus: Corpus | None = None, split: str | None = None
+) -> Rows:
+  """Reads and checks a prediction file; arguments as for `score_file`.
+
+  With a corpus the rows come sorted by (task, position), with all that the
+  corpus knows of them; without one, as the file has them.
+  """
+  file = formats.read_rows(path)
+  split = _one_split(file, split)
+  if corpus is None:
+    return _without_corpus(file, split)
+  split = split or 'test'
+  rows = formats.identify(file, corpus=corpus, split=split)
+  check_complete(rows, corpus=corpus, split=split, source=file.path)
+  known = {
+    (task.name, instance.id): (task, instance)
+    for task, instance in corpus.rows(split)
+  }
+  filled, changed = [], []
+  for row in rows:
+    task, instance = known[row.task, row.id]
+    # T5X shows one reference of several.
+    if not set(row.targets) <= set(instance.outputs):
+      changed.append(row.id)
+    filled.append(
+      dataclasses.replace(
+        row,
+        category=task.category,
+        kind=task.kind,
+        label_space=task.label_space,
+        position=instance.position,
+        split=split,
+        targets=instance.outputs,
+      )
+    )
+  notes = []
+  if changed:
+    notes.append(
+      f'{len(changed)} rows have references that the corpus lacks, '
+      f"{changed[0]!r} first; the corpus's were used."
+    )
+  filled.sort(key=lambda row: (row.task, row.position))
+  return Rows(tuple(filled), split, tuple(notes))
+
+
+def score_rows(
+  rows: Sequence[Prediction],
+  *,
+  corpus: Corpus | None = None,
+  split: str = 'test',
+) -> dict:
+  """Metrics of rows in memory; a baseline's are scored as a baseline.
+
+  With a corpus, which gives what chance is expected to score, a drawing
+  baseline's `classification` has `expected`.
+
+  Raises:
+    InputError: if a row has no reference.
+  """
+  for row in rows:
+    if not row.targets:
+      raise InputError(
+        f'row {row.id or row.inputs or ""!r:.60} has no reference to be scored '
+        'against; name the corpus.'
+      )
+  name = baselines.baseline_of(rows)
+  if name is None:
+    return compute_metrics(rows)
+  return baselines.metrics_of_rows(name, rows, corpus=corpus, split=split)
+
+
+def write_metrics(path: _Path, metrics: Mapping) -> None:
+  """Writes metrics.json. Raises `InputError` if it cannot."""
+  write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + '\n')
+
+
+def metrics_table(metrics: Mapping, *, per_task: bool = False):
+  """Metrics as a `rich.table.Table`, for a terminal.
+
+  Args:
+    metrics: contents of metrics.json.
+    per_task: whether to add a row for each task.
+  """
+  # Imported here: the other functions need no terminal.
+  from rich import box, text
+  from rich import table as rich_table
+
+  table = rich_table.Table(box=box.SIMPLE, caption=_caption(metrics))
+  table.add_column('', min_width=14, overflow='fold')
+  for title in ('tasks', 'instances', *_COLUMNS):
+    table.add_column(title, justify='right', no_wrap=True)
+  sections = [
+    [(name, metrics[name]) for name in ('overall', *_KINDS)],
+    [*metrics['by_category'].items()],
+    [*metrics['controls'].items()],
+    [*metrics['by_task'].items()] if per_task else [],
+  ]
+  for section in sections:
+    for name, group in section:
+      # Text, as a name may hold what rich takes for markup.
+      table.add_row(text.Text(name), *_cells(group))
+    table.add_section()
+  return table
+
+
+_KINDS = ('classification', 'generation')
+_COLUMNS = {
+  'exact\nmatch': 'exact_match',
+  'ROUGE-1': 'rouge_1',
+  'ROUGE-L': 'rouge_l',
+  'in\nformat': 'format_correctness',
+}
+
+
+def _one_split(file: formats.RowFile, split: str | None) -> str | None:
+  splits = sorted({row.split for row in file.rows if row.split is not None})
+  if len(splits) > 1:
+    raise InputError(
+      f'{file.path}: rows of several splits in one file: {", ".join(splits)}; '
+      'one split is scored at a time. Write one file for each.'
+    )
+  if splits and split not in (None, splits[0]):
+    raise InputError(
+      f'{file.path}: rows of split {splits[0]!r}, asked for is {split!r}.'
+    )
+  return splits[0] if splits else split
+
+
+def _without_corpus(file: formats.RowFile, split: str | None) -> Rows:
+  check_unique(file.rows, source=file.path)
+  notes = ['No corpus was named: whether instances are missing is not known.']
+  if any(row.kind is None for row in file.rows):
+    notes.append(
+      'The rows do not tell classification from generation: both are left out.'
+    )
+  if any(row.category is None for row in file.rows):
+    notes.append('The rows name no category: control tasks are not set apart.')
+  if any(row.id is None for row in file.rows):
+    notes.append('The rows have no ids: repeated instances are not noticed.')
+  if file.format == formats.T5X and all(
+    len(row.targets) == 1 for row in file.rows
+  ):
+    notes.append('The rows show one reference each, others are not known.')
+  return Rows(file.rows, split, tuple(notes))
+
+
+def _cells(group: Mapping | None) -> list[str]:
+  if group is None:
+    return ['–'] * (2 + len(_COLUMNS))
+  counts = [group['num_tasks'], group['num_instances']]
+  shares = [group[name] for name in _COLUMNS.values()]
+  return [
+    *('–' if count is None else f'{count:,}' for count in counts),
+    *('–' if share is None else f'{share:.2f}' for share in shares),
+  ]
+
+
+def _caption(metrics: Mapping) -> str | None:
+  expected = (metrics['classification'] or {}).get('expected')
+  if expected is None:
+    return None
+  return (
+    'classification, expected exact match of a draw: '
+    f'{expected["exact_match"]:.2f} ± {expected["standard_deviation"]:.2f}'
+  )

@@ -1,0 +1,194 @@
+"""Gin, and the checks that gin itself does not make."""
+
+import ast
+from collections.abc import Callable, Collection, Iterator, Sequence
+import contextlib
+import logging
+import pathlib
+import re
+
+import gin
+
+from it_study.errors import InputError, nearest
+
+CONFIG_DIRECTORY = pathlib.Path(__file__).resolve().parents[1] / 'gin_configs'
+
+_DEFINITION = re.compile(r'^([A-Za-z_]\w*) *=', re.MULTILINE)
+_REFERENCE = re.compile(r'%([A-Za-z_]\w*)(?![\w.])')
+_BINDING = re.compile(r'^([\w./]+)\s*=\s*(.*)$', re.DOTALL)
+
+
+def load(
+  *,
+  files: Sequence[str],
+  bindings: Sequence[str] = (),
+  search_paths: Sequence[str] = (),
+  configurables: Sequence[Callable],
+  read: Collection[str] = (),
+  supplied: Collection[str] = (),
+) -> str:
+  """Parses gin files and bindings, and checks every macro.
+
+  Gin keeps one configuration a process; this replaces it.
+
+  Args:
+    files: paths, absolute, or below the working directory, a search path or the
+      shipped `gin_configs`.
+    bindings: 'NAME=value', in order, after the files.
+    search_paths: folders to look in before the shipped one.
+    configurables: functions and classes that the files may bind.
+    read: macros that the caller looks at through `macro`.
+    supplied: macros that the caller fills in itself, so may be unset.
+
+  Returns:
+    The whole configuration as text, macros last given winning: parsing it
+    again gives the same configuration.
+
+  Raises:
+    InputError: for a file that is not there or does not parse, a binding of
+      something unknown, a misspelt macro, or one that is required and unset.
+  """
+  paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
+  for name in files:
+    _check_file(name, paths)
+  gin.clear_config()
+  for configurable in configurables:
+    _register(configurable)
+  for path in paths[1:]:
+    gin.add_config_file_search_path(path)
+  quoted = [quote_binding(binding) for binding in bindings]
+  try:
+    with _silent_logging(), gin.unlock_config():
+      gin.parse_config_files_and_bindings(
+        list(files), quoted, finalize_config=False
+      )
+  except Exception as error:
+    # Gin raises whatever befell it: SyntaxError, IOError, ValueError for an
+    # unknown name, ModuleNotFoundError for a file that is none.
+    raise InputError(_explain(error, paths)) from error
+  text = gin.config_str(max_line_length=100)
+  _check_macros(text, read=read, supplied=supplied)
+  return text
+
+
+def macro(name: str) -> object:
+  """The value of a macro, None if it is not defined."""
+  try:
+    return gin.query_parameter(f'{name}/gin.macro.value')
+  except ValueError:
+    return None
+
+
+def configured(name: str) -> Callable:
+  """The configurable of that name, its bindings applied when called."""
+  return gin.get_configurable(name)
+
+
+def check_bound(parameter: str, what: str) -> None:
+  """Raises `InputError` unless 'configurable.parameter' has a value."""
+  try:
+    gin.query_parameter(parameter)
+  except ValueError:
+    raise InputError(
+      f'the configuration lacks {what} ({parameter} is not set). Add it with '
+      '--gin_file.'
+    ) from None
+
+
+def quote_binding(binding: str) -> str:
+  """Quotes the value of 'NAME=value' where it is a bare string.
+
+  >>> quote_binding('MODEL_DIR=/tmp/out')
+  "MODEL_DIR = '/tmp/out'"
+  >>> quote_binding('BATCH_SIZE=8')
+  'BATCH_SIZE = 8'
+
+  Raises:
+    InputError: if it does not read NAME=value.
+  """
+  match = _BINDING.fullmatch(binding.strip())
+  if match is None:
+    raise InputError(f'--gin.{binding}: a binding reads --gin.NAME=value.')
+  name, value = match.groups()
+  if not re.search('[@%]', value):
+    try:
+      ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+      value = repr(value)
+  return f'{name} = {value}'
+
+
+def _register(configurable: Callable) -> None:
+  # A second call in one process finds it registered.
+  with contextlib.suppress(ValueError):
+    gin.external_configurable(configurable, module='it_study')
+
+
+def _check_file(name: str, paths: Sequence[str]) -> None:
+  if any((pathlib.Path(path) / name).is_file() for path in paths):
+    return
+  shipped = _shipped_files()
+  raise InputError(
+    f'no gin file {name!r}: looked in the working directory and in '
+    f'{", ".join(paths[1:])}.{nearest(name, shipped)} Shipped are '
+    f'{", ".join(shipped)}.'
+  )
+
+
+def _shipped_files() -> list[str]:
+  return sorted(
+    str(path.relative_to(CONFIG_DIRECTORY))
+    for path in CONFIG_DIRECTORY.rglob('*.gin')
+  )
+
+
+@contextlib.contextmanager
+def _silent_logging() -> Iterator[None]:
+  """Gin logs an error for every search path that does not have a file."""
+  before = logging.root.manager.disable
+  logging.disable(logging.ERROR)
+  try:
+    yield
+  finally:
+    logging.disable(before)
+
+
+def _check_macros(
+  text: str, *, read: Collection[str], supplied: Collection[str]
+) -> None:
+  text = re.sub('^#.*$', '', text, flags=re.MULTILINE)
+  defined = set(_DEFINITION.findall(text))
+  referenced = (set(_REFERENCE.findall(text)) - {'gin'}) | set(read)
+  for name in sorted(defined - referenced):
+    raise InputError(
+      f'gin macro {name!r} is set, but nothing reads it.'
+      f'{nearest(name, sorted(referenced))} Macros that are read: '
+      f'{", ".join(sorted(referenced))}.'
+    )
+  unset = set(re.findall(r'^(\w+) = %gin\.REQUIRED$', text, re.MULTILINE))
+  missing = sorted((unset | (referenced - defined)) - set(supplied))
+  if missing:
+    raise InputError(
+      f'gin macro {missing[0]!r} is required and not set'
+      + (f' (likewise {", ".join(missing[1:])})' if missing[1:] else '')
+      + f'. Set it with --gin.{missing[0]}=VALUE or in a gin file.'
+    )
+
+
+def _explain(error: Exception, paths: Sequence[str]) -> str:
+  text = ' '.join(str(error).split())
+  missing = re.search(r"Unable to open file: '?([^' ]+?)'?[. ]", text + ' ')
+  if missing:
+    name = missing[1]
+    return (
+      f'gin: no file {name!r} to include; looked in the working directory and '
+      f'in {", ".join(paths[1:])}.{nearest(name, _shipped_files())}'
+    )
+  unknown = re.search(r"No configurable matching '([\w./]+)'", text)
+  if unknown:
+    known = ['finetune', 'predict', 'run_study', 'T5Config', 'adafactor']
+    return (
+      f'gin: nothing called {unknown[1]!r} can be configured.'
+      f'{nearest(unknown[1], known)} ({text})'
+    )
+  return f'gin: {text}'

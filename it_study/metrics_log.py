@@ -1,0 +1,92 @@
+"""The lines of metrics.jsonl, and the watch that they are finite."""
+
+from collections.abc import Iterator, Mapping
+import json
+import math
+import pathlib
+import time
+
+import jax
+import numpy as np
+
+
+class MetricsLog:
+  """Holds the metrics of steps on the device until a line is due.
+
+  `trainer.train` describes the lines.
+  """
+
+  def __init__(self, path: pathlib.Path, *, start: int):
+    """Drops the lines of steps after `start`, and a line that was cut off."""
+    self._path = path
+    self._pending: list[tuple[Mapping[str, jax.Array], int]] = []
+    self._compile_seconds = 0.0
+    self.restart_clock()
+    if path.exists():
+      kept = list(_lines_up_to(start, path.read_text()))
+      partial = path.with_name(f'{path.name}.partial')
+      partial.write_text(''.join(f'{line}\n' for line in kept))
+      partial.replace(path)
+
+  def restart_clock(self, *, compile_seconds: float = 0.0) -> None:
+    """Leaves the time since the last line out of the next one."""
+    self._compile_seconds = compile_seconds
+    self._before = time.perf_counter()
+
+  def add(self, metrics: Mapping[str, jax.Array], *, num_tokens: int) -> None:
+    """Takes the metrics of the next step, without waiting for them.
+
+    Args:
+      metrics: float32 scalars of `train_step.make_train_step`.
+      num_tokens: inputs and targets in the step's batch, without padding.
+    """
+    self._pending.append((metrics, num_tokens))
+
+  def write(self, step: int) -> dict[str, float]:
+    """Waits for the device and writes the line of the steps up to `step`.
+
+    Raises:
+      FloatingPointError: names the first step that is not finite.
+    """
+    num_steps = len(self._pending)
+    fetched = jax.device_get([metrics for metrics, _ in self._pending])
+    for number, metrics in enumerate(fetched, start=step - num_steps + 1):
+      for name in ('loss', 'gradient_norm'):
+        if not math.isfinite(metrics[name]):
+          raise FloatingPointError(
+            f'{name.replace("_", " ")} is {metrics[name]} at step {number}'
+          )
+    seconds = time.perf_counter() - self._before
+    columns = {
+      name: np.array([metrics[name] for metrics in fetched], np.float64)
+      for name in fetched[0]
+    }
+    weights = columns['num_target_tokens']
+    num_target_tokens = weights.sum()
+    line = {'step': step, 'steps': num_steps}
+    for name in ('loss', 'z_loss', 'accuracy'):
+      line[name] = float(columns[name] @ weights / max(num_target_tokens, 1))
+    line |= {
+      'num_target_tokens': int(num_target_tokens),
+      'gradient_norm': float(columns['gradient_norm'].mean()),
+      'learning_rate': float(columns['learning_rate'][-1]),
+      'tokens_per_second': sum(n for _, n in self._pending) / seconds,
+      'seconds': seconds,
+    }
+    if self._compile_seconds:
+      line['compile_seconds'] = self._compile_seconds
+    with self._path.open('a') as file:
+      file.write(json.dumps(line) + '\n')
+    self._pending = []
+    self.restart_clock()
+    return line
+
+
+def _lines_up_to(step: int, text: str) -> Iterator[str]:
+  """Yields the lines of metrics.jsonl up to a step, an unfinished one apart."""
+  for line in text.splitlines():
+    try:
+      if json.loads(line)['step'] <= step:
+        yield line
+    except ValueError:
+      continue

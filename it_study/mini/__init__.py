@@ -1,0 +1,1 @@
+"""The miniature: a small benchmark of its own, and its vocabulary."""

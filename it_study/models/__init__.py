@@ -1,0 +1,1 @@
+"""Flax models whose parameter trees are those of T5X."""

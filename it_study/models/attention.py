@@ -1,0 +1,209 @@
+"""Multi-head attention as T5 has it, over a sequence or one step at a time.
+
+Shape letters:
+  B batch          E emb_dim        H num_heads      D head_dim
+  Q query length   K key length
+"""
+
+import functools
+
+from flax import linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from it_study.models import layers
+
+# Added to the score of a key that must not be seen: far below any real score,
+# and finite, so that a row in which no key may be seen has no NaN.
+MASKED = -1e10
+
+
+class Attention(nn.Module):
+  """Multi-head attention without a factor of 1/sqrt(D) on the scores.
+
+  T5 has none when it runs: the factor is part of the query kernel's initial
+  distribution, as in T5X.
+  """
+
+  num_heads: int
+  head_dim: int
+  emb_dim: int
+  dropout_rate: float = 0.0
+  dtype: str = 'float32'
+
+  def setup(self):
+    normal = functools.partial(
+      nn.initializers.variance_scaling, mode='fan_in', distribution='normal'
+    )
+    project = functools.partial(
+      layers.Dense,
+      self.num_heads * self.head_dim,
+      ('embed', 'joined_kv'),
+      dtype=self.dtype,
+    )
+    # Variance 1 / (E D): a standard deviation that is sqrt(D) times smaller.
+    self.query = project(kernel_init=normal(1.0 / self.head_dim))
+    self.key = project(kernel_init=normal(1.0))
+    self.value = project(kernel_init=normal(1.0))
+    self.out = layers.Dense(
+      self.emb_dim,
+      ('joined_kv', 'embed'),
+      kernel_init=normal(1.0),
+      dtype=self.dtype,
+    )
+
+  def __call__(
+    self,
+    x: jax.Array,
+    attended: jax.Array,
+    *,
+    mask_bias: jax.Array,
+    position_bias: jax.Array | None = None,
+    deterministic: bool = True,
+  ) -> jax.Array:
+    """Attends from every position of `x` to every one of `attended`.
+
+    Args:
+      x: `[B, Q, E]`.
+      attended: `[B, K, E]`; `x` itself in self-attention.
+      mask_bias: float32 `[B, 1, Q, K]` or `[B, 1, 1, K]`: 0, or `MASKED` where
+        a key must not be seen. It gets no gradient.
+      position_bias: float32 `[H, Q, K]`, the same for every row.
+      deterministic: no dropout.
+
+    Returns:
+      `[B, Q, E]`.
+    """
+    query = self._split_heads(self.query(x))  # [B, H, Q, D]
+    key, value = self.keys_and_values(attended)  # [B, H, K, D]
+    if self.dropout_rate and not deterministic:
+      value = self._drop_keys(value)
+    mixed = attend(query, key, value, position_bias, mask_bias)  # [B, H, Q, D]
+    mixed = mixed.swapaxes(1, 2)  # [B, Q, H, D]
+    return self.out(mixed.reshape(*mixed.shape[:2], -1))
+
+  def keys_and_values(self, attended: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`[B, K, E]` -> keys and values, each `[B, H, K, D]`."""
+    return (
+      self._split_heads(self.key(attended)),
+      self._split_heads(self.value(attended)),
+    )
+
+  def step(
+    self, x: jax.Array, keys: jax.Array, values: jax.Array, *, bias: jax.Array
+  ) -> jax.Array:
+    """One query a row against stored keys and values.
+
+    Args:
+      x: `[B, E]`.
+      keys: `[B, H, K, D]`.
+      values: `[B, H, K, D]`.
+      bias: float32 that broadcasts to `[B, H, K]`, mask and position together.
+
+    Returns:
+      `[B, E]`.
+    """
+    query = self.query(x).reshape(-1, self.num_heads, self.head_dim)
+    scores = jnp.einsum(
+      'bhd,bhkd->bhk', query, keys, preferred_element_type=jnp.float32
+    )
+    weights = jax.nn.softmax(scores + bias).astype(self.dtype)  # [B, H, K]
+    mixed = jnp.einsum('bhk,bhkd->bhd', weights, values)
+    return self.out(mixed.reshape(mixed.shape[0], -1))
+
+  def _split_heads(self, x: jax.Array) -> jax.Array:
+    """`[B, L, H * D] -> [B, H, L, D]`."""
+    # Heads before length: left to itself, XLA on CPUs multiplies the batches
+    # of [B, L, H, D] several times slower.
+    x = x.reshape(*x.shape[:2], self.num_heads, self.head_dim).swapaxes(1, 2)
+    return nn.with_logical_constraint(x, ('batch', 'heads', 'length', 'kv'))
+
+  def _drop_keys(self, value: jax.Array) -> jax.Array:
+    """Dropout of attention weights, one draw for all queries as in T5X.
+
+    A weight is dropped for all queries at once, so its key's value can be
+    dropped in its place: K draws a head in place of Q * K products.
+    """
+    keep = 1.0 - self.dropout_rate
+    mask = jax.random.bernoulli(
+      self.make_rng('dropout'), keep, (*value.shape[:3], 1)
+    )
+    return value * (mask.astype(value.dtype) / keep)
+
+
+@jax.custom_vjp
+def attend(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  position_bias: jax.Array | None,
+  mask_bias: jax.Array,
+) -> jax.Array:
+  """`softmax(query @ key^T + position_bias + mask_bias) @ value`.
+
+  The softmax is in float32. The gradient is written out below because the one
+  that JAX derives is slow on CPUs: it sums the position bias's gradient over
+  the batch in a slow loop and transposes the weights.
+
+  Args:
+    query: `[B, H, Q, D]`.
+    key: `[B, H, K, D]`.
+    value: `[B, H, K, D]`.
+    position_bias: float32 `[H, Q, K]`, or None.
+    mask_bias: float32 `[B, 1, Q, K]` or `[B, 1, 1, K]`; no gradient.
+
+  Returns:
+    `[B, H, Q, D]`, of the values' dtype.
+  """
+  return _attend_forward(query, key, value, position_bias, mask_bias)[0]
+
+
+def _attend_forward(query, key, value, position_bias, mask_bias):
+  scores = jnp.einsum(
+    'bhqd,bhkd->bhqk', query, key, preferred_element_type=jnp.float32
+  )
+  # The biases are added to each other first: that sum is the same in all layers
+  # of a stack, so the compiler makes it once.
+  bias = mask_bias if position_bias is None else position_bias + mask_bias
+  weights = jax.nn.softmax(scores + bias).astype(value.dtype)
+  mixed = jnp.einsum('bhqk,bhkd->bhqd', weights, value)
+  return mixed, (query, key, value, position_bias, weights, mixed)
+
+
+def _attend_backward(residuals, gradient):
+  query, key, value, position_bias, weights, mixed = residuals
+  d_value = _sum_over_queries(weights, gradient)  # [B, H, K, D]
+  d_weights = jnp.einsum(
+    'bhqd,bhkd->bhqk', gradient, value, preferred_element_type=jnp.float32
+  )
+  # The softmax's gradient needs sum_k weights * d_weights, which is the same
+  # as sum_d gradient * mixed (Dao et al., "FlashAttention", 2022, appendix B).
+  shared = jnp.sum(
+    (gradient * mixed).astype(jnp.float32), axis=-1, keepdims=True
+  )  # [B, H, Q, 1]
+  d_scores = weights * (d_weights - shared)  # [B, H, Q, K], float32
+  d_position_bias = None
+  if position_bias is not None:
+    # A product with ones: XLA's sum over the batch is 50 times slower on CPUs.
+    ones = jnp.ones((1, weights.shape[0]), jnp.float32)
+    flat = d_scores.reshape(weights.shape[0], -1)
+    d_position_bias = (ones @ flat).reshape(position_bias.shape)
+  d_scores = d_scores.astype(query.dtype)
+  d_query = jnp.einsum('bhqk,bhkd->bhqd', d_scores, key)
+  d_key = _sum_over_queries(d_scores, query)
+  return d_query, d_key, d_value, d_position_bias, None
+
+
+def _sum_over_queries(weights: jax.Array, x: jax.Array) -> jax.Array:
+  """`[B, H, Q, K]`, `[B, H, Q, D]` -> `[B, H, K, D]`.
+
+  Transposes the small operand and the result; the barriers keep XLA from
+  folding that back into a transpose of the large one.
+  """
+  x = lax.optimization_barrier(x.swapaxes(2, 3))  # [B, H, D, Q]
+  summed = jnp.einsum('bhdq,bhqk->bhdk', x, weights)
+  return lax.optimization_barrier(summed).swapaxes(2, 3)
+
+
+attend.defvjp(_attend_forward, _attend_backward)

@@ -1,0 +1,210 @@
+"""T5 v1.1 and v1.0, encoder and decoder, with T5X's parameter tree.
+
+Shape letters:
+  B batch            L prompt length     T target length    S cache length
+  E emb_dim          H num_heads         D head_dim         V vocab_size
+  Q query length     K key length
+"""
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from it_study.models import layers
+from it_study.models.attention import MASKED
+from it_study.models.config import T5Config
+from it_study.models.stacks import DecodeCache, Decoder, Encoder
+
+__all__ = ['PAD_ID', 'T5', 'DecodeCache', 'T5Config']
+
+PAD_ID = 0
+
+
+class T5(nn.Module):
+  """An encoder-decoder Transformer.
+
+  `model.init` gives parameters boxed with logical axis names;
+  `partitioning.init_params` gives them plain and placed on a mesh:
+
+  >>> model = T5(config)
+  >>> params = partitioning.init_params(model=model, seed=0, mesh=mesh)
+  >>> logits = model.apply({'params': params}, prompts, shifted, targets)
+  """
+
+  config: T5Config
+
+  def setup(self):
+    config = self.config
+    self.token_embedder = _Embedding(config)
+    self.encoder = Encoder(config)
+    self.decoder = Decoder(config)
+
+  def __call__(
+    self,
+    encoder_input_tokens: jax.Array,
+    decoder_input_tokens: jax.Array,
+    decoder_target_tokens: jax.Array,
+    encoder_segment_ids: jax.Array | None = None,
+    decoder_segment_ids: jax.Array | None = None,
+    encoder_positions: jax.Array | None = None,
+    decoder_positions: jax.Array | None = None,
+    *,
+    deterministic: bool = True,
+  ) -> jax.Array:
+    """Logits of every target token, each seeing the targets before it.
+
+    Args:
+      encoder_input_tokens: int32 `[B, L]`, padded with 0.
+      decoder_input_tokens: int32 `[B, T]`, targets shifted right by one; in a
+        packed row every target starts with 0.
+      decoder_target_tokens: int32 `[B, T]`; only where it is padding matters.
+      encoder_segment_ids: int32 `[B, L]`, 1, 2, … for the examples packed in a
+        row, 0 on padding; absent where rows are not packed.
+      decoder_segment_ids: int32 `[B, T]`, likewise; both or neither.
+      encoder_positions: accepted so that a packed batch can be passed whole.
+        Not read: a difference of positions is the same in the example as in
+        the row, and T5 looks at nothing else.
+      decoder_positions: likewise.
+      deterministic: no dropout. Otherwise `apply` needs an rng 'dropout'.
+
+    Returns:
+      float32 `[B, T, V]`. Meaningless where the target is padding.
+    """
+    del encoder_positions, decoder_positions
+    if (encoder_segment_ids is None) != (decoder_segment_ids is None):
+      raise ValueError(
+        'encoder_segment_ids and decoder_segment_ids: both or neither'
+      )
+    encoded = self.encode(
+      encoder_input_tokens, encoder_segment_ids, deterministic=deterministic
+    )  # [B, L, E]
+    embedded = self.token_embedder(decoder_input_tokens)  # [B, T, E]
+    hidden = self.decoder(
+      embedded,
+      encoded,
+      self_mask_bias=_mask_bias(
+        decoder_target_tokens, decoder_segment_ids, decoder_segment_ids
+      ),
+      cross_mask_bias=_mask_bias(
+        encoder_input_tokens, encoder_segment_ids, decoder_segment_ids
+      ),
+      deterministic=deterministic,
+    )  # [B, T, E]
+    return self._logits(hidden)
+
+  def encode(
+    self,
+    encoder_input_tokens: jax.Array,
+    encoder_segment_ids: jax.Array | None = None,
+    *,
+    deterministic: bool = True,
+  ) -> jax.Array:
+    """The encoder's output: `[B, L] -> [B, L, E]`, in the compute dtype."""
+    return self.encoder(
+      self.token_embedder(encoder_input_tokens),
+      mask_bias=_mask_bias(
+        encoder_input_tokens, encoder_segment_ids, encoder_segment_ids
+      ),
+      deterministic=deterministic,
+    )
+
+  def start_decoding(
+    self,
+    encoded: jax.Array,
+    encoder_input_tokens: jax.Array,
+    max_decode_length: int,
+  ) -> DecodeCache:
+    """Projects the prompt for every layer, once, and makes room for targets.
+
+    Args:
+      encoded: `[B, L, E]` from `encode`.
+      encoder_input_tokens: int32 `[B, L]`.
+      max_decode_length: S, the steps that the cache has room for.
+
+    Returns:
+      The cache of step 0.
+    """
+    return self.decoder.start(
+      encoded,
+      prompt_bias=_mask_bias(encoder_input_tokens)[:, 0],
+      max_decode_length=max_decode_length,
+    )
+
+  def decode_step(
+    self, tokens: jax.Array, cache: DecodeCache, step: jax.Array | int
+  ) -> tuple[jax.Array, DecodeCache]:
+    """Logits of the next token after `tokens`, the ones of position `step`.
+
+    Args:
+      tokens: int32 `[B]`; 0 at step 0, then what was decoded last.
+      cache: of the steps before.
+      step: int32 scalar from 0 to S - 1, the same for every row.
+
+    Returns:
+      float32 logits `[B, V]`, and the cache of the step after.
+    """
+    embedded = self.token_embedder(tokens)  # [B, E]
+    hidden, cache = self.decoder.step(embedded, cache, step)  # [B, E]
+    return self._logits(hidden), cache
+
+  def _logits(self, hidden: jax.Array) -> jax.Array:
+    """`[..., E] -> [..., V]` in float32."""
+    if self.config.logits_via_embedding:
+      logits = self.token_embedder.attend(hidden)
+    else:
+      logits = self.decoder.logits_dense(hidden)
+    return nn.with_logical_constraint(
+      logits, ('batch', *(None,) * (logits.ndim - 2), 'vocab')
+    )
+
+
+class _Embedding(nn.Module):
+  """Token ids to vectors, and vectors to logits by the same table."""
+
+  config: T5Config
+
+  def setup(self):
+    self.embedding = self.param(
+      'embedding',
+      nn.with_logical_partitioning(
+        nn.initializers.normal(stddev=1.0), ('vocab', 'embed')
+      ),
+      (self.config.vocab_size, self.config.emb_dim),
+      jnp.float32,
+    )
+
+  def __call__(self, tokens: jax.Array) -> jax.Array:
+    """`[...] -> [..., E]`; NaN for an id beyond the vocabulary."""
+    embedded = jnp.take(self._table(), tokens, axis=0)
+    return layers.split_batch(embedded.astype(self.config.dtype))
+
+  def attend(self, hidden: jax.Array) -> jax.Array:
+    """`[..., E] -> [..., V]`, float32, scaled by 1/sqrt(E)."""
+    hidden = hidden.astype(jnp.float32) / np.sqrt(
+      self.config.emb_dim, dtype=np.float32
+    )
+    # Flat for the reason that `layers.Dense` gives.
+    logits = hidden.reshape(-1, hidden.shape[-1]) @ self._table().T
+    return logits.reshape(*hidden.shape[:-1], -1)
+
+  def _table(self) -> jax.Array:
+    return layers.gather_embed(self.embedding, ('vocab', 'embed'))
+
+
+def _mask_bias(
+  key_tokens: jax.Array,
+  key_segments: jax.Array | None = None,
+  query_segments: jax.Array | None = None,
+) -> jax.Array:
+  """What to add to scores so that padding and other examples are not seen.
+
+  Returns:
+    float32, `[B, 1, 1, K]` without segments, else `[B, 1, Q, K]`. Queries that
+    are padding are left to see what they like: nothing reads their output.
+  """
+  visible = (key_tokens != PAD_ID)[:, None, None, :]  # [B, 1, 1, K]
+  if key_segments is not None:
+    same = query_segments[:, :, None] == key_segments[:, None, :]  # [B, Q, K]
+    visible = visible & same[:, None]
+  return jnp.where(visible, 0.0, MASKED).astype(jnp.float32)

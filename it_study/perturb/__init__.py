@@ -1,0 +1,1 @@
+"""Alterations: pure functions of one row and a condition."""

@@ -1,0 +1,230 @@
+"""The prompt of a row under a condition, as Tk-Instruct feeds its model."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import string
+
+from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
+from it_study.errors import InputError
+from it_study.seeding import stable_random
+from it_study.task_files import Example, Instance, Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenLimit:
+  """How many tokens a prompt may have, and how they are counted.
+
+  Attributes:
+    encode: text to token ids, without end-of-sequence.
+    decode: token ids to text, for `tk_truncation`.
+    max_tokens: the limit, end-of-sequence included.
+  """
+
+  encode: Callable[[str], Sequence[int]]
+  decode: Callable[[Sequence[int]], str]
+  max_tokens: int
+
+  def fits(self, text: str) -> bool:
+    return len(self.encode(text)) + 1 <= self.max_tokens
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prompt:
+  """A rendered prompt and what had to be left out of it.
+
+  Attributes:
+    text: what the model sees; ends in 'Output: '.
+    examples: those in the text, positive ones first.
+    num_dropped_examples: examples of the condition that did not fit.
+    shortened: whether definition or instance was cut.
+  """
+
+  text: str
+  examples: tuple[Example, ...]
+  num_dropped_examples: int
+  shortened: bool
+
+
+def render(
+  *,
+  task: Task,
+  instance: Instance,
+  condition: Condition,
+  limit: TokenLimit | None = None,
+) -> Prompt:
+  """Renders the prompt of one instance under a condition.
+
+  The format is that of Tk-Instruct's collator (Wang et al. 2022): pieces are
+  stripped, and a full stop is added to a finished piece whose last character
+  is no ASCII punctuation.
+
+      Definition: Say yes if the door is open.
+
+       Positive Example 1 -
+      Input: The door is shut.
+       Output: no.
+
+      Now complete the following example -
+      Input: The door is open.
+      Output:
+
+  With a limit, examples are added in order while definition, kept examples
+  (joined by a space for this count), candidate and query fit, and adding stops
+  at the first that does not. Where definition and query alone are too long the
+  middle of the instance's input is cut, then the end of the definition; under
+  `tk_truncation` the end of the whole text is, cue included.
+
+  Args:
+    task: of the instance.
+    instance: the row to render.
+    condition: levels, numbers of examples, what to do when it is too long.
+    limit: None renders everything.
+
+  Raises:
+    InputError: if not even the cue fits the limit.
+  """
+  positive = EXAMPLE_LEVELS.get(condition.examples)(
+    task=task, instance=instance, condition=condition
+  )
+  negative = task.negative_examples[: condition.num_negative_examples]
+  wording = DEFINITION_LEVELS.get(condition.definition)(
+    task=task, instance=instance, condition=condition
+  )
+  text_input = instance.input.strip()
+  shortened = False
+  if limit is not None and not condition.tk_truncation:
+    wording, text_input, shortened = _shorten(
+      wording=wording,
+      text_input=text_input,
+      task=task,
+      instance=instance,
+      condition=condition,
+      limit=limit,
+    )
+  definition, query = _definition(wording), _query(text_input)
+  blocks: dict[str, list[str]] = {'Positive': [], 'Negative': []}
+  used: list[Example] = []
+  for label, examples in (('Positive', positive), ('Negative', negative)):
+    for number, example in enumerate(examples, start=1):
+      block = _example(label, number, example, condition.explanations)
+      if limit is not None:
+        kept = ' '.join(blocks['Positive']) + ' '.join(blocks['Negative'])
+        if not limit.fits(definition + kept + block + query):
+          break
+      blocks[label].append(block)
+      used.append(example)
+  text = ''.join((definition, *blocks['Positive'], *blocks['Negative'], query))
+  if condition.tk_truncation and limit is not None and not limit.fits(text):
+    text = limit.decode(list(limit.encode(text))[: limit.max_tokens])
+    shortened = True
+  return Prompt(
+    text=text,
+    examples=tuple(used),
+    num_dropped_examples=len(positive) + len(negative) - len(used),
+    shortened=shortened,
+  )
+
+
+def choose_target(*, instance: Instance, condition: Condition) -> str:
+  """The reference to train on, drawn by (seed, instance id)."""
+  random = stable_random(condition.seed, instance.id, 'target')
+  return random.choice(instance.outputs)
+
+
+def _finish(piece: str) -> str:
+  return piece if piece[-1] in string.punctuation else piece + '.'
+
+
+def _definition(wording: str | None) -> str:
+  if wording is None:
+    return ''
+  return _finish(f'Definition: {wording.strip()}') + '\n\n'
+
+
+def _query(text_input: str) -> str:
+  piece = _finish(f'Input: {text_input.strip()}')
+  return f'Now complete the following example -\n{piece}\nOutput: '
+
+
+def _example(
+  label: str, number: int, example: Example, with_explanation: bool
+) -> str:
+  block = f' {label} Example {number} -\n'
+  block += _finish(f'Input: {example.input.strip()}') + '\n'
+  block += _finish(f' Output: {example.output.strip()}') + '\n'
+  if with_explanation and example.explanation is not None:
+    block += _finish(f' Explanation: {example.explanation.strip()}') + '\n'
+  return block + '\n'
+
+
+def _shorten(
+  *,
+  wording: str | None,
+  text_input: str,
+  task: Task,
+  instance: Instance,
+  condition: Condition,
+  limit: TokenLimit,
+) -> tuple[str | None, str, bool]:
+  """Cuts the input's middle, then the definition's end, until both fit."""
+  wordings = [wording]
+  if condition.matched_budget:
+    wordings += [
+      DEFINITION_LEVELS.get(level)(
+        task=task, instance=instance, condition=condition
+      )
+      for level in DEFINITION_LEVELS.names()
+    ]
+  keep = min(
+    _longest(
+      len(text_input),
+      lambda n, w=w: limit.fits(
+        _definition(w) + _query(_cut_middle(text_input, n))
+      ),
+    )
+    for w in wordings
+  )
+  shortened = keep < len(text_input)
+  # -1 says that the definition alone is too long.
+  text_input = _cut_middle(text_input, max(keep, 0))
+  if not limit.fits(_definition(wording) + _query(text_input)):
+    keep = _longest(
+      len(wording or ''),
+      lambda n: limit.fits(
+        _definition(wording[:n] if n else None) + _query(text_input)
+      ),
+    )
+    if keep < 0:
+      raise InputError(
+        f'the limit of {limit.max_tokens} input tokens has no room for the cue '
+        f'of a prompt (instance {instance.id!r}); raise '
+        "TASK_FEATURE_LENGTHS['inputs']."
+      )
+    wording = wording[:keep] if keep else None
+  return wording, text_input, shortened
+
+
+def _cut_middle(text: str, keep: int) -> str:
+  """Keeps `keep` characters, half of them from either end.
+
+  >>> _cut_middle('one two three', 7)
+  'one ree'
+  """
+  if keep >= len(text):
+    return text
+  head, tail = text[: (keep + 1) // 2], text[len(text) - keep // 2 :]
+  return f'{head.rstrip()} {tail.lstrip()}'.strip()
+
+
+def _longest(length: int, fits: Callable[[int], bool]) -> int:
+  """The largest n up to `length` that fits, -1 if none does."""
+  if fits(length):
+    return length
+  low, high = -1, length
+  while high - low > 1:
+    middle = (low + high) // 2
+    if fits(middle):
+      low = middle
+    else:
+      high = middle
+  return low

@@ -1,0 +1,72 @@
+"""A corpus's rows, built when first used, and the miniature's vocabulary."""
+
+import os
+import pathlib
+
+from it_study import corpora, natinst, natinst_tfds, seqio_lib, vocabularies
+from it_study.mini import corpus as mini_corpus
+from it_study.mini import vocabulary as mini_vocabulary
+
+VOCABULARY_FILE = 'vocabulary.model'
+
+
+def use(
+  name: str | os.PathLike, *, vocabulary: str | None = None
+) -> pathlib.Path:
+  """Makes the SeqIO tasks read a corpus, and settles the vocabulary.
+
+  Args:
+    name: as `corpora.find` takes it.
+    vocabulary: a model file, 'byte', or 'miniature' for the one trained on the
+      miniature; None leaves it to the environment variable or T5's own.
+
+  Returns:
+    The corpus's directory.
+
+  Raises:
+    InputError: if corpus or vocabulary cannot be used.
+  """
+  directory = corpora.find(name)
+  data_dir = build(directory)
+  seqio_lib.SOURCE.use(data_dir)
+  if vocabulary == corpora.MINIATURE:
+    path = pathlib.Path(data_dir) / VOCABULARY_FILE
+    if not path.is_file():
+      path = build(corpora.find(corpora.MINIATURE)) / VOCABULARY_FILE
+    vocabulary = os.fspath(path)
+  if vocabulary is not None:
+    vocabularies.set_vocabulary(vocabulary)
+  else:
+    vocabularies.check_current()
+  return directory
+
+
+def build(
+  directory: str | os.PathLike,
+  *,
+  data_dir: str | os.PathLike | None = None,
+  max_instances_per_task: int = natinst_tfds.MAX_INSTANCES_PER_TASK,
+) -> pathlib.Path:
+  """Builds a corpus's rows, and the miniature's vocabulary beside them.
+
+  Args:
+    directory: of the corpus.
+    data_dir: where to; None takes the cache folder.
+    max_instances_per_task: cap of training instances.
+
+  Returns:
+    The data dir.
+  """
+  corpus = natinst.open_corpus(directory)
+  if data_dir is None:
+    data_dir = natinst_tfds.cached_data_dir(corpus, max_instances_per_task)
+  data_dir = pathlib.Path(data_dir)
+  natinst_tfds.build_rows(
+    corpus=corpus,
+    data_dir=data_dir,
+    max_instances_per_task=max_instances_per_task,
+  )
+  path = data_dir / VOCABULARY_FILE
+  if mini_corpus.is_miniature(directory) and not path.is_file():
+    mini_vocabulary.train_vocabulary(corpus=corpus, path=path)
+  return data_dir

@@ -1,0 +1,432 @@
+"""A study: a grid of cells, each trained, predicted and scored once."""
+
+import collections
+from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+import json
+import os
+import pathlib
+import time
+from typing import Any
+
+from it_study import conditions as conditions_lib
+from it_study import folders, natinst
+from it_study import predict as predictions
+from it_study.conditions import Condition
+from it_study.errors import InputError
+from it_study.evaluation import baselines, score
+
+BASELINES = ('random', 'majority', 'prior', 'copy_input', 'copy_demo')
+DONE = 'DONE'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+  """One model of a study; untrained where `condition` is None."""
+
+  condition: Condition | None
+  seed: int
+
+  @property
+  def name(self) -> str:
+    name = 'untuned' if self.condition is None else self.condition.name
+    return f'{name}_seed{self.seed}'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+  """One model, or one baseline, on one split under one condition."""
+
+  training: Training | None
+  test_condition: Condition | None
+  split: str
+  seed: int
+  baseline: str | None = None
+  matched: bool = False
+  original_instructions: bool = False
+
+  @property
+  def name(self) -> str:
+    if self.training is None:
+      return f'baseline_{self.baseline}_seed{self.seed}__none__{self.split}'
+    return f'{self.training.name}__{self.test_condition.name}__{self.split}'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+  """Where a study stands, for a progress bar.
+
+  Attributes:
+    cell: name of the training or cell at work.
+    phase: 'train', 'predict', 'score'.
+    finished: pieces of work done, trainings and cells.
+    planned: of all.
+    done: steps or instances of this piece done.
+    total: of all.
+    metrics: of the training step, empty elsewhere.
+  """
+
+  cell: str
+  phase: str
+  finished: int
+  planned: int
+  done: int = 0
+  total: int = 0
+  metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def plan(
+  *,
+  conditions: Sequence[Condition],
+  seeds: Sequence[int],
+  splits: Sequence[str],
+) -> tuple[list[Training], list[Cell]]:
+  """The trainings and cells of a grid, in the order they run.
+
+  Every training is tested under its own condition and under the original
+  instructions with as many examples; the untuned model under the originals.
+  """
+  trainings: list[Training] = []
+  cells = [
+    Cell(training=None, test_condition=None, split=split, seed=seed, baseline=b)
+    for seed in seeds
+    for b in BASELINES
+    for split in splits
+  ]
+  for seed in seeds:
+    untuned = Training(condition=None, seed=seed)
+    originals = dict.fromkeys(
+      condition.with_original_instructions().for_test()
+      for condition in conditions
+    )
+    for original in originals:
+      cells += _cells(untuned, original, splits, original=True)
+    for condition in conditions:
+      training = Training(condition=condition, seed=seed)
+      trainings.append(training)
+      matched = condition.for_test()
+      original = condition.with_original_instructions().for_test()
+      cells += _cells(
+        training, matched, splits, matched=True, original=matched == original
+      )
+      if original != matched:
+        cells += _cells(training, original, splits, original=True)
+  return trainings, cells
+
+
+def run_study(
+  *,
+  corpus: str | os.PathLike,
+  conditions: Sequence[Condition],
+  seeds: Sequence[int],
+  study_dir: str | os.PathLike,
+  finetune: Callable[..., dict[str, Any]],
+  predict: Callable[..., pathlib.Path],
+  splits: Sequence[str] = ('test', 'validation'),
+  config: str = '',
+  run: dict[str, Any] | None = None,
+  on_step: Callable[[Step], None] | None = None,
+) -> pathlib.Path:
+  """Runs what is not finished of a grid and writes results.jsonl.
+
+  A training or cell with DONE in its folder is never run again; what was
+  stopped continues where it stood.
+
+  Args:
+    corpus: directory of task files, already in use.
+    conditions: to train under.
+    seeds: of trainings and of the baselines' draws.
+    study_dir: gets the study folder.
+    finetune: an engine's, configured; is given task, folder, seed.
+    predict: an engine's, configured; is given task, checkpoint, split, folder.
+    splits: to test on.
+    config: the whole configuration as text.
+    run: what to record of this run beside it: versions, device, commit.
+    on_step: called as work goes on.
+
+  Returns:
+    The path of results.jsonl.
+
+  Raises:
+    InputError: if the folder holds a study of another configuration or corpus.
+  """
+  study_dir = pathlib.Path(study_dir)
+  opened = natinst.open_corpus(corpus)
+  trainings, cells = plan(conditions=conditions, seeds=seeds, splits=splits)
+  _claim(study_dir, config=config)
+  record = {
+    'corpus': os.fspath(corpus),
+    'fingerprint': opened.fingerprint(),
+    'corpus_stats': corpus_stats(opened),
+    'delusive_sources': delusive_sources(opened, conditions),
+    'num_cells': len(cells),
+    'seeds': list(seeds),
+    **(run or {}),
+  }
+  _check_fingerprint(study_dir, record)
+  _write_json(study_dir / 'run.json', record)
+  runner = _Runner(
+    study_dir=study_dir,
+    corpus=opened,
+    config=config,
+    finetune=finetune,
+    predict=predict,
+    planned=len(trainings) + len(cells),
+    on_step=on_step or (lambda step: None),
+  )
+  for cell in cells:
+    if cell.training is not None and cell.training.condition is not None:
+      runner.train(cell.training)
+    runner.run(cell)
+    _write_results(study_dir, cells)
+  return study_dir / 'results.jsonl'
+
+
+def corpus_stats(corpus: natinst.Corpus) -> dict[str, int]:
+  """Counts of tasks by split and kind."""
+  stats = {}
+  for split, names in (
+    ('train', corpus.train_tasks),
+    ('test', corpus.test_tasks),
+  ):
+    kinds = collections.Counter(corpus.load(n).task.kind for n in names)
+    stats[f'{split}_tasks'] = len(names)
+    stats[f'classification_{split}_tasks'] = kinds['classification']
+  return stats
+
+
+def delusive_sources(
+  corpus: natinst.Corpus, conditions: Sequence[Condition]
+) -> dict[str, dict[str, int]]:
+  """How many delusive examples come from where, by kind, over all tasks."""
+  counts: dict[str, collections.Counter] = {}
+  for condition in conditions:
+    if condition.examples != 'delusive':
+      continue
+    level = conditions_lib.EXAMPLE_LEVELS.get('delusive')
+    for name in (*corpus.train_tasks, *corpus.test_tasks):
+      file = corpus.load(name)
+      for example in level(
+        task=file.task, instance=file.instances[0], condition=condition
+      ):
+        counter = counts.setdefault(file.task.kind, collections.Counter())
+        counter[example.source] += 1
+  return {kind: dict(sorted(c.items())) for kind, c in sorted(counts.items())}
+
+
+def _cells(
+  training: Training,
+  condition: Condition,
+  splits: Sequence[str],
+  *,
+  matched: bool = False,
+  original: bool = False,
+) -> Iterator[Cell]:
+  for split in splits:
+    yield Cell(
+      training=training,
+      test_condition=condition,
+      split=split,
+      seed=training.seed,
+      matched=matched,
+      original_instructions=original,
+    )
+
+
+@dataclasses.dataclass
+class _Runner:
+  """Does the pieces of work that are not done yet."""
+
+  study_dir: pathlib.Path
+  corpus: natinst.Corpus
+  config: str
+  finetune: Callable[..., dict[str, Any]]
+  predict: Callable[..., pathlib.Path]
+  planned: int
+  on_step: Callable[[Step], None]
+  finished: int = 0
+  trained: set[Training] = dataclasses.field(default_factory=set)
+
+  def train(self, training: Training) -> None:
+    if training in self.trained:
+      return
+    self.trained.add(training)
+    folder = _training_folder(self.study_dir, training)
+    if not (folder / DONE).exists():
+      folders.make_directory(folder)
+      predictions.write_text(
+        folder / 'config.gin',
+        f'{self.config}\n# This training.\n'
+        f'MIXTURE_OR_TASK_NAME = {training.condition.name!r}\n'
+        f'MODEL_DIR = {os.fspath(folder)!r}\nSEED = {training.seed}\n',
+      )
+      self._report(training.name, 'train')
+      summary = self.finetune(
+        mixture_or_task_name=training.condition.name,
+        model_dir=folder,
+        seed=training.seed,
+        on_progress=lambda progress: self._report(
+          training.name,
+          'compile' if progress.phase == 'compiling' else 'train',
+          progress.step,
+          progress.train_steps,
+          dict(progress.metrics),
+        ),
+      )
+      _write_json(folder / DONE, summary)
+    self.finished += 1
+
+  def run(self, cell: Cell) -> None:
+    folder = self.study_dir / 'cells' / cell.name
+    if not (folder / DONE).exists():
+      folders.make_directory(folder)
+      started = time.monotonic()
+      self._report(cell.name, 'predict')
+      if cell.training is None:
+        self._run_baseline(cell, folder)
+      else:
+        self._predict(cell, folder)
+      path = folder / 'predictions.jsonl'
+      self._report(cell.name, 'score')
+      score.score_file(
+        path, corpus=self.corpus, split=cell.split, out=folder / 'metrics.json'
+      )
+      _write_json(
+        folder / DONE, {'seconds': round(time.monotonic() - started, 3)}
+      )
+    self.finished += 1
+    self._report(cell.name, 'done')
+
+  def _run_baseline(self, cell: Cell, folder: pathlib.Path) -> None:
+    rows = baselines.run_baseline(
+      cell.baseline, corpus=self.corpus, split=cell.split, seed=cell.seed
+    )
+    predictions.write_predictions(folder / 'predictions.jsonl', rows)
+
+  def _predict(self, cell: Cell, folder: pathlib.Path) -> None:
+    training = cell.training
+    checkpoint = None
+    if training.condition is not None:
+      checkpoint = _training_folder(self.study_dir, training)
+    self.predict(
+      mixture_or_task_name=cell.test_condition.name,
+      checkpoint_path=checkpoint,
+      infer_output_dir=folder,
+      split=cell.split,
+      seed=training.seed,
+      on_progress=lambda done, total: self._report(
+        cell.name, 'predict', done, total
+      ),
+    )
+
+  def _report(
+    self,
+    cell: str,
+    phase: str,
+    done: int = 0,
+    total: int = 0,
+    metrics: dict[str, float] | None = None,
+  ) -> None:
+    self.on_step(
+      Step(
+        cell=cell,
+        phase=phase,
+        finished=self.finished,
+        planned=self.planned,
+        done=done,
+        total=total,
+        metrics=metrics or {},
+      )
+    )
+
+
+def _training_folder(study_dir: pathlib.Path, training: Training):
+  return study_dir / 'trainings' / training.name
+
+
+def _claim(study_dir: pathlib.Path, *, config: str) -> None:
+  """Makes the folder, or checks that it is this study's."""
+  folders.make_directory(study_dir)
+  path = study_dir / 'study.gin'
+  if path.exists():
+    before = path.read_text(encoding='utf-8')
+    if before != config:
+      raise InputError(
+        f'{study_dir} holds a study of another configuration '
+        f'({_first_difference(before, config)}). Name another --study_dir, or '
+        'run it with the settings in its study.gin.'
+      )
+    return
+  predictions.write_text(path, config)
+
+
+def _first_difference(before: str, after: str) -> str:
+  old, new = before.splitlines(), after.splitlines()
+  for line in new:
+    if line not in old:
+      name = line.split(' = ')[0]
+      was = [o for o in old if o.split(' = ')[0] == name]
+      return f'now {line!r}, there {was[0]!r}' if was else f'now {line!r}'
+  gone = [line for line in old if line not in new]
+  return f'there {gone[0]!r}' if gone else 'order of lines'
+
+
+def _check_fingerprint(study_dir: pathlib.Path, record: dict[str, Any]) -> None:
+  path = study_dir / 'run.json'
+  if not path.exists():
+    return
+  before = json.loads(path.read_text(encoding='utf-8'))
+  if before['fingerprint'] != record['fingerprint']:
+    raise InputError(
+      f'{study_dir} holds a study of another corpus: {before["corpus"]} had '
+      f'fingerprint {before["fingerprint"][:12]}, {record["corpus"]} has '
+      f'{record["fingerprint"][:12]}. Name another --study_dir.'
+    )
+
+
+def _write_results(study_dir: pathlib.Path, cells: Sequence[Cell]) -> None:
+  """Writes results.jsonl anew, from the cells that are finished."""
+  lines = []
+  for cell in cells:
+    folder = study_dir / 'cells' / cell.name
+    if (folder / DONE).exists():
+      lines.append(predictions.json_line(_result(study_dir, folder, cell)))
+  predictions.write_text(study_dir / 'results.jsonl', '\n'.join(lines) + '\n')
+
+
+def _result(
+  study_dir: pathlib.Path, folder: pathlib.Path, cell: Cell
+) -> dict[str, Any]:
+  training = cell.training
+  condition = training.condition if training is not None else None
+  trained = inferred = {}
+  if condition is not None:
+    trained = _read_json(_training_folder(study_dir, training) / DONE)
+  if training is not None:
+    inferred = _read_json(folder / 'inference.json')
+  return {
+    'cell': cell.name,
+    'training': training.name if condition is not None else None,
+    'train_condition': None if condition is None else condition.name,
+    'test_condition': cell.test_condition.name if training else None,
+    'matched': cell.matched,
+    'original_instructions': cell.original_instructions,
+    'split': cell.split,
+    'seed': cell.seed,
+    'engine': inferred.get('engine', 'baseline'),
+    'baseline': cell.baseline,
+    'metrics': _read_json(folder / 'metrics.json'),
+    'num_shortened': inferred.get('num_shortened', 0),
+    'num_dropped_examples': inferred.get('num_dropped_examples', 0),
+    'train_steps': trained.get('train_steps'),
+    'train_seconds': trained.get('seconds'),
+    'predict_seconds': inferred.get('seconds'),
+  }
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+  return json.loads(path.read_text(encoding='utf-8'))
+
+
+def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
+  predictions.write_text(path, json.dumps(value, indent=2) + '\n')

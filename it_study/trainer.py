@@ -1,0 +1,359 @@
+"""The training loop: it logs, saves, stops when told, and goes on."""
+
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import threading
+from typing import Any, NoReturn
+
+import grain
+import jax
+from jax.sharding import Mesh
+import numpy as np
+
+from it_study import losses, partitioning
+from it_study.checkpoints import Checkpoints, check_shapes
+from it_study.errors import InputError
+from it_study.feed import Feed
+from it_study.metrics_log import MetricsLog
+from it_study.models.t5 import T5, T5Config
+from it_study.optimizers import Optimizer
+from it_study.train_step import (
+  TrainState,
+  abstract_state,
+  compile_train_step,
+  init_state,
+)
+
+# EX_TEMPFAIL of sysexits.h: start it again and it goes on.
+PREEMPTED_STATUS = 75
+
+_PREFETCH = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+  """Where a training stands, for a progress bar.
+
+  Attributes:
+    phase: 'compiling' or 'training'.
+    step: updates done.
+    train_steps: updates to do in all.
+    metrics: the last line of metrics.jsonl; empty before the first.
+    seconds_left: at the last rate, None before there is one.
+  """
+
+  phase: str
+  step: int
+  train_steps: int
+  metrics: Mapping[str, float]
+  seconds_left: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainResult:
+  """What a training ends with.
+
+  Attributes:
+    state: after the last step.
+    metrics: the last line of metrics.jsonl, empty if no step was left to do.
+    compile_seconds: spent on compiling; 0 where an equal step was at hand.
+    restored_step: the step of the checkpoint it went on from, or None.
+  """
+
+  state: TrainState
+  metrics: Mapping[str, float]
+  compile_seconds: float
+  restored_step: int | None
+
+
+class TrainingDivergedError(InputError):
+  """Loss or gradients are no longer finite."""
+
+
+def train(
+  *,
+  model_config: T5Config,
+  feed: Feed,
+  train_steps: int,
+  seed: int,
+  optimizer: Optimizer,
+  mesh: Mesh,
+  model_dir: str | os.PathLike[str],
+  initial_params: Any = None,
+  z_loss: float = losses.DEFAULT_Z_LOSS,
+  label_smoothing: float = 0.0,
+  checkpoint_period: int = 1000,
+  keep_checkpoints: int = 2,
+  log_period: int = 50,
+  on_progress: Callable[[Progress], None] | None = None,
+) -> TrainResult:
+  """Trains up to a step, going on from the newest checkpoint if there is one.
+
+  Batches and dropout depend on (seed, step) alone, so a training that was
+  stopped ends with the same parameters, bit for bit, as one that was not, on
+  the same kind of device.
+
+  Every `log_period` steps, and before every checkpoint, a line goes to
+  `model_dir/metrics.jsonl`: `step`; `steps`, the number of steps it speaks of;
+  `loss` (z-loss included), `z_loss` and `accuracy`, means over their target
+  tokens; `num_target_tokens`, their sum; `gradient_norm`, the mean over steps;
+  `learning_rate` of the last step; `tokens_per_second`, inputs and targets
+  without padding; `seconds`, compiling not counted; and `compile_seconds` in
+  the line that follows a compilation. Lines after the restored step are
+  dropped.
+
+  Args:
+    model_config: of the model.
+    feed: the batches; a batch's rows are split over the mesh's `data` and
+      `fsdp`.
+    train_steps: updates in all, those before a restart included.
+    seed: of the initial parameters and of dropout.
+    optimizer: from `it_study.optimizers`.
+    mesh: from `partitioning.make_mesh`.
+    model_dir: gets `checkpoints/` and `metrics.jsonl`.
+    initial_params: nested dict of arrays, left as they are; drawn if None.
+    z_loss: coefficient of the squared log normaliser.
+    label_smoothing: probability taken from the target.
+    checkpoint_period: steps between checkpoints; one is written at the end too.
+    keep_checkpoints: how many to keep, the newest.
+    log_period: steps between two looks at the metrics. Between them the host
+      does not wait for the device.
+    on_progress: called before compiling and at every look.
+
+  Raises:
+    InputError: settings that do not go together, or other settings than those
+      of the checkpoint in `model_dir`.
+    TrainingDivergedError: a loss or gradient is not finite. No checkpoint is
+      written of that or a later step.
+    SystemExit: with status 75 (`PREEMPTED_STATUS`) after SIGTERM, once a
+      checkpoint is written. Only when called from the main thread; elsewhere
+      signals are left alone.
+  """
+  _check_settings(
+    feed=feed,
+    mesh=mesh,
+    seed=seed,
+    train_steps=train_steps,
+    checkpoint_period=checkpoint_period,
+    log_period=log_period,
+  )
+  model = T5(model_config)
+  model_dir = pathlib.Path(model_dir)
+  settings = {
+    'model': dataclasses.asdict(model_config),
+    'optimizer': dataclasses.asdict(optimizer),
+    'feed': feed.metadata(),
+    'seed': seed,
+    'z_loss': z_loss,
+    'label_smoothing': label_smoothing,
+  }
+  # Through JSON, so that tuples and lists compare equal.
+  settings = json.loads(json.dumps(settings))
+  checkpoints = Checkpoints(model_dir / 'checkpoints', keep=keep_checkpoints)
+  with contextlib.closing(checkpoints), _sigterm_as_event() as preempted:
+    state, restored_step = _restore_or_init(
+      checkpoints=checkpoints,
+      model=model,
+      optimizer=optimizer,
+      mesh=mesh,
+      seed=seed,
+      initial_params=initial_params,
+      settings=settings,
+    )
+    start = restored_step or 0
+    log = MetricsLog(model_dir / 'metrics.jsonl', start=start)
+    if start >= train_steps:
+      return TrainResult(
+        state=state,
+        metrics={},
+        compile_seconds=0.0,
+        restored_step=restored_step,
+      )
+
+    def report(phase, step, metrics):
+      if on_progress is not None:
+        rate = metrics.get('seconds', 0) / metrics.get('steps', 1)
+        on_progress(
+          Progress(
+            phase=phase,
+            step=step,
+            train_steps=train_steps,
+            metrics=metrics,
+            seconds_left=rate * (train_steps - step) if metrics else None,
+          )
+        )
+
+    report('compiling', start, {})
+    compiled, compile_seconds = compile_train_step(
+      model=model,
+      optimizer=optimizer,
+      mesh=mesh,
+      z_loss=z_loss,
+      label_smoothing=label_smoothing,
+      batch_shapes=tuple(
+        (name, array.shape, array.dtype.name)
+        for name, array in feed.batch(start).items()
+      ),
+    )
+    log.restart_clock(compile_seconds=compile_seconds)
+    dropout_seed = np.uint32(seed)
+    batches = _prefetched(feed, start=start, stop=train_steps, mesh=mesh)
+    metrics = {}
+    for step, (batch, num_tokens) in enumerate(batches, start=start + 1):
+      state, step_metrics = compiled(state, batch, dropout_seed)
+      log.add(step_metrics, num_tokens=num_tokens)
+      stopping = preempted.is_set()
+      saving = step % checkpoint_period == 0 or step == train_steps or stopping
+      if not (saving or step % log_period == 0):
+        continue
+      try:
+        metrics = log.write(step)
+      except FloatingPointError as error:
+        _raise_diverged(
+          error, directory=checkpoints.directory, last=checkpoints.newest()
+        )
+      if saving:
+        checkpoints.save(
+          step=step,
+          params=state.params,
+          opt_state=state.opt_state,
+          metadata={'step': step, 'settings': settings},
+        )
+      report('training', step, metrics)
+      log.restart_clock()
+      if stopping:
+        break
+  return TrainResult(
+    state=state,
+    metrics=metrics,
+    compile_seconds=compile_seconds,
+    restored_step=restored_step,
+  )
+
+
+def _check_settings(
+  *,
+  feed: Feed,
+  mesh: Mesh,
+  seed: int,
+  **counts: int,
+) -> None:
+  for name, count in counts.items():
+    if count < 1:
+      raise InputError(f'{name} is {count}; give 1 or more.')
+  if not 0 <= seed < 2**32:
+    raise InputError(f'seed is {seed}; give a number from 0 to 2**32 - 1.')
+  shards = mesh.shape['data'] * mesh.shape['fsdp']
+  if feed.batch_size % shards:
+    raise InputError(
+      f'batch size {feed.batch_size} cannot be split over {shards} devices'
+      f' (data {mesh.shape["data"]} times fsdp {mesh.shape["fsdp"]}). Give a'
+      f' multiple of {shards}, or a smaller mesh.'
+    )
+
+
+def _restore_or_init(
+  *,
+  checkpoints: Checkpoints,
+  model: T5,
+  optimizer: Optimizer,
+  mesh: Mesh,
+  seed: int,
+  initial_params: Any,
+  settings: dict[str, Any],
+) -> tuple[TrainState, int | None]:
+  """Returns the state and the step it was restored from, None for a new one."""
+  abstract = abstract_state(model=model, optimizer=optimizer, mesh=mesh)
+  newest = checkpoints.newest()
+  if newest is not None:
+    _check_same(
+      checkpoints.metadata(newest)['settings'],
+      settings,
+      directory=checkpoints.directory,
+    )
+    restored = checkpoints.restore(
+      newest, params=abstract.params, opt_state=abstract.opt_state
+    )
+    state = TrainState(
+      step=jax.device_put(np.int32(newest), abstract.step.sharding),
+      params=restored.params,
+      opt_state=restored.opt_state,
+    )
+    return state, newest
+  if initial_params is None:
+    initial_params = partitioning.init_params(model=model, seed=seed, mesh=mesh)
+  check_shapes(initial_params, abstract.params, source='initial_params')
+  state = init_state(
+    model=model, optimizer=optimizer, mesh=mesh, params=initial_params
+  )
+  return state, None
+
+
+def _check_same(
+  found: dict[str, Any], wanted: dict[str, Any], *, directory: pathlib.Path
+) -> None:
+  found, wanted = dict(_leaves(found)), dict(_leaves(wanted))
+  for name in sorted({*found, *wanted}):
+    if found.get(name) != wanted.get(name):
+      raise InputError(
+        f'checkpoints in {directory} belong to a training with {name} ='
+        f' {found.get(name)}, this one has {wanted.get(name)}. Give the same'
+        ' settings to go on, or another model_dir to start anew.'
+      )
+
+
+def _leaves(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
+  for name, value in tree.items():
+    if isinstance(value, dict):
+      yield from _leaves(value, f'{prefix}{name}.')
+    else:
+      yield f'{prefix}{name}', value
+
+
+def _prefetched(
+  feed: Feed, *, start: int, stop: int, mesh: Mesh
+) -> Iterator[tuple[Any, int]]:
+  """Yields the batches of steps on the device, and their number of tokens."""
+  sharding = partitioning.batch_sharding(mesh)
+
+  def load(step):
+    batch = feed.batch(int(step))
+    num_tokens = np.count_nonzero(batch['encoder_input_tokens'])
+    return batch, num_tokens + np.count_nonzero(batch['decoder_loss_weights'])
+
+  options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_PREFETCH)
+  steps = grain.MapDataset.range(start, stop).map(load)
+  for batch, num_tokens in steps.to_iter_dataset(options):
+    yield jax.device_put(batch, sharding), num_tokens
+
+
+@contextlib.contextmanager
+def _sigterm_as_event() -> Iterator[threading.Event]:
+  """Turns SIGTERM into an event, and into an exit once the block is done."""
+  event = threading.Event()
+  if threading.current_thread() is not threading.main_thread():
+    yield event
+    return
+  previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
+  try:
+    yield event
+  finally:
+    signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+  if event.is_set():
+    raise SystemExit(PREEMPTED_STATUS)
+
+
+def _raise_diverged(
+  error: Exception, *, directory: pathlib.Path, last: int | None
+) -> NoReturn:
+  good = 'there is none' if last is None else str(directory / str(last))
+  raise TrainingDivergedError(
+    f'training stopped: {error}. Last good checkpoint: {good}. Try a lower'
+    ' learning rate, more warm-up steps or clipped gradients, in another'
+    ' model_dir; in bfloat16, try float32.'
+  ) from error

@@ -1,0 +1,100 @@
+"""Which vocabulary the tasks use: T5's own unless another is named."""
+
+import functools
+import hashlib
+import os
+
+from etils import epath
+import seqio
+
+from it_study.errors import InputError
+
+VARIABLE = 'IT_STUDY_VOCABULARY'
+DEFAULT = 'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
+BYTE = 'byte'
+
+
+def current_vocabulary() -> seqio.Vocabulary:
+  """The vocabulary that the environment variable names, or T5's own.
+
+  Read whenever a task is looked up, so that an import settles nothing. A model
+  file is used verbatim, with no further extra ids, as T5X's own models have
+  it: T5X refuses a task and a model whose vocabularies differ.
+  """
+  return _vocabulary(os.environ.get(VARIABLE) or DEFAULT)
+
+
+def fingerprint() -> str:
+  """A hash of the current vocabulary's content."""
+  vocabulary = current_vocabulary()
+  if isinstance(vocabulary, seqio.SentencePieceVocabulary):
+    content = vocabulary.sp_model
+  else:
+    content = str(vocabulary).encode()
+  return hashlib.sha256(content).hexdigest()
+
+
+def describe() -> str:
+  """Name, size and content hash of the current vocabulary, for a record."""
+  name = os.environ.get(VARIABLE) or DEFAULT
+  size = current_vocabulary().vocab_size
+  if name not in (DEFAULT, BYTE):
+    name = os.path.basename(name)
+  return f'{name}, {size} tokens, SHA-256 {fingerprint()[:12]}'
+
+
+def set_vocabulary(name: str) -> None:
+  """Names the vocabulary for this process and those it starts.
+
+  Args:
+    name: path of a SentencePiece model, or 'byte'.
+
+  Raises:
+    InputError: if there is no such file or it is no SentencePiece model.
+  """
+  if name != BYTE:
+    check_model_file(name)
+  os.environ[VARIABLE] = name
+
+
+def check_current() -> None:
+  """Raises `InputError` unless the current vocabulary can be read."""
+  name = os.environ.get(VARIABLE) or DEFAULT
+  if name != BYTE:
+    check_model_file(name)
+
+
+def check_model_file(path: str) -> None:
+  """Raises `InputError` unless `path` is a SentencePiece model."""
+  import sentencepiece
+
+  try:
+    content = epath.Path(path).read_bytes()
+  except (OSError, ValueError) as error:
+    raise InputError(
+      f'vocabulary {path}: cannot be read ({error}). Allowed are the path of a '
+      f'SentencePiece model, or {BYTE!r}; set {VARIABLE}.'
+    ) from None
+  processor = sentencepiece.SentencePieceProcessor()
+  try:
+    loaded = processor.LoadFromSerializedProto(content)
+  except RuntimeError:
+    loaded = False
+  if not loaded or not processor.vocab_size():
+    raise InputError(
+      f'vocabulary {path}: not a SentencePiece model ({len(content)} bytes). '
+      f'Name a file that spm_train or T5 wrote, or {BYTE!r}.'
+    )
+  if (processor.pad_id(), processor.eos_id()) != (0, 1):
+    raise InputError(
+      f'vocabulary {path}: padding is {processor.pad_id()} and end of sequence '
+      f'{processor.eos_id()}; T5 needs 0 and 1. Train it with --pad_id=0 '
+      '--eos_id=1 --unk_id=2 --bos_id=-1.'
+    )
+
+
+@functools.cache
+def _vocabulary(name: str) -> seqio.Vocabulary:
+  if name == BYTE:
+    return seqio.ByteVocabulary()
+  return seqio.SentencePieceVocabulary(name)

@@ -1,0 +1,79 @@
+"""Packaging of it_study."""
+
+import pathlib
+import re
+
+import setuptools
+
+_HERE = pathlib.Path(__file__).parent
+_VERSION = re.search(
+  r"__version__ = '([^']+)'", (_HERE / 'it_study/__init__.py').read_text()
+)[1]
+
+_GIN_FOLDERS = ['gin_configs'] + [
+  f'gin_configs.{folder.name}'
+  for folder in sorted((_HERE / 'gin_configs').iterdir())
+  if folder.is_dir()
+]
+
+# Lower bounds are the versions that the tests were run with; upper bounds keep
+# out the next release that may change what a number means.
+setuptools.setup(
+  name='it_study',
+  version=_VERSION,
+  description='A controlled study of what instruction tuning teaches a model.',
+  long_description=(_HERE / 'README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  packages=[
+    *setuptools.find_packages(include=['it_study', 'it_study.*', 'tasks']),
+    *_GIN_FOLDERS,
+  ],
+  package_data={
+    'it_study': ['data/*.csv'],
+    'it_study.report': ['*.jinja', '*.css', '*.html', '*.js'],
+    **{folder: ['*.gin'] for folder in _GIN_FOLDERS},
+  },
+  entry_points={'console_scripts': ['it-study = it_study.cli:run_and_exit']},
+  install_requires=[
+    'absl-py>=2.5,<3',
+    'etils[epath]>=1.15,<2',
+    'flax>=0.12.8,<0.13',
+    'gin-config>=0.5.0,<0.6',
+    'grain>=0.2.18,<0.3',
+    # TFDS 4.9.10 imports it without asking for it.
+    'importlib_resources>=6',
+    'jax>=0.10.2,<0.11',
+    'jinja2>=3.1.6,<4',
+    'nltk>=3.9,<4',
+    'numpy>=2.4,<3',
+    'optax>=0.2.8,<0.3',
+    'orbax-checkpoint>=0.12.8,<0.13',
+    'plotly>=7.1,<8',
+    'rich>=15,<16',
+    'rouge_score>=0.1.2,<0.2',
+    'scipy>=1.17,<2',
+    'sentencepiece>=0.2.3,<0.3',
+    'seqio>=0.0.20,<0.0.21',
+    'tensorflow>=2.21,<2.22',
+    'tensorflow-datasets>=4.9.10,<4.10',
+  ],
+  extras_require={
+    'test': [
+      'hypothesis>=6.170,<7',
+      'pytest>=9.2,<10',
+      'pytest-cov>=7.1,<8',
+      'pytest-xdist>=3.8,<4',
+      'ruff>=0.17.5,<0.18',
+    ],
+    'parity': ['torch==2.13.0', 'transformers>=5.23,<6'],
+    'tpu': ['jax[tpu]>=0.10.2,<0.11'],
+    'gpu': ['jax[cuda13]>=0.10.2,<0.11'],
+  },
+  classifiers=[
+    'License :: OSI Approved :: Apache Software License',
+    'Programming Language :: Python :: 3.11',
+    'Topic :: Scientific/Engineering :: Artificial Intelligence',
+  ],
+)

@@ -1,0 +1,217 @@
+"""Writes t5x_golden.npz: what T5X's own T5 says on tiny models and batches.
+
+Run with T5X on the import path, from the root of the repository:
+
+  python tests/golden/make_t5x_golden.py
+
+`tests/models_t5_test.py` holds our model to the file where T5X is missing, and
+`tests/t5x_model_test.py` holds the file to T5X where it is there.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+PATH = pathlib.Path(__file__).with_name('t5x_golden.npz')
+
+# 3 heads of 8 on a width of 16, so that no two axes can be mixed up unseen.
+DIMENSIONS = {
+  'vocab_size': 37,
+  'emb_dim': 16,
+  'num_heads': 3,
+  'head_dim': 8,
+  'mlp_dim': 24,
+  'num_encoder_layers': 2,
+  'num_decoder_layers': 2,
+}
+VARIANTS = {
+  'v1_1': {'mlp_activations': ('gelu', 'linear')},
+  'v1_0': {'mlp_activations': ('relu',), 'logits_via_embedding': True},
+}
+# Chosen so that of the greedy outputs some rows end early and some do not.
+SEEDS = {'v1_1': 0, 'v1_0': 0}
+MAX_DECODE_LENGTH = 12
+
+
+def t5x_module(variant: str) -> Any:
+  """T5X's Transformer at the tiny size."""
+  # isort: off
+  from t5x.examples.t5 import network
+  # isort: on
+
+  return network.Transformer(
+    network.T5Config(dropout_rate=0.0, **DIMENSIONS, **VARIANTS[variant])
+  )
+
+
+def t5x_shapes(variant: str) -> dict[str, tuple[int, ...]]:
+  """The path of each of T5X's parameters, slashes between names -> shape."""
+  tokens = np.ones((1, 1), np.int32)
+  params = jax.eval_shape(
+    lambda: t5x_module(variant).init(
+      jax.random.key(0), tokens, tokens, tokens, enable_dropout=False
+    )['params']
+  )
+  return {
+    '/'.join(key.key for key in path): leaf.shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(dict(params))
+  }
+
+
+def t5x_logits(
+  variant: str, params: Any, batch: dict[str, np.ndarray]
+) -> np.ndarray:
+  """float32 `[batch, targets, vocab]`; `batch` as the model's arguments."""
+  logits = t5x_module(variant).apply(
+    {'params': params}, **batch, enable_dropout=False
+  )
+  return np.asarray(logits)
+
+
+def t5x_greedy(
+  variant: str, params: Any, prompts: np.ndarray, max_decode_length: int
+) -> np.ndarray:
+  """int32 `[batch, max_decode_length]` by T5X's own model and sampling loop."""
+  # isort: off
+  import seqio
+  from t5x import decoding
+  from t5x import models
+  # isort: on
+
+  vocabulary = seqio.PassThroughVocabulary(DIMENSIONS['vocab_size'], eos_id=1)
+  model = models.EncoderDecoderModel(
+    module=t5x_module(variant),
+    input_vocabulary=vocabulary,
+    output_vocabulary=vocabulary,
+    optimizer_def=None,
+    decode_fn=decoding.temperature_sample,
+  )
+  tokens = model.predict_batch(
+    params,
+    {
+      'encoder_input_tokens': prompts,
+      'decoder_input_tokens': np.zeros(
+        (len(prompts), max_decode_length), np.int32
+      ),
+    },
+  )
+  return np.asarray(tokens, np.int32)
+
+
+def draw_params(
+  shapes: dict[str, tuple[int, ...]], seed: int
+) -> dict[str, np.ndarray]:
+  """Random float16 parameters, none of them zero or one, by path."""
+  random = np.random.default_rng(seed)
+  params = {}
+  for path, shape in sorted(shapes.items()):
+    draw = random.normal(size=shape)
+    if path.endswith('kernel'):
+      draw /= np.sqrt(shape[0])
+    elif path.endswith('scale'):
+      draw = 1 + 0.1 * draw
+    elif path.endswith('token_embedder/embedding'):
+      # Small, or tied logits only ever repeat the token just read.
+      draw *= 0.3
+    params[path] = draw.astype(np.float16)
+  return params
+
+
+def nest(params: dict[str, np.ndarray]) -> dict[str, Any]:
+  """`{'a/b': x}` -> `{'a': {'b': x}}`, in float32."""
+  nested = {}
+  for path, value in params.items():
+    *parents, name = path.split('/')
+    node = nested
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[name] = value.astype(np.float32)
+  return nested
+
+
+def plain_batch() -> dict[str, np.ndarray]:
+  """Four rows of one example each, padded to different lengths."""
+  random = np.random.default_rng(1)
+  prompts = random.integers(2, 37, (4, 21)).astype(np.int32)
+  targets = random.integers(2, 37, (4, 7)).astype(np.int32)
+  for row, (prompt_length, target_length) in enumerate(
+    [(21, 7), (9, 7), (14, 3), (1, 1)]
+  ):
+    prompts[row, prompt_length:] = 0
+    targets[row, target_length:] = 0
+  return {
+    'encoder_input_tokens': prompts,
+    'decoder_input_tokens': np.pad(targets, ((0, 0), (1, 0)))[:, :-1],
+    'decoder_target_tokens': targets,
+  }
+
+
+def packed_batch() -> dict[str, np.ndarray]:
+  """The four examples of `plain_batch` in two packed rows.
+
+  Row 0 holds examples 1 and 2, row 1 holds example 0 and ends in padding.
+  """
+  plain = plain_batch()
+  lengths = {0: (21, 7), 1: (9, 7), 2: (14, 3)}
+  packed = {
+    name: np.zeros((2, size), np.int32)
+    for side, size in (('encoder', 24), ('decoder', 11))
+    for name in _features(side)
+  }
+  for row, examples in enumerate([(1, 2), (0,)]):
+    start = {'encoder': 0, 'decoder': 0}
+    for segment, example in enumerate(examples, 1):
+      for side, length in zip(start, lengths[example], strict=True):
+        place = np.s_[row, start[side] : start[side] + length]
+        for name in _features(side):
+          if name.endswith('segment_ids'):
+            packed[name][place] = segment
+          elif name.endswith('positions'):
+            packed[name][place] = np.arange(length)
+          else:
+            packed[name][place] = plain[name][example, :length]
+        start[side] += length
+  return packed
+
+
+def greedy_prompts() -> np.ndarray:
+  """int32 `[8, 10]`, padded."""
+  random = np.random.default_rng(2)
+  prompts = random.integers(2, 37, (8, 10)).astype(np.int32)
+  for row, length in enumerate([10, 3, 7, 1, 10, 5, 8, 2]):
+    prompts[row, length:] = 0
+  return prompts
+
+
+def _features(side: str) -> list[str]:
+  tokens = {
+    'encoder': ['encoder_input_tokens'],
+    'decoder': ['decoder_input_tokens', 'decoder_target_tokens'],
+  }
+  return [*tokens[side], f'{side}_segment_ids', f'{side}_positions']
+
+
+def main() -> None:
+  arrays = {}
+  for variant, seed in SEEDS.items():
+    params = draw_params(t5x_shapes(variant), seed)
+    for path, value in params.items():
+      arrays[f'{variant}/params/{path}'] = value
+    nested = nest(params)
+    arrays[f'{variant}/plain_logits'] = t5x_logits(
+      variant, nested, plain_batch()
+    )
+    arrays[f'{variant}/packed_logits'] = t5x_logits(
+      variant, nested, packed_batch()
+    )
+    arrays[f'{variant}/greedy_tokens'] = t5x_greedy(
+      variant, nested, greedy_prompts(), MAX_DECODE_LENGTH
+    )
+  np.savez_compressed(PATH, **arrays)
+  print(f'{PATH}: {PATH.stat().st_size} bytes')
+
+
+if __name__ == '__main__':
+  main()

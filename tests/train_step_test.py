@@ -1,0 +1,170 @@
+"""Tests of it_study.train_step."""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+from jax.sharding import PartitionSpec
+import numpy as np
+import pytest
+
+from it_study import losses, optimizers, partitioning, train_step
+from it_study.models.t5 import T5, T5Config
+
+OPTIMIZER = optimizers.adamw(learning_rate=1e-2)
+BATCH = {
+  'encoder_input_tokens': np.array([[5, 6, 1], [7, 1, 0]], np.int32),
+  'decoder_input_tokens': np.array([[0, 5], [0, 0]], np.int32),
+  'decoder_target_tokens': np.array([[5, 1], [1, 0]], np.int32),
+  'decoder_loss_weights': np.array([[1, 1], [1, 0]], np.float32),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class StubConfig:
+  dropout_rate: float = 0.2
+
+
+class Stub(nn.Module):
+  """Logits from the mean prompt token and the last target token."""
+
+  config: StubConfig = StubConfig()
+
+  @nn.compact
+  def __call__(
+    self,
+    encoder_input_tokens,
+    decoder_input_tokens,
+    decoder_target_tokens,
+    deterministic=True,
+  ):
+    embedding = nn.Embed(16, 8)
+    prompt = embedding(encoder_input_tokens).mean(axis=1, keepdims=True)
+    x = prompt + embedding(decoder_input_tokens)
+    x = nn.Dropout(self.config.dropout_rate)(x, deterministic=deterministic)
+    return nn.Dense(16)(x)
+
+
+@pytest.fixture(scope='module')
+def mesh():
+  return partitioning.make_mesh(devices=jax.devices()[:1])
+
+
+@pytest.fixture
+def params(mesh):
+  return partitioning.init_params(model=Stub(), seed=0, mesh=mesh)
+
+
+@pytest.fixture(scope='module')
+def compiled(mesh):
+  """The compiled step, and the seconds that compiling it took."""
+  return compile_step(mesh)
+
+
+def compile_step(mesh):
+  return train_step.compile_train_step(
+    batch_shapes=tuple(
+      (name, array.shape, array.dtype.name) for name, array in BATCH.items()
+    ),
+    model=Stub(StubConfig()),
+    optimizer=OPTIMIZER,
+    mesh=mesh,
+    z_loss=1e-4,
+    label_smoothing=0.0,
+  )
+
+
+def new_state(params, mesh, step=0):
+  state = train_step.init_state(
+    model=Stub(), optimizer=OPTIMIZER, mesh=mesh, params=params
+  )
+  return state.replace(step=jax.device_put(np.int32(step), state.step.sharding))
+
+
+def test_step_updates_and_reports(compiled, params, mesh):
+  @jax.jit
+  def expected_loss(params, key):
+    features = dict(BATCH)
+    weights = features.pop('decoder_loss_weights')
+    logits = Stub().apply(
+      {'params': params}, **features, deterministic=False, rngs={'dropout': key}
+    )
+    targets = features['decoder_target_tokens']
+    return losses.cross_entropy(
+      logits=logits, targets=targets, weights=weights
+    )[0]
+
+  key = jax.random.fold_in(jax.random.key(5), 3)
+  expected = float(expected_loss(params, key))
+  state, metrics = compiled[0](
+    new_state(params, mesh, step=3), BATCH, np.uint32(5)
+  )
+  assert int(state.step) == 4
+  assert float(metrics['loss']) == pytest.approx(expected, rel=1e-6)
+  assert float(metrics['num_target_tokens']) == 3.0
+  assert float(metrics['learning_rate']) == pytest.approx(1e-2)
+  assert float(metrics['gradient_norm']) > 0
+  moved = jax.tree.map(
+    lambda a, b: float(abs(a - b).max()), state.params, params
+  )
+  # AdamW's first update is the rate, wherever there is a gradient.
+  assert max(jax.tree.leaves(moved)) == pytest.approx(1e-2, rel=1e-2)
+
+
+def test_dropout_depends_on_seed_and_step(compiled, params, mesh):
+  def loss(seed, step):
+    state = new_state(params, mesh, step=step)
+    return float(compiled[0](state, BATCH, np.uint32(seed))[1]['loss'])
+
+  assert loss(0, 0) == loss(0, 0)
+  assert len({loss(0, 0), loss(1, 0), loss(0, 1)}) == 3
+
+
+def test_compiles_once(compiled, mesh):
+  step, seconds = compiled
+  again, none = compile_step(mesh)
+  assert again is step
+  assert seconds > 0
+  assert none == 0.0
+
+
+def test_given_params_are_left_alone(compiled, params, mesh):
+  before = jax.tree.map(np.array, params)
+  compiled[0](new_state(params, mesh), BATCH, np.uint32(0))
+  jax.tree.map(np.testing.assert_array_equal, params, before)
+
+
+T5_CONFIG = T5Config(
+  vocab_size=16,
+  emb_dim=8,
+  num_heads=2,
+  head_dim=4,
+  mlp_dim=16,
+  num_encoder_layers=1,
+  num_decoder_layers=1,
+)
+
+
+def test_state_lies_where_its_parameters_lie(mesh):
+  state = train_step.abstract_state(
+    model=T5(T5_CONFIG), optimizer=OPTIMIZER, mesh=mesh
+  )
+  kernel = ('encoder', 'layers_0', 'mlp', 'wo', 'kernel')
+
+  def pick(tree):
+    for name in kernel:
+      tree = tree[name]
+    return tree.sharding.spec
+
+  moments = [
+    leaf
+    for leaf in jax.tree.leaves(
+      state.opt_state, is_leaf=lambda leaf: hasattr(leaf, 'mu')
+    )
+    if hasattr(leaf, 'mu')
+  ]
+  (adam,) = moments
+  assert pick(state.params) == PartitionSpec('model', 'fsdp')
+  assert pick(adam.mu) == PartitionSpec('model', 'fsdp')
+  assert pick(adam.nu) == PartitionSpec('model', 'fsdp')
+  assert adam.count.sharding.spec == PartitionSpec()
