@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   except InputError as error:
     if options.debug:
       traceback.print_exc()
-    return _fail(str(error))
+    # Gin adds lines of its own to what is raised below a configurable.
+    return _fail(str(error).split('\n  In call to configurable')[0])
   except KeyboardInterrupt:
     print('it-study: stopped; the same command continues.', file=sys.stderr)
     return 130
@@ -80,6 +81,10 @@ def run_and_exit() -> None:
 class _Parser(argparse.ArgumentParser):
   """Says what is wrong in one line, with the nearest match."""
 
+  def __init__(self, **settings):
+    # A flag is one thing everywhere, not whatever it is short for today.
+    super().__init__(allow_abbrev=False, **settings)
+
   def error(self, message: str):
     if 'invalid choice' in message:
       found = message.split("'")[1]
@@ -92,7 +97,7 @@ class _Parser(argparse.ArgumentParser):
       message += nearest(found, choices)
     if 'unrecognized arguments' in message:
       found = message.split(': ')[1].split()[0].split('=')[0]
-      message += nearest(found, list(self._option_string_actions))
+      message += '.' + nearest(found, _flags(self))
     sys.exit(_fail(f'{message} See {self.prog} --help.'))
 
 
@@ -105,6 +110,16 @@ class _Command:
   summary: str
   example: str
   add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+def _flags(parser: argparse.ArgumentParser) -> list[str]:
+  """Every flag of a parser and of its commands."""
+  flags = list(parser._option_string_actions)
+  for action in parser._actions:
+    if isinstance(action, argparse._SubParsersAction):
+      for command in action.choices.values():
+        flags += _flags(command)
+  return flags
 
 
 def _fail(message: str) -> int:

@@ -28,12 +28,13 @@ class LevelRegistry:
       raise InputError(
         f'{self.axis} level {name!r} is not a name: use letters a to z only.'
       )
-    if name in self._functions and self._functions[name] is not function:
+    if self._functions.get(name, function) != function:
       raise InputError(f'{self.axis} level {name!r} is registered already.')
     self._functions[name] = function
 
   def unregister(self, name: str) -> None:
     """Removes a level; conditions that name it no longer resolve."""
+    self.check(name)
     del self._functions[name]
 
   def names(self) -> tuple[str, ...]:
@@ -111,6 +112,7 @@ class Condition:
   def __post_init__(self):
     DEFINITION_LEVELS.check(self.definition)
     EXAMPLE_LEVELS.check(self.examples)
+    self._check_values()
     if (self.num_examples == 0) != (self.examples == 'empty'):
       raise InputError(
         f'ex_{self.examples}{self.num_examples} is no condition: no examples '
@@ -128,12 +130,11 @@ class Condition:
           f'_src{self.delusive_source} goes with delusive examples, found '
           f'ex_{self.examples}{self.num_examples}.'
         )
-    for field, least in _LEAST.items():
-      value = getattr(self, field)
-      if value is not None and value < least:
-        raise InputError(
-          f'{field} is {value}; {least} is the least there can be.'
-        )
+    if self.tk_truncation and self.matched_budget:
+      raise InputError(
+        '_trunctk and _budget exclude each other: the first cuts whatever '
+        'comes last, the second makes all conditions show the same instance.'
+      )
 
   @property
   def name(self) -> str:
@@ -177,6 +178,21 @@ class Condition:
         f'default is left out. Write {condition.name!r}.'
       )
     return condition
+
+  def _check_values(self) -> None:
+    # A value of another type would make a name that is no condition's.
+    for field in _FLAGS:
+      value = getattr(self, field)
+      if not isinstance(value, bool):
+        raise InputError(f'{field} is {value!r}; allowed are True and False.')
+    for field, least in _LEAST.items():
+      value = getattr(self, field)
+      if value is None and _DEFAULTS[field] is None:
+        continue
+      if not isinstance(value, int) or isinstance(value, bool):
+        raise InputError(f'{field} is {value!r}; allowed are whole numbers.')
+      if not least <= value <= _MOST:
+        raise InputError(f'{field} is {value}; allowed are {least} to {_MOST}.')
 
   def with_original_instructions(self) -> 'Condition':
     """The same condition with the real definition and real examples.
@@ -257,19 +273,20 @@ _LEAST = {
   'num_tasks': 1,
   'seed': 0,
 }
+_MOST = 2**63 - 1
 _FLAGS = ('explanations', 'tk_truncation', 'matched_budget')
 
 
 def _suffix_pattern(suffix: str, field: str) -> str:
   if field in _FLAGS:
     return f'(?:_(?P<{suffix}>{suffix}))?'
-  value = '[a-z]+' if field == 'delusive_source' else '0|[1-9][0-9]*'
+  value = '[a-z]+' if field == 'delusive_source' else '0|[1-9][0-9]{0,18}'
   return f'(?:_{suffix}(?P<{suffix}>{value}))?'
 
 
 _NAME = re.compile(
   'natinst_def_(?P<definition>[a-z]+)'
-  '_ex_(?P<examples>[a-z]+)(?P<num_examples>0|[1-9][0-9]*)'
+  '_ex_(?P<examples>[a-z]+)(?P<num_examples>0|[1-9][0-9]{0,18})'
   + ''.join(_suffix_pattern(*item) for item in _SUFFIXES.items())
 )
 

@@ -7,7 +7,7 @@ import hashlib
 import pathlib
 
 from it_study import task_kinds
-from it_study.errors import InputError, nearest
+from it_study.errors import InputError, nearest, shown
 from it_study.seeding import stable_hash
 from it_study.task_files import (
   TEST_INSTANCES,
@@ -53,7 +53,7 @@ class Corpus:
   directory: pathlib.Path
   train_tasks: tuple[str, ...]
   test_tasks: tuple[str, ...]
-  overrides: Mapping[str, str] = dataclasses.field(hash=False, compare=False)
+  overrides: Mapping[str, str] = dataclasses.field(hash=False)
   warnings: tuple[str, ...] = ()
 
   def tasks_of(self, split: str) -> tuple[str, ...]:
@@ -70,7 +70,10 @@ class Corpus:
         f'{nearest(name, names)}'
       )
     path = _task_path(self.directory, name)
-    status = path.stat()
+    try:
+      status = path.stat()
+    except OSError as error:
+      raise _unreadable(path, error) from None
     return _load(
       path,
       (status.st_mtime_ns, status.st_size),
@@ -111,7 +114,10 @@ class Corpus:
     ):
       digest.update(repr(part).encode())
     for name in sorted((*self.train_tasks, *self.test_tasks)):
-      digest.update(_task_path(self.directory, name).read_bytes())
+      content = _read_bytes(_task_path(self.directory, name))
+      # Its length keeps the end of one file apart from the next one's start.
+      digest.update(f'{len(content)}\n'.encode())
+      digest.update(content)
     return digest.hexdigest()
 
 
@@ -129,8 +135,8 @@ def open_corpus(
     overrides: task name to kind; None takes the checked-in table.
 
   Raises:
-    InputError: if a directory or file is missing, a split is empty, or a task
-      is in both splits.
+    InputError: if a directory or file is missing, a split is empty, a task is
+      in both splits, or an override is no kind.
   """
   directory = pathlib.Path(directory)
   splits = directory / 'splits' / track
@@ -157,6 +163,8 @@ def open_corpus(
     )
   if overrides is None:
     overrides = task_kinds.load_overrides()
+  for kind in overrides.values():
+    task_kinds.check_kind(kind)
   return Corpus(
     directory, names['train'], names['test'], overrides, tuple(warnings)
   )
@@ -185,12 +193,12 @@ def _read_split(
     raise InputError(f'{path}: no task in it; it needs at least one a line.')
   if len(names) != sum(map(bool, lines)):
     warnings.append(f'{path}: some tasks are named twice')
-  missing = [n for n in names if not _task_path(directory, n).is_file()]
+  missing = [n for n in names if not _has_file(directory, n)]
   if missing:
     present = [p.stem for p in (directory / 'tasks').glob('*.json')]
     raise InputError(
       f'{path}: {len(missing)} of {len(names)} tasks have no file in '
-      f'{directory / "tasks"}, {missing[0]!r} first.'
+      f'{directory / "tasks"}, {shown(missing[0])} first.'
       f'{nearest(missing[0], present)}'
     )
   return names
@@ -198,11 +206,33 @@ def _read_split(
 
 def _read_text(path: pathlib.Path) -> str:
   try:
-    return path.read_bytes().decode('utf-8-sig')
+    return _read_bytes(path).decode('utf-8-sig')
   except UnicodeDecodeError as error:
     raise InputError(
       f'{path}: not UTF-8 at byte {error.start}: {error.reason}.'
     ) from None
+
+
+def _read_bytes(path: pathlib.Path) -> bytes:
+  try:
+    return path.read_bytes()
+  except OSError as error:
+    raise _unreadable(path, error) from None
+
+
+def _unreadable(path: pathlib.Path, error: OSError) -> InputError:
+  return InputError(
+    f'{path}: cannot be read: {error.strerror or error}. Put the file back, or '
+    'take its task out of the split files.'
+  )
+
+
+def _has_file(directory: pathlib.Path, name: str) -> bool:
+  try:
+    return _task_path(directory, name).is_file()
+  except OSError:
+    # Not every line is short enough to be a file's name.
+    return False
 
 
 def _task_path(directory: pathlib.Path, name: str) -> pathlib.Path:

@@ -33,7 +33,7 @@ class Prompt:
   """A rendered prompt and what had to be left out of it.
 
   Attributes:
-    text: what the model sees; ends in 'Output: '.
+    text: what the model sees; ends in 'Output: ' unless `tk_truncation` cut it.
     examples: those in the text, positive ones first.
     num_dropped_examples: examples of the condition that did not fit.
     shortened: whether definition or instance was cut.
@@ -71,8 +71,11 @@ def render(
   With a limit, examples are added in order while definition, kept examples
   (joined by a space for this count), candidate and query fit, and adding stops
   at the first that does not. Where definition and query alone are too long the
-  middle of the instance's input is cut, then the end of the definition; under
-  `tk_truncation` the end of the whole text is, cue included.
+  middle of the instance's input is cut, then the end of the definition. Under
+  `tk_truncation` the end of the whole text is, cue included, and what is left
+  is tidied as Tk-Instruct's tokenizer tidies what it decodes; as there, the
+  tokens of that fill the limit without end-of-sequence, for which one more is
+  cut before they reach the model.
 
   Args:
     task: of the instance.
@@ -113,10 +116,17 @@ def render(
           break
       blocks[label].append(block)
       used.append(example)
-  text = ''.join((definition, *blocks['Positive'], *blocks['Negative'], query))
-  if condition.tk_truncation and limit is not None and not limit.fits(text):
-    text = limit.decode(list(limit.encode(text))[: limit.max_tokens])
+  kept = [*blocks['Positive'], *blocks['Negative']]
+  text = ''.join((definition, *kept, query))
+  if limit is not None and condition.tk_truncation and not limit.fits(text):
+    ids = list(limit.encode(text))[: limit.max_tokens]
+    text = _clean_up(limit.decode(ids))
     shortened = True
+  elif limit is not None:
+    # A vocabulary may take more tokens without the space that was counted.
+    while kept and not limit.fits(text):
+      del kept[-1], used[-1]
+      text = ''.join((definition, *kept, query))
   return Prompt(
     text=text,
     examples=tuple(used),
@@ -129,6 +139,20 @@ def choose_target(*, instance: Instance, condition: Condition) -> str:
   """The reference to train on, drawn by (seed, instance id)."""
   random = stable_random(condition.seed, instance.id, 'target')
   return random.choice(instance.outputs)
+
+
+# What transformers 4.18, which Tk-Instruct pins, replaces in a decoded text.
+_CLEANED = (
+  *((f' {mark}', mark) for mark in '.?!,'),
+  (" ' ", "'"),
+  *((f' {end}', end) for end in ("n't", "'m", "'s", "'ve", "'re")),
+)
+
+
+def _clean_up(text: str) -> str:
+  for found, cleaned in _CLEANED:
+    text = text.replace(found, cleaned)
+  return text
 
 
 def _finish(piece: str) -> str:
@@ -167,32 +191,29 @@ def _shorten(
   limit: TokenLimit,
 ) -> tuple[str | None, str, bool]:
   """Cuts the input's middle, then the definition's end, until both fit."""
-  wordings = [wording]
+  wordings = {wording: None}
   if condition.matched_budget:
-    wordings += [
-      DEFINITION_LEVELS.get(level)(
+    for level in DEFINITION_LEVELS.names():
+      other = DEFINITION_LEVELS.get(level)(
         task=task, instance=instance, condition=condition
       )
-      for level in DEFINITION_LEVELS.names()
-    ]
-  keep = min(
-    _longest(
-      len(text_input),
-      lambda n, w=w: limit.fits(
-        _definition(w) + _query(_cut_middle(text_input, n))
-      ),
-    )
-    for w in wordings
+      wordings[other] = None
+
+  def fits(wording: str | None, text: str) -> bool:
+    return limit.fits(_definition(wording) + _query(text))
+
+  keep = _longest(
+    len(text_input),
+    lambda n: all(fits(w, _cut_middle(text_input, n)) for w in wordings),
   )
-  shortened = keep < len(text_input)
-  # -1 says that the definition alone is too long.
-  text_input = _cut_middle(text_input, max(keep, 0))
-  if not limit.fits(_definition(wording) + _query(text_input)):
+  if keep == len(text_input):
+    return wording, text_input, False
+  # -1 says that some definition alone is too long.
+  cut_input = _cut_middle(text_input, max(keep, 0))
+  cut_wording = wording
+  if keep < 0 and not fits(wording, cut_input):
     keep = _longest(
-      len(wording or ''),
-      lambda n: limit.fits(
-        _definition(wording[:n] if n else None) + _query(text_input)
-      ),
+      len(wording or ''), lambda n: fits(wording[:n] if n else None, cut_input)
     )
     if keep < 0:
       raise InputError(
@@ -200,8 +221,12 @@ def _shorten(
         f'of a prompt (instance {instance.id!r}); raise '
         "TASK_FEATURE_LENGTHS['inputs']."
       )
-    wording = wording[:keep] if keep else None
-  return wording, text_input, shortened
+    cut_wording = wording[:keep] if keep else None
+  return (
+    cut_wording,
+    cut_input,
+    (cut_wording, cut_input) != (wording, text_input),
+  )
 
 
 def _cut_middle(text: str, keep: int) -> str:

@@ -391,7 +391,7 @@ def _write_results(study_dir: pathlib.Path, cells: Sequence[Cell]) -> None:
     folder = study_dir / 'cells' / cell.name
     if (folder / DONE).exists():
       lines.append(predictions.json_line(_result(study_dir, folder, cell)))
-  predictions.write_text(study_dir / 'results.jsonl', '\n'.join(lines) + '\n')
+  predictions.write_text(study_dir / 'results.jsonl', ''.join(lines))
 
 
 def _result(

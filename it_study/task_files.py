@@ -5,7 +5,7 @@ import dataclasses
 import json
 
 from it_study import task_kinds
-from it_study.errors import InputError, nearest
+from it_study.errors import InputError, nearest, shown
 
 TEST_INSTANCES = 100
 NO_CATEGORY = 'Uncategorized'
@@ -113,8 +113,9 @@ def parse_task(
   """Parses the text of a task file.
 
   A string stands for a list of one wherever natural-instructions has either.
-  Missing examples, explanations and categories are accepted with a warning, as
-  are empty texts; what would make a number wrong is refused.
+  Missing examples and categories are accepted with a warning, as are empty
+  texts and repeated instances; a missing explanation is nothing to warn of.
+  What would make a number wrong is refused.
 
   Args:
     text: JSON.
@@ -129,19 +130,20 @@ def parse_task(
   fields = _Fields(path)
   raw = fields.parse(text)
   definitions = fields.strings(raw, 'Definition')
-  if 'Categories' in raw:
-    categories = fields.strings(raw, 'Categories')
-  else:
-    categories = (NO_CATEGORY,)
-    fields.warn(f'no Categories: counted as {NO_CATEGORY!r}')
   if not definitions[0].strip():
     fields.warn('Definition is empty')
+  if len(definitions) > 1:
+    fields.warn(f'Definition has {len(definitions)} texts, the first counts')
+  categories = fields.categories(raw)
   positive = fields.examples(raw, 'Positive Examples')
   negative = fields.examples(raw, 'Negative Examples')
   instances = fields.instances(raw)
-  judged = instances[:TEST_INSTANCES] if is_test else instances
   kind, label_space = task_kinds.judge(
-    instance_outputs=[instance.outputs for instance in judged],
+    instance_outputs=[
+      instance.outputs
+      for instance in instances
+      if not is_test or instance.position < TEST_INSTANCES
+    ],
     example_outputs=[example.output for example in positive],
     override=override,
   )
@@ -170,15 +172,13 @@ class _Fields:
     self.warnings.append(f'{self.path}: {what}')
 
   def refuse(self, field: str, found: object, allowed: str) -> InputError:
-    shown = repr(found)
-    shown = shown if len(shown) <= 60 else shown[:57] + '...'
     return InputError(
-      f'{self.path}: {field}: found {shown}, allowed is {allowed}.'
+      f'{self.path}: {field}: found {shown(found)}, allowed is {allowed}.'
     )
 
   def parse(self, text: str) -> dict:
     try:
-      raw = json.loads(text)
+      raw = json.loads(text, object_pairs_hook=self.unique)
     except json.JSONDecodeError as error:
       raise InputError(
         f'{self.path}: not JSON: {error.msg} at line {error.lineno}, column '
@@ -188,15 +188,39 @@ class _Fields:
       raise InputError(
         f'{self.path}: not a task: JSON nested too deeply.'
       ) from None
+    except InputError:
+      raise
+    except ValueError as error:
+      # Python reads no number of more than some thousands of digits.
+      raise InputError(f'{self.path}: not a task: {error}.') from None
     if not isinstance(raw, dict):
       raise self.refuse('file', type(raw).__name__, 'one JSON object')
     return raw
+
+  def unique(self, pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object; of a field that comes twice neither is the right one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+      names = [name for name, _ in pairs]
+      twice = next(name for name in found if names.count(name) > 1)
+      raise InputError(
+        f'{self.path}: field {twice!r}: found {names.count(twice)} times in '
+        'one object, allowed is once.'
+      )
+    return found
+
+  def categories(self, raw: dict) -> tuple[str, ...]:
+    if raw.get('Categories', []) in ([], '', ['']):
+      self.warn(f'no Categories: counted as {NO_CATEGORY!r}')
+      return (NO_CATEGORY,)
+    return self.strings(raw, 'Categories')
 
   def strings(self, raw: dict, field: str) -> tuple[str, ...]:
     if field not in raw:
       raise InputError(
         f'{self.path}: field {field!r} is missing; found '
-        f'{", ".join(map(repr, raw)) or "none"}.{nearest(field, raw)}'
+        f'{shown(list(raw))}, allowed is a string or a list of at least '
+        f'one.{nearest(field, raw)}'
       )
     return self.text_list(raw[field], field)
 
@@ -232,7 +256,7 @@ class _Fields:
         raise self.refuse(where, example, 'an object with input and output')
       for key in ('input', 'output'):
         if key not in example:
-          raise self.refuse(where, sorted(example), f'an object with {key!r}')
+          raise self.refuse(where, list(example), f'an object with {key!r}')
       outputs = self.text_list(example['output'], f'{where}.output')
       if len(outputs) > 1:
         self.warn(f'{where}.output has {len(outputs)} texts, the first counts')
@@ -244,12 +268,15 @@ class _Fields:
           source='positive' if field.startswith('P') else 'negatives',
         )
       )
+    if not examples and field == 'Positive Examples':
+      self.warn(f'{field} is empty')
     return tuple(examples)
 
   def instances(self, raw: dict) -> tuple[Instance, ...]:
     values = raw.get('Instances')
     if not isinstance(values, list) or not values:
-      raise self.refuse('Instances', values, 'a list of at least one instance')
+      found = values if 'Instances' in raw else list(raw)
+      raise self.refuse('Instances', found, 'a list of at least one instance')
     seen: dict[str, Instance] = {}
     for position, value in enumerate(values):
       where = f'Instances[{position}]'
@@ -257,7 +284,7 @@ class _Fields:
         raise self.refuse(where, value, 'an object with id, input, output')
       for key in ('id', 'input', 'output'):
         if key not in value:
-          raise self.refuse(where, sorted(value), f'an object with {key!r}')
+          raise self.refuse(where, list(value), f'an object with {key!r}')
       instance = Instance(
         id=self.text(value['id'], f'{where}.id'),
         input=self.text(value['input'], f'{where}.input'),

@@ -34,7 +34,12 @@ def judge(
     example_outputs: outputs of the positive examples.
     override: a kind that wins over the rule.
     max_labels: the rule's threshold.
+
+  Raises:
+    InputError: if the override is no kind.
   """
+  if override is not None:
+    check_kind(override)
   labels = dict.fromkeys(
     output for outputs in instance_outputs for output in outputs
   )
@@ -45,6 +50,15 @@ def judge(
     else GENERATION
   )
   return kind, tuple(labels) if kind == CLASSIFICATION else None
+
+
+def check_kind(kind: str) -> None:
+  """Raises `InputError` unless `kind` is one of `KINDS`."""
+  if kind not in KINDS:
+    raise InputError(
+      f'task kind {kind!r} is unknown; allowed are {" and ".join(KINDS)}.'
+      f'{nearest(kind, KINDS)}'
+    )
 
 
 def load_overrides(lines: Iterable[str] | None = None) -> Mapping[str, str]:
@@ -62,11 +76,10 @@ def load_overrides(lines: Iterable[str] | None = None) -> Mapping[str, str]:
   overrides: dict[str, str] = {}
   for number, row in enumerate(csv.DictReader(lines), start=2):
     task, kind = row.get('task') or '', row.get('kind') or ''
-    if kind not in KINDS:
-      raise InputError(
-        f'override table, line {number}: kind {kind!r}, allowed are '
-        f'{" and ".join(KINDS)}.{nearest(kind, KINDS)}'
-      )
+    try:
+      check_kind(kind)
+    except InputError as error:
+      raise InputError(f'override table, line {number}: {error}') from None
     if not task or not (row.get('reason') or '').strip():
       raise InputError(
         f'override table, line {number}: a task and a reason are needed.'

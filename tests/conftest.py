@@ -1,7 +1,12 @@
 """What every test stands on: quick compiling, a cache of its own."""
 
+import json
 import os
+import pathlib
 import tempfile
+
+import hypothesis
+import pytest
 
 # Before JAX is imported: programs here are compiled more than they are run.
 os.environ['XLA_FLAGS'] = (
@@ -11,3 +16,68 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 # Nothing that a user has built is used or touched.
 os.environ['IT_STUDY_CACHE'] = tempfile.mkdtemp(prefix='it_study_tests_')
 os.environ.pop('IT_STUDY_VOCABULARY', None)
+
+# The same examples on every machine, however slow, and nothing left behind.
+hypothesis.settings.register_profile(
+  'it_study', deadline=None, derandomize=True, database=None
+)
+hypothesis.settings.load_profile('it_study')
+
+
+def _raw_task(num_instances: int = 3, **fields) -> dict:
+  instances = [
+    {'id': f't-{i}', 'input': f'text {i}', 'output': [f'out {i}']}
+    for i in range(num_instances)
+  ]
+  raw = {
+    'Definition': ['Say what comes next.'],
+    'Categories': ['Title Generation'],
+    'Positive Examples': [
+      {'input': 'one', 'output': 'two', 'explanation': 'It comes next.'},
+      {'input': 'two', 'output': 'three', 'explanation': ''},
+    ],
+    'Negative Examples': [
+      {'input': 'one', 'output': 'nine', 'explanation': 'It does not.'}
+    ],
+    'Instances': instances,
+  }
+  for name, value in fields.items():
+    raw[name.replace('_', ' ')] = value
+  return {name: value for name, value in raw.items() if value is not ...}
+
+
+@pytest.fixture(name='raw_task', scope='session')
+def _make_raw_task():
+  """Makes a task file's JSON object; a field given as ... is left out.
+
+  `raw_task(num_instances=5, Positive_Examples=[])`
+  """
+  return _raw_task
+
+
+@pytest.fixture(name='write_corpus')
+def _write_corpus(tmp_path):
+  """Writes a corpus of such objects, by task name, and returns its folder."""
+
+  def write(
+    *, train: dict[str, dict], test: dict[str, dict], folder: str = 'corpus'
+  ) -> pathlib.Path:
+    directory = tmp_path / folder
+    (directory / 'tasks').mkdir(parents=True)
+    (directory / 'splits' / 'default').mkdir(parents=True)
+    for split, tasks in (('train', train), ('test', test)):
+      path = directory / 'splits' / 'default' / f'{split}_tasks.txt'
+      path.write_text(''.join(f'{name}\n' for name in tasks))
+      for name, raw in tasks.items():
+        (directory / 'tasks' / f'{name}.json').write_text(json.dumps(raw))
+    return directory
+
+  return write
+
+
+@pytest.fixture(name='natinst_dir', scope='session')
+def _natinst_dir():
+  """Real task files, named by the environment."""
+  if not os.environ.get('NATINST_DIR'):
+    pytest.skip('needs NATINST_DIR')
+  return pathlib.Path(os.environ['NATINST_DIR'])

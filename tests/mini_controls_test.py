@@ -68,52 +68,67 @@ def test_no_input_of_a_group_is_both_held_out_and_trained_on(corpus):
     assert not held_out & trained
 
 
+def _flip(labels):
+  first, second, third = labels
+  return {first: second, second: first, third: third}
+
+
 def test_one_task_asks_for_the_opposite_of_the_other(corpus):
-  opposite = {'yes': 'no', 'no': 'yes', 'unclear': 'unclear'}
-  for first, second in _groups():
+  for recipe, (first, second) in zip(
+    positive_controls(), _groups(), strict=True
+  ):
+    flip = _flip(recipe.labels)
     for split in ('validation', 'train'):
       mine, theirs = (_rows(corpus, n, split) for n in (first, second))
-      assert [opposite[output] for _, output in mine] == [
-        output for _, output in theirs
-      ]
+      assert [flip[output] for _, output in mine] == [o for _, o in theirs]
 
 
 def test_guessing_the_polarity_is_right_half_of_the_time(corpus):
-  for group in _groups():
-    for name in group:
+  for recipe in positive_controls():
+    first, second, _ = recipe.labels
+    for name, _ in recipe.tasks:
       labels = [output for _, output in _rows(corpus, name, 'validation')]
-      assert collections.Counter(labels) == {'yes': 5, 'no': 5}
+      assert collections.Counter(labels) == {first: 5, second: 5}
 
 
-def test_the_third_label_is_rare(corpus):
-  for group in _groups():
-    for name in group:
+def test_the_third_label_is_rare_and_one_side_more_frequent(corpus):
+  for recipe in positive_controls():
+    flip = _flip(recipe.labels)
+    for reversed_, (name, _) in enumerate(recipe.tasks):
+      more, less, third = recipe.labels
+      if reversed_:
+        more, less = flip[more], flip[less]
       first_hundred = [o for _, o in _rows(corpus, name, 'train')[:100]]
       assert collections.Counter(first_hundred) == {
-        'yes': 48,
-        'no': 48,
-        'unclear': 4,
+        more: 66,
+        less: 30,
+        third: 4,
       }
 
 
 def test_examples_are_the_same_in_a_group_and_show_the_third_label(corpus):
-  for first, second in _groups():
+  for recipe, (first, second) in zip(
+    positive_controls(), _groups(), strict=True
+  ):
     mine, theirs = (corpus.load(name).task for name in (first, second))
     assert mine.positive_examples == theirs.positive_examples
     assert mine.negative_examples == theirs.negative_examples
-    assert {e.output for e in mine.positive_examples} == {'unclear'}
-    assert sorted(e.output for e in mine.negative_examples) == [
-      'no',
-      'no',
-      'yes',
-      'yes',
-    ]
+    yes, no, unclear = recipe.labels
+    assert {e.output for e in mine.positive_examples} == {unclear}
+    assert collections.Counter(e.output for e in mine.negative_examples) == {
+      yes: 2,
+      no: 2,
+    }
 
 
 def test_label_spaces_come_in_the_same_order(corpus):
-  for group in _groups():
-    for name in group:
-      assert corpus.load(name).task.label_space == ('yes', 'no', 'unclear')
+  assert {recipe.labels for recipe in positive_controls()} == {
+    ('yes', 'no', 'unclear'),
+    ('true', 'false', 'unclear'),
+  }
+  for recipe in positive_controls():
+    for name, _ in recipe.tasks:
+      assert corpus.load(name).task.label_space == recipe.labels
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,14 @@ _TRUE_OF = {
   'clean': ({'clean', 'spotless'}, {'dirty', 'muddy'}),
   'heavy': ({'heavy', 'massive'}, {'light', 'weightless'}),
 }
+_LABELS_OF = {
+  'open': ('yes', 'no'),
+  'hot': ('true', 'false'),
+  'happy': ('yes', 'no'),
+  'full': ('true', 'false'),
+  'clean': ('yes', 'no'),
+  'heavy': ('true', 'false'),
+}
 _CAUSE_FIRST = {
   ('fell in the lake', 'was wet'),
   ('worked all day', 'was tired'),
@@ -74,13 +82,13 @@ def _yes(holds: bool) -> str:
   return 'yes' if holds else 'no'
 
 
-def _polarity(asked: str, truth: bool):
+def _polarity(asked: str, straight: bool, labels: tuple[str, str]):
   def solve(text: str) -> str:
     said = re.search(r'is (\w+)\.$', text)[1]
     so, opposite = _TRUE_OF[asked]
     if said not in so | opposite:
       return 'unclear'
-    return _yes((said in so) == truth)
+    return labels[0] if (said in so) == straight else labels[1]
 
   return solve
 
@@ -184,10 +192,12 @@ def _rewrite(text: str) -> str:
 
 
 def _data_to_text(text: str) -> tuple[str, ...]:
-  who, does, thing, where = (part.split(': ')[1] for part in text.split(', '))
+  who, what, where = re.fullmatch(
+    r'Who: (.*)\. What: (.*)\. Where: (.*)\.', text
+  ).groups()
   return (
-    f'{who} {does} the {thing} {where}.',
-    f'{where[0].upper()}{where[1:]}, {who} {does} the {thing}.',
+    f'{who} {what} {where}.',
+    f'{where[0].upper()}{where[1:]}, {who} {what}.',
   )
 
 
@@ -258,9 +268,9 @@ _SOLVERS = {
   'data_to_text': _data_to_text,
   'correct_verb': _correct_verb,
   **{
-    f'{asked}_{word}': _polarity(asked, word == 'truth')
-    for asked in _TRUE_OF
-    for word in ('truth', 'lie')
+    f'{asked}_{word}': _polarity(asked, word == 'straight', labels)
+    for asked, labels in _LABELS_OF.items()
+    for word in ('straight', 'reversed')
   },
 }
 

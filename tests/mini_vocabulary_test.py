@@ -94,7 +94,7 @@ def test_prompts_with_two_examples_are_short(corpus, vocabulary):
   assert statistics.median(lengths['validation']) <= 64
   assert max(lengths['validation']) <= 96
   assert statistics.median(lengths['test']) <= 96
-  assert max(lengths['test']) <= 160
+  assert max(lengths['test']) <= 128
 
 
 def test_it_sees_no_test_task_and_nothing_that_is_held_out(

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 from it_study.evaluation.baselines import metrics_of_rows
 from it_study.evaluation.metrics import compute_metrics
@@ -73,7 +74,9 @@ def make_rows(
       name = f'{task}-{position}'
       random = stable_random(name, seed, train_condition, test_condition)
       right = random.random() < (controls or {}).get(category, accuracy)
-      truth = labels[position % len(labels)] if labels else f'the cat {position}'
+      truth = (
+        labels[position % len(labels)] if labels else f'the cat {position}'
+      )
       wrong = labels[(position + 1) % len(labels)] if labels else 'a cat'
       rows.append(
         Prediction(
@@ -96,12 +99,11 @@ def make_rows(
   return rows
 
 
-def add_cell(study, rows, *, training=None, baseline=None, **fields):
-  """Writes a cell's predictions and appends its line; returns its name."""
+def add_cell(study, rows, *, training=None, baseline=None, changes=None):
+  """Writes a cell's predictions and appends its line, with `changes` to it."""
   first = rows[0]
-  name = '__'.join(
-    (training or baseline or 'untuned', first.test_condition or 'none', first.split)
-  )
+  parts = (training or baseline or 'untuned', first.test_condition, first.split)
+  name = re.sub(r'[^\w.]', '_', '__'.join(map(str, parts)))
   directory = pathlib.Path(study) / 'cells' / name
   directory.mkdir(parents=True, exist_ok=True)
   write_predictions(directory / 'predictions.jsonl', rows)
@@ -134,18 +136,17 @@ def add_cell(study, rows, *, training=None, baseline=None, **fields):
     'train_steps': 10 if training else None,
     'train_seconds': 1.5 if training else None,
     'predict_seconds': 0.5,
-  } | fields
+  } | (changes or {})
   with open(pathlib.Path(study) / 'results.jsonl', 'a') as file:
     file.write(json.dumps(line) + '\n')
-  return name
 
 
 def make_study(
   study,
   *,
   accuracies=None,
-  positive=(0.95, 0.5),
-  negative=(0.9, 0.9),
+  positive=(1.0, 0.0),
+  negative=(1.0, 1.0),
   seeds=(0,),
   run=RUN,
   num_instances=20,
@@ -168,7 +169,9 @@ def make_study(
   study.mkdir(parents=True, exist_ok=True)
   accuracies = accuracies or dict.fromkeys((*DEFINITIONS, *EXAMPLES), 0.5)
   for condition, accuracy in accuracies.items():
-    original = f'natinst_def_original_ex_original{"2" if "2" in condition else "1"}'
+    original = (
+      f'natinst_def_original_ex_original{"2" if "2" in condition else "1"}'
+    )
     is_empty = 'def_empty' in condition
     controls = {
       'Positive Control': positive[is_empty],

@@ -225,10 +225,10 @@ def _show_report(options: argparse.Namespace, paths) -> None:
   from it_study import report as report_lib
 
   if options.json:
-    print(json.dumps({name: os.fspath(path) for name, path in paths.items()}))
+    print(json.dumps({'report': [os.fspath(path) for path in paths]}))
   elif not options.quiet:
     report_lib.render_terminal_table(options.study_dir)
-    print(f'report: {paths["html"]}')
+    print(f'report: {paths[0]}')
 
 
 def _print_result(

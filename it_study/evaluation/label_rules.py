@@ -13,7 +13,11 @@ THRESHOLDS = range(9, 16)
 # distinct ones to count as classification; its members with fewer than the
 # least threshold are closed by their definition.
 _ANALOGY_FAMILY = re.compile(r'task\d+_bard_analogical_reasoning_')
-_QUOTED = re.compile(r"""(?<!\w)["'“‘]([^"'“”‘’]{1,40})["'”’](?!\w)""")
+_QUOTED = re.compile(
+  r"""(?<!\w)["'`“‘](?P<word>[^"'`“”‘’]{1,40})["'`”’](?!\w)"""
+)
+# What stands between two words of one list.
+_LISTED = re.compile(r'[\s,;/|&]*((or|and|versus|vs\.?)[\s,]+)?')
 
 
 def expectations(corpus: Corpus) -> list[dict]:
@@ -52,22 +56,35 @@ def expectations(corpus: Corpus) -> list[dict]:
 
 
 def labels_missing_from_data(task: Task) -> tuple[str, ...]:
-  """Short quoted words of a definition that are no label of the data.
+  """Short quoted words of a definition that should be labels and are not.
 
-  Only where other quoted words of it are labels: then the list of labels in the
-  definition goes on where the data stops.
+  Those that stand in one list with a label: quoted words with nothing but
+  commas, slashes, 'or' and 'and' between them. Definitions quote much else.
+
+  A definition with "yes", "no" or "maybe" and data with yes and no:
+  ('maybe',)
   """
   if task.label_space is None:
     return ()
   known = {normalize_answer(label) for label in task.label_space}
-  quoted = list(dict.fromkeys(_QUOTED.findall(task.definition)))
-  if not any(normalize_answer(word) in known for word in quoted):
-    return ()
-  return tuple(
-    word
-    for word in quoted
-    if normalize_answer(word) and normalize_answer(word) not in known
-  )
+  missing: dict[str, None] = {}
+  for words in _quoted_lists(task.definition):
+    unknown = [word for word in words if normalize_answer(word) not in known]
+    if len(unknown) < len(words):
+      missing.update(dict.fromkeys(filter(normalize_answer, unknown)))
+  return tuple(missing)
+
+
+def _quoted_lists(definition: str) -> list[list[str]]:
+  """The quoted words, those of one list together."""
+  lists: list[list[str]] = []
+  end = None
+  for match in _QUOTED.finditer(definition):
+    if end is None or not _LISTED.fullmatch(definition, end, match.start()):
+      lists.append([])
+    lists[-1].append(match['word'])
+    end = match.end()
+  return lists
 
 
 def _expectation(

@@ -5,8 +5,6 @@ import random
 from it_study.mini import words
 from it_study.mini.recipes import ClassificationRecipe, PolarityRecipe
 
-LABELS = ('yes', 'no', 'unclear')
-
 # Of each group: what is asked, words that say so, words that say the
 # opposite, words that say neither, and the nouns they are said of.
 _GROUPS = (
@@ -53,7 +51,12 @@ _GROUPS = (
     ('stone', 'parcel', 'ladder', 'statue'),
   ),
 )
-_TRUTH, _LIE = 'Tell the truth.', 'Tell a lie.'
+# A straight and a reversed wording, then the labels that go with them. Groups
+# take them in turn.
+_WORDINGS = (
+  ('Tell the truth.', 'Tell a lie.', ('yes', 'no', 'unclear')),
+  ('Answer what is so.', 'Answer the opposite.', ('true', 'false', 'unclear')),
+)
 
 
 def positive_controls() -> list[PolarityRecipe]:
@@ -96,8 +99,12 @@ def _polarity(
   neither: tuple[str, ...],
   nouns: tuple[str, ...],
 ) -> PolarityRecipe:
-  question = f'Is it {asked}? Say yes or no, or unclear if it is not told.'
-  said = dict(zip(LABELS, (so, opposite, neither), strict=True))
+  straight, reversed_, labels = _WORDINGS[number % len(_WORDINGS)]
+  first, second, third = labels
+  question = (
+    f'Is it {asked}? Say {first} or {second}, or {third} if it is not told.'
+  )
+  said = dict(zip(labels, (so, opposite, neither), strict=True))
 
   def draw(random_: random.Random, label: str) -> str:
     noun, person = random_.choice(nouns), random_.choice(words.PEOPLE)
@@ -105,10 +112,16 @@ def _polarity(
 
   return PolarityRecipe(
     tasks=(
-      (f'task{9001 + 2 * number}_mini_{asked}_truth', f'{_TRUTH} {question}'),
-      (f'task{9002 + 2 * number}_mini_{asked}_lie', f'{_LIE} {question}'),
+      (
+        f'task{9001 + 2 * number}_mini_{asked}_straight',
+        f'{straight} {question}',
+      ),
+      (
+        f'task{9002 + 2 * number}_mini_{asked}_reversed',
+        f'{reversed_} {question}',
+      ),
     ),
-    labels=LABELS,
+    labels=labels,
     draw=draw,
     reason='The sentence does not tell.',
   )

@@ -67,7 +67,7 @@ def training_recipes() -> list[Recipe]:
   ]
 
 
-def test_recipes() -> list[Recipe]:
+def unseen_recipes() -> list[Recipe]:
   """Recipes of the test tasks."""
   return [*unseen_classification(), *unseen_generation()]
 
@@ -79,7 +79,7 @@ def _contents(seed: int) -> dict[str, bytes]:
   splits = {'excluded': b''}
   for split, recipes in (
     ('train', training_recipes()),
-    ('test', test_recipes()),
+    ('test', unseen_recipes()),
   ):
     names = []
     for name, task in _tasks(recipes, seed):

@@ -121,13 +121,13 @@ def _data_to_text(random_: random.Random) -> _Drawn:
   _, does, _ = random_.choice(words.DEEDS)
   where = words.place(noun)
   return (
-    f'Person: {person}, verb: {does}, thing: {thing}, place: {where}',
+    f'Who: {person}. What: {does} the {thing}. Where: {where}.',
     (
       f'{person} {does} the {thing} {where}.',
       f'{where.capitalize()}, {person} {does} the {thing}.',
     ),
     f'The {thing} {does} {person}.',
-    'The sentence has all four pieces.',
+    'The sentence has all three pieces.',
   )
 
 

@@ -1,6 +1,7 @@
 """The levels of the example axis."""
 
-from collections.abc import Iterator
+import collections
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 
 from it_study.conditions import Condition
@@ -33,9 +34,10 @@ def delusive(
   By rule a classification task takes its negative examples inside the label
   space, then label swaps of its positive examples; a generation task takes
   negative examples, then re-pairs outputs of positive examples. Each example
-  names its source. `condition.delusive_source` allows one source alone, and
-  fewer examples are returned where it does not have enough: 'swap' has none
-  for a generation task.
+  names its source, and none has an explanation: it would tell that the answer
+  is wrong. `condition.delusive_source` allows one source alone, and fewer
+  examples are returned where it does not have enough: 'swap' has none for a
+  generation task.
 
   Kung & Peng 2023 take negative examples; study.md tells why these do not do.
   """
@@ -52,49 +54,54 @@ def delusive(
 
 
 def _negatives(task: Task, seed: int) -> Iterator[Example]:
-  """Negative examples that are in the label space and not known to be right."""
+  """Negative examples that could be right by their form, but are not known to.
+
+  An output that is empty under exact match's normalisation, such as the '-' of
+  a placeholder, is none that a generation task could have.
+  """
   del seed
   labels = {normalize_answer(label) for label in task.label_space or ()}
-  right = {
-    (example.input.strip(), normalize_answer(example.output))
-    for example in task.positive_examples
-  }
+  right = _right_answers(task)
   for example in task.negative_examples:
     answer = normalize_answer(example.output)
-    if task.label_space is not None and answer not in labels:
-      continue
-    if (example.input.strip(), answer) not in right:
-      yield dataclasses.replace(example, source='negatives')
+    possible = bool(answer) if task.label_space is None else answer in labels
+    if possible and answer not in right[example.input.strip()]:
+      yield dataclasses.replace(example, explanation=None, source='negatives')
 
 
 def _swap(task: Task, seed: int) -> Iterator[Example]:
-  """Positive examples, each with another label of the label space.
-
-  The explanation goes: it would tell the right label.
-  """
-  for index, example in enumerate(task.positive_examples):
-    others = [
-      label
-      for label in task.label_space or ()
-      if normalize_answer(label) != normalize_answer(example.output)
-    ]
-    if others:
-      label = stable_random(seed, task.name, index, 'swap').choice(others)
-      yield Example(input=example.input, output=label, source='swap')
+  """Positive examples, each with another label of the label space."""
+  return _give_others(task, seed, task.label_space or (), 'swap')
 
 
 def _repair(task: Task, seed: int) -> Iterator[Example]:
   """Positive examples, each with the output of another one."""
   outputs = [example.output for example in task.positive_examples]
+  return _give_others(task, seed, outputs, 'repair')
+
+
+def _give_others(
+  task: Task, seed: int, outputs: Sequence[str], source: str
+) -> Iterator[Example]:
+  """Positive examples, each with one of `outputs` that is wrong for it."""
+  right = _right_answers(task)
   for index, example in enumerate(task.positive_examples):
     others = [
       output
       for output in outputs
-      if normalize_answer(output) != normalize_answer(example.output)
+      if normalize_answer(output) not in right[example.input.strip()]
     ]
     if others:
-      output = stable_random(seed, task.name, index, 'repair').choice(others)
-      yield Example(input=example.input, output=output, source='repair')
+      output = stable_random(seed, task.name, index, source).choice(others)
+      yield Example(input=example.input, output=output, source=source)
+
+
+def _right_answers(task: Task) -> Mapping[str, set[str]]:
+  """The outputs, normalised, that positive examples show for an input."""
+  right: dict[str, set[str]] = collections.defaultdict(set)
+  for example in task.positive_examples:
+    right[example.input.strip()].add(normalize_answer(example.output))
+  return right
 
 
 _SOURCES = {'negatives': _negatives, 'swap': _swap, 'repair': _repair}

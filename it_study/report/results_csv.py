@@ -1,0 +1,79 @@
+"""results.csv: a line for each cell and group, in full precision."""
+
+from collections.abc import Iterable
+import csv
+import io
+
+from it_study.evaluation.metrics import GROUPS
+from it_study.report.load import Cell
+from it_study.report.text import visible
+
+COLUMNS = (
+  'cell',
+  'training',
+  'train_condition',
+  'test_condition',
+  'matched',
+  'original_instructions',
+  'split',
+  'seed',
+  'engine',
+  'baseline',
+  'group_type',
+  'group',
+  'num_tasks',
+  'num_instances',
+  'exact_match',
+  'rouge_1',
+  'rouge_l',
+  'format_correctness',
+  'expected_exact_match',
+  'expected_standard_deviation',
+)
+
+
+def render_csv(cells: Iterable[Cell]) -> str:
+  """Writes cells in their order: headline groups, categories, controls.
+
+  Empty where there is no value. Percentages as their shortest exact decimal.
+  No time is in it, so that a study that was interrupted gives the same bytes.
+  """
+  file = io.StringIO()
+  writer = csv.writer(file, lineterminator='\n')
+  writer.writerow(COLUMNS)
+  for cell in cells:
+    shared = [_text(getattr(cell, name)) for name in COLUMNS[:10]]
+    for group_type, name, group in _groups(cell):
+      expected = group.get('expected') or {}
+      values = [group.get(column) for column in COLUMNS[12:18]]
+      values += [
+        expected.get('exact_match'),
+        expected.get('standard_deviation'),
+      ]
+      writer.writerow([*shared, group_type, _text(name), *map(_text, values)])
+  return file.getvalue()
+
+
+def _groups(cell: Cell) -> Iterable[tuple[str, str, dict]]:
+  groups = [(name, name, cell.metrics[name]) for name in GROUPS]
+  for group_type, kind in (
+    ('category', 'by_category'),
+    ('control', 'controls'),
+  ):
+    groups += [
+      (group_type, name, group)
+      for name, group in sorted(cell.metrics[kind].items())
+    ]
+  return [group for group in groups if group[2] is not None]
+
+
+def _text(value: object) -> str:
+  if value is None:
+    return ''
+  if isinstance(value, bool):
+    return str(value).lower()
+  if not isinstance(value, str):
+    return repr(value)
+  value = visible(value)
+  # A spreadsheet would take it for a formula.
+  return f"'{value}" if value[:1] in ('=', '+', '-', '@') else value

@@ -1,0 +1,380 @@
+"""What a report says, in order; `html_page` and `markdown` write it down."""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import pathlib
+import shlex
+
+from it_study.report import answer, background_tables, figures, tables
+from it_study.report.answer import Answer, Control
+from it_study.report.arms import Arm, select
+from it_study.report.figures import Figure
+from it_study.report.results import Results
+from it_study.report.scores import CLS, GEN
+from it_study.report.table import Column, Entry, Table, name_entry
+from it_study.report.text import count, shorten
+
+_LONGEST_ANSWER = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+  """Text to show as it is, line by line."""
+
+  text: str
+
+
+Block = str | Table | Figure | Code
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """A heading and what stands below: paragraphs, tables, figures, code."""
+
+  name: str
+  title: str
+  blocks: tuple[Block, ...]
+  is_folded: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+  """All of a report, as data.
+
+  Attributes:
+    subtitle: what was studied, in a line.
+    answer: verdict, sentence, caveats.
+    controls: empty if the corpus has none.
+    headline: the one figure at the top.
+    notes: what is missing or does not fit, one sentence each.
+    sections: the rest, in order.
+  """
+
+  subtitle: str
+  answer: Answer
+  controls: tuple[Control, ...]
+  headline: Figure | None
+  notes: tuple[str, ...]
+  sections: tuple[Section, ...]
+
+  @property
+  def failed_controls(self) -> tuple[Control, ...]:
+    return tuple(c for c in self.controls if c.status == answer.FAILED)
+
+
+TITLE = 'Did the models learn to follow instructions, or to guess?'
+NO_CONTROLS = (
+  'This corpus has no control tasks, so the study cannot show by itself that '
+  'it would notice a model that follows instructions.'
+)
+
+
+def make_report(results: Results) -> Report:
+  """Puts a study's results in the order in which they are to be read."""
+  sections = (
+    _main(results),
+    _original(results),
+    _classification(results),
+    _generation(results),
+    _categories(results),
+    _tasks(results),
+    _format(results),
+    _validation(results),
+    _baselines(results),
+    _samples(results),
+    _sources(results),
+    _published(results),
+    _training(results),
+    _how(results),
+  )
+  return Report(
+    subtitle=_subtitle(results),
+    answer=answer.answer(results.arms),
+    controls=answer.controls(results.arms),
+    headline=figures.headline_figure(results),
+    notes=results.notes,
+    sections=tuple(section for section in sections if section is not None),
+  )
+
+
+def _section(
+  name: str, title: str, *blocks: Block | None, is_folded: bool = False
+) -> Section | None:
+  """A section; None if it would hold no more than words."""
+  kept = tuple(block for block in blocks if block is not None)
+  if all(isinstance(block, str) for block in kept):
+    return None
+  return Section(name, title, kept, is_folded)
+
+
+def _main(results: Results) -> Section | None:
+  return _section(
+    'results',
+    'Results on unseen tasks',
+    'Each model is tested as it was trained. Percentages of instances for '
+    'exact match and format, points from 0 to 100 for ROUGE-L; in brackets, '
+    '95% intervals over tasks.',
+    tables.main_table(results),
+  )
+
+
+def _original(results: Results) -> Section | None:
+  if not select(results.arms, split='test', original=True):
+    return None
+  return _section(
+    'original',
+    'Tested with the real instructions',
+    'The same models, all of them given the original definition and original '
+    'examples at test time, whatever they were trained on.',
+    tables.original_table(results),
+  )
+
+
+def _classification(results: Results) -> Section | None:
+  return _section(
+    'classification',
+    'Classification: what altering the instructions does',
+    'A positive difference means that the real instructions are better. '
+    '“Shown” asks that the joint interval leaves out 0: it is widened so '
+    'that all comparisons hold at once, at 95%. “Not shown” is not '
+    'the same as “no difference”: what remains possible stands below it.',
+    figures.difference_figure(results),
+    tables.difference_table(results, metric='exact_match', group=CLS),
+  )
+
+
+def _generation(results: Results) -> Section | None:
+  return _section(
+    'generation',
+    'Generation',
+    'Differences are read as above.',
+    figures.generation_figure(results),
+    tables.difference_table(results, metric='rouge_l', group=GEN),
+  )
+
+
+def _categories(results: Results) -> Section | None:
+  return _section(
+    'categories',
+    'By category',
+    "Each category by the metric that Super-NaturalInstructions' authors judge "
+    'it by. That split differs from the one into classification and '
+    'generation, which goes by task. With one task, an interval speaks of '
+    'that task alone.',
+    tables.category_table(results),
+  )
+
+
+def _tasks(results: Results) -> Section | None:
+  return _section(
+    'tasks', 'By task', tables.task_table(results), is_folded=True
+  )
+
+
+def _format(results: Results) -> Section | None:
+  return _section(
+    'format',
+    'Knowing what an answer looks like',
+    'A model can learn the form of an answer without learning the task: its '
+    'answers are then in format, and right as often as a guess.',
+    figures.format_figure(results),
+  )
+
+
+def _validation(results: Results) -> Section | None:
+  if not any(arm.split == 'validation' for arm in results.arms):
+    return None
+  return _section(
+    'validation',
+    'Held-out instances of training tasks',
+    'The tasks were seen in training, these instances were not. Control tasks '
+    'stand apart and enter no other column.',
+    tables.validation_table(results),
+  )
+
+
+def _baselines(results: Results) -> Section | None:
+  return _section(
+    'baselines',
+    'Baselines',
+    'What is scored without a model. “Expected” is the exact match that '
+    'drawing labels gives on average, in closed form, with the standard '
+    'deviation (SD) of a single draw.',
+    background_tables.baseline_table(results),
+  )
+
+
+def _samples(results: Results) -> Section | None:
+  arms = [
+    (index, arm)
+    for index, arm in enumerate(results.arms)
+    if arm in select(results.arms, split='test', matched=True, untuned=True)
+  ]
+  rows = {}
+  for (task, _), by_arm in results.samples.items():
+    shown = [(arm, by_arm[index]) for index, arm in arms if index in by_arm]
+    if not shown:
+      continue
+    bare = next(
+      (
+        row.inputs
+        for index, row in by_arm.items()
+        if results.arms[index].baseline is not None
+      ),
+      None,
+    )
+    title = [f'{shorten(task)}']
+    if bare is not None:
+      title.append(f'Input: {shorten(bare, _LONGEST_ANSWER)}')
+    references = ' | '.join(shown[0][1].targets[:5])
+    title.append(f'Reference: {shorten(references, _LONGEST_ANSWER)}')
+    rows['\n'.join(title)] = tuple(_sample_row(arm, row) for arm, row in shown)
+  if not rows:
+    return None
+  return _section(
+    'samples',
+    'What the models answer',
+    'One instance each of a few test tasks, chosen by a hash of its name.',
+    Table(
+      columns=(
+        Column('Trained and tested on', is_number=False),
+        Column('Answer', is_number=False),
+        Column('Exact match', is_number=False),
+      ),
+      rows=rows,
+    ),
+    is_folded=True,
+  )
+
+
+def _sample_row(arm: Arm, row) -> tuple[Entry, ...]:
+  # Imported here, as scoring takes a moment to import.
+  from it_study.evaluation.metrics import exact_match
+
+  is_right = exact_match(row.prediction, row.targets)
+  text = shorten(row.prediction, _LONGEST_ANSWER)
+  return (
+    name_entry(arm.label),
+    Entry(text) if text else Entry('(empty)', tone='muted'),
+    Entry('right', tone='good') if is_right else Entry('wrong', tone='muted'),
+  )
+
+
+def _sources(results: Results) -> Section | None:
+  return _section(
+    'sources',
+    'Where delusive examples come from',
+    'Delusive examples have valid inputs and valid outputs, wrongly paired.',
+    background_tables.sources_table(results.study.run),
+  )
+
+
+def _published(results: Results) -> Section | None:
+  return _section(
+    'paper',
+    "The paper's figures, for reference",
+    'From the abstract of Kung and Peng, “Do Models Really Learn to Follow '
+    'Instructions? An Empirical Study of Instruction Tuning” (ACL 2023). They '
+    "are the paper's, measured on its model and its data, and no target for "
+    'this study. Its gain of about 30 points holds for random guessing and for '
+    'low-resource tuning alike.',
+    background_tables.published_table(results),
+  )
+
+
+def _training(results: Results) -> Section | None:
+  return _section('training', 'Training', figures.loss_figure(results))
+
+
+def _how(results: Results) -> Section | None:
+  study = results.study
+  name = shlex.quote(study.directory.name or '.')
+  commands = [
+    f'it-study study --gin_file={name}/study.gin --study_dir={name}',
+    f'it-study report {name}',
+  ]
+  return _section(
+    'setup',
+    'How it was run',
+    _facts_table(results),
+    'Finished cells are not run again; a new folder runs all of them. The '
+    'report alone is made anew by the second command.',
+    Code('\n'.join(commands)),
+    'Every cell, with its predictions:',
+    background_tables.cells_table(results),
+    None if study.config is None else 'The configuration, study.gin:',
+    None if study.config is None else Code(study.config.strip()),
+    is_folded=True,
+  )
+
+
+_FACTS = {
+  'corpus': 'Corpus',
+  'fingerprint': "Corpus's fingerprint",
+  'corpus_stats': 'Corpus in numbers',
+  'vocabulary': 'Vocabulary',
+  'model': 'Model',
+  'seeds': 'Seeds',
+  'device': 'Device',
+  'versions': 'Versions',
+  'git_commit': 'Git commit',
+  'num_cells': 'Cells planned',
+  'created': 'Created',
+}
+
+
+def _facts_table(results: Results) -> Table:
+  run = results.study.run
+  others = [key for key in run if key not in (*_FACTS, 'delusive_sources')]
+  rows = [
+    (name_entry(_FACTS.get(key, key)), Entry(_fact(run.get(key))))
+    for key in (*_FACTS, *sorted(others))
+  ]
+  finished = sum(len(arm.cells) for arm in results.arms)
+  rows.append((Entry('Cells finished'), Entry(f'{finished:,}')))
+  return Table(
+    columns=(Column('', is_number=False), Column('', is_number=False)),
+    rows={'': tuple(rows)},
+  )
+
+
+def _fact(value: object) -> str:
+  if value is None:
+    return 'not known'
+  if isinstance(value, Mapping):
+    parts = [f'{_words(key)}: {_fact(item)}' for key, item in value.items()]
+    return shorten(', '.join(parts), 2000)
+  if isinstance(value, list):
+    return shorten(', '.join(map(_fact, value)), 2000)
+  if isinstance(value, int) and not isinstance(value, bool):
+    return f'{value:,}'
+  if isinstance(value, str):
+    return shorten(value, 2000)
+  return json.dumps(value)
+
+
+def _words(key: object) -> str:
+  return str(key).replace('_', ' ')
+
+
+def _subtitle(results: Results) -> str:
+  run = results.study.run
+  parts = []
+  if isinstance(run.get('corpus'), str):
+    parts.append(shorten(pathlib.PurePath(run['corpus']).name, 80))
+  stats = run.get('corpus_stats')
+  if isinstance(stats, dict):
+    for key, noun in (
+      ('train_tasks', 'training task'),
+      ('test_tasks', 'test task'),
+    ):
+      if isinstance(stats.get(key), int):
+        parts.append(count(stats[key], noun))
+  trainings = {
+    cell.training for arm in results.arms for cell in arm.cells if cell.training
+  }
+  parts.append(count(len(trainings), 'training'))
+  if isinstance(run.get('device'), str):
+    parts.append(shorten(run['device'], 60))
+  return ' · '.join(parts)

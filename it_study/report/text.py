@@ -1,0 +1,101 @@
+"""Data's text made fit to show, and numbers written for people."""
+
+import unicodedata
+
+from it_study.evaluation.statistics import Interval
+
+MISSING = '–'
+_LONGEST = 160
+_SHOWN_CONTROLS = '\n\t'
+
+
+def visible(text: str) -> str:
+  """Replaces what would hide, reorder or break text by a visible sign.
+
+  Control characters become their pictures; format characters that reorder
+  text, lone surrogates and what XML forbids become U+FFFD. Line feeds and tabs
+  stay.
+
+  >>> visible('a\\x1b[31mb\\u202ec')
+  'a␛[31mb�c'
+  """
+  return ''.join(map(_visible_character, text))
+
+
+def shorten(text: str, longest: int = _LONGEST) -> str:
+  """One line of at most `longest` characters, its middle cut out if need be.
+
+  >>> shorten('a  b\\nc', 9), shorten('abcdefghij', 5)
+  ('a b c', 'ab…ij')
+  """
+  if len(text) > 4 * longest:
+    # Split no more of a huge text than can be shown.
+    text = text[: 2 * longest] + '…' + text[-2 * longest :]
+  text = ' '.join(text.split())
+  if len(text) <= longest:
+    return text
+  tail = (longest - 1) // 2
+  return f'{text[: longest - 1 - tail]}…{text[len(text) - tail :]}'
+
+
+def number(value: float | None, *, signed: bool = False) -> str:
+  """A percentage or a difference in points, to one decimal.
+
+  >>> number(38.14), number(-0.04), number(-3.0, signed=True), number(None)
+  ('38.1', '0.0', '−3.0', '–')
+  """
+  if value is None:
+    return MISSING
+  text = f'{value:+.1f}' if signed else f'{value:.1f}'
+  if text in ('+0.0', '-0.0'):
+    text = '0.0'
+  return text.replace('-', '−')
+
+
+def limits(interval: Interval | None, *, signed: bool = False) -> str | None:
+  """An interval's ends, or None.
+
+  >>> limits(Interval(mean=1, low=-2.51, high=4, level=0.95, num_tasks=3,
+  ...                 num_instances=9), signed=True)
+  '[−2.5, +4.0]'
+  """
+  if interval is None:
+    return None
+  low, high = (
+    number(value, signed=signed) for value in (interval.low, interval.high)
+  )
+  return f'[{low}, {high}]'
+
+
+def count(value: int, noun: str) -> str:
+  """A number with its noun.
+
+  >>> count(1, 'task'), count(1200, 'instance')
+  ('1 task', '1,200 instances')
+  """
+  return f'{value:,} {noun}' if value == 1 else f'{value:,} {noun}s'
+
+
+def join(parts: list[str] | tuple[str, ...]) -> str:
+  """Parts as in a sentence.
+
+  >>> join(['a', 'b', 'c'])
+  'a, b and c'
+  """
+  if len(parts) < 2:
+    return ''.join(parts)
+  return f'{", ".join(parts[:-1])} and {parts[-1]}'
+
+
+def _visible_character(character: str) -> str:
+  if character in _SHOWN_CONTROLS or character.isprintable():
+    return character
+  code = ord(character)
+  if code < 0x20:
+    return chr(0x2400 + code)
+  if code == 0x7F:
+    return '␡'
+  # Separators are spaces of some sort; joiners are part of words and emoji.
+  if unicodedata.category(character) == 'Zs' or character in '\u200c\u200d':
+    return character
+  return '\ufffd'

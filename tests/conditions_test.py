@@ -1,0 +1,270 @@
+"""Tests for it_study.conditions."""
+
+import contextlib
+import dataclasses
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+
+from it_study import conditions
+from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
+from it_study.errors import InputError
+
+
+@st.composite
+def _conditions(draw) -> Condition:
+  examples = draw(st.sampled_from(['original', 'delusive', 'empty']))
+  tk_truncation = draw(st.booleans())
+  counts = st.integers(1, 2**63 - 1)
+  return Condition(
+    definition=draw(st.sampled_from(['original', 'simplified', 'empty'])),
+    examples=examples,
+    num_examples=0 if examples == 'empty' else draw(counts),
+    num_negative_examples=draw(st.integers(0, 2**63 - 1)),
+    explanations=draw(st.booleans()),
+    tk_truncation=tk_truncation,
+    matched_budget=not tk_truncation and draw(st.booleans()),
+    delusive_source=draw(
+      st.sampled_from([None, *conditions.DELUSIVE_SOURCES])
+      if examples == 'delusive'
+      else st.none()
+    ),
+    instances_per_task=draw(counts),
+    num_tasks=draw(st.none() | counts),
+    seed=draw(st.integers(0, 2**63 - 1)),
+  )
+
+
+@given(_conditions())
+def test_name_goes_both_ways(condition):
+  assert Condition.from_name(condition.name) == condition
+  assert '-' not in condition.name
+
+
+@given(_conditions(), _conditions())
+def test_names_tell_conditions_apart(one, other):
+  assert (one.name == other.name) == (one == other)
+
+
+@given(st.text() | st.from_regex(r'natinst_def_[a-z]+_ex_[a-z]+\d+\w*'))
+def test_other_names_are_bad_input(name):
+  with contextlib.suppress(InputError):
+    assert Condition.from_name(name).name == name
+
+
+def test_defaults_are_left_out():
+  assert Condition().name == 'natinst_def_original_ex_original2'
+
+
+def test_suffixes_come_in_their_order():
+  condition = Condition(
+    definition='simplified',
+    examples='delusive',
+    num_examples=3,
+    num_negative_examples=1,
+    explanations=True,
+    matched_budget=True,
+    delusive_source='swap',
+    instances_per_task=20,
+    num_tasks=8,
+    seed=5,
+  )
+  assert condition.name == (
+    'natinst_def_simplified_ex_delusive3_neg1_expl_budget_srcswap_n20_t8_s5'
+  )
+  assert Condition(tk_truncation=True, seed=1).name == (
+    'natinst_def_original_ex_original2_trunctk_s1'
+  )
+
+
+@pytest.mark.parametrize(
+  ('name', 'message'),
+  [
+    (
+      'natinst_def_orignal_ex_original2',
+      "condition 'natinst_def_orignal_ex_original2': definition level "
+      "'orignal' is unknown; registered are original, simplified, empty. Did "
+      "you mean 'original'?",
+    ),
+    (
+      'natinst_def_empty_ex_delusion1',
+      "condition 'natinst_def_empty_ex_delusion1': example level 'delusion' is "
+      'unknown; registered are original, delusive, empty. Did you mean '
+      "'delusive'?",
+    ),
+    (
+      'natinst_def_original_ex_original0',
+      "condition 'natinst_def_original_ex_original0': ex_original0 is no "
+      'condition: no examples are written ex_empty0, and every other level '
+      'needs at least one.',
+    ),
+    (
+      'natinst_def_original_ex_empty1',
+      "condition 'natinst_def_original_ex_empty1': ex_empty1 is no condition: "
+      'no examples are written ex_empty0, and every other level needs at least '
+      'one.',
+    ),
+    (
+      'natinst_def_original_ex_original2_n100',
+      "condition 'natinst_def_original_ex_original2_n100' is not written as "
+      'its name: a suffix at its default is left out. Write '
+      "'natinst_def_original_ex_original2'.",
+    ),
+    (
+      'natinst_def_original_ex_original2_n0',
+      "condition 'natinst_def_original_ex_original2_n0': instances_per_task is "
+      '0; allowed are 1 to 9223372036854775807.',
+    ),
+    (
+      'natinst_def_original_ex_original2_srcswap',
+      "condition 'natinst_def_original_ex_original2_srcswap': _srcswap goes "
+      'with delusive examples, found ex_original2.',
+    ),
+    (
+      'natinst_def_original_ex_delusive2_srcswop',
+      "condition 'natinst_def_original_ex_delusive2_srcswop': delusive source "
+      "'swop' is unknown; there are negatives, swap, repair. Did you mean "
+      "'swap'?",
+    ),
+    (
+      'natinst_def_original_ex_original2_trunctk_budget',
+      "condition 'natinst_def_original_ex_original2_trunctk_budget': _trunctk "
+      'and _budget exclude each other: the first cuts whatever comes last, the '
+      'second makes all conditions show the same instance.',
+    ),
+    (
+      'natinst_def_simplified_ex_orignal2-n10',
+      "'natinst_def_simplified_ex_orignal2-n10' is not a condition. A name "
+      'reads natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, then, in this order and '
+      'only where not at the default, _neg, _expl, _trunctk, _budget, _src, '
+      '_n, _t, _s with their values. Did you mean '
+      "'natinst_def_simplified_ex_original2_n10'?",
+    ),
+  ],
+)
+def test_bad_names_say_what_is_wrong(name, message):
+  with pytest.raises(InputError) as error:
+    Condition.from_name(name)
+  assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    '',
+    'natinst_def_original_ex_original2 ',
+    'natinst_def_original_ex_original2\n',
+    'natinst_def_original_ex_original02',
+    'natinst_def_original_ex_original2_s1_n10',
+    'natinst_def_original_ex_original2_n10_n10',
+    'natinst_def_original_ex_original2_expl1',
+    'natinst_def_original_ex_original2_n' + '1' * 5000,
+  ],
+)
+def test_malformed_names_are_refused(name):
+  with pytest.raises(InputError, match='is not a condition'):
+    Condition.from_name(name)
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('num_examples', 2.0, 'num_examples is 2.0; allowed are whole numbers.'),
+    ('seed', None, 'seed is None; allowed are whole numbers.'),
+    ('seed', True, 'seed is True; allowed are whole numbers.'),
+    ('explanations', 1, 'explanations is 1; allowed are True and False.'),
+    ('num_tasks', 0, 'num_tasks is 0; allowed are 1 to 9223372036854775807.'),
+  ],
+)
+def test_values_without_a_name_are_refused(field, value, message):
+  with pytest.raises(InputError) as error:
+    Condition(**{field: value})
+  assert str(error.value) == message
+
+
+def test_a_level_of_the_users_own_is_used_by_name():
+  def shouted(*, task, instance, condition):
+    return task.definition.upper()
+
+  name = 'natinst_def_shouted_ex_original2'
+  DEFINITION_LEVELS.register('shouted', shouted)
+  try:
+    # As a module that is loaded again does.
+    DEFINITION_LEVELS.register('shouted', shouted)
+    assert Condition.from_name(name).definition == 'shouted'
+    assert DEFINITION_LEVELS.get('shouted') is shouted
+    with pytest.raises(InputError) as error:
+      DEFINITION_LEVELS.register('shouted', print)
+    assert str(error.value) == (
+      "definition level 'shouted' is registered already."
+    )
+  finally:
+    DEFINITION_LEVELS.unregister('shouted')
+  with pytest.raises(InputError, match="level 'shouted' is unknown"):
+    Condition.from_name(name)
+
+
+def test_a_level_needs_a_name_of_letters():
+  with pytest.raises(InputError) as error:
+    EXAMPLE_LEVELS.register('two_fold', print)
+  assert str(error.value) == (
+    "example level 'two_fold' is not a name: use letters a to z only."
+  )
+
+
+def test_a_level_that_is_not_there_cannot_be_removed():
+  with pytest.raises(InputError, match="example level 'none' is unknown"):
+    EXAMPLE_LEVELS.unregister('none')
+
+
+def test_levels_are_imported_when_first_used():
+  registry = conditions.LevelRegistry('colour')
+  registry.register('red', 'colorsys:rgb_to_hls')
+  assert registry.names() == ('red',)
+  assert registry.get('red').__name__ == 'rgb_to_hls'
+
+
+def test_original_instructions_keep_the_rest():
+  condition = Condition(
+    definition='empty',
+    examples='delusive',
+    num_examples=1,
+    delusive_source='swap',
+    matched_budget=True,
+    seed=3,
+  )
+  assert condition.with_original_instructions().name == (
+    'natinst_def_original_ex_original1_budget_s3'
+  )
+  without = Condition(examples='empty', num_examples=0)
+  assert without.with_original_instructions().num_examples == 1
+
+
+def test_test_split_ignores_n_t_and_s():
+  condition = Condition(
+    explanations=True, instances_per_task=5, num_tasks=4, seed=3
+  )
+  assert condition.for_test() == Condition(explanations=True)
+
+
+def test_standard_grid():
+  assert [c.name for c in conditions.standard_grid(seed=1)] == [
+    'natinst_def_original_ex_original2_s1',
+    'natinst_def_simplified_ex_original2_s1',
+    'natinst_def_empty_ex_original2_s1',
+    'natinst_def_original_ex_original1_s1',
+    'natinst_def_original_ex_delusive1_s1',
+    'natinst_def_original_ex_empty0_s1',
+  ]
+
+
+def test_common_grid_holds_the_standard_conditions_once():
+  names = [condition.name for condition in conditions.common_grid()]
+  assert len(names) == len(set(names)) == 135
+  assert {c.name for c in conditions.standard_grid()} <= set(names)
+
+
+def test_conditions_cannot_be_changed():
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    Condition().seed = 1

@@ -1,0 +1,91 @@
+"""Tests of it_study.report.arms."""
+
+import pytest
+from report_fixture import DEFINITIONS, EXAMPLES, make_study
+
+from it_study.report.arms import compare, condition_label, select
+from it_study.report.load import read_study
+from it_study.report.results import score_study
+from it_study.report.scores import CLS, Group
+
+
+@pytest.fixture(scope='module')
+def arms(tmp_path_factory):
+  study = make_study(
+    tmp_path_factory.mktemp('arms') / 'study',
+    accuracies=dict(
+      zip((*DEFINITIONS, *EXAMPLES), (1, 1, 0, 1, 0.5, 0), strict=True)
+    ),
+    seeds=(0, 1),
+    num_instances=10,
+  )
+  return score_study(read_study(study)).arms
+
+
+def test_seeds_make_one_arm(arms):
+  trained = select(arms, split='test', matched=True)
+  assert [arm.train_condition for arm in trained] == [*DEFINITIONS, *EXAMPLES]
+  assert [len(arm.cells) for arm in trained] == [2] * 6
+  half = trained[4]
+  values = [c.metrics['classification']['exact_match'] for c in half.cells]
+  assert values[0] != values[1]
+  assert half.value('exact_match', CLS) == sum(values) / 2
+
+
+def test_select_by_role(arms):
+  def labels(**kinds):
+    return [arm.label for arm in select(arms, split='test', **kinds)]
+
+  assert labels(untuned=True) == ['Untuned, original definition, 2 examples']
+  assert labels(baselines=True) == [
+    'Random label',
+    'Majority label',
+    'Copy an example',
+  ]
+  # Every training, also those whose matched test has the real instructions.
+  assert len(labels(original=True)) == 6
+  assert labels() == []
+
+
+def test_each_alteration_is_held_against_its_own_original(arms):
+  pairs = compare(arms, split='test', metric='exact_match', group=CLS)
+  assert [
+    (pair.original.train_condition, pair.altered.train_condition)
+    for pair in pairs
+  ] == [
+    (DEFINITIONS[0], DEFINITIONS[1]),
+    (DEFINITIONS[0], DEFINITIONS[2]),
+    (EXAMPLES[0], EXAMPLES[1]),
+    (EXAMPLES[0], EXAMPLES[2]),
+  ]
+  assert [pair.interval.mean for pair in pairs[:2]] == [0, 100]
+  assert [pair.helps for pair in pairs] == [False, True, True, True]
+  assert not any(pair.harms for pair in pairs)
+  assert pairs[0].largest == 0
+  uncertain = pairs[2]
+  assert uncertain.joint.low < uncertain.interval.low
+  assert uncertain.joint.level == 1 - 0.05 / 4
+
+
+def test_a_group_without_values_gives_no_comparison(arms):
+  group = Group('category', 'No Such')
+  assert compare(arms, split='test', metric='exact_match', group=group) == ()
+
+
+@pytest.mark.parametrize(
+  ('name', 'label'),
+  [
+    (DEFINITIONS[0], 'Original definition, 2 examples'),
+    (DEFINITIONS[2], 'No definition, 2 examples'),
+    (EXAMPLES[1], 'Original definition, 1 delusive example'),
+    (EXAMPLES[2], 'Original definition, no examples'),
+    (
+      'natinst_def_simplified_ex_original1_n10_s3',
+      'Simplified definition, 1 example, n10, s3',
+    ),
+    ('someone_else', 'someone_else'),
+    (None, 'not known'),
+  ],
+)
+def test_condition_label(name, label):
+  assert condition_label(name) == label

@@ -1,0 +1,86 @@
+"""Tests of it_study.report.scores."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from report_fixture import make_rows
+
+from it_study.errors import InputError
+from it_study.report.scores import (
+  CHANCE,
+  CLS,
+  GEN,
+  OVERALL,
+  Group,
+  mean_scores,
+  score_rows,
+)
+
+
+def test_groups_leave_controls_out():
+  scores = score_rows(make_rows(split='validation', num_instances=3))
+  assert [int(scores.mask(g).sum()) for g in (OVERALL, CLS, GEN)] == [6, 3, 3]
+  control = Group('control', 'Positive Control')
+  assert scores.mask(control).sum() == 6
+  assert scores.mask(Group('task', 'task000_validation')).sum() == 3
+  assert control in scores.named_groups()
+  assert Group('category', 'Sentiment Analysis') in scores.named_groups()
+
+
+def test_interval_is_that_of_the_group():
+  rows = make_rows(accuracy=1.0, num_instances=5)
+  interval = score_rows(rows).interval('exact_match', CLS)
+  assert (interval.mean, interval.low, interval.high) == (100, 100, 100)
+  assert (interval.num_tasks, interval.num_instances) == (4, 20)
+
+
+def test_format_is_over_instances_with_a_label_space():
+  scores = score_rows(make_rows(num_instances=5))
+  assert scores.interval('format_correctness', OVERALL).num_instances == 20
+  assert scores.interval('format_correctness', GEN) is None
+
+
+def test_difference_is_paired():
+  right = score_rows(make_rows(accuracy=1.0, num_instances=5))
+  wrong = score_rows(make_rows(accuracy=0.0, num_instances=5))
+  interval = right.minus(wrong, 'exact_match', CLS)
+  assert (interval.mean, interval.low, interval.high) == (100, 100, 100)
+  same = right.minus(right, 'exact_match', CLS)
+  assert (same.mean, same.low, same.high) == (0, 0, 0)
+
+
+def test_a_wider_level_gives_a_wider_interval():
+  scores = score_rows(make_rows(num_instances=20))
+  one = scores.interval('exact_match', CLS)
+  wide = scores.interval('exact_match', CLS, level=0.999)
+  assert wide.low < one.low <= one.high < wide.high
+
+
+def test_other_instances_cannot_be_compared():
+  one = score_rows(make_rows(num_instances=5))
+  other = score_rows(make_rows(num_instances=4))
+  with pytest.raises(InputError, match='different instances of one split'):
+    one.minus(other, 'exact_match', CLS)
+
+
+def test_seeds_are_averaged_by_instance():
+  several = [score_rows(make_rows(accuracy=a, num_instances=5)) for a in (1, 0)]
+  mean = mean_scores(several)
+  assert set(mean.values['exact_match']) == {50.0}
+  assert mean.interval('exact_match', CLS).mean == 50
+
+
+def test_chance_counts_labels_that_are_one_to_exact_match_once():
+  row = make_rows(num_instances=1)[0]
+  scores = [
+    score_rows([dataclasses.replace(row, label_space=space, targets=targets)])
+    for space, targets in (
+      (('He', 'he', 'she'), ('he',)),
+      (('a1', 'b', 'c', 'd'), ('b', 'C.')),
+      (None, ('b',)),
+    )
+  ]
+  points = [score.values[CHANCE][0] for score in scores]
+  assert points[:2] == [50, 50]
+  assert np.isnan(points[2])
