@@ -24,8 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
   0 is success, 2 bad input, 1 a fault of the program, 75 a training that was
   asked to stop and wrote a checkpoint, 130 an interrupt.
   """
-  # Before TensorFlow is loaded: its start-up talk is nobody's business.
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   parser = _parser()
   words, bindings = _split_bindings(
     sys.argv[1:] if arguments is None else list(arguments)

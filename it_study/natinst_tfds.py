@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 import pathlib
+import tempfile
 
 from etils import epath
 import numpy as np
@@ -155,8 +156,12 @@ def build_rows(
     return epath.Path(builder.data_dir)
   # TFDS talks of a download and draws a bar a split, whoever calls.
   tfds.disable_progress_bar()
-  with contextlib.redirect_stdout(io.StringIO()):
-    builder.download_and_prepare()
+  with (
+    contextlib.redirect_stdout(io.StringIO()),
+    tempfile.TemporaryDirectory() as downloads,
+  ):
+    # Nothing is downloaded, but TFDS makes a folder for it.
+    builder.download_and_prepare(download_dir=downloads)
   return epath.Path(builder.data_dir)
 
 

@@ -6,6 +6,7 @@ import os
 
 from etils import epath
 import seqio
+import tensorflow as tf
 
 from it_study.errors import InputError
 
@@ -70,10 +71,11 @@ def check_model_file(path: str) -> None:
 
   try:
     content = epath.Path(path).read_bytes()
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, tf.errors.OpError) as error:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
     raise InputError(
-      f'vocabulary {path}: cannot be read ({error}). Allowed are the path of a '
-      f'SentencePiece model, or {BYTE!r}; set {VARIABLE}.'
+      f'vocabulary {path}: cannot be read ({reason}). Allowed are the path of '
+      f'a SentencePiece model, or {BYTE!r}; set {VARIABLE}.'
     ) from None
   processor = sentencepiece.SentencePieceProcessor()
   try:

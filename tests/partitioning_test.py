@@ -48,10 +48,13 @@ def run(mesh):
     params, *jax.device_put((prompts, targets), batch))
   gathered = re.findall(
     r'= \\w+\\[([\\d,]*)\\]\\S* all-gather(?:-start)?\\(', compiled.as_text())
-  tokens = greedy_decode(
-    model=model, params=params, max_decode_length=6,
-    encoder_input_tokens=jax.device_put(prompts, batch))
-  return params, logits, gradients, tokens, gathered
+  return params, logits, gradients, gathered
+
+def decode(params):
+  # Seven rows, which no mesh of eight devices divides.
+  return greedy_decode(
+    model=model, params=params, encoder_input_tokens=prompts[:7],
+    max_decode_length=6)
 
 def difference(a, b):
   return max(
@@ -61,18 +64,19 @@ def difference(a, b):
 one = run(partitioning.make_mesh(devices=jax.devices()[:1]))
 for data, fsdp, tensor in ((8, 1, 1), (1, 8, 1), (2, 2, 2)):
   mesh = partitioning.make_mesh(data=data, fsdp=fsdp, model=tensor)
-  params, logits, gradients, tokens, gathered = run(mesh)
+  params, logits, gradients, gathered = run(mesh)
   table = params['token_embedder']['embedding']
   print(json.dumps({
     'mesh': [data, fsdp, tensor],
     'params': difference(params, one[0]),
     'logits': difference(logits, one[1]),
     'gradients': difference(gradients, one[2]),
-    'tokens': difference(tokens, one[3]),
     'embedding_shard': table.addressable_shards[0].data.shape,
     'logits_shard': logits.addressable_shards[0].data.shape,
     'gathered': sorted(set(gathered)),
+    'tokens': decode(params).tolist() if data == 2 else None,
   }))
+print(json.dumps({'mesh': [1, 1, 1], 'tokens': decode(one[0]).tolist()}))
 """
 
 
@@ -96,19 +100,28 @@ def on_eight_devices():
   return {tuple(row['mesh']): row for row in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(8, 1, 1), (1, 8, 1), (2, 2, 2)])
 def test_eight_devices_compute_what_one_does(on_eight_devices, shape):
   row = on_eight_devices[shape]
   assert row['params'] < 1e-6
   assert row['logits'] < 1e-5
   assert row['gradients'] < 1e-5
-  assert row['tokens'] == 0
 
 
+@pytest.mark.slow
+def test_eight_devices_decode_what_one_does(on_eight_devices):
+  tokens = on_eight_devices[2, 2, 2]['tokens']
+  assert np.shape(tokens) == (7, 6)
+  assert tokens == on_eight_devices[1, 1, 1]['tokens']
+
+
+@pytest.mark.slow
 def test_parameters_and_activations_are_split(on_eight_devices):
   shards = {
     shape: (row['embedding_shard'], row['logits_shard'])
     for shape, row in on_eight_devices.items()
+    if shape != (1, 1, 1)
   }
   assert shards == {
     (8, 1, 1): ([48, 16], [1, 5, 48]),
@@ -117,6 +130,7 @@ def test_parameters_and_activations_are_split(on_eight_devices):
   }
 
 
+@pytest.mark.slow
 def test_fsdp_gathers_parameters_and_no_activations(on_eight_devices):
   assert on_eight_devices[8, 1, 1]['gathered'] == []
   # Kernels, norms' scales, embedding; no array with the batch in it.

@@ -1,6 +1,7 @@
 """Tests for it_study.perturb.examples."""
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 import pytest
 
 from it_study.conditions import EXAMPLE_LEVELS, Condition
@@ -142,8 +143,8 @@ def _drawn(seed: int) -> list[str]:
 
 
 def test_draws_hang_on_seed_and_task_alone():
-  assert _drawn(0) == []
-  assert _drawn(1) == []
+  assert _drawn(0) == ['label 9', 'label 2', 'label 10', 'label 4', 'label 1']
+  assert _drawn(1) == ['label 4', 'label 6', 'label 1', 'label 3', 'label 11']
 
 
 _TEXTS = st.text('abAB .-', max_size=3)

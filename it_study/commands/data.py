@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import json
 import sys
 
-from it_study import corpora, natinst, prompts
+from it_study import corpora, natinst, prompts, tensorflow_setup
 from it_study import predict as predictions
 from it_study.conditions import Condition
 from it_study.errors import InputError, nearest
@@ -106,6 +106,7 @@ def stats(options: argparse.Namespace) -> None:
 
 def build(options: argparse.Namespace) -> None:
   """Builds the rows that SeqIO and T5X read."""
+  tensorflow_setup.import_tensorflow()
   from it_study import rows
 
   directory = corpora.find(options.directory)
@@ -172,6 +173,7 @@ def _limit(options: argparse.Namespace) -> prompts.TokenLimit | None:
       '--max_input_length counts tokens: name the --vocabulary, a '
       "SentencePiece model or 'byte'."
     )
+  tensorflow_setup.import_tensorflow()
   from it_study import seqio_lib, vocabularies
 
   vocabularies.set_vocabulary(options.vocabulary)

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 import it_study
-from it_study import conditions, folders, gin_utils
+from it_study import conditions, folders, gin_utils, tensorflow_setup
 from it_study.engines import ENGINES
 from it_study.errors import InputError, nearest
 
@@ -152,10 +152,9 @@ def _configure(
 
 def _prepare_devices() -> None:
   """Keeps TensorFlow off the accelerator, and compiled programs for later."""
+  tensorflow_setup.import_tensorflow()
   import jax
-  import tensorflow as tf
 
-  tf.config.set_visible_devices([], 'GPU')
   cache = folders.cache_directory() / 'xla'
   jax.config.update('jax_compilation_cache_dir', os.fspath(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)

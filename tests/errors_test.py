@@ -1,0 +1,39 @@
+"""Tests for it_study.errors."""
+
+import pytest
+
+from it_study.errors import InputError, nearest, shown
+
+
+@pytest.mark.parametrize(
+  ('name', 'hint'),
+  [
+    ('orignal', " Did you mean 'original'?"),
+    ('it', ' Did you mean "it\'s"?'),
+    ('xyz', ''),
+    ('', ''),
+    (None, ''),
+  ],
+)
+def test_nearest(name, hint):
+  assert nearest(name, iter(['original', 'empty', "it's"])) == hint
+
+
+def test_nearest_is_one_line_that_can_be_printed():
+  hint = nearest('line', ['line\n', 'x'])
+  assert hint == " Did you mean 'line\\n'?"
+  assert nearest('abc', ['abc\ud800']) == " Did you mean 'abc\\ud800'?"
+
+
+def test_shown_is_short():
+  assert shown('word') == "'word'"
+  assert len(shown('word ' * 100)) == 60
+  assert shown([1] * 9) == '[1, 1, 1, 1, 1, 1, ...]'
+  deep: list = []
+  for _ in range(10_000):
+    deep = [deep]
+  assert len(shown(deep)) < 60
+
+
+def test_input_errors_are_value_errors():
+  assert issubclass(InputError, ValueError)

@@ -1,0 +1,38 @@
+"""Tests for it_study.folders."""
+
+import pathlib
+
+import pytest
+
+from it_study import folders
+from it_study.errors import InputError
+
+
+def test_cache_directory(monkeypatch, tmp_path):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  monkeypatch.setenv('IT_STUDY_CACHE', '/some/where')
+  assert folders.cache_directory() == pathlib.Path('/some/where')
+  monkeypatch.setenv('IT_STUDY_CACHE', '~/where')
+  assert folders.cache_directory() == tmp_path / 'where'
+  monkeypatch.setenv('IT_STUDY_CACHE', '')
+  assert folders.cache_directory() == tmp_path / '.cache/it_study'
+
+
+def test_make_directory_makes_what_is_missing(tmp_path):
+  folders.make_directory(tmp_path / 'a' / 'b')
+  folders.make_directory(str(tmp_path / 'a' / 'b'))
+  assert list((tmp_path / 'a' / 'b').iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+  (tmp_path / 'file').touch()
+  for path, reason in (
+    (tmp_path / 'file', 'File exists'),
+    (tmp_path / 'file' / 'a', 'Not a directory'),
+    ('/proc/it_study', 'No such file or directory'),
+  ):
+    with pytest.raises(InputError) as error:
+      folders.make_directory(path)
+    assert str(error.value) == (
+      f'cannot write to {path}: {reason}. Name a directory that can be written.'
+    )
