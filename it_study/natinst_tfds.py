@@ -15,7 +15,7 @@ from it_study import folders, natinst
 from it_study.errors import InputError
 
 NAME = 'natural_instructions_study'
-VERSION = '1.0.0'
+VERSION = '1.1.0'
 MAX_INSTANCES_PER_TASK = 1000
 
 
@@ -52,6 +52,7 @@ class NaturalInstructionsStudy(tfds.core.GeneratorBasedBuilder):
     metadata = tfds.core.MetadataDict()
     if self._corpus is not None:
       metadata['fingerprint'] = self._corpus.fingerprint()
+      metadata['max_instances_per_task'] = self._max_instances_per_task
       metadata['tasks'] = {
         name: self._corpus.load(name).task.to_json()
         for split in ('train', 'test')
@@ -136,33 +137,29 @@ def build_rows(
 
   Raises:
     InputError: if the directory cannot be written, or holds the rows of
-      another corpus.
+      another corpus or cap.
   """
   folders.make_directory(data_dir)
+  directory = _rows_directory(data_dir)
+  if (directory / 'dataset_info.json').exists():
+    # Without a builder of the corpus, which would parse every task file.
+    _check_same(
+      directory,
+      corpus=corpus,
+      max_instances_per_task=max_instances_per_task,
+    )
+    return directory
   builder = NaturalInstructionsStudy(
     corpus=corpus,
     max_instances_per_task=max_instances_per_task,
     data_dir=os.fspath(data_dir),
     file_format='tfrecord',
   )
-  if builder.is_prepared():
-    found = stored_metadata(data_dir)['fingerprint']
-    if found != corpus.fingerprint():
-      raise InputError(
-        f'{builder.data_dir} holds the rows of another corpus, or of other '
-        f'contents of {corpus.directory} (fingerprint {found[:12]}, found '
-        f'{corpus.fingerprint()[:12]}). Name another directory or remove it.'
-      )
-    return epath.Path(builder.data_dir)
   # TFDS talks of a download and draws a bar a split, whoever calls.
   tfds.disable_progress_bar()
-  with (
-    contextlib.redirect_stdout(io.StringIO()),
-    tempfile.TemporaryDirectory() as downloads,
-  ):
-    # Nothing is downloaded, but TFDS makes a folder for it.
-    builder.download_and_prepare(download_dir=downloads)
-  return epath.Path(builder.data_dir)
+  with contextlib.redirect_stdout(io.StringIO()):
+    builder.download_and_prepare()
+  return directory
 
 
 def cached_data_dir(
@@ -175,5 +172,31 @@ def cached_data_dir(
 
 def stored_metadata(data_dir: str | os.PathLike) -> dict:
   """The metadata of the rows below `data_dir`."""
-  directory = os.path.join(os.fspath(data_dir), NAME, VERSION)
+  directory = _rows_directory(data_dir)
   return dict(tfds.builder_from_directory(directory).info.metadata)
+
+
+def _rows_directory(data_dir: str | os.PathLike) -> epath.Path:
+  return epath.Path(data_dir) / NAME / VERSION
+
+
+def _check_same(
+  directory: epath.Path,
+  *,
+  corpus: natinst.Corpus,
+  max_instances_per_task: int,
+) -> None:
+  found = tfds.builder_from_directory(directory).info.metadata
+  fingerprint = corpus.fingerprint()
+  if found['fingerprint'] != fingerprint:
+    raise InputError(
+      f'{directory} holds the rows of another corpus, or of other contents of '
+      f'{corpus.directory} (fingerprint {found["fingerprint"][:12]}, found '
+      f'{fingerprint[:12]}). Name another directory or remove it.'
+    )
+  cap = found['max_instances_per_task']
+  if cap != max_instances_per_task:
+    raise InputError(
+      f'{directory} holds at most {cap} training instances a task, asked for '
+      f'are {max_instances_per_task}. Name another directory or remove it.'
+    )

@@ -1,7 +1,8 @@
 """What the SeqIO tasks of `tasks/` are made of."""
 
 import collections.abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import functools
 import os
 
@@ -46,10 +47,11 @@ class RowsSource(seqio.TfdsDataSource):
 
   def _load_metadata(self, data_dir: str) -> dict:
     if not self.tfds_dataset.builder.is_prepared():
+      where = '~/tensorflow_datasets' if data_dir == 'None' else data_dir
       raise InputError(
-        f'no corpus is in use: no rows of {natinst_tfds.NAME} in {data_dir}. '
+        f'no corpus is in use: no rows of {natinst_tfds.NAME} in {where}. '
         'Call it_study.seqio_lib.use_corpus(DIR), or give T5X '
-        '--tfds_data_dir=DIR after `it-study corpus build`.'
+        "--tfds_data_dir=DIR after 'it-study corpus build'."
       )
     metadata = dict(self.tfds_dataset.info.metadata)
     metadata['tasks'] = {
@@ -71,21 +73,29 @@ class ConditionTask(seqio.Task):
 
 
 def use_corpus(
-  directory: str | os.PathLike, *, data_dir: str | os.PathLike | None = None
+  directory: str | os.PathLike,
+  *,
+  data_dir: str | os.PathLike | None = None,
+  max_instances_per_task: int = natinst_tfds.MAX_INSTANCES_PER_TASK,
 ) -> str:
   """Makes the registered tasks read a corpus, and returns its data dir.
 
   Args:
     directory: laid out like a checkout of natural-instructions.
     data_dir: where its rows are or will be; None takes the cache folder.
+    max_instances_per_task: cap of training instances.
 
   Raises:
     InputError: if the corpus cannot be used or its rows not be written.
   """
   corpus = natinst.open_corpus(directory)
   if data_dir is None:
-    data_dir = natinst_tfds.cached_data_dir(corpus)
-  natinst_tfds.build_rows(corpus=corpus, data_dir=data_dir)
+    data_dir = natinst_tfds.cached_data_dir(corpus, max_instances_per_task)
+  natinst_tfds.build_rows(
+    corpus=corpus,
+    data_dir=data_dir,
+    max_instances_per_task=max_instances_per_task,
+  )
   SOURCE.use(data_dir)
   return os.fspath(data_dir)
 
@@ -112,20 +122,22 @@ def add_task(
     name: of the SeqIO task; None takes the condition's own.
     source: of the rows.
   """
-  return seqio.TaskRegistry.add(
-    name or condition.name,
-    source=source,
-    preprocessors=[
-      functools.partial(keep_chosen, condition=condition, source=source),
-      functools.partial(render_rows, condition=condition, source=source),
-      seqio.preprocessors.tokenize,
-      seqio.preprocessors.append_eos_after_trim,
-    ],
-    output_features=output_features(),
-    postprocess_fn=postprocess,
-    metric_fns=[exact_match_and_rouge],
-    task_cls=ConditionTask,
-  )
+  name = name or condition.name
+  with _adding(name):
+    return seqio.TaskRegistry.add(
+      name,
+      source=source,
+      preprocessors=[
+        functools.partial(keep_chosen, condition=condition, source=source),
+        functools.partial(render_rows, condition=condition, source=source),
+        seqio.preprocessors.tokenize,
+        seqio.preprocessors.append_eos_after_trim,
+      ],
+      output_features=output_features(),
+      postprocess_fn=postprocess,
+      metric_fns=[exact_match_and_rouge],
+      task_cls=ConditionTask,
+    )
 
 
 def resolve_on_first_use() -> None:
@@ -259,12 +271,22 @@ def exact_match_and_rouge(
   }
 
 
+# Names that are not registered yet and are just being so: SeqIO asks first
+# whether a name is taken, and that question must not register it.
+_being_added: set[str] = set()
+
+
+@contextlib.contextmanager
+def _adding(name: str) -> Iterator[None]:
+  _being_added.add(name)
+  try:
+    yield
+  finally:
+    _being_added.discard(name)
+
+
 class _ConditionDict(dict):
   """A registry that adds a condition's task when its name is looked for."""
-
-  def __init__(self, registry: Mapping[str, seqio.Task]):
-    super().__init__(registry)
-    self._being_added: set[str] = set()
 
   def keys(self) -> collections.abc.KeysView:
     # SeqIO asks the view; dict's own would not come back to __contains__.
@@ -273,17 +295,13 @@ class _ConditionDict(dict):
   def __contains__(self, name: object) -> bool:
     if super().__contains__(name):
       return True
-    if name in self._being_added:
+    if name in _being_added:
       return False
     try:
       condition = Condition.from_name(str(name))
     except InputError:
       return False
-    self._being_added.add(condition.name)
-    try:
-      add_task(condition)
-    finally:
-      self._being_added.remove(condition.name)
+    add_task(condition)
     return True
 
 

@@ -60,12 +60,14 @@ def make_train_step(
   def loss_fn(params, batch, key):
     features = dict(batch)
     weights = features.pop('decoder_loss_weights')
-    logits = model.apply(
-      {'params': params},
-      **features,
-      deterministic=deterministic,
-      rngs=None if deterministic else {'dropout': key},
-    )
+    # Without it XLA gathers activations where parameters are fully sharded.
+    with partitioning.activation_sharding(mesh):
+      logits = model.apply(
+        {'params': params},
+        **features,
+        deterministic=deterministic,
+        rngs=None if deterministic else {'dropout': key},
+      )
     return losses.cross_entropy(
       logits=logits,
       targets=features['decoder_target_tokens'],
