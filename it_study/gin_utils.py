@@ -1,8 +1,9 @@
 """Gin, and the checks that gin itself does not make."""
 
 import ast
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import contextlib
+import inspect
 import logging
 import pathlib
 import re
@@ -15,6 +16,7 @@ CONFIG_DIRECTORY = pathlib.Path(__file__).resolve().parents[1] / 'gin_configs'
 
 _DEFINITION = re.compile(r'^([A-Za-z_]\w*) *=', re.MULTILINE)
 _REFERENCE = re.compile(r'%([A-Za-z_]\w*)(?![\w.])')
+_QUOTATION = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
 _BINDING = re.compile(r'^([\w./]+)\s*=\s*(.*)$', re.DOTALL)
 
 
@@ -51,21 +53,23 @@ def load(
   paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
   for name in files:
     _check_file(name, paths)
+  quoted = [quote_binding(binding) for binding in bindings]
   gin.clear_config()
   for configurable in configurables:
     _register(configurable)
-  for path in paths[1:]:
-    gin.add_config_file_search_path(path)
-  quoted = [quote_binding(binding) for binding in bindings]
+  # Gin offers no way to take a path out again, and searches in order of entry.
+  gin.config._LOCATION_PREFIXES[:] = paths
+  known = {function.__name__: function for function in configurables}
   try:
     with _silent_logging(), gin.unlock_config():
-      gin.parse_config_files_and_bindings(
-        list(files), quoted, finalize_config=False
-      )
-  except Exception as error:
-    # Gin raises whatever befell it: SyntaxError, IOError, ValueError for an
-    # unknown name, ModuleNotFoundError for a file that is none.
-    raise InputError(_explain(error, paths)) from error
+      for name in files:
+        with _explained(f'gin file {name}', paths=paths, known=known):
+          gin.parse_config_file(name)
+      for binding in quoted:
+        with _explained(f'--gin.{binding}', paths=paths, known=known):
+          gin.parse_config(binding)
+  finally:
+    gin.config._LOCATION_PREFIXES[:] = ['']
   text = gin.config_str(max_line_length=100)
   _check_macros(text, read=read, supplied=supplied)
   return text
@@ -107,10 +111,12 @@ def quote_binding(binding: str) -> str:
     InputError: if it does not read NAME=value.
   """
   match = _BINDING.fullmatch(binding.strip())
-  if match is None:
+  if match is None or not match[2]:
     raise InputError(f'--gin.{binding}: a binding reads --gin.NAME=value.')
   name, value = match.groups()
-  if not re.search('[@%]', value):
+  # What begins like a reference, a quotation or a list is gin's own; a path or
+  # a name is text, whatever is in the middle of it.
+  if value[0] not in '@%([{\'"':
     try:
       ast.literal_eval(value)
     except (ValueError, SyntaxError):
@@ -157,6 +163,8 @@ def _check_macros(
   text: str, *, read: Collection[str], supplied: Collection[str]
 ) -> None:
   text = re.sub('^#.*$', '', text, flags=re.MULTILINE)
+  # In a quotation, % is a character like others.
+  text = _QUOTATION.sub("''", text)
   defined = set(_DEFINITION.findall(text))
   referenced = (set(_REFERENCE.findall(text)) - {'gin'}) | set(read)
   for name in sorted(defined - referenced):
@@ -165,6 +173,12 @@ def _check_macros(
       f'{nearest(name, sorted(referenced))} Macros that are read: '
       f'{", ".join(sorted(referenced))}.'
     )
+  for name in sorted(referenced - defined - set(supplied)):
+    hint = nearest(name, sorted(defined))
+    if hint:
+      raise InputError(
+        f'gin macro {name!r} is read, but nothing sets it.{hint}'
+      )
   unset = set(re.findall(r'^(\w+) = %gin\.REQUIRED$', text, re.MULTILINE))
   missing = sorted((unset | (referenced - defined)) - set(supplied))
   if missing:
@@ -175,20 +189,54 @@ def _check_macros(
     )
 
 
-def _explain(error: Exception, paths: Sequence[str]) -> str:
+@contextlib.contextmanager
+def _explained(
+  where: str, *, paths: Sequence[str], known: Mapping[str, Callable]
+) -> Iterator[None]:
+  """Turns whatever gin raises into an `InputError`.
+
+  It raises what befell it: SyntaxError, IOError, ValueError for an unknown
+  name, ModuleNotFoundError, the tokenizer's own error.
+  """
+  try:
+    yield
+  except Exception as error:
+    raise InputError(
+      f'{where}: {_explain(error, paths=paths, known=known)}'
+    ) from error
+
+
+def _explain(
+  error: Exception, *, paths: Sequence[str], known: Mapping[str, Callable]
+) -> str:
   text = ' '.join(str(error).split())
-  missing = re.search(r"Unable to open file: '?([^' ]+?)'?[. ]", text + ' ')
+  missing = re.search(r'Unable to open file: (.+?)\. Searched', text)
   if missing:
-    name = missing[1]
     return (
-      f'gin: no file {name!r} to include; looked in the working directory and '
-      f'in {", ".join(paths[1:])}.{nearest(name, _shipped_files())}'
+      f'no file {missing[1]!r} to include; looked in the working directory and '
+      f'in {", ".join(paths[1:])}.{nearest(missing[1], _shipped_files())}'
     )
-  unknown = re.search(r"No configurable matching '([\w./]+)'", text)
+  unknown = re.search(
+    r"No configurable matching (?:reference )?'@?([\w./]+)(?:\(\))?'", text
+  )
   if unknown:
-    known = ['finetune', 'predict', 'run_study', 'T5Config', 'adafactor']
+    name = unknown[1].split('/')[-1]
     return (
-      f'gin: nothing called {unknown[1]!r} can be configured.'
-      f'{nearest(unknown[1], known)} ({text})'
+      f'nothing called {name!r} can be configured.{nearest(name, known)} There '
+      f'are {", ".join(known)}.'
     )
-  return f'gin: {text}'
+  parameter = re.search(
+    r"'([\w./]+)' doesn't have a parameter named '(\w+)'", text
+  )
+  if parameter:
+    name = parameter[1].split('/')[-1]
+    # Of the function itself: gin's own wrapper takes anything.
+    names = inspect.signature(known[name]).parameters
+    return (
+      f'{name} has no parameter {parameter[2]!r}.{nearest(parameter[2], names)}'
+    )
+  if 'EOF in multi-line' in text:
+    return 'a bracket or a quotation is opened and not closed.'
+  if isinstance(error, UnicodeDecodeError):
+    return 'not UTF-8 text.'
+  return text

@@ -139,16 +139,16 @@ def build_rows(
     InputError: if the directory cannot be written, or holds the rows of
       another corpus or cap.
   """
-  folders.make_directory(data_dir)
   directory = _rows_directory(data_dir)
   if (directory / 'dataset_info.json').exists():
     # Without a builder of the corpus, which would parse every task file.
     _check_same(
-      directory,
+      data_dir,
       corpus=corpus,
       max_instances_per_task=max_instances_per_task,
     )
     return directory
+  folders.make_directory(data_dir)
   builder = NaturalInstructionsStudy(
     corpus=corpus,
     max_instances_per_task=max_instances_per_task,
@@ -157,8 +157,12 @@ def build_rows(
   )
   # TFDS talks of a download and draws a bar a split, whoever calls.
   tfds.disable_progress_bar()
-  with contextlib.redirect_stdout(io.StringIO()):
-    builder.download_and_prepare()
+  with (
+    contextlib.redirect_stdout(io.StringIO()),
+    tempfile.TemporaryDirectory() as downloads,
+  ):
+    # Nothing is downloaded, but TFDS makes a folder for it.
+    builder.download_and_prepare(download_dir=downloads)
   return directory
 
 
@@ -181,12 +185,12 @@ def _rows_directory(data_dir: str | os.PathLike) -> epath.Path:
 
 
 def _check_same(
-  directory: epath.Path,
+  data_dir: str | os.PathLike,
   *,
   corpus: natinst.Corpus,
   max_instances_per_task: int,
 ) -> None:
-  found = tfds.builder_from_directory(directory).info.metadata
+  directory, found = _rows_directory(data_dir), stored_metadata(data_dir)
   fingerprint = corpus.fingerprint()
   if found['fingerprint'] != fingerprint:
     raise InputError(

@@ -10,7 +10,9 @@ import seqio
 from it_study import (
   conditions,
   folders,
+  natinst_tfds,
   prompts,
+  seeding,
   seqio_lib,
   task_files,
   token_cache,
@@ -31,7 +33,8 @@ def training_tokens(
 
   The cache of a condition is keyed by all that makes its tokens: rows,
   condition, alteration code, vocabulary and lengths. Of a user's own task or of
-  a mixture that is not known, so each training keeps its own.
+  a mixture that is not known, so each training keeps its own. A mixture is read
+  until the first of its tasks is exhausted, as SeqIO does.
 
   Args:
     mixture_or_task_name: registered with SeqIO.
@@ -41,7 +44,12 @@ def training_tokens(
   """
   key = _condition_key(mixture_or_task_name, task_feature_lengths)
   if key is None:
-    path = fallback_directory / 'tokens'
+    settings = (
+      mixture_or_task_name,
+      vocabularies.fingerprint(),
+      sorted(task_feature_lengths.items()),
+    )
+    path = fallback_directory / f'tokens_{_digest(settings)}'
   else:
     path = folders.cache_directory() / 'tokens' / key
   if (path / 'cache.json').exists():
@@ -88,22 +96,44 @@ def _condition_key(name: str, lengths: Mapping[str, int]) -> str | None:
     return None
   code = [
     inspect.getsource(module)
-    for module in (prompts, seqio_lib, task_files, definitions, examples)
+    for module in (
+      prompts,
+      seqio_lib,
+      seeding,
+      task_files,
+      definitions,
+      examples,
+    )
   ]
+  # A matched budget looks at every definition.
+  others = conditions.DEFINITION_LEVELS.names()
   for registry, level in (
-    (conditions.DEFINITION_LEVELS, condition.definition),
     (conditions.EXAMPLE_LEVELS, condition.examples),
+    (conditions.DEFINITION_LEVELS, condition.definition),
+    *(
+      (conditions.DEFINITION_LEVELS, other)
+      for other in others
+      if condition.matched_budget
+    ),
   ):
     try:
       code.append(inspect.getsource(registry.get(level)))
     except (OSError, TypeError):
       # A level typed in at a prompt has no source to be known by.
       return None
+  metadata = seqio_lib.SOURCE.metadata()
   parts = (
-    seqio_lib.SOURCE.metadata()['fingerprint'],
+    metadata['fingerprint'],
+    # Rows may hold fewer instances than the corpus.
+    metadata['max_instances_per_task'],
+    natinst_tfds.VERSION,
     condition.name,
     vocabularies.fingerprint(),
     sorted(lengths.items()),
     *code,
   )
+  return _digest(parts)
+
+
+def _digest(parts: tuple) -> str:
   return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]

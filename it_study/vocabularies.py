@@ -31,7 +31,8 @@ def fingerprint() -> str:
   if isinstance(vocabulary, seqio.SentencePieceVocabulary):
     content = vocabulary.sp_model
   else:
-    content = str(vocabulary).encode()
+    # Not its `str`, which names a place in memory.
+    content = f'{type(vocabulary).__name__} {vocabulary.vocab_size}'.encode()
   return hashlib.sha256(content).hexdigest()
 
 

@@ -17,7 +17,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ['IT_STUDY_CACHE'] = tempfile.mkdtemp(prefix='it_study_tests_')
 os.environ.pop('IT_STUDY_VOCABULARY', None)
 
-# The same examples on every machine, however slow, and nothing left behind.
+# The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile(
   'it_study', deadline=None, derandomize=True, database=None
 )

@@ -239,7 +239,8 @@ def test_missing_folders_are_told(directory, tmp_path):
     ),
     (
       b'x' * 5000,
-      f"1 of 1 tasks have no file in DIR/tasks, '{'x' * 27}...{'x' * 28}' first.",
+      '1 of 1 tasks have no file in DIR/tasks, '
+      f"'{'x' * 27}...{'x' * 28}' first.",
     ),
   ],
 )

@@ -143,7 +143,7 @@ def test_the_cue_is_kept_to_the_last():
 _LIMITS = {
   'characters': lambda text: len(text),
   'words': lambda text: len(text.split()),
-  # Two tokens for a space before a letter that is rare: not monotone.
+  # A text may need fewer tokens than its own beginning and end.
   'uneven': lambda text: (
     len(text) + 3 * text.count(' a') + 5 * text.count('aa')
   ),
@@ -238,6 +238,17 @@ def test_a_matched_budget_shortens_nothing_that_is_empty():
     'Now complete the following example -\nInput: .\nOutput: '
   )
   assert not prompt.shortened
+
+
+def test_a_matched_budget_cuts_no_definition_that_fits():
+  prompt = render_named(
+    'natinst_def_original_ex_empty0_budget',
+    task=make_task(''),
+    limit=_characters(75),
+  )
+  # 'Possible outputs: yes, no' leaves no room for the instance.
+  assert prompt.text == 'Definition: .\n\n' + QUERY.replace('tea', '')
+  assert prompt.shortened
 
 
 def test_tk_truncation_cuts_the_end():

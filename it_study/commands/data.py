@@ -123,6 +123,8 @@ def prompt(options: argparse.Namespace) -> None:
   condition = Condition.from_name(options.condition)
   corpus = natinst.open_corpus(corpora.find(options.corpus))
   natinst.check_split(options.split)
+  if options.split == 'test':
+    condition = condition.for_test()
   names = corpus.tasks_of(options.split)
   if options.task is not None and options.task not in names:
     raise InputError(

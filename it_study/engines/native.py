@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
-import importlib
 import json
 import os
 import pathlib
@@ -27,6 +26,7 @@ from it_study import (
   predict as predictions,
 )
 from it_study.decode import greedy
+from it_study.engines import arguments, instances
 from it_study.errors import InputError
 from it_study.models.t5 import T5, T5Config
 from it_study.optimizers import Optimizer
@@ -50,7 +50,7 @@ def finetune(
   model_dir: str | os.PathLike,
   batch_size: int,
   train_steps: int | None = None,
-  epochs: float | None = None,
+  epochs: int | None = None,
   seed: int = 0,
   initial_checkpoint_path: str | None = None,
   mixture_or_task_module: str = 'tasks',
@@ -95,11 +95,10 @@ def finetune(
     InputError: if an argument does not fit, or the loss is not finite.
   """
   started = time.monotonic()
-  if (train_steps is None) == (epochs is None):
-    raise InputError(
-      f'TRAIN_STEPS is {train_steps} and EPOCHS is {epochs}: set one of them.'
-    )
-  importlib.import_module(mixture_or_task_module)
+  arguments.check_duration(train_steps=train_steps, epochs=epochs)
+  arguments.check_whole(BATCH_SIZE=batch_size, SEED=seed)
+  arguments.check_lengths(task_feature_lengths)
+  arguments.import_tasks(mixture_or_task_module)
   model_dir = pathlib.Path(model_dir)
   folders.make_directory(model_dir)
   mesh = partitioning.make_mesh(
@@ -149,6 +148,8 @@ def finetune(
     ),
     'batch_size': batch_size,
     'engine': ENGINE,
+    'vocabulary': vocabularies.describe(),
+    'vocabulary_sha256': vocabularies.fingerprint(),
     'model': dataclasses.asdict(config),
     'compile_seconds': result.compile_seconds,
     'seconds': time.monotonic() - started,
@@ -201,7 +202,9 @@ def predict(
     InputError: if an argument does not fit or nothing can be written.
   """
   started = time.monotonic()
-  importlib.import_module(mixture_or_task_module)
+  arguments.check_whole(INFER_BATCH_SIZE=batch_size, SEED=seed)
+  arguments.check_lengths(task_feature_lengths)
+  arguments.import_tasks(mixture_or_task_module)
   infer_output_dir = pathlib.Path(infer_output_dir)
   folders.make_directory(infer_output_dir)
   mesh = partitioning.make_mesh(
@@ -217,7 +220,10 @@ def predict(
       target=partitioning.abstract_params(model=model, mesh=mesh),
     )
     training = _training_of(checkpoint_path)
-  rows = _rows(mixture_or_task_name, task_feature_lengths, split)
+    _check_vocabulary(training, checkpoint_path)
+  rows = instances.load(
+    name=mixture_or_task_name, lengths=task_feature_lengths, split=split
+  )
   tokens = _decode(
     model=model,
     params=params,
@@ -234,11 +240,12 @@ def predict(
   predictions.write_predictions(
     path,
     [
-      _prediction(
+      instances.to_prediction(
         row,
         task=tasks[row['task'].decode()],
-        text=_text(vocabulary, decoded),
+        prediction=_text(vocabulary, decoded),
         split=split,
+        engine=ENGINE,
         train_condition=training.get('mixture_or_task_name'),
         test_condition=mixture_or_task_name,
         seed=training.get('seed', seed),
@@ -275,6 +282,19 @@ def complete_config(model_config: ModelConfig, *, dtype: str) -> T5Config:
   return model_config(vocab_size=rounded, dtype=dtype)
 
 
+def _check_vocabulary(
+  training: Mapping[str, Any], checkpoint_path: str | os.PathLike
+) -> None:
+  """Token ids mean nothing under another vocabulary, even one of equal size."""
+  trained = training.get('vocabulary_sha256')
+  if trained not in (None, vocabularies.fingerprint()):
+    raise InputError(
+      f'{os.fspath(checkpoint_path)} was trained with the vocabulary '
+      f'{training["vocabulary"]}; in use is {vocabularies.describe()}. Name '
+      f'the one it was trained with by {vocabularies.VARIABLE}.'
+    )
+
+
 def _training_of(checkpoint_path: str | os.PathLike) -> dict[str, Any]:
   """training.json of the training that a checkpoint is in, or nothing."""
   path = pathlib.Path(checkpoint_path)
@@ -282,27 +302,6 @@ def _training_of(checkpoint_path: str | os.PathLike) -> dict[str, Any]:
     if (folder / 'training.json').is_file():
       return json.loads((folder / 'training.json').read_text())
   return {}
-
-
-def _rows(
-  name: str, lengths: Mapping[str, int], split: str
-) -> list[dict[str, Any]]:
-  task = tokenized.find_task(name)
-  if split not in task.splits:
-    raise InputError(
-      f'{name} has no split {split!r}; there are {", ".join(task.splits)}.'
-    )
-  rows = list(
-    task.get_dataset(
-      sequence_length=dict(lengths), split=split, shuffle=False
-    ).as_numpy_iterator()
-  )
-  if rows and 'id' not in rows[0]:
-    raise InputError(
-      f'{name} does not carry the id of its instances, so predictions could '
-      'not be told apart. Register it with it_study.seqio_lib.add_task.'
-    )
-  return rows
 
 
 def _decode(
@@ -365,23 +364,4 @@ def _text(vocabulary: seqio.Vocabulary, tokens: np.ndarray) -> str:
   size = vocabulary.vocab_size
   return vocabulary.decode(
     [token if token < size else unknown for token in ids if token]
-  )
-
-
-def _prediction(
-  row: Mapping[str, Any], *, task: Any, text: str, split: str, **fields: Any
-) -> predictions.Prediction:
-  return predictions.Prediction(
-    id=row['id'].decode(),
-    task=task.name,
-    category=task.category,
-    kind=task.kind,
-    label_space=task.label_space,
-    position=int(row['position']),
-    split=split,
-    inputs=row['inputs_pretokenized'].decode(),
-    targets=tuple(reference.decode() for reference in row['references']),
-    prediction=text,
-    engine=ENGINE,
-    **fields,
   )
