@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import functools
 import os
+import re
 
 import numpy as np
 import seqio
@@ -191,12 +192,15 @@ def render_rows(
     num_dropped_examples: int64. shortened: bool.
   """
   tasks = source.metadata()['tasks']
+  # Only what is trained on depends on the seed and the numbers of instances.
+  tested = condition.for_test()
   limit = token_limit(
     vocabulary=output_features['inputs'].vocabulary,
     max_tokens=(sequence_length or {}).get('inputs'),
   )
 
-  def render(row_id, task_name, position, text_input, outputs):
+  def render(row_id, task_name, position, split, text_input, outputs):
+    shown = condition if split == b'train' else tested
     instance = natinst.Instance(
       id=row_id.decode(),
       input=text_input.decode(),
@@ -206,10 +210,10 @@ def render_rows(
     prompt = prompts.render(
       task=tasks[task_name.decode()],
       instance=instance,
-      condition=condition,
+      condition=shown,
       limit=limit,
     )
-    target = prompts.choose_target(instance=instance, condition=condition)
+    target = prompts.choose_target(instance=instance, condition=shown)
     return (
       prompt.text.encode(),
       target.encode(),
@@ -220,7 +224,10 @@ def render_rows(
   def map_row(row):
     inputs, targets, num_dropped, shortened = tf.numpy_function(
       render,
-      [row['id'], row['task'], row['position'], row['input'], row['outputs']],
+      [
+        row[name]
+        for name in ('id', 'task', 'position', 'split', 'input', 'outputs')
+      ],
       [tf.string, tf.string, tf.int64, tf.bool],
     )
     return {
@@ -235,6 +242,21 @@ def render_rows(
     }
 
   return dataset.map(map_row, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def numpy_rows(dataset: tf.data.Dataset) -> Iterator[dict]:
+  """The rows of a task's dataset, as NumPy arrays.
+
+  Raises:
+    InputError: what `render_rows` raised, which TensorFlow has wrapped.
+  """
+  try:
+    yield from dataset.as_numpy_iterator()
+  except tf.errors.OpError as error:
+    raised = re.search('InputError: (.*)', error.message)
+    if raised is None:
+      raise
+    raise InputError(raised[1]) from None
 
 
 def token_limit(

@@ -56,12 +56,13 @@ def training_tokens(
     return token_cache.open_token_cache(path)
   folders.make_directory(path.parent)
   task = find_task(mixture_or_task_name)
-  rows = task.get_dataset(
+  dataset = task.get_dataset(
     sequence_length=dict(task_feature_lengths),
     split='train',
     shuffle=False,
     num_epochs=1,
-  ).as_numpy_iterator()
+  )
+  rows = seqio_lib.numpy_rows(dataset)
   return token_cache.write_token_cache(path, _counted(rows, on_progress))
 
 

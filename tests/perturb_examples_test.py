@@ -1,5 +1,7 @@
 """Tests for it_study.perturb.examples."""
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
@@ -136,15 +138,18 @@ def test_an_input_with_two_right_answers_gets_neither():
   assert _get(task, delusive_source='repair') == []
 
 
-def _drawn(seed: int) -> list[str]:
+def _drawn(seed: int, name: str = 'task1') -> list[str]:
   labels = tuple(f'label {i}' for i in range(12))
-  task = _task([('text', labels[0])] * 5, label_space=labels)
+  pairs = [(f'text {i}', labels[0]) for i in range(5)]
+  task = dataclasses.replace(_task(pairs, label_space=labels), name=name)
   return [example.output for example in _get(task, count=5, seed=seed)]
 
 
-def test_draws_hang_on_seed_and_task_alone():
-  assert _drawn(0) == ['label 9', 'label 2', 'label 10', 'label 4', 'label 1']
-  assert _drawn(1) == ['label 4', 'label 6', 'label 1', 'label 3', 'label 11']
+def test_draws_hang_on_seed_and_input_alone():
+  assert _drawn(0) == ['label 11', 'label 10', 'label 8', 'label 2', 'label 7']
+  assert _drawn(1) == ['label 3', 'label 9', 'label 4', 'label 4', 'label 6']
+  # Control tasks share their examples and must not be told apart by them.
+  assert _drawn(0, name='task2') == _drawn(0, name='task1')
 
 
 _TEXTS = st.text('abAB .-', max_size=3)

@@ -31,6 +31,11 @@ def load(
       f'{name} has no split {split!r}; there are {", ".join(task.splits)}.'
       f'{nearest(str(split), task.splits)}'
     )
+  if isinstance(task, seqio.Mixture):
+    raise InputError(
+      f'{name} is a mixture, whose rows do not say which instance they are. '
+      f'Predict its tasks, one by one: {", ".join(t.name for t in task.tasks)}.'
+    )
   rows = _render(
     task,
     split,
@@ -83,8 +88,7 @@ def _render(
 ) -> tuple[dict[str, Any], ...]:
   """The rows of a split; the last two arguments only tell them apart."""
   del data_dir, vocabulary
-  return tuple(
-    task.get_dataset(
-      sequence_length=dict(lengths), split=split, shuffle=False
-    ).as_numpy_iterator()
+  dataset = task.get_dataset(
+    sequence_length=dict(lengths), split=split, shuffle=False, num_epochs=1
   )
+  return tuple(seqio_lib.numpy_rows(dataset))

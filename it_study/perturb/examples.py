@@ -83,16 +83,20 @@ def _repair(task: Task, seed: int) -> Iterator[Example]:
 def _give_others(
   task: Task, seed: int, outputs: Sequence[str], source: str
 ) -> Iterator[Example]:
-  """Positive examples, each with one of `outputs` that is wrong for it."""
+  """Positive examples, each with one of `outputs` that is wrong for it.
+
+  The draw hangs on the input, not on the task: tasks that share their examples
+  must not be told apart by their delusive ones.
+  """
   right = _right_answers(task)
-  for index, example in enumerate(task.positive_examples):
+  for example in task.positive_examples:
     others = [
       output
       for output in outputs
       if normalize_answer(output) not in right[example.input.strip()]
     ]
     if others:
-      output = stable_random(seed, task.name, index, source).choice(others)
+      output = stable_random(seed, example.input, source).choice(others)
       yield Example(input=example.input, output=output, source=source)
 
 

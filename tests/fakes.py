@@ -1,0 +1,150 @@
+"""A small corpus, a tiny model and an engine of no brains, for the tests."""
+
+import functools
+import json
+import pathlib
+
+from it_study import natinst
+from it_study import predict as predictions
+
+LENGTHS = {'inputs': 256, 'targets': 12}
+NAME = 'natinst_def_original_ex_original1'
+# Instances of each split of the small corpus.
+NUM_ROWS = {'train': 36, 'validation': 30, 'test': 106}
+
+
+def write_small_corpus(directory, *, mood='Say good or bad.') -> pathlib.Path:
+  """Three training tasks, two test tasks; one of each kind at least."""
+  directory = pathlib.Path(directory)
+  tasks = {
+    'task1_mood': _task(
+      mood,
+      'Sentiment Analysis',
+      [('a sunny day', 'good'), ('a broken leg', 'bad')],
+      [(f'day {i}', ['good', 'bad'][i % 2]) for i in range(40)],
+    ),
+    'task2_echo': _task(
+      'Repeat the words.',
+      'Text Completion',
+      [('one', 'one'), ('two', 'two')],
+      [(f'word {i}', [f'word {i}', f'Word {i}']) for i in range(14)],
+    ),
+    'task3_few': _task(
+      'Count on.',
+      'Text Completion',
+      [('three', 'four'), ('five', 'six')],
+      [(f'{i}', f'{i + 1}') for i in range(12)],
+    ),
+    'task4_entail': _task(
+      'Answer yes or no.',
+      'Textual Entailment',
+      [('Is it wet?', 'yes'), ('Is it dry?', 'no')],
+      [(f'Is it {i}?', ['yes', 'no'][i % 2]) for i in range(105)],
+    ),
+    'task5_title': _task(
+      'Name it.',
+      'Title Generation',
+      [('a red hat', 'Red Hat'), ('a blue cup', 'Blue Cup')],
+      [(f'a thing {i}', [f'Thing {i}', f'The Thing {i}']) for i in range(6)],
+    ),
+  }
+  (directory / 'tasks').mkdir(parents=True)
+  (directory / 'splits/default').mkdir(parents=True)
+  names = list(tasks)
+  for split, chosen in (('train', names[:3]), ('test', names[3:])):
+    path = directory / f'splits/default/{split}_tasks.txt'
+    path.write_text('\n'.join(chosen) + '\n')
+  for name, task in tasks.items():
+    short = name.split('_')[1]
+    for index, instance in enumerate(task['Instances']):
+      instance['id'] = f'{short}-{index}'
+    (directory / f'tasks/{name}.json').write_text(json.dumps(task))
+  return directory
+
+
+def _task(definition, category, examples, instances) -> dict:
+  def shown(pairs):
+    return [{'input': i, 'output': o, 'explanation': ''} for i, o in pairs]
+
+  return {
+    'Definition': [definition],
+    'Categories': [category],
+    'Positive Examples': shown(examples),
+    'Negative Examples': shown([(examples[0][0], examples[1][1])]),
+    'Instances': [{'input': i, 'output': o} for i, o in instances],
+  }
+
+
+def tiny_model(**fields):
+  """As a configuration's `model_config`, small enough to compile at once."""
+  from it_study.models.t5 import T5Config
+
+  sizes = {
+    'emb_dim': 16,
+    'num_heads': 2,
+    'head_dim': 8,
+    'mlp_dim': 32,
+    'num_encoder_layers': 1,
+    'num_decoder_layers': 1,
+  }
+  return functools.partial(T5Config, **{**sizes, **fields})
+
+
+class Engine:
+  """Trains nothing and predicts the first reference of every other instance.
+
+  It stops dead, as a killed process would, before call number `dies_at`.
+  """
+
+  def __init__(self, corpus, *, dies_at: int | None = None):
+    self.corpus = natinst.open_corpus(corpus)
+    self.dies_at = dies_at
+    self.calls: list[str] = []
+
+  def finetune(self, *, mixture_or_task_name, model_dir, seed, on_progress):
+    self._count(f'train {mixture_or_task_name} {seed}')
+    (pathlib.Path(model_dir) / 'checkpoints').mkdir(exist_ok=True)
+    return {'train_steps': 4, 'seconds': 1.5, 'seed': seed}
+
+  def predict(
+    self,
+    *,
+    mixture_or_task_name,
+    checkpoint_path,
+    infer_output_dir,
+    split,
+    seed,
+    on_progress,
+  ):
+    model = pathlib.Path(checkpoint_path).name if checkpoint_path else 'untuned'
+    path = pathlib.Path(infer_output_dir) / 'predictions.jsonl'
+    path.write_text('half a line of a process that was ki')
+    self._count(f'predict {model} {mixture_or_task_name} {split}')
+    condition = model.rsplit('_seed', 1)[0] if checkpoint_path else None
+    predictions.write_predictions(
+      path,
+      [
+        predictions.Prediction.of_instance(
+          task,
+          instance,
+          split=split,
+          inputs=instance.input,
+          prediction=instance.outputs[0] if instance.position % 2 else '',
+          train_condition=condition,
+          test_condition=mixture_or_task_name,
+          seed=seed,
+          engine='native',
+        )
+        for task, instance in self.corpus.rows(split)
+      ],
+    )
+    summary = {'engine': 'native', 'num_shortened': 0, 'seconds': 2.5}
+    summary['num_dropped_examples'] = 1
+    path.with_name('inference.json').write_text(json.dumps(summary))
+    on_progress(1, 1)
+    return path
+
+  def _count(self, call: str) -> None:
+    if self.dies_at == len(self.calls):
+      raise KeyboardInterrupt
+    self.calls.append(call)

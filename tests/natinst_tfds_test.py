@@ -1,0 +1,169 @@
+"""Tests of it_study.natinst_tfds: rows written once, and read back."""
+
+import fakes
+import pytest
+import tensorflow_datasets as tfds
+
+from it_study import natinst, natinst_tfds
+from it_study.errors import InputError
+
+
+@pytest.fixture(name='corpus', scope='module')
+def _corpus(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('tfds')
+  return natinst.open_corpus(fakes.write_small_corpus(folder / 'corpus'))
+
+
+@pytest.fixture(name='data_dir', scope='module')
+def _data_dir(corpus, tmp_path_factory):
+  data_dir = tmp_path_factory.mktemp('rows')
+  natinst_tfds.build_rows(corpus=corpus, data_dir=data_dir)
+  return data_dir
+
+
+def read(data_dir, split):
+  directory = data_dir / natinst_tfds.NAME / natinst_tfds.VERSION
+  builder = tfds.builder_from_directory(directory)
+  return list(tfds.as_numpy(builder.as_dataset(split=split)))
+
+
+def test_every_instance_of_a_split_is_a_row(data_dir):
+  counts = {split: len(read(data_dir, split)) for split in natinst.SPLITS}
+  assert counts == {'train': 36, 'validation': 30, 'test': 106}
+
+
+def test_a_row_holds_its_instance(data_dir):
+  (row,) = [r for r in read(data_dir, 'test') if r['id'] == b'title-3']
+  assert row['outputs'].tolist() == [b'Thing 3', b'The Thing 3']
+  del row['outputs']
+  assert row == {
+    'id': b'title-3',
+    'task': b'task5_title',
+    'position': 3,
+    'rank': 3,
+    'split': b'test',
+    'input': b'a thing 3',
+  }
+
+
+def test_test_rows_are_the_first_hundred_of_their_file(data_dir):
+  rows = [r for r in read(data_dir, 'test') if r['task'] == b'task4_entail']
+  assert sorted(row['position'] for row in rows) == list(range(100))
+
+
+def test_train_ranks_follow_the_hash_order_of_the_corpus(corpus, data_dir):
+  rows = [r for r in read(data_dir, 'train') if r['task'] == b'task1_mood']
+  rows.sort(key=lambda row: row['rank'])
+  assert [row['rank'] for row in rows] == list(range(30))
+  assert [row['id'].decode() for row in rows] == [
+    instance.id for instance in corpus.instances('task1_mood', 'train')
+  ]
+
+
+def test_validation_shares_no_row_with_train(data_dir):
+  ids = {
+    split: {row['id'] for row in read(data_dir, split)}
+    for split in ('train', 'validation')
+  }
+  assert not ids['train'] & ids['validation']
+
+
+def test_task_texts_stand_once_in_the_metadata(corpus, data_dir):
+  metadata = natinst_tfds.stored_metadata(data_dir)
+  assert metadata['fingerprint'] == corpus.fingerprint()
+  assert metadata['train_tasks'] == ['task1_mood', 'task2_echo', 'task3_few']
+  assert metadata['num_train_instances'] == {
+    'task1_mood': 30,
+    'task2_echo': 4,
+    'task3_few': 2,
+  }
+  assert metadata['tasks']['task4_entail']['label_space'] == ['yes', 'no']
+  for name in (*corpus.train_tasks, *corpus.test_tasks):
+    stored = natinst.Task.from_json(metadata['tasks'][name])
+    assert stored == corpus.load(name).task
+
+
+def test_stock_tfds_finds_the_rows_by_name(data_dir):
+  name = f'{natinst_tfds.NAME}:{natinst_tfds.VERSION}'
+  builder = tfds.builder(name, data_dir=data_dir)
+  assert builder.is_prepared()
+  assert builder.info.splits['validation'].num_examples == 30
+  assert builder.info.file_format.value == 'tfrecord'
+
+
+def test_building_again_writes_nothing(corpus, data_dir):
+  def written():
+    return {
+      path: path.stat().st_mtime_ns
+      for path in data_dir.rglob('*')
+      if path.is_file()
+    }
+
+  before = written()
+  path = natinst_tfds.build_rows(corpus=corpus, data_dir=data_dir)
+  assert written() == before
+  assert path == data_dir / natinst_tfds.NAME / natinst_tfds.VERSION
+
+
+def test_another_corpus_is_refused(data_dir, tmp_path):
+  other = natinst.open_corpus(
+    fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
+  )
+  with pytest.raises(
+    InputError, match=r'holds the rows of another corpus, .*other .*remove it'
+  ):
+    natinst_tfds.build_rows(corpus=other, data_dir=data_dir)
+
+
+def test_another_cap_is_refused(corpus, data_dir):
+  with pytest.raises(
+    InputError, match=r'at most 1000 training instances a task, .* are 5'
+  ):
+    natinst_tfds.build_rows(
+      corpus=corpus, data_dir=data_dir, max_instances_per_task=5
+    )
+
+
+def test_a_cap_keeps_the_lowest_ranks(corpus, tmp_path):
+  natinst_tfds.build_rows(
+    corpus=corpus, data_dir=tmp_path, max_instances_per_task=3
+  )
+  rows = read(tmp_path, 'train')
+  assert sorted((row['task'], row['rank']) for row in rows) == [
+    *[(b'task1_mood', rank) for rank in range(3)],
+    *[(b'task2_echo', rank) for rank in range(3)],
+    *[(b'task3_few', rank) for rank in range(2)],
+  ]
+  assert len(read(tmp_path, 'validation')) == 30
+
+
+def test_a_folder_that_cannot_be_written_is_named(corpus, tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(InputError, match=r'cannot write to .*/file/rows: Not a'):
+    natinst_tfds.build_rows(corpus=corpus, data_dir=tmp_path / 'file/rows')
+
+
+def test_a_broken_task_leaves_nothing_behind(tmp_path):
+  directory = fakes.write_small_corpus(tmp_path / 'corpus')
+  (directory / 'tasks/task2_echo.json').write_text('{"Definition": ')
+  corpus = natinst.open_corpus(directory)
+  with pytest.raises(InputError, match=r'task2_echo\.json: not JSON'):
+    natinst_tfds.build_rows(corpus=corpus, data_dir=tmp_path / 'rows')
+  assert not list((tmp_path / 'rows').rglob('*.tfrecord*'))
+
+
+def test_preparing_without_a_corpus_says_how_to(tmp_path):
+  builder = natinst_tfds.NaturalInstructionsStudy(data_dir=tmp_path)
+  with pytest.raises(InputError, match="'it-study corpus build CORPUS"):
+    builder.download_and_prepare(download_dir=tmp_path / 'downloads')
+
+
+def test_the_cache_folder_is_keyed_by_content_and_cap(corpus, tmp_path):
+  one = natinst_tfds.cached_data_dir(corpus)
+  other = natinst.open_corpus(
+    fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
+  )
+  copy = natinst.open_corpus(fakes.write_small_corpus(tmp_path / 'copy'))
+  assert natinst_tfds.cached_data_dir(copy) == one
+  assert natinst_tfds.cached_data_dir(other) != one
+  assert natinst_tfds.cached_data_dir(corpus, 5) != one

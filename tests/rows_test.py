@@ -1,0 +1,51 @@
+"""Tests of it_study.rows: a corpus made ready, its vocabulary settled."""
+
+import fakes
+import pytest
+
+from it_study import corpora, natinst_tfds, rows, seqio_lib, vocabularies
+from it_study.errors import InputError
+
+
+@pytest.fixture(name='corpus')
+def _corpus(tmp_path, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  return fakes.write_small_corpus(tmp_path / 'corpus')
+
+
+def test_use_builds_and_points_the_tasks_at_the_rows(corpus):
+  assert rows.use(corpus) == corpus
+  assert seqio_lib.SOURCE.metadata()['train_tasks'][0] == 'task1_mood'
+  assert vocabularies.describe().startswith('byte')
+
+
+def test_build_takes_a_cap_and_a_folder(corpus, tmp_path):
+  folder = tmp_path / 'rows'
+  assert rows.build(corpus, data_dir=folder, max_instances_per_task=3) == folder
+  stored = natinst_tfds.stored_metadata(folder)
+  assert stored['num_train_instances']['task1_mood'] == 3
+  assert not (folder / rows.VOCABULARY_FILE).exists()
+
+
+def test_a_vocabulary_that_is_none(corpus, tmp_path):
+  with pytest.raises(InputError, match=r'vocabulary .*/none: cannot be read'):
+    rows.use(corpus, vocabulary=str(tmp_path / 'none'))
+
+
+def test_the_current_vocabulary_is_checked(corpus, tmp_path, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, str(tmp_path / 'none'))
+  with pytest.raises(InputError, match=r'vocabulary .*/none: cannot be read'):
+    rows.use(corpus)
+
+
+def test_the_miniature_has_a_vocabulary_of_its_own(corpus):
+  directory = rows.use(corpora.MINIATURE, vocabulary=corpora.MINIATURE)
+  assert len(seqio_lib.SOURCE.metadata()['tasks']) > 40
+  described = vocabularies.describe()
+  assert described.startswith(f'{rows.VOCABULARY_FILE}, ')
+  data_dir = rows.build(directory)
+  written = (data_dir / rows.VOCABULARY_FILE).stat().st_mtime_ns
+  # Another corpus may borrow it; nothing is made anew.
+  rows.use(corpus, vocabulary=corpora.MINIATURE)
+  assert vocabularies.describe() == described
+  assert (data_dir / rows.VOCABULARY_FILE).stat().st_mtime_ns == written
