@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
   words, bindings = _split_bindings(
     sys.argv[1:] if arguments is None else list(arguments)
   )
-  options = parser.parse_args(words)
+  # Not the parser's defaults, which a command's own would win over.
+  options = parser.parse_args(
+    words, argparse.Namespace(debug=False, quiet=False, json=False)
+  )
   if options.run is None:
     options.help_parser.print_help()
     return 2
@@ -151,9 +154,7 @@ def _parser() -> _Parser:
   parser.add_argument(
     '--version', action='version', version=f'it-study {it_study.__version__}'
   )
-  parser.set_defaults(
-    run=None, debug=False, quiet=False, json=False, help_parser=parser
-  )
+  parser.set_defaults(run=None, help_parser=parser)
   commands = parser.add_subparsers(dest='command', metavar='COMMAND')
   for command in _COMMANDS:
     _add(commands, command, common)

@@ -16,7 +16,10 @@ CONFIG_DIRECTORY = pathlib.Path(__file__).resolve().parents[1] / 'gin_configs'
 
 _DEFINITION = re.compile(r'^([A-Za-z_]\w*) *=', re.MULTILINE)
 _REFERENCE = re.compile(r'%([A-Za-z_]\w*)(?![\w.])')
-_QUOTATION = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
+_INCLUDE = re.compile(r"""^include +['"](.+?)['"]""", re.MULTILINE)
+_QUOTATION_OR_REMARK = re.compile(
+  r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|#[^\n]*"""
+)
 _BINDING = re.compile(r'^([\w./]+)\s*=\s*(.*)$', re.DOTALL)
 
 
@@ -71,8 +74,14 @@ def load(
   finally:
     gin.config._LOCATION_PREFIXES[:] = ['']
   text = gin.config_str(max_line_length=100)
-  _check_macros(text, read=read, supplied=supplied)
-  return text
+  sources = [_source(name, paths) for name in files]
+  return _check_macros(
+    text,
+    # A parameter that is bound anew leaves the macro of its old value behind.
+    mentioned=_references('\n'.join((*sources, *quoted))) | set(read),
+    read=read,
+    supplied=supplied,
+  )
 
 
 def macro(name: str) -> object:
@@ -159,15 +168,31 @@ def _silent_logging() -> Iterator[None]:
     logging.disable(before)
 
 
+def _source(name: str, paths: Sequence[str]) -> str:
+  """The text of a file and of all that it includes."""
+  files = [pathlib.Path(path) / name for path in paths]
+  text = next(file for file in files if file.is_file()).read_text('utf-8')
+  included = [_source(other, paths) for other in _INCLUDE.findall(text)]
+  return '\n'.join((text, *included))
+
+
+def _references(text: str) -> set[str]:
+  # In a quotation or a remark, % is a character like others.
+  return set(_REFERENCE.findall(_QUOTATION_OR_REMARK.sub("''", text)))
+
+
 def _check_macros(
-  text: str, *, read: Collection[str], supplied: Collection[str]
-) -> None:
-  text = re.sub('^#.*$', '', text, flags=re.MULTILINE)
-  # In a quotation, % is a character like others.
-  text = _QUOTATION.sub("''", text)
-  defined = set(_DEFINITION.findall(text))
-  referenced = (set(_REFERENCE.findall(text)) - {'gin'}) | set(read)
-  for name in sorted(defined - referenced):
+  text: str,
+  *,
+  mentioned: Collection[str],
+  read: Collection[str],
+  supplied: Collection[str],
+) -> str:
+  """Raises what is wrong; returns the text without macros left behind."""
+  referenced = _references(text) | set(read)
+  bare = _QUOTATION_OR_REMARK.sub("''", text)
+  defined = set(_DEFINITION.findall(bare))
+  for name in sorted(defined - referenced - set(mentioned)):
     raise InputError(
       f'gin macro {name!r} is set, but nothing reads it.'
       f'{nearest(name, sorted(referenced))} Macros that are read: '
@@ -179,14 +204,21 @@ def _check_macros(
       raise InputError(
         f'gin macro {name!r} is read, but nothing sets it.{hint}'
       )
-  unset = set(re.findall(r'^(\w+) = %gin\.REQUIRED$', text, re.MULTILINE))
-  missing = sorted((unset | (referenced - defined)) - set(supplied))
+  unset = set(re.findall(r'^(\w+) = %gin\.REQUIRED$', bare, re.MULTILINE))
+  missing = sorted(
+    (unset & referenced | (referenced - defined)) - set(supplied)
+  )
   if missing:
     raise InputError(
       f'gin macro {missing[0]!r} is required and not set'
       + (f' (likewise {", ".join(missing[1:])})' if missing[1:] else '')
       + f'. Set it with --gin.{missing[0]}=VALUE or in a gin file.'
     )
+  for name in defined - referenced:
+    text = re.sub(
+      rf'^{name} =.*\n(?:[ )}}\]].*\n)*', '', text, flags=re.MULTILINE
+    )
+  return text
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ import fakes
 import jax
 import numpy as np
 import pytest
+import seqio
+import tensorflow as tf
 
 from it_study import natinst, optimizers, predict, seqio_lib, vocabularies
 from it_study.engines import native
@@ -275,7 +277,7 @@ def test_what_a_training_cannot_use(tmp_path, settings, message):
     (
       {'mixture_or_task_name': 'natinst_all_examples'},
       'natinst_all_examples is a mixture, .* one by one: natinst_def_original_'
-      'ex_original1, ',
+      'ex_delusive1, ',
     ),
     ({'batch_size': 0}, 'INFER_BATCH_SIZE is 0: give a whole number from 1 up'),
     (
@@ -287,6 +289,27 @@ def test_what_a_training_cannot_use(tmp_path, settings, message):
 def test_what_a_prediction_cannot_use(tmp_path, settings, message):
   with pytest.raises(InputError, match=message):
     infer(tmp_path, **settings)
+
+
+def test_rows_without_ids_are_refused(tmp_path):
+  seqio.TaskRegistry.add(
+    'no_ids',
+    source=seqio.FunctionDataSource(
+      lambda split, shuffle_files: tf.data.Dataset.from_tensors(
+        {'inputs': 'a', 'targets': 'b'}
+      ),
+      splits=['test'],
+    ),
+    preprocessors=[
+      seqio.preprocessors.tokenize,
+      seqio.preprocessors.append_eos,
+    ],
+    output_features=seqio_lib.output_features(),
+  )
+  with pytest.raises(
+    InputError, match='no_ids does not carry the id of its instances'
+  ):
+    infer(tmp_path, mixture_or_task_name='no_ids')
 
 
 def test_products_are_in_bfloat16_where_the_device_has_it(monkeypatch):

@@ -44,7 +44,13 @@ def write_small_corpus(directory, *, mood='Say good or bad.') -> pathlib.Path:
     'task5_title': _task(
       'Name it.',
       'Title Generation',
-      [('a red hat', 'Red Hat'), ('a blue cup', 'Blue Cup')],
+      [
+        ('a red hat', 'Red Hat'),
+        ('a blue cup', 'Blue Cup'),
+        ('a big dog', 'Big Dog'),
+        ('a wet tree', 'Wet Tree'),
+        ('an old car', 'Old Car'),
+      ],
       [(f'a thing {i}', [f'Thing {i}', f'The Thing {i}']) for i in range(6)],
     ),
   }

@@ -9,7 +9,7 @@ import pytest
 import seqio
 
 from it_study import natinst, seqio_lib, vocabularies
-from it_study.conditions import Condition
+from it_study.conditions import EXAMPLE_LEVELS, Condition
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
 
@@ -169,8 +169,16 @@ def test_a_seed_chooses_other_instances():
 
 
 @pytest.mark.parametrize('split', ['validation', 'test'])
-def test_what_is_tested_ignores_the_choice_of_training_instances(split):
-  name = 'natinst_def_original_ex_delusive1'
+def test_what_is_tested_ignores_the_choice_of_training_instances(split, corpus):
+  name = 'natinst_def_original_ex_delusive2_srcrepair'
+  # The seed would show: it gives this task other examples.
+  conditions = [Condition.from_name(n) for n in (name, f'{name}_s3')]
+  task = natinst.open_corpus(corpus).load('task5_title').task
+  zero, three = (
+    EXAMPLE_LEVELS.get('delusive')(task=task, instance=None, condition=c)
+    for c in conditions
+  )
+  assert zero != three
   plain = rows_of(name, split)
   chosen = rows_of(f'{name}_n1_t1_s3', split)
   assert list(chosen) == list(plain)

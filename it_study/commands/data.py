@@ -88,6 +88,7 @@ def stats(options: argparse.Namespace) -> None:
   rules = label_rules.expectations(corpus)
   if options.json:
     print(json.dumps({'splits': counts, 'rules': rules}))
+  if options.json or options.quiet:
     return
   for split, row in counts.items():
     print(

@@ -1,7 +1,7 @@
 """study, report, train and predict: what needs a configuration or a device."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 import importlib
 import importlib.metadata
 import json
@@ -12,7 +12,13 @@ import sys
 from typing import Any
 
 import it_study
-from it_study import conditions, folders, gin_utils, tensorflow_setup
+from it_study import (
+  conditions,
+  folders,
+  gin_utils,
+  host_memory,
+  tensorflow_setup,
+)
 from it_study.engines import ENGINES
 from it_study.errors import InputError, nearest
 
@@ -43,14 +49,12 @@ _READ_HERE = ('CORPUS', 'IT_STUDY_VOCABULARY', 'ENGINE')
 def study(options: argparse.Namespace) -> None:
   """Runs a grid, then writes its report and prints its table."""
   from it_study import report as report_lib
-  from it_study import study as study_lib
   from it_study.progress import StudyProgress
 
   files = options.gin_file or ['studies/miniature.gin']
   config = _configure(
     options,
     files=files,
-    configurables=[study_lib.run_study],
     supplied=_OF_A_PIECE,
   )
   folders.make_directory(options.study_dir)
@@ -104,7 +108,6 @@ def _configure(
   options: argparse.Namespace,
   *,
   files: Sequence[str],
-  configurables: Sequence[Callable] = (),
   supplied: Sequence[str],
 ) -> str:
   """Parses the configuration, with the engine that it or a flag names."""
@@ -115,6 +118,7 @@ def _configure(
     )
   _prepare_devices()
   from it_study import optimizers
+  from it_study import study as study_lib
   from it_study.models.t5 import T5Config
 
   bindings = list(options.gin_bindings)
@@ -135,7 +139,7 @@ def _configure(
       optimizers.linear_warmup,
       optimizers.inverse_sqrt,
       conditions.standard_grid,
-      *configurables,
+      study_lib.run_study,
     ],
     read=_READ_HERE,
     supplied=supplied,
@@ -152,6 +156,7 @@ def _configure(
 
 def _prepare_devices() -> None:
   """Keeps TensorFlow off the accelerator, and compiled programs for later."""
+  host_memory.keep_head_room()
   tensorflow_setup.import_tensorflow()
   import jax
 

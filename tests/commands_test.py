@@ -1,0 +1,215 @@
+"""Tests of it_study.commands: what the commands print and write."""
+
+import json
+import pathlib
+import shlex
+
+import fakes
+import pytest
+
+from it_study import cli, natinst, predict, vocabularies
+
+LIGHT = ('score', 'baseline', 'prompt', 'mini', 'check', 'stats', 'build')
+EXAMPLES = {
+  command.name: command.example
+  for command in (*cli._COMMANDS, *cli._CORPUS_COMMANDS)
+}
+
+
+@pytest.fixture(name='corpus', autouse=True)
+def _corpus(tmp_path, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, '')
+  monkeypatch.chdir(tmp_path)
+  return fakes.write_small_corpus(tmp_path / 'corpus')
+
+
+def run(*words) -> int:
+  return cli.main(list(words))
+
+
+def printed(capsys, *words) -> str:
+  capsys.readouterr()
+  assert run(*words) == 0
+  return capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', LIGHT)
+def test_an_example_runs_as_printed(capsys, tmp_path, name):
+  for part in EXAMPLES[name].split('&&'):
+    words = shlex.split(part.replace('/tmp/', f'{tmp_path}/'))
+    assert words.pop(0) == 'it-study'
+    assert run(*words) == 0
+  assert capsys.readouterr().out
+
+
+def test_the_examples_of_the_other_commands_are_known():
+  assert set(EXAMPLES) - set(LIGHT) == {'study', 'report', 'train', 'predict'}
+
+
+@pytest.mark.parametrize(
+  'words',
+  [
+    ('corpus', 'stats', 'corpus'),
+    ('corpus', 'check', 'corpus'),
+    ('corpus', 'mini', 'mini'),
+    ('corpus', 'build', 'corpus', '--data_dir=rows'),
+    ('baseline', 'majority', '--corpus=corpus'),
+  ],
+)
+def test_json_parses_and_quiet_says_nothing(capsys, words):
+  assert isinstance(json.loads(printed(capsys, *words, '--json')), dict)
+  assert isinstance(json.loads(printed(capsys, '--json', *words)), dict)
+  assert printed(capsys, *words, '--quiet') == ''
+  assert printed(capsys, *words) != ''
+
+
+def test_stats(capsys):
+  found = json.loads(printed(capsys, 'corpus', 'stats', 'corpus', '--json'))
+  assert found['splits'] == {
+    'train': {
+      'tasks': 3,
+      'classification_instances': 30,
+      'generation_instances': 6,
+    },
+    'validation': {
+      'tasks': 3,
+      'classification_instances': 10,
+      'generation_instances': 20,
+    },
+    'test': {
+      'tasks': 2,
+      'classification_instances': 100,
+      'generation_instances': 6,
+    },
+  }
+  assert found['rules'][0] == {
+    'rule': 'at most 9 labels',
+    'num_tasks': 1,
+    'expected_exact_match': 50.0,
+  }
+  text = printed(capsys, 'corpus', 'stats', 'corpus')
+  assert 'test: 2 tasks, 100 classification and 6 generation instances' in text
+
+
+def test_check_finds_every_fault(capsys, corpus):
+  assert '3 training and 2 test tasks: 0 errors' in printed(
+    capsys, 'corpus', 'check', 'corpus'
+  )
+  (corpus / 'tasks/task2_echo.json').write_text('{')
+  path = corpus / 'tasks/task5_title.json'
+  path.write_text(path.read_text().replace('"title-1"', '"entail-1"'))
+  assert run('corpus', 'check', 'corpus') == 2
+  lines = capsys.readouterr().out.splitlines()
+  errors = [line for line in lines if line.startswith('error: ')]
+  assert errors[0].startswith('error: corpus/tasks/task2_echo.json: not JSON')
+  assert errors[1:] == [
+    "error: instance id 'entail-1' is in task4_entail and in task5_title; ids "
+    'must tell instances of a corpus apart.'
+  ]
+  assert lines[-1].startswith('3 training and 2 test tasks: 2 errors')
+  assert run('corpus', 'check', 'corpus', '--json') == 2
+  assert len(json.loads(capsys.readouterr().out)['errors']) == 2
+
+
+def test_prompt_shows_what_the_model_sees(capsys):
+  text = printed(
+    capsys,
+    'prompt',
+    '--corpus=corpus',
+    '--condition=natinst_def_simplified_ex_empty0',
+    '--task=task4_entail',
+  )
+  assert text.startswith(
+    '--- entail-0 (task4_entail)\n'
+    'Definition: Possible outputs: yes, no.\n\n'
+    'Now complete the following example -\nInput: Is it 0?\nOutput: \n'
+    '--- accepted: yes\n\n--- entail-1'
+  )
+
+
+def test_prompt_writes_rows(capsys):
+  words = (
+    'prompt',
+    '--corpus=corpus',
+    '--condition=natinst_def_empty_ex_original2',
+    '--vocabulary=byte',
+    '--max_input_length=130',
+    '--out=p.jsonl',
+  )
+  assert printed(capsys, *words) == ''
+  rows = [
+    json.loads(line)
+    for line in pathlib.Path('p.jsonl').read_text().splitlines()
+  ]
+  assert len(rows) == 106
+  # One of the two examples fits.
+  assert rows[-1] == {
+    'id': 'title-5',
+    'task': 'task5_title',
+    'inputs': ' Positive Example 1 -\nInput: a red hat.\n Output: Red Hat.\n\n'
+    'Now complete the following example -\nInput: a thing 5.\nOutput: ',
+    'targets': ['Thing 5', 'The Thing 5'],
+  }
+  assert len(printed(capsys, *words[:-1], '--json').splitlines()) == 106
+
+
+def test_a_prompt_that_is_tested_ignores_the_training_seed(capsys):
+  name = '--condition=natinst_def_original_ex_delusive2_srcrepair'
+  texts = [
+    printed(capsys, 'prompt', '--corpus=corpus', name + suffix)
+    for suffix in ('', '_n5_s3')
+  ]
+  assert texts[0] == texts[1]
+
+
+def test_a_baseline_is_scored_as_its_file_is(capsys, corpus):
+  metrics = json.loads(
+    printed(
+      capsys,
+      'baseline',
+      'copy_demo',
+      '--corpus=corpus',
+      '--out=p.jsonl',
+      '--metrics=m.json',
+      '--json',
+    )
+  )
+  rows = predict.read_predictions('p.jsonl')
+  predict.check_complete(rows, corpus=natinst.open_corpus(corpus), split='test')
+  # Every answer is the first example's, and half of the answers are 'yes'.
+  assert metrics['classification']['exact_match'] == 50.0
+  assert json.loads(pathlib.Path('m.json').read_text()) == metrics
+  scored = json.loads(
+    printed(
+      capsys, 'score', 'p.jsonl', '--corpus=corpus', '--out=s.json', '--json'
+    )
+  )
+  assert scored == metrics
+  assert json.loads(pathlib.Path('s.json').read_text()) == metrics
+
+
+def test_a_draw_hangs_on_its_seed(capsys):
+  def draw(seed):
+    run('baseline', 'random', '--corpus=corpus', seed, '--out=p.jsonl')
+    return [row.prediction for row in predict.read_predictions('p.jsonl')]
+
+  assert draw('--seed=1') == draw('--seed=1') != draw('--seed=2')
+
+
+def test_score_without_a_corpus_says_what_it_cannot_know(capsys):
+  run('baseline', 'copy_demo', '--corpus=corpus', '--out=p.jsonl')
+  capsys.readouterr()
+  assert run('score', 'p.jsonl', '--per_task') == 0
+  captured = capsys.readouterr()
+  assert captured.err == (
+    'it-study: note: No corpus was named: whether instances are missing is not '
+    'known.\n'
+  )
+  assert 'task4_entail' in captured.out
+  assert run('score', 'p.jsonl', '--quiet') == 0
+  assert capsys.readouterr() == ('', '')
+
+
+def test_report_on_a_folder_that_is_no_study(capsys):
+  assert run('report', 'corpus') == 2
+  assert capsys.readouterr().err.startswith('it-study: corpus')

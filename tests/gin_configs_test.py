@@ -1,0 +1,166 @@
+"""Tests of gin_configs: every shipped file parses, as its first line says."""
+
+import inspect
+import re
+import shlex
+
+import pytest
+
+from it_study import cli, conditions, gin_utils, optimizers, study
+from it_study.engines import native
+from it_study.models.t5 import T5Config
+
+FILES = gin_utils._shipped_files()
+# What other files are made of; they have no command of their own.
+PARTS = ('models/', 'runs/common.gin')
+LEAVES = [name for name in FILES if not name.startswith(PARTS)]
+CONFIGURABLES = [
+  native.finetune,
+  native.predict,
+  T5Config,
+  optimizers.adafactor,
+  optimizers.adamw,
+  optimizers.constant,
+  optimizers.linear_warmup,
+  optimizers.inverse_sqrt,
+  conditions.standard_grid,
+  study.run_study,
+]
+READ = ('CORPUS', 'IT_STUDY_VOCABULARY', 'ENGINE')
+OF_A_PIECE = (
+  'MIXTURE_OR_TASK_NAME',
+  'MODEL_DIR',
+  'CHECKPOINT_PATH',
+  'INFER_OUTPUT_DIR',
+)
+
+
+def command_of(name) -> list[str]:
+  """The words of the command that a leaf opens with."""
+  lines = (gin_utils.CONFIG_DIRECTORY / name).read_text().splitlines()
+  text = ''
+  for line in lines:
+    text += line.removeprefix('#').strip()
+    if not text.endswith('\\'):
+      break
+    text = text.removesuffix('\\')
+  return shlex.split(text)
+
+
+def load_leaf(name) -> str:
+  words, bindings = cli._split_bindings(command_of(name)[1:])
+  options = cli._parser().parse_args(words)
+  return gin_utils.load(
+    files=options.gin_file,
+    bindings=bindings,
+    configurables=CONFIGURABLES,
+    read=READ,
+    supplied=OF_A_PIECE,
+  )
+
+
+def test_the_leaves_are_known():
+  assert LEAVES == [
+    'runs/finetune.gin',
+    'runs/predict.gin',
+    'runs/study.gin',
+    'studies/miniature.gin',
+    'studies/natinst_tiny.gin',
+  ]
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_a_leaf_opens_with_the_command_that_runs_it(name):
+  words = command_of(name)
+  assert words[0] == 'it-study'
+  assert f'--gin_file={name}' in words
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_a_leaf_parses_by_its_command(name, tmp_path):
+  text = load_leaf(name)
+  assert 'T5Config.emb_dim = ' in text
+  saved = tmp_path / 'saved.gin'
+  saved.write_text(text)
+  again = gin_utils.load(
+    files=[str(saved)],
+    configurables=CONFIGURABLES,
+    read=READ,
+    supplied=OF_A_PIECE,
+  )
+  assert again == text
+
+
+@pytest.mark.parametrize('name', [n for n in FILES if n.startswith('models/')])
+def test_a_model_is_whole(name):
+  gin_utils.load(files=[name], configurables=[T5Config])
+  config = gin_utils.configured('T5Config')(vocab_size=32128)
+  assert config.mlp_activations == ('gelu', 'linear')
+  assert not config.logits_via_embedding
+
+
+# T5X, examples/t5/t5_1_1/*.gin.
+@pytest.mark.parametrize(
+  ('size', 'widths'),
+  [
+    ('small', (512, 6, 64, 1024, 8, 8)),
+    ('base', (768, 12, 64, 2048, 12, 12)),
+    ('large', (1024, 16, 64, 2816, 24, 24)),
+    ('xl', (2048, 32, 64, 5120, 24, 24)),
+    ('xxl', (4096, 64, 64, 10240, 24, 24)),
+  ],
+)
+def test_released_sizes(size, widths):
+  gin_utils.load(files=[f'models/t5_1_1_{size}.gin'], configurables=[T5Config])
+  config = gin_utils.configured('T5Config')(vocab_size=32128)
+  assert widths == (
+    config.emb_dim,
+    config.num_heads,
+    config.head_dim,
+    config.mlp_dim,
+    config.num_encoder_layers,
+    config.num_decoder_layers,
+  )
+  assert config.dropout_rate == 0.1
+
+
+@pytest.mark.parametrize(
+  ('function', 'leaf', 'by_the_caller'),
+  [
+    ('finetune', 'runs/finetune.gin', {'on_progress'}),
+    ('predict', 'runs/predict.gin', {'on_progress'}),
+    (
+      'run_study',
+      'runs/study.gin',
+      {
+        'study_dir',
+        'finetune',
+        'predict',
+        'config',
+        'run',
+        'on_step',
+      },
+    ),
+  ],
+)
+def test_every_setting_has_a_macro_or_a_value(function, leaf, by_the_caller):
+  text = load_leaf(leaf)
+  bound = set(re.findall(rf'^{function}\.(\w+) =', text, re.MULTILINE))
+  functions = {c.__name__: c for c in CONFIGURABLES}
+  parameters = inspect.signature(functions[function]).parameters
+  assert bound == set(parameters) - by_the_caller
+
+
+def test_a_default_is_the_same_in_gin_as_in_the_library():
+  load_leaf('runs/finetune.gin')
+  for function in ('finetune', 'predict'):
+    parameters = inspect.signature(getattr(native, function)).parameters
+    for macro, name in (
+      ('SEED', 'seed'),
+      ('DTYPE', 'dtype'),
+      ('MESH_DATA', 'mesh_data'),
+      ('MESH_FSDP', 'mesh_fsdp'),
+      ('MESH_MODEL', 'mesh_model'),
+      ('MIXTURE_OR_TASK_MODULE', 'mixture_or_task_module'),
+    ):
+      assert gin_utils.macro(macro) == parameters[name].default, name

@@ -1,0 +1,273 @@
+"""Tests of it_study.gin_utils: what gin lets through, and what it mumbles."""
+
+import dataclasses
+
+import gin
+import pytest
+
+from it_study import gin_utils
+from it_study.errors import InputError
+
+
+def bake(*, flour=1, sugar=0, oven=None):
+  return flour, sugar, oven
+
+
+@dataclasses.dataclass(frozen=True)
+class Oven:
+  heat: int = 180
+
+
+GIN = """
+include 'oven.gin'
+FLOUR = 3
+SUGAR = %gin.REQUIRED
+GUEST = 'nobody'
+bake.flour = %FLOUR
+bake.sugar = %SUGAR
+bake.oven = @Oven()
+"""
+
+
+@pytest.fixture(name='folder')
+def _folder(tmp_path, monkeypatch):
+  (tmp_path / 'cake.gin').write_text(GIN)
+  (tmp_path / 'oven.gin').write_text('HEAT = 200\nOven.heat = %HEAT\n')
+  monkeypatch.chdir(tmp_path)
+  return tmp_path
+
+
+def load(*bindings, files=('cake.gin',), **settings):
+  return gin_utils.load(
+    files=files,
+    bindings=['SUGAR=2', *bindings],
+    configurables=[bake, Oven],
+    read=('GUEST',),
+    **settings,
+  )
+
+
+def refusal(*bindings, **settings) -> str:
+  with pytest.raises(InputError) as caught:
+    load(*bindings, **settings)
+  assert '\n' not in str(caught.value)
+  return str(caught.value)
+
+
+def test_files_includes_and_bindings_apply(folder):
+  load('FLOUR=5', 'Oven.heat=90')
+  assert gin_utils.configured('bake')() == (5, 2, Oven(90))
+  assert gin_utils.macro('GUEST') == 'nobody'
+  assert gin_utils.macro('FLOUR') == 5
+  assert gin_utils.macro('NONE_SUCH') is None
+
+
+def test_the_last_binding_wins(folder):
+  load('FLOUR=5', 'FLOUR=6')
+  assert gin_utils.configured('bake')()[0] == 6
+
+
+def test_a_parameter_bound_anew_leaves_its_macro_behind(folder):
+  (folder / 'mine.gin').write_text("include 'cake.gin'\nOven.heat = 1\n")
+  long = repr({f'a long key {i}': i for i in range(9)})
+  load(f'FLOUR={long}', files=['mine.gin'])
+  assert gin_utils.configured('bake')()[0]['a long key 8'] == 8
+  text = load(f'FLOUR={long}', 'bake.flour=7', files=['mine.gin'])
+  assert gin_utils.configured('bake')() == (7, 2, Oven(1))
+  # Nor would the text parse again with macros that nothing reads.
+  assert 'FLOUR' not in text
+  assert 'HEAT' not in text
+  (folder / 'saved.gin').write_text(text)
+  assert load(files=['saved.gin']) == text
+
+
+def test_a_configuration_replaces_the_one_before(folder):
+  load('FLOUR=5')
+  load()
+  assert gin_utils.configured('bake')() == (3, 2, Oven(200))
+
+
+def test_the_text_gives_the_same_text_again(folder):
+  text = load('FLOUR=5', "GUEST=it's 100% @home", 'bake.oven=@Oven()')
+  (folder / 'saved.gin').write_text(text)
+  again = gin_utils.load(
+    files=['saved.gin'], configurables=[bake, Oven], read=('GUEST',)
+  )
+  assert again == text
+  assert gin_utils.configured('bake')() == (5, 2, Oven(200))
+  assert gin_utils.macro('GUEST') == "it's 100% @home"
+
+
+def test_a_misspelt_macro(folder):
+  assert refusal('FLUOR=5') == (
+    "gin macro 'FLUOR' is set, but nothing reads it. Did you mean 'FLOUR'? "
+    'Macros that are read: FLOUR, GUEST, HEAT, SUGAR.'
+  )
+
+
+def test_a_required_macro(folder):
+  with pytest.raises(InputError) as caught:
+    gin_utils.load(
+      files=['cake.gin'], configurables=[bake, Oven], read=('GUEST', 'HOST')
+    )
+  assert str(caught.value) == (
+    "gin macro 'HOST' is required and not set (likewise SUGAR). Set it with "
+    '--gin.HOST=VALUE or in a gin file.'
+  )
+
+
+def test_what_the_caller_supplies_may_be_unset(folder):
+  gin_utils.load(
+    files=['cake.gin'],
+    configurables=[bake, Oven],
+    read=('GUEST',),
+    supplied=('SUGAR',),
+  )
+  assert gin_utils.configured('bake')(sugar=9)[1] == 9
+
+
+def test_a_required_macro_may_be_gone_around(folder):
+  gin_utils.load(
+    files=['cake.gin'],
+    bindings=['bake.sugar=9'],
+    configurables=[bake, Oven],
+    read=('GUEST',),
+  )
+  assert gin_utils.configured('bake')()[1] == 9
+
+
+def test_a_reference_to_a_misspelt_macro(folder):
+  assert refusal('bake.flour=%FLOR', 'FLOUR=1') == (
+    "gin macro 'FLOR' is read, but nothing sets it. Did you mean 'FLOUR'?"
+  )
+
+
+def test_a_file_that_is_not_there(folder):
+  message = refusal(files=['studies/minature.gin'])
+  assert message.startswith(
+    "no gin file 'studies/minature.gin': looked in the working directory and "
+    f'in {gin_utils.CONFIG_DIRECTORY}. Did you mean '
+    "'studies/miniature.gin'? Shipped are models/t5_1_1_base.gin, "
+  )
+
+
+@pytest.mark.parametrize('name', ['', '.', 'a_module_that_is_none'])
+def test_a_name_that_is_no_file(folder, name):
+  assert refusal(files=[name]).startswith(f'no gin file {name!r}: looked in ')
+
+
+def test_an_include_that_is_not_there(folder):
+  (folder / 'mine.gin').write_text("include 'runs/studdy.gin'\n")
+  assert refusal(files=['mine.gin']) == (
+    "gin file mine.gin: no file 'runs/studdy.gin' to include; looked in the "
+    f'working directory and in {gin_utils.CONFIG_DIRECTORY}. Did you mean '
+    "'runs/study.gin'?"
+  )
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (b'X = (1,\n', 'a bracket or a quotation is opened and not closed.'),
+    (
+      b'these are words\n',
+      "Couldn't parse statement, expected ':' or '='. (mine.gin, line 1)",
+    ),
+    (b'\xff\xfe = 1\n', 'not UTF-8 text.'),
+    (
+      b'import no_such_module\n',
+      'No module named \'no_such_module\' In file "mine.gin", line 1 import '
+      'no_such_module',
+    ),
+  ],
+)
+def test_a_file_that_does_not_parse(folder, content, message):
+  (folder / 'mine.gin').write_bytes(content)
+  assert refusal(files=['mine.gin']) == f'gin file mine.gin: {message}'
+
+
+def test_an_unknown_configurable(folder):
+  assert refusal('bakke.flour=1') == (
+    "--gin.bakke.flour = 1: nothing called 'bakke' can be configured. Did you "
+    "mean 'bake'? There are bake, Oven."
+  )
+  assert refusal('bake.oven=@Ovn()') == (
+    "--gin.bake.oven = @Ovn(): nothing called 'Ovn' can be configured. Did you "
+    "mean 'Oven'? There are bake, Oven."
+  )
+
+
+def test_an_unknown_parameter(folder):
+  assert refusal('bake.flor=1') == (
+    "--gin.bake.flor = 1: bake has no parameter 'flor'. Did you mean 'flour'?"
+  )
+  assert refusal('Oven.heet=1') == (
+    "--gin.Oven.heet = 1: Oven has no parameter 'heet'. Did you mean 'heat'?"
+  )
+
+
+@pytest.mark.parametrize(
+  ('binding', 'quoted'),
+  [
+    ('A=/tmp/a b', "A = '/tmp/a b'"),
+    ('A=gs://bucket/x', "A = 'gs://bucket/x'"),
+    ('A=natinst_def_empty_ex_empty0', "A = 'natinst_def_empty_ex_empty0'"),
+    ('A=/data/run@3/50%', "A = '/data/run@3/50%'"),
+    ("A=it's", 'A = "it\'s"'),
+    ('A=k=v', "A = 'k=v'"),
+    ('A = 8', 'A = 8'),
+    ('A=1e-3', 'A = 1e-3'),
+    ('A=-1', 'A = -1'),
+    ('A=None', 'A = None'),
+    ('A=False', 'A = False'),
+    ("A='tasks'", "A = 'tasks'"),
+    ("A={'inputs': 4, 'targets': 2}", "A = {'inputs': 4, 'targets': 2}"),
+    ('A=(1, %B)', 'A = (1, %B)'),
+    ('A=@adamw()', 'A = @adamw()'),
+    ('a/b.c=%D', 'a/b.c = %D'),
+  ],
+)
+def test_bare_text_is_quoted_and_nothing_else(binding, quoted):
+  assert gin_utils.quote_binding(binding) == quoted
+
+
+@pytest.mark.parametrize('binding', ['A', '=1', 'A=', 'A B=1', ''])
+def test_what_is_no_binding(binding):
+  with pytest.raises(InputError) as caught:
+    gin_utils.quote_binding(binding)
+  assert str(caught.value) == (
+    f'--gin.{binding}: a binding reads --gin.NAME=value.'
+  )
+
+
+def test_an_open_bracket_in_a_binding(folder):
+  assert refusal('FLOUR=(1,') == (
+    '--gin.FLOUR = (1,: a bracket or a quotation is opened and not closed.'
+  )
+
+
+def test_search_paths_come_before_the_shipped_files(folder, tmp_path):
+  mine = tmp_path / 'mine'
+  (mine / 'models').mkdir(parents=True)
+  (mine / 'models/t5_1_1_tiny.gin').write_text('Oven.heat = 1\n')
+  load(files=['cake.gin', 'models/t5_1_1_tiny.gin'], search_paths=[str(mine)])
+  assert gin_utils.configured('Oven')() == Oven(1)
+  # And are forgotten afterwards.
+  assert gin.config._LOCATION_PREFIXES == ['']
+  refusal(files=['cake.gin', 'models/t5_1_1_tiny.gin'])
+
+
+def test_gin_s_own_log_is_silent(folder, capfd):
+  refusal('bake.none=1')
+  assert capfd.readouterr() == ('', '')
+
+
+def test_what_has_to_be_bound(folder):
+  load()
+  gin_utils.check_bound('Oven.heat', 'an oven')
+  with pytest.raises(InputError) as caught:
+    gin_utils.check_bound('Oven.door', 'a door')
+  assert str(caught.value) == (
+    'the configuration lacks a door (Oven.door is not set). Add it with '
+    '--gin_file.'
+  )

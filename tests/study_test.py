@@ -1,0 +1,344 @@
+"""Tests of it_study.study: what is planned, run once, resumed, refused."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import fakes
+import pytest
+
+from it_study import conditions as conditions_lib
+from it_study import natinst, predict, study
+from it_study.conditions import Condition
+from it_study.errors import InputError
+
+CONDITIONS = (
+  Condition(definition='original', instances_per_task=5),
+  Condition(definition='empty', instances_per_task=5),
+)
+CONFIG = 'BATCH_SIZE = 8\nSEED = 0\nTRAIN_STEPS = 4\n'
+# Baselines on one split, then what the models are tested on.
+CELLS = [
+  *[f'baseline_{b}_seed0__none__test' for b in study.BASELINES],
+  'untuned_seed0__natinst_def_original_ex_original2__test',
+  'natinst_def_original_ex_original2_n5_seed0'
+  '__natinst_def_original_ex_original2__test',
+  'natinst_def_empty_ex_original2_n5_seed0'
+  '__natinst_def_empty_ex_original2__test',
+  'natinst_def_empty_ex_original2_n5_seed0'
+  '__natinst_def_original_ex_original2__test',
+]
+
+
+@pytest.fixture(name='corpus', scope='module')
+def _corpus(tmp_path_factory):
+  return fakes.write_small_corpus(tmp_path_factory.mktemp('study') / 'corpus')
+
+
+def run(corpus, study_dir, engine=None, **settings):
+  engine = engine or fakes.Engine(corpus)
+  defaults = {
+    'corpus': corpus,
+    'conditions': CONDITIONS,
+    'seeds': (0,),
+    'study_dir': study_dir,
+    'finetune': engine.finetune,
+    'predict': engine.predict,
+    'splits': ('test',),
+    'config': CONFIG,
+  }
+  return study.run_study(**{**defaults, **settings})
+
+
+@pytest.fixture(name='finished', scope='module')
+def _finished(corpus, tmp_path_factory):
+  study_dir = tmp_path_factory.mktemp('finished') / 'study'
+  run(corpus, study_dir)
+  return study_dir
+
+
+def test_the_standard_grid():
+  trainings, cells = study.plan(
+    conditions=conditions_lib.standard_grid(),
+    seeds=(0, 1),
+    splits=('test', 'validation'),
+  )
+  assert [training.name for training in trainings][:6] == [
+    'natinst_def_original_ex_original2_seed0',
+    'natinst_def_simplified_ex_original2_seed0',
+    'natinst_def_empty_ex_original2_seed0',
+    'natinst_def_original_ex_original1_seed0',
+    'natinst_def_original_ex_delusive1_seed0',
+    'natinst_def_original_ex_empty0_seed0',
+  ]
+  assert len(trainings) == 12
+  # A seed and split: 5 baselines; the untuned model under two originals; two
+  # trainings on originals, tested once; four others, tested twice.
+  assert len(cells) == 2 * 2 * (5 + 2 + 2 + 4 * 2)
+  assert len({cell.name for cell in cells}) == len(cells)
+
+
+def test_matched_and_original_tests():
+  _, cells = study.plan(
+    conditions=(
+      Condition(instances_per_task=5),
+      Condition(definition='empty', examples='empty', num_examples=0, seed=3),
+    ),
+    seeds=(7,),
+    splits=('test',),
+  )
+  flags = [
+    (cell.name, cell.matched, cell.original_instructions)
+    for cell in cells
+    if cell.baseline is None
+  ]
+  two, one, none = (
+    'natinst_def_original_ex_original2',
+    'natinst_def_original_ex_original1',
+    'natinst_def_empty_ex_empty0',
+  )
+  assert flags == [
+    (f'untuned_seed7__{two}__test', False, True),
+    (f'untuned_seed7__{one}__test', False, True),
+    (f'{two}_n5_seed7__{two}__test', True, True),
+    (f'{none}_s3_seed7__{none}__test', True, False),
+    (f'{none}_s3_seed7__{one}__test', False, True),
+  ]
+
+
+def test_the_folder_of_a_study(finished, corpus):
+  assert sorted(path.name for path in finished.iterdir()) == [
+    'cells',
+    'results.jsonl',
+    'run.json',
+    'study.gin',
+    'trainings',
+  ]
+  assert (finished / 'study.gin').read_text() == CONFIG
+  assert {path.name for path in (finished / 'cells').iterdir()} == set(CELLS)
+  opened = natinst.open_corpus(corpus)
+  for name in CELLS:
+    cell = finished / 'cells' / name
+    assert (cell / 'DONE').exists()
+    rows = predict.read_predictions(cell / 'predictions.jsonl')
+    predict.check_complete(rows, corpus=opened, split='test')
+  training = finished / 'trainings' / 'natinst_def_empty_ex_original2_n5_seed0'
+  assert json.loads((training / 'DONE').read_text())['train_steps'] == 4
+  assert (training / 'config.gin').read_text() == (
+    f'{CONFIG}\n# This training.\n'
+    "MIXTURE_OR_TASK_NAME = 'natinst_def_empty_ex_original2_n5'\n"
+    f"MODEL_DIR = '{training}'\nSEED = 0\n"
+  )
+
+
+def test_the_record_of_a_run(finished, corpus):
+  record = json.loads((finished / 'run.json').read_text())
+  assert record['fingerprint'] == natinst.open_corpus(corpus).fingerprint()
+  assert record['num_cells'] == len(CELLS)
+  assert record['seeds'] == [0]
+  assert record['corpus_stats'] == {
+    'train_tasks': 3,
+    'classification_train_tasks': 1,
+    'test_tasks': 2,
+    'classification_test_tasks': 1,
+  }
+  assert record['delusive_sources'] == {}
+
+
+def test_results_are_a_line_a_cell(finished):
+  text = (finished / 'results.jsonl').read_text()
+  results = [json.loads(line) for line in text.splitlines()]
+  assert [result['cell'] for result in results] == CELLS
+  metrics = results[-2].pop('metrics')
+  assert metrics['overall']['exact_match'] == 50.0
+  assert metrics['classification']['num_instances'] == 100
+  assert results[-2] == {
+    'cell': CELLS[-2],
+    'training': 'natinst_def_empty_ex_original2_n5_seed0',
+    'train_condition': 'natinst_def_empty_ex_original2_n5',
+    'test_condition': 'natinst_def_empty_ex_original2',
+    'matched': True,
+    'original_instructions': False,
+    'split': 'test',
+    'seed': 0,
+    'engine': 'native',
+    'baseline': None,
+    'num_shortened': 0,
+    'num_dropped_examples': 1,
+    'train_steps': 4,
+    'train_seconds': 1.5,
+    'predict_seconds': 2.5,
+  }
+  untuned = results[5]
+  assert (untuned['training'], untuned['train_condition']) == (None, None)
+  assert untuned['train_steps'] is None
+  random = results[0]
+  assert (random['baseline'], random['engine']) == ('random', 'baseline')
+  assert random['test_condition'] is None
+  # Two labels, each right half of the time.
+  expected = random['metrics']['classification']['expected']
+  assert expected['exact_match'] == pytest.approx(50.0)
+
+
+def test_what_is_done_is_not_done_again(finished, corpus):
+  before = (finished / 'results.jsonl').read_bytes()
+  engine = fakes.Engine(corpus)
+  steps = []
+  run(corpus, finished, engine, on_step=steps.append)
+  assert engine.calls == []
+  assert (finished / 'results.jsonl').read_bytes() == before
+  assert {step.phase for step in steps} == {'done'}
+  assert steps[-1].finished == steps[-1].planned == len(CELLS) + 2
+
+
+@pytest.mark.parametrize('dies_at', range(6))
+def test_a_study_that_was_killed_ends_the_same(
+  dies_at, corpus, tmp_path, finished
+):
+  killed = fakes.Engine(corpus, dies_at=dies_at)
+  with pytest.raises(KeyboardInterrupt):
+    run(corpus, tmp_path / 'study', killed)
+  resumed = fakes.Engine(corpus)
+  run(corpus, tmp_path / 'study', resumed)
+  whole = fakes.Engine(corpus)
+  run(corpus, tmp_path / 'whole', whole)
+  assert len(whole.calls) == 6
+  assert killed.calls + resumed.calls == whole.calls
+  assert (tmp_path / 'study/results.jsonl').read_bytes() == (
+    finished / 'results.jsonl'
+  ).read_bytes()
+
+
+def test_a_cell_without_its_marker_is_done_again(corpus, tmp_path):
+  run(corpus, tmp_path)
+  cell = tmp_path / 'cells' / CELLS[-1]
+  (cell / 'DONE').unlink()
+  (cell / 'predictions.jsonl').write_text('broken')
+  engine = fakes.Engine(corpus)
+  run(corpus, tmp_path, engine)
+  assert engine.calls == [
+    'predict natinst_def_empty_ex_original2_n5_seed0 '
+    'natinst_def_original_ex_original2 test'
+  ]
+
+
+def test_steps_tell_how_far_it_is(corpus, tmp_path):
+  steps = []
+  run(corpus, tmp_path, on_step=steps.append)
+  assert [step.finished for step in steps] == sorted(
+    step.finished for step in steps
+  )
+  assert {step.planned for step in steps} == {len(CELLS) + 2}
+  phases = [step.phase for step in steps if step.cell == CELLS[-1]]
+  assert phases == ['predict', 'predict', 'score', 'done']
+
+
+def test_two_seeds_are_two_trainings(corpus, tmp_path):
+  engine = fakes.Engine(corpus)
+  run(corpus, tmp_path, engine, conditions=CONDITIONS[:1], seeds=(0, 1))
+  assert [call for call in engine.calls if call.startswith('train')] == [
+    'train natinst_def_original_ex_original2_n5 0',
+    'train natinst_def_original_ex_original2_n5 1',
+  ]
+
+
+@pytest.mark.parametrize(
+  ('config', 'difference'),
+  [
+    (
+      CONFIG.replace('TRAIN_STEPS = 4', 'TRAIN_STEPS = 5'),
+      "now 'TRAIN_STEPS = 5', there 'TRAIN_STEPS = 4'",
+    ),
+    (CONFIG + 'EPOCHS = 1\n', "now 'EPOCHS = 1'"),
+    (CONFIG.replace('SEED = 0\n', ''), "there 'SEED = 0'"),
+  ],
+)
+def test_another_configuration_is_refused(finished, corpus, config, difference):
+  with pytest.raises(InputError) as caught:
+    run(corpus, finished, config=config)
+  assert str(caught.value) == (
+    f'{finished} holds a study of another configuration ({difference}). Name '
+    'another --study_dir, or run it with the settings in its study.gin.'
+  )
+
+
+def test_another_corpus_is_refused(finished, tmp_path):
+  other = fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
+  before = (finished / 'run.json').read_text()
+  with pytest.raises(
+    InputError,
+    match=r'holds a study of another corpus: .* had fingerprint .{12}, '
+    r'.*other has .{12}\. Name another --study_dir\.',
+  ):
+    run(other, finished)
+  assert (finished / 'run.json').read_text() == before
+
+
+def test_a_folder_that_cannot_be_written(corpus, tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(InputError, match=r'cannot write to .*/file/study: Not a'):
+    run(corpus, tmp_path / 'file' / 'study')
+
+
+def test_delusive_sources_are_counted(corpus):
+  opened = natinst.open_corpus(corpus)
+  condition = Condition(examples='delusive', num_examples=1)
+  counts = study.delusive_sources(opened, [condition, *CONDITIONS])
+  # Of each task one; the negatives of this corpus stay inside the labels.
+  assert counts == {
+    'classification': {'negatives': 2},
+    'generation': {'negatives': 3},
+  }
+
+
+@pytest.mark.slow
+def test_the_miniature_is_killed_and_resumed(tmp_path):
+  study_dir = tmp_path / 'study'
+  command = [
+    sys.executable,
+    *('-m', 'it_study.cli', 'study', f'--study_dir={study_dir}'),
+    *('--gin.TRAIN_STEPS=4', '--gin.BATCH_SIZE=4', '--gin.T5Config.emb_dim=16'),
+    *('--gin.T5Config.mlp_dim=16', "--gin.run_study.splits=('validation',)"),
+    *('--gin.T5Config.num_heads=1', '--gin.T5Config.head_dim=8'),
+    '--gin.T5Config.num_encoder_layers=1',
+    '--gin.T5Config.num_decoder_layers=1',
+  ]
+  first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+  # One training and its cell are done, the second training is under way.
+  second = study_dir / 'trainings' / 'natinst_def_simplified_ex_original2_seed0'
+  for _ in range(1200):
+    if second.exists() or first.poll() is not None:
+      break
+    time.sleep(0.1)
+  first.kill()
+  assert first.wait() == -signal.SIGKILL, first.stderr.read()
+  done = {
+    path: path.stat().st_mtime_ns
+    for path in study_dir.rglob('*')
+    if (path.parent / 'DONE').exists() and path.is_file()
+  }
+  assert second.exists()
+  assert not (second / 'DONE').exists()
+  markers = [path for path in done if path.name == 'DONE']
+  # Baselines, the untuned model twice, a training and its cell.
+  assert len(markers) == 5 + 2 + 1 + 1
+  before = (study_dir / 'results.jsonl').read_text()
+  resumed = subprocess.run(
+    command, capture_output=True, text=True, check=False, cwd=tmp_path
+  )
+  assert resumed.returncode == 0, resumed.stderr
+  assert {path: path.stat().st_mtime_ns for path in done} == done
+  after = (study_dir / 'results.jsonl').read_text()
+  assert after.startswith(before)
+  # Five baselines and 2 + 2 + 4 * 2 cells of models.
+  assert len(after.splitlines()) == 17
+  for line in after.splitlines():
+    result = json.loads(line)
+    assert result['metrics']['overall'] is not None or result['baseline']
+  assert 'exact match' in resumed.stdout.lower()
+  assert (study_dir / 'report' / 'index.html').stat().st_size > 10_000
+  record = json.loads((study_dir / 'run.json').read_text())
+  assert record['num_cells'] == 17
+  assert record['vocabulary'].startswith('vocabulary.model, ')
