@@ -16,14 +16,16 @@ class Schedule:
   """A learning rate by step; equal schedules are equal values.
 
   Attributes:
-    kind: 'constant', 'linear_warmup' or 'inverse_sqrt'.
+    kind: 'constant', 'linear_warmup', 'linear_decay' or 'inverse_sqrt'.
     learning_rate: the factor; the rate itself but for 'inverse_sqrt'.
     warmup_steps: steps of the first phase.
+    total_steps: steps after which 'linear_decay' is at 0.
   """
 
   kind: str
   learning_rate: float
   warmup_steps: int = 0
+  total_steps: int = 0
 
   def __post_init__(self):
     if not (math.isfinite(self.learning_rate) and self.learning_rate >= 0):
@@ -42,6 +44,9 @@ class Schedule:
       factor = jnp.ones_like(step)
     elif self.kind == 'linear_warmup':
       factor = jnp.minimum(1.0, step / warmup_steps)
+    elif self.kind == 'linear_decay':
+      left = (self.total_steps - step) / (self.total_steps - self.warmup_steps)
+      factor = jnp.clip(left, 0.0, 1.0)
     else:
       factor = jax.lax.rsqrt(jnp.maximum(step, warmup_steps))
     return self.learning_rate * factor
@@ -175,6 +180,29 @@ def linear_warmup(*, learning_rate: float, warmup_steps: int) -> Schedule:
     kind='linear_warmup',
     learning_rate=learning_rate,
     warmup_steps=warmup_steps,
+  )
+
+
+def linear_decay(
+  *, learning_rate: float, total_steps: int, constant_steps: int = 0
+) -> Schedule:
+  """Returns the rate for `constant_steps`, then a fall to 0 at `total_steps`.
+
+  A rate of 1.0, 4 steps in all, 2 of them constant: 1, 1, 1, 0.5, then 0.
+
+  Raises:
+    InputError: `total_steps` is not above `constant_steps`.
+  """
+  if total_steps <= constant_steps:
+    raise InputError(
+      f'linear_decay over {total_steps} steps, {constant_steps} of them'
+      ' constant: nothing is left to fall in. Give more steps in all.'
+    )
+  return Schedule(
+    kind='linear_decay',
+    learning_rate=learning_rate,
+    warmup_steps=constant_steps,
+    total_steps=total_steps,
   )
 
 

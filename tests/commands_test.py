@@ -213,3 +213,65 @@ def test_score_without_a_corpus_says_what_it_cannot_know(capsys):
 def test_report_on_a_folder_that_is_no_study(capsys):
   assert run('report', 'corpus') == 2
   assert capsys.readouterr().err.startswith('it-study: corpus')
+
+
+def test_train_then_predict_then_score(capsys, corpus):
+  model = (
+    '--gin_file=models/t5_1_1_tiny.gin',
+    *(
+      f'--gin.T5Config.{name}={size}'
+      for name, size in fakes.tiny_model().keywords.items()
+    ),
+  )
+  shared = (
+    '--gin.CORPUS=corpus',
+    '--gin.IT_STUDY_VOCABULARY=byte',
+    "--gin.TASK_FEATURE_LENGTHS={'inputs': 160, 'targets': 4}",
+    f'--gin.MIXTURE_OR_TASK_NAME={fakes.NAME}',
+  )
+  train = (
+    *('train', *model, '--gin_file=runs/finetune.gin', *shared),
+    *('--gin.MODEL_DIR=model', '--gin.TRAIN_STEPS=2', '--gin.BATCH_SIZE=4'),
+    '--gin.LOG_PERIOD=1',
+  )
+  summary = json.loads(printed(capsys, *train, '--json'))
+  assert (summary['train_steps'], summary['num_examples']) == (2, 36)
+  assert (summary['model']['emb_dim'], summary['seed']) == (16, 0)
+  config = pathlib.Path('model/config.gin').read_text()
+  assert 'TRAIN_STEPS = 2\n' in config
+  # It is all there: the same command has nothing left to do.
+  assert run(*train) == 0
+  captured = capsys.readouterr()
+  assert captured == ('trained: model\n', '')
+  assert run(*train, '--gin.TRAIN_STEPS=3') == 0
+  assert capsys.readouterr().err.startswith('step 3/3 loss ')
+  predict_words = (
+    *('predict', *model, '--gin_file=runs/predict.gin', *shared),
+    *('--gin.CHECKPOINT_PATH=model', '--gin.INFER_OUTPUT_DIR=out'),
+  )
+  assert printed(capsys, *predict_words) == 'wrote out/predictions.jsonl\n'
+  rows = predict.read_predictions('out/predictions.jsonl')
+  predict.check_complete(rows, corpus=natinst.open_corpus(corpus), split='test')
+  assert {row.train_condition for row in rows} == {fakes.NAME}
+  scores = ('score', 'out/predictions.jsonl', '--corpus=corpus', '--json')
+  metrics = json.loads(printed(capsys, *scores))
+  assert metrics['overall']['num_instances'] == 106
+
+
+def test_a_training_needs_steps_or_epochs(capsys, corpus):
+  words = (
+    *('train', '--gin_file=models/t5_1_1_tiny.gin'),
+    *('--gin_file=runs/finetune.gin', '--gin.CORPUS=corpus'),
+    *('--gin.IT_STUDY_VOCABULARY=byte', '--gin.MODEL_DIR=model'),
+    f'--gin.MIXTURE_OR_TASK_NAME={fakes.NAME}',
+  )
+  assert run(*words) == 2
+  assert capsys.readouterr().err == (
+    'it-study: TRAIN_STEPS is None and EPOCHS is None: set one of them, the '
+    'other to None.\n'
+  )
+  assert run(*words, '--gin.TRAIN_STEPS=1', '--gin.EPOCHS=1') == 2
+  assert capsys.readouterr().err == (
+    'it-study: TRAIN_STEPS is 1 and EPOCHS is 1: set one of them, the other to '
+    'None.\n'
+  )

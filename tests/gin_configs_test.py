@@ -6,7 +6,8 @@ import shlex
 
 import pytest
 
-from it_study import cli, conditions, gin_utils, optimizers, study
+from it_study import cli, gin_utils, study
+from it_study.commands import runs
 from it_study.engines import native
 from it_study.models.t5 import T5Config
 
@@ -14,25 +15,6 @@ FILES = gin_utils._shipped_files()
 # What other files are made of; they have no command of their own.
 PARTS = ('models/', 'runs/common.gin')
 LEAVES = [name for name in FILES if not name.startswith(PARTS)]
-CONFIGURABLES = [
-  native.finetune,
-  native.predict,
-  T5Config,
-  optimizers.adafactor,
-  optimizers.adamw,
-  optimizers.constant,
-  optimizers.linear_warmup,
-  optimizers.inverse_sqrt,
-  conditions.standard_grid,
-  study.run_study,
-]
-READ = ('CORPUS', 'IT_STUDY_VOCABULARY', 'ENGINE')
-OF_A_PIECE = (
-  'MIXTURE_OR_TASK_NAME',
-  'MODEL_DIR',
-  'CHECKPOINT_PATH',
-  'INFER_OUTPUT_DIR',
-)
 
 
 def command_of(name) -> list[str]:
@@ -47,16 +29,18 @@ def command_of(name) -> list[str]:
   return shlex.split(text)
 
 
-def load_leaf(name) -> str:
-  words, bindings = cli._split_bindings(command_of(name)[1:])
+def configure(*words) -> str:
+  """The configuration as the command line makes it."""
+  words, bindings = cli._split_bindings(words)
   options = cli._parser().parse_args(words)
-  return gin_utils.load(
-    files=options.gin_file,
-    bindings=bindings,
-    configurables=CONFIGURABLES,
-    read=READ,
-    supplied=OF_A_PIECE,
+  options.gin_bindings = bindings
+  return runs._configure(
+    options, files=options.gin_file, supplied=runs._OF_A_PIECE
   )
+
+
+def load_leaf(name) -> str:
+  return configure(*command_of(name)[1:])
 
 
 def test_the_leaves_are_known():
@@ -82,13 +66,21 @@ def test_a_leaf_parses_by_its_command(name, tmp_path):
   assert 'T5Config.emb_dim = ' in text
   saved = tmp_path / 'saved.gin'
   saved.write_text(text)
-  again = gin_utils.load(
-    files=[str(saved)],
-    configurables=CONFIGURABLES,
-    read=READ,
-    supplied=OF_A_PIECE,
+  assert configure('study', f'--gin_file={saved}') == text
+
+
+def test_the_file_in_a_training_s_folder_runs_it_alone(tmp_path):
+  text = load_leaf('studies/miniature.gin')
+  saved = tmp_path / 'config.gin'
+  # As `study` writes it.
+  saved.write_text(
+    f'{text}\n# This training.\n'
+    "MIXTURE_OR_TASK_NAME = 'natinst_def_empty_ex_empty0'\n"
+    "MODEL_DIR = '/tmp/training'\nSEED = 7\n"
   )
-  assert again == text
+  configure('train', f'--gin_file={saved}')
+  assert gin_utils.macro('MODEL_DIR') == '/tmp/training'
+  assert gin_utils.macro('SEED') == 7
 
 
 @pytest.mark.parametrize('name', [n for n in FILES if n.startswith('models/')])
@@ -146,8 +138,8 @@ def test_released_sizes(size, widths):
 def test_every_setting_has_a_macro_or_a_value(function, leaf, by_the_caller):
   text = load_leaf(leaf)
   bound = set(re.findall(rf'^{function}\.(\w+) =', text, re.MULTILINE))
-  functions = {c.__name__: c for c in CONFIGURABLES}
-  parameters = inspect.signature(functions[function]).parameters
+  module = study if function == 'run_study' else native
+  parameters = inspect.signature(getattr(module, function)).parameters
   assert bound == set(parameters) - by_the_caller
 
 

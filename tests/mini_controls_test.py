@@ -43,7 +43,7 @@ def test_controls_are_training_tasks_of_their_categories(corpus):
     corpus.load(name).task.category for name in corpus.train_tasks
   )
   assert by_category['Positive Control'] == 12
-  assert by_category['Negative Control'] == 3
+  assert by_category['Negative Control'] == 6
   categories = {corpus.load(name).task.category for name in corpus.test_tasks}
   assert not categories & set(natinst.CONTROL_CATEGORIES)
   assert len(_groups()) == 6
@@ -180,4 +180,7 @@ def test_a_negative_control_only_lists_its_labels(corpus):
     'The output is north or south.',
     'The output is circle, star or square.',
     'The output is left or right.',
+    'The output is up or down.',
+    'The output is gold or silver.',
+    'The output is day or night.',
   }

@@ -41,9 +41,9 @@ def test_layout_is_that_of_natural_instructions(corpus):
     'splits/default/train_tasks.txt',
   ]
   assert json.loads(files['miniature.json']) == {'miniature': 1, 'seed': 0}
-  assert len(corpus.train_tasks) == 29
+  assert len(corpus.train_tasks) == 32
   assert len(corpus.test_tasks) == 16
-  assert len(files) == 4 + 29 + 16
+  assert len(files) == 4 + 32 + 16
   fields = json.loads(files['tasks/task9201_mini_reverse_words.json'])
   assert {'Definition', 'Categories', 'Positive Examples', 'Instances'} <= set(
     fields
@@ -102,7 +102,7 @@ def test_tasks_have_ids_examples_and_distinct_inputs(corpus):
     for instance in file.instances:
       assert re.fullmatch(f'{number}-[0-9a-f]{{32}}', instance.id)
       ids.append(instance.id)
-  assert len(set(ids)) == 150 * 45
+  assert len(set(ids)) == 150 * 48
 
 
 def test_kinds_and_categories(corpus):
@@ -110,7 +110,7 @@ def test_kinds_and_categories(corpus):
     tasks = [corpus.load(name).task for name in corpus.tasks_of(split)]
     return collections.Counter(task.kind for task in tasks)
 
-  assert counts('train') == {'classification': 22, 'generation': 7}
+  assert counts('train') == {'classification': 25, 'generation': 7}
   assert counts('test') == {'classification': 9, 'generation': 7}
   assert {corpus.load(name).task.category for name in corpus.test_tasks} == {
     'Textual Entailment',

@@ -223,6 +223,20 @@ _SOLVERS = {
     in {'soup', 'cheese', 'pear', 'rice', 'egg', 'butter'}
     else 'right'
   ),
+  'up_down': lambda text: (
+    'up' if _noun(text, words.VEHICLES) in {'car', 'train', 'bike'} else 'down'
+  ),
+  'gold_silver': lambda text: (
+    'gold'
+    if _noun(text, words.THINGS)
+    in {'book', 'lamp', 'chair', 'cup', 'plate', 'knife'}
+    else 'silver'
+  ),
+  'day_night': lambda text: (
+    'day'
+    if _noun(text, words.CLOTHES) in {'coat', 'shirt', 'glove'}
+    else 'night'
+  ),
   'meal_sentiment': lambda text: (
     'positive'
     if re.search('delicious|wonderful|excellent|lovely|perfect', text)

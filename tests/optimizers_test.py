@@ -153,3 +153,16 @@ def test_adafactor_is_t5xs(settings):
   for name, wanted in theirs.items():
     error = np.linalg.norm(ours[name] - wanted) / np.linalg.norm(wanted)
     assert error < 2e-7, name
+
+
+def test_linear_decay_holds_then_falls_to_zero():
+  schedule = optimizers.linear_decay(
+    learning_rate=1.0, constant_steps=2, total_steps=4
+  )
+  rates = [float(schedule(step)) for step in range(6)]
+  assert rates == [1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
+
+
+def test_linear_decay_needs_steps_to_fall_in():
+  with pytest.raises(InputError, match='nothing is left to fall in'):
+    optimizers.linear_decay(learning_rate=1.0, constant_steps=4, total_steps=4)

@@ -256,6 +256,18 @@ def test_seqio_s_evaluator_scores_against_every_reference():
   assert values['rouge_l'] == pytest.approx(100 * 51 / 106)
 
 
+def test_real_task_files(natinst_dir):
+  seqio_lib.use_corpus(natinst_dir)
+  lengths = {'inputs': 512, 'targets': 32}
+  rows = rows_of('natinst_def_original_ex_original2', 'test', lengths)
+  corpus = natinst.open_corpus(natinst_dir)
+  assert set(rows) == {instance.id for _, instance in corpus.rows('test')}
+  assert max(len(row['inputs']) for row in rows.values()) <= 512
+  assert all(
+    row['inputs_pretokenized'].endswith(b'\nOutput: ') for row in rows.values()
+  )
+
+
 def test_postprocess():
   example = {'references': np.array([b'a', 'é'.encode()], object)}
   assert seqio_lib.postprocess('a', example=example) == 'a'

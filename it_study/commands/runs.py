@@ -137,6 +137,7 @@ def _configure(
       optimizers.adamw,
       optimizers.constant,
       optimizers.linear_warmup,
+      optimizers.linear_decay,
       optimizers.inverse_sqrt,
       conditions.standard_grid,
       study_lib.run_study,

@@ -88,6 +88,27 @@ def negative_controls() -> list[ClassificationRecipe]:
       labels=('left', 'right'),
       draw=_left_right,
     ),
+    ClassificationRecipe(
+      name='task9024_mini_up_down',
+      category='Negative Control',
+      definition='The output is up or down.',
+      labels=('up', 'down'),
+      draw=_up_down,
+    ),
+    ClassificationRecipe(
+      name='task9025_mini_gold_silver',
+      category='Negative Control',
+      definition='The output is gold or silver.',
+      labels=('gold', 'silver'),
+      draw=_gold_silver,
+    ),
+    ClassificationRecipe(
+      name='task9026_mini_day_night',
+      category='Negative Control',
+      definition='The output is day or night.',
+      labels=('day', 'night'),
+      draw=_day_night,
+    ),
   ]
 
 
@@ -149,6 +170,30 @@ def _left_right(random_: random.Random, label: str) -> tuple[str, str]:
   person, number = random_.choice(words.PEOPLE), random_.choice(_NUMBERS)
   text = f'Table {number}: {food} for {person}.'
   return text, f'The {food} is {label}.'
+
+
+def _up_down(random_: random.Random, label: str) -> tuple[str, str]:
+  index = ('up', 'down').index(label)
+  vehicle = random_.choice(words.VEHICLES[index::2])
+  color, noun = random_.choice(words.COLORS), random_.choice(words.PLACES)
+  text = f'A {color} {vehicle} waits {words.place(noun)}.'
+  return text, f'The {vehicle} is {label}.'
+
+
+def _gold_silver(random_: random.Random, label: str) -> tuple[str, str]:
+  things = words.THINGS[:6] if label == 'gold' else words.THINGS[6:]
+  thing = random_.choice(things)
+  person, number = random_.choice(words.PEOPLE), random_.choice(_NUMBERS)
+  text = f'In box {number} of {person} is a {thing}.'
+  return text, f'The {thing} is {label}.'
+
+
+def _day_night(random_: random.Random, label: str) -> tuple[str, str]:
+  index = ('day', 'night').index(label)
+  piece = random_.choice(words.CLOTHES[index::2])
+  person, color = random_.choice(words.PEOPLE), random_.choice(words.COLORS)
+  text = f'{person} bought a {color} {piece}.'
+  return text, f'The {piece} is {label}.'
 
 
 _NUMBERS = ('two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
