@@ -1,6 +1,5 @@
 """A study: a grid of cells, each trained, predicted and scored once."""
 
-import collections
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import json
@@ -9,8 +8,7 @@ import pathlib
 import time
 from typing import Any
 
-from it_study import conditions as conditions_lib
-from it_study import folders, natinst
+from it_study import corpus_stats, folders, natinst
 from it_study import predict as predictions
 from it_study.conditions import Condition
 from it_study.errors import InputError
@@ -157,8 +155,8 @@ def run_study(
   record = {
     'corpus': os.fspath(corpus),
     'fingerprint': opened.fingerprint(),
-    'corpus_stats': corpus_stats(opened),
-    'delusive_sources': delusive_sources(opened, conditions),
+    'corpus_stats': corpus_stats.task_counts(opened),
+    'delusive_sources': corpus_stats.delusive_sources(opened, conditions),
     'num_cells': len(cells),
     'seeds': list(seeds),
     **(run or {}),
@@ -180,38 +178,6 @@ def run_study(
     runner.run(cell)
     _write_results(study_dir, cells)
   return study_dir / 'results.jsonl'
-
-
-def corpus_stats(corpus: natinst.Corpus) -> dict[str, int]:
-  """Counts of tasks by split and kind."""
-  stats = {}
-  for split, names in (
-    ('train', corpus.train_tasks),
-    ('test', corpus.test_tasks),
-  ):
-    kinds = collections.Counter(corpus.load(n).task.kind for n in names)
-    stats[f'{split}_tasks'] = len(names)
-    stats[f'classification_{split}_tasks'] = kinds['classification']
-  return stats
-
-
-def delusive_sources(
-  corpus: natinst.Corpus, conditions: Sequence[Condition]
-) -> dict[str, dict[str, int]]:
-  """How many delusive examples come from where, by kind, over all tasks."""
-  counts: dict[str, collections.Counter] = {}
-  for condition in conditions:
-    if condition.examples != 'delusive':
-      continue
-    level = conditions_lib.EXAMPLE_LEVELS.get('delusive')
-    for name in (*corpus.train_tasks, *corpus.test_tasks):
-      file = corpus.load(name)
-      for example in level(
-        task=file.task, instance=file.instances[0], condition=condition
-      ):
-        counter = counts.setdefault(file.task.kind, collections.Counter())
-        counter[example.source] += 1
-  return {kind: dict(sorted(c.items())) for kind, c in sorted(counts.items())}
 
 
 def _cells(
