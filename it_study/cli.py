@@ -99,6 +99,7 @@ class _Parser(argparse.ArgumentParser):
     if 'unrecognized arguments' in message:
       found = message.split(': ')[1].split()[0].split('=')[0]
       message += '.' + nearest(found, _flags(self))
+    message = message if message[-1] in '.?)' else f'{message}.'
     sys.exit(_fail(f'{message} See {self.prog} --help.'))
 
 

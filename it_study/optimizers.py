@@ -184,24 +184,32 @@ def linear_warmup(*, learning_rate: float, warmup_steps: int) -> Schedule:
 
 
 def linear_decay(
-  *, learning_rate: float, total_steps: int, constant_steps: int = 0
+  *,
+  learning_rate: float,
+  total_steps: int | None,
+  constant_share: float = 0.0,
 ) -> Schedule:
-  """Returns the rate for `constant_steps`, then a fall to 0 at `total_steps`.
+  """Returns the rate for a share of the steps, then a fall to 0 at the end.
 
-  A rate of 1.0, 4 steps in all, 2 of them constant: 1, 1, 1, 0.5, then 0.
+  A rate of 1.0, 4 steps in all, half of them constant: 1, 1, 1, 0.5, then 0.
 
   Raises:
-    InputError: `total_steps` is not above `constant_steps`.
+    InputError: `total_steps` is not stated, or the share is not from 0 to 1.
   """
-  if total_steps <= constant_steps:
+  if total_steps is None or total_steps < 1:
     raise InputError(
-      f'linear_decay over {total_steps} steps, {constant_steps} of them'
-      ' constant: nothing is left to fall in. Give more steps in all.'
+      f'linear_decay falls over {total_steps} steps; it has to be told how many'
+      ' there are: set TRAIN_STEPS, not EPOCHS.'
+    )
+  if not 0 <= constant_share < 1:
+    raise InputError(
+      f'linear_decay.constant_share is {constant_share}; give a share from 0 to'
+      ' below 1.'
     )
   return Schedule(
     kind='linear_decay',
     learning_rate=learning_rate,
-    warmup_steps=constant_steps,
+    warmup_steps=int(constant_share * total_steps),
     total_steps=total_steps,
   )
 

@@ -1,6 +1,6 @@
 """A study: a grid of cells, each trained, predicted and scored once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import json
 import os
@@ -8,46 +8,13 @@ import pathlib
 import time
 from typing import Any
 
-from it_study import corpus_stats, folders, natinst
+from it_study import corpus_stats, folders, grid, natinst
 from it_study import predict as predictions
 from it_study.conditions import Condition
 from it_study.errors import InputError
 from it_study.evaluation import baselines, score
 
-BASELINES = ('random', 'majority', 'prior', 'copy_input', 'copy_demo')
 DONE = 'DONE'
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Training:
-  """One model of a study; untrained where `condition` is None."""
-
-  condition: Condition | None
-  seed: int
-
-  @property
-  def name(self) -> str:
-    name = 'untuned' if self.condition is None else self.condition.name
-    return f'{name}_seed{self.seed}'
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Cell:
-  """One model, or one baseline, on one split under one condition."""
-
-  training: Training | None
-  test_condition: Condition | None
-  split: str
-  seed: int
-  baseline: str | None = None
-  matched: bool = False
-  original_instructions: bool = False
-
-  @property
-  def name(self) -> str:
-    if self.training is None:
-      return f'baseline_{self.baseline}_seed{self.seed}__none__{self.split}'
-    return f'{self.training.name}__{self.test_condition.name}__{self.split}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +23,7 @@ class Step:
 
   Attributes:
     cell: name of the training or cell at work.
-    phase: 'train', 'predict', 'score'.
+    phase: 'compile', 'train', 'predict', 'score' or 'done'.
     finished: pieces of work done, trainings and cells.
     planned: of all.
     done: steps or instances of this piece done.
@@ -71,45 +38,6 @@ class Step:
   done: int = 0
   total: int = 0
   metrics: dict[str, float] = dataclasses.field(default_factory=dict)
-
-
-def plan(
-  *,
-  conditions: Sequence[Condition],
-  seeds: Sequence[int],
-  splits: Sequence[str],
-) -> tuple[list[Training], list[Cell]]:
-  """The trainings and cells of a grid, in the order they run.
-
-  Every training is tested under its own condition and under the original
-  instructions with as many examples; the untuned model under the originals.
-  """
-  trainings: list[Training] = []
-  cells = [
-    Cell(training=None, test_condition=None, split=split, seed=seed, baseline=b)
-    for seed in seeds
-    for b in BASELINES
-    for split in splits
-  ]
-  for seed in seeds:
-    untuned = Training(condition=None, seed=seed)
-    originals = dict.fromkeys(
-      condition.with_original_instructions().for_test()
-      for condition in conditions
-    )
-    for original in originals:
-      cells += _cells(untuned, original, splits, original=True)
-    for condition in conditions:
-      training = Training(condition=condition, seed=seed)
-      trainings.append(training)
-      matched = condition.for_test()
-      original = condition.with_original_instructions().for_test()
-      cells += _cells(
-        training, matched, splits, matched=True, original=matched == original
-      )
-      if original != matched:
-        cells += _cells(training, original, splits, original=True)
-  return trainings, cells
 
 
 def run_study(
@@ -150,7 +78,9 @@ def run_study(
   """
   study_dir = pathlib.Path(study_dir)
   opened = natinst.open_corpus(corpus)
-  trainings, cells = plan(conditions=conditions, seeds=seeds, splits=splits)
+  trainings, cells = grid.plan(
+    conditions=conditions, seeds=seeds, splits=splits
+  )
   _claim(study_dir, config=config)
   record = {
     'corpus': os.fspath(corpus),
@@ -161,8 +91,7 @@ def run_study(
     'seeds': list(seeds),
     **(run or {}),
   }
-  _check_fingerprint(study_dir, record)
-  _write_json(study_dir / 'run.json', record)
+  _write_json(study_dir / 'run.json', _continue_record(study_dir, record))
   runner = _Runner(
     study_dir=study_dir,
     corpus=opened,
@@ -180,25 +109,6 @@ def run_study(
   return study_dir / 'results.jsonl'
 
 
-def _cells(
-  training: Training,
-  condition: Condition,
-  splits: Sequence[str],
-  *,
-  matched: bool = False,
-  original: bool = False,
-) -> Iterator[Cell]:
-  for split in splits:
-    yield Cell(
-      training=training,
-      test_condition=condition,
-      split=split,
-      seed=training.seed,
-      matched=matched,
-      original_instructions=original,
-    )
-
-
 @dataclasses.dataclass
 class _Runner:
   """Does the pieces of work that are not done yet."""
@@ -211,9 +121,9 @@ class _Runner:
   planned: int
   on_step: Callable[[Step], None]
   finished: int = 0
-  trained: set[Training] = dataclasses.field(default_factory=set)
+  trained: set[grid.Training] = dataclasses.field(default_factory=set)
 
-  def train(self, training: Training) -> None:
+  def train(self, training: grid.Training) -> None:
     if training in self.trained:
       return
     self.trained.add(training)
@@ -242,7 +152,7 @@ class _Runner:
       _write_json(folder / DONE, summary)
     self.finished += 1
 
-  def run(self, cell: Cell) -> None:
+  def run(self, cell: grid.Cell) -> None:
     folder = self.study_dir / 'cells' / cell.name
     if not (folder / DONE).exists():
       folders.make_directory(folder)
@@ -263,13 +173,13 @@ class _Runner:
     self.finished += 1
     self._report(cell.name, 'done')
 
-  def _run_baseline(self, cell: Cell, folder: pathlib.Path) -> None:
+  def _run_baseline(self, cell: grid.Cell, folder: pathlib.Path) -> None:
     rows = baselines.run_baseline(
       cell.baseline, corpus=self.corpus, split=cell.split, seed=cell.seed
     )
     predictions.write_predictions(folder / 'predictions.jsonl', rows)
 
-  def _predict(self, cell: Cell, folder: pathlib.Path) -> None:
+  def _predict(self, cell: grid.Cell, folder: pathlib.Path) -> None:
     training = cell.training
     checkpoint = None
     if training.condition is not None:
@@ -306,7 +216,7 @@ class _Runner:
     )
 
 
-def _training_folder(study_dir: pathlib.Path, training: Training):
+def _training_folder(study_dir: pathlib.Path, training: grid.Training):
   return study_dir / 'trainings' / training.name
 
 
@@ -337,20 +247,33 @@ def _first_difference(before: str, after: str) -> str:
   return f'there {gone[0]!r}' if gone else 'order of lines'
 
 
-def _check_fingerprint(study_dir: pathlib.Path, record: dict[str, Any]) -> None:
+def _continue_record(
+  study_dir: pathlib.Path, record: dict[str, Any]
+) -> dict[str, Any]:
+  """The record with what earlier runs of this study ran on.
+
+  Raises:
+    InputError: if they had another corpus or vocabulary.
+  """
   path = study_dir / 'run.json'
   if not path.exists():
-    return
-  before = json.loads(path.read_text(encoding='utf-8'))
-  if before['fingerprint'] != record['fingerprint']:
-    raise InputError(
-      f'{study_dir} holds a study of another corpus: {before["corpus"]} had '
-      f'fingerprint {before["fingerprint"][:12]}, {record["corpus"]} has '
-      f'{record["fingerprint"][:12]}. Name another --study_dir.'
-    )
+    return record
+  before = _read_json(path)
+  for name, shown in (('fingerprint', 'corpus'), ('vocabulary', 'vocabulary')):
+    if before.get(name) != record.get(name):
+      raise InputError(
+        f'{study_dir} holds a study of another {shown}: {name} there '
+        f'{before.get(name)!r}, now {record.get(name)!r}. Name another '
+        '--study_dir.'
+      )
+  machine = ('versions', 'git_commit', 'device')
+  earlier = list(before.get('earlier_runs', []))
+  if any(before.get(name) != record.get(name) for name in machine):
+    earlier.append({name: before.get(name) for name in machine})
+  return {**record, 'earlier_runs': earlier} if earlier else record
 
 
-def _write_results(study_dir: pathlib.Path, cells: Sequence[Cell]) -> None:
+def _write_results(study_dir: pathlib.Path, cells: Sequence[grid.Cell]) -> None:
   """Writes results.jsonl anew, from the cells that are finished."""
   lines = []
   for cell in cells:
@@ -361,7 +284,7 @@ def _write_results(study_dir: pathlib.Path, cells: Sequence[Cell]) -> None:
 
 
 def _result(
-  study_dir: pathlib.Path, folder: pathlib.Path, cell: Cell
+  study_dir: pathlib.Path, folder: pathlib.Path, cell: grid.Cell
 ) -> dict[str, Any]:
   training = cell.training
   condition = training.condition if training is not None else None

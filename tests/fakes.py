@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import pathlib
 
 from it_study import natinst
@@ -66,6 +67,26 @@ def write_small_corpus(directory, *, mood='Say good or bad.') -> pathlib.Path:
       instance['id'] = f'{short}-{index}'
     (directory / f'tasks/{name}.json').write_text(json.dumps(task))
   return directory
+
+
+def run_command(*words) -> int:
+  """The exit status of a command line."""
+  from it_study import cli
+
+  try:
+    return cli.main([os.fspath(word) for word in words])
+  except SystemExit as error:
+    return error.code
+
+
+def refusal(capsys, *words) -> str:
+  """What a command that fails says, without the name it begins with."""
+  assert run_command(*words) == 2
+  captured = capsys.readouterr()
+  assert captured.out == ''
+  assert captured.err.count('\n') == 1
+  assert captured.err.startswith('it-study: ')
+  return captured.err.removeprefix('it-study: ').rstrip('\n')
 
 
 def _task(definition, category, examples, instances) -> dict:

@@ -157,12 +157,16 @@ def test_adafactor_is_t5xs(settings):
 
 def test_linear_decay_holds_then_falls_to_zero():
   schedule = optimizers.linear_decay(
-    learning_rate=1.0, constant_steps=2, total_steps=4
+    learning_rate=1.0, constant_share=0.5, total_steps=4
   )
   rates = [float(schedule(step)) for step in range(6)]
   assert rates == [1.0, 1.0, 1.0, 0.5, 0.0, 0.0]
 
 
-def test_linear_decay_needs_steps_to_fall_in():
-  with pytest.raises(InputError, match='nothing is left to fall in'):
-    optimizers.linear_decay(learning_rate=1.0, constant_steps=4, total_steps=4)
+def test_linear_decay_needs_to_know_the_end():
+  with pytest.raises(InputError, match='set TRAIN_STEPS, not EPOCHS'):
+    optimizers.linear_decay(learning_rate=1.0, total_steps=None)
+  with pytest.raises(InputError, match='give a share from 0 to below 1'):
+    optimizers.linear_decay(
+      learning_rate=1.0, total_steps=4, constant_share=1.5
+    )

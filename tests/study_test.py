@@ -9,8 +9,7 @@ import time
 import fakes
 import pytest
 
-from it_study import conditions as conditions_lib
-from it_study import natinst, predict, study
+from it_study import grid, natinst, predict, study
 from it_study.conditions import Condition
 from it_study.errors import InputError
 
@@ -21,7 +20,7 @@ CONDITIONS = (
 CONFIG = 'BATCH_SIZE = 8\nSEED = 0\nTRAIN_STEPS = 4\n'
 # Baselines on one split, then what the models are tested on.
 CELLS = [
-  *[f'baseline_{b}_seed0__none__test' for b in study.BASELINES],
+  *[f'baseline_{b}_seed0__none__test' for b in grid.BASELINES],
   'untuned_seed0__natinst_def_original_ex_original2__test',
   'natinst_def_original_ex_original2_n5_seed0'
   '__natinst_def_original_ex_original2__test',
@@ -57,55 +56,6 @@ def _finished(corpus, tmp_path_factory):
   study_dir = tmp_path_factory.mktemp('finished') / 'study'
   run(corpus, study_dir)
   return study_dir
-
-
-def test_the_standard_grid():
-  trainings, cells = study.plan(
-    conditions=conditions_lib.standard_grid(),
-    seeds=(0, 1),
-    splits=('test', 'validation'),
-  )
-  assert [training.name for training in trainings][:6] == [
-    'natinst_def_original_ex_original2_seed0',
-    'natinst_def_simplified_ex_original2_seed0',
-    'natinst_def_empty_ex_original2_seed0',
-    'natinst_def_original_ex_original1_seed0',
-    'natinst_def_original_ex_delusive1_seed0',
-    'natinst_def_original_ex_empty0_seed0',
-  ]
-  assert len(trainings) == 12
-  # A seed and split: 5 baselines; the untuned model under two originals; two
-  # trainings on originals, tested once; four others, tested twice.
-  assert len(cells) == 2 * 2 * (5 + 2 + 2 + 4 * 2)
-  assert len({cell.name for cell in cells}) == len(cells)
-
-
-def test_matched_and_original_tests():
-  _, cells = study.plan(
-    conditions=(
-      Condition(instances_per_task=5),
-      Condition(definition='empty', examples='empty', num_examples=0, seed=3),
-    ),
-    seeds=(7,),
-    splits=('test',),
-  )
-  flags = [
-    (cell.name, cell.matched, cell.original_instructions)
-    for cell in cells
-    if cell.baseline is None
-  ]
-  two, one, none = (
-    'natinst_def_original_ex_original2',
-    'natinst_def_original_ex_original1',
-    'natinst_def_empty_ex_empty0',
-  )
-  assert flags == [
-    (f'untuned_seed7__{two}__test', False, True),
-    (f'untuned_seed7__{one}__test', False, True),
-    (f'{two}_n5_seed7__{two}__test', True, True),
-    (f'{none}_s3_seed7__{none}__test', True, False),
-    (f'{none}_s3_seed7__{one}__test', False, True),
-  ]
 
 
 def test_the_folder_of_a_study(finished, corpus):
@@ -269,11 +219,30 @@ def test_another_corpus_is_refused(finished, tmp_path):
   before = (finished / 'run.json').read_text()
   with pytest.raises(
     InputError,
-    match=r'holds a study of another corpus: .* had fingerprint .{12}, '
-    r'.*other has .{12}\. Name another --study_dir\.',
+    match=r'holds a study of another corpus: fingerprint there .{66}, now '
+    r'.{66}\. Name another --study_dir\.',
   ):
     run(other, finished)
   assert (finished / 'run.json').read_text() == before
+
+
+def test_another_vocabulary_is_refused(corpus, tmp_path):
+  study_dir = tmp_path / 'study'
+  run(corpus, study_dir, run={'vocabulary': 'byte', 'device': 'one'})
+  with pytest.raises(InputError, match=r"vocabulary there 'byte', now 'other'"):
+    run(corpus, study_dir, run={'vocabulary': 'other', 'device': 'one'})
+
+
+def test_what_earlier_runs_ran_on_is_kept(corpus, tmp_path):
+  study_dir = tmp_path / 'study'
+  for device in ('one', 'two', 'two', 'three'):
+    run(corpus, study_dir, run={'device': device})
+  record = json.loads((study_dir / 'run.json').read_text())
+  assert record['device'] == 'three'
+  assert [earlier['device'] for earlier in record['earlier_runs']] == [
+    'one',
+    'two',
+  ]
 
 
 def test_a_folder_that_cannot_be_written(corpus, tmp_path):

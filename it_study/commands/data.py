@@ -62,11 +62,12 @@ def check(options: argparse.Namespace) -> int:
       )
   if options.json:
     print(json.dumps({'errors': errors, 'warnings': warnings}))
-  elif not options.quiet:
-    for warning in warnings:
-      print(f'warning: {warning}')
-    for error in errors:
-      print(f'error: {error}')
+    return 2 if errors else 0
+  for warning in [] if options.quiet else warnings:
+    print(f'warning: {warning}')
+  for error in errors:
+    print(f'error: {error}')
+  if not options.quiet:
     print(
       f'{len(corpus.train_tasks)} training and {len(corpus.test_tasks)} test '
       f'tasks: {len(errors)} errors, {len(warnings)} warnings'

@@ -44,9 +44,9 @@ def read_rows(path: str | os.PathLike[str]) -> RowFile:
   * ours: `predict.Prediction`, all fields.
   * Tk-Instruct's `predicted_examples.jsonl`: `Task`, `Categories`, `id`,
     `Instance` (`input`, `output`, `id`) and `prediction`.
-  * T5X's inference JSONL: `inputs` (an object that holds `inputs_pretokenized`
-    and `targets_pretokenized`, and `id`, `task` and `references` where they
-    were asked for by `input_fields_to_include`) and `prediction`.
+  * T5X's inference JSONL: `prediction` and `inputs` or `input`, an object that
+    holds `inputs_pretokenized` and `targets_pretokenized`, and `id`, `task` and
+    `references` where `input_fields_to_include` asked for them.
 
   Raises:
     InputError: for any other format, or names line, field, found and allowed.
@@ -106,7 +106,7 @@ def identify(
 def _format_of(fields: Mapping[str, object]) -> str | None:
   if 'Instance' in fields:
     return TK_INSTRUCT
-  if isinstance(fields.get('inputs'), dict):
+  if isinstance(fields.get('inputs', fields.get('input')), dict):
     return T5X
   # Enough to tell ours with a field lost, whose name is then the message.
   return IT_STUDY if len(fields.keys() & set(FIELDS)) >= 3 else None
@@ -144,7 +144,8 @@ def _read_tk_instruct(
 def _read_t5x(
   fields: Mapping[str, object], where: str
 ) -> tuple[Prediction, str | None]:
-  inputs = fields['inputs']
+  # t5x.infer writes 'inputs', evaluation while training 'input'.
+  inputs = fields.get('inputs', fields.get('input'))
   if 'prediction' not in fields:
     raise InputError(
       f'{where}: no prediction in it, only {", ".join(map(repr, fields))}; '

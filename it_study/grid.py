@@ -1,0 +1,97 @@
+"""The grid of a study: which models are trained, and what each is tested on."""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+
+from it_study.conditions import Condition
+from it_study.evaluation.baselines import BASELINES
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+  """One model of a study; untrained where `condition` is None."""
+
+  condition: Condition | None
+  seed: int
+
+  @property
+  def name(self) -> str:
+    name = 'untuned' if self.condition is None else self.condition.name
+    return f'{name}_seed{self.seed}'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+  """One model, or one baseline, on one split under one condition."""
+
+  training: Training | None
+  test_condition: Condition | None
+  split: str
+  seed: int
+  baseline: str | None = None
+  matched: bool = False
+  original_instructions: bool = False
+
+  @property
+  def name(self) -> str:
+    if self.training is None:
+      return f'baseline_{self.baseline}_seed{self.seed}__none__{self.split}'
+    return f'{self.training.name}__{self.test_condition.name}__{self.split}'
+
+
+def plan(
+  *,
+  conditions: Sequence[Condition],
+  seeds: Sequence[int],
+  splits: Sequence[str],
+) -> tuple[list[Training], list[Cell]]:
+  """The trainings and cells of a grid, in the order they run.
+
+  Every training is tested under its own condition and under the original
+  instructions with as many examples; the untuned model under the originals.
+  """
+  trainings: list[Training] = []
+  cells = [
+    Cell(training=None, test_condition=None, split=split, seed=seed, baseline=b)
+    for seed in seeds
+    for b in BASELINES
+    for split in splits
+  ]
+  for seed in seeds:
+    untuned = Training(condition=None, seed=seed)
+    originals = dict.fromkeys(
+      condition.with_original_instructions().for_test()
+      for condition in conditions
+    )
+    for original in originals:
+      cells += _cells(untuned, original, splits, original=True)
+    for condition in conditions:
+      training = Training(condition=condition, seed=seed)
+      trainings.append(training)
+      matched = condition.for_test()
+      original = condition.with_original_instructions().for_test()
+      cells += _cells(
+        training, matched, splits, matched=True, original=matched == original
+      )
+      if original != matched:
+        cells += _cells(training, original, splits, original=True)
+  return trainings, cells
+
+
+def _cells(
+  training: Training,
+  condition: Condition,
+  splits: Sequence[str],
+  *,
+  matched: bool = False,
+  original: bool = False,
+) -> Iterator[Cell]:
+  for split in splits:
+    yield Cell(
+      training=training,
+      test_condition=condition,
+      split=split,
+      seed=training.seed,
+      matched=matched,
+      original_instructions=original,
+    )

@@ -1,0 +1,307 @@
+"""Tests of it_study.cli: bad input is one line that says what to do."""
+
+import json
+import pathlib
+import re
+
+import fakes
+from fakes import refusal
+from fakes import run_command as run
+import pytest
+
+from it_study import vocabularies
+
+MODEL = ('--gin_file=models/t5_1_1_tiny.gin',)
+TRAIN = ('train', *MODEL, '--gin_file=runs/finetune.gin')
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, '')
+  monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(name='corpus')
+def _corpus(tmp_path):
+  return fakes.write_small_corpus(tmp_path / 'corpus')
+
+
+def test_an_empty_directory(capsys, tmp_path):
+  (tmp_path / 'empty').mkdir()
+  assert refusal(capsys, 'corpus', 'stats', 'empty') == (
+    'corpus empty: no directory empty/tasks; it should hold NAME.json, one a '
+    "task. 'it-study corpus mini DIR' writes a small corpus to start with."
+  )
+
+
+def test_a_directory_that_is_not_there(capsys):
+  assert refusal(capsys, 'baseline', 'random', '--corpus', 'none') == (
+    'corpus none: no directory none; it should hold tasks/ and splits/. '
+    "'it-study corpus mini DIR' writes a small corpus to start with."
+  )
+
+
+def test_a_directory_without_splits(capsys, corpus):
+  (corpus / 'splits').rename(corpus / 'slpits')
+  assert refusal(capsys, 'corpus', 'check', 'corpus') == (
+    'corpus corpus: no directory corpus/splits/default; it should hold '
+    "train_tasks.txt and test_tasks.txt. 'it-study corpus mini DIR' writes a "
+    'small corpus to start with.'
+  )
+
+
+def test_a_split_that_names_a_missing_task(capsys, corpus):
+  with open(corpus / 'splits/default/test_tasks.txt', 'a') as file:
+    file.write('task5_tilte\n')
+  assert refusal(capsys, 'corpus', 'build', 'corpus') == (
+    'corpus/splits/default/test_tasks.txt: 1 of 3 tasks have no file in '
+    "corpus/tasks, 'task5_tilte' first. Did you mean 'task5_title'?"
+  )
+
+
+def test_broken_json(capsys, corpus):
+  (corpus / 'tasks/task4_entail.json').write_text('{"Definition": ["a"],\n ]')
+  assert refusal(capsys, 'baseline', 'random', '--corpus', 'corpus') == (
+    'corpus/tasks/task4_entail.json: not JSON: Expecting property name enclosed'
+    ' in double quotes at line 2, column 2. Fetch the file again or mend it '
+    'there.'
+  )
+
+
+def test_a_task_without_instances(capsys, corpus):
+  path = corpus / 'tasks/task4_entail.json'
+  path.write_text(json.dumps({**json.loads(path.read_text()), 'Instances': []}))
+  assert refusal(capsys, 'corpus', 'stats', 'corpus') == (
+    'corpus/tasks/task4_entail.json: Instances: found [], allowed is a list of '
+    'at least one instance.'
+  )
+
+
+def test_an_unknown_condition(capsys, corpus):
+  assert refusal(
+    capsys,
+    'prompt',
+    '--corpus=corpus',
+    '--condition=natinst_def_simplifed_ex_original2',
+  ) == (
+    "condition 'natinst_def_simplifed_ex_original2': definition level "
+    "'simplifed' is unknown; registered are original, simplified, empty. Did "
+    "you mean 'simplified'?"
+  )
+
+
+def test_an_unknown_condition_of_a_training(capsys, corpus):
+  message = refusal(
+    capsys,
+    *TRAIN,
+    '--gin.CORPUS=corpus',
+    '--gin.IT_STUDY_VOCABULARY=byte',
+    '--gin.TRAIN_STEPS=1',
+    '--gin.MODEL_DIR=out',
+    '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_orignal2',
+  )
+  assert message.startswith(
+    "condition 'natinst_def_original_ex_orignal2': example level 'orignal' is "
+    'unknown; '
+  )
+  assert message.endswith("Did you mean 'original'?")
+
+
+def test_a_gin_file_that_does_not_exist(capsys):
+  message = refusal(capsys, 'study', '--gin_file=studies/miniatrue.gin')
+  assert message.startswith("no gin file 'studies/miniatrue.gin': looked in ")
+  assert "Did you mean 'studies/miniature.gin'?" in message
+
+
+def test_a_gin_macro_that_is_required_and_missing(capsys):
+  assert refusal(capsys, *TRAIN, '--gin.MODEL_DIR=out') == (
+    "gin macro 'CORPUS' is required and not set (likewise "
+    'MIXTURE_OR_TASK_NAME). Set it with --gin.CORPUS=VALUE or in a gin file.'
+  )
+
+
+def test_a_misspelt_gin_macro(capsys):
+  message = refusal(capsys, 'study', '--gin.TRAIN_STEP=4')
+  assert message.startswith(
+    "gin macro 'TRAIN_STEP' is set, but nothing reads it. Did you mean "
+    "'TRAIN_STEPS'? Macros that are read: BATCH_SIZE, "
+  )
+
+
+def test_no_gin_file(capsys):
+  assert refusal(capsys, 'train') == (
+    'no gin file: name a model and a run with --gin_file; the example under '
+    '--help runs as printed.'
+  )
+
+
+def test_no_model(capsys):
+  assert refusal(
+    capsys,
+    'train',
+    '--gin_file=runs/finetune.gin',
+    '--gin.CORPUS=corpus',
+    '--gin.MODEL_DIR=out',
+    '--gin.MIXTURE_OR_TASK_NAME=natinst_def_empty_ex_empty0',
+  ) == (
+    'the configuration lacks a model: models/t5_1_1_small.gin '
+    '(T5Config.emb_dim is not set). Add it with --gin_file.'
+  )
+
+
+def test_an_unknown_engine(capsys):
+  assert refusal(capsys, 'study', '--engine=natvie') == (
+    "ENGINE is 'natvie'; there are native. Did you mean 'native'?"
+  )
+
+
+def test_bindings_go_to_commands_that_read_them(capsys, corpus):
+  assert refusal(capsys, 'corpus', 'stats', 'corpus', '--gin.SEED=1') == (
+    'corpus takes no --gin.SEED=1.'
+  )
+
+
+def test_a_vocabulary_that_is_not_one(capsys, corpus):
+  pathlib.Path('words.model').write_text('these are words\n')
+  assert refusal(
+    capsys,
+    'prompt',
+    '--corpus=corpus',
+    '--condition=natinst_def_empty_ex_empty0',
+    '--vocabulary=words.model',
+    '--max_input_length=64',
+  ) == (
+    'vocabulary words.model: not a SentencePiece model (16 bytes). Name a file '
+    "that spm_train or T5 wrote, or 'byte'."
+  )
+  assert refusal(
+    capsys,
+    *TRAIN,
+    '--gin.CORPUS=corpus',
+    '--gin.MODEL_DIR=out',
+    '--gin.MIXTURE_OR_TASK_NAME=natinst_def_empty_ex_empty0',
+    '--gin.IT_STUDY_VOCABULARY=none.model',
+  ).startswith('vocabulary none.model: cannot be read (')
+
+
+# The tests may run as a user who can write anywhere, but not below a file.
+@pytest.mark.parametrize(
+  'words',
+  [
+    ('corpus', 'mini', 'file/mini'),
+    ('corpus', 'build', 'corpus', '--data_dir=file/rows'),
+    ('baseline', 'prior', '--corpus=corpus', '--out=file/p.jsonl'),
+    ('baseline', 'prior', '--corpus=corpus', '--metrics=file/m.json'),
+    ('score', 'p.jsonl', '--out=file/m.json'),
+    (
+      'prompt',
+      '--corpus=corpus',
+      '--condition=natinst_def_empty_ex_empty0',
+      '--out=file/p.jsonl',
+    ),
+    ('study', '--study_dir=file/study'),
+    (
+      *TRAIN,
+      '--gin.CORPUS=corpus',
+      '--gin.MODEL_DIR=file/model',
+      '--gin.IT_STUDY_VOCABULARY=byte',
+      '--gin.TRAIN_STEPS=1',
+      '--gin.MIXTURE_OR_TASK_NAME=natinst_def_empty_ex_empty0',
+    ),
+  ],
+)
+def test_a_path_that_cannot_be_written(capsys, corpus, words):
+  pathlib.Path('file').write_text('')
+  assert run('baseline', 'copy_demo', '--corpus=corpus', '--out=p.jsonl') == 0
+  capsys.readouterr()
+  message = refusal(capsys, *words)
+  assert re.search(r'file/\S+', message)
+  assert 'Not a directory' in message
+  assert pathlib.Path('file').read_text() == ''
+
+
+def predicted(corpus) -> list[str]:
+  assert run('baseline', 'copy_demo', '--corpus=corpus', '--out=p.jsonl') == 0
+  return pathlib.Path('p.jsonl').read_text().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    (
+      lambda lines: [*lines, lines[3]],
+      "p.jsonl: ids do not fit split 'test' of corpus corpus, each of whose "
+      "instances is due exactly once: 1 duplicate, 'entail-3' first. Predict "
+      'this split anew, or name the corpus that was predicted.',
+    ),
+    (
+      lambda lines: lines[:-2],
+      "p.jsonl: ids do not fit split 'test' of corpus corpus, each of whose "
+      "instances is due exactly once: 2 of 106 missing, 'title-4' first. "
+      'Predict this split anew, or name the corpus that was predicted.',
+    ),
+    (
+      lambda lines: [*lines, lines[3].replace('entail-3"', 'entail-103"')],
+      "p.jsonl: ids do not fit split 'test' of corpus corpus, each of whose "
+      "instances is due exactly once: 1 foreign, 'entail-103' of task "
+      "'task4_entail' first. Predict this split anew, or name the corpus that "
+      "was predicted. Did you mean 'entail-13'?",
+    ),
+  ],
+)
+def test_score_on_ids_that_do_not_fit(capsys, corpus, change, message):
+  lines = change(predicted(corpus))
+  pathlib.Path('p.jsonl').write_text(''.join(lines))
+  capsys.readouterr()
+  found = refusal(capsys, 'score', 'p.jsonl', '--corpus=corpus')
+  # Which of several near ids is named is not what is tested.
+  assert found.split(' Did you')[0] == message.split(' Did you')[0]
+  assert ('Did you mean' in found) == ('Did you mean' in message)
+
+
+def test_score_on_duplicates_without_a_corpus(capsys, corpus):
+  lines = predicted(corpus)
+  pathlib.Path('p.jsonl').write_text(''.join([*lines, lines[3]]))
+  capsys.readouterr()
+  assert refusal(capsys, 'score', 'p.jsonl') == (
+    "p.jsonl: 1 duplicate ids, 'entail-3' first; an instance is predicted "
+    'once. Take the repeated lines out.'
+  )
+
+
+def test_score_on_no_file(capsys):
+  assert refusal(capsys, 'score', 'none.jsonl') == (
+    'none.jsonl: cannot be read: No such file or directory.'
+  )
+
+
+def test_an_unknown_split_or_task(capsys, corpus):
+  assert refusal(
+    capsys, 'baseline', 'random', '--corpus=corpus', '--split=tset'
+  ) == (
+    "split 'tset' is unknown; there are train, validation, test. Did you mean "
+    "'test'?"
+  )
+  assert (
+    refusal(
+      capsys,
+      'prompt',
+      '--corpus=corpus',
+      '--condition=natinst_def_empty_ex_empty0',
+      '--task=task5_tilte',
+    )
+    == "no task 'task5_tilte' in test. Did you mean 'task5_title'?"
+  )
+
+
+def test_a_limit_needs_a_vocabulary(capsys, corpus):
+  assert refusal(
+    capsys,
+    'prompt',
+    '--corpus=corpus',
+    '--condition=natinst_def_empty_ex_empty0',
+    '--max_input_length=64',
+  ) == (
+    '--max_input_length counts tokens: name the --vocabulary, a SentencePiece '
+    "model or 'byte'."
+  )
