@@ -27,12 +27,12 @@ COMMANDS = {
     ),
     (('score', 'p', '--per_tsk'), "Did you mean '--per_task'?"),
     (('study', '--gin_fil=x'), "Did you mean '--gin_file'?"),
-    (('score',), 'required: PREDICTIONS See it-study score --help.'),
+    (('score',), 'required: PREDICTIONS. See it-study score --help.'),
     (
       ('baseline', 'random', '--corpus=c', '--seed=x'),
-      "invalid int value: 'x' See it-study baseline --help.",
+      "invalid int value: 'x'. See it-study baseline --help.",
     ),
-    (('prompt', '--corpus=c'), '--condition See it-study prompt --help.'),
+    (('prompt', '--corpus=c'), '--condition. See it-study prompt --help.'),
   ],
 )
 def test_words_that_are_none(capsys, words, hint):
