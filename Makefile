@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .PHONY: study test lint bench clean
 
-# The miniature study; STUDY_DIR=… elsewhere, ARGS='--gin.SEED=1' for more.
+# The miniature study. Another seed: STUDY_DIR=seed1 ARGS='--gin.SEED=1'.
 study: $(VENV)/installed
 	$(BIN)/it-study study --study_dir=$(STUDY_DIR) $(ARGS)
 

@@ -167,6 +167,9 @@ def _parser() -> _Parser:
     epilog='Example: it-study corpus mini /tmp/mini',
   )
   corpus.set_defaults(help_parser=corpus)
+  corpus.add_argument(
+    '--version', action='version', version=f'it-study {it_study.__version__}'
+  )
   corpus_commands = corpus.add_subparsers(dest='corpus', metavar='COMMAND')
   for command in _CORPUS_COMMANDS:
     _add(corpus_commands, command, common)
@@ -238,7 +241,9 @@ def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
   _split_argument(parser)
   parser.add_argument('--task', metavar='T', help='of this task alone')
   parser.add_argument(
-    '--vocabulary', metavar='F', help="SentencePiece model, or 'byte'"
+    '--vocabulary',
+    metavar='F',
+    help="a SentencePiece model, 'byte' or 'miniature'",
   )
   parser.add_argument(
     '--max_input_length', type=int, metavar='N', help='in tokens'
@@ -247,7 +252,12 @@ def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _corpus_argument(parser, *, required: bool) -> None:
-  parser.add_argument('--corpus', required=required, metavar='DIR')
+  parser.add_argument(
+    '--corpus',
+    required=required,
+    metavar='DIR',
+    help="task files, or 'miniature' for the embedded benchmark",
+  )
 
 
 def _split_argument(parser, default: str | None = 'test') -> None:

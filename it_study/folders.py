@@ -1,5 +1,8 @@
 """Folders that a run needs: made, checked, or found."""
 
+from collections.abc import Iterator
+import contextlib
+import fcntl
 import os
 import pathlib
 import tempfile
@@ -29,3 +32,24 @@ def make_directory(path: str | os.PathLike) -> None:
       f'cannot write to {os.fspath(path)}: {error.strerror or error}. Name a '
       'directory that can be written.'
     ) from None
+
+
+@contextlib.contextmanager
+def locked(directory: str | os.PathLike) -> Iterator[None]:
+  """Keeps a second process out of a directory while the block runs.
+
+  The lock goes with the process, however it ends.
+
+  Raises:
+    InputError: if another process holds it.
+  """
+  make_directory(directory)
+  with open(pathlib.Path(directory) / '.lock', 'w') as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise InputError(
+        f'{os.fspath(directory)}: another run is at work there. Wait for it, '
+        'stop it, or name another directory.'
+      ) from None
+    yield

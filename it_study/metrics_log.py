@@ -82,6 +82,15 @@ class MetricsLog:
     return line
 
 
+def total_seconds(path: pathlib.Path) -> float:
+  """Seconds of training in all lines of a metrics.jsonl, over all restarts.
+
+  Compiling is not counted, nor are steps that a kill took back.
+  """
+  lines = path.read_text().splitlines()
+  return math.fsum(json.loads(line)['seconds'] for line in lines)
+
+
 def _lines_up_to(step: int, text: str) -> Iterator[str]:
   """Yields the lines of metrics.jsonl up to a step, an unfinished one apart."""
   for line in text.splitlines():

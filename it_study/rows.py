@@ -29,16 +29,31 @@ def use(
   directory = corpora.find(name)
   data_dir = build(directory)
   seqio_lib.SOURCE.use(data_dir)
-  if vocabulary == corpora.MINIATURE:
-    path = pathlib.Path(data_dir) / VOCABULARY_FILE
-    if not path.is_file():
-      path = build(corpora.find(corpora.MINIATURE)) / VOCABULARY_FILE
-    vocabulary = os.fspath(path)
-  if vocabulary is not None:
-    vocabularies.set_vocabulary(vocabulary)
-  else:
-    vocabularies.check_current()
+  settle_vocabulary(vocabulary, data_dir=data_dir)
   return directory
+
+
+def settle_vocabulary(
+  name: str | None, *, data_dir: pathlib.Path | None = None
+) -> None:
+  """Sets the vocabulary that a user named, or checks the one that is set.
+
+  Args:
+    name: a model file, 'byte', 'miniature', or None for the environment
+      variable or T5's own.
+    data_dir: of rows that may have the miniature's vocabulary beside them.
+
+  Raises:
+    InputError: if it cannot be read.
+  """
+  if name is None:
+    vocabularies.check_current()
+    return
+  if name == corpora.MINIATURE:
+    if data_dir is None or not (data_dir / VOCABULARY_FILE).is_file():
+      data_dir = build(corpora.find(corpora.MINIATURE))
+    name = os.fspath(data_dir / VOCABULARY_FILE)
+  vocabularies.set_vocabulary(name)
 
 
 def build(

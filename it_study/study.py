@@ -308,7 +308,7 @@ def _result(
     'num_shortened': inferred.get('num_shortened', 0),
     'num_dropped_examples': inferred.get('num_dropped_examples', 0),
     'train_steps': trained.get('train_steps'),
-    'train_seconds': trained.get('seconds'),
+    'train_seconds': trained.get('train_seconds'),
     'predict_seconds': inferred.get('seconds'),
   }
 

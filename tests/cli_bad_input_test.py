@@ -294,14 +294,21 @@ def test_an_unknown_split_or_task(capsys, corpus):
   )
 
 
-def test_a_limit_needs_a_vocabulary(capsys, corpus):
-  assert refusal(
-    capsys,
-    'prompt',
-    '--corpus=corpus',
-    '--condition=natinst_def_empty_ex_empty0',
-    '--max_input_length=64',
-  ) == (
-    '--max_input_length counts tokens: name the --vocabulary, a SentencePiece '
-    "model or 'byte'."
+def _refused_prompt(capsys, *flags):
+  condition = '--condition=natinst_def_empty_ex_empty0'
+  return refusal(capsys, 'prompt', '--corpus=corpus', condition, *flags)
+
+
+def test_a_vocabulary_is_checked_with_and_without_a_limit(capsys, corpus):
+  for flags in (
+    ('--vocabulary=nofile',),
+    ('--vocabulary=nofile', '--max_input_length=64'),
+  ):
+    message = _refused_prompt(capsys, *flags)
+    assert message.startswith('vocabulary nofile: cannot be read')
+
+
+def test_a_limit_below_one(capsys, corpus):
+  assert _refused_prompt(capsys, '--max_input_length=-5') == (
+    '--max_input_length is -5; give 1 or more.'
   )

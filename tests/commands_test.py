@@ -99,14 +99,14 @@ def test_check_finds_every_fault(capsys, corpus):
   path = corpus / 'tasks/task5_title.json'
   path.write_text(path.read_text().replace('"title-1"', '"entail-1"'))
   assert run('corpus', 'check', 'corpus') == 2
-  lines = capsys.readouterr().out.splitlines()
-  errors = [line for line in lines if line.startswith('error: ')]
+  output = capsys.readouterr()
+  errors = output.err.splitlines()
   assert errors[0].startswith('error: corpus/tasks/task2_echo.json: not JSON')
   assert errors[1:] == [
     "error: instance id 'entail-1' is in task4_entail and in task5_title; ids "
     'must tell instances of a corpus apart.'
   ]
-  assert lines[-1].startswith('3 training and 2 test tasks: 2 errors')
+  assert output.out.startswith('3 training and 2 test tasks: 2 errors')
   assert run('corpus', 'check', 'corpus', '--json') == 2
   assert len(json.loads(capsys.readouterr().out)['errors']) == 2
 

@@ -1,8 +1,10 @@
 """What every test stands on: quick compiling, a cache of its own."""
 
+import atexit
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 
 import hypothesis
@@ -14,7 +16,9 @@ os.environ['XLA_FLAGS'] = (
 )
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 # Nothing that a user has built is used or touched.
-os.environ['IT_STUDY_CACHE'] = tempfile.mkdtemp(prefix='it_study_tests_')
+_CACHE = tempfile.mkdtemp(prefix='it_study_tests_')
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ['IT_STUDY_CACHE'] = _CACHE
 os.environ.pop('IT_STUDY_VOCABULARY', None)
 
 # The same examples on every machine, however slow it is.

@@ -131,7 +131,7 @@ class Engine:
   def finetune(self, *, mixture_or_task_name, model_dir, seed, on_progress):
     self._count(f'train {mixture_or_task_name} {seed}')
     (pathlib.Path(model_dir) / 'checkpoints').mkdir(exist_ok=True)
-    return {'train_steps': 4, 'seconds': 1.5, 'seed': seed}
+    return {'train_steps': 4, 'train_seconds': 1.5, 'seed': seed}
 
   def predict(
     self,

@@ -35,3 +35,14 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
     assert str(error.value) == (
       f'cannot write to {path}: {reason}. Name a directory that can be written.'
     )
+
+
+def test_a_locked_directory_lets_nobody_else_in(tmp_path):
+  with (
+    folders.locked(tmp_path / 'study'),
+    pytest.raises(InputError, match='another run is at work there'),
+    folders.locked(tmp_path / 'study'),
+  ):
+    pass
+  with folders.locked(tmp_path / 'study'):
+    pass

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from it_study import metrics_log
 from it_study.metrics_log import MetricsLog
 
 
@@ -74,3 +75,9 @@ def test_the_first_step_that_is_not_finite_is_named(tmp_path, bad, message):
   with pytest.raises(FloatingPointError, match=message):
     log.write(7)
   assert not (tmp_path / 'metrics.jsonl').exists()
+
+
+def test_seconds_are_summed_over_restarts(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  path.write_text('{"seconds": 1.5}\n{"seconds": 2.0}\n')
+  assert metrics_log.total_seconds(path) == 3.5

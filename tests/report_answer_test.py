@@ -66,9 +66,9 @@ def test_sentence_when_nothing_varies(tmp_path):
   assert answer.answer(arms).sentence == (
     'Trained and tested on the real instructions, the model answers 100.0% of '
     'unseen classification instances exactly right, more than random guessing '
-    '(50.0%, a difference of +50.0 points [+50.0, +50.0]); no difference could '
-    'be shown for any of the 4 altered instructions (no score differs, which '
-    'leaves nothing to judge by).'
+    '(50.0%, a difference of +50.0 points [+50.0, +50.0]); no difference in '
+    'this could be shown for any of the 4 altered instructions (no score '
+    'differs, which leaves nothing to judge by).'
   )
 
 
@@ -81,8 +81,8 @@ def test_sentence_when_nothing_is_shown(tmp_path):
     )
   )
   assert answer.answer(arms).sentence.endswith(
-    'no difference could be shown for any of the 4 altered instructions '
-    f'(differences of up to {largest:.1f} points remain possible).'
+    'no difference in this could be shown for any of the 4 altered '
+    f'instructions (up to {largest:.1f} points either way remain possible).'
   )
 
 
@@ -96,8 +96,8 @@ def test_sentence_names_costs_gains_and_the_rest(tmp_path):
   assert 'altering them gains ' in sentence
   assert 'points (no definition)' in sentence
   assert sentence.endswith(
-    'no difference could be shown for delusive examples (no score differs, '
-    'which leaves nothing to judge by).'
+    'no difference in this could be shown for delusive examples (no score '
+    'differs, which leaves nothing to judge by).'
   )
 
 

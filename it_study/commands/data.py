@@ -66,7 +66,7 @@ def check(options: argparse.Namespace) -> int:
   for warning in [] if options.quiet else warnings:
     print(f'warning: {warning}')
   for error in errors:
-    print(f'error: {error}')
+    print(f'error: {error}', file=sys.stderr)
   if not options.quiet:
     print(
       f'{len(corpus.train_tasks)} training and {len(corpus.test_tasks)} test '
@@ -170,17 +170,16 @@ def _prompt_rows(
 
 
 def _limit(options: argparse.Namespace) -> prompts.TokenLimit | None:
-  if options.max_input_length is None:
+  if options.max_input_length is None and options.vocabulary is None:
     return None
-  if options.vocabulary is None:
+  if options.max_input_length is not None and options.max_input_length < 1:
     raise InputError(
-      '--max_input_length counts tokens: name the --vocabulary, a '
-      "SentencePiece model or 'byte'."
+      f'--max_input_length is {options.max_input_length}; give 1 or more.'
     )
   tensorflow_setup.import_tensorflow()
-  from it_study import seqio_lib, vocabularies
+  from it_study import rows, seqio_lib, vocabularies
 
-  vocabularies.set_vocabulary(options.vocabulary)
+  rows.settle_vocabulary(options.vocabulary)
   return seqio_lib.token_limit(
     vocabulary=vocabularies.current_vocabulary(),
     max_tokens=options.max_input_length,

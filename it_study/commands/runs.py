@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+import dataclasses
 import importlib
 import importlib.metadata
 import json
@@ -59,7 +60,10 @@ def study(options: argparse.Namespace) -> None:
   )
   folders.make_directory(options.study_dir)
   corpus = _use_corpus()
-  with StudyProgress(quiet=options.quiet) as on_step:
+  with (
+    folders.locked(options.study_dir),
+    StudyProgress(quiet=options.quiet) as on_step,
+  ):
     gin_utils.configured('run_study')(
       corpus=corpus,
       study_dir=options.study_dir,
@@ -180,9 +184,14 @@ def _record() -> dict[str, Any]:
   import jax
 
   from it_study import vocabularies
+  from it_study.engines import native
 
   device = jax.devices()[0]
+  model = native.complete_config(
+    gin_utils.configured('T5Config'), dtype=gin_utils.macro('DTYPE')
+  )
   return {
+    'model': dataclasses.asdict(model),
     'vocabulary': vocabularies.describe(),
     'versions': {
       'it_study': it_study.__version__,

@@ -16,6 +16,7 @@ from it_study import (
   checkpoints,
   feed,
   folders,
+  metrics_log,
   partitioning,
   seqio_lib,
   tokenized,
@@ -152,6 +153,7 @@ def finetune(
     'vocabulary_sha256': vocabularies.fingerprint(),
     'model': dataclasses.asdict(config),
     'compile_seconds': result.compile_seconds,
+    'train_seconds': metrics_log.total_seconds(model_dir / 'metrics.jsonl'),
     'seconds': time.monotonic() - started,
   }
   predictions.write_text(

@@ -229,11 +229,13 @@ def _effects(pairs: Sequence[Comparison]) -> str:
     open_ = [pair.largest for pair in rest if not pair.is_degenerate]
     # Where nothing varies, resampling cannot tell what else is possible.
     possible = (
-      f'differences of up to {number(max(open_))} points remain possible'
+      f'up to {number(max(open_))} points either way remain possible'
       if open_
       else 'no score differs, which leaves nothing to judge by'
     )
-    parts.append(f'no difference could be shown for {whom} ({possible})')
+    parts.append(
+      f'no difference in this could be shown for {whom} ({possible})'
+    )
   return join(parts)
 
 

@@ -131,8 +131,11 @@ class Comparison:
 
   @property
   def largest(self) -> float:
-    """The largest difference, of either sign, inside the interval."""
-    return max(abs(self.interval.low), abs(self.interval.high))
+    """The largest difference, of either sign, inside the joint interval.
+
+    The same interval that decides what counts as shown.
+    """
+    return max(abs(self.joint.low), abs(self.joint.high))
 
 
 def make_arms(cells: Iterable[Cell]) -> tuple[Arm, ...]:

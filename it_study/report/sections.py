@@ -320,7 +320,6 @@ _FACTS = {
   'versions': 'Versions',
   'git_commit': 'Git commit',
   'num_cells': 'Cells planned',
-  'created': 'Created',
 }
 
 
