@@ -72,7 +72,6 @@ setuptools.setup(
     'gpu': ['jax[cuda13]>=0.10.2,<0.11'],
   },
   classifiers=[
-    'License :: OSI Approved :: Apache Software License',
     'Programming Language :: Python :: 3.11',
     'Topic :: Scientific/Engineering :: Artificial Intelligence',
   ],
