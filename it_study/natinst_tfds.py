@@ -166,6 +166,32 @@ def build_rows(
   return directory
 
 
+def build_corpus(
+  corpus: natinst.Corpus,
+  *,
+  data_dir: str | os.PathLike | None = None,
+  max_instances_per_task: int = MAX_INSTANCES_PER_TASK,
+) -> pathlib.Path:
+  """Builds a corpus's rows where asked, or in the cache folder.
+
+  Args:
+    corpus: to read.
+    data_dir: where to; None takes the cache folder.
+    max_instances_per_task: cap of training instances.
+
+  Returns:
+    The data dir.
+  """
+  if data_dir is None:
+    data_dir = cached_data_dir(corpus, max_instances_per_task)
+  build_rows(
+    corpus=corpus,
+    data_dir=data_dir,
+    max_instances_per_task=max_instances_per_task,
+  )
+  return pathlib.Path(data_dir)
+
+
 def cached_data_dir(
   corpus: natinst.Corpus, max_instances_per_task: int = MAX_INSTANCES_PER_TASK
 ) -> pathlib.Path:

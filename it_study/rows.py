@@ -73,11 +73,8 @@ def build(
     The data dir.
   """
   corpus = natinst.open_corpus(directory)
-  if data_dir is None:
-    data_dir = natinst_tfds.cached_data_dir(corpus, max_instances_per_task)
-  data_dir = pathlib.Path(data_dir)
-  natinst_tfds.build_rows(
-    corpus=corpus,
+  data_dir = natinst_tfds.build_corpus(
+    corpus,
     data_dir=data_dir,
     max_instances_per_task=max_instances_per_task,
   )

@@ -89,11 +89,8 @@ def use_corpus(
   Raises:
     InputError: if the corpus cannot be used or its rows not be written.
   """
-  corpus = natinst.open_corpus(directory)
-  if data_dir is None:
-    data_dir = natinst_tfds.cached_data_dir(corpus, max_instances_per_task)
-  natinst_tfds.build_rows(
-    corpus=corpus,
+  data_dir = natinst_tfds.build_corpus(
+    natinst.open_corpus(directory),
     data_dir=data_dir,
     max_instances_per_task=max_instances_per_task,
   )

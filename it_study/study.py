@@ -101,11 +101,12 @@ def run_study(
     planned=len(trainings) + len(cells),
     on_step=on_step or (lambda step: None),
   )
+  lines: dict[str, str] = {}
   for cell in cells:
     if cell.training is not None and cell.training.condition is not None:
       runner.train(cell.training)
     runner.run(cell)
-    _write_results(study_dir, cells)
+    _write_results(study_dir, cells, lines)
   return study_dir / 'results.jsonl'
 
 
@@ -273,14 +274,17 @@ def _continue_record(
   return {**record, 'earlier_runs': earlier} if earlier else record
 
 
-def _write_results(study_dir: pathlib.Path, cells: Sequence[grid.Cell]) -> None:
-  """Writes results.jsonl anew, from the cells that are finished."""
-  lines = []
+def _write_results(
+  study_dir: pathlib.Path, cells: Sequence[grid.Cell], lines: dict[str, str]
+) -> None:
+  """Writes results.jsonl anew; `lines` holds those that were read before."""
   for cell in cells:
     folder = study_dir / 'cells' / cell.name
-    if (folder / DONE).exists():
-      lines.append(predictions.json_line(_result(study_dir, folder, cell)))
-  predictions.write_text(study_dir / 'results.jsonl', ''.join(lines))
+    if cell.name not in lines and (folder / DONE).exists():
+      result = _result(study_dir, folder, cell)
+      lines[cell.name] = predictions.json_line(result)
+  text = ''.join(lines[cell.name] for cell in cells if cell.name in lines)
+  predictions.write_text(study_dir / 'results.jsonl', text)
 
 
 def _result(

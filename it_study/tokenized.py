@@ -11,6 +11,7 @@ from it_study import (
   conditions,
   folders,
   natinst_tfds,
+  normalization,
   prompts,
   seeding,
   seqio_lib,
@@ -100,6 +101,7 @@ def _condition_key(name: str, lengths: Mapping[str, int]) -> str | None:
     for module in (
       prompts,
       seqio_lib,
+      normalization,
       seeding,
       task_files,
       definitions,

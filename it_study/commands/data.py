@@ -134,18 +134,16 @@ def prompt(options: argparse.Namespace) -> None:
       f'{nearest(options.task, names)}'
     )
   limit = _limit(options)
-  lines = (
-    json.dumps(row, ensure_ascii=False)
-    for row in _prompt_rows(corpus, condition, limit, options)
-  )
+  rows = _prompt_rows(corpus, condition, limit, options)
   if options.out:
-    predictions.write_text(options.out, ''.join(f'{line}\n' for line in lines))
+    predictions.write_text(
+      options.out, ''.join(map(predictions.json_line, rows))
+    )
     return
-  if options.json:
-    for line in lines:
-      print(line)
-    return
-  for row in _prompt_rows(corpus, condition, limit, options):
+  for row in rows:
+    if options.json:
+      print(predictions.json_line(row), end='')
+      continue
     print(f'--- {row["id"]} ({row["task"]})\n{row["inputs"]}')
     print(f'--- accepted: {" | ".join(row["targets"])}\n')
 
@@ -191,4 +189,4 @@ def _print(options: argparse.Namespace, result: dict) -> None:
     print(json.dumps(result))
   elif not options.quiet:
     for name, value in result.items():
-      print(f'{name}: {value}', file=sys.stdout)
+      print(f'{name}: {value}')

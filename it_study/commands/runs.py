@@ -49,40 +49,36 @@ _READ_HERE = ('CORPUS', 'IT_STUDY_VOCABULARY', 'ENGINE')
 
 def study(options: argparse.Namespace) -> None:
   """Runs a grid, then writes its report and prints its table."""
-  from it_study import report as report_lib
   from it_study.progress import StudyProgress
 
   files = options.gin_file or ['studies/miniature.gin']
-  config = _configure(
-    options,
-    files=files,
-    supplied=_OF_A_PIECE,
-  )
-  folders.make_directory(options.study_dir)
-  corpus = _use_corpus()
-  with (
-    folders.locked(options.study_dir),
-    StudyProgress(quiet=options.quiet) as on_step,
-  ):
-    gin_utils.configured('run_study')(
-      corpus=corpus,
-      study_dir=options.study_dir,
-      finetune=gin_utils.configured('finetune'),
-      predict=gin_utils.configured('predict'),
-      config=config,
-      run=_record(),
-      on_step=on_step,
-    )
-  paths = report_lib.write_report(study_dir=options.study_dir)
-  _show_report(options, paths)
+  config = _configure(options, files=files, supplied=_OF_A_PIECE)
+  with folders.locked(options.study_dir):
+    corpus = _use_corpus()
+    with StudyProgress(quiet=options.quiet) as on_step:
+      gin_utils.configured('run_study')(
+        corpus=corpus,
+        study_dir=options.study_dir,
+        finetune=gin_utils.configured('finetune'),
+        predict=gin_utils.configured('predict'),
+        config=config,
+        run=_record(),
+        on_step=on_step,
+      )
+    report(options)
 
 
 def report(options: argparse.Namespace) -> None:
   """Writes the report of a study and prints its table."""
   from it_study import report as report_lib
 
-  paths = report_lib.write_report(study_dir=options.study_dir)
-  _show_report(options, paths)
+  results = report_lib.score(options.study_dir)
+  paths = report_lib.write_report(study_dir=options.study_dir, results=results)
+  if options.json:
+    print(json.dumps({'report': [os.fspath(path) for path in paths]}))
+  elif not options.quiet:
+    report_lib.render_terminal_table(options.study_dir, results=results)
+    print(f'report: {paths[0]}')
 
 
 def train(options: argparse.Namespace) -> None:
@@ -233,16 +229,6 @@ def _print_progress(progress) -> None:
       file=sys.stderr,
       flush=True,
     )
-
-
-def _show_report(options: argparse.Namespace, paths) -> None:
-  from it_study import report as report_lib
-
-  if options.json:
-    print(json.dumps({'report': [os.fspath(path) for path in paths]}))
-  elif not options.quiet:
-    report_lib.render_terminal_table(options.study_dir)
-    print(f'report: {paths[0]}')
 
 
 def _print_result(

@@ -69,7 +69,7 @@ def finetune(
   A training that was stopped continues from its newest checkpoint.
 
   Args:
-    model_config: makes a `T5Config`, given its `vocab_size`.
+    model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
     optimizer: from `it_study.optimizers`.
     mixture_or_task_name: registered with SeqIO.
     task_feature_lengths: 'inputs' and 'targets', in tokens.
@@ -182,7 +182,7 @@ def predict(
   """Decodes every instance of a split, greedily, into predictions.jsonl.
 
   Args:
-    model_config: makes a `T5Config`, given its `vocab_size`.
+    model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
     mixture_or_task_name: a task made by `seqio_lib.add_task`.
     task_feature_lengths: 'inputs' and 'targets', in tokens.
     infer_output_dir: gets predictions.jsonl and inference.json.

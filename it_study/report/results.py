@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import os
 
 from it_study.errors import InputError
 from it_study.natinst import CONTROL_CATEGORIES
 from it_study.predict import Prediction, read_predictions
 from it_study.report.arms import Arm, make_arms
-from it_study.report.load import Cell, Study
+from it_study.report.load import Cell, Study, read_study
 from it_study.report.scores import METRICS, Group, mean_scores, score_rows
 from it_study.report.text import count
 from it_study.seeding import stable_hash
@@ -34,6 +35,15 @@ class Results:
   def groups(self, kind: str, split: str) -> list[Group]:
     """The groups of a kind that occur in a split's metrics, by name."""
     return groups_of(self.arms, kind, split)
+
+
+def score(
+  study_dir: str | os.PathLike[str],
+  *,
+  on_note: Callable[[str], None] | None = None,
+) -> Results:
+  """Reads and scores a study folder; see `load.read_study`, `score_study`."""
+  return score_study(read_study(study_dir), on_note=on_note)
 
 
 def score_study(

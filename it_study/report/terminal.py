@@ -4,8 +4,7 @@ import os
 import re
 
 from it_study.report import answer
-from it_study.report.load import read_study
-from it_study.report.results import score_study
+from it_study.report.results import Results, score
 from it_study.report.sections import TITLE
 from it_study.report.table import Table
 from it_study.report.tables import short_table
@@ -13,12 +12,16 @@ from it_study.report.text import visible
 
 
 def render_terminal_table(
-  study_dir: str | os.PathLike[str], *, console=None
+  study_dir: str | os.PathLike[str],
+  *,
+  results: Results | None = None,
+  console=None,
 ) -> None:
   """Prints the main table, the answer and the controls of a study.
 
   Args:
     study_dir: a study folder, finished or not.
+    results: of `score`, if they are at hand.
     console: a `rich.console.Console`; None prints to standard output.
 
   Raises:
@@ -28,7 +31,7 @@ def render_terminal_table(
   from rich.console import Console
 
   console = console or Console(highlight=False)
-  results = score_study(read_study(study_dir))
+  results = results or score(study_dir)
   outcome = answer.answer(results.arms)
   console.print(_rich_table(short_table(results)))
   console.print(_text(TITLE, 'bold'))

@@ -7,9 +7,8 @@ import pathlib
 from it_study.errors import InputError
 from it_study.predict import write_text
 from it_study.report.html_page import render_html
-from it_study.report.load import read_study
 from it_study.report.markdown import render_markdown
-from it_study.report.results import score_study
+from it_study.report.results import Results, score
 from it_study.report.results_csv import render_csv
 from it_study.report.sections import make_report
 
@@ -17,6 +16,7 @@ from it_study.report.sections import make_report
 def write_report(
   *,
   study_dir: str | os.PathLike[str],
+  results: Results | None = None,
   on_note: Callable[[str], None] | None = None,
 ) -> tuple[pathlib.Path, ...]:
   """Writes `STUDY/report/{index.html,report.md,results.csv}`.
@@ -26,6 +26,7 @@ def write_report(
 
   Args:
     study_dir: a study folder.
+    results: of `score`, if they are at hand.
     on_note: called with each thing a reader should know, one sentence each.
 
   Returns:
@@ -35,8 +36,8 @@ def write_report(
     InputError: if the folder has no finished cell, holds what cannot be
       understood, or cannot be written to.
   """
-  study = read_study(study_dir)
-  results = score_study(study, on_note=on_note)
+  results = results or score(study_dir, on_note=on_note)
+  study = results.study
   report = make_report(results)
   directory = study.directory / 'report'
   try:
