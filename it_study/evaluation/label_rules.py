@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 import re
 
 from it_study import task_kinds
-from it_study.evaluation import metrics
 from it_study.natinst import CONTROL_CATEGORIES, Corpus, Task
 from it_study.normalization import merge_labels, normalize_answer
 from it_study.task_files import TEST_INSTANCES
@@ -122,7 +121,8 @@ def _expectation(
 def _chance(labels: tuple[str, ...], references: Iterable[str]) -> float:
   """Probability that a label drawn uniformly is one of the references."""
   merged = merge_labels(labels)
-  hits = sum(metrics.exact_match(label, references) for label in merged)
+  accepted = {normalize_answer(reference) for reference in references}
+  hits = sum(normalize_answer(label) in accepted for label in merged)
   return hits / len(merged)
 
 
