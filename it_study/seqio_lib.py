@@ -262,8 +262,14 @@ def token_limit(
   """The prompt's limit under a vocabulary; None stays without one."""
   if max_tokens is None:
     return None
+
+  def decode(ids: Sequence[int]) -> str:
+    # Tk-Instruct leaves special tokens out, the unknown one among them; SeqIO
+    # would write a mark of its own.
+    return vocabulary.decode([i for i in ids if i != vocabulary.unk_id])
+
   return prompts.TokenLimit(
-    encode=vocabulary.encode, decode=vocabulary.decode, max_tokens=max_tokens
+    encode=vocabulary.encode, decode=decode, max_tokens=max_tokens
   )
 
 

@@ -1,11 +1,13 @@
 """Tests of it_study.seqio_lib: rows to features, names to tasks."""
 
 import importlib.metadata
+import io
 import itertools
 
 import fakes
 import numpy as np
 import pytest
+import sentencepiece
 import seqio
 
 from it_study import natinst, seqio_lib, vocabularies
@@ -295,3 +297,36 @@ def test_a_prompt_s_limit():
   limit = seqio_lib.token_limit(vocabulary=seqio.ByteVocabulary(), max_tokens=4)
   assert limit.fits('abc')
   assert not limit.fits('abcd')
+
+
+def test_a_cut_prompt_has_no_mark_for_what_is_unknown():
+  # 2 is unknown, 100 the byte of 'a'; Tk-Instruct skips special tokens.
+  limit = seqio_lib.token_limit(vocabulary=seqio.ByteVocabulary(), max_tokens=4)
+  assert limit.decode([100, 2, 100]) == 'aa'
+
+
+def test_an_unknown_piece_is_left_out(tmp_path):
+  path = tmp_path / 'model'
+  _train_without_bytes(path)
+  vocabulary = seqio.SentencePieceVocabulary(str(path))
+  assert vocabulary.unk_id in vocabulary.encode('one ☃ two')
+  assert '⁇' in vocabulary.decode(vocabulary.encode('one ☃ two'))
+  limit = seqio_lib.token_limit(vocabulary=vocabulary, max_tokens=64)
+  # The piece for the space before it stays.
+  assert limit.decode(limit.encode('one ☃ two')) == 'one  two'
+
+
+def _train_without_bytes(path):
+  stem = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(['one two three four'] * 50),
+    model_writer=stem,
+    vocab_size=20,
+    hard_vocab_limit=False,
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+    minloglevel=2,
+  )
+  path.write_bytes(stem.getvalue())
