@@ -1,8 +1,7 @@
 """The command line `it-study`: parsing, and errors in one line."""
 
 import argparse
-from collections.abc import Callable, Sequence
-import dataclasses
+from collections.abc import Sequence
 import importlib
 import logging
 import os
@@ -10,12 +9,8 @@ import sys
 import traceback
 
 import it_study
+from it_study.commands import table
 from it_study.errors import InputError, nearest
-
-_GIN_HELP = (
-  'Gin: --gin_file=F (repeatable; below the working directory or the shipped '
-  'gin_configs), --gin_search_paths=A,B, --gin.NAME=VALUE.'
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,17 +98,6 @@ class _Parser(argparse.ArgumentParser):
     sys.exit(_fail(f'{message} See {self.prog} --help.'))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Command:
-  """A command: what it does, an example that runs, its own arguments."""
-
-  name: str
-  run: str
-  summary: str
-  example: str
-  add_arguments: Callable[[argparse.ArgumentParser], None]
-
-
 def _flags(parser: argparse.ArgumentParser) -> list[str]:
   """Every flag of a parser and of its commands."""
   flags = list(parser._option_string_actions)
@@ -157,7 +141,7 @@ def _parser() -> _Parser:
   )
   parser.set_defaults(run=None, help_parser=parser)
   commands = parser.add_subparsers(dest='command', metavar='COMMAND')
-  for command in _COMMANDS:
+  for command in table.COMMANDS:
     _add(commands, command, common)
   corpus = commands.add_parser(
     'corpus',
@@ -171,12 +155,12 @@ def _parser() -> _Parser:
     '--version', action='version', version=f'it-study {it_study.__version__}'
   )
   corpus_commands = corpus.add_subparsers(dest='corpus', metavar='COMMAND')
-  for command in _CORPUS_COMMANDS:
+  for command in table.CORPUS_COMMANDS:
     _add(corpus_commands, command, common)
   return parser
 
 
-def _add(commands, command: _Command, common) -> None:
+def _add(commands, command: table.Command, common) -> None:
   parser = commands.add_parser(
     command.name,
     help=command.summary,
@@ -192,190 +176,6 @@ def _add(commands, command: _Command, common) -> None:
   )
   command.add_arguments(parser)
 
-
-def _gin_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.description += f' {_GIN_HELP}'
-  parser.add_argument('--gin_file', action='append', default=[], metavar='F')
-  parser.add_argument(
-    '--gin_search_paths', default='', metavar='A,B', help='comma-separated'
-  )
-
-
-def _study_arguments(parser: argparse.ArgumentParser) -> None:
-  _gin_arguments(parser)
-  parser.add_argument(
-    '--study_dir', default='it_study_out', help='default %(default)s'
-  )
-  parser.add_argument(
-    '--engine', default=None, help='native; wins over the gin macro ENGINE'
-  )
-
-
-def _report_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument('study_dir', metavar='STUDY_DIR')
-
-
-def _score_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument('predictions', metavar='PREDICTIONS')
-  _corpus_argument(parser, required=False)
-  _split_argument(parser, default=None)
-  parser.add_argument('--out', metavar='F', help='where metrics.json goes')
-  parser.add_argument('--per_task', action='store_true')
-
-
-def _baseline_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument(
-    'baseline',
-    choices=('random', 'majority', 'prior', 'copy_input', 'copy_demo'),
-  )
-  _corpus_argument(parser, required=True)
-  _split_argument(parser)
-  parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--out', metavar='F', help='predictions.jsonl')
-  parser.add_argument('--metrics', metavar='F', help='metrics.json')
-
-
-def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
-  _corpus_argument(parser, required=True)
-  parser.add_argument('--condition', required=True, metavar='NAME')
-  _split_argument(parser)
-  parser.add_argument('--task', metavar='T', help='of this task alone')
-  parser.add_argument(
-    '--vocabulary',
-    metavar='F',
-    help="a SentencePiece model, 'byte' or 'miniature'",
-  )
-  parser.add_argument(
-    '--max_input_length', type=int, metavar='N', help='in tokens'
-  )
-  parser.add_argument('--out', metavar='F.jsonl', help='default: the terminal')
-
-
-def _corpus_argument(parser, *, required: bool) -> None:
-  parser.add_argument(
-    '--corpus',
-    required=required,
-    metavar='DIR',
-    help="task files, or 'miniature' for the embedded benchmark",
-  )
-
-
-def _split_argument(parser, default: str | None = 'test') -> None:
-  parser.add_argument(
-    '--split', default=default, help='train, validation or test'
-  )
-
-
-def _directory_argument(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument('directory', metavar='DIR')
-
-
-def _mini_arguments(parser: argparse.ArgumentParser) -> None:
-  _directory_argument(parser)
-  parser.add_argument('--seed', type=int, default=0)
-
-
-def _build_arguments(parser: argparse.ArgumentParser) -> None:
-  _directory_argument(parser)
-  parser.add_argument(
-    '--data_dir', metavar='DIR', help='default: the cache folder'
-  )
-  parser.add_argument('--max_instances_per_task', type=int, default=1000)
-
-
-_COMMANDS = (
-  _Command(
-    'study',
-    'runs:study',
-    'run a grid of trainings and report on it; the miniature by default',
-    'it-study study --study_dir=it_study_out',
-    _study_arguments,
-  ),
-  _Command(
-    'report',
-    'runs:report',
-    'write the report of a study and print its table',
-    'it-study report it_study_out',
-    _report_arguments,
-  ),
-  _Command(
-    'train',
-    'runs:train',
-    'fine-tune one model',
-    'it-study train --gin_file=models/t5_1_1_tiny.gin '
-    '--gin_file=runs/finetune.gin --gin.CORPUS=miniature '
-    '--gin.IT_STUDY_VOCABULARY=miniature --gin.TRAIN_STEPS=20 '
-    '--gin.BATCH_SIZE=8 --gin.MODEL_DIR=/tmp/it_study_model '
-    '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
-    _gin_arguments,
-  ),
-  _Command(
-    'predict',
-    'runs:predict',
-    'decode a split with one model',
-    'it-study predict --gin_file=models/t5_1_1_tiny.gin '
-    '--gin_file=runs/predict.gin --gin.CORPUS=miniature '
-    '--gin.IT_STUDY_VOCABULARY=miniature --gin.CHECKPOINT_PATH=None '
-    '--gin.INFER_OUTPUT_DIR=/tmp/it_study_predictions '
-    "--gin.TASK_FEATURE_LENGTHS=\"{'inputs': 128, 'targets': 16}\" "
-    '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
-    _gin_arguments,
-  ),
-  _Command(
-    'score',
-    'scoring:score',
-    "score predictions: ours, Tk-Instruct's or T5X's",
-    'it-study baseline random --corpus miniature --out /tmp/random.jsonl && '
-    'it-study score /tmp/random.jsonl --corpus miniature',
-    _score_arguments,
-  ),
-  _Command(
-    'baseline',
-    'scoring:baseline',
-    'predict without a model, and score',
-    'it-study baseline random --corpus miniature',
-    _baseline_arguments,
-  ),
-  _Command(
-    'prompt',
-    'data:prompt',
-    'show what the model sees',
-    'it-study prompt --corpus miniature '
-    '--condition natinst_def_simplified_ex_original2',
-    _prompt_arguments,
-  ),
-)
-
-_CORPUS_COMMANDS = (
-  _Command(
-    'mini',
-    'data:mini',
-    'write the miniature, a small benchmark with controls',
-    'it-study corpus mini /tmp/mini',
-    _mini_arguments,
-  ),
-  _Command(
-    'check',
-    'data:check',
-    'validate every task file of a corpus',
-    'it-study corpus check miniature',
-    _directory_argument,
-  ),
-  _Command(
-    'stats',
-    'data:stats',
-    'describe a corpus and the ways to choose classification tasks',
-    'it-study corpus stats miniature',
-    _directory_argument,
-  ),
-  _Command(
-    'build',
-    'data:build',
-    'build the rows that SeqIO and T5X read',
-    'it-study corpus build miniature --data_dir /tmp/rows',
-    _build_arguments,
-  ),
-)
 
 if __name__ == '__main__':
   run_and_exit()

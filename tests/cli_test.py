@@ -10,9 +10,10 @@ import pytest
 
 import it_study
 from it_study import cli
+from it_study.commands import table
 
 COMMANDS = {
-  command.name: command for command in (*cli._COMMANDS, *cli._CORPUS_COMMANDS)
+  command.name: command for command in (*table.COMMANDS, *table.CORPUS_COMMANDS)
 }
 
 
@@ -80,7 +81,7 @@ def test_the_version(capsys, words):
 @pytest.mark.parametrize('name', COMMANDS)
 def test_help_shows_an_example_that_is_of_this_command(capsys, name):
   words = (
-    [name] if name in [c.name for c in cli._COMMANDS] else ['corpus', name]
+    [name] if name in [c.name for c in table.COMMANDS] else ['corpus', name]
   )
   assert run(*words, '--help') == 0
   shown = ' '.join(capsys.readouterr().out.split())

@@ -8,11 +8,12 @@ import fakes
 import pytest
 
 from it_study import cli, natinst, predict, vocabularies
+from it_study.commands import table
 
 LIGHT = ('score', 'baseline', 'prompt', 'mini', 'check', 'stats', 'build')
 EXAMPLES = {
   command.name: command.example
-  for command in (*cli._COMMANDS, *cli._CORPUS_COMMANDS)
+  for command in (*table.COMMANDS, *table.CORPUS_COMMANDS)
 }
 
 

@@ -1,0 +1,77 @@
+"""corpus mini, stats and build."""
+
+import argparse
+import collections
+import json
+
+from it_study import corpora, natinst, tensorflow_setup
+from it_study.evaluation import label_rules
+from it_study.mini import corpus as mini_corpus
+
+
+def mini(options: argparse.Namespace) -> None:
+  """Writes the miniature."""
+  path = mini_corpus.write_miniature(options.directory, seed=options.seed)
+  corpus = natinst.open_corpus(path)
+  _print(
+    options,
+    {
+      'directory': str(path),
+      'train_tasks': len(corpus.train_tasks),
+      'test_tasks': len(corpus.test_tasks),
+      'fingerprint': corpus.fingerprint(),
+    },
+  )
+
+
+def stats(options: argparse.Namespace) -> None:
+  """Describes a corpus, and how the choice of CLS tasks moves the baseline."""
+  corpus = natinst.open_corpus(corpora.find(options.directory))
+  counts: dict[str, object] = {}
+  for split in natinst.SPLITS:
+    rows = collections.Counter(task.kind for task, _ in corpus.rows(split))
+    counts[split] = {
+      'tasks': len(corpus.tasks_of(split)),
+      'classification_instances': rows['classification'],
+      'generation_instances': rows['generation'],
+    }
+  rules = label_rules.expectations(corpus)
+  if options.json:
+    print(json.dumps({'splits': counts, 'rules': rules}))
+  if options.json or options.quiet:
+    return
+  for split, row in counts.items():
+    print(
+      f'{split}: {row["tasks"]} tasks, {row["classification_instances"]} '
+      f'classification and {row["generation_instances"]} generation instances'
+    )
+  print('\nRandom baseline on test tasks, by the rule that chooses CLS tasks:')
+  for rule in rules:
+    expected = rule['expected_exact_match']
+    shown = '-' if expected is None else f'{expected:.2f}'
+    print(
+      f'  {rule["rule"]:<44} {rule["num_tasks"]:>4} tasks, expected exact '
+      f'match {shown}'
+    )
+
+
+def build(options: argparse.Namespace) -> None:
+  """Builds the rows that SeqIO and T5X read."""
+  tensorflow_setup.import_tensorflow()
+  from it_study import rows
+
+  directory = corpora.find(options.directory)
+  data_dir = rows.build(
+    directory,
+    data_dir=options.data_dir,
+    max_instances_per_task=options.max_instances_per_task,
+  )
+  _print(options, {'corpus': str(directory), 'tfds_data_dir': str(data_dir)})
+
+
+def _print(options: argparse.Namespace, result: dict) -> None:
+  if options.json:
+    print(json.dumps(result))
+  elif not options.quiet:
+    for name, value in result.items():
+      print(f'{name}: {value}')
