@@ -1,0 +1,1 @@
+"""The public collection: fetched, checked, continued."""

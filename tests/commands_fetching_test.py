@@ -1,0 +1,142 @@
+"""Tests of it-study corpus fetch: what it prints, and what a person sees."""
+
+import io
+import json
+import sys
+
+import fetch_source
+import pytest
+
+from it_study import cli
+from it_study.commands import fetch_progress
+from it_study.fetch.fetched_files import Progress
+
+
+@pytest.fixture(name='run')
+def _run(tmp_path, monkeypatch):
+  """Runs the command on a repository of its own."""
+  monkeypatch.chdir(tmp_path)
+  commit = fetch_source.make_repository(tmp_path / 'origin')
+
+  def run(*words) -> int:
+    options = ('--source', 'origin', '--commit', commit)
+    return cli.main(['corpus', 'fetch', 'my corpus', *options, *words])
+
+  run.commit = commit
+  return run
+
+
+def test_what_it_prints(run, capsys, tmp_path):
+  assert run() == 0
+  size = sum(map(len, fetch_source.contents(tmp_path / 'origin').values()))
+  assert capsys.readouterr() == (
+    'directory: my corpus\n'
+    f'commit: {run.commit}, which every file was checked against\n'
+    f'files: 66 ({size / 1e6:,.1f} MB), 66 fetched now\n'
+    'track default: 55 training and 5 test tasks\n'
+    'track xlingual: 10 training and 2 test tasks\n'
+    "next: it-study corpus check 'my corpus'\n",
+    '',
+  )
+  for number in range(7):
+    (tmp_path / f'my corpus/tasks/task00{number}_words.json').write_text('{}')
+  (tmp_path / 'my corpus/tasks/mine.json').write_text('{}')
+  assert run() == 0
+  output, errors = capsys.readouterr()
+  assert '), 7 fetched now\n' in output
+  assert errors.splitlines() == [
+    *(
+      f'tasks/task00{number}_words.json was changed or lost since it was '
+      'fetched; it is whole again'
+      for number in range(5)
+    ),
+    '... and 2 more',
+    'tasks/mine.json is not of the collection; it is left alone',
+  ]
+
+
+def test_json_and_quiet(run, capsys, tmp_path):
+  assert run('--json', '--track', 'xlingual') == 0
+  output, errors = capsys.readouterr()
+  assert errors == ''
+  found = json.loads(output)
+  assert found.pop('bytes') > 0
+  assert found == {
+    'directory': 'my corpus',
+    'source': str(tmp_path / 'origin'),
+    'commit': run.commit,
+    'archive_sha256': None,
+    'files': 18,
+    'fetched': 18,
+    'repaired': [],
+    'foreign': [],
+    'tasks': {
+      'default': {'train': 55, 'test': 5},
+      'xlingual': {'train': 10, 'test': 2},
+    },
+    'warnings': [],
+  }
+  assert run('--quiet') == 0
+  assert capsys.readouterr() == ('', '')
+
+
+def test_an_archive_and_bad_input(run, capsys, tmp_path):
+  fetch_source.git(
+    tmp_path / 'origin', 'archive', '--output=../a.tar.gz', 'HEAD'
+  )
+  assert run('--source', 'a.tar.gz') == 0
+  output, errors = capsys.readouterr()
+  assert errors.startswith('warning: a.tar.gz cannot be checked against commit')
+  sha256 = errors.split('--sha256 ')[1].split()[0]
+  assert f'archive: SHA-256 {sha256}\n' in output
+  assert run('--source', 'a.tar.gz', '--sha256', sha256) == 0
+  assert capsys.readouterr().err == ''
+  assert run('--source', 'none') == 2
+  assert capsys.readouterr().err == (
+    'it-study: source none: not there; it takes the address or directory of a '
+    'git repository, or an archive of a checkout (.tar.gz, .tgz, .zip).\n'
+  )
+
+
+def test_without_a_terminal_it_is_a_line_now_and_then(capsys, monkeypatch):
+  clock = iter([0.0, 1.0, 5.0, 25.0, 26.0, 60.0, 90.0])
+  monkeypatch.setattr(fetch_progress.time, 'monotonic', lambda: next(clock))
+  with fetch_progress.FetchProgress() as show:
+    show(Progress('asking for the commit'))
+    show(Progress('tasks', 100, 1600))
+    show(Progress('tasks', 200, 1600, 200_000_000))
+    # A second later is too soon.
+    show(Progress('tasks', 225, 1600, 250_000_000))
+    show(Progress('unpacking', 300))
+    show(Progress('unpacking', 360, 0, 60_000_000))
+  assert capsys.readouterr() == (
+    '',
+    'tasks: 200/1600 files, 10.0 MB/s, 280 s left\n'
+    'unpacking: 300 files\n'
+    'unpacking: 360 files, 2.0 MB/s\n',
+  )
+
+
+def test_on_a_terminal_it_is_a_bar(monkeypatch):
+  class Terminal(io.StringIO):
+    def isatty(self):
+      return True
+
+  terminal = Terminal()
+  monkeypatch.setattr(sys, 'stderr', terminal)
+  monkeypatch.setenv('COLUMNS', '120')
+  monkeypatch.setenv('TERM', 'xterm')
+  with fetch_progress.FetchProgress() as show:
+    show(Progress('lists', 0, 8))
+    show(Progress('tasks', 400, 1600, 3_000_000))
+  shown = terminal.getvalue()
+  assert 'tasks' in shown
+  assert '400/1600' in shown
+
+
+@pytest.mark.parametrize('terminal', [True, False])
+def test_quiet_says_nothing(capsys, monkeypatch, terminal):
+  monkeypatch.setattr(sys.stderr, 'isatty', lambda: terminal)
+  with fetch_progress.FetchProgress(quiet=True) as show:
+    show(Progress('tasks', 1, 2))
+  assert capsys.readouterr() == ('', '')
