@@ -1,13 +1,16 @@
 """A natural-instructions corpus: its splits, tasks and instances."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
 import functools
 import hashlib
 import pathlib
 
-from it_study import task_kinds
+from it_study import corpus_files, file_hashes, task_kinds
+from it_study import exclusions as exclusion_lists
 from it_study.errors import InputError, nearest, shown
+from it_study.exclusions import NO_EXCLUSIONS, Exclusions
+from it_study.findings import ERROR, NOTE, Finding
 from it_study.seeding import stable_hash
 from it_study.task_files import (
   TEST_INSTANCES,
@@ -17,6 +20,8 @@ from it_study.task_files import (
   TaskFile,
   parse_task,
 )
+from it_study.task_json import TaskFileError
+from it_study.task_table import TaskTable
 
 __all__ = [
   'CONTROL_CATEGORIES',
@@ -28,10 +33,13 @@ __all__ = [
   'TaskFile',
   'check_split',
   'open_corpus',
+  'survey_corpus',
 ]
 
 SPLITS = ('train', 'validation', 'test')
 VALIDATION_INSTANCES = 10
+# Beside a track's split files: every command and every engine then agrees.
+EXCLUSIONS_FILE = 'exclusions.txt'
 # Tasks made to test the study itself. They never enter a headline number.
 CONTROL_CATEGORIES = ('Positive Control', 'Negative Control')
 
@@ -48,6 +56,10 @@ class Corpus:
     train_tasks: names, in the order of the split file.
     test_tasks: likewise.
     overrides: task name to kind, which wins over the rule.
+    warnings: what is odd but harmless in the split files.
+    exclusions: what is left out. Its tasks are in neither split; its instances
+      are in none, and no others move up to their positions. Kind and label
+      space go by what is left.
   """
 
   directory: pathlib.Path
@@ -55,6 +67,7 @@ class Corpus:
   test_tasks: tuple[str, ...]
   overrides: Mapping[str, str] = dataclasses.field(hash=False)
   warnings: tuple[str, ...] = ()
+  exclusions: Exclusions = NO_EXCLUSIONS
 
   def tasks_of(self, split: str) -> tuple[str, ...]:
     """Names of the tasks whose instances are in `split`."""
@@ -67,26 +80,58 @@ class Corpus:
     if name not in names:
       raise InputError(
         f'corpus {self.directory}: no task {name!r} in its splits.'
-        f'{nearest(name, names)}'
+        f'{self._why_missing(name) or nearest(name, names)}'
       )
-    path = _task_path(self.directory, name)
+    path = corpus_files.task_path(self.directory, name)
     try:
       status = path.stat()
     except OSError as error:
-      raise _unreadable(path, error) from None
+      raise corpus_files.unreadable(path, error) from None
     return _load(
       path,
       (status.st_mtime_ns, status.st_size),
       name in self.test_tasks,
       self.overrides.get(name),
+      self.exclusions.instances_of(name),
     )
+
+  def load_broken(
+    self, name: str
+  ) -> tuple[TaskFile, tuple[TaskFileError, ...]]:
+    """Parses a task's file, leaving out what is wrong with single instances.
+
+    Returns:
+      The file, and the faults.
+
+    Raises:
+      TaskFileError: if nothing of it can be used.
+      UnreadableError: if it cannot be read.
+      InputError: if an excluded instance is not there.
+    """
+    path, faults = corpus_files.task_path(self.directory, name), []
+    file = parse_task(
+      corpus_files.read_text(path),
+      name=name,
+      path=str(path),
+      is_test=name in self.test_tasks,
+      override=self.overrides.get(name),
+      excluded=self.exclusions.instances_of(name),
+      faults=faults,
+    )
+    return file, tuple(faults)
+
+  def task_table(self, split: str) -> TaskTable:
+    """The tasks on a split's side, the same table whenever asked for."""
+    return _task_table(self, split == 'test')
 
   def instances(self, name: str, split: str) -> tuple[Instance, ...]:
     """A task's instances in `split`.
 
     In training and validation they come in the order of their stable hash, so
     that the first n are the same whatever the order of the file; in test in
-    the order of the file.
+    the order of the file. Test has those of the first 100 positions: where one
+    of them is excluded there are fewer, and no later one takes its place.
+    Validation has 10 of those that are not excluded.
     """
     check_split(split)
     instances = self.load(name).instances
@@ -105,20 +150,35 @@ class Corpus:
         yield task, instance
 
   def fingerprint(self) -> str:
-    """A hash of the split files, overrides and every task file's content."""
+    """A hash of split files, overrides, exclusions and every file's content.
+
+    Files are read only if they have changed since they were last hashed.
+    """
     digest = hashlib.sha256()
     for part in (
       self.train_tasks,
       self.test_tasks,
       sorted(self.overrides.items()),
+      self.exclusions.entries,
     ):
       digest.update(repr(part).encode())
-    for name in sorted((*self.train_tasks, *self.test_tasks)):
-      content = _read_bytes(_task_path(self.directory, name))
-      # Its length keeps the end of one file apart from the next one's start.
-      digest.update(f'{len(content)}\n'.encode())
-      digest.update(content)
+    names = sorted((*self.train_tasks, *self.test_tasks))
+    try:
+      hashes = file_hashes.sha256_of_files(
+        [f'{name}.json' for name in names], directory=self.directory / 'tasks'
+      )
+    except OSError as error:
+      raise corpus_files.unreadable(
+        pathlib.Path(error.filename), error
+      ) from None
+    for name, file_hash in hashes.items():
+      digest.update(f'{name}\n{file_hash}\n'.encode())
     return digest.hexdigest()
+
+  def _why_missing(self, name: str) -> str:
+    if name not in self.exclusions.tasks:
+      return ''
+    return f' It is left out by {self.exclusions.path}.'
 
 
 def open_corpus(
@@ -126,6 +186,7 @@ def open_corpus(
   *,
   track: str = 'default',
   overrides: Mapping[str, str] | None = None,
+  exclusions: str | pathlib.Path | Exclusions | None = None,
 ) -> Corpus:
   """Reads the split files of a corpus and checks that its tasks are there.
 
@@ -133,11 +194,114 @@ def open_corpus(
     directory: laid out like a checkout of natural-instructions.
     track: folder below `splits`.
     overrides: task name to kind; None takes the checked-in table.
+    exclusions: what to leave out: an exclusion list's path, or what it says;
+      None takes the track's own `exclusions.txt`, where there is one.
 
   Raises:
     InputError: if a directory or file is missing, a split is empty, a task is
-      in both splits, or an override is no kind.
+      in both splits, an override is no kind, or an excluded task is none of the
+      corpus's. An excluded instance that its file has not is told when the
+      file is read.
   """
+  corpus, splits = _open(directory, track, overrides, exclusions)
+  for path, names in splits.items():
+    missing = corpus_files.missing(corpus.directory, names)
+    if missing:
+      raise InputError(
+        f'{path}: {len(missing)} of {len(names)} tasks have no file in '
+        f'{corpus.directory / "tasks"}, {shown(missing[0])} first.'
+        f'{nearest(missing[0], corpus_files.present(corpus.directory))}'
+      )
+  both = sorted(set(corpus.train_tasks) & set(corpus.test_tasks))
+  if both:
+    are = 'task is' if len(both) == 1 else 'tasks are'
+    raise InputError(
+      f'corpus {corpus.directory}: {len(both)} {are} in both train_tasks.txt '
+      f'and test_tasks.txt, {both[0]!r} first; a task belongs to one of them.'
+    )
+  return corpus
+
+
+def survey_corpus(
+  directory: str | pathlib.Path,
+  *,
+  track: str = 'default',
+  overrides: Mapping[str, str] | None = None,
+  exclusions: str | pathlib.Path | Exclusions | None = None,
+) -> tuple[Corpus, list[Finding]]:
+  """Opens what there is of a corpus whose split files may be wrong.
+
+  Returns:
+    The corpus, of tasks that have a file; those in both splits are in test.
+    And what `open_corpus` would refuse or warn of.
+
+  Raises:
+    InputError: if there is nothing to look at: no directory, no split file.
+  """
+  corpus, splits = _open(directory, track, overrides, exclusions)
+  findings = [
+    Finding(
+      severity=NOTE,
+      code='task-named-twice',
+      task=None,
+      where='splits',
+      message=warning,
+    )
+    for warning in corpus.warnings
+  ]
+  present = corpus_files.present(corpus.directory)
+  gone: set[str] = set()
+  for path, names in splits.items():
+    for name in corpus_files.missing(corpus.directory, names):
+      gone.add(name)
+      findings.append(
+        Finding(
+          severity=ERROR,
+          code='missing-file',
+          task=name,
+          where=str(path),
+          message=f'no file of this name in {corpus.directory / "tasks"}.'
+          f'{nearest(name, present)}',
+        )
+      )
+  both = set(corpus.train_tasks) & set(corpus.test_tasks)
+  findings += [
+    Finding(
+      severity=ERROR,
+      code='task-in-both-splits',
+      task=name,
+      where='splits',
+      message='in train_tasks.txt and test_tasks.txt; a task belongs to one of '
+      'them',
+    )
+    for name in sorted(both)
+  ]
+  corpus = dataclasses.replace(
+    corpus,
+    train_tasks=tuple(
+      name for name in corpus.train_tasks if name not in both | gone
+    ),
+    test_tasks=tuple(name for name in corpus.test_tasks if name not in gone),
+  )
+  return corpus, findings
+
+
+def check_split(split: str) -> None:
+  """Raises `InputError` unless `split` is one of `SPLITS`."""
+  if split not in SPLITS:
+    raise InputError(
+      f'split {split!r} is unknown; there are {", ".join(SPLITS)}.'
+      f'{nearest(split, SPLITS)}'
+    )
+
+
+def _open(
+  directory: str | pathlib.Path,
+  track: str,
+  overrides: Mapping[str, str] | None,
+  exclusions: str | pathlib.Path | Exclusions | None,
+) -> tuple[Corpus, dict[pathlib.Path, tuple[str, ...]]]:
+  """Returns a corpus of whatever the split files name, and what each names."""
   directory = pathlib.Path(directory)
   splits = directory / 'splits' / track
   for folder, holds in (
@@ -150,93 +314,56 @@ def open_corpus(
         f'corpus {directory}: no directory {folder}; it should hold {holds}. '
         "'it-study corpus mini DIR' writes a small corpus to start with."
       )
+  if exclusions is None:
+    own = splits / EXCLUSIONS_FILE
+    exclusions = own if own.is_file() else NO_EXCLUSIONS
+  if not isinstance(exclusions, Exclusions):
+    exclusions = exclusion_lists.read(exclusions)
   warnings: list[str] = []
-  names = {
-    split: _read_split(splits / f'{split}_tasks.txt', directory, warnings)
-    for split in ('train', 'test')
+  named = {}
+  for split in ('train', 'test'):
+    path = splits / f'{split}_tasks.txt'
+    named[path] = corpus_files.read_split(path, directory, warnings)
+  _check_excluded(exclusions, directory, named.values())
+  left = {
+    path: tuple(name for name in names if name not in exclusions.tasks)
+    for path, names in named.items()
   }
-  both = sorted(set(names['train']) & set(names['test']))
-  if both:
-    raise InputError(
-      f'corpus {directory}: {len(both)} tasks are in both train_tasks.txt and '
-      f'test_tasks.txt, {both[0]!r} first; a task belongs to one of them.'
-    )
+  for path, names in left.items():
+    if not names:
+      raise InputError(
+        f'{path}: {exclusions.path} leaves out every task in it; leave some.'
+      )
   if overrides is None:
     overrides = task_kinds.load_overrides()
   for kind in overrides.values():
     task_kinds.check_kind(kind)
-  return Corpus(
-    directory, names['train'], names['test'], overrides, tuple(warnings)
+  train, test = left.values()
+  return (
+    Corpus(directory, train, test, overrides, tuple(warnings), exclusions),
+    left,
   )
 
 
-def check_split(split: str) -> None:
-  """Raises `InputError` unless `split` is one of `SPLITS`."""
-  if split not in SPLITS:
-    raise InputError(
-      f'split {split!r} is unknown; there are {", ".join(SPLITS)}.'
-      f'{nearest(split, SPLITS)}'
-    )
+def _check_excluded(
+  exclusions: Exclusions,
+  directory: pathlib.Path,
+  splits: Iterable[tuple[str, ...]],
+) -> None:
+  """A list may name tasks of another track, not what is no task at all."""
+  named = {name for names in splits for name in names}
+  for name in exclusions.names:
+    if name not in named and not corpus_files.has_file(directory, name):
+      raise InputError(
+        f'{exclusions.path}: no task {shown(name)} in corpus {directory}.'
+        f'{nearest(name, named)}'
+      )
 
 
-def _read_split(
-  path: pathlib.Path, directory: pathlib.Path, warnings: list[str]
-) -> tuple[str, ...]:
-  if not path.is_file():
-    raise InputError(
-      f'corpus {directory}: no split file {path}; it should hold one task name '
-      'a line.'
-    )
-  lines = [line.strip() for line in _read_text(path).splitlines()]
-  names = tuple(dict.fromkeys(line for line in lines if line))
-  if not names:
-    raise InputError(f'{path}: no task in it; it needs at least one a line.')
-  if len(names) != sum(map(bool, lines)):
-    warnings.append(f'{path}: some tasks are named twice')
-  missing = [n for n in names if not _has_file(directory, n)]
-  if missing:
-    present = [p.stem for p in (directory / 'tasks').glob('*.json')]
-    raise InputError(
-      f'{path}: {len(missing)} of {len(names)} tasks have no file in '
-      f'{directory / "tasks"}, {shown(missing[0])} first.'
-      f'{nearest(missing[0], present)}'
-    )
-  return names
-
-
-def _read_text(path: pathlib.Path) -> str:
-  try:
-    return _read_bytes(path).decode('utf-8-sig')
-  except UnicodeDecodeError as error:
-    raise InputError(
-      f'{path}: not UTF-8 at byte {error.start}: {error.reason}.'
-    ) from None
-
-
-def _read_bytes(path: pathlib.Path) -> bytes:
-  try:
-    return path.read_bytes()
-  except OSError as error:
-    raise _unreadable(path, error) from None
-
-
-def _unreadable(path: pathlib.Path, error: OSError) -> InputError:
-  return InputError(
-    f'{path}: cannot be read: {error.strerror or error}. Put the file back, or '
-    'take its task out of the split files.'
-  )
-
-
-def _has_file(directory: pathlib.Path, name: str) -> bool:
-  try:
-    return _task_path(directory, name).is_file()
-  except OSError:
-    # Not every line is short enough to be a file's name.
-    return False
-
-
-def _task_path(directory: pathlib.Path, name: str) -> pathlib.Path:
-  return directory / 'tasks' / f'{name}.json'
+@functools.lru_cache(maxsize=16)
+def _task_table(corpus: Corpus, is_test: bool) -> TaskTable:
+  names = corpus.tasks_of('test' if is_test else 'train')
+  return TaskTable(names, lambda name: corpus.load(name).task)
 
 
 @functools.lru_cache(maxsize=64)
@@ -245,13 +372,15 @@ def _load(
   version: tuple[int, int],
   is_test: bool,
   override: str | None,
+  excluded: frozenset[str],
 ) -> TaskFile:
   """Parses a file; `version` makes a changed one another entry."""
   del version
   return parse_task(
-    _read_text(path),
+    corpus_files.read_text(path),
     name=path.stem,
     path=str(path),
     is_test=is_test,
     override=override,
+    excluded=excluded,
   )

@@ -1,11 +1,12 @@
 """One natural-instructions task file, parsed and validated."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import dataclasses
-import json
 
-from it_study import task_kinds
+from it_study import task_json, task_kinds
 from it_study.errors import InputError, nearest, shown
+from it_study.findings import NOTE, WARNING, Finding
+from it_study.task_json import TaskFileError
 
 TEST_INSTANCES = 100
 NO_CATEGORY = 'Uncategorized'
@@ -95,11 +96,20 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskFile:
-  """One parsed file: the task, its instances, and what is odd but harmless."""
+  """One parsed file.
+
+  Attributes:
+    task: what the instances share.
+    instances: those that are not left out.
+    warnings: what is odd but harmless.
+    sources: names of the data sets that the task was made from, as the file
+      has them; none where it does not tell.
+  """
 
   task: Task
   instances: tuple[Instance, ...]
-  warnings: tuple[str, ...]
+  warnings: tuple[Finding, ...]
+  sources: tuple[str, ...] = ()
 
 
 def parse_task(
@@ -109,6 +119,8 @@ def parse_task(
   path: str,
   is_test: bool = False,
   override: str | None = None,
+  excluded: Collection[str] = (),
+  faults: list[TaskFileError] | None = None,
 ) -> TaskFile:
   """Parses the text of a task file.
 
@@ -117,23 +129,35 @@ def parse_task(
   texts and repeated instances; a missing explanation is nothing to warn of.
   What would make a number wrong is refused.
 
+  Excluded instances are left out before anything is judged, were they ever so
+  broken, but each of the others keeps its position: its index in the file.
+
   Args:
     text: JSON.
     name: the task's name.
     path: of the file, for messages.
     is_test: whether its kind is judged by the first 100 instances alone.
     override: a kind that wins over the rule.
+    excluded: ids of instances to leave out.
+    faults: takes what is wrong with single instances, which are then left out;
+      None refuses the file for the first of them.
 
   Raises:
-    InputError: names file, field, what was found and what is allowed.
+    TaskFileError: names file, field, what was found and what is allowed.
+    InputError: if an excluded instance is not there.
   """
-  fields = _Fields(path)
-  raw = fields.parse(text)
+  fields = _Fields(path, name, frozenset(excluded), faults)
+  raw = task_json.load(text, path=path)
   definitions = fields.strings(raw, 'Definition')
   if not definitions[0].strip():
-    fields.warn('Definition is empty')
+    fields.warn('empty-definition', 'Definition', 'is empty')
   if len(definitions) > 1:
-    fields.warn(f'Definition has {len(definitions)} texts, the first counts')
+    fields.warn(
+      'several-definitions',
+      'Definition',
+      f'has {len(definitions)} texts, the first counts',
+      severity=NOTE,
+    )
   categories = fields.categories(raw)
   positive = fields.examples(raw, 'Positive Examples')
   negative = fields.examples(raw, 'Negative Examples')
@@ -157,70 +181,73 @@ def parse_task(
     negative_examples=negative,
   )
   return TaskFile(
-    task=task, instances=instances, warnings=tuple(fields.warnings)
+    task=task,
+    instances=instances,
+    warnings=tuple(fields.warnings),
+    sources=fields.sources(raw),
   )
 
 
 class _Fields:
   """Checked access to the fields of one file."""
 
-  def __init__(self, path: str):
+  def __init__(
+    self,
+    path: str,
+    task: str,
+    excluded: frozenset[str],
+    faults: list[TaskFileError] | None,
+  ):
     self.path = path
-    self.warnings: list[str] = []
+    self.task = task
+    self.excluded = excluded
+    self.faults = faults
+    self.warnings: list[Finding] = []
 
-  def warn(self, what: str) -> None:
-    self.warnings.append(f'{self.path}: {what}')
-
-  def refuse(self, field: str, found: object, allowed: str) -> InputError:
-    return InputError(
-      f'{self.path}: {field}: found {shown(found)}, allowed is {allowed}.'
+  def warn(
+    self,
+    code: str,
+    where: str,
+    message: str,
+    *,
+    severity: str = WARNING,
+    instance: str | None = None,
+  ) -> None:
+    self.warnings.append(
+      Finding(
+        severity=severity,
+        code=code,
+        task=self.task,
+        where=where,
+        message=message,
+        instances=() if instance is None else (instance,),
+      )
     )
 
-  def parse(self, text: str) -> dict:
-    try:
-      raw = json.loads(text, object_pairs_hook=self.unique)
-    except json.JSONDecodeError as error:
-      raise InputError(
-        f'{self.path}: not JSON: {error.msg} at line {error.lineno}, column '
-        f'{error.colno}. Fetch the file again or mend it there.'
-      ) from None
-    except RecursionError:
-      raise InputError(
-        f'{self.path}: not a task: JSON nested too deeply.'
-      ) from None
-    except InputError:
-      raise
-    except ValueError as error:
-      # Python reads no number of more than some thousands of digits.
-      raise InputError(f'{self.path}: not a task: {error}.') from None
-    if not isinstance(raw, dict):
-      raise self.refuse('file', type(raw).__name__, 'one JSON object')
-    return raw
-
-  def unique(self, pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object; of a field that comes twice neither is the right one."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-      names = [name for name, _ in pairs]
-      twice = next(name for name in found if names.count(name) > 1)
-      raise InputError(
-        f'{self.path}: field {twice!r}: found {names.count(twice)} times in '
-        'one object, allowed is once.'
-      )
-    return found
+  def refuse(self, field: str, found: object, allowed: str) -> TaskFileError:
+    return task_json.refusal(self.path, field, found, allowed)
 
   def categories(self, raw: dict) -> tuple[str, ...]:
     if raw.get('Categories', []) in ([], '', ['']):
-      self.warn(f'no Categories: counted as {NO_CATEGORY!r}')
+      self.warn(
+        'no-category', 'Categories', f'none: counted as {NO_CATEGORY!r}'
+      )
       return (NO_CATEGORY,)
     return self.strings(raw, 'Categories')
 
+  def sources(self, raw: dict) -> tuple[str, ...]:
+    """Data sets, leniently: nothing but a report of overlap rests on them."""
+    values = raw.get('Source', [])
+    values = values if isinstance(values, list) else [values]
+    return tuple(dict.fromkeys(v.strip() for v in values if _is_name(v)))
+
   def strings(self, raw: dict, field: str) -> tuple[str, ...]:
     if field not in raw:
-      raise InputError(
-        f'{self.path}: field {field!r} is missing; found '
-        f'{shown(list(raw))}, allowed is a string or a list of at least '
-        f'one.{nearest(field, raw)}'
+      raise task_json.error(
+        self.path,
+        f'field {field!r} is missing; found {shown(list(raw))}, allowed is a '
+        f'string or a list of at least one.{nearest(field, raw)}',
+        where=field,
       )
     return self.text_list(raw[field], field)
 
@@ -245,7 +272,12 @@ class _Fields:
 
   def examples(self, raw: dict, field: str) -> tuple[Example, ...]:
     if field not in raw:
-      self.warn(f'no {field}')
+      if field == 'Positive Examples':
+        self.warn('no-positive-examples', field, 'the field is missing')
+      else:
+        self.warn(
+          'no-negative-examples', field, 'the field is missing', severity=NOTE
+        )
       return ()
     if not isinstance(raw[field], list):
       raise self.refuse(field, raw[field], 'a list of examples')
@@ -259,7 +291,12 @@ class _Fields:
           raise self.refuse(where, list(example), f'an object with {key!r}')
       outputs = self.text_list(example['output'], f'{where}.output')
       if len(outputs) > 1:
-        self.warn(f'{where}.output has {len(outputs)} texts, the first counts')
+        self.warn(
+          'several-outputs',
+          f'{where}.output',
+          f'has {len(outputs)} texts, the first counts',
+          severity=NOTE,
+        )
       examples.append(
         Example(
           input=self.text(example['input'], f'{where}.input'),
@@ -269,7 +306,7 @@ class _Fields:
         )
       )
     if not examples and field == 'Positive Examples':
-      self.warn(f'{field} is empty')
+      self.warn('no-positive-examples', field, 'is empty')
     return tuple(examples)
 
   def instances(self, raw: dict) -> tuple[Instance, ...]:
@@ -278,37 +315,87 @@ class _Fields:
       found = values if 'Instances' in raw else list(raw)
       raise self.refuse('Instances', found, 'a list of at least one instance')
     seen: dict[str, Instance] = {}
+    missing = set(self.excluded)
     for position, value in enumerate(values):
-      where = f'Instances[{position}]'
-      if not isinstance(value, dict):
-        raise self.refuse(where, value, 'an object with id, input, output')
-      for key in ('id', 'input', 'output'):
-        if key not in value:
-          raise self.refuse(where, list(value), f'an object with {key!r}')
-      instance = Instance(
-        id=self.text(value['id'], f'{where}.id'),
-        input=self.text(value['input'], f'{where}.input'),
-        outputs=self.text_list(value['output'], f'{where}.output'),
-        position=position,
+      id_ = value.get('id') if isinstance(value, dict) else None
+      if isinstance(id_, str) and id_ in self.excluded:
+        missing.discard(id_)
+        continue
+      try:
+        self.add(seen, value, position)
+      except TaskFileError as error:
+        error.code = 'bad-instance' if error.code == 'bad-field' else error.code
+        error.instance = id_ if _is_name(id_) else None
+        if self.faults is None:
+          raise
+        self.faults.append(error)
+    if missing:
+      unknown = min(missing)
+      raise InputError(
+        f'{self.path}: no instance {shown(unknown)}, which is to be left out.'
+        f'{nearest(unknown, seen)}'
       )
-      if not instance.id.strip():
-        raise self.refuse(f'{where}.id', instance.id, 'a text to know it by')
-      self._add(seen, instance, where)
+    if not seen:
+      raise self.refuse(
+        'Instances', [], 'at least one instance that is not left out'
+      )
     return tuple(seen.values())
 
-  def _add(self, seen: dict, instance: Instance, where: str) -> None:
+  def add(
+    self, seen: dict[str, Instance], value: object, position: int
+  ) -> None:
+    where = f'Instances[{position}]'
+    if not isinstance(value, dict):
+      raise self.refuse(where, value, 'an object with id, input, output')
+    for key in ('id', 'input', 'output'):
+      if key not in value:
+        raise self.refuse(where, list(value), f'an object with {key!r}')
+    instance = Instance(
+      id=self.text(value['id'], f'{where}.id'),
+      input=self.text(value['input'], f'{where}.input'),
+      outputs=self.text_list(value['output'], f'{where}.output'),
+      position=position,
+    )
+    if not instance.id.strip():
+      raise self.refuse(f'{where}.id', instance.id, 'a text to know it by')
     twin = seen.get(instance.id)
-    if twin is not None:
-      if (twin.input, twin.outputs) != (instance.input, instance.outputs):
-        raise InputError(
-          f'{self.path}: {where}.id: {instance.id!r} is also the id of '
-          f'Instances[{twin.position}], which has another content; ids must '
-          'tell instances apart.'
-        )
-      self.warn(f'{where} repeats Instances[{twin.position}]: left out')
+    if twin is None:
+      self.warn_of(instance, where)
+      seen[instance.id] = instance
       return
+    if (twin.input, twin.outputs) != (instance.input, instance.outputs):
+      raise task_json.error(
+        self.path,
+        f'{where}.id: {shown(instance.id)} is also the id of '
+        f'Instances[{twin.position}], which has another content; ids must '
+        'tell instances apart.',
+        code='conflicting-id',
+        where=f'{where}.id',
+      )
+    self.warn(
+      'repeated-instance',
+      where,
+      f'repeats Instances[{twin.position}]: left out',
+      severity=NOTE,
+      instance=instance.id,
+    )
+
+  def warn_of(self, instance: Instance, where: str) -> None:
     if not instance.input.strip():
-      self.warn(f'{where}.input is empty')
+      self.warn(
+        'empty-input', f'{where}.input', 'is empty', instance=instance.id
+      )
     if not all(output.strip() for output in instance.outputs):
-      self.warn(f'{where}.output has an empty reference')
-    seen[instance.id] = instance
+      self.warn(
+        'empty-reference',
+        f'{where}.output',
+        'has an empty reference',
+        instance=instance.id,
+      )
+
+
+def _is_name(value: object) -> bool:
+  try:
+    return isinstance(value, str) and bool(value.strip() and value.encode())
+  except UnicodeEncodeError:
+    return False

@@ -254,7 +254,7 @@ def test_bad_split_files_are_told(directory, content, message):
 def test_a_task_in_both_splits_is_refused(directory):
   (directory / 'splits/default/test_tasks.txt').write_text('task1_a\n')
   assert _message(directory) == (
-    'corpus DIR: 1 tasks are in both train_tasks.txt and test_tasks.txt, '
+    'corpus DIR: 1 task is in both train_tasks.txt and test_tasks.txt, '
     "'task1_a' first; a task belongs to one of them."
   )
 

@@ -1,7 +1,11 @@
 """Tests of it_study.natinst_tfds: rows written once, and read back."""
 
+import json
+import shutil
+
 import fakes
 import pytest
+import seqio
 import tensorflow_datasets as tfds
 
 from it_study import natinst, natinst_tfds
@@ -22,9 +26,27 @@ def _data_dir(corpus, tmp_path_factory):
 
 
 def read(data_dir, split):
-  directory = data_dir / natinst_tfds.NAME / natinst_tfds.VERSION
-  builder = tfds.builder_from_directory(directory)
-  return list(tfds.as_numpy(builder.as_dataset(split=split)))
+  """Rows in the order in which they are stored."""
+  builder = tfds.builder_from_directory(rows_directory(data_dir))
+  order = tfds.ReadConfig(interleave_cycle_length=1)
+  return list(tfds.as_numpy(builder.as_dataset(split, read_config=order)))
+
+
+def rows_directory(data_dir):
+  return data_dir / natinst_tfds.NAME / natinst_tfds.VERSION
+
+
+def place(row):
+  return row['task'].decode(), int(row['rank'])
+
+
+def leftovers(data_dir):
+  """What stands beside the finished rows."""
+  return {
+    path.name
+    for path in (data_dir / natinst_tfds.NAME).iterdir()
+    if path.name not in (natinst_tfds.VERSION, '.lock')
+  }
 
 
 def test_every_instance_of_a_split_is_a_row(data_dir):
@@ -84,11 +106,86 @@ def test_task_texts_stand_once_in_the_metadata(corpus, data_dir):
 
 
 def test_stock_tfds_finds_the_rows_by_name(data_dir):
-  name = f'{natinst_tfds.NAME}:{natinst_tfds.VERSION}'
-  builder = tfds.builder(name, data_dir=data_dir)
-  assert builder.is_prepared()
-  assert builder.info.splits['validation'].num_examples == 30
-  assert builder.info.file_format.value == 'tfrecord'
+  for name in (
+    natinst_tfds.NAME,
+    f'{natinst_tfds.NAME}:{natinst_tfds.VERSION}',
+  ):
+    builder = tfds.builder(name, data_dir=data_dir)
+    assert builder.is_prepared()
+    assert builder.info.splits['validation'].num_examples == 30
+    assert builder.info.file_format.value == 'tfrecord'
+
+
+def test_the_first_instances_of_each_task_are_a_prefix(data_dir):
+  rows = read(data_dir, 'train')
+  counts = natinst_tfds.stored_metadata(data_dir)['num_train_instances']
+  for number in (1, 3, 10, 1000):
+    size = sum(min(count, number) for count in counts.values())
+    places = {place(row) for row in read(data_dir, f'train[:{size}]')}
+    assert places == {place(row) for row in rows if row['rank'] < number}
+
+
+@pytest.mark.parametrize('split', ['validation', 'test'])
+def test_other_splits_are_stored_by_task(data_dir, split):
+  places = [place(row) for row in read(data_dir, split)]
+  assert places == sorted(places)
+
+
+def test_seqio_reads_them_shuffled_and_in_order(data_dir):
+  source = seqio.TfdsDataSource(
+    f'{natinst_tfds.NAME}:{natinst_tfds.VERSION}',
+    tfds_data_dir=str(data_dir),
+    splits=natinst.SPLITS,
+  )
+  assert source.num_input_examples('train') == 36
+  places = [
+    sorted(
+      place(row)
+      for row in source.get_dataset(
+        split='train', shuffle=shuffle, seed=0
+      ).as_numpy_iterator()
+    )
+    for shuffle in (False, True)
+  ]
+  assert places[0] == places[1] == sorted(map(place, read(data_dir, 'train')))
+
+
+def test_many_rows_get_a_file_for_each_of_many_hosts(
+  corpus, data_dir, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(natinst_tfds, '_MANY_ROWS', 36)
+  directory = natinst_tfds.build_rows(corpus=corpus, data_dir=tmp_path)
+  shards = sorted(path.name for path in directory.glob('*-train.tfrecord*'))
+  assert len(shards) == 16
+  assert shards[-1].endswith('.tfrecord-00015-of-00016')
+  assert len(list(directory.glob('*-validation.tfrecord*'))) == 1
+  assert list(map(place, read(tmp_path, 'train'))) == list(
+    map(place, read(data_dir, 'train'))
+  )
+  source = seqio.TfdsDataSource(
+    f'{natinst_tfds.NAME}:{natinst_tfds.VERSION}',
+    tfds_data_dir=str(tmp_path),
+    splits=natinst.SPLITS,
+  )
+  parts = [
+    list(
+      source.get_dataset(
+        split='train', shuffle=False, shard_info=seqio.ShardInfo(index, 8)
+      ).as_numpy_iterator()
+    )
+    for index in range(8)
+  ]
+  assert all(parts)
+  assert sum(map(len, parts)) == 36
+
+
+def test_a_file_is_no_larger_than_told():
+  mib = 1 << 20
+  assert natinst_tfds._num_shards(15_999, 250 * mib) == 1
+  assert natinst_tfds._num_shards(15_999, 257 * mib) == 2
+  assert natinst_tfds._num_shards(16_000, mib) == 16
+  assert natinst_tfds._num_shards(10**6, 5000 * mib) == 32
+  assert natinst_tfds._num_shards(3, 5000 * mib) == 2
 
 
 def test_building_again_writes_nothing(corpus, data_dir):
@@ -143,13 +240,52 @@ def test_a_folder_that_cannot_be_written_is_named(corpus, tmp_path):
     natinst_tfds.build_rows(corpus=corpus, data_dir=tmp_path / 'file/rows')
 
 
-def test_a_broken_task_leaves_nothing_behind(tmp_path):
+@pytest.mark.parametrize('cap', [0, -1])
+def test_a_cap_below_one_is_refused(corpus, tmp_path, cap):
+  with pytest.raises(InputError, match=rf'found {cap}, allowed is 1 or more'):
+    natinst_tfds.build_rows(
+      corpus=corpus, data_dir=tmp_path, max_instances_per_task=cap
+    )
+
+
+def test_a_corpus_with_nothing_to_train_on_is_refused(
+  write_corpus, raw_task, tmp_path
+):
+  directory = write_corpus(
+    train={'task1_a': raw_task(10)}, test={'task2_b': raw_task(5)}
+  )
+  with pytest.raises(InputError, match='no instance in train; each training'):
+    natinst_tfds.build_rows(
+      corpus=natinst.open_corpus(directory), data_dir=tmp_path / 'rows'
+    )
+
+
+def test_tracks_of_a_corpus_do_not_collide(tmp_path):
   directory = fakes.write_small_corpus(tmp_path / 'corpus')
-  (directory / 'tasks/task2_echo.json').write_text('{"Definition": ')
+  splits = directory / 'splits'
+  shutil.copytree(splits / 'default', splits / 'xlingual')
+  (splits / 'xlingual/train_tasks.txt').write_text('task2_echo\ntask3_few\n')
+  one, other = (
+    natinst.open_corpus(directory, track=track)
+    for track in ('default', 'xlingual')
+  )
+  assert natinst_tfds.cached_data_dir(one) != natinst_tfds.cached_data_dir(
+    other
+  )
+  natinst_tfds.build_rows(corpus=other, data_dir=tmp_path / 'rows')
+  assert len(read(tmp_path / 'rows', 'train')) == 6
+  with pytest.raises(InputError, match='holds the rows of another corpus'):
+    natinst_tfds.build_rows(corpus=one, data_dir=tmp_path / 'rows')
+
+
+def test_a_changed_byte_makes_other_rows(tmp_path):
+  directory = fakes.write_small_corpus(tmp_path / 'corpus')
   corpus = natinst.open_corpus(directory)
-  with pytest.raises(InputError, match=r'task2_echo\.json: not JSON'):
-    natinst_tfds.build_rows(corpus=corpus, data_dir=tmp_path / 'rows')
-  assert not list((tmp_path / 'rows').rglob('*.tfrecord*'))
+  before = natinst_tfds.cached_data_dir(corpus)
+  path = directory / 'tasks/task1_mood.json'
+  path.write_bytes(path.read_bytes().replace(b'day 39', b'day 38', 1))
+  assert json.loads(path.read_text())
+  assert natinst_tfds.cached_data_dir(corpus) != before
 
 
 def test_preparing_without_a_corpus_says_how_to(tmp_path):

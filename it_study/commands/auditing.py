@@ -1,55 +1,106 @@
-"""corpus check: what is wrong with a corpus."""
+"""corpus check and audit: what is wrong with a corpus."""
 
 import argparse
+from collections.abc import Sequence
+import csv
+import dataclasses
+import functools
+import io
 import json
 import sys
 
-from it_study import corpora, natinst
-from it_study.errors import InputError
-from it_study.evaluation import label_rules
+from it_study import corpora, exclusions, findings, natinst
+from it_study import predict as predictions
+from it_study.audit import corpus_check
+from it_study.commands.build_progress import BuildProgress
+from it_study.findings import ERROR, WARNING, Finding
 
 
 def check(options: argparse.Namespace) -> int:
-  """Validates every task file; status 2 if one cannot be used."""
-  corpus = natinst.open_corpus(corpora.find(options.directory))
-  warnings = list(corpus.warnings)
-  errors: list[str] = []
-  owners: dict[str, str] = {}
-  for name in (*corpus.train_tasks, *corpus.test_tasks):
-    try:
-      file = corpus.load(name)
-    except InputError as error:
-      errors.append(str(error))
-      continue
-    warnings.extend(file.warnings)
-    for instance in file.instances:
-      owner = owners.setdefault(instance.id, name)
-      if owner != name:
-        errors.append(
-          f'instance id {instance.id!r} is in {owner} and in {name}; ids must '
-          'tell instances of a corpus apart.'
-        )
-    if name in corpus.train_tasks and not corpus.instances(name, 'train'):
-      warnings.append(
-        f'{name}: all of its {len(file.instances)} instances are held out for '
-        'validation, none is trained on'
-      )
-    unseen = label_rules.labels_missing_from_data(file.task)
-    if unseen:
-      warnings.append(
-        f'{name}: its definition names {", ".join(map(repr, unseen))}, which '
-        'no output is'
-      )
-  if options.json:
-    print(json.dumps({'errors': errors, 'warnings': warnings}))
-    return 2 if errors else 0
-  for warning in [] if options.quiet else warnings:
-    print(f'warning: {warning}')
-  for error in errors:
-    print(f'error: {error}', file=sys.stderr)
-  if not options.quiet:
-    print(
-      f'{len(corpus.train_tasks)} training and {len(corpus.test_tasks)} test '
-      f'tasks: {len(errors)} errors, {len(warnings)} warnings'
+  """Validates every task; status 2 if one cannot be used."""
+  with BuildProgress(quiet=options.quiet) as show:
+    corpus, found = corpus_check.check(
+      corpora.find(options.directory),
+      track=options.track,
+      exclusions=options.exclude,
+      on_task=functools.partial(show, 'parse'),
     )
-  return 2 if errors else 0
+  return _tell(options, corpus, found)
+
+
+def audit(options: argparse.Namespace) -> int:
+  """Tells what training shares with test; status 2 if test is trained on."""
+  # NumPy is slow to import.
+  from it_study.audit import corpus_audit
+
+  corpus = natinst.open_corpus(
+    corpora.find(options.directory),
+    track=options.track,
+    exclusions=options.exclude,
+  )
+  with BuildProgress(quiet=options.quiet) as show:
+    found = corpus_audit.audit(corpus, on_progress=show)
+  return _tell(options, corpus, found, allowed=options.allow_overlap)
+
+
+def _tell(
+  options: argparse.Namespace,
+  corpus: natinst.Corpus,
+  found: Sequence[Finding],
+  *,
+  allowed: bool = False,
+) -> int:
+  """Prints and writes findings; `allowed` makes warnings of errors."""
+  if options.write_exclusions:
+    left_out = exclusions.make(
+      (*exclusions.from_findings(found), *corpus.exclusions)
+    )
+    predictions.write_text(
+      options.write_exclusions, exclusions.to_text(left_out, findings=found)
+    )
+  if allowed:
+    found = [
+      dataclasses.replace(finding, severity=WARNING)
+      if finding.severity == ERROR
+      else finding
+      for finding in found
+    ]
+  if options.out:
+    to_text = _csv if options.out.endswith('.csv') else findings.json_lines
+    predictions.write_text(options.out, to_text(found))
+  told = findings.at_least(found, ERROR if options.quiet else options.severity)
+  if options.json:
+    print(
+      json.dumps(
+        {
+          f'{severity}s': [
+            finding.to_json()
+            for finding in findings.ordered(told)
+            if finding.severity == severity
+          ]
+          for severity in findings.SEVERITIES
+        }
+      )
+    )
+  else:
+    for severity, line in findings.lines(told):
+      print(line, file=sys.stderr if severity == ERROR else sys.stdout)
+    if not options.quiet:
+      tests = findings.plural(len(corpus.test_tasks), 'test task')
+      print(
+        f'{len(corpus.train_tasks)} training and {tests}: '
+        f'{findings.summary(found)}'
+      )
+  return 2 if findings.has_errors(found) else 0
+
+
+def _csv(found: Sequence[Finding]) -> str:
+  """A table of all findings, ids of instances parted by spaces."""
+  columns = [field.name for field in dataclasses.fields(Finding)]
+  text = io.StringIO()
+  writer = csv.DictWriter(text, columns, lineterminator='\n')
+  writer.writeheader()
+  for finding in findings.ordered(found):
+    row = finding.to_json()
+    writer.writerow(row | {'instances': ' '.join(row['instances'])})
+  return text.getvalue()
