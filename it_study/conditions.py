@@ -1,6 +1,6 @@
 """What is altered: the levels of both axes, conditions, and their names."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import importlib
 import itertools
@@ -12,6 +12,37 @@ INSTANCES_PER_TASK = 100
 DELUSIVE_SOURCES = ('negatives', 'swap', 'repair')
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Level:
+  """A registered level; calling it calls its function.
+
+  Attributes:
+    title: of the level, for messages.
+    function: called as function(task=, instance=, condition=).
+    needs_tasks: whether it is also given `tasks`, a mapping of name to task of
+      all tasks on the same side of the split as `task`.
+    rewrite: None, or called as rewrite(task=, instance=, condition=) before
+      anything else; returns the task and the instance that take the place of
+      the real ones, for a level that changes outputs and not only wording.
+  """
+
+  title: str
+  function: Callable | str
+  needs_tasks: bool = False
+  rewrite: Callable | str | None = None
+
+  def __call__(self, *, task, instance, condition, tasks=None):
+    seen = {'task': task, 'instance': instance, 'condition': condition}
+    if not self.needs_tasks:
+      return self.function(**seen)
+    if tasks is None:
+      raise InputError(
+        f'{self.title} needs the other tasks of the corpus, which were not '
+        'given: pass tasks=corpus.task_table(split).'
+      )
+    return self.function(**seen, tasks=tasks)
+
+
 class LevelRegistry:
   """The levels of one axis: a name of letters `a` to `z`, and a function.
 
@@ -20,53 +51,86 @@ class LevelRegistry:
 
   def __init__(self, axis: str):
     self.axis = axis
-    self._functions: dict[str, Callable | str] = {}
+    self._levels: dict[str, Level] = {}
 
-  def register(self, name: str, function: Callable | str) -> None:
-    """Adds a level. Raises `InputError` if the name is taken or malformed."""
+  def register(
+    self,
+    name: str,
+    function: Callable | str,
+    *,
+    needs_tasks: bool = False,
+    rewrite: Callable | str | None = None,
+  ) -> None:
+    """Adds a level; `Level` tells what the other arguments are.
+
+    Raises:
+      InputError: if the name is taken or malformed.
+    """
     if not re.fullmatch('[a-z]+', name):
       raise InputError(
         f'{self.axis} level {name!r} is not a name: use letters a to z only.'
       )
-    if self._functions.get(name, function) != function:
+    level = Level(
+      title=f'{self.axis} level {name!r}',
+      function=function,
+      needs_tasks=needs_tasks,
+      rewrite=rewrite,
+    )
+    if self._levels.get(name, level) != level:
       raise InputError(f'{self.axis} level {name!r} is registered already.')
-    self._functions[name] = function
+    self._levels[name] = level
 
   def unregister(self, name: str) -> None:
     """Removes a level; conditions that name it no longer resolve."""
     self.check(name)
-    del self._functions[name]
+    del self._levels[name]
 
   def names(self) -> tuple[str, ...]:
-    return tuple(self._functions)
+    return tuple(self._levels)
 
-  def get(self, name: str) -> Callable:
-    """Returns a level's function. Raises `InputError` if there is none."""
+  def get(self, name: str) -> Level:
+    """Returns a level. Raises `InputError` if there is none."""
     self.check(name)
-    function = self._functions[name]
-    if isinstance(function, str):
-      module, attribute = function.split(':')
-      function = getattr(importlib.import_module(module), attribute)
-      self._functions[name] = function
-    return function
+    level = self._levels[name]
+    if isinstance(level.function, str) or isinstance(level.rewrite, str):
+      level = dataclasses.replace(
+        level, function=_import(level.function), rewrite=_import(level.rewrite)
+      )
+      self._levels[name] = level
+    return level
 
   def check(self, name: str) -> None:
     """Raises `InputError` unless `name` is a registered level."""
-    if name not in self._functions:
+    if name not in self._levels:
       raise InputError(
         f'{self.axis} level {name!r} is unknown; registered are '
-        f'{", ".join(self._functions)}.{nearest(name, self._functions)}'
+        f'{", ".join(self._levels)}.{nearest(name, self._levels)}'
       )
 
 
-# A definition level is called as level(task=, instance=, condition=) and
-# returns the text of the definition, None for none. An example level is called
-# the same way and returns a list of `natinst.Example`.
+def _import(function: Callable | str | None) -> Callable | None:
+  if not isinstance(function, str):
+    return function
+  module, attribute = function.split(':')
+  return getattr(importlib.import_module(module), attribute)
+
+
+# A definition level returns the text of the definition, None for none; an
+# example level a list of `natinst.Example`.
 DEFINITION_LEVELS = LevelRegistry('definition')
 EXAMPLE_LEVELS = LevelRegistry('example')
 
+_DEFINITIONS = 'it_study.perturb.definitions'
 for _name in ('original', 'simplified', 'empty'):
-  DEFINITION_LEVELS.register(_name, f'it_study.perturb.definitions:{_name}')
+  DEFINITION_LEVELS.register(_name, f'{_DEFINITIONS}:{_name}')
+DEFINITION_LEVELS.register(
+  'shuffled', f'{_DEFINITIONS}:shuffled', needs_tasks=True
+)
+DEFINITION_LEVELS.register(
+  'renamed',
+  'it_study.perturb.labels:renamed',
+  rewrite='it_study.perturb.labels:rename',
+)
 for _name in ('original', 'delusive', 'empty'):
   EXAMPLE_LEVELS.register(_name, f'it_study.perturb.examples:{_name}')
 
@@ -208,6 +272,11 @@ class Condition:
       delusive_source=None,
     )
 
+  def of_instance(self, instance_id: str) -> 'Condition':
+    """The condition of one instance: itself, the same for all."""
+    del instance_id
+    return self
+
   def for_test(self) -> 'Condition':
     """What of it shows on the test split, which ignores n, t and s."""
     return dataclasses.replace(
@@ -234,6 +303,11 @@ def example_experiments(**fields) -> tuple[Condition, ...]:
 def standard_grid(**fields) -> tuple[Condition, ...]:
   """Both experiments; `fields` are the other attributes of each condition."""
   return definition_experiments(**fields) + example_experiments(**fields)
+
+
+def named_conditions(*, names: Sequence[str]) -> tuple[Condition, ...]:
+  """Conditions by name, for a grid of one's own."""
+  return tuple(Condition.from_name(name) for name in names)
 
 
 def common_grid() -> Iterator[Condition]:

@@ -1,10 +1,17 @@
 """The prompt of a row under a condition, as Tk-Instruct feeds its model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import contextlib
 import dataclasses
+import functools
 import string
 
-from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
+from it_study import perturb
+from it_study.conditions import (
+  DEFINITION_LEVELS,
+  EXAMPLE_LEVELS,
+  Condition,
+)
 from it_study.errors import InputError
 from it_study.seeding import stable_random
 from it_study.task_files import Example, Instance, Task
@@ -18,14 +25,27 @@ class TokenLimit:
     encode: text to token ids, without end-of-sequence.
     decode: token ids to text, for `tk_truncation`.
     max_tokens: the limit, end-of-sequence included.
+    count: None, or the number of tokens of one piece of a prompt, for a
+      vocabulary under which the pieces' numbers add up to the prompt's. It
+      should remember them, as instances of a task share most pieces.
+    margin: how far such a sum may be from the number of the prompt's tokens.
   """
 
   encode: Callable[[str], Sequence[int]]
   decode: Callable[[Sequence[int]], str]
   max_tokens: int
+  count: Callable[[str], int] | None = None
+  margin: int = 0
 
-  def fits(self, text: str) -> bool:
-    return len(self.encode(text)) + 1 <= self.max_tokens
+  def fits(self, *pieces: str) -> bool:
+    """Whether the text that the pieces make when joined is within the limit."""
+    if self.count is not None:
+      spare = self.max_tokens - 1 - sum(map(self.count, pieces))
+      if spare >= self.margin:
+        return True
+      if spare < -self.margin:
+        return False
+    return len(self.encode(''.join(pieces))) + 1 <= self.max_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,12 +54,16 @@ class Prompt:
 
   Attributes:
     text: what the model sees; ends in 'Output: ' unless `tk_truncation` cut it.
-    examples: those in the text, positive ones first.
+    pieces: definition, one block an example, and query, which joined make the
+      text, or what it was before `tk_truncation` cut it; the definition's is
+      empty where there is none. Every piece but the last ends in a line break.
+    examples: those in the pieces, positive ones first.
     num_dropped_examples: examples of the condition that did not fit.
     shortened: whether definition or instance was cut.
   """
 
   text: str
+  pieces: tuple[str, ...]
   examples: tuple[Example, ...]
   num_dropped_examples: int
   shortened: bool
@@ -51,6 +75,7 @@ def render(
   instance: Instance,
   condition: Condition,
   limit: TokenLimit | None = None,
+  tasks: Mapping[str, Task] | None = None,
 ) -> Prompt:
   """Renders the prompt of one instance under a condition.
 
@@ -82,27 +107,31 @@ def render(
     instance: the row to render.
     condition: levels, numbers of examples, what to do when it is too long.
     limit: None renders everything.
+    tasks: all tasks on the same side of the split, for a level that needs
+      them; a `TaskTable`, as looking through them is remembered for it. Without
+      it a matched budget leaves such levels out.
 
   Raises:
-    InputError: if not even the cue fits the limit.
+    InputError: if not even the cue fits the limit, or the condition's own level
+      needs `tasks`.
   """
-  positive = EXAMPLE_LEVELS.get(condition.examples)(
+  real_task, real_instance = task, instance
+  task, instance = perturb.rewrite(
     task=task, instance=instance, condition=condition
   )
+  seen = {'task': task, 'instance': instance, 'condition': condition}
+  positive = EXAMPLE_LEVELS.get(condition.examples)(**seen, tasks=tasks)
   negative = task.negative_examples[: condition.num_negative_examples]
-  wording = DEFINITION_LEVELS.get(condition.definition)(
-    task=task, instance=instance, condition=condition
-  )
+  wording = DEFINITION_LEVELS.get(condition.definition)(**seen, tasks=tasks)
   text_input = instance.input.strip()
   shortened = False
   if limit is not None and not condition.tk_truncation:
     wording, text_input, shortened = _shorten(
       wording=wording,
       text_input=text_input,
-      task=task,
-      instance=instance,
-      condition=condition,
+      others=_other_wordings(real_task, real_instance, condition, tasks),
       limit=limit,
+      instance_id=instance.id,
     )
   definition, query = _definition(wording), _query(text_input)
   blocks: dict[str, list[str]] = {'Positive': [], 'Negative': []}
@@ -111,24 +140,27 @@ def render(
     for number, example in enumerate(examples, start=1):
       block = _example(label, number, example, condition.explanations)
       if limit is not None:
-        kept = ' '.join(blocks['Positive']) + ' '.join(blocks['Negative'])
-        if not limit.fits(definition + kept + block + query):
+        kept = (*_spaced(blocks['Positive']), *_spaced(blocks['Negative']))
+        if not limit.fits(definition, *kept, block, query):
           break
       blocks[label].append(block)
       used.append(example)
   kept = [*blocks['Positive'], *blocks['Negative']]
-  text = ''.join((definition, *kept, query))
-  if limit is not None and condition.tk_truncation and not limit.fits(text):
+  pieces = (definition, *kept, query)
+  text = ''.join(pieces)
+  if limit is not None and condition.tk_truncation and not limit.fits(*pieces):
     ids = list(limit.encode(text))[: limit.max_tokens]
     text = _clean_up(limit.decode(ids))
     shortened = True
   elif limit is not None:
     # A vocabulary may take more tokens without the space that was counted.
-    while kept and not limit.fits(text):
+    while kept and not limit.fits(*pieces):
       del kept[-1], used[-1]
-      text = ''.join((definition, *kept, query))
+      pieces = (definition, *kept, query)
+      text = ''.join(pieces)
   return Prompt(
     text=text,
+    pieces=pieces,
     examples=tuple(used),
     num_dropped_examples=len(positive) + len(negative) - len(used),
     shortened=shortened,
@@ -136,7 +168,12 @@ def render(
 
 
 def choose_target(*, instance: Instance, condition: Condition) -> str:
-  """The reference to train on, drawn by (seed, instance id)."""
+  """The reference to train on, drawn by (seed, instance id).
+
+  Args:
+    instance: as `perturb.rewrite` leaves it under the condition.
+    condition: gives the seed.
+  """
   random = stable_random(condition.seed, instance.id, 'target')
   return random.choice(instance.outputs)
 
@@ -170,37 +207,77 @@ def _query(text_input: str) -> str:
   return f'Now complete the following example -\n{piece}\nOutput: '
 
 
+def _spaced(blocks: Sequence[str]) -> list[str]:
+  """Blocks with a space between any two, as Tk-Instruct counts them."""
+  spaced = [' '] * (2 * len(blocks) - 1)
+  spaced[::2] = blocks
+  return spaced
+
+
 def _example(
   label: str, number: int, example: Example, with_explanation: bool
 ) -> str:
+  explanation = example.explanation if with_explanation else None
+  return _block(label, number, example.input, example.output, explanation)
+
+
+# Asked for by every instance of a task.
+@functools.lru_cache(maxsize=8192)
+def _block(
+  label: str, number: int, text_input: str, output: str, explanation: str | None
+) -> str:
   block = f' {label} Example {number} -\n'
-  block += _finish(f'Input: {example.input.strip()}') + '\n'
-  block += _finish(f' Output: {example.output.strip()}') + '\n'
-  if with_explanation and example.explanation is not None:
-    block += _finish(f' Explanation: {example.explanation.strip()}') + '\n'
+  block += _finish(f'Input: {text_input.strip()}') + '\n'
+  block += _finish(f' Output: {output.strip()}') + '\n'
+  if explanation is not None:
+    block += _finish(f' Explanation: {explanation.strip()}') + '\n'
   return block + '\n'
+
+
+def _other_wordings(
+  task: Task,
+  instance: Instance,
+  condition: Condition,
+  tasks: Mapping[str, Task] | None,
+) -> set[str | None]:
+  """What the definition would be at every other level, for a matched budget.
+
+  A level that has nothing for this task, as `shuffled` has not for the only one
+  of its kind, is in no condition to be matched.
+  """
+  if not condition.matched_budget:
+    return set()
+  wordings = set()
+  for name in DEFINITION_LEVELS.names():
+    level = DEFINITION_LEVELS.get(name)
+    if level.needs_tasks and tasks is None:
+      continue
+    other = dataclasses.replace(condition, definition=name)
+    seen_task, seen_instance = perturb.rewrite(
+      task=task, instance=instance, condition=other
+    )
+    with contextlib.suppress(InputError):
+      wordings.add(
+        level(
+          task=seen_task, instance=seen_instance, condition=other, tasks=tasks
+        )
+      )
+  return wordings
 
 
 def _shorten(
   *,
   wording: str | None,
   text_input: str,
-  task: Task,
-  instance: Instance,
-  condition: Condition,
+  others: set[str | None],
   limit: TokenLimit,
+  instance_id: str,
 ) -> tuple[str | None, str, bool]:
   """Cuts the input's middle, then the definition's end, until both fit."""
-  wordings = {wording: None}
-  if condition.matched_budget:
-    for level in DEFINITION_LEVELS.names():
-      other = DEFINITION_LEVELS.get(level)(
-        task=task, instance=instance, condition=condition
-      )
-      wordings[other] = None
+  wordings = {wording, *others}
 
   def fits(wording: str | None, text: str) -> bool:
-    return limit.fits(_definition(wording) + _query(text))
+    return limit.fits(_definition(wording), _query(text))
 
   keep = _longest(
     len(text_input),
@@ -218,7 +295,7 @@ def _shorten(
     if keep < 0:
       raise InputError(
         f'the limit of {limit.max_tokens} input tokens has no room for the cue '
-        f'of a prompt (instance {instance.id!r}); raise '
+        f'of a prompt (instance {instance_id!r}); raise '
         "TASK_FEATURE_LENGTHS['inputs']."
       )
     cut_wording = wording[:keep] if keep else None

@@ -4,6 +4,7 @@ import collections.abc
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import functools
+import math
 import os
 import re
 
@@ -11,58 +12,25 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from it_study import natinst, natinst_tfds, prompts, vocabularies
+from it_study import (
+  corpora,
+  natinst,
+  natinst_tfds,
+  prompt_features,
+  row_source,
+  tk_instruct,
+  vocabularies,
+)
 from it_study.conditions import Condition
-from it_study.errors import InputError
+from it_study.errors import InputError, nearest
 from it_study.evaluation import metrics
-from it_study.seeding import stable_hash, stable_random
+from it_study.row_source import SOURCE, RowsSource
+from it_study.tk_instruct import TkInstruct
 
-
-class RowsSource(seqio.TfdsDataSource):
-  """The rows of whatever corpus is in use, shared by every condition."""
-
-  def __init__(self):
-    super().__init__(
-      tfds_name=f'{natinst_tfds.NAME}:{natinst_tfds.VERSION}',
-      splits=natinst.SPLITS,
-      caching_permitted=False,
-      read_only=True,
-    )
-    self._metadata: dict[str, dict] = {}
-
-  def use(self, data_dir: str | os.PathLike) -> None:
-    """Reads from `data_dir` from now on, in this process."""
-    self.tfds_dataset.override_data_dir(os.fspath(data_dir))
-    self.list_shards.cache_clear()
-
-  def metadata(self) -> dict:
-    """Task texts and counts. Raises `InputError` if there are no rows."""
-    data_dir = str(self.tfds_dataset.data_dir)
-    if data_dir not in self._metadata:
-      self._metadata[data_dir] = self._load_metadata(data_dir)
-    return self._metadata[data_dir]
-
-  def get_dataset(self, split: str | None = None, *args, **kwargs):
-    self.metadata()
-    return super().get_dataset(split, *args, **kwargs)
-
-  def _load_metadata(self, data_dir: str) -> dict:
-    if not self.tfds_dataset.builder.is_prepared():
-      where = '~/tensorflow_datasets' if data_dir == 'None' else data_dir
-      raise InputError(
-        f'no corpus is in use: no rows of {natinst_tfds.NAME} in {where}. '
-        'Call it_study.seqio_lib.use_corpus(DIR), or give T5X '
-        "--tfds_data_dir=DIR after 'it-study corpus build'."
-      )
-    metadata = dict(self.tfds_dataset.info.metadata)
-    metadata['tasks'] = {
-      name: natinst.Task.from_json(fields)
-      for name, fields in metadata['tasks'].items()
-    }
-    return metadata
-
-
-SOURCE = RowsSource()
+# Offered here, though they have a module of their own.
+numpy_rows = prompt_features.numpy_rows
+render_rows = prompt_features.render_rows
+token_limit = prompt_features.token_limit
 
 
 class ConditionTask(seqio.Task):
@@ -71,6 +39,11 @@ class ConditionTask(seqio.Task):
   @property
   def output_features(self) -> Mapping[str, seqio.Feature]:
     return output_features()
+
+  def get_dataset(self, *args, **kwargs) -> tf.data.Dataset:
+    """As SeqIO has it. Raises `InputError` without rows or vocabulary."""
+    vocabularies.checked_vocabulary()
+    return super().get_dataset(*args, **kwargs)
 
 
 def use_corpus(
@@ -82,7 +55,8 @@ def use_corpus(
   """Makes the registered tasks read a corpus, and returns its data dir.
 
   Args:
-    directory: laid out like a checkout of natural-instructions.
+    directory: laid out like a checkout of natural-instructions, or
+      'miniature' for the embedded benchmark.
     data_dir: where its rows are or will be; None takes the cache folder.
     max_instances_per_task: cap of training instances.
 
@@ -90,7 +64,7 @@ def use_corpus(
     InputError: if the corpus cannot be used or its rows not be written.
   """
   data_dir = natinst_tfds.build_corpus(
-    natinst.open_corpus(directory),
+    natinst.open_corpus(corpora.find(directory)),
     data_dir=data_dir,
     max_instances_per_task=max_instances_per_task,
   )
@@ -108,7 +82,7 @@ def output_features() -> dict[str, seqio.Feature]:
 
 
 def add_task(
-  condition: Condition,
+  condition: Condition | TkInstruct,
   *,
   name: str | None = None,
   source: RowsSource = SOURCE,
@@ -120,22 +94,130 @@ def add_task(
     name: of the SeqIO task; None takes the condition's own.
     source: of the rows.
   """
-  name = name or condition.name
-  with _adding(name):
-    return seqio.TaskRegistry.add(
-      name,
-      source=source,
-      preprocessors=[
-        functools.partial(keep_chosen, condition=condition, source=source),
-        functools.partial(render_rows, condition=condition, source=source),
-        seqio.preprocessors.tokenize,
-        seqio.preprocessors.append_eos_after_trim,
-      ],
-      output_features=output_features(),
-      postprocess_fn=postprocess,
-      metric_fns=[exact_match_and_rouge],
-      task_cls=ConditionTask,
+  return _add(name or condition.name, condition, source)
+
+
+def add_mixture(
+  name: str, rates: Mapping[Condition | TkInstruct | str, float]
+) -> seqio.Mixture:
+  """Registers a mixture of conditions, tasks or mixtures with SeqIO.
+
+      add_mixture('mostly_original', {
+        'natinst_def_original_ex_original2': 3,
+        'natinst_def_empty_ex_original2': 1,
+      })
+
+  Args:
+    name: of the mixture.
+    rates: of each part, by itself or its name; registered where it is not. Of
+      4 examples above, 3 are of the first part on average.
+
+  Raises:
+    InputError: for an unknown name, a part named twice, or a rate that is not
+      a number above 0.
+  """
+  if not rates:
+    raise InputError(f'mixture {name!r} has no parts; give one at least.')
+  parts: dict[str, float] = {}
+  for key, rate in rates.items():
+    part = key if isinstance(key, str) else key.name
+    if part in parts:
+      raise InputError(f'mixture {name!r}: {part!r} is in it twice.')
+    if (
+      isinstance(rate, bool)
+      or not isinstance(rate, (int, float))
+      or not 0 < rate < math.inf
+    ):
+      raise InputError(
+        f'mixture {name!r}: the rate of {part!r} is {rate!r}; give a number '
+        'above 0.'
+      )
+    find_task(part)
+    parts[part] = float(rate)
+  return seqio.MixtureRegistry.add(name, list(parts.items()))
+
+
+def add_natinst_tasks(
+  condition: Condition | TkInstruct,
+  *,
+  names: Sequence[str] | None = None,
+  rates: str = 'equal',
+  source: RowsSource = SOURCE,
+) -> seqio.Mixture:
+  """Registers a SeqIO task a NatInst task, and a mixture of them.
+
+  The tasks are named 'CONDITION.TASK', where characters that SeqIO does not
+  allow are replaced by '_', the mixture 'CONDITION.all_tasks'. Training tasks
+  have the splits train and validation, test tasks the split test. A training
+  task of which the condition takes no instance is not in the mixture.
+
+  SeqIO makes a pipeline of every task: to mix 230 tasks of 10 instances took 40
+  times as long as to read the condition that holds them all, and 1 GB more of
+  memory. That condition is what to train on; these are to look at, or to weigh,
+  single tasks.
+
+  Args:
+    condition: what the prompts look like and which instances are trained on.
+    names: of NatInst tasks; None takes all of the corpus in use.
+    rates: 'equal', or 'examples' for rates in proportion to the numbers of
+      instances.
+    source: of the rows.
+
+  Raises:
+    InputError: for an unknown name, rates that are neither, two tasks that
+      SeqIO could not tell apart, no instance to mix, or no corpus in use.
+  """
+  if rates not in ('equal', 'examples'):
+    raise InputError(
+      f'rates are {rates!r}; there are equal, examples.'
+      f'{nearest(rates, ("equal", "examples"))}'
     )
+  known = source.metadata()['tasks']
+  parts: dict[str, float] = {}
+  registered: dict[str, str] = {}
+  for task in sorted(known) if names is None else names:
+    if task not in known:
+      raise InputError(
+        f'no task {task!r} in the corpus in use.{nearest(task, known)}'
+      )
+    name = f'{condition.name}.{re.sub("[^A-Za-z0-9_.]", "_", task)}'
+    if name in registered:
+      raise InputError(
+        f'tasks {registered[name]!r} and {task!r} would both be {name!r}; '
+        'rename one.'
+      )
+    registered[name] = task
+    if name not in seqio.TaskRegistry.names():
+      _add(name, condition, source, task=task)
+    added = seqio.TaskRegistry.get(name)
+    if added.source.rows is not source:
+      raise InputError(f'task {name!r} is registered already, of other rows.')
+    count = added.num_input_examples(added.splits[0])
+    if count:
+      parts[name] = 1.0 if rates == 'equal' else float(count)
+  if not parts:
+    raise InputError(
+      f'{condition.name} takes no instance of any task named; name others.'
+    )
+  mixture = f'{condition.name}.all_tasks'
+  seqio.MixtureRegistry.remove(mixture)
+  return seqio.MixtureRegistry.add(mixture, list(parts.items()))
+
+
+def find_task(name: str) -> seqio.Task | seqio.Mixture:
+  """A registered task or mixture. Raises `InputError` with the nearest name."""
+  resolve_on_first_use()
+  if name in seqio.MixtureRegistry.names():
+    return seqio.MixtureRegistry.get(name)
+  if name in seqio.TaskRegistry.names():
+    return seqio.TaskRegistry.get(name)
+  names = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+  if name.startswith(('natinst_def_', 'natinst_tk_instruct')):
+    tk_instruct.from_name(name)
+  raise InputError(
+    f'no SeqIO task or mixture {name!r} is registered.{nearest(name, names)} '
+    'MIXTURE_OR_TASK_MODULE names the module that registers it.'
+  )
 
 
 def resolve_on_first_use() -> None:
@@ -147,130 +229,6 @@ def resolve_on_first_use() -> None:
   registry = seqio.TaskRegistry._REGISTRY
   if not isinstance(registry, _ConditionDict):
     seqio.TaskRegistry._REGISTRY = _ConditionDict(registry)
-
-
-def keep_chosen(
-  dataset: tf.data.Dataset, *, condition: Condition, source: RowsSource
-) -> tf.data.Dataset:
-  """Keeps the training instances of a condition; other splits stay whole.
-
-  Both choices are nested: the 10-instance set is inside the 20-instance set.
-  """
-  chosen = _chosen_ranks(condition, source.metadata())
-
-  def is_chosen(split: bytes, task: bytes, rank: np.int64) -> np.bool_:
-    if split != b'train':
-      return np.True_
-    return np.bool_(int(rank) in chosen[task.decode()])
-
-  return dataset.filter(
-    lambda row: tf.ensure_shape(
-      tf.numpy_function(
-        is_chosen, [row['split'], row['task'], row['rank']], tf.bool
-      ),
-      [],
-    )
-  )
-
-
-def render_rows(
-  dataset: tf.data.Dataset,
-  sequence_length: Mapping[str, int] | None,
-  output_features: Mapping[str, seqio.Feature],
-  *,
-  condition: Condition,
-  source: RowsSource,
-) -> tf.data.Dataset:
-  """Turns rows into prompts and targets; ids and references stay beside them.
-
-  Adds to each row, all but the first two for evaluation only:
-    inputs, targets: string. id, task: string. position: int64.
-    references: strings [num_references].
-    num_dropped_examples: int64. shortened: bool.
-  """
-  tasks = source.metadata()['tasks']
-  # Only what is trained on depends on the seed and the numbers of instances.
-  tested = condition.for_test()
-  limit = token_limit(
-    vocabulary=output_features['inputs'].vocabulary,
-    max_tokens=(sequence_length or {}).get('inputs'),
-  )
-
-  def render(row_id, task_name, position, split, text_input, outputs):
-    shown = condition if split == b'train' else tested
-    instance = natinst.Instance(
-      id=row_id.decode(),
-      input=text_input.decode(),
-      outputs=tuple(output.decode() for output in outputs),
-      position=int(position),
-    )
-    prompt = prompts.render(
-      task=tasks[task_name.decode()],
-      instance=instance,
-      condition=shown,
-      limit=limit,
-    )
-    target = prompts.choose_target(instance=instance, condition=shown)
-    return (
-      prompt.text.encode(),
-      target.encode(),
-      np.int64(prompt.num_dropped_examples),
-      np.bool_(prompt.shortened),
-    )
-
-  def map_row(row):
-    inputs, targets, num_dropped, shortened = tf.numpy_function(
-      render,
-      [
-        row[name]
-        for name in ('id', 'task', 'position', 'split', 'input', 'outputs')
-      ],
-      [tf.string, tf.string, tf.int64, tf.bool],
-    )
-    return {
-      'inputs': tf.ensure_shape(inputs, []),
-      'targets': tf.ensure_shape(targets, []),
-      'id': row['id'],
-      'task': row['task'],
-      'position': row['position'],
-      'references': row['outputs'],
-      'num_dropped_examples': tf.ensure_shape(num_dropped, []),
-      'shortened': tf.ensure_shape(shortened, []),
-    }
-
-  return dataset.map(map_row, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def numpy_rows(dataset: tf.data.Dataset) -> Iterator[dict]:
-  """The rows of a task's dataset, as NumPy arrays.
-
-  Raises:
-    InputError: what `render_rows` raised, which TensorFlow has wrapped.
-  """
-  try:
-    yield from dataset.as_numpy_iterator()
-  except tf.errors.OpError as error:
-    raised = re.search('InputError: (.*)', error.message)
-    if raised is None:
-      raise
-    raise InputError(raised[1]) from None
-
-
-def token_limit(
-  *, vocabulary: seqio.Vocabulary, max_tokens: int | None
-) -> prompts.TokenLimit | None:
-  """The prompt's limit under a vocabulary; None stays without one."""
-  if max_tokens is None:
-    return None
-
-  def decode(ids: Sequence[int]) -> str:
-    # Tk-Instruct leaves special tokens out, the unknown one among them; SeqIO
-    # would write a mark of its own.
-    return vocabulary.decode([i for i in ids if i != vocabulary.unk_id])
-
-  return prompts.TokenLimit(
-    encode=vocabulary.encode, decode=decode, max_tokens=max_tokens
-  )
 
 
 def postprocess(
@@ -323,28 +281,31 @@ class _ConditionDict(dict):
     if name in _being_added:
       return False
     try:
-      condition = Condition.from_name(str(name))
+      condition = tk_instruct.from_name(str(name))
     except InputError:
       return False
     add_task(condition)
     return True
 
 
-def _chosen_ranks(
-  condition: Condition, metadata: Mapping
-) -> dict[str, set[int]]:
-  """Task name to the ranks of its chosen training instances."""
-  names = sorted(
-    metadata['train_tasks'],
-    key=lambda name: (stable_hash(condition.seed, name, 'tasks'), name),
-  )
-  chosen_tasks = set(names[: condition.num_tasks])
-  chosen: dict[str, set[int]] = {}
-  for name, count in metadata['num_train_instances'].items():
-    order = list(range(count))
-    # Seed 0 is the stored order, which is a stable hash already.
-    if condition.seed:
-      stable_random(condition.seed, name, 'instances').shuffle(order)
-    number = condition.instances_per_task if name in chosen_tasks else 0
-    chosen[name] = set(order[:number])
-  return chosen
+def _add(
+  name: str,
+  condition: Condition | TkInstruct,
+  source: RowsSource,
+  *,
+  task: str | None = None,
+) -> seqio.Task:
+  with _adding(name):
+    return seqio.TaskRegistry.add(
+      name,
+      source=row_source.ChosenRows(choice=condition, rows=source, task=task),
+      preprocessors=[
+        functools.partial(render_rows, condition=condition, source=source),
+        seqio.preprocessors.tokenize,
+        seqio.preprocessors.append_eos_after_trim,
+      ],
+      output_features=output_features(),
+      postprocess_fn=postprocess,
+      metric_fns=[exact_match_and_rouge],
+      task_cls=ConditionTask,
+    )

@@ -1,8 +1,12 @@
 """A SeqIO task's training tokens on local disk, tokenised once."""
 
 from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+import fractions
 import hashlib
 import inspect
+import json
+import math
 import pathlib
 
 import seqio
@@ -12,15 +16,18 @@ from it_study import (
   folders,
   natinst_tfds,
   normalization,
+  perturb,
+  prompt_features,
   prompts,
+  row_source,
   seeding,
   seqio_lib,
   task_files,
+  tk_instruct,
   token_cache,
   vocabularies,
 )
-from it_study.errors import InputError, nearest
-from it_study.perturb import definitions, examples
+from it_study.errors import InputError
 
 
 def training_tokens(
@@ -33,53 +40,123 @@ def training_tokens(
   """Opens the token cache of a task's train split, written if not there.
 
   The cache of a condition is keyed by all that makes its tokens: rows,
-  condition, alteration code, vocabulary and lengths. Of a user's own task or of
-  a mixture that is not known, so each training keeps its own. A mixture is read
-  until the first of its tasks is exhausted, as SeqIO does.
+  condition, alteration code, vocabulary and lengths. Of a task that was not
+  made by `seqio_lib` that is not known, so each training keeps its own.
+
+  Of a mixture, each task's tokens are cached for themselves, and the first ones
+  of each, in proportion to its rate, make one pass: as many as there are until
+  the first task is exhausted. SeqIO stops there too, but draws; here two parts
+  of 100 examples with rates 2 and 1 give 100 and 50, in every run. The first
+  ones of a condition are those of the lowest ranks, all NatInst tasks alike.
 
   Args:
     mixture_or_task_name: registered with SeqIO.
     task_feature_lengths: 'inputs' and 'targets', in tokens.
     fallback_directory: of the training, for tasks that are no condition.
     on_progress: called with the number of examples so far.
+
+  Raises:
+    InputError: if there is no such task, or it has no train split.
   """
-  key = _condition_key(mixture_or_task_name, task_feature_lengths)
+  task = seqio_lib.find_task(mixture_or_task_name)
+  if 'train' not in task.splits:
+    raise InputError(
+      f'{mixture_or_task_name} has no split train, only '
+      f'{", ".join(task.splits)}: there is nothing to train on.'
+    )
+  if isinstance(task, seqio.Mixture):
+    return _mixture_tokens(
+      task, task_feature_lengths, fallback_directory, on_progress
+    )
+  key = _condition_key(task, task_feature_lengths)
   if key is None:
     settings = (
-      mixture_or_task_name,
+      task.name,
       vocabularies.fingerprint(),
       sorted(task_feature_lengths.items()),
     )
     path = fallback_directory / f'tokens_{_digest(settings)}'
   else:
     path = folders.cache_directory() / 'tokens' / key
-  if (path / 'cache.json').exists():
-    return token_cache.open_token_cache(path)
-  folders.make_directory(path.parent)
-  task = find_task(mixture_or_task_name)
-  dataset = task.get_dataset(
-    sequence_length=dict(task_feature_lengths),
-    split='train',
-    shuffle=False,
-    num_epochs=1,
+  return _open_or_write(
+    path, lambda: _rows_of(task, task_feature_lengths), on_progress
   )
-  rows = seqio_lib.numpy_rows(dataset)
-  return token_cache.write_token_cache(path, _counted(rows, on_progress))
 
 
 def find_task(name: str) -> seqio.Task | seqio.Mixture:
   """A registered task or mixture. Raises `InputError` with the nearest name."""
-  try:
-    return seqio.get_mixture_or_task(name)
-  except ValueError:
-    pass
-  if name.startswith('natinst_'):
-    conditions.Condition.from_name(name)
-  names = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
-  raise InputError(
-    f'no SeqIO task or mixture {name!r} is registered.{nearest(name, names)} '
-    'MIXTURE_OR_TASK_MODULE names the module that registers it.'
+  return seqio_lib.find_task(name)
+
+
+def _rows_of(task: seqio.Task, lengths: Mapping[str, int]) -> Iterator[Mapping]:
+  """Every training example of a task, once, in the order of its source."""
+  if isinstance(task, seqio_lib.ConditionTask):
+    vocabularies.checked_vocabulary()
+    return prompt_features.token_rows(
+      task.source.get_dataset(split='train', shuffle=False),
+      condition=task.source.choice,
+      source=task.source.rows,
+      vocabulary=task.output_features['inputs'].vocabulary,
+      sequence_length=lengths,
+    )
+  return seqio_lib.numpy_rows(
+    task.get_dataset(
+      sequence_length=dict(lengths),
+      split='train',
+      shuffle=False,
+      num_epochs=1,
+    )
   )
+
+
+def _mixture_tokens(
+  mixture: seqio.Mixture,
+  lengths: Mapping[str, int],
+  fallback_directory: pathlib.Path,
+  on_progress: Callable[[int], None] | None,
+) -> token_cache.TokenCache:
+  tasks = [task for task in mixture.tasks if 'train' in task.splits]
+  caches = [
+    training_tokens(
+      mixture_or_task_name=task.name,
+      task_feature_lengths=lengths,
+      fallback_directory=fallback_directory,
+    )
+    for task in tasks
+  ]
+  # As they were written: 0.3 is three times 0.1.
+  rates = [
+    fractions.Fraction(mixture.get_rate(task)).limit_denominator(10**9)
+    for task in tasks
+  ]
+  parts = list(zip(caches, rates, strict=True))
+  passes = min((len(cache) / rate for cache, rate in parts if rate), default=0)
+
+  def rows() -> Iterator[Mapping]:
+    for cache, rate in parts:
+      for index in range(math.floor(passes * rate)):
+        yield {
+          feature: cache.sequence(feature, index)
+          for feature in token_cache.FEATURES
+        }
+
+  settings = (
+    mixture.name,
+    [(cache.fingerprint, rate) for cache, rate in parts],
+  )
+  path = fallback_directory / f'tokens_{_digest(settings)}'
+  return _open_or_write(path, rows, on_progress)
+
+
+def _open_or_write(
+  path: pathlib.Path,
+  rows: Callable[[], Iterator[Mapping]],
+  on_progress: Callable[[int], None] | None,
+) -> token_cache.TokenCache:
+  if (path / 'cache.json').exists():
+    return token_cache.open_token_cache(path)
+  folders.make_directory(path.parent)
+  return token_cache.write_token_cache(path, _counted(rows(), on_progress))
 
 
 def _counted(
@@ -91,51 +168,86 @@ def _counted(
     yield row
 
 
-def _condition_key(name: str, lengths: Mapping[str, int]) -> str | None:
-  try:
-    condition = conditions.Condition.from_name(name)
-  except InputError:
+def _condition_key(task: seqio.Task, lengths: Mapping[str, int]) -> str | None:
+  """What tells a task's tokens from all others; None if nothing does."""
+  if not isinstance(task, seqio_lib.ConditionTask):
     return None
+  made_of = task.source.choice
   code = [
     inspect.getsource(module)
     for module in (
+      prompt_features,
       prompts,
+      row_source,
       seqio_lib,
       normalization,
       seeding,
       task_files,
-      definitions,
-      examples,
+      perturb,
+      tk_instruct,
     )
   ]
-  # A matched budget looks at every definition.
-  others = conditions.DEFINITION_LEVELS.names()
-  for registry, level in (
-    (conditions.EXAMPLE_LEVELS, condition.examples),
-    (conditions.DEFINITION_LEVELS, condition.definition),
-    *(
-      (conditions.DEFINITION_LEVELS, other)
-      for other in others
-      if condition.matched_budget
-    ),
-  ):
-    try:
-      code.append(inspect.getsource(registry.get(level)))
-    except (OSError, TypeError):
-      # A level typed in at a prompt has no source to be known by.
+  for level in _levels(made_of):
+    known = _known_by(level)
+    if known is None:
       return None
-  metadata = seqio_lib.SOURCE.metadata()
+    code.append(known)
+  metadata = task.source.rows.metadata()
   parts = (
     metadata['fingerprint'],
     # Rows may hold fewer instances than the corpus.
     metadata['max_instances_per_task'],
     natinst_tfds.VERSION,
-    condition.name,
+    made_of.name,
+    task.source.task,
     vocabularies.fingerprint(),
     sorted(lengths.items()),
     *code,
   )
   return _digest(parts)
+
+
+def _levels(
+  made_of: conditions.Condition | tk_instruct.TkInstruct,
+) -> Iterator[conditions.Level]:
+  """Every level whose code has a part in the prompts."""
+  encodings = getattr(made_of, 'encodings', (made_of,))
+  for condition in encodings:
+    yield conditions.EXAMPLE_LEVELS.get(condition.examples)
+    yield conditions.DEFINITION_LEVELS.get(condition.definition)
+    # A matched budget looks at every definition.
+    if condition.matched_budget:
+      for other in conditions.DEFINITION_LEVELS.names():
+        yield conditions.DEFINITION_LEVELS.get(other)
+
+
+def _known_by(level: conditions.Level) -> str | None:
+  """What tells a level's code from another's; None if nothing does.
+
+  The source of a function is that of its whole module, as it may call others
+  there. What a function has closed over, and what an object was made with,
+  counts too, where it can be written down.
+  """
+  parts = []
+  for function in (level.function, level.rewrite):
+    if function is None:
+      continue
+    if dataclasses.is_dataclass(function):
+      source, values = type(function), dataclasses.astuple(function)
+    elif inspect.isfunction(function):
+      cells = [cell.cell_contents for cell in function.__closure__ or ()]
+      defaults = (function.__defaults__, function.__kwdefaults__)
+      source, values = function, (*cells, *defaults)
+    else:
+      return None
+    try:
+      module = inspect.getmodule(source)
+      parts.append(inspect.getsource(source) + inspect.getsource(module))
+      parts.append(json.dumps(values))
+    except (OSError, TypeError):
+      # One typed in at a prompt has no source to be known by.
+      return None
+  return repr(parts)
 
 
 def _digest(parts: tuple) -> str:

@@ -25,9 +25,14 @@ def current_vocabulary() -> seqio.Vocabulary:
   return _vocabulary(os.environ.get(VARIABLE) or DEFAULT)
 
 
+def checked_vocabulary() -> seqio.Vocabulary:
+  """The current vocabulary; `InputError` at its first use if unreadable."""
+  return _checked(os.environ.get(VARIABLE) or DEFAULT)
+
+
 def fingerprint() -> str:
   """A hash of the current vocabulary's content."""
-  vocabulary = current_vocabulary()
+  vocabulary = checked_vocabulary()
   if isinstance(vocabulary, seqio.SentencePieceVocabulary):
     content = vocabulary.sp_model
   else:
@@ -39,7 +44,7 @@ def fingerprint() -> str:
 def describe() -> str:
   """Name, size and content hash of the current vocabulary, for a record."""
   name = os.environ.get(VARIABLE) or DEFAULT
-  size = current_vocabulary().vocab_size
+  size = checked_vocabulary().vocab_size
   if name not in (DEFAULT, BYTE):
     name = os.path.basename(name)
   return f'{name}, {size} tokens, SHA-256 {fingerprint()[:12]}'
@@ -101,3 +106,10 @@ def _vocabulary(name: str) -> seqio.Vocabulary:
   if name == BYTE:
     return seqio.ByteVocabulary()
   return seqio.SentencePieceVocabulary(name)
+
+
+@functools.cache
+def _checked(name: str) -> seqio.Vocabulary:
+  if name != BYTE:
+    check_model_file(name)
+  return _vocabulary(name)

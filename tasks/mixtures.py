@@ -1,17 +1,25 @@
 """Mixtures that combine conditions."""
 
-import seqio
-
-from it_study import conditions
+from it_study import conditions, seqio_lib
 from tasks import natinst  # noqa: F401  Registers what is mixed.
 
-seqio.MixtureRegistry.add(
+seqio_lib.add_mixture(
   'natinst_all_definitions',
-  [condition.name for condition in conditions.definition_experiments()],
-  default_rate=1.0,
+  dict.fromkeys(conditions.definition_experiments(), 1),
 )
-seqio.MixtureRegistry.add(
+seqio_lib.add_mixture(
   'natinst_all_examples',
-  [condition.name for condition in conditions.example_experiments()],
-  default_rate=1.0,
+  dict.fromkeys(conditions.example_experiments(), 1),
+)
+# With the two levels that the paper does not have.
+seqio_lib.add_mixture(
+  'natinst_extended_definitions',
+  dict.fromkeys(
+    (
+      *conditions.definition_experiments(),
+      conditions.Condition(definition='shuffled'),
+      conditions.Condition(definition='renamed'),
+    ),
+    1,
+  ),
 )

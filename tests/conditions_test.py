@@ -84,8 +84,8 @@ def test_suffixes_come_in_their_order():
     (
       'natinst_def_orignal_ex_original2',
       "condition 'natinst_def_orignal_ex_original2': definition level "
-      "'orignal' is unknown; registered are original, simplified, empty. Did "
-      "you mean 'original'?",
+      "'orignal' is unknown; registered are original, simplified, empty, "
+      "shuffled, renamed. Did you mean 'original'?",
     ),
     (
       'natinst_def_empty_ex_delusion1',
@@ -193,7 +193,7 @@ def test_a_level_of_the_users_own_is_used_by_name():
     # As a module that is loaded again does.
     DEFINITION_LEVELS.register('shouted', shouted)
     assert Condition.from_name(name).definition == 'shouted'
-    assert DEFINITION_LEVELS.get('shouted') is shouted
+    assert DEFINITION_LEVELS.get('shouted').function is shouted
     with pytest.raises(InputError) as error:
       DEFINITION_LEVELS.register('shouted', print)
     assert str(error.value) == (
@@ -222,7 +222,20 @@ def test_levels_are_imported_when_first_used():
   registry = conditions.LevelRegistry('colour')
   registry.register('red', 'colorsys:rgb_to_hls')
   assert registry.names() == ('red',)
-  assert registry.get('red').__name__ == 'rgb_to_hls'
+  assert registry.get('red').function.__name__ == 'rgb_to_hls'
+
+
+def test_a_level_that_needs_tasks_says_so():
+  seen = {'task': None, 'instance': None, 'condition': None}
+  registry = conditions.LevelRegistry('colour')
+  registry.register('mixed', lambda **given: given, needs_tasks=True)
+  assert registry.get('mixed')(**seen, tasks={}) == {**seen, 'tasks': {}}
+  with pytest.raises(InputError) as error:
+    registry.get('mixed')(**seen)
+  assert str(error.value) == (
+    "colour level 'mixed' needs the other tasks of the corpus, which were not "
+    'given: pass tasks=corpus.task_table(split).'
+  )
 
 
 def test_original_instructions_keep_the_rest():

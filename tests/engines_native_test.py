@@ -135,6 +135,7 @@ def test_the_record_counts_what_was_cut(trained, tmp_path):
   # No example fits, every query does.
   assert record['num_dropped_examples'] == 106
   assert record['num_shortened'] == 0
+  assert record['input_kept'] == 1.0
 
 
 def test_the_batch_size_changes_nothing(rows, trained, tmp_path):

@@ -1,5 +1,7 @@
 """Tests for it_study.prompts: what goes when tokens run out."""
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 from prompts_fixture import (
@@ -78,13 +80,51 @@ def test_negative_examples_are_tried_though_a_positive_one_did_not_fit():
   assert [example.input for example in prompt.examples] == ['sun']
 
 
+# The sum is 9; the text has 4.
+@pytest.mark.parametrize(
+  ('max_tokens', 'margin', 'fits', 'encoded'),
+  [
+    (10, 0, True, 0),
+    (9, 0, False, 0),
+    (12, 2, True, 0),
+    (11, 2, True, 1),
+    (10, 2, True, 1),
+    (9, 2, True, 1),
+    (8, 2, True, 1),
+    (7, 2, False, 0),
+    (4, 7, False, 1),
+  ],
+)
+def test_pieces_are_counted_and_the_text_only_where_it_is_close(
+  max_tokens, margin, fits, encoded
+):
+  texts = []
+
+  def encode(text: str) -> list[int]:
+    texts.append(text)
+    return [0] * 4
+
+  limit = TokenLimit(
+    encode=encode,
+    decode=str,
+    max_tokens=max_tokens,
+    count=lambda piece: 3 * len(piece),
+    margin=margin,
+  )
+  assert limit.fits('a', '', 'bc') == fits
+  assert texts == ['abc'] * encoded
+
+
 @pytest.mark.parametrize(('spare', 'num_examples'), [(0, 2), (1, 3)])
 def test_kept_examples_are_joined_by_a_space_for_the_count(spare, num_examples):
   task = make_task(positive=[('fire', 'yes', None)] * 3)
   name = 'natinst_def_original_ex_original3'
   whole = len(render_named(name, task=task).text) + 1
-  prompt = render_named(name, task=task, limit=_characters(whole + spare))
-  assert len(prompt.examples) == num_examples
+  limit = _characters(whole + spare)
+  counted = dataclasses.replace(limit, count=len)
+  for each in (limit, counted):
+    prompt = render_named(name, task=task, limit=each)
+    assert len(prompt.examples) == num_examples
 
 
 def test_an_example_goes_if_the_space_was_what_made_it_fit():
@@ -201,7 +241,7 @@ def _shown_input(prompt: Prompt) -> str:
 
 def test_a_matched_budget_shows_the_same_instance_everywhere():
   text = 'one two three four five'
-  levels = ('original', 'simplified', 'empty')
+  levels = ('original', 'simplified', 'empty', 'renamed')
   shown = {}
   for suffix in ('', '_budget'):
     shown[suffix] = [
@@ -209,25 +249,38 @@ def test_a_matched_budget_shows_the_same_instance_everywhere():
         render_named(
           f'natinst_def_{level}_ex_empty0{suffix}',
           text=text,
-          limit=_characters(100),
+          limit=_characters(160),
         )
       )
       for level in levels
     ]
-  # 'Possible outputs: yes, no' is longer than this definition.
-  assert shown[''] == ['one two r five.', 'on ve.', f'{text}.']
-  assert shown['_budget'] == ['on ve.'] * 3
+  # Nothing but the list of new names is too long here.
+  assert shown[''] == [f'{text}.'] * 3 + ['one two our five.']
+  assert shown['_budget'] == ['one two our five.'] * 4
 
 
 def test_a_matched_budget_counts_levels_of_the_users_own():
   name = 'natinst_def_empty_ex_empty0_budget'
-  DEFINITION_LEVELS.register('long', lambda **_: 'word ' * 6)
+  DEFINITION_LEVELS.register('long', lambda **_: 'word ' * 18)
   try:
-    prompt = render_named(name, text='one two three', limit=_characters(100))
+    prompt = render_named(name, text='one two three', limit=_characters(160))
   finally:
     DEFINITION_LEVELS.unregister('long')
   assert _shown_input(prompt) == 'o.'
   assert prompt.shortened
+
+
+def test_a_matched_budget_leaves_out_a_level_that_has_nothing():
+  # The only task of its kind has no other's definition.
+  task = make_task()
+  prompt = render(
+    task=task,
+    instance=make_instance(),
+    condition=Condition.from_name('natinst_def_empty_ex_empty0_budget'),
+    limit=_characters(200),
+    tasks={task.name: task},
+  )
+  assert _shown_input(prompt) == 'tea.'
 
 
 def test_a_matched_budget_shortens_nothing_that_is_empty():

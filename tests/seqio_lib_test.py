@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import io
-import itertools
 
 import fakes
 import numpy as np
@@ -35,10 +34,6 @@ def rows_of(name, split, lengths=None):
     sequence_length=lengths or fakes.LENGTHS, split=split, shuffle=False
   )
   return {row['id'].decode(): row for row in dataset.as_numpy_iterator()}
-
-
-def ids_of(name):
-  return set(rows_of(name, 'train'))
 
 
 @pytest.mark.parametrize('split', natinst.SPLITS)
@@ -150,26 +145,6 @@ def test_a_condition_under_a_name_of_one_s_own():
   assert len(rows_of('my_own_task', 'train')) == 6
 
 
-@pytest.mark.parametrize('suffix', ['', '_s5'])
-def test_smaller_sets_of_instances_are_inside_larger_ones(suffix):
-  sets = [ids_of(f'{fakes.NAME}_n{n}{suffix}') for n in (1, 2, 5, 20)]
-  assert [len(ids) for ids in sets] == [3, 6, 11, 26]
-  for smaller, larger in itertools.pairwise(sets):
-    assert smaller < larger
-
-
-@pytest.mark.parametrize('suffix', ['', '_s5'])
-def test_smaller_sets_of_tasks_are_inside_larger_ones(suffix):
-  sets = [ids_of(f'{fakes.NAME}_n2_t{t}{suffix}') for t in (1, 2, 3)]
-  assert [len(ids) for ids in sets] == [2, 4, 6]
-  assert sets[0] < sets[1] < sets[2]
-
-
-def test_a_seed_chooses_other_instances():
-  chosen = {s: ids_of(f'{fakes.NAME}_n5{s}') for s in ('', '_s1', '_s2')}
-  assert len({frozenset(ids) for ids in chosen.values()}) == 3
-
-
 @pytest.mark.parametrize('split', ['validation', 'test'])
 def test_what_is_tested_ignores_the_choice_of_training_instances(split, corpus):
   name = 'natinst_def_original_ex_delusive2_srcrepair'
@@ -225,6 +200,29 @@ def test_the_vocabulary_is_settled_at_look_up(monkeypatch):
     assert task.output_features[feature].add_eos
   mixture = seqio.get_mixture_or_task('natinst_all_definitions')
   assert mixture.output_features['inputs'].vocabulary == t5
+
+
+def test_a_vocabulary_that_cannot_be_read(monkeypatch, tmp_path):
+  path = tmp_path / 'none.model'
+  monkeypatch.setenv(vocabularies.VARIABLE, str(path))
+  task = seqio.get_mixture_or_task(fakes.NAME)
+  mixture = seqio.get_mixture_or_task('natinst_all_definitions')
+  for provider in (task, mixture):
+    with pytest.raises(
+      InputError, match=f'vocabulary {path}: cannot be read .* Allowed are the'
+    ):
+      provider.get_dataset(fakes.LENGTHS, 'train')
+  with pytest.raises(InputError, match=r'none\.model: cannot be read'):
+    vocabularies.fingerprint()
+
+
+def test_the_miniature_is_a_corpus_by_name(corpus):
+  seqio_lib.use_corpus('miniature')
+  names = seqio_lib.SOURCE.metadata()['tasks']
+  assert len(names) > 40
+  assert 'task1_mood' not in names
+  rows = rows_of('natinst_def_empty_ex_empty0_n1', 'train')
+  assert len(rows) == len(seqio_lib.SOURCE.metadata()['train_tasks'])
 
 
 def test_seqio_s_evaluator_scores_against_every_reference():

@@ -56,6 +56,16 @@ def test_a_task_has_what_t5x_asks_for():
         'natinst_def_original_ex_empty0',
       ],
     ),
+    (
+      'natinst_extended_definitions',
+      [
+        'natinst_def_original_ex_original2',
+        'natinst_def_simplified_ex_original2',
+        'natinst_def_empty_ex_original2',
+        'natinst_def_shuffled_ex_original2',
+        'natinst_def_renamed_ex_original2',
+      ],
+    ),
   ],
 )
 def test_a_mixture_holds_its_conditions_in_equal_parts(mixture, members):

@@ -4,7 +4,15 @@ import fakes
 import pytest
 import seqio
 
-from it_study import conditions, folders, seqio_lib, tokenized, vocabularies
+from it_study import (
+  conditions,
+  folders,
+  natinst,
+  natinst_tfds,
+  seqio_lib,
+  tokenized,
+  vocabularies,
+)
 from it_study.conditions import Condition
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
@@ -30,14 +38,30 @@ def tokens(folder, name=fakes.NAME, lengths=None, **kwargs):
   )
 
 
-def test_the_tokens_are_seqio_s(tmp_path):
-  cache = tokens(tmp_path)
+def sequences(cache):
+  return [
+    tuple(cache.sequence(feature, index).tolist() for feature in cache.tokens)
+    for index in range(len(cache))
+  ]
+
+
+@pytest.mark.parametrize(
+  ('name', 'lengths', 'num_rows'),
+  [
+    (fakes.NAME, fakes.LENGTHS, 36),
+    ('natinst_def_original_ex_delusive2', {'inputs': 120, 'targets': 4}, 36),
+    ('natinst_def_renamed_ex_original2_trunctk_n5_s1', {'inputs': 90}, 11),
+    ('natinst_tk_instruct_n7_t2', {'inputs': 200, 'targets': 2}, 9),
+  ],
+)
+def test_the_tokens_are_seqio_s(tmp_path, name, lengths, num_rows):
+  cache = tokens(tmp_path, name, lengths)
   rows = list(
-    seqio.get_mixture_or_task(fakes.NAME)
-    .get_dataset(fakes.LENGTHS, 'train', shuffle=False)
+    seqio.get_mixture_or_task(name)
+    .get_dataset(lengths, 'train', shuffle=False)
     .as_numpy_iterator()
   )
-  assert len(cache) == len(rows) == 36
+  assert len(cache) == len(rows) == num_rows
   for index, row in enumerate(rows):
     for feature in ('inputs', 'targets'):
       assert cache.sequence(feature, index).tolist() == row[feature].tolist()
@@ -75,13 +99,48 @@ def test_the_key_is_all_that_makes_the_tokens(tmp_path, corpus, monkeypatch):
   assert len(paths) == 6
 
 
-def test_a_task_of_one_s_own_keeps_its_tokens_with_the_training(tmp_path):
+def test_a_condition_is_known_by_what_it_is_made_of(tmp_path):
   seqio_lib.add_task(Condition(instances_per_task=1), name='own_tokens')
   cache = tokens(tmp_path, 'own_tokens')
   assert len(cache) == 3
+  named = tokens(tmp_path, 'natinst_def_original_ex_original2_n1')
+  assert cache.path == named.path
+  mixture = seqio_lib.add_natinst_tasks(Condition(instances_per_task=1))
+  part = tokens(tmp_path, f'{mixture.name.removesuffix("all_tasks")}task1_mood')
+  assert len(part) == 1
+  assert part.path != named.path
+  assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_its_own_have_tokens_of_their_own(tmp_path):
+  name = f'{fakes.NAME}_n3'
+  first = tokens(tmp_path, name)
+  other = fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
+  data_dir = natinst_tfds.build_corpus(natinst.open_corpus(other))
+  seqio_lib.add_task(
+    Condition.from_name(name),
+    name='own_rows',
+    source=seqio_lib.RowsSource(data_dir),
+  )
+  second = tokens(tmp_path, 'own_rows')
+  assert len(first) == len(second) == 8
+  assert first.path != second.path
+  assert first.fingerprint != second.fingerprint
+
+
+def test_a_task_that_others_made_keeps_its_tokens_with_the_training(tmp_path):
+  made = seqio_lib.find_task(f'{fakes.NAME}_n1')
+  seqio.TaskRegistry.add(
+    'others_tokens',
+    source=made.source,
+    preprocessors=list(made.preprocessors),
+    output_features=made.output_features,
+  )
+  cache = tokens(tmp_path, 'others_tokens')
+  assert len(cache) == 3
   assert cache.path.parent == tmp_path
-  assert tokens(tmp_path, 'own_tokens').path == cache.path
-  longer = tokens(tmp_path, 'own_tokens', {'inputs': 300, 'targets': 12})
+  assert tokens(tmp_path, 'others_tokens').path == cache.path
+  longer = tokens(tmp_path, 'others_tokens', {'inputs': 300, 'targets': 12})
   assert longer.path != cache.path
 
 
@@ -100,11 +159,45 @@ def test_a_level_without_source_keeps_its_tokens_with_the_training(tmp_path):
   assert text.startswith('Definition: Typed.\n\nNow complete')
 
 
-def test_a_mixture_gives_tokens(tmp_path):
+def test_a_mixture_of_equal_parts_has_every_example_once(tmp_path):
   cache = tokens(tmp_path, 'natinst_all_examples')
   assert cache.path.parent == tmp_path
-  # SeqIO stops when the first of three tasks of 36 is exhausted.
-  assert 36 <= len(cache) <= 3 * 36
+  assert len(cache) == 3 * 36
+  parts = [
+    tokens(tmp_path, task.name)
+    for task in seqio_lib.find_task('natinst_all_examples').tasks
+  ]
+  assert {part.path.parent for part in parts} == {
+    folders.cache_directory() / 'tokens'
+  }
+  assert sequences(cache) == [s for part in parts for s in sequences(part)]
+  assert tokens(tmp_path, 'natinst_all_examples').path == cache.path
+
+
+def test_a_mixture_keeps_to_its_rates(tmp_path):
+  one, three = f'{fakes.NAME}_n1', f'{fakes.NAME}_n3'
+  seqio_lib.add_mixture('one_to_three', {one: 0.1, three: 0.3})
+  cache = tokens(tmp_path, 'one_to_three')
+  # 3 and 8 examples: the second is exhausted first.
+  assert sequences(cache) == [
+    *sequences(tokens(tmp_path, one))[:2],
+    *sequences(tokens(tmp_path, three)),
+  ]
+  seqio.MixtureRegistry.remove('one_to_three')
+  seqio_lib.add_mixture('one_to_three', {one: 1, three: 1})
+  again = tokens(tmp_path, 'one_to_three')
+  assert again.path != cache.path
+  assert len(again) == 6
+
+
+def test_a_mixture_leaves_out_tasks_without_a_train_split(tmp_path):
+  mixture = seqio_lib.add_natinst_tasks(Condition(instances_per_task=2))
+  cache = tokens(tmp_path, mixture.name)
+  assert len(cache) == 6
+  with pytest.raises(
+    InputError, match='task5_title has no split train, only test: there is no'
+  ):
+    tokens(tmp_path, f'{mixture.name.removesuffix("all_tasks")}task5_title')
 
 
 def test_an_unknown_condition_is_told_from_an_unknown_task():
@@ -120,6 +213,7 @@ def test_an_unknown_condition_is_told_from_an_unknown_task():
   ):
     tokenized.find_task('nat_all_definitions')
   with pytest.raises(
-    InputError, match=r'natinst_all_defs.* is not a condition'
+    InputError,
+    match=r"'natinst_all_defs' is registered\. Did you mean 'natinst_all_def",
   ):
     tokenized.find_task('natinst_all_defs')

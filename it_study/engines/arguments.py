@@ -1,9 +1,9 @@
 """What an engine is given, checked before anything is done."""
 
 from collections.abc import Mapping
-import importlib
 from typing import Any
 
+from it_study import user_module
 from it_study.errors import InputError
 
 
@@ -48,10 +48,4 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
 
 def import_tasks(module: str) -> None:
   """Imports what registers the tasks. Raises `InputError` if it cannot."""
-  try:
-    importlib.import_module(module)
-  except ModuleNotFoundError as error:
-    raise InputError(
-      f'MIXTURE_OR_TASK_MODULE is {module!r}: {error}. Name a module that '
-      "Python can import and that registers the task, such as 'tasks'."
-    ) from error
+  user_module.load(module, given_as='MIXTURE_OR_TASK_MODULE')

@@ -53,6 +53,12 @@ def load(
   return rows
 
 
+def tasks_of(name: str) -> Mapping[str, natinst.Task]:
+  """The NatInst tasks whose instances a SeqIO task has, by name."""
+  source = tokenized.find_task(name).source
+  return getattr(source, 'rows', seqio_lib.SOURCE).metadata()['tasks']
+
+
 def to_prediction(
   row: Mapping[str, Any], *, task: natinst.Task, **fields: Any
 ) -> Prediction:
@@ -63,12 +69,14 @@ def to_prediction(
     task: the row's.
     **fields: split, prediction, engine, conditions and seed.
   """
+  # The row's own, as its condition may have renamed the task's.
+  label_space = tuple(label.decode() for label in row['label_space'])
   return Prediction(
     id=row['id'].decode(),
     task=task.name,
     category=task.category,
     kind=task.kind,
-    label_space=task.label_space,
+    label_space=label_space or None,
     position=int(row['position']),
     inputs=row['inputs_pretokenized'].decode(),
     targets=tuple(reference.decode() for reference in row['references']),

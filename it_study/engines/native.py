@@ -18,7 +18,6 @@ from it_study import (
   folders,
   metrics_log,
   partitioning,
-  seqio_lib,
   tokenized,
   trainer,
   vocabularies,
@@ -237,7 +236,7 @@ def predict(
     on_progress=on_progress,
   )
   vocabulary = vocabularies.current_vocabulary()
-  tasks = seqio_lib.SOURCE.metadata()['tasks']
+  tasks = instances.tasks_of(mixture_or_task_name)
   path = infer_output_dir / 'predictions.jsonl'
   predictions.write_predictions(
     path,
@@ -262,6 +261,8 @@ def predict(
     'num_dropped_examples': sum(
       int(row['num_dropped_examples']) for row in rows
     ),
+    # Of the instance's text, in characters; the mean over instances.
+    'input_kept': sum(float(row['input_kept']) for row in rows) / len(rows),
     'seconds': time.monotonic() - started,
   }
   predictions.write_text(

@@ -6,10 +6,12 @@ import json
 import os
 from typing import NamedTuple
 
+from it_study import perturb
+from it_study.conditions import Condition
 from it_study.errors import InputError
 from it_study.evaluation import baselines, formats
 from it_study.evaluation.metrics import compute_metrics
-from it_study.natinst import Corpus
+from it_study.natinst import Corpus, Instance, Task
 from it_study.predict import (
   Prediction,
   check_complete,
@@ -87,7 +89,7 @@ def load_rows(
   }
   filled, changed = [], []
   for row in rows:
-    task, instance = known[row.task, row.id]
+    task, instance = _as_seen(*known[row.task, row.id], row)
     # T5X shows one reference of several.
     if not set(row.targets) <= set(instance.outputs):
       changed.append(row.id)
@@ -193,6 +195,20 @@ def _one_split(file: formats.RowFile, split: str | None) -> str | None:
       f'{file.path}: rows of split {splits[0]!r}, asked for is {split!r}.'
     )
   return splits[0] if splits else split
+
+
+def _as_seen(
+  task: Task, instance: Instance, row: Prediction
+) -> tuple[Task, Instance]:
+  """The task and instance as the row's condition shows and asks for them."""
+  try:
+    condition = Condition.from_name(row.test_condition or '')
+  except InputError:
+    # Of others' files and of tasks of one's own no alteration is known.
+    return task, instance
+  return perturb.rewrite(
+    task=task, instance=instance, condition=condition.for_test()
+  )
 
 
 def _without_corpus(file: formats.RowFile, split: str | None) -> Rows:

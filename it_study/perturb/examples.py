@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+import functools
 
 from it_study.conditions import Condition
 from it_study.normalization import normalize_answer
@@ -42,15 +43,19 @@ def delusive(
   Kung & Peng 2023 take negative examples; study.md tells why these do not do.
   """
   del instance
-  source = condition.delusive_source
-  if source is None:
-    sources = _BY_RULE[task.kind]
-  else:
-    sources = (source,)
-  found: list[Example] = []
-  for name in sources:
-    found.extend(_SOURCES[name](task, condition.seed))
-  return found[: condition.num_examples]
+  found = _all_delusive(task, condition.delusive_source, condition.seed)
+  return list(found[: condition.num_examples])
+
+
+# Asked for by every instance of a task.
+@functools.lru_cache(maxsize=4096)
+def _all_delusive(
+  task: Task, source: str | None, seed: int
+) -> tuple[Example, ...]:
+  sources = _BY_RULE[task.kind] if source is None else (source,)
+  return tuple(
+    example for name in sources for example in _SOURCES[name](task, seed)
+  )
 
 
 def _negatives(task: Task, seed: int) -> Iterator[Example]:

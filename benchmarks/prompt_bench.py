@@ -1,0 +1,397 @@
+"""Prompts a second, rendered and tokenised, against Tk-Instruct's collator.
+
+python benchmarks/prompt_bench.py --corpus NATINST --folder /tmp/bench
+  [--instances 75000] [--vocabulary F] [--vocab_size 8000]
+  [--tk_instruct CHECKOUT [--tk_python VENV/bin/python]]
+
+Definition and 2 examples, at most 1,024 input and 128 target tokens. The
+training tasks of the corpus are copied until there are enough instances, each
+copy with texts of its own, so that nothing is remembered that would not be.
+Tk-Instruct's collator needs transformers below 5 and torch, perhaps in an
+environment of their own.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+import concurrent.futures
+import functools
+import io
+import json
+import os
+import pathlib
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+_INPUTS, _TARGETS = 1024, 128
+_CONDITION = 'natinst_def_original_ex_original2{}_n1000'
+_CHECKED = 1000
+_TK_BATCH = 16
+# Slower ways are given fewer rows: theirs is a rate too.
+_FEW, _SOME = 2000, 10_000
+
+
+def main() -> None:
+  """Prints a table of rates, and how many rows' tokens differ."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
+  parser.add_argument('--corpus', help='a checkout of natural-instructions')
+  parser.add_argument('--folder', required=True, help='for some 500 MB')
+  parser.add_argument('--instances', type=int, default=75_000)
+  parser.add_argument('--repeats', type=int, default=3)
+  parser.add_argument('--vocabulary', help='default: one trained on the corpus')
+  parser.add_argument('--vocab_size', type=int, default=8000)
+  parser.add_argument('--tk_instruct', help='a checkout of Tk-Instruct')
+  parser.add_argument('--tk_python', default=sys.executable)
+  parser.add_argument('--way', choices=_WAYS, help=argparse.SUPPRESS)
+  parser.add_argument('--one_core', action='store_true', help=argparse.SUPPRESS)
+  options = parser.parse_args()
+  if options.way is not None:
+    if options.one_core:
+      os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    print(json.dumps(_WAYS[options.way](options)))
+    return
+  if options.corpus is None:
+    parser.error('--corpus is needed')
+  pathlib.Path(options.folder).mkdir(parents=True, exist_ok=True)
+  # Absolute, as the other processes are given what is made of it.
+  made = pathlib.Path(tempfile.mkdtemp(dir=os.path.abspath(options.folder)))
+  try:
+    _compare(options, made)
+  finally:
+    shutil.rmtree(made)
+
+
+def _compare(options: argparse.Namespace, folder: pathlib.Path) -> None:
+  os.environ['IT_STUDY_CACHE'] = str(folder / 'cache')
+  _write_corpus(options, folder)
+  shutil.copyfile(
+    options.vocabulary or _train_vocabulary(options, folder),
+    folder / 'vocabulary.model',
+  )
+  _measure(options, folder, 'prepare')
+  ours = _measure(options, folder, 'cache')
+  _tell('render and tokenise, into the token cache', ours)
+  _tell(
+    'the same without writing, on one core',
+    _measure(options, folder, 'stream', '--one_core'),
+  )
+  _tell('SeqIO, into the token cache', _measure(options, folder, 'seqio'))
+  if options.tk_instruct is None:
+    return
+  for way, tokenizer in (('tk_fast', 'Rust'), ('tk_slow', 'SentencePiece')):
+    theirs = _measure(options, folder, way)
+    _tell(f"Tk-Instruct's collator, {tokenizer} tokeniser", theirs, ours)
+    _tell_differences(folder, theirs)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+      two = list(pool.map(lambda w: _measure(options, folder, w), [way] * 2))
+    rates = map(sum, zip(*(each['rates'] for each in two), strict=True))
+    _tell('two of them at once', two[0] | {'rates': list(rates)}, ours)
+
+
+def _measure(
+  options: argparse.Namespace, folder: pathlib.Path, way: str, *flags: str
+) -> dict:
+  """What another process says, so that none finds anything remembered."""
+  command = [
+    options.tk_python if way.startswith('tk_') else sys.executable,
+    __file__,
+    f'--folder={folder}',
+    f'--way={way}',
+    f'--repeats={options.repeats}',
+    f'--tk_instruct={options.tk_instruct or ""}',
+    *flags,
+  ]
+  told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+  return json.loads(told.stdout.splitlines()[-1])
+
+
+def _tell(what: str, result: Mapping, ours: Mapping | None = None) -> None:
+  rates = sorted(result['rates'])
+  print(
+    f'{what}: {statistics.median(rates):,.0f} prompts a second '
+    f'({rates[0]:,.0f} to {rates[-1]:,.0f}; {result["rows"]:,} rows; '
+    f'{result["cpu"]:.0f} µs of processor time each)',
+    flush=True,
+  )
+  if ours is not None:
+    ratio = statistics.median(ours['rates']) / statistics.median(rates)
+    print(f'  we are {ratio:.1f} times as fast')
+
+
+def _tell_differences(folder: pathlib.Path, theirs: Mapping) -> None:
+  """Tokens of the first rows, cut as Tk-Instruct cuts, against theirs.
+
+  Tokenisers round differently, so that one text may be cut into tokens in two
+  ways that are equally likely.
+  """
+  import sentencepiece
+
+  ours = json.loads((folder / 'ours.json').read_text())
+  pairs = list(zip(ours, theirs['ids'], strict=True))
+  differ = [(a, b) for a, b in pairs if a != b]
+  decode = sentencepiece.SentencePieceProcessor(
+    model_file=str(folder / 'vocabulary.model')
+  ).decode
+  other_text = sum(decode(a) != decode(b) for a, b in differ)
+  print(
+    f'  of {len(pairs):,} rows {len(differ)} have other tokens, {other_text} '
+    'of them another text'
+  )
+
+
+# What is measured, each in a process of its own.
+
+
+def _prepare(options: argparse.Namespace) -> dict:
+  """Rows, and for Tk-Instruct the instances in the same order."""
+  from it_study import natinst, seqio_lib
+
+  folder, _ = _use(options)
+  corpus = natinst.open_corpus(folder / 'corpus')
+  rows = seqio_lib.SOURCE.get_dataset('train', shuffle=False)
+  with open(folder / 'instances.jsonl', 'w') as file:
+    for row in rows.take(_FEW).as_numpy_iterator():
+      task = corpus.load(row['task'].decode()).task
+      instance = {
+        'Instance': {
+          'input': row['input'].decode(),
+          'output': [output.decode() for output in row['outputs']],
+        },
+        'Definition': [task.definition],
+        'Positive Examples': [
+          {'input': e.input, 'output': e.output} for e in task.positive_examples
+        ],
+        'Negative Examples': [],
+      }
+      file.write(json.dumps(instance) + '\n')
+  ids = [row['inputs'].tolist() for row in _tokens('_trunctk', first=_CHECKED)]
+  (folder / 'ours.json').write_text(json.dumps(ids))
+  return {}
+
+
+def _cache(options: argparse.Namespace) -> dict:
+  from it_study import tokenized
+
+  folder, name = _use(options)
+  tokens = folder / 'cache' / 'tokens'
+
+  def write() -> int:
+    shutil.rmtree(tokens, ignore_errors=True)
+    return len(
+      tokenized.training_tokens(
+        mixture_or_task_name=name,
+        task_feature_lengths={'inputs': _INPUTS, 'targets': _TARGETS},
+        fallback_directory=folder,
+      )
+    )
+
+  return _timed(options, write)
+
+
+def _stream(options: argparse.Namespace) -> dict:
+  _use(options)
+  return _timed(options, lambda: sum(1 for _ in _tokens('', first=_SOME)))
+
+
+def _seqio(options: argparse.Namespace) -> dict:
+  import seqio
+
+  from it_study import seqio_lib, token_cache
+
+  folder, name = _use(options)
+
+  def write() -> int:
+    dataset = seqio.get_mixture_or_task(name).get_dataset(
+      {'inputs': _INPUTS, 'targets': _TARGETS}, 'train', shuffle=False
+    )
+    return len(
+      token_cache.write_token_cache(
+        folder / 'seqio', seqio_lib.numpy_rows(dataset.take(_SOME))
+      )
+    )
+
+  return _timed(options, write)
+
+
+def _tk(options: argparse.Namespace, tokenizer_name: str) -> dict:
+  import transformers
+
+  # What it does to each text is the same, but it would warn of every one.
+  transformers.logging.set_verbosity_error()
+  sys.path.insert(0, os.path.join(options.tk_instruct, 'src'))
+  from ni_collator import DataCollatorForNI
+
+  folder = pathlib.Path(options.folder)
+  fields = {'add_prefix_space': True} if 'Fast' in tokenizer_name else {}
+  tokenizer = getattr(transformers, tokenizer_name)(
+    vocab_file=str(folder / 'vocabulary.model'),
+    extra_ids=0,
+    legacy=True,
+    **fields,
+  )
+  # The default of the version that Tk-Instruct pins.
+  tokenizer.clean_up_tokenization_spaces = True
+  collate = DataCollatorForNI(
+    tokenizer,
+    padding='longest',
+    max_source_length=_INPUTS,
+    max_target_length=_TARGETS,
+    num_pos_examples=2,
+  )
+  with open(folder / 'instances.jsonl') as file:
+    instances = [json.loads(line) for line in file]
+  batches = [
+    instances[start : start + _TK_BATCH]
+    for start in range(0, len(instances), _TK_BATCH)
+  ]
+  random.seed(0)
+  ids = []
+  for batch in batches[: -(-_CHECKED // _TK_BATCH)]:
+    made = collate(batch)
+    rows = zip(made['input_ids'], made['attention_mask'], strict=True)
+    ids += [row[mask.bool()].tolist() for row, mask in rows]
+
+  def collate_all() -> int:
+    for batch in batches:
+      collate(batch)
+    return len(instances)
+
+  return _timed(options, collate_all) | {'ids': ids[:_CHECKED]}
+
+
+_WAYS: dict[str, Callable[[argparse.Namespace], dict]] = {
+  'prepare': _prepare,
+  'cache': _cache,
+  'stream': _stream,
+  'seqio': _seqio,
+  'tk_fast': functools.partial(_tk, tokenizer_name='T5TokenizerFast'),
+  'tk_slow': functools.partial(_tk, tokenizer_name='T5Tokenizer'),
+}
+
+
+def _timed(options: argparse.Namespace, do: Callable[[], int]) -> dict:
+  """Rows a second of each repeat, after one that does not count."""
+  do()
+  rates, rows = [], 0
+  before = _processor_seconds()
+  for _ in range(options.repeats):
+    start = time.perf_counter()
+    rows = do()
+    rates.append(rows / (time.perf_counter() - start))
+  spent = _processor_seconds() - before
+  return {
+    'rates': rates,
+    'rows': rows,
+    'cpu': 1e6 * spent / rows / options.repeats,
+  }
+
+
+def _processor_seconds() -> float:
+  usage = resource.getrusage(resource.RUSAGE_SELF)
+  return usage.ru_utime + usage.ru_stime
+
+
+def _use(options: argparse.Namespace) -> tuple[pathlib.Path, str]:
+  """Settles corpus and vocabulary; returns the folder and the SeqIO task."""
+  from it_study import seqio_lib, tensorflow_setup, vocabularies
+  import tasks  # noqa: F401
+
+  tensorflow_setup.import_tensorflow()
+  folder = pathlib.Path(options.folder)
+  os.environ['IT_STUDY_CACHE'] = str(folder / 'cache')
+  vocabularies.set_vocabulary(str(folder / 'vocabulary.model'))
+  seqio_lib.use_corpus(folder / 'corpus')
+  return folder, _CONDITION.format('')
+
+
+def _tokens(suffix: str, *, first: int) -> Iterator[dict]:
+  from it_study import prompt_features, seqio_lib, vocabularies
+  from it_study.conditions import Condition
+
+  source = seqio_lib.SOURCE
+  return prompt_features.token_rows(
+    source.get_dataset('train', shuffle=False).take(first),
+    condition=Condition.from_name(_CONDITION.format(suffix)),
+    source=source,
+    vocabulary=vocabularies.current_vocabulary(),
+    sequence_length={'inputs': _INPUTS, 'targets': _TARGETS},
+  )
+
+
+def _write_corpus(options: argparse.Namespace, folder: pathlib.Path) -> None:
+  """Copies the training tasks, each copy's texts ending in its number."""
+  from it_study import natinst
+
+  corpus = natinst.open_corpus(options.corpus)
+  target = folder / 'corpus'
+  (target / 'tasks').mkdir(parents=True)
+  (target / 'splits' / 'default').mkdir(parents=True)
+  numbers = {n: len(corpus.instances(n, 'train')) for n in corpus.train_tasks}
+  of_all = sum(min(n, 1000) for n in numbers.values())
+  names = []
+  for copy in range(-(-options.instances // of_all)):
+    for name in corpus.train_tasks:
+      raw = json.loads((corpus.directory / f'tasks/{name}.json').read_text())
+      _mark(raw, f' ({copy})')
+      names.append(f'{name}_{copy}')
+      (target / 'tasks' / f'{names[-1]}.json').write_text(json.dumps(raw))
+  splits = target / 'splits' / 'default'
+  (splits / 'train_tasks.txt').write_text('\n'.join(names) + '\n')
+  test = corpus.test_tasks[0]
+  (splits / 'test_tasks.txt').write_text(f'{test}\n')
+  shutil.copy(corpus.directory / f'tasks/{test}.json', target / 'tasks')
+
+
+def _mark(raw: dict, mark: str) -> None:
+  definition = raw['Definition']
+  first = definition if isinstance(definition, str) else definition[0]
+  raw['Definition'] = [first + mark]
+  for example in (*raw['Positive Examples'], *raw['Negative Examples']):
+    example['input'] += mark
+  for instance in raw['Instances']:
+    instance['input'] += mark
+    instance['id'] += mark
+
+
+def _train_vocabulary(
+  options: argparse.Namespace, folder: pathlib.Path
+) -> pathlib.Path:
+  """With T5's options: unigram, its normaliser, its ids."""
+  import sentencepiece
+
+  from it_study import natinst
+
+  corpus = natinst.open_corpus(options.corpus)
+  texts = []
+  for name in corpus.train_tasks:
+    texts.append(corpus.load(name).task.definition)
+    for instance in corpus.instances(name, 'train'):
+      texts += [instance.input, *instance.outputs]
+  model = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(texts),
+    model_writer=model,
+    model_type='unigram',
+    vocab_size=options.vocab_size,
+    hard_vocab_limit=False,
+    max_sentence_length=100_000,
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+    minloglevel=2,
+  )
+  path = folder / 'trained.model'
+  path.write_bytes(model.getvalue())
+  return path
+
+
+if __name__ == '__main__':
+  main()

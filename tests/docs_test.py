@@ -1,0 +1,141 @@
+"""Tests of the pages for users: what they show runs as printed."""
+
+import json
+import pathlib
+import re
+import shlex
+import sys
+
+import fakes
+import pytest
+import seqio
+
+from it_study import seqio_lib, vocabularies
+from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _use(tmp_path, monkeypatch):
+  """A folder with a corpus, and registries as they were before."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  monkeypatch.setattr(sys, 'path', list(sys.path))
+  fakes.write_small_corpus('CORPUS')
+  levels = {r: r.names() for r in (DEFINITION_LEVELS, EXAMPLE_LEVELS)}
+  registries = (seqio.TaskRegistry, seqio.MixtureRegistry)
+  registered = {r: set(r.names()) for r in registries}
+  yield
+  sys.modules.pop('my_study', None)
+  for registry, names in levels.items():
+    for name in set(registry.names()) - set(names):
+      registry.unregister(name)
+  for registry, names in registered.items():
+    for name in set(registry.names()) - names:
+      registry.remove(name)
+
+
+def blocks(page, language):
+  text = (_ROOT / page).read_text()
+  return [code for name, code in _BLOCK.findall(text) if name == language]
+
+
+def run_all(texts):
+  namespace = {'__name__': 'page'}
+  for text in texts:
+    exec(compile(text, 'page', 'exec'), namespace)
+  return namespace
+
+
+def commands(text):
+  return [shlex.split(line)[1:] for line in text.splitlines()]
+
+
+def prompt_of(name, split='test'):
+  task = seqio_lib.find_task(name)
+  dataset = task.get_dataset(None, split, shuffle=False, num_epochs=1)
+  row = next(dataset.as_numpy_iterator())
+  return row['inputs_pretokenized'].decode(), row['references'].tolist()
+
+
+def test_the_blocks_of_the_readme_run():
+  found = run_all(blocks('README.md', 'python'))
+  rows = found['dataset'].as_numpy_iterator()
+  starts = {row['inputs_pretokenized'].decode().split('\n')[0] for row in rows}
+  assert starts == {
+    'Definition: Possible outputs: yes, no.',
+    # A generation task has nothing.
+    ' Positive Example 1 -',
+  }
+
+
+def test_the_module_of_the_page_on_extending(capsys):
+  python = blocks('docs/extending.md', 'python')
+  # The last one is for a notebook.
+  pathlib.Path('my_study.py').write_text('\n\n'.join(python[:-1]))
+  told, stats = commands(blocks('docs/extending.md', 'sh')[0])
+  assert fakes.run_command(*told, '--json', '--quiet') == 0
+  row = json.loads(capsys.readouterr().out.splitlines()[0])
+  assert row['inputs'].startswith(
+    'Definition: ANSWER YES OR NO.\n\n'
+    ' Positive Example 1 -\nInput: Is it dry?\n Output: no.\n\n'
+  )
+  assert fakes.run_command(*stats) == 0
+  fakes.run_command('corpus', 'build', 'CORPUS', '--data_dir', 'ROWS')
+  capsys.readouterr()
+
+  found = run_all(['from my_study import *', python[-1]])
+  assert capsys.readouterr().out.splitlines() == [
+    "natinst_def_shouted_ex_original2_n10.task1_mood ('train', 'validation') "
+    '10.0',
+    "natinst_def_shouted_ex_original2_n10.task2_echo ('train', 'validation') "
+    '4.0',
+    "natinst_def_shouted_ex_original2_n10.task3_few ('train', 'validation') "
+    '2.0',
+    "natinst_def_shouted_ex_original2_n10.task4_entail ('test',) 100.0",
+    "natinst_def_shouted_ex_original2_n10.task5_title ('test',) 6.0",
+  ]
+  vocabulary = vocabularies.current_vocabulary()
+  row = next(found['dataset'].as_numpy_iterator())
+  assert vocabulary.decode(row['inputs'].tolist()).startswith('Definition: ')
+
+  prompt, _ = prompt_of('natinst_def_oneof_ex_empty0')
+  assert prompt.startswith('Definition: Answer with one of: yes, no.\n\n')
+  prompt, _ = prompt_of('natinst_def_longest_ex_empty0')
+  assert prompt.startswith('Definition: Name it.\n\n')
+  prompt, references = prompt_of('natinst_def_backwards_ex_original1')
+  assert prompt.startswith(
+    'Definition: Answer yes or no. Write your answer backwards.\n\n'
+    ' Positive Example 1 -\nInput: Is it wet?\n Output: sey.\n'
+  )
+  assert references in ([b'sey'], [b'on'])
+  prompt, _ = prompt_of('ours_natinst_def_empty_ex_original2_n10')
+  assert prompt.startswith(' Positive Example 1')
+  mixture = seqio_lib.find_task('mostly_shouted')
+  assert sorted(mixture.rate_per_task_name.values()) == [1.0, 3.0]
+
+
+@pytest.mark.slow
+def test_the_study_of_the_page_on_extending(capsys):
+  python = blocks('docs/extending.md', 'python')
+  pathlib.Path('my_study.py').write_text('\n\n'.join(python[:-1]))
+  (gin,) = blocks('docs/extending.md', 'gin')
+  pathlib.Path('my_study.gin').write_text(gin)
+  study, report = commands(blocks('docs/extending.md', 'sh')[1])
+  assert gin.startswith(f'# it-study {shlex.join(study)}\n')
+  assert fakes.run_command(*study, '--quiet') == 0
+  lines = pathlib.Path('my_study_out/results.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  (matched,) = [row for row in rows if row['matched'] and row['training']]
+  assert matched['train_condition'] == 'natinst_def_backwards_ex_last1_n2'
+  assert matched['test_condition'] == 'natinst_def_backwards_ex_last1'
+  cell = pathlib.Path('my_study_out/cells') / matched['cell']
+  predicted = json.loads(
+    (cell / 'predictions.jsonl').read_text().splitlines()[0]
+  )
+  assert predicted['label_space'] == ['sey', 'on']
+  assert predicted['targets'] in (['sey'], ['on'])
+  assert fakes.run_command(*report, '--quiet') == 0
+  assert capsys.readouterr().err == ''
