@@ -1,0 +1,159 @@
+"""corpus verify: certify rows and prompts against the task files."""
+
+import argparse
+from collections.abc import Iterator
+import contextlib
+import json
+import pathlib
+import sys
+
+from rich import console, progress
+
+from it_study import corpora, natinst, predict, tensorflow_setup
+from it_study.certificates import certify, prompt_file
+from it_study.certificates.certificate import Certificate
+from it_study.certificates.certify import OnFailure
+from it_study.certificates.failures import Failure
+from it_study.conditions import Condition
+from it_study.errors import InputError
+
+
+def verify(options: argparse.Namespace) -> int:
+  """Certifies alterations; status 2 if anything is not as claimed."""
+  corpus = natinst.open_corpus(
+    corpora.find(options.directory),
+    track=options.track,
+    exclusions=options.exclude,
+  )
+  for split in options.split or ():
+    natinst.check_split(split)
+  _check_limit(options)
+  failures: list[Failure] = []
+  certificate = (_of_prompts if options.prompts else _of_rows)(
+    corpus, options, on_failure=failures.append if options.out else None
+  )
+  if options.out:
+    objects = [certificate.to_json(), *(f.to_json() for f in failures)]
+    predict.write_text(options.out, ''.join(map(predict.json_line, objects)))
+  if options.json:
+    print(json.dumps(certificate.to_json()))
+  elif not options.quiet:
+    print('\n'.join(certificate.lines()))
+    _hint(certificate, options)
+  elif not certificate.is_clean:
+    print(certificate.verdict(), file=sys.stderr)
+  return 0 if certificate.is_clean else 2
+
+
+def _of_rows(
+  corpus: natinst.Corpus,
+  options: argparse.Namespace,
+  *,
+  on_failure: OnFailure | None,
+) -> Certificate:
+  tensorflow_setup.import_tensorflow()
+  from it_study import natinst_tfds
+  from it_study.commands.build_progress import BuildProgress
+
+  data_dir, cap = options.data_dir, natinst_tfds.MAX_INSTANCES_PER_TASK
+  if data_dir is not None:
+    name = pathlib.Path(data_dir) / natinst_tfds.NAME / natinst_tfds.VERSION
+    if not name.is_dir():
+      raise InputError(
+        f'no rows in {data_dir}: no directory {name}. Write them with '
+        f"'it-study corpus build {options.directory} --data_dir {data_dir}'."
+      )
+    cap = natinst_tfds.stored_metadata(data_dir)['max_instances_per_task']
+  with BuildProgress(quiet=options.quiet) as show:
+    data_dir = natinst_tfds.build_corpus(
+      corpus, data_dir=data_dir, max_instances_per_task=cap, on_progress=show
+    )
+  conditions = [Condition.from_name(name) for name in options.condition or ()]
+  with _progress(options.quiet) as show:
+    return certify.certify(
+      corpus=corpus,
+      data_dir=data_dir,
+      conditions=conditions or None,
+      splits=options.split or natinst.SPLITS,
+      max_tokens=options.max_input_length,
+      num_workers=options.num_workers,
+      on_failure=on_failure,
+      on_progress=show,
+    )
+
+
+def _of_prompts(
+  corpus: natinst.Corpus,
+  options: argparse.Namespace,
+  *,
+  on_failure: OnFailure | None,
+) -> Certificate:
+  rows = prompt_file.read_prompts(options.prompts)
+  names = options.condition or sorted({row.condition or '' for row in rows})
+  if len(names) != 1 or not names[0]:
+    raise InputError(
+      f'{options.prompts}: under one condition; found '
+      f'{", ".join(filter(None, names)) or "none named"}. Give --condition '
+      'NAME once.'
+    )
+  for option in ('data_dir', 'split'):
+    if getattr(options, option):
+      raise InputError(
+        f'--{option} goes with stored rows; --prompts tells its own.'
+      )
+  with _progress(options.quiet) as show:
+    return prompt_file.certify_prompts(
+      corpus=corpus,
+      rows=rows,
+      condition=Condition.from_name(names[0]),
+      max_tokens=options.max_input_length,
+      on_failure=on_failure,
+      on_progress=show,
+    )
+
+
+def _hint(certificate: Certificate, options: argparse.Namespace) -> None:
+  """What may be behind failures of prompts that were cut to a limit."""
+  cut = {'instance-text', 'example-count'} & set(certificate.tally.failures)
+  if options.prompts and cut and options.max_input_length is None:
+    print(
+      'If these prompts were cut to a limit, give --max_input_length and '
+      '--vocabulary.'
+    )
+
+
+def _check_limit(options: argparse.Namespace) -> None:
+  """Settles the vocabulary, if there is a limit to count by it."""
+  length = options.max_input_length
+  if length is None:
+    if options.vocabulary is not None:
+      raise InputError(
+        '--vocabulary goes with --max_input_length N, the limit to count by it.'
+      )
+    return
+  if length < 1:
+    raise InputError(f'--max_input_length is {length}; give 1 or more.')
+  tensorflow_setup.import_tensorflow()
+  from it_study import rows
+
+  rows.settle_vocabulary(options.vocabulary)
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator:
+  """A bar on a terminal; yields what to call with tasks done and of all."""
+  if quiet or not sys.stderr.isatty():
+    yield None
+    return
+  columns = (
+    progress.TextColumn('{task.description}'),
+    progress.BarColumn(bar_width=20),
+    progress.MofNCompleteColumn(),
+    progress.TimeElapsedColumn(),
+    progress.TimeRemainingColumn(),
+  )
+  with progress.Progress(
+    *columns, console=console.Console(stderr=True)
+  ) as bars:
+    bar = bars.add_task('tasks certified', total=None)
+    yield lambda done, total: bars.update(bar, completed=done, total=total)
