@@ -9,15 +9,8 @@ import tempfile
 
 from etils import epath
 
+from it_study.cache_folder import cache_directory as cache_directory
 from it_study.errors import InputError
-
-
-def cache_directory() -> pathlib.Path:
-  """`IT_STUDY_CACHE`, or `~/.cache/it_study`."""
-  folder = os.environ.get('IT_STUDY_CACHE')
-  if folder:
-    return pathlib.Path(folder).expanduser()
-  return pathlib.Path.home() / '.cache' / 'it_study'
 
 
 def make_directory(path: str | os.PathLike) -> None:

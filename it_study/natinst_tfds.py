@@ -1,25 +1,43 @@
 """The TFDS dataset of a corpus: a row an instance, task texts once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import functools
 import io
+import itertools
 import os
 import pathlib
 import tempfile
 
 from etils import epath
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from it_study import folders, natinst
+from it_study import build_folder, folders, natinst, row_spool
+from it_study.audit import overlap
 from it_study.errors import InputError
 
 NAME = 'natural_instructions_study'
-VERSION = '1.1.0'
+VERSION = '1.2.0'
 MAX_INSTANCES_PER_TASK = 1000
 
+# What is being done ('parse' or 'write'), how much of it is done, of how much.
+OnProgress = Callable[[str, int, int], None]
+# Split to task to keys, uint64 [instances, 2], in the order of the ranks; what
+# is returned joins the metadata.
+OnKeys = Callable[[Mapping[str, Mapping[str, np.ndarray]]], Mapping]
 
-class NaturalInstructionsStudy(tfds.core.GeneratorBasedBuilder):
+# A split of many rows has enough files for the hosts of a large machine, each
+# of which reads its own; and no file is larger than this.
+_MANY_ROWS, _MANY_SHARDS = 16_000, 16
+_SHARD_BYTES = 256 << 20
+_ROWS_BETWEEN_REPORTS = 1000
+# What a finished directory has.
+_DONE = 'dataset_info.json'
+
+
+class NaturalInstructionsStudy(tfds.core.dataset_builder.FileReaderBuilder):
   """Rows of a natural-instructions corpus, written by `build_rows`.
 
   Features of a row:
@@ -32,6 +50,20 @@ class NaturalInstructionsStudy(tfds.core.GeneratorBasedBuilder):
       are nested.
     split: string, 'train', 'validation' or 'test'.
     input: string. outputs: strings, the accepted references.
+
+  Rows of train are stored by rank, then by task, so that the first n of each
+  task are `train[:k]`, where k is the sum of min(count, n) over the counts of
+  `info.metadata['num_train_instances']`. Those of validation and test are
+  stored by task, then by rank.
+
+  The files are written here, from rows that are serialised already. TFDS's own
+  writer would keep a split in memory to keep its order, and would then mark it
+  as ordered (`disable_shuffling`), which SeqIO refuses to shuffle by files. So
+  the order is that of the files, and whoever wants it while reading several at
+  once asks for `tfds.ReadConfig(interleave_cycle_length=1)`.
+
+  1.2.0: rows in the order above; 1.1.0 had them in TFDS's random order, all of
+  which must be read to find the first few of each task.
   """
 
   name = NAME
@@ -40,29 +72,17 @@ class NaturalInstructionsStudy(tfds.core.GeneratorBasedBuilder):
   def __init__(
     self,
     *,
-    corpus: natinst.Corpus | None = None,
-    max_instances_per_task: int = MAX_INSTANCES_PER_TASK,
+    spool: row_spool.Spool | None = None,
+    metadata: Mapping | None = None,
+    on_progress: OnProgress | None = None,
     **kwargs,
   ):
-    self._corpus = corpus
-    self._max_instances_per_task = max_instances_per_task
+    self._spool = spool
+    self._metadata = metadata or {}
+    self._on_progress = on_progress
     super().__init__(**kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
-    metadata = tfds.core.MetadataDict()
-    if self._corpus is not None:
-      metadata['fingerprint'] = self._corpus.fingerprint()
-      metadata['max_instances_per_task'] = self._max_instances_per_task
-      metadata['tasks'] = {
-        name: self._corpus.load(name).task.to_json()
-        for split in ('train', 'test')
-        for name in self._corpus.tasks_of(split)
-      }
-      metadata['train_tasks'] = list(self._corpus.train_tasks)
-      metadata['num_train_instances'] = {
-        name: len(self._train_instances(name))
-        for name in self._corpus.train_tasks
-      }
     return tfds.core.DatasetInfo(
       builder=self,
       description='Instances of Super-NaturalInstructions tasks (Wang et al. '
@@ -80,42 +100,58 @@ class NaturalInstructionsStudy(tfds.core.GeneratorBasedBuilder):
           'outputs': tfds.features.Sequence(tfds.features.Text()),
         }
       ),
-      metadata=metadata,
+      metadata=tfds.core.MetadataDict(self._metadata),
     )
 
-  def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-    del dl_manager
-    if self._corpus is None:
+  def _download_and_prepare(self, dl_manager, download_config) -> None:
+    del dl_manager, download_config
+    if self._spool is None:
       raise InputError(
         f'no rows of {NAME} in {self.data_dir}. Write them with '
         "'it-study corpus build CORPUS --data_dir DIR', and name DIR."
       )
-    return {split: self._rows(split) for split in natinst.SPLITS}
+    records = {split: self._spool.records(split) for split in natinst.SPLITS}
+    numbers = {split: self._spool.num_rows(split) for split in natinst.SPLITS}
+    total = sum(numbers.values())
+    counts = itertools.count(1)
 
-  def _generate_examples(self, split: str) -> Iterator[tuple[str, dict]]:
-    yield from self._rows(split)
+    def counted(rows: Iterator[bytes]) -> Iterator[bytes]:
+      for row in rows:
+        done = next(counts)
+        if self._on_progress and (
+          done % _ROWS_BETWEEN_REPORTS == 0 or done == total
+        ):
+          self._on_progress('write', done, total)
+        yield row
 
-  def _train_instances(self, name: str) -> tuple[natinst.Instance, ...]:
-    instances = self._corpus.instances(name, 'train')
-    return instances[: self._max_instances_per_task]
+    self.info.set_splits(
+      tfds.core.splits.SplitDict(
+        [
+          self._write_split(split, counted(records[split]), numbers[split])
+          for split in natinst.SPLITS
+        ]
+      )
+    )
 
-  def _rows(self, split: str) -> Iterator[tuple[str, dict]]:
-    for name in sorted(self._corpus.tasks_of(split)):
-      if split == 'train':
-        instances = self._train_instances(name)
-      else:
-        instances = self._corpus.instances(name, split)
-      for rank, instance in enumerate(instances):
-        row = {
-          'id': instance.id,
-          'task': name,
-          'position': instance.position,
-          'rank': rank,
-          'split': split,
-          'input': instance.input,
-          'outputs': list(instance.outputs),
-        }
-        yield f'{name}/{instance.id}', row
+  def _write_split(
+    self, split: str, records: Iterator[bytes], num_rows: int
+  ) -> tfds.core.SplitInfo:
+    num_bytes = self._spool.num_bytes(split)
+    num_shards = _num_shards(num_rows, num_bytes)
+    template = self._get_filename_template(split)
+    bounds = [num_rows * i // num_shards for i in range(num_shards + 1)]
+    lengths = [stop - start for start, stop in itertools.pairwise(bounds)]
+    for index, length in enumerate(lengths):
+      path = template.sharded_filepath(shard_index=index, num_shards=num_shards)
+      with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+        for record in itertools.islice(records, length):
+          writer.write(record)
+    return tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=lengths,
+      num_bytes=num_bytes,
+      filename_template=template,
+    )
 
 
 def build_rows(
@@ -123,46 +159,85 @@ def build_rows(
   corpus: natinst.Corpus,
   data_dir: str | os.PathLike,
   max_instances_per_task: int = MAX_INSTANCES_PER_TASK,
+  num_workers: int | None = None,
+  on_progress: OnProgress | None = None,
+  instance_keys: row_spool.InstanceKeys | None = None,
+  on_keys: OnKeys | None = None,
 ) -> epath.Path:
   """Writes a corpus's rows below `data_dir`, as TFRecord, if not there yet.
+
+  Each task file is parsed once, in worker processes; the rows wait on disk,
+  beside where they will be, until all are there. Another process that builds in
+  the same place is waited for. What a killed build has left is removed.
 
   Args:
     corpus: to read.
     data_dir: where stock T5X finds them by `--tfds_data_dir`.
     max_instances_per_task: cap of training instances; those of lowest stable
       hash are kept.
+    num_workers: processes to parse in; None takes one for each processor.
+    on_progress: called after each file, and now and then while rows are
+      written.
+    instance_keys: called in the workers with each instance that is kept;
+      importable by name.
+    on_keys: called once with all that it returned, before any row is written.
+      What this returns joins the metadata, what it raises ends the build.
 
   Returns:
     The dataset's own directory.
 
   Raises:
-    InputError: if the directory cannot be written, or holds the rows of
-      another corpus or cap.
+    InputError: if a task file cannot be used or changes while it is read, or
+      the directory cannot be written, or holds the rows of another corpus or
+      cap.
   """
+  if max_instances_per_task < 1:
+    raise InputError(
+      f'max_instances_per_task: found {max_instances_per_task}, allowed is 1 '
+      'or more.'
+    )
   directory = _rows_directory(data_dir)
-  if (directory / 'dataset_info.json').exists():
-    # Without a builder of the corpus, which would parse every task file.
+
+  def is_there() -> bool:
+    if not (directory / _DONE).exists():
+      return False
     _check_same(
       data_dir,
       corpus=corpus,
       max_instances_per_task=max_instances_per_task,
     )
+    return True
+
+  if is_there():
     return directory
   folders.make_directory(data_dir)
-  builder = NaturalInstructionsStudy(
-    corpus=corpus,
-    max_instances_per_task=max_instances_per_task,
-    data_dir=os.fspath(data_dir),
-    file_format='tfrecord',
-  )
-  # TFDS talks of a download and draws a bar a split, whoever calls.
-  tfds.disable_progress_bar()
   with (
-    contextlib.redirect_stdout(io.StringIO()),
-    tempfile.TemporaryDirectory() as downloads,
+    build_folder.room_told(data_dir),
+    build_folder.working_folder(directory, done=_DONE) as folder,
   ):
-    # Nothing is downloaded, but TFDS makes a folder for it.
-    builder.download_and_prepare(download_dir=downloads)
+    if is_there():
+      return directory
+    fingerprint = corpus.fingerprint()
+    spool = row_spool.fill(
+      corpus=corpus,
+      folder=folder,
+      max_instances_per_task=max_instances_per_task,
+      num_workers=num_workers,
+      instance_keys=instance_keys,
+      on_task=on_progress and functools.partial(on_progress, 'parse'),
+    )
+    _check_spool(spool, corpus, fingerprint)
+    metadata = _metadata(corpus, spool, fingerprint, max_instances_per_task)
+    if on_keys is not None:
+      metadata |= on_keys(_keys(spool))
+    builder = NaturalInstructionsStudy(
+      spool=spool,
+      metadata=metadata,
+      on_progress=on_progress,
+      data_dir=os.fspath(data_dir),
+      file_format='tfrecord',
+    )
+    _prepare(builder)
   return directory
 
 
@@ -171,16 +246,26 @@ def build_corpus(
   *,
   data_dir: str | os.PathLike | None = None,
   max_instances_per_task: int = MAX_INSTANCES_PER_TASK,
+  allow_overlap: bool = False,
+  **settings,
 ) -> pathlib.Path:
   """Builds a corpus's rows where asked, or in the cache folder.
+
+  What test instances are trained on is counted in the metadata, 'overlap'. Rows
+  that were built with leave are taken as they are by later calls.
 
   Args:
     corpus: to read.
     data_dir: where to; None takes the cache folder.
     max_instances_per_task: cap of training instances.
+    allow_overlap: whether test instances may be trained on.
+    **settings: more of `build_rows`.
 
   Returns:
     The data dir.
+
+  Raises:
+    InputError: if they are, and may not be; and as `build_rows` does.
   """
   if data_dir is None:
     data_dir = cached_data_dir(corpus, max_instances_per_task)
@@ -188,6 +273,14 @@ def build_corpus(
     corpus=corpus,
     data_dir=data_dir,
     max_instances_per_task=max_instances_per_task,
+    instance_keys=overlap.instance_keys,
+    on_keys=functools.partial(
+      overlap.gate,
+      corpus=corpus,
+      max_instances_per_task=max_instances_per_task,
+      allow=allow_overlap,
+    ),
+    **settings,
   )
   return pathlib.Path(data_dir)
 
@@ -210,6 +303,73 @@ def _rows_directory(data_dir: str | os.PathLike) -> epath.Path:
   return epath.Path(data_dir) / NAME / VERSION
 
 
+def _metadata(
+  corpus: natinst.Corpus,
+  spool: row_spool.Spool,
+  fingerprint: str,
+  max_instances_per_task: int,
+) -> dict:
+  return {
+    'fingerprint': fingerprint,
+    'max_instances_per_task': max_instances_per_task,
+    'tasks': {
+      name: spool.tasks[name].task
+      for name in (*corpus.train_tasks, *corpus.test_tasks)
+    },
+    'train_tasks': list(corpus.train_tasks),
+    'num_train_instances': {
+      name: len(spool.tasks[name].rows['train'].ends)
+      for name in corpus.train_tasks
+    },
+  }
+
+
+def _check_spool(
+  spool: row_spool.Spool, corpus: natinst.Corpus, fingerprint: str
+) -> None:
+  if corpus.fingerprint() != fingerprint:
+    raise InputError(
+      f'corpus {corpus.directory}: a file changed while it was read. Build '
+      'again when nothing writes there.'
+    )
+  for split in natinst.SPLITS:
+    if spool.num_rows(split) == 0:
+      raise InputError(
+        f'corpus {corpus.directory}: no instance in {split}; each training '
+        f'task holds out {natinst.VALIDATION_INSTANCES} for validation, so '
+        'at least one needs more.'
+      )
+
+
+def _keys(spool: row_spool.Spool) -> dict[str, dict[str, np.ndarray]]:
+  return {
+    split: {
+      name: np.frombuffer(rows.keys, np.uint64).reshape(-1, 2)
+      for name, rows in spool.rows_of(split).items()
+    }
+    for split in natinst.SPLITS
+  }
+
+
+def _prepare(builder: tfds.core.DatasetBuilder) -> None:
+  # TFDS talks of a download and draws bars, whoever calls.
+  tfds.disable_progress_bar()
+  with (
+    contextlib.redirect_stdout(io.StringIO()),
+    tempfile.TemporaryDirectory() as downloads,
+  ):
+    # Nothing is downloaded, but TFDS makes a folder for it.
+    builder.download_and_prepare(download_dir=downloads)
+
+
+def _num_shards(num_rows: int, num_bytes: int) -> int:
+  """A power of two, so that it divides evenly among hosts."""
+  shards = _MANY_SHARDS if num_rows >= _MANY_ROWS else 1
+  while num_bytes / shards > _SHARD_BYTES and num_rows >= 2 * shards:
+    shards *= 2
+  return shards
+
+
 def _check_same(
   data_dir: str | os.PathLike,
   *,
@@ -220,9 +380,10 @@ def _check_same(
   fingerprint = corpus.fingerprint()
   if found['fingerprint'] != fingerprint:
     raise InputError(
-      f'{directory} holds the rows of another corpus, or of other contents of '
-      f'{corpus.directory} (fingerprint {found["fingerprint"][:12]}, found '
-      f'{fingerprint[:12]}). Name another directory or remove it.'
+      f'{directory} holds the rows of another corpus, track or exclusion list, '
+      f'or of other contents of {corpus.directory} (fingerprint '
+      f'{found["fingerprint"][:12]}, found {fingerprint[:12]}). Name another '
+      'directory or remove it.'
     )
   cap = found['max_instances_per_task']
   if cap != max_instances_per_task:

@@ -11,7 +11,10 @@ VOCABULARY_FILE = 'vocabulary.model'
 
 
 def use(
-  name: str | os.PathLike, *, vocabulary: str | None = None
+  name: str | os.PathLike,
+  *,
+  vocabulary: str | None = None,
+  track: str = 'default',
 ) -> pathlib.Path:
   """Makes the SeqIO tasks read a corpus, and settles the vocabulary.
 
@@ -19,6 +22,7 @@ def use(
     name: as `corpora.find` takes it.
     vocabulary: a model file, 'byte', or 'miniature' for the one trained on the
       miniature; None leaves it to the environment variable or T5's own.
+    track: folder below the corpus's `splits`.
 
   Returns:
     The corpus's directory.
@@ -27,7 +31,7 @@ def use(
     InputError: if corpus or vocabulary cannot be used.
   """
   directory = corpora.find(name)
-  data_dir = build(directory)
+  data_dir = build(directory, track=track)
   seqio_lib.SOURCE.use(data_dir)
   settle_vocabulary(vocabulary, data_dir=data_dir)
   return directory
@@ -61,6 +65,10 @@ def build(
   *,
   data_dir: str | os.PathLike | None = None,
   max_instances_per_task: int = natinst_tfds.MAX_INSTANCES_PER_TASK,
+  track: str = 'default',
+  exclusions: str | os.PathLike | None = None,
+  allow_overlap: bool = False,
+  on_progress: natinst_tfds.OnProgress | None = None,
 ) -> pathlib.Path:
   """Builds a corpus's rows, and the miniature's vocabulary beside them.
 
@@ -68,15 +76,21 @@ def build(
     directory: of the corpus.
     data_dir: where to; None takes the cache folder.
     max_instances_per_task: cap of training instances.
+    track: folder below the corpus's `splits`.
+    exclusions: path of an exclusion list.
+    allow_overlap: whether test instances may be trained on.
+    on_progress: as `natinst_tfds.build_rows` has it.
 
   Returns:
     The data dir.
   """
-  corpus = natinst.open_corpus(directory)
+  corpus = natinst.open_corpus(directory, track=track, exclusions=exclusions)
   data_dir = natinst_tfds.build_corpus(
     corpus,
     data_dir=data_dir,
     max_instances_per_task=max_instances_per_task,
+    allow_overlap=allow_overlap,
+    on_progress=on_progress,
   )
   path = data_dir / VOCABULARY_FILE
   if mini_corpus.is_miniature(directory) and not path.is_file():

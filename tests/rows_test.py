@@ -2,6 +2,7 @@
 
 import fakes
 import pytest
+import tensorflow_datasets as tfds
 
 from it_study import corpora, natinst_tfds, rows, seqio_lib, vocabularies
 from it_study.errors import InputError
@@ -25,6 +26,37 @@ def test_build_takes_a_cap_and_a_folder(corpus, tmp_path):
   stored = natinst_tfds.stored_metadata(folder)
   assert stored['num_train_instances']['task1_mood'] == 3
   assert not (folder / rows.VOCABULARY_FILE).exists()
+
+
+def test_a_track_has_rows_of_its_own(corpus):
+  splits = corpus / 'splits'
+  (splits / 'xlingual').mkdir()
+  for name, tasks in (('train', 'task2_echo'), ('test', 'task5_title')):
+    (splits / f'xlingual/{name}_tasks.txt').write_text(f'{tasks}\n')
+  rows.use(corpus, track='xlingual')
+  assert seqio_lib.SOURCE.metadata()['train_tasks'] == ['task2_echo']
+  assert rows.build(corpus) != rows.build(corpus, track='xlingual')
+
+
+def test_what_is_excluded_is_in_no_row(corpus, tmp_path):
+  path = tmp_path / 'exclusions.txt'
+  path.write_text('task2_echo\ntask5_title\ttitle-3\n')
+  folder = rows.build(corpus, exclusions=path)
+  assert folder != rows.build(corpus)
+  stored = natinst_tfds.stored_metadata(folder)
+  assert stored['train_tasks'] == ['task1_mood', 'task3_few']
+  builder = tfds.builder_from_directory(
+    folder / natinst_tfds.NAME / natinst_tfds.VERSION
+  )
+  assert builder.info.splits['test'].num_examples == 105
+
+
+def test_build_tells_how_far_it_is(corpus, tmp_path):
+  told = []
+  rows.build(
+    corpus, data_dir=tmp_path / 'rows', on_progress=lambda *p: told.append(p)
+  )
+  assert told[4:] == [('parse', 5, 5), ('write', 172, 172)]
 
 
 def test_a_vocabulary_that_is_none(corpus, tmp_path):

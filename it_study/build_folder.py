@@ -1,0 +1,74 @@
+"""Where a build works: alone, and rid of what a killed one has left."""
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import fcntl
+import os
+import pathlib
+import tempfile
+
+from etils import epath
+import tensorflow as tf
+
+from it_study.errors import InputError
+
+# TFDS gives it to a folder that is not finished, and drops it at the end.
+_INCOMPLETE = 'incomplete.'
+
+
+@contextlib.contextmanager
+def working_folder(
+  directory: epath.Path, *, done: str
+) -> Iterator[pathlib.Path]:
+  """A folder for what a build needs meanwhile, removed at the end.
+
+  While the block runs no other process is in such a block for the same
+  directory: who comes later waits. A bucket has no locks, so nobody waits
+  there, and what is needed meanwhile goes to the local disk.
+
+  Args:
+    directory: to be made by the block. What builds that were killed have left
+      beside it is removed, and itself if it is not finished.
+    done: name of a file that only a finished directory has.
+  """
+  if '://' in os.fspath(directory):
+    _remove_unfinished(directory, done)
+    with tempfile.TemporaryDirectory() as folder:
+      yield pathlib.Path(folder)
+    return
+  beside = directory.parent
+  beside.mkdir(parents=True, exist_ok=True)
+  with open(beside / '.lock', 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    for path in beside.glob(f'{_INCOMPLETE}*_{directory.name}'):
+      path.rmtree()
+    _remove_unfinished(directory, done)
+    with tempfile.TemporaryDirectory(
+      prefix=_INCOMPLETE, suffix=f'_{directory.name}', dir=beside
+    ) as folder:
+      yield pathlib.Path(folder)
+
+
+@contextlib.contextmanager
+def room_told(directory: str | os.PathLike) -> Iterator[None]:
+  """Turns a full disk into one clear line.
+
+  Raises:
+    InputError: if what is written in the block finds no room.
+  """
+  try:
+    yield
+  except (OSError, tf.errors.ResourceExhaustedError) as error:
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError) and error.errno not in full:
+      raise
+    raise InputError(
+      f'no room for the rows in {os.fspath(directory)}. Free some, name '
+      'another directory, or ask for fewer instances a task.'
+    ) from None
+
+
+def _remove_unfinished(directory: epath.Path, done: str) -> None:
+  if directory.exists() and not (directory / done).exists():
+    directory.rmtree()
