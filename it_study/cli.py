@@ -9,6 +9,7 @@ import sys
 import traceback
 
 import it_study
+from it_study import user_module
 from it_study.commands import table
 from it_study.errors import InputError, nearest
 
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   if not options.debug:
     logging.getLogger('absl').setLevel(logging.ERROR)
   try:
+    if getattr(options, 'module', None):
+      user_module.load(options.module, given_as='--module')
     module, function = options.run.split(':')
     run = getattr(importlib.import_module(module), function)
     return run(options) or 0

@@ -311,6 +311,7 @@ def _result(
     'metrics': _read_json(folder / 'metrics.json'),
     'num_shortened': inferred.get('num_shortened', 0),
     'num_dropped_examples': inferred.get('num_dropped_examples', 0),
+    'input_kept': inferred.get('input_kept'),
     'train_steps': trained.get('train_steps'),
     'train_seconds': trained.get('train_seconds'),
     'predict_seconds': inferred.get('seconds'),

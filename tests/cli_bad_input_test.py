@@ -85,8 +85,8 @@ def test_an_unknown_condition(capsys, corpus):
     '--condition=natinst_def_simplifed_ex_original2',
   ) == (
     "condition 'natinst_def_simplifed_ex_original2': definition level "
-    "'simplifed' is unknown; registered are original, simplified, empty. Did "
-    "you mean 'simplified'?"
+    "'simplifed' is unknown; registered are original, simplified, empty, "
+    "shuffled, renamed. Did you mean 'simplified'?"
   )
 
 

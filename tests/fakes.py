@@ -166,7 +166,7 @@ class Engine:
       ],
     )
     summary = {'engine': 'native', 'num_shortened': 0, 'seconds': 2.5}
-    summary['num_dropped_examples'] = 1
+    summary |= {'num_dropped_examples': 1, 'input_kept': 0.75}
     path.with_name('inference.json').write_text(json.dumps(summary))
     on_progress(1, 1)
     return path

@@ -14,14 +14,19 @@ _DEVICE_LIBRARIES = {'jax', 'flax', 'optax', 'orbax'}
 _DATA = {
   f'it_study.{name}'
   for name in (
+    'audit',
+    'certificates',
     'conditions',
     'corpora',
     'feed',
+    'fetch',
     'mini',
     'natinst',
     'natinst_tfds',
     'perturb',
+    'prompt_features',
     'prompts',
+    'row_source',
     'rows',
     'seqio_lib',
     'task_files',
@@ -45,6 +50,8 @@ _TOP = {
 
 # Room: what it knows nothing of, by itself or through what it imports.
 _KNOWS_NOTHING_OF = {
+  'it_study.audit': _DEVICE_LIBRARIES | _ENGINES | _TRAINING,
+  'it_study.certificates': _DEVICE_LIBRARIES | _ENGINES | _TRAINING,
   'it_study.natinst_tfds': _DEVICE_LIBRARIES | _ENGINES,
   'it_study.seqio_lib': _DEVICE_LIBRARIES | _ENGINES | _TRAINING,
   'it_study.models': _DATA,
@@ -60,16 +67,29 @@ _KNOWS_NOTHING_OF = {
 }
 # Rooms that need nothing but Python.
 _PURE = (
+  'it_study.audit.corpus_check',
+  'it_study.audit.leaks',
+  'it_study.cache_folder',
   'it_study.conditions',
+  'it_study.corpus_files',
   'it_study.errors',
   'it_study.evaluation.label_rules',
+  'it_study.exclusions',
+  'it_study.file_hashes',
+  'it_study.findings',
   'it_study.natinst',
   'it_study.normalization',
   'it_study.perturb',
+  'it_study.prompt_spans',
   'it_study.prompts',
+  'it_study.row_spool',
   'it_study.seeding',
   'it_study.task_files',
+  'it_study.task_json',
   'it_study.task_kinds',
+  'it_study.task_pool',
+  'it_study.task_table',
+  'it_study.tk_instruct',
 )
 
 

@@ -117,6 +117,7 @@ def test_results_are_a_line_a_cell(finished):
     'baseline': None,
     'num_shortened': 0,
     'num_dropped_examples': 1,
+    'input_kept': 0.75,
     'train_steps': 4,
     'train_seconds': 1.5,
     'predict_seconds': 2.5,
@@ -125,6 +126,7 @@ def test_results_are_a_line_a_cell(finished):
   assert (untuned['training'], untuned['train_condition']) == (None, None)
   assert untuned['train_steps'] is None
   random = results[0]
+  assert (untuned['input_kept'], random['input_kept']) == (0.75, None)
   assert (random['baseline'], random['engine']) == ('random', 'baseline')
   assert random['test_condition'] is None
   # Two labels, each right half of the time.

@@ -5,6 +5,7 @@ import collections
 import json
 
 from it_study import corpora, natinst, tensorflow_setup
+from it_study.commands import budgeting
 from it_study.evaluation import label_rules
 from it_study.mini import corpus as mini_corpus
 
@@ -26,7 +27,11 @@ def mini(options: argparse.Namespace) -> None:
 
 def stats(options: argparse.Namespace) -> None:
   """Describes a corpus, and how the choice of CLS tasks moves the baseline."""
-  corpus = natinst.open_corpus(corpora.find(options.directory))
+  corpus = natinst.open_corpus(
+    corpora.find(options.directory),
+    track=options.track,
+    exclusions=options.exclude,
+  )
   counts: dict[str, object] = {}
   for split in natinst.SPLITS:
     rows = collections.Counter(task.kind for task, _ in corpus.rows(split))
@@ -36,8 +41,12 @@ def stats(options: argparse.Namespace) -> None:
       'generation_instances': rows['generation'],
     }
   rules = label_rules.expectations(corpus)
+  budgets = budgeting.measure(corpus, options)
   if options.json:
-    print(json.dumps({'splits': counts, 'rules': rules}))
+    found = {'splits': counts, 'rules': rules}
+    if budgets is not None:
+      found['budgets'] = [budget.to_json() for budget in budgets]
+    print(json.dumps(found))
   if options.json or options.quiet:
     return
   for split, row in counts.items():
@@ -53,19 +62,27 @@ def stats(options: argparse.Namespace) -> None:
       f'  {rule["rule"]:<44} {rule["num_tasks"]:>4} tasks, expected exact '
       f'match {shown}'
     )
+  if budgets is not None:
+    budgeting.show(budgets)
 
 
 def build(options: argparse.Namespace) -> None:
   """Builds the rows that SeqIO and T5X read."""
   tensorflow_setup.import_tensorflow()
   from it_study import rows
+  from it_study.commands.build_progress import BuildProgress
 
   directory = corpora.find(options.directory)
-  data_dir = rows.build(
-    directory,
-    data_dir=options.data_dir,
-    max_instances_per_task=options.max_instances_per_task,
-  )
+  with BuildProgress(quiet=options.quiet) as show:
+    data_dir = rows.build(
+      directory,
+      track=options.track,
+      exclusions=options.exclude,
+      data_dir=options.data_dir,
+      max_instances_per_task=options.max_instances_per_task,
+      allow_overlap=options.allow_overlap,
+      on_progress=show,
+    )
   _print(options, {'corpus': str(directory), 'tfds_data_dir': str(data_dir)})
 
 

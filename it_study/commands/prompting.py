@@ -1,59 +1,205 @@
-"""prompt: what the model sees."""
+"""prompt and explain: what the model sees."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+import dataclasses
+import itertools
 
-from it_study import corpora, natinst, prompts, tensorflow_setup
+from it_study import (
+  corpora,
+  explanation,
+  instance_search,
+  line_file,
+  natinst,
+  perturb,
+  prompt_spans,
+  prompts,
+  tensorflow_setup,
+  tk_instruct,
+)
 from it_study import predict as predictions
-from it_study.conditions import Condition
+from it_study.commands.count_progress import CountProgress
+from it_study.commands.prompt_display import Display
+from it_study.conditions import Condition, standard_grid
 from it_study.errors import InputError, nearest
+from it_study.instance_search import Found
+from it_study.tk_instruct import TkInstruct
 
 
 def prompt(options: argparse.Namespace) -> None:
   """Shows, or writes, the prompts of a split under a condition."""
-  condition = Condition.from_name(options.condition)
-  corpus = natinst.open_corpus(corpora.find(options.corpus))
-  natinst.check_split(options.split)
-  if options.split == 'test':
-    condition = condition.for_test()
-  names = corpus.tasks_of(options.split)
-  if options.task is not None and options.task not in names:
-    raise InputError(
-      f'no task {options.task!r} in {options.split}.'
-      f'{nearest(options.task, names)}'
+  condition = tk_instruct.from_name(options.condition)
+  if options.limit is not None and options.limit < 1:
+    raise InputError(f'--limit is {options.limit}; give 1 or more.')
+  if options.id is not None and options.task is not None:
+    raise InputError('--id names one instance, so --task has to be left out.')
+  corpus = _open(options)
+  with CountProgress('tasks', quiet=options.quiet or not options.out) as show:
+    if options.id is not None:
+      found = iter([_find(corpus, options)])
+    else:
+      found = _instances(corpus, options, show)
+    shown = _rendered(
+      itertools.islice(found, options.limit),
+      corpus=corpus,
+      condition=condition,
+      limit=_limit(options),
     )
-  limit = _limit(options)
-  rows = _prompt_rows(corpus, condition, limit, options)
-  if options.out:
-    predictions.write_text(
-      options.out, ''.join(map(predictions.json_line, rows))
-    )
-    return
-  for row in rows:
-    if options.json:
-      print(predictions.json_line(row), end='')
-      continue
-    print(f'--- {row["id"]} ({row["task"]})\n{row["inputs"]}')
-    print(f'--- accepted: {" | ".join(row["targets"])}\n')
+    if options.out:
+      line_file.write_lines(options.out, _json_lines(shown, show))
+      return
+    display = Display()
+    for row in shown:
+      if options.json:
+        print(predictions.json_line(row.to_json()), end='')
+        continue
+      display.say(f'--- {row.id} ({row.task})')
+      display.show_prompt(row.prompt.text, row.spans())
+      display.say(f'--- accepted: {" | ".join(row.seen.outputs)}\n')
 
 
-def _prompt_rows(
-  corpus: natinst.Corpus,
-  condition: Condition,
-  limit: prompts.TokenLimit | None,
-  options: argparse.Namespace,
-) -> Iterator[dict]:
-  for task, instance in corpus.rows(options.split):
-    if options.task in (None, task.name):
-      rendered = prompts.render(
-        task=task, instance=instance, condition=condition, limit=limit
+def explain(options: argparse.Namespace) -> None:
+  """Shows one instance under several conditions."""
+  conditions = [tk_instruct.from_name(name) for name in options.condition]
+  corpus = _open(options)
+  found = _find(corpus, options)
+  needs_tokens = (
+    options.tokens
+    or options.vocabulary is not None
+    or options.max_input_length is not None
+  )
+  limit, fields = _limit(options), {}
+  if needs_tokens:
+    fields = _tokenizer(options)
+  # Two that differ in what is trained on alone are one when they are tested.
+  shown = dict.fromkeys(
+    _shown(condition, found) for condition in conditions or standard_grid()
+  )
+  explanations = [
+    explanation.explain(
+      found, corpus=corpus, condition=condition, limit=limit, **fields
+    )
+    for condition in shown
+  ]
+  if options.json:
+    record = _found_json(found) | {
+      'conditions': [e.to_json() for e in explanations]
+    }
+    print(predictions.json_line(record), end='')
+  elif not options.quiet:
+    Display().show(found, explanations, with_tokens=options.tokens)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Row:
+  """A prompt, and the instance as its condition has it."""
+
+  id: str
+  task: str
+  prompt: prompts.Prompt
+  seen: natinst.Instance
+
+  def spans(self) -> Sequence[prompt_spans.Span]:
+    return prompt_spans.spans(self.prompt, instance=self.seen)
+
+  def to_json(self) -> dict[str, object]:
+    return {
+      'id': self.id,
+      'task': self.task,
+      'inputs': self.prompt.text,
+      'targets': list(self.seen.outputs),
+    }
+
+
+def _open(options: argparse.Namespace) -> natinst.Corpus:
+  corpus = natinst.open_corpus(
+    corpora.find(options.corpus),
+    track=options.track,
+    exclusions=options.exclude,
+  )
+  if options.split is not None:
+    natinst.check_split(options.split)
+  return corpus
+
+
+def _find(corpus: natinst.Corpus, options: argparse.Namespace) -> Found:
+  quiet = options.quiet or options.json
+  with CountProgress('task files', quiet=quiet) as show:
+    return instance_search.find_instance(
+      corpus, options.id, split=options.split, on_progress=show
+    )
+
+
+def _instances(
+  corpus: natinst.Corpus, options: argparse.Namespace, show: CountProgress
+) -> Iterator[Found]:
+  split = options.split or 'test'
+  names = sorted(corpus.tasks_of(split))
+  if options.task is not None:
+    if options.task not in names:
+      raise InputError(
+        f'no task {options.task!r} in {split}.{nearest(options.task, names)}'
       )
-      yield {
-        'id': instance.id,
-        'task': task.name,
-        'inputs': rendered.text,
-        'targets': list(instance.outputs),
-      }
+    names = [options.task]
+  for number, name in enumerate(names):
+    show(number, len(names))
+    task = corpus.load(name).task
+    for instance in corpus.instances(name, split):
+      yield Found(split=split, task=task, instance=instance)
+
+
+def _rendered(
+  instances: Iterator[Found],
+  *,
+  corpus: natinst.Corpus,
+  condition: Condition | TkInstruct,
+  limit: prompts.TokenLimit | None,
+) -> Iterator[_Row]:
+  for found in instances:
+    shown = _shown(condition, found)
+    fields = {
+      'task': found.task,
+      'instance': found.instance,
+      'condition': shown,
+    }
+    _, seen = perturb.rewrite(**fields)
+    yield _Row(
+      id=found.instance.id,
+      task=found.task.name,
+      prompt=prompts.render(
+        **fields, limit=limit, tasks=corpus.task_table(found.split)
+      ),
+      seen=seen,
+    )
+
+
+def _json_lines(rows: Iterator[_Row], show: CountProgress) -> Iterator[str]:
+  for number, row in enumerate(rows, start=1):
+    show.note = f'{number:,} prompts'
+    yield predictions.json_line(row.to_json())
+
+
+def _shown(condition: Condition | TkInstruct, found: Found) -> Condition:
+  """The condition as it shows on an instance."""
+  if found.split != 'train':
+    condition = condition.for_test()
+  return condition.of_instance(found.instance.id)
+
+
+def _found_json(found: Found) -> dict[str, object]:
+  task, instance = found.task, found.instance
+  space = task.label_space
+  return {
+    'id': instance.id,
+    'split': found.split,
+    'position': instance.position,
+    'task': task.name,
+    'category': task.category,
+    'kind': task.kind,
+    'input': instance.input,
+    'references': list(instance.outputs),
+    'label_space': None if space is None else list(space),
+  }
 
 
 def _limit(options: argparse.Namespace) -> prompts.TokenLimit | None:
@@ -63,11 +209,29 @@ def _limit(options: argparse.Namespace) -> prompts.TokenLimit | None:
     raise InputError(
       f'--max_input_length is {options.max_input_length}; give 1 or more.'
     )
+  vocabulary = _vocabulary(options)
+  from it_study import seqio_lib
+
+  return seqio_lib.token_limit(
+    vocabulary=vocabulary, max_tokens=options.max_input_length
+  )
+
+
+def _tokenizer(options: argparse.Namespace) -> dict[str, object]:
+  """What `explanation.explain` needs to know of the vocabulary."""
+  vocabulary = _vocabulary(options)
+  processor = getattr(vocabulary, 'tokenizer', None)
+  if processor is None:
+    return {'tokenizer': explanation.byte_tokenizer(vocabulary.encode)}
+  return {
+    'tokenizer': explanation.sentencepiece_tokenizer(processor),
+    'eos': (vocabulary.eos_id, processor.IdToPiece(vocabulary.eos_id)),
+  }
+
+
+def _vocabulary(options: argparse.Namespace):
   tensorflow_setup.import_tensorflow()
-  from it_study import rows, seqio_lib, vocabularies
+  from it_study import rows, vocabularies
 
   rows.settle_vocabulary(options.vocabulary)
-  return seqio_lib.token_limit(
-    vocabulary=vocabularies.current_vocabulary(),
-    max_tokens=options.max_input_length,
-  )
+  return vocabularies.current_vocabulary()

@@ -19,6 +19,7 @@ from it_study import (
   gin_utils,
   host_memory,
   tensorflow_setup,
+  user_module,
 )
 from it_study.engines import ENGINES
 from it_study.errors import InputError, nearest
@@ -140,11 +141,15 @@ def _configure(
       optimizers.linear_decay,
       optimizers.inverse_sqrt,
       conditions.standard_grid,
+      conditions.named_conditions,
       study_lib.run_study,
     ],
     read=_READ_HERE,
     supplied=supplied,
   )
+  # It registers the levels that conditions are made of.
+  module = gin_utils.macro('MIXTURE_OR_TASK_MODULE')
+  user_module.load(str(module), given_as='MIXTURE_OR_TASK_MODULE')
   name = gin_utils.macro('ENGINE')
   if name not in ENGINES:
     raise InputError(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import dataclasses
 
 from it_study.evaluation.statistics import Interval
+from it_study.report import kept
 from it_study.report.arms import Arm, Comparison, compare, select
 from it_study.report.results import groups_of, seeds_of
 from it_study.report.scores import CHANCE, CLS, Group
@@ -34,11 +35,19 @@ class Control:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-  """The verdict in a few words, one sentence of evidence, and caveats."""
+  """The verdict in a few words, one sentence of evidence, and what limits it.
+
+  Attributes:
+    verdict: a few words.
+    sentence: the evidence.
+    caveats: of every study of its kind.
+    warnings: what may explain a difference besides the instructions.
+  """
 
   verdict: str
   sentence: str
   caveats: tuple[str, ...]
+  warnings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +122,7 @@ def answer(arms: Sequence[Arm]) -> Answer:
       f'{names[0].upper()}{names[1:]} failed, so the numbers '
       'below say nothing about instructions.',
       _caveats(arms, pairs),
+      kept.warnings(arms),
     )
   if not pairs:
     return Answer(
@@ -120,6 +130,7 @@ def answer(arms: Sequence[Arm]) -> Answer:
       'No two finished trainings on the test split differ in their '
       'instructions alone, so nothing can be compared.',
       _caveats(arms, pairs),
+      kept.warnings(arms),
     )
   original = pairs[0].original
   over_chance = original.scores.minus(
@@ -127,7 +138,7 @@ def answer(arms: Sequence[Arm]) -> Answer:
   )
   verdict = _verdict(pairs, over_chance)
   sentence = f'{_against_chance(original, over_chance)}; {_effects(pairs)}.'
-  return Answer(verdict, sentence, _caveats(arms, pairs))
+  return Answer(verdict, sentence, _caveats(arms, pairs), kept.warnings(arms))
 
 
 def _judge_positive(pair: Comparison, group: Group) -> Control:

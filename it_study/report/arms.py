@@ -184,24 +184,34 @@ def select(
   ]
 
 
-def compare(
-  arms: Iterable[Arm], *, split: str, metric: str, group: Group
-) -> tuple[Comparison, ...]:
-  """Each altered arm, tested as it was trained, against its original."""
+def pair_up(arms: Iterable[Arm], *, split: str) -> list[tuple[Arm, Arm]]:
+  """Each altered arm, tested as it was trained, with its original before it."""
   matched = [
     arm
     for arm in select(arms, split=split, matched=True)
-    if arm.condition is not None and arm.value(metric, group) is not None
+    if arm.condition is not None
   ]
   by_condition = {arm.condition: arm for arm in matched}
   pairs = []
   for arm in matched:
     original = by_condition.get(arm.condition.with_original_instructions())
-    if original not in (None, arm) and None not in (
-      arm.scores,
-      original.scores,
-    ):
+    if original not in (None, arm):
       pairs.append((original, arm))
+  return pairs
+
+
+def compare(
+  arms: Iterable[Arm], *, split: str, metric: str, group: Group
+) -> tuple[Comparison, ...]:
+  """Each altered arm against its original, as `pair_up` has them."""
+  pairs = [
+    pair
+    for pair in pair_up(arms, split=split)
+    if all(
+      arm.scores is not None and arm.value(metric, group) is not None
+      for arm in pair
+    )
+  ]
   comparisons = []
   for original, altered in pairs:
     interval, joint = (

@@ -137,6 +137,7 @@ def cells_table(results: Results) -> Table:
           plain_entry(cell.metrics.get('num_instances')),
           plain_entry(cell.num_shortened),
           plain_entry(cell.num_dropped_examples),
+          _share_entry(cell.input_kept),
           plain_entry(cell.train_steps),
           plain_entry(cell.train_seconds),
           plain_entry(cell.predict_seconds),
@@ -150,6 +151,7 @@ def cells_table(results: Results) -> Table:
       Column('Instances', above='Prompts'),
       Column('Shortened', above='Prompts'),
       Column('Examples dropped', above='Prompts'),
+      Column('Text kept', above='Prompts'),
       Column('Steps', above='Training'),
       Column('Seconds', above='Training'),
       Column('Seconds', above='Prediction'),
@@ -163,6 +165,10 @@ _SOURCES = {
   'swap': 'label swap',
   'repair': 're-paired outputs',
 }
+
+
+def _share_entry(share: float | None) -> Entry:
+  return Entry(MISSING if share is None else f'{100 * share:.2f}%')
 
 
 def _expected(arm: Arm) -> tuple[Entry, Entry]:

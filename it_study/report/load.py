@@ -34,8 +34,10 @@ class Cell:
     engine: 'native', 't5x' or 'baseline'.
     baseline: name of a baseline, or None.
     metrics: the contents of its metrics.json.
-    num_shortened: prompts whose instance had to be cut.
+    num_shortened: prompts whose instance or definition had to be cut.
     num_dropped_examples: examples that did not fit.
+    input_kept: share of the instance's text that is left, 0 to 1, the mean
+      over instances; None where not known, as for a baseline.
     train_steps: None where there was no training.
     train_seconds: likewise.
     predict_seconds: None where not known.
@@ -54,6 +56,7 @@ class Cell:
   metrics: Mapping
   num_shortened: int | None = None
   num_dropped_examples: int | None = None
+  input_kept: float | None = None
   train_steps: int | None = None
   train_seconds: float | None = None
   predict_seconds: float | None = None
@@ -205,6 +208,12 @@ def _parse_cell(fields: object, where: str) -> Cell:
       f'{where}: baseline: found {values["baseline"]!r:.60}, allowed are '
       f'{", ".join(BASELINES)} and null.'
     )
+  kept = values.get('input_kept')
+  if kept is not None and not _is_share(kept):
+    raise InputError(
+      f'{where}: input_kept: found {kept!r:.60}, allowed is a share from 0 to '
+      '1, or null.'
+    )
   _check_metrics(values['metrics'], where)
   return Cell(**values)
 
@@ -259,12 +268,19 @@ def _check_metrics(metrics: dict, where: str) -> None:
 
 
 def _is_percentage(value: object) -> bool:
+  # Sums of floats may end a hair above 100.
+  return _is_number(value) and -1e-9 <= value <= 100 + 1e-9
+
+
+def _is_share(value: object) -> bool:
+  return _is_number(value) and -1e-9 <= value <= 1 + 1e-9
+
+
+def _is_number(value: object) -> bool:
   return (
     isinstance(value, int | float)
     and not isinstance(value, bool)
     and math.isfinite(value)
-    # Sums of floats may end a hair above 100.
-    and -1e-9 <= value <= 100 + 1e-9
   )
 
 

@@ -25,6 +25,8 @@ def render_markdown(report: Report) -> str:
     f'**{escape(report.answer.verdict)}** {escape(report.answer.sentence)}',
     '',
   ]
+  for warning in report.answer.warnings:
+    lines += [f'> **Warning.** {escape(warning)}', '']
   if not report.controls:
     lines += [NO_CONTROLS, '']
   for control in report.controls:

@@ -41,7 +41,7 @@ def render_terminal_table(
     console.print(
       _text(f'{control.name}: {control.status}. {control.text}', style)
     )
-  for note in results.notes:
+  for note in (*outcome.warnings, *results.notes):
     console.print(_text(note, 'yellow'))
 
 

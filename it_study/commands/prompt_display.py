@@ -1,0 +1,266 @@
+"""Prompts on a terminal or in a pipe, with what stands where in them."""
+
+from collections.abc import Iterable, Sequence
+import itertools
+
+from rich import rule, table
+from rich.console import Console, Group
+from rich.text import Text
+
+from it_study.explanation import Explanation, Token
+from it_study.instance_search import Found
+from it_study.prompt_spans import (
+  CUE,
+  DEFINITION,
+  EXAMPLE,
+  INPUT,
+  KINDS,
+  NEGATIVE,
+  Span,
+)
+from it_study.visible_text import visible
+
+# Conditions stand side by side where each has as many columns.
+_COLUMN_WIDTH = 60
+_MARGIN_WIDTH = len('negative example 1')
+_STYLES = {
+  DEFINITION: 'cyan',
+  EXAMPLE: 'green',
+  NEGATIVE: 'magenta',
+  INPUT: 'bold yellow',
+  CUE: 'dim',
+}
+# Every other example, so that two can be told apart.
+_SECOND_STYLES = {EXAMPLE: 'bright_blue', NEGATIVE: 'red'}
+
+
+class Display:
+  """Shows prompts: in colour on a terminal, with marks in the margin elsewhere.
+
+  On a terminal that is wide enough conditions stand side by side.
+  """
+
+  def __init__(self, console: Console | None = None):
+    self._console = console or Console(highlight=False)
+
+  @property
+  def has_colour(self) -> bool:
+    console = self._console
+    return (
+      console.is_terminal
+      and not console.no_color
+      and console.color_system is not None
+    )
+
+  def show_prompt(self, text: str, spans: Sequence[Span]) -> None:
+    """Shows a prompt in colour, where there is none as it is."""
+    if self.has_colour:
+      self._console.print(_coloured(text, spans))
+    else:
+      self.say(text)
+
+  def say(self, line: str) -> None:
+    """Prints a line as it is, whatever its length."""
+    print(visible(line), file=self._console.file)
+
+  def show(
+    self,
+    found: Found,
+    explanations: Sequence[Explanation],
+    *,
+    with_tokens: bool = False,
+  ) -> None:
+    """Shows an instance and what becomes of it under each condition."""
+    task, instance = found.task, found.instance
+    self.say(
+      f'{instance.id}: {found.split}, {task.name}, {task.category}, {task.kind}'
+    )
+    self.say(f'accepted: {" | ".join(instance.outputs)}')
+    if task.label_space is not None:
+      self.say(f'label space: {", ".join(task.label_space)}')
+    if self.has_colour:
+      self._console.print(_legend(explanations))
+    self.say('')
+    if not self._console.is_terminal:
+      for explanation in explanations:
+        self._say_all(found, explanation, with_tokens=with_tokens)
+      return
+    cells = [
+      self._cell(found, explanation, with_tokens=with_tokens)
+      for explanation in explanations
+    ]
+    width = max(self._console.width // _COLUMN_WIDTH, 1)
+    for start in range(0, len(cells), width):
+      grid = table.Table.grid(expand=True, padding=(0, 2))
+      for _ in range(width):
+        grid.add_column(ratio=1, overflow='fold')
+      grid.add_row(*cells[start : start + width])
+      self._console.print(grid)
+
+  def _say_all(
+    self, found: Found, explanation: Explanation, *, with_tokens: bool
+  ) -> None:
+    self.say(f'=== {explanation.condition.name}')
+    for margin, line in _lines(explanation.prompt.text, explanation.spans):
+      self.say(f'{margin:>{_MARGIN_WIDTH}} | {line}')
+    if with_tokens and explanation.tokens is not None:
+      self.say('--- tokens')
+      for kind, line in _token_lines(explanation.tokens):
+        self.say(f'{kind:>{_MARGIN_WIDTH}} | {line}')
+    for note in notes(explanation, found):
+      self.say(f'--- {note}')
+    self.say('')
+
+  def _cell(
+    self, found: Found, explanation: Explanation, *, with_tokens: bool
+  ) -> Group:
+    name, text = explanation.condition.name, explanation.prompt.text
+    parts: list[object] = [rule.Rule(Text(name, 'bold'), align='left')]
+    if self.has_colour:
+      parts.append(_coloured(text, explanation.spans))
+    else:
+      parts.append(_margined(_lines(text, explanation.spans)))
+    if with_tokens and explanation.tokens is not None:
+      parts.append(Text('\ntokens, each with its number', 'bold'))
+      lines = _token_lines(explanation.tokens)
+      if self.has_colour:
+        parts += [Text(visible(line), _style(kind)) for kind, line in lines]
+      else:
+        parts.append(_margined(lines))
+    parts.append(Text())
+    parts += [
+      Text(f'• {visible(note)}', 'italic') for note in notes(explanation, found)
+    ]
+    parts.append(Text())
+    return Group(*parts)
+
+
+def notes(explanation: Explanation, found: Found) -> list[str]:
+  """What a reader should know of a prompt besides its text, a line each."""
+  prompt, condition = explanation.prompt, explanation.condition
+  size = f'{len(prompt.text):,} characters'
+  if explanation.tokens is not None:
+    size = f'{len(explanation.tokens):,} tokens with end-of-sequence, {size}'
+  if explanation.max_tokens is not None:
+    size += f'; at most {explanation.max_tokens:,} tokens'
+  lines = [size]
+  kept, length = explanation.kept_definition
+  if kept < length:
+    lines.append(
+      f'definition cut: the first {kept:,} of its {length:,} characters are '
+      'left'
+    )
+  if explanation.dropped:
+    names = ', '.join(kind for kind, _ in explanation.dropped)
+    lines.append(f'dropped for want of room: {names}')
+  asked = condition.num_examples + condition.num_negative_examples
+  there = len(explanation.examples) + len(explanation.dropped)
+  if there < asked:
+    lines.append(f'{there} of {asked} examples: the task has no more')
+  lines += _input_notes(explanation)
+  lines += [
+    f'{kind} comes from: {_SOURCES.get(example.source, example.source)}'
+    for kind, example in (*explanation.examples, *explanation.dropped)
+    if kind.startswith(EXAMPLE) and example.source != 'positive'
+  ]
+  if explanation.references != found.instance.outputs:
+    lines.append(f'accepted here: {" | ".join(explanation.references)}')
+  if explanation.label_space != found.task.label_space:
+    lines.append(f'label space here: {", ".join(explanation.label_space)}')
+  return lines
+
+
+_SOURCES = {
+  'negatives': 'negative examples of the task (negatives)',
+  'swap': 'a positive example with another label (swap)',
+  'repair': "a positive example with another one's output (repair)",
+}
+
+
+def _input_notes(explanation: Explanation) -> list[str]:
+  kept, lines = explanation.kept_input, []
+  if kept.share < 1:
+    ends = f'the first {kept.head:,}' if kept.head else 'none'
+    if kept.tail:
+      ends += f' and the last {kept.tail:,}'
+    lines.append(
+      f'input cut: {ends} of its {kept.length:,} characters are left '
+      f'({100 * kept.share:.1f}%)'
+    )
+  condition = explanation.condition
+  if condition.tk_truncation and explanation.prompt.shortened:
+    lines.append('cut at its end as Tk-Instruct cuts it, cue included')
+  if explanation.num_lost_tokens:
+    lines.append(
+      f'tokens of this text that end-of-sequence replaces: '
+      f'{explanation.num_lost_tokens}'
+    )
+  return lines
+
+
+def _kind(kind: str) -> str:
+  """A kind without its number."""
+  return kind.rstrip('0123456789').rstrip()
+
+
+def _style(kind: str) -> str:
+  name = _kind(kind)
+  if name == kind:
+    return _STYLES.get(kind, 'dim')
+  is_odd = int(kind.removeprefix(name)) % 2
+  return (_STYLES if is_odd else _SECOND_STYLES)[name]
+
+
+def _legend(explanations: Sequence[Explanation]) -> Text:
+  """The kinds that are there, each in its style."""
+  kinds = {span.kind for e in explanations for span in e.spans}
+  ordered = sorted(kinds, key=lambda kind: (KINDS.index(_kind(kind)), kind))
+  return Text('  ').join(Text(f'■ {kind}', _style(kind)) for kind in ordered)
+
+
+def _coloured(text: str, spans: Sequence[Span]) -> Text:
+  # Text, as data may hold what rich takes for markup; replaced one by one, so
+  # that places stay.
+  shown = Text(visible(text))
+  for span in spans:
+    shown.stylize(_style(span.kind), span.start, span.end)
+  return shown
+
+
+def _margined(lines: Iterable[tuple[str, str]]) -> table.Table:
+  grid = table.Table.grid(padding=(0, 1))
+  grid.add_column(justify='right', style='dim', no_wrap=True)
+  grid.add_column(overflow='fold')
+  for margin, line in lines:
+    grid.add_row(Text(f'{margin} │'), Text(visible(line)))
+  return grid
+
+
+def _lines(text: str, spans: Sequence[Span]) -> list[tuple[str, str]]:
+  """Each line of a text with the kinds of what stands in it.
+
+  A line that goes on with what the line before held is not marked again. One
+  that holds more than input and cue is broken where they meet, as tokens know
+  of no lines.
+  """
+  lines, start, before = [], 0, ''
+  for line in text.split('\n'):
+    end = start + len(line) + 1
+    here = [s for s in spans if s.start < end and s.end > start]
+    kinds = {span.kind for span in here}
+    pieces = [(start, end, '+'.join(dict.fromkeys(s.kind for s in here)))]
+    if len(kinds) > 1 and not kinds <= {CUE, INPUT}:
+      pieces = [(max(s.start, start), min(s.end, end), s.kind) for s in here]
+    for first, last, margin in pieces:
+      shown = text[first : min(last, end - 1)]
+      lines.append(('' if margin == before else margin, shown))
+      before = margin
+    start = end
+  return lines
+
+
+def _token_lines(tokens: Sequence[Token]) -> list[tuple[str, str]]:
+  return [
+    (kind, ' '.join(f'{token.piece}/{token.id}' for token in group))
+    for kind, group in itertools.groupby(tokens, key=lambda token: token.kind)
+  ]

@@ -1,0 +1,69 @@
+"""Tests of it_study.line_file."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from it_study import line_file
+from it_study.errors import InputError
+
+
+def test_lines_are_written_as_they_are(tmp_path):
+  path = tmp_path / 'lines'
+  path.write_text('before')
+  seen = []
+
+  def lines():
+    for line in ('a\r\n', 'é\n'):
+      yield line
+      # Nobody sees half a file.
+      seen.append(path.read_text())
+
+  line_file.write_lines(path, lines())
+  assert path.read_bytes() == b'a\r\n\xc3\xa9\n'
+  assert seen == ['before', 'before']
+  assert os.listdir(tmp_path) == ['lines']
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, InputError('no')])
+def test_nothing_is_left_of_what_was_broken_off(tmp_path, error):
+  path = tmp_path / 'lines'
+  path.write_text('before')
+
+  def lines():
+    yield 'a\n'
+    raise error
+
+  with pytest.raises((KeyboardInterrupt, InputError)):
+    line_file.write_lines(path, lines())
+  assert path.read_text() == 'before'
+  assert os.listdir(tmp_path) == ['lines']
+
+
+def test_a_path_that_cannot_be_written(tmp_path):
+  with pytest.raises(InputError) as error:
+    line_file.write_lines(tmp_path / 'no' / 'lines', ['a\n'])
+  assert str(error.value) == (
+    f'{tmp_path}/no/lines: cannot be written: No such file or directory. Name '
+    'a file in a directory that is there and can be written to.'
+  )
+  with pytest.raises(InputError, match='Is a directory'):
+    line_file.write_lines(tmp_path, ['a\n'])
+
+
+def test_a_process_that_is_killed_leaves_the_file_as_it_was(tmp_path):
+  path = tmp_path / 'lines'
+  path.write_text('before')
+  script = (
+    'import os, sys\n'
+    'from it_study import line_file\n'
+    'def lines():\n'
+    '  yield "a\\n" * 100000\n'
+    '  os.kill(os.getpid(), 9)\n'
+    'line_file.write_lines(sys.argv[1], lines())\n'
+  )
+  ended = subprocess.run([sys.executable, '-c', script, path], check=False)
+  assert ended.returncode == -9
+  assert path.read_text() == 'before'
