@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 
+from it_study import line_file
 from it_study.errors import InputError, nearest
 from it_study.natinst import SPLITS, Corpus, Instance, Task
 from it_study.task_kinds import KINDS
@@ -233,31 +234,8 @@ def json_line(value: object) -> str:
 
 
 def write_text(path: _Path, text: str) -> None:
-  """Writes a local file all at once: under a temporary name, then moved.
-
-  Raises:
-    InputError: names the path and what the system said; nothing is left
-      behind.
-  """
-  path = pathlib.Path(path)
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-  try:
-    try:
-      with open(temporary, 'w', encoding='utf-8', newline='') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-      os.replace(temporary, path)
-    except BaseException:
-      # Also on an interrupt; what cannot be opened cannot be removed either.
-      if temporary.is_file():
-        temporary.unlink()
-      raise
-  except OSError as error:
-    raise InputError(
-      f'{path}: cannot be written: {error.strerror or error}. Name a file in a '
-      'directory that is there and can be written to.'
-    ) from None
+  """Writes a local file all at once, as `line_file.write_lines` does."""
+  line_file.write_lines(path, (text,))
 
 
 _UNSAFE = re.compile('[\x7f-\x9f\u2028\u2029\ud800-\udfff]')

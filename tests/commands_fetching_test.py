@@ -1,15 +1,11 @@
 """Tests of it-study corpus fetch: what it prints, and what a person sees."""
 
-import io
 import json
-import sys
 
 import fetch_source
 import pytest
 
 from it_study import cli
-from it_study.commands import fetch_progress
-from it_study.fetch.fetched_files import Progress
 
 
 @pytest.fixture(name='run')
@@ -96,47 +92,3 @@ def test_an_archive_and_bad_input(run, capsys, tmp_path):
     'it-study: source none: not there; it takes the address or directory of a '
     'git repository, or an archive of a checkout (.tar.gz, .tgz, .zip).\n'
   )
-
-
-def test_without_a_terminal_it_is_a_line_now_and_then(capsys, monkeypatch):
-  clock = iter([0.0, 1.0, 5.0, 25.0, 26.0, 60.0, 90.0])
-  monkeypatch.setattr(fetch_progress.time, 'monotonic', lambda: next(clock))
-  with fetch_progress.FetchProgress() as show:
-    show(Progress('asking for the commit'))
-    show(Progress('tasks', 100, 1600))
-    show(Progress('tasks', 200, 1600, 200_000_000))
-    # A second later is too soon.
-    show(Progress('tasks', 225, 1600, 250_000_000))
-    show(Progress('unpacking', 300))
-    show(Progress('unpacking', 360, 0, 60_000_000))
-  assert capsys.readouterr() == (
-    '',
-    'tasks: 200/1600 files, 10.0 MB/s, 280 s left\n'
-    'unpacking: 300 files\n'
-    'unpacking: 360 files, 2.0 MB/s\n',
-  )
-
-
-def test_on_a_terminal_it_is_a_bar(monkeypatch):
-  class Terminal(io.StringIO):
-    def isatty(self):
-      return True
-
-  terminal = Terminal()
-  monkeypatch.setattr(sys, 'stderr', terminal)
-  monkeypatch.setenv('COLUMNS', '120')
-  monkeypatch.setenv('TERM', 'xterm')
-  with fetch_progress.FetchProgress() as show:
-    show(Progress('lists', 0, 8))
-    show(Progress('tasks', 400, 1600, 3_000_000))
-  shown = terminal.getvalue()
-  assert 'tasks' in shown
-  assert '400/1600' in shown
-
-
-@pytest.mark.parametrize('terminal', [True, False])
-def test_quiet_says_nothing(capsys, monkeypatch, terminal):
-  monkeypatch.setattr(sys.stderr, 'isatty', lambda: terminal)
-  with fetch_progress.FetchProgress(quiet=True) as show:
-    show(Progress('tasks', 1, 2))
-  assert capsys.readouterr() == ('', '')

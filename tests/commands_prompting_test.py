@@ -288,7 +288,8 @@ def cli_text(text):
   return [line.rstrip() for line in Text.from_ansi(text).plain.splitlines()]
 
 
-def test_stats_measures_prompts_if_asked(capsys):
+def test_stats_measures_prompts_if_asked(capsys, monkeypatch):
+  monkeypatch.setenv('COLUMNS', '120')
   words = ('corpus', 'stats', 'corpus')
 
   def stats(*more):

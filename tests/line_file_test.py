@@ -53,6 +53,27 @@ def test_a_path_that_cannot_be_written(tmp_path):
     line_file.write_lines(tmp_path, ['a\n'])
 
 
+def test_an_interrupt_at_the_end_leaves_nothing(tmp_path, monkeypatch):
+  def interrupt(*unused_args):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(os, 'replace', interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    line_file.write_lines(tmp_path / 'a', ['a\n'])
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_may_not_be_written_to_is_named(tmp_path, monkeypatch):
+  def deny(*unused_args, **unused_kwargs):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr('builtins.open', deny)
+  with pytest.raises(
+    InputError, match=r'p\.jsonl: cannot be written: Permission denied\. Name'
+  ):
+    line_file.write_lines(tmp_path / 'p.jsonl', [])
+
+
 def test_a_process_that_is_killed_leaves_the_file_as_it_was(tmp_path):
   path = tmp_path / 'lines'
   path.write_text('before')

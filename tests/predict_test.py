@@ -265,25 +265,9 @@ def test_a_failed_save_names_the_path_and_leaves_nothing(tmp_path, monkeypatch):
   assert sorted(p.name for p in tmp_path.iterdir()) == ['file', 'p.jsonl']
 
 
-def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
-  def interrupt(*unused_args):
-    raise KeyboardInterrupt
-
-  monkeypatch.setattr(os, 'replace', interrupt)
-  with pytest.raises(KeyboardInterrupt):
-    predict.write_text(tmp_path / 'a', 'text')
-  assert list(tmp_path.iterdir()) == []
-
-
-def test_a_directory_that_may_not_be_written_to_is_named(tmp_path, monkeypatch):
-  def deny(*unused_args, **unused_kwargs):
-    raise PermissionError(13, 'Permission denied')
-
-  monkeypatch.setattr('builtins.open', deny)
-  with pytest.raises(
-    InputError, match=r'p\.jsonl: cannot be written: Permission denied\. Name'
-  ):
-    predict.write_text(tmp_path / 'p.jsonl', '')
+def test_a_text_is_written_as_it_is(tmp_path):
+  predict.write_text(tmp_path / 'a', 'é\r\n\n')
+  assert (tmp_path / 'a').read_bytes() == b'\xc3\xa9\r\n\n'
 
 
 def test_check_complete_accepts_each_instance_once():

@@ -12,8 +12,8 @@ import sys
 from it_study import corpora, exclusions, findings, natinst
 from it_study import predict as predictions
 from it_study.audit import corpus_check
-from it_study.commands.build_progress import BuildProgress
 from it_study.findings import ERROR, WARNING, Finding
+from it_study.progress import BuildProgress
 
 
 def check(options: argparse.Namespace) -> int:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import shutil
 
 from it_study import natinst, tensorflow_setup, tk_instruct
-from it_study.commands.count_progress import CountProgress
 from it_study.conditions import standard_grid
 from it_study.errors import InputError
+from it_study.progress import CountProgress
 
 
 def measure(corpus: natinst.Corpus, options: argparse.Namespace):

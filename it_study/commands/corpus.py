@@ -70,7 +70,7 @@ def build(options: argparse.Namespace) -> None:
   """Builds the rows that SeqIO and T5X read."""
   tensorflow_setup.import_tensorflow()
   from it_study import rows
-  from it_study.commands.build_progress import BuildProgress
+  from it_study.progress import BuildProgress
 
   directory = corpora.find(options.directory)
   with BuildProgress(quiet=options.quiet) as show:

@@ -6,8 +6,8 @@ import json
 import shlex
 import sys
 
-from it_study.commands.fetch_progress import FetchProgress
 from it_study.fetch import collection
+from it_study.progress import FetchProgress
 
 _SHOWN = 5
 

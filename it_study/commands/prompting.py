@@ -18,11 +18,11 @@ from it_study import (
   tk_instruct,
 )
 from it_study import predict as predictions
-from it_study.commands.count_progress import CountProgress
 from it_study.commands.prompt_display import Display
 from it_study.conditions import Condition, standard_grid
 from it_study.errors import InputError, nearest
 from it_study.instance_search import Found
+from it_study.progress import CountProgress
 from it_study.tk_instruct import TkInstruct
 
 

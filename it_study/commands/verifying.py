@@ -1,13 +1,9 @@
 """corpus verify: certify rows and prompts against the task files."""
 
 import argparse
-from collections.abc import Iterator
-import contextlib
 import json
 import pathlib
 import sys
-
-from rich import console, progress
 
 from it_study import corpora, natinst, predict, tensorflow_setup
 from it_study.certificates import certify, prompt_file
@@ -16,6 +12,7 @@ from it_study.certificates.certify import OnFailure
 from it_study.certificates.failures import Failure
 from it_study.conditions import Condition
 from it_study.errors import InputError
+from it_study.progress import CountProgress
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -53,7 +50,7 @@ def _of_rows(
 ) -> Certificate:
   tensorflow_setup.import_tensorflow()
   from it_study import natinst_tfds
-  from it_study.commands.build_progress import BuildProgress
+  from it_study.progress import BuildProgress
 
   data_dir, cap = options.data_dir, natinst_tfds.MAX_INSTANCES_PER_TASK
   if data_dir is not None:
@@ -69,7 +66,7 @@ def _of_rows(
       corpus, data_dir=data_dir, max_instances_per_task=cap, on_progress=show
     )
   conditions = [Condition.from_name(name) for name in options.condition or ()]
-  with _progress(options.quiet) as show:
+  with CountProgress('tasks certified', quiet=options.quiet) as show:
     return certify.certify(
       corpus=corpus,
       data_dir=data_dir,
@@ -101,7 +98,7 @@ def _of_prompts(
       raise InputError(
         f'--{option} goes with stored rows; --prompts tells its own.'
       )
-  with _progress(options.quiet) as show:
+  with CountProgress('tasks certified', quiet=options.quiet) as show:
     return prompt_file.certify_prompts(
       corpus=corpus,
       rows=rows,
@@ -137,23 +134,3 @@ def _check_limit(options: argparse.Namespace) -> None:
   from it_study import rows
 
   rows.settle_vocabulary(options.vocabulary)
-
-
-@contextlib.contextmanager
-def _progress(quiet: bool) -> Iterator:
-  """A bar on a terminal; yields what to call with tasks done and of all."""
-  if quiet or not sys.stderr.isatty():
-    yield None
-    return
-  columns = (
-    progress.TextColumn('{task.description}'),
-    progress.BarColumn(bar_width=20),
-    progress.MofNCompleteColumn(),
-    progress.TimeElapsedColumn(),
-    progress.TimeRemainingColumn(),
-  )
-  with progress.Progress(
-    *columns, console=console.Console(stderr=True)
-  ) as bars:
-    bar = bars.add_task('tasks certified', total=None)
-    yield lambda done, total: bars.update(bar, completed=done, total=total)
