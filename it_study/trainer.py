@@ -63,12 +63,14 @@ class TrainResult:
     metrics: the last line of metrics.jsonl, empty if no step was left to do.
     compile_seconds: spent on compiling; 0 where an equal step was at hand.
     restored_step: the step of the checkpoint it went on from, or None.
+    num_microbatches: parts that every batch was computed in.
   """
 
   state: TrainState
   metrics: Mapping[str, float]
   compile_seconds: float
   restored_step: int | None
+  num_microbatches: int
 
 
 class TrainingDivergedError(InputError):
@@ -87,6 +89,7 @@ def train(
   initial_params: Any = None,
   z_loss: float = losses.DEFAULT_Z_LOSS,
   label_smoothing: float = 0.0,
+  microbatch_size: int | None = None,
   checkpoint_period: int = 1000,
   keep_checkpoints: int = 2,
   log_period: int = 50,
@@ -119,6 +122,8 @@ def train(
     initial_params: nested dict of arrays, left as they are; drawn if None.
     z_loss: coefficient of the squared log normaliser.
     label_smoothing: probability taken from the target.
+    microbatch_size: the most rows that a device computes at once; more are
+      computed in equal parts whose gradients are added. None computes all.
     checkpoint_period: steps between checkpoints; one is written at the end too.
     keep_checkpoints: how many to keep, the newest.
     log_period: steps between two looks at the metrics. Between them the host
@@ -135,17 +140,18 @@ def train(
       signals are left alone.
   """
   _check_settings(
-    feed=feed,
-    mesh=mesh,
     seed=seed,
     train_steps=train_steps,
     checkpoint_period=checkpoint_period,
     log_period=log_period,
   )
+  num_microbatches = partitioning.count_microbatches(
+    batch_size=feed.batch_size, mesh=mesh, microbatch_size=microbatch_size
+  )
   model = T5(model_config)
   model_dir = pathlib.Path(model_dir)
   settings = {
-    'model': dataclasses.asdict(model_config),
+    'model': _values_of(model_config),
     'optimizer': dataclasses.asdict(optimizer),
     'feed': feed.metadata(),
     'seed': seed,
@@ -173,6 +179,7 @@ def train(
         metrics={},
         compile_seconds=0.0,
         restored_step=restored_step,
+        num_microbatches=num_microbatches,
       )
 
     def report(phase, step, metrics):
@@ -195,6 +202,7 @@ def train(
       mesh=mesh,
       z_loss=z_loss,
       label_smoothing=label_smoothing,
+      num_microbatches=num_microbatches,
       batch_shapes=tuple(
         (name, array.shape, array.dtype.name)
         for name, array in feed.batch(start).items()
@@ -233,28 +241,16 @@ def train(
     metrics=metrics,
     compile_seconds=compile_seconds,
     restored_step=restored_step,
+    num_microbatches=num_microbatches,
   )
 
 
-def _check_settings(
-  *,
-  feed: Feed,
-  mesh: Mesh,
-  seed: int,
-  **counts: int,
-) -> None:
+def _check_settings(*, seed: int, **counts: int) -> None:
   for name, count in counts.items():
     if count < 1:
       raise InputError(f'{name} is {count}; give 1 or more.')
   if not 0 <= seed < 2**32:
     raise InputError(f'seed is {seed}; give a number from 0 to 2**32 - 1.')
-  shards = mesh.shape['data'] * mesh.shape['fsdp']
-  if feed.batch_size % shards:
-    raise InputError(
-      f'batch size {feed.batch_size} cannot be split over {shards} devices'
-      f' (data {mesh.shape["data"]} times fsdp {mesh.shape["fsdp"]}). Give a'
-      f' multiple of {shards}, or a smaller mesh.'
-    )
 
 
 def _restore_or_init(
@@ -305,6 +301,19 @@ def _check_same(
         f' {found.get(name)}, this one has {wanted.get(name)}. Give the same'
         ' settings to go on, or another model_dir to start anew.'
       )
+
+
+def _values_of(config: T5Config) -> dict[str, Any]:
+  """What of a configuration tells one training from another.
+
+  What the backward pass recomputes is none of it, and may change on the way.
+  """
+  fields = dataclasses.asdict(config)
+  del fields['remat_policy']
+  if not fields['scan_layers']:
+    # As checkpoints have it that were written before there was a choice.
+    del fields['scan_layers']
+  return fields
 
 
 def _leaves(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:

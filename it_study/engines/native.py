@@ -56,6 +56,7 @@ def finetune(
   initial_checkpoint_path: str | None = None,
   mixture_or_task_module: str = 'tasks',
   pack: bool = True,
+  microbatch_size: int | None = None,
   dtype: str = 'auto',
   mesh_data: int = -1,
   mesh_fsdp: int = 1,
@@ -81,6 +82,9 @@ def finetune(
     initial_checkpoint_path: a training to start from; None starts from scratch.
     mixture_or_task_module: is imported first; it registers the task.
     pack: whether several examples share a row.
+    microbatch_size: the most rows that a device computes at once; the number of
+      parts that a batch is computed in follows from it and the mesh. None
+      computes all rows at once.
     dtype: of matrix products; 'auto' is bfloat16 where the device has it.
     mesh_data: devices along data; -1 takes what the others leave.
     mesh_fsdp: devices along fully sharded parameters.
@@ -135,6 +139,7 @@ def finetune(
     mesh=mesh,
     model_dir=model_dir,
     initial_params=initial_params,
+    microbatch_size=microbatch_size,
     checkpoint_period=checkpoint_period,
     log_period=log_period,
     on_progress=on_progress,
@@ -148,6 +153,8 @@ def finetune(
       leaf.size for leaf in jax.tree.leaves(result.state.params)
     ),
     'batch_size': batch_size,
+    'num_microbatches': result.num_microbatches,
+    'mesh': dict(mesh.shape),
     'engine': ENGINE,
     'vocabulary': vocabularies.describe(),
     'vocabulary_sha256': vocabularies.fingerprint(),
