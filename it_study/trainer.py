@@ -15,13 +15,15 @@ import jax
 from jax.sharding import Mesh
 import numpy as np
 
-from it_study import losses, partitioning
+from it_study import hardware, losses, partitioning
 from it_study.checkpoints import Checkpoints, check_shapes
 from it_study.errors import InputError
 from it_study.feed import Feed
 from it_study.metrics_log import MetricsLog
+from it_study.models.flops import training_flops
 from it_study.models.t5 import T5, T5Config
 from it_study.optimizers import Optimizer
+from it_study.profiling import StepTrace
 from it_study.train_step import (
   TrainState,
   abstract_state,
@@ -93,6 +95,8 @@ def train(
   checkpoint_period: int = 1000,
   keep_checkpoints: int = 2,
   log_period: int = 50,
+  events: bool = False,
+  profile_steps: tuple[int, int] | None = None,
   on_progress: Callable[[Progress], None] | None = None,
 ) -> TrainResult:
   """Trains up to a step, going on from the newest checkpoint if there is one.
@@ -106,9 +110,10 @@ def train(
   `loss` (z-loss included), `z_loss` and `accuracy`, means over their target
   tokens; `num_target_tokens`, their sum; `gradient_norm`, the mean over steps;
   `learning_rate` of the last step; `tokens_per_second`, inputs and targets
-  without padding; `seconds`, compiling not counted; and `compile_seconds` in
-  the line that follows a compilation. Lines after the restored step are
-  dropped.
+  without padding; `seconds`, compiling not counted;
+  `model_flops_utilization`, of what the devices can compute at most, where that
+  is known; and `compile_seconds` in the line that follows a compilation. Lines
+  after the restored step are dropped.
 
   Args:
     model_config: of the model.
@@ -128,6 +133,9 @@ def train(
     keep_checkpoints: how many to keep, the newest.
     log_period: steps between two looks at the metrics. Between them the host
       does not wait for the device.
+    events: whether to write the same for TensorBoard, to `model_dir/events`.
+    profile_steps: the first and the last step to trace with JAX's profiler,
+      into `model_dir/profile`; None traces nothing.
     on_progress: called before compiling and at every look.
 
   Raises:
@@ -160,8 +168,13 @@ def train(
   }
   # Through JSON, so that tuples and lists compare equal.
   settings = json.loads(json.dumps(settings))
+  trace = StepTrace(model_dir / 'profile', steps=profile_steps)
   checkpoints = Checkpoints(model_dir / 'checkpoints', keep=keep_checkpoints)
-  with contextlib.closing(checkpoints), _sigterm_as_event() as preempted:
+  with (
+    contextlib.closing(checkpoints),
+    contextlib.closing(trace),
+    _sigterm_as_event() as preempted,
+  ):
     state, restored_step = _restore_or_init(
       checkpoints=checkpoints,
       model=model,
@@ -172,7 +185,18 @@ def train(
       settings=settings,
     )
     start = restored_step or 0
-    log = MetricsLog(model_dir / 'metrics.jsonl', start=start)
+    log = MetricsLog(
+      model_dir / 'metrics.jsonl',
+      start=start,
+      step_flops=training_flops(
+        model_config,
+        batch_size=feed.batch_size,
+        input_length=feed.lengths['inputs'],
+        target_length=feed.lengths['targets'],
+      ),
+      peak_flops=_peak_flops(mesh),
+      events=events,
+    )
     if start >= train_steps:
       return TrainResult(
         state=state,
@@ -213,7 +237,9 @@ def train(
     batches = _prefetched(feed, start=start, stop=train_steps, mesh=mesh)
     metrics = {}
     for step, (batch, num_tokens) in enumerate(batches, start=start + 1):
+      trace.before(step)
       state, step_metrics = compiled(state, batch, dropout_seed)
+      trace.after(step, step_metrics)
       log.add(step_metrics, num_tokens=num_tokens)
       stopping = preempted.is_set()
       saving = step % checkpoint_period == 0 or step == train_steps or stopping
@@ -243,6 +269,11 @@ def train(
     restored_step=restored_step,
     num_microbatches=num_microbatches,
   )
+
+
+def _peak_flops(mesh: Mesh) -> float | None:
+  peaks = [hardware.peak_flops(device) for device in mesh.devices.flat]
+  return None if None in peaks else sum(peaks)
 
 
 def _check_settings(*, seed: int, **counts: int) -> None:

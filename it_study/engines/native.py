@@ -63,6 +63,7 @@ def finetune(
   mesh_model: int = 1,
   checkpoint_period: int = 1000,
   log_period: int = 50,
+  profile_steps: tuple[int, int] | None = None,
   on_progress: Callable[[trainer.Progress], None] | None = None,
 ) -> dict[str, Any]:
   """Fine-tunes a model on the train split of a SeqIO task.
@@ -74,7 +75,7 @@ def finetune(
     optimizer: from `it_study.optimizers`.
     mixture_or_task_name: registered with SeqIO.
     task_feature_lengths: 'inputs' and 'targets', in tokens.
-    model_dir: gets checkpoints, metrics.jsonl and training.json.
+    model_dir: gets checkpoints, metrics.jsonl, events and training.json.
     batch_size: rows a step, over all devices; packed ones if `pack`.
     train_steps: steps to train, or
     epochs: passes over the data, from which steps are derived.
@@ -90,7 +91,8 @@ def finetune(
     mesh_fsdp: devices along fully sharded parameters.
     mesh_model: devices along tensor parallelism.
     checkpoint_period: steps between checkpoints.
-    log_period: steps between lines of metrics.jsonl.
+    log_period: steps between lines of metrics.jsonl and TensorBoard's events.
+    profile_steps: the first and the last step to trace, into `profile/`.
     on_progress: called while it trains.
 
   Returns:
@@ -142,6 +144,8 @@ def finetune(
     microbatch_size=microbatch_size,
     checkpoint_period=checkpoint_period,
     log_period=log_period,
+    events=True,
+    profile_steps=profile_steps,
     on_progress=on_progress,
   )
   summary = {
