@@ -38,6 +38,7 @@ setuptools.setup(
   entry_points={'console_scripts': ['it-study = it_study.cli:run_and_exit']},
   install_requires=[
     'absl-py>=2.5,<3',
+    'clu>=0.0.12,<0.1',
     'etils[epath]>=1.15,<2',
     'flax>=0.12.8,<0.13',
     'gin-config>=0.5.0,<0.6',
@@ -66,6 +67,7 @@ setuptools.setup(
       'pytest-cov>=7.1,<8',
       'pytest-xdist>=3.8,<4',
       'ruff>=0.17.5,<0.18',
+      'tensorboard>=2.21,<3',
     ],
     'parity': ['torch==2.13.0', 'transformers>=5.23,<6'],
     'tpu': ['jax[tpu]>=0.10.2,<0.11'],

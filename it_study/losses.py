@@ -13,6 +13,7 @@ def cross_entropy(
   weights: jax.Array,
   z_loss: float = DEFAULT_Z_LOSS,
   label_smoothing: float = 0.0,
+  num_target_tokens: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the mean loss over the weighted target tokens of a global batch.
 
@@ -33,6 +34,9 @@ def cross_entropy(
     weights: 1 for a token that counts, 0 for padding, [batch, length].
     z_loss: coefficient of the squared log normaliser.
     label_smoothing: probability taken from the target, in [0, 1).
+    num_target_tokens: what sums are divided by, a float32 scalar; the sum of
+      `weights` if None. Of a part of a batch it is the whole batch's, so that
+      the parts' losses and gradients add up to the batch's.
 
   Returns:
     The loss, a float32 scalar, and float32 scalar metrics: `loss` (the same
@@ -58,7 +62,9 @@ def cross_entropy(
   z_losses = z_loss * jnp.square(log_z)
   correct = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
 
-  num_target_tokens = weights.sum()
+  weighted_tokens = weights.sum()
+  if num_target_tokens is None:
+    num_target_tokens = weighted_tokens
   denominator = jnp.maximum(num_target_tokens, 1.0)
   mean_z_loss = (z_losses * weights).sum() / denominator
   loss = (losses * weights).sum() / denominator + mean_z_loss
@@ -66,5 +72,5 @@ def cross_entropy(
     'loss': loss,
     'z_loss': mean_z_loss,
     'accuracy': (correct * weights).sum() / denominator,
-    'num_target_tokens': num_target_tokens,
+    'num_target_tokens': weighted_tokens,
   }

@@ -16,9 +16,36 @@ class MetricsLog:
   `trainer.train` describes the lines.
   """
 
-  def __init__(self, path: pathlib.Path, *, start: int):
-    """Drops the lines of steps after `start`, and a line that was cut off."""
+  def __init__(
+    self,
+    path: pathlib.Path,
+    *,
+    start: int,
+    step_flops: float = 0.0,
+    peak_flops: float | None = None,
+    events: bool = False,
+  ):
+    """Drops the lines of steps after `start`, and a line that was cut off.
+
+    Args:
+      path: of metrics.jsonl.
+      start: the step that a training goes on from.
+      step_flops: operations of a step, from `flops.training_flops`.
+      peak_flops: operations a second of all devices together; None leaves the
+        utilisation out.
+      events: whether to write the same for TensorBoard, in `events/` beside
+        `path`.
+    """
     self._path = path
+    self._step_flops = step_flops
+    self._peak_flops = peak_flops
+    self._writer = None
+    if events:
+      # Imported here: it takes TensorFlow.
+      from clu import metric_writers
+
+      folder = path.parent / 'events'
+      self._writer = metric_writers.SummaryWriter(str(folder))
     self._pending: list[tuple[Mapping[str, jax.Array], int]] = []
     self._compile_seconds = 0.0
     self.restart_clock()
@@ -73,10 +100,18 @@ class MetricsLog:
       'tokens_per_second': sum(n for _, n in self._pending) / seconds,
       'seconds': seconds,
     }
+    if self._peak_flops:
+      line['model_flops_utilization'] = (
+        num_steps * self._step_flops / seconds / self._peak_flops
+      )
     if self._compile_seconds:
       line['compile_seconds'] = self._compile_seconds
     with self._path.open('a') as file:
       file.write(json.dumps(line) + '\n')
+    if self._writer is not None:
+      scalars = {n: v for n, v in line.items() if n not in ('step', 'steps')}
+      self._writer.write_scalars(step, scalars)
+      self._writer.flush()
     self._pending = []
     self.restart_clock()
     return line

@@ -113,6 +113,57 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
 
 
+def count_microbatches(
+  *, batch_size: int, mesh: Mesh, microbatch_size: int | None
+) -> int:
+  """In how many equal parts a batch is computed.
+
+  Args:
+    batch_size: rows of the global batch.
+    mesh: whose `data` and `fsdp` split the rows.
+    microbatch_size: the most rows that a device computes at once; None is all.
+
+  Raises:
+    InputError: the rows cannot be split over the devices, or the size is no
+      whole number from 1 up.
+  """
+  data, fsdp = mesh.shape['data'], mesh.shape['fsdp']
+  rows, rest = divmod(batch_size, data * fsdp)
+  if rest:
+    raise InputError(
+      f'batch size {batch_size} cannot be split over {data * fsdp} devices'
+      f' (data {data} times fsdp {fsdp}). Give a multiple of {data * fsdp}, or'
+      ' a smaller mesh.'
+    )
+  if microbatch_size is None:
+    return 1
+  if not isinstance(microbatch_size, int) or microbatch_size < 1:
+    raise InputError(
+      f'MICROBATCH_SIZE is {microbatch_size!r}: give the most rows that a'
+      ' device computes at once, a whole number from 1 up, or None for all.'
+    )
+  return next(
+    parts
+    for parts in range(1, rows + 1)
+    if rows % parts == 0 and rows // parts <= microbatch_size
+  )
+
+
+def split_rows(array: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
+  """`[rows, ...] -> [parts, rows / parts, ...]`, every device keeping its rows.
+
+  A part takes an equal share of each device's rows, so nothing is sent.
+
+  >>> split_rows(jnp.arange(8), 2, mesh_of_two_devices).tolist()
+  [[0, 2, 4, 6], [1, 3, 5, 7]]
+  """
+  array = array.reshape(array.shape[0] // parts, parts, *array.shape[1:])
+  return jax.lax.with_sharding_constraint(
+    array.swapaxes(0, 1),
+    NamedSharding(mesh, PartitionSpec(None, ('data', 'fsdp'))),
+  )
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """A copy on every device."""
   return NamedSharding(mesh, PartitionSpec())

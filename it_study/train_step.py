@@ -39,6 +39,7 @@ def make_train_step(
   mesh: Mesh,
   z_loss: float = losses.DEFAULT_Z_LOSS,
   label_smoothing: float = 0.0,
+  num_microbatches: int = 1,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
   """Returns the jitted `(state, batch, seed) -> (state, metrics)`.
 
@@ -53,11 +54,14 @@ def make_train_step(
     mesh: where state and batch lie.
     z_loss: coefficient of the squared log normaliser.
     label_smoothing: probability taken from the target.
+    num_microbatches: parts that a batch is computed in, one after the other, to
+      save memory; it divides every device's rows. Loss and gradients are the
+      whole batch's, summed in another order; each part draws its own dropout.
   """
   transformation = optimizer.transformation()
   deterministic = not model.config.dropout_rate
 
-  def loss_fn(params, batch, key):
+  def loss_fn(params, batch, key, num_target_tokens):
     features = dict(batch)
     weights = features.pop('decoder_loss_weights')
     # Without it XLA gathers activations where parameters are fully sharded.
@@ -74,13 +78,39 @@ def make_train_step(
       weights=weights,
       z_loss=z_loss,
       label_smoothing=label_smoothing,
+      num_target_tokens=num_target_tokens,
     )
+
+  gradient_fn = jax.grad(loss_fn, has_aux=True)
+
+  def accumulate(params, batch, key):
+    num_target_tokens = batch['decoder_loss_weights'].sum()
+    parts = jax.tree.map(
+      lambda array: partitioning.split_rows(array, num_microbatches, mesh),
+      batch,
+    )
+
+    def add(sums, part):
+      index, features = part
+      terms = gradient_fn(
+        params, features, jax.random.fold_in(key, index), num_target_tokens
+      )
+      return jax.tree.map(jnp.add, sums, terms), None
+
+    first = jax.tree.map(lambda array: array[0], parts)
+    zeros = jax.tree.map(
+      lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+      jax.eval_shape(gradient_fn, params, first, key, num_target_tokens),
+    )
+    indices = jnp.arange(num_microbatches, dtype=jnp.uint32)
+    return jax.lax.scan(add, zeros, (indices, parts))[0]
 
   def train_step(state, batch, seed):
     key = jax.random.fold_in(jax.random.key(seed), state.step)
-    gradients, metrics = jax.grad(loss_fn, has_aux=True)(
-      state.params, batch, key
-    )
+    if num_microbatches == 1:
+      gradients, metrics = gradient_fn(state.params, batch, key, None)
+    else:
+      gradients, metrics = accumulate(state.params, batch, key)
     updates, opt_state = transformation.update(
       gradients, state.opt_state, state.params
     )

@@ -15,13 +15,15 @@ import jax
 from jax.sharding import Mesh
 import numpy as np
 
-from it_study import losses, partitioning
+from it_study import hardware, losses, partitioning
 from it_study.checkpoints import Checkpoints, check_shapes
 from it_study.errors import InputError
 from it_study.feed import Feed
 from it_study.metrics_log import MetricsLog
+from it_study.models.flops import training_flops
 from it_study.models.t5 import T5, T5Config
 from it_study.optimizers import Optimizer
+from it_study.profiling import StepTrace
 from it_study.train_step import (
   TrainState,
   abstract_state,
@@ -63,12 +65,14 @@ class TrainResult:
     metrics: the last line of metrics.jsonl, empty if no step was left to do.
     compile_seconds: spent on compiling; 0 where an equal step was at hand.
     restored_step: the step of the checkpoint it went on from, or None.
+    num_microbatches: parts that every batch was computed in.
   """
 
   state: TrainState
   metrics: Mapping[str, float]
   compile_seconds: float
   restored_step: int | None
+  num_microbatches: int
 
 
 class TrainingDivergedError(InputError):
@@ -87,9 +91,12 @@ def train(
   initial_params: Any = None,
   z_loss: float = losses.DEFAULT_Z_LOSS,
   label_smoothing: float = 0.0,
+  microbatch_size: int | None = None,
   checkpoint_period: int = 1000,
   keep_checkpoints: int = 2,
   log_period: int = 50,
+  events: bool = False,
+  profile_steps: tuple[int, int] | None = None,
   on_progress: Callable[[Progress], None] | None = None,
 ) -> TrainResult:
   """Trains up to a step, going on from the newest checkpoint if there is one.
@@ -103,9 +110,10 @@ def train(
   `loss` (z-loss included), `z_loss` and `accuracy`, means over their target
   tokens; `num_target_tokens`, their sum; `gradient_norm`, the mean over steps;
   `learning_rate` of the last step; `tokens_per_second`, inputs and targets
-  without padding; `seconds`, compiling not counted; and `compile_seconds` in
-  the line that follows a compilation. Lines after the restored step are
-  dropped.
+  without padding; `seconds`, compiling not counted;
+  `model_flops_utilization`, of what the devices can compute at most, where that
+  is known; and `compile_seconds` in the line that follows a compilation. Lines
+  after the restored step are dropped.
 
   Args:
     model_config: of the model.
@@ -119,10 +127,15 @@ def train(
     initial_params: nested dict of arrays, left as they are; drawn if None.
     z_loss: coefficient of the squared log normaliser.
     label_smoothing: probability taken from the target.
+    microbatch_size: the most rows that a device computes at once; more are
+      computed in equal parts whose gradients are added. None computes all.
     checkpoint_period: steps between checkpoints; one is written at the end too.
     keep_checkpoints: how many to keep, the newest.
     log_period: steps between two looks at the metrics. Between them the host
       does not wait for the device.
+    events: whether to write the same for TensorBoard, to `model_dir/events`.
+    profile_steps: the first and the last step to trace with JAX's profiler,
+      into `model_dir/profile`; None traces nothing.
     on_progress: called before compiling and at every look.
 
   Raises:
@@ -135,17 +148,18 @@ def train(
       signals are left alone.
   """
   _check_settings(
-    feed=feed,
-    mesh=mesh,
     seed=seed,
     train_steps=train_steps,
     checkpoint_period=checkpoint_period,
     log_period=log_period,
   )
+  num_microbatches = partitioning.count_microbatches(
+    batch_size=feed.batch_size, mesh=mesh, microbatch_size=microbatch_size
+  )
   model = T5(model_config)
   model_dir = pathlib.Path(model_dir)
   settings = {
-    'model': dataclasses.asdict(model_config),
+    'model': _values_of(model_config),
     'optimizer': dataclasses.asdict(optimizer),
     'feed': feed.metadata(),
     'seed': seed,
@@ -154,8 +168,13 @@ def train(
   }
   # Through JSON, so that tuples and lists compare equal.
   settings = json.loads(json.dumps(settings))
+  trace = StepTrace(model_dir / 'profile', steps=profile_steps)
   checkpoints = Checkpoints(model_dir / 'checkpoints', keep=keep_checkpoints)
-  with contextlib.closing(checkpoints), _sigterm_as_event() as preempted:
+  with (
+    contextlib.closing(checkpoints),
+    contextlib.closing(trace),
+    _sigterm_as_event() as preempted,
+  ):
     state, restored_step = _restore_or_init(
       checkpoints=checkpoints,
       model=model,
@@ -166,13 +185,25 @@ def train(
       settings=settings,
     )
     start = restored_step or 0
-    log = MetricsLog(model_dir / 'metrics.jsonl', start=start)
+    log = MetricsLog(
+      model_dir / 'metrics.jsonl',
+      start=start,
+      step_flops=training_flops(
+        model_config,
+        batch_size=feed.batch_size,
+        input_length=feed.lengths['inputs'],
+        target_length=feed.lengths['targets'],
+      ),
+      peak_flops=_peak_flops(mesh),
+      events=events,
+    )
     if start >= train_steps:
       return TrainResult(
         state=state,
         metrics={},
         compile_seconds=0.0,
         restored_step=restored_step,
+        num_microbatches=num_microbatches,
       )
 
     def report(phase, step, metrics):
@@ -195,6 +226,7 @@ def train(
       mesh=mesh,
       z_loss=z_loss,
       label_smoothing=label_smoothing,
+      num_microbatches=num_microbatches,
       batch_shapes=tuple(
         (name, array.shape, array.dtype.name)
         for name, array in feed.batch(start).items()
@@ -205,7 +237,9 @@ def train(
     batches = _prefetched(feed, start=start, stop=train_steps, mesh=mesh)
     metrics = {}
     for step, (batch, num_tokens) in enumerate(batches, start=start + 1):
+      trace.before(step)
       state, step_metrics = compiled(state, batch, dropout_seed)
+      trace.after(step, step_metrics)
       log.add(step_metrics, num_tokens=num_tokens)
       stopping = preempted.is_set()
       saving = step % checkpoint_period == 0 or step == train_steps or stopping
@@ -233,28 +267,21 @@ def train(
     metrics=metrics,
     compile_seconds=compile_seconds,
     restored_step=restored_step,
+    num_microbatches=num_microbatches,
   )
 
 
-def _check_settings(
-  *,
-  feed: Feed,
-  mesh: Mesh,
-  seed: int,
-  **counts: int,
-) -> None:
+def _peak_flops(mesh: Mesh) -> float | None:
+  peaks = [hardware.peak_flops(device) for device in mesh.devices.flat]
+  return None if None in peaks else sum(peaks)
+
+
+def _check_settings(*, seed: int, **counts: int) -> None:
   for name, count in counts.items():
     if count < 1:
       raise InputError(f'{name} is {count}; give 1 or more.')
   if not 0 <= seed < 2**32:
     raise InputError(f'seed is {seed}; give a number from 0 to 2**32 - 1.')
-  shards = mesh.shape['data'] * mesh.shape['fsdp']
-  if feed.batch_size % shards:
-    raise InputError(
-      f'batch size {feed.batch_size} cannot be split over {shards} devices'
-      f' (data {mesh.shape["data"]} times fsdp {mesh.shape["fsdp"]}). Give a'
-      f' multiple of {shards}, or a smaller mesh.'
-    )
 
 
 def _restore_or_init(
@@ -305,6 +332,19 @@ def _check_same(
         f' {found.get(name)}, this one has {wanted.get(name)}. Give the same'
         ' settings to go on, or another model_dir to start anew.'
       )
+
+
+def _values_of(config: T5Config) -> dict[str, Any]:
+  """What of a configuration tells one training from another.
+
+  What the backward pass recomputes is none of it, and may change on the way.
+  """
+  fields = dataclasses.asdict(config)
+  del fields['remat_policy']
+  if not fields['scan_layers']:
+    # As checkpoints have it that were written before there was a choice.
+    del fields['scan_layers']
+  return fields
 
 
 def _leaves(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:

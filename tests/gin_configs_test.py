@@ -34,7 +34,7 @@ def configure(*words) -> str:
   words, bindings = cli._split_bindings(words)
   options = cli._parser().parse_args(words)
   options.gin_bindings = bindings
-  return runs._configure(
+  return runs.configure(
     options, files=options.gin_file, supplied=runs._OF_A_PIECE
   )
 
@@ -87,23 +87,30 @@ def test_the_file_in_a_training_s_folder_runs_it_alone(tmp_path):
 def test_a_model_is_whole(name):
   gin_utils.load(files=[name], configurables=[T5Config])
   config = gin_utils.configured('T5Config')(vocab_size=32128)
-  assert config.mlp_activations == ('gelu', 'linear')
-  assert not config.logits_via_embedding
+  is_first = 't5_1_0' in name
+  activations = ('relu',) if is_first else ('gelu', 'linear')
+  assert config.mlp_activations == activations
+  assert config.logits_via_embedding == is_first
 
 
-# T5X, examples/t5/t5_1_1/*.gin.
+# T5X, examples/t5/t5_1_0/*.gin and t5_1_1/*.gin.
 @pytest.mark.parametrize(
   ('size', 'widths'),
   [
-    ('small', (512, 6, 64, 1024, 8, 8)),
-    ('base', (768, 12, 64, 2048, 12, 12)),
-    ('large', (1024, 16, 64, 2816, 24, 24)),
-    ('xl', (2048, 32, 64, 5120, 24, 24)),
-    ('xxl', (4096, 64, 64, 10240, 24, 24)),
+    ('1_0_small', (512, 8, 64, 2048, 6, 6)),
+    ('1_0_base', (768, 12, 64, 3072, 12, 12)),
+    ('1_0_large', (1024, 16, 64, 4096, 24, 24)),
+    ('1_0_xl', (1024, 32, 128, 16384, 24, 24)),
+    ('1_0_xxl', (1024, 128, 128, 65536, 24, 24)),
+    ('1_1_small', (512, 6, 64, 1024, 8, 8)),
+    ('1_1_base', (768, 12, 64, 2048, 12, 12)),
+    ('1_1_large', (1024, 16, 64, 2816, 24, 24)),
+    ('1_1_xl', (2048, 32, 64, 5120, 24, 24)),
+    ('1_1_xxl', (4096, 64, 64, 10240, 24, 24)),
   ],
 )
 def test_released_sizes(size, widths):
-  gin_utils.load(files=[f'models/t5_1_1_{size}.gin'], configurables=[T5Config])
+  gin_utils.load(files=[f'models/t5_{size}.gin'], configurables=[T5Config])
   config = gin_utils.configured('T5Config')(vocab_size=32128)
   assert widths == (
     config.emb_dim,

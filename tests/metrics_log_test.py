@@ -81,3 +81,31 @@ def test_seconds_are_summed_over_restarts(tmp_path):
   path = tmp_path / 'metrics.jsonl'
   path.write_text('{"seconds": 1.5}\n{"seconds": 2.0}\n')
   assert metrics_log.total_seconds(path) == 3.5
+
+
+def test_utilisation_is_a_share_of_what_the_devices_can(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  log = MetricsLog(path, start=0, step_flops=6e9, peak_flops=2e12)
+  for _ in range(2):
+    log.add(metrics(1.0, 1), num_tokens=1)
+  line = log.write(2)
+  assert line['model_flops_utilization'] == pytest.approx(
+    12e9 / line['seconds'] / 2e12
+  )
+
+
+def test_tensorboard_gets_the_numbers_of_the_lines(tmp_path):
+  from tensorboard.backend.event_processing import event_accumulator
+  from tensorboard.util import tensor_util
+
+  log = MetricsLog(tmp_path / 'metrics.jsonl', start=0, events=True)
+  for step in (1, 2):
+    log.add(metrics(4.0 / step, 1), num_tokens=1)
+    log.write(step)
+  events = event_accumulator.EventAccumulator(str(tmp_path / 'events'))
+  events.Reload()
+  losses = [
+    (event.step, float(tensor_util.make_ndarray(event.tensor_proto)))
+    for event in events.Tensors('loss')
+  ]
+  assert losses == [(1, 4.0), (2, 2.0)]

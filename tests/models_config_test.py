@@ -39,6 +39,7 @@ def test_config_is_hashable_and_takes_lists():
     ({'mlp_activations': ()}, 'mlp_activations is empty'),
     ({'num_heads': 0}, 'num_heads is 0: give a whole number from 1 up'),
     ({'emb_dim': 12.5}, 'emb_dim is 12.5: give a whole number from 1 up'),
+    ({'remat_policy': 'ful'}, "'ful': allowed are none, .* mean 'full'"),
     ({'dropout_rate': 1.0}, 'dropout_rate is 1.0: give a share'),
   ],
 )

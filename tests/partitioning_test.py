@@ -284,3 +284,26 @@ def _boxed_params():
 
 def _is_boxed(leaf) -> bool:
   return isinstance(leaf, nn.LogicallyPartitioned)
+
+
+@pytest.mark.parametrize(
+  ('microbatch_size', 'parts'),
+  [(None, 1), (12, 1), (11, 2), (6, 2), (5, 3), (4, 3), (1, 12)],
+)
+def test_microbatches_are_few_and_equal(microbatch_size, parts):
+  mesh = partitioning.make_mesh(devices=jax.devices()[:1])
+  assert parts == partitioning.count_microbatches(
+    batch_size=12, mesh=mesh, microbatch_size=microbatch_size
+  )
+
+
+def test_a_microbatch_size_that_is_none_is_refused():
+  mesh = partitioning.make_mesh(devices=jax.devices()[:1])
+  with pytest.raises(InputError, match='MICROBATCH_SIZE is 0: give the most'):
+    partitioning.count_microbatches(batch_size=12, mesh=mesh, microbatch_size=0)
+
+
+def test_rows_are_split_without_leaving_their_device():
+  mesh = partitioning.make_mesh(devices=jax.devices()[:1])
+  split = jax.jit(lambda rows: partitioning.split_rows(rows, 2, mesh))
+  assert split(np.arange(8)).tolist() == [[0, 2, 4, 6], [1, 3, 5, 7]]

@@ -111,6 +111,58 @@ def test_step_updates_and_reports(compiled, params, mesh):
   assert max(jax.tree.leaves(moved)) == pytest.approx(1e-2, rel=1e-2)
 
 
+@pytest.mark.parametrize('num_microbatches', [2, 4])
+def test_microbatches_add_up_to_the_batch(mesh, num_microbatches):
+  rows = 4
+  batch = {
+    name: np.resize(array[::-1], (rows, array.shape[1]))
+    for name, array in BATCH.items()
+  }
+  # Parts with other numbers of target tokens than each other.
+  batch['decoder_loss_weights'] = np.tri(rows, 2, dtype=np.float32)
+  model = Stub(StubConfig(dropout_rate=0.0))
+  results = []
+  for number in (1, num_microbatches):
+    step = train_step.make_train_step(
+      model=model, optimizer=OPTIMIZER, mesh=mesh, num_microbatches=number
+    )
+    params = partitioning.init_params(model=model, seed=0, mesh=mesh)
+    state = train_step.init_state(
+      model=model, optimizer=OPTIMIZER, mesh=mesh, params=params
+    )
+    placed = jax.device_put(batch, partitioning.batch_sharding(mesh))
+    results.append(step(state, placed, np.uint32(0)))
+  (whole, whole_metrics), (parts, parts_metrics) = results
+  assert whole_metrics['num_target_tokens'] == 7
+  for name, value in whole_metrics.items():
+    np.testing.assert_allclose(
+      parts_metrics[name], value, rtol=1e-6, err_msg=name
+    )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+    parts.params,
+    whole.params,
+  )
+
+
+def test_microbatches_draw_dropout_of_their_own(mesh):
+  step = train_step.make_train_step(
+    model=Stub(), optimizer=OPTIMIZER, mesh=mesh, num_microbatches=2
+  )
+  # Four equal rows: only dropout can tell the parts' losses apart.
+  batch = {name: np.repeat(array[:1], 4, 0) for name, array in BATCH.items()}
+  losses_by_seed = set()
+  for seed in range(3):
+    params = partitioning.init_params(model=Stub(), seed=0, mesh=mesh)
+    state = train_step.init_state(
+      model=Stub(), optimizer=OPTIMIZER, mesh=mesh, params=params
+    )
+    placed = jax.device_put(batch, partitioning.batch_sharding(mesh))
+    _, metrics = step(state, placed, np.uint32(seed))
+    losses_by_seed.add(float(metrics['loss']))
+  assert len(losses_by_seed) == 3
+
+
 def test_dropout_depends_on_seed_and_step(compiled, params, mesh):
   def loss(seed, step):
     state = new_state(params, mesh, step=step)

@@ -1,5 +1,6 @@
 """Tests of it_study.trainer."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -80,7 +81,12 @@ def log_of(folder):
 
 
 def timeless(lines):
-  timed = {'seconds', 'tokens_per_second', 'compile_seconds'}
+  timed = {
+    'seconds',
+    'tokens_per_second',
+    'compile_seconds',
+    'model_flops_utilization',
+  }
   return [
     {name: value for name, value in line.items() if name not in timed}
     for line in lines
@@ -233,6 +239,21 @@ def test_bad_settings_are_named(tmp_path):
   params = {'decoder': {'kernel': np.zeros((2, 2))}}
   with pytest.raises(InputError, match='initial_params does not fit the model'):
     run(tmp_path, feed=feed, initial_params=params)
+
+
+def test_a_batch_in_parts_gives_the_same_losses(tmp_path):
+  logs = []
+  for size in (None, 1):
+    folder = tmp_path / str(size)
+    result = run(
+      folder,
+      model_config=dataclasses.replace(CONFIG, dropout_rate=0.0),
+      microbatch_size=size,
+      train_steps=4,
+    )
+    assert result.num_microbatches == (1 if size is None else 4)
+    logs.append([line['loss'] for line in log_of(folder)])
+  np.testing.assert_allclose(logs[0], logs[1], rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -55,12 +55,14 @@ def finetune(
   initial_checkpoint_path: str | None = None,
   mixture_or_task_module: str = 'tasks',
   pack: bool = True,
+  microbatch_size: int | None = None,
   dtype: str = 'auto',
   mesh_data: int = -1,
   mesh_fsdp: int = 1,
   mesh_model: int = 1,
   checkpoint_period: int = 1000,
   log_period: int = 50,
+  profile_steps: tuple[int, int] | None = None,
   on_progress: Callable[[trainer.Progress], None] | None = None,
 ) -> dict[str, Any]:
   """Fine-tunes a model on the train split of a SeqIO task.
@@ -72,7 +74,7 @@ def finetune(
     optimizer: from `it_study.optimizers`.
     mixture_or_task_name: registered with SeqIO.
     task_feature_lengths: 'inputs' and 'targets', in tokens.
-    model_dir: gets checkpoints, metrics.jsonl and training.json.
+    model_dir: gets checkpoints, metrics.jsonl, events and training.json.
     batch_size: rows a step, over all devices; packed ones if `pack`.
     train_steps: steps to train, or
     epochs: passes over the data, from which steps are derived.
@@ -80,12 +82,16 @@ def finetune(
     initial_checkpoint_path: a training to start from; None starts from scratch.
     mixture_or_task_module: is imported first; it registers the task.
     pack: whether several examples share a row.
+    microbatch_size: the most rows that a device computes at once; the number of
+      parts that a batch is computed in follows from it and the mesh. None
+      computes all rows at once.
     dtype: of matrix products; 'auto' is bfloat16 where the device has it.
     mesh_data: devices along data; -1 takes what the others leave.
     mesh_fsdp: devices along fully sharded parameters.
     mesh_model: devices along tensor parallelism.
     checkpoint_period: steps between checkpoints.
-    log_period: steps between lines of metrics.jsonl.
+    log_period: steps between lines of metrics.jsonl and TensorBoard's events.
+    profile_steps: the first and the last step to trace, into `profile/`.
     on_progress: called while it trains.
 
   Returns:
@@ -134,8 +140,11 @@ def finetune(
     mesh=mesh,
     model_dir=model_dir,
     initial_params=initial_params,
+    microbatch_size=microbatch_size,
     checkpoint_period=checkpoint_period,
     log_period=log_period,
+    events=True,
+    profile_steps=profile_steps,
     on_progress=on_progress,
   )
   summary = {
@@ -147,6 +156,8 @@ def finetune(
       leaf.size for leaf in jax.tree.leaves(result.state.params)
     ),
     'batch_size': batch_size,
+    'num_microbatches': result.num_microbatches,
+    'mesh': dict(mesh.shape),
     'engine': ENGINE,
     'vocabulary': vocabularies.describe(),
     'vocabulary_sha256': vocabularies.fingerprint(),

@@ -5,6 +5,8 @@ import dataclasses
 from it_study.errors import InputError, nearest
 from it_study.models import layers
 
+REMAT_POLICIES = ('none', 'minimal', 'full')
+
 
 @dataclasses.dataclass(frozen=True)
 class T5Config:
@@ -27,6 +29,12 @@ class T5Config:
     dropout_rate: share of activations dropped when not deterministic.
     dtype: type of matrix products; parameters, norms, softmax and logits are
       float32 always.
+    remat_policy: what the backward pass recomputes to save memory, layer by
+      layer: 'none'; 'minimal', all but the outputs of matrix products with
+      parameters; 'full', all but the layer's input. Values stay the same.
+    scan_layers: compile one layer of a stack and loop over it, in place of
+      compiling every layer. Parameters keep their tree, so checkpoints are the
+      same either way; dropout draws other numbers.
     relative_attention_num_buckets: buckets of relative position.
     relative_attention_max_distance: tokens from which all distances share the
       last bucket.
@@ -46,6 +54,8 @@ class T5Config:
   logits_via_embedding: bool = False
   dropout_rate: float = 0.0
   dtype: str = 'float32'
+  remat_policy: str = 'none'
+  scan_layers: bool = False
   relative_attention_num_buckets: int = 32
   relative_attention_max_distance: int = 128
 
@@ -73,6 +83,12 @@ def _check_config(config: T5Config) -> None:
     raise InputError(
       f"T5Config.dtype is {config.dtype!r}: give 'float32' or 'bfloat16'."
       f'{nearest(str(config.dtype), ("float32", "bfloat16"))}'
+    )
+  if config.remat_policy not in REMAT_POLICIES:
+    raise InputError(
+      f'T5Config.remat_policy is {config.remat_policy!r}: allowed are '
+      f'{", ".join(REMAT_POLICIES)}.'
+      f'{nearest(str(config.remat_policy), REMAT_POLICIES)}'
     )
   if not config.mlp_activations:
     raise InputError(

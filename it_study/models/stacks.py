@@ -182,13 +182,12 @@ class Encoder(nn.Module):
     length = x.shape[1]
     position_bias = self.relpos_bias(length, length)  # [H, L, L]
     x = self.input_dropout(x, deterministic=deterministic)
-    for layer in self.layers:
-      x = layer(
-        x,
-        mask_bias=mask_bias,
-        position_bias=position_bias,
-        deterministic=deterministic,
-      )
+    x = _through_layers(
+      self,
+      x,
+      {'mask_bias': mask_bias, 'position_bias': position_bias},
+      deterministic=deterministic,
+    )
     return self.output_dropout(
       self.encoder_norm(x), deterministic=deterministic
     )
@@ -224,15 +223,17 @@ class Decoder(nn.Module):
     future = np.triu(np.full((length, length), MASKED, np.float32), 1)
     position_bias = self.relpos_bias(length, length) + future  # [H, T, T]
     x = self.dropout(x, deterministic=deterministic)
-    for layer in self.layers:
-      x = layer(
-        x,
-        encoded,
-        self_mask_bias=self_mask_bias,
-        cross_mask_bias=cross_mask_bias,
-        position_bias=position_bias,
-        deterministic=deterministic,
-      )
+    x = _through_layers(
+      self,
+      x,
+      {
+        'encoded': encoded,
+        'self_mask_bias': self_mask_bias,
+        'cross_mask_bias': cross_mask_bias,
+        'position_bias': position_bias,
+      },
+      deterministic=deterministic,
+    )
     return self.dropout(self.decoder_norm(x), deterministic=deterministic)
 
   def start(
@@ -292,6 +293,69 @@ class Decoder(nn.Module):
       values.append(value)
     cache = cache.replace(self_keys=tuple(keys), self_values=tuple(values))
     return self.decoder_norm(x), cache
+
+
+def _through_layers(
+  stack: Encoder | Decoder,
+  x: jax.Array,
+  shared: dict[str, jax.Array],
+  *,
+  deterministic: bool,
+) -> jax.Array:
+  """Calls a stack's layers one after the other; `shared` goes to each.
+
+  `[B, L, E] -> [B, L, E]`.
+  """
+  config = stack.config
+  if stack.is_initializing() or (
+    config.remat_policy == 'none' and not config.scan_layers
+  ):
+    for layer in stack.layers:
+      x = layer(x, **shared, deterministic=deterministic)
+    return x
+  # A pure function of a layer's parameters, which is what JAX can loop over
+  # and recompute.
+  template = type(stack.layers[0])(config, parent=None)
+
+  def call(x, layer, shared):
+    params, key = layer
+    rngs = None if deterministic else {'dropout': key}
+    return template.apply(
+      {'params': params}, x, **shared, deterministic=deterministic, rngs=rngs
+    )
+
+  policies = {
+    'minimal': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    'full': jax.checkpoint_policies.nothing_saveable,
+  }
+  if config.remat_policy != 'none':
+    call = jax.checkpoint(
+      call,
+      policy=policies[config.remat_policy],
+      # A loop keeps what is recomputed apart by itself.
+      prevent_cse=not config.scan_layers,
+    )
+  # Every layer computes with copies of this type, so that a loop needs no more
+  # of them than that.
+  params = [
+    jax.tree.map(
+      lambda leaf: leaf.astype(config.dtype), layer.variables['params']
+    )
+    for layer in stack.layers
+  ]
+  keys = None
+  if not deterministic:
+    keys = jax.random.split(stack.make_rng('dropout'), len(params))
+  if not config.scan_layers:
+    for index, layer_params in enumerate(params):
+      key = None if keys is None else keys[index]
+      x = call(x, (layer_params, key), shared)
+    return x
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+  x, _ = lax.scan(
+    lambda x, layer: (call(x, layer, shared), None), x, (stacked, keys)
+  )
+  return x
 
 
 def _attention(config: T5Config) -> Attention:

@@ -1,0 +1,55 @@
+"""What a device can compute at most."""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+
+# Dense matrix products in bfloat16, FLOP a second of one JAX device, by the
+# name that JAX gives it. A TPU v2 or v3 chip is two devices. Sources: Google
+# Cloud's pages on each TPU version, NVIDIA's data sheets (SXM modules, without
+# sparsity).
+PEAK_FLOPS = {
+  'TPU v2': 22.5e12,
+  'TPU v3': 61.5e12,
+  'TPU v4': 275e12,
+  'TPU v5 lite': 197e12,
+  'TPU v5': 459e12,
+  'TPU v6 lite': 918e12,
+  'Tesla V100': 125e12,
+  'A100': 312e12,
+  'L4': 121e12,
+  'H100': 989e12,
+  'H200': 989e12,
+}
+_MATRIX = 1024
+_REPEATS = 5
+
+
+def peak_flops(device: jax.Device) -> float | None:
+  """FLOP a second that a device reaches at most, None if it is not known.
+
+  That of an accelerator is looked up, in bfloat16. That of a CPU is measured,
+  with float32 matrix products of 1,024 rows, once a process; it is shared by
+  all of a host's virtual devices.
+  """
+  if device.platform == 'cpu':
+    return _measured() / jax.local_device_count('cpu')
+  # The longest name that fits: 'TPU v5 lite' is not a 'TPU v5'.
+  names = [name for name in PEAK_FLOPS if name in device.device_kind]
+  return PEAK_FLOPS[max(names, key=len)] if names else None
+
+
+@functools.cache
+def _measured() -> float:
+  device = jax.local_devices(backend='cpu')[0]
+  matrix = jax.device_put(jnp.ones((_MATRIX, _MATRIX), jnp.float32), device)
+  product = jax.jit(jnp.matmul)
+  product(matrix, matrix).block_until_ready()
+  best = float('inf')
+  for _ in range(_REPEATS):
+    before = time.perf_counter()
+    product(matrix, matrix).block_until_ready()
+    best = min(best, time.perf_counter() - before)
+  return 2 * _MATRIX**3 / best
