@@ -44,7 +44,13 @@ def test_an_example_runs_as_printed(capsys, tmp_path, name):
 
 
 def test_the_examples_of_the_other_commands_are_known():
-  assert set(EXAMPLES) - set(LIGHT) == {'study', 'report', 'train', 'predict'}
+  assert set(EXAMPLES) - set(LIGHT) == {
+    'study',
+    'report',
+    'train',
+    'predict',
+    'plan',
+  }
 
 
 @pytest.mark.parametrize(

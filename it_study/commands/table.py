@@ -40,6 +40,21 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
+  _gin_arguments(parser)
+  parser.add_argument(
+    '--devices',
+    type=int,
+    metavar='N',
+    help="virtual CPU devices; default: the product of the mesh's sizes",
+  )
+  parser.add_argument(
+    '--topology',
+    metavar='T',
+    help='a TPU slice to compile for, such as v5e:4x4; needs libtpu',
+  )
+
+
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('study_dir', metavar='STUDY_DIR')
 
@@ -137,6 +152,15 @@ COMMANDS = (
     '--gin.BATCH_SIZE=8 --gin.MODEL_DIR=/tmp/it_study_model '
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
     _gin_arguments,
+  ),
+  Command(
+    'plan',
+    'planning:plan',
+    'compile a training step for devices that are not here: memory, FLOPs, '
+    'bytes sent',
+    'it-study plan --gin_file=models/t5_1_1_tiny.gin '
+    '--gin_file=runs/finetune.gin --gin.MESH_FSDP=8',
+    _plan_arguments,
   ),
   Command(
     'predict',
