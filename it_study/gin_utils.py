@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import contextlib
+import copy
 import inspect
 import logging
 import pathlib
@@ -95,6 +96,21 @@ def macro(name: str) -> object:
 def configured(name: str) -> Callable:
   """The configurable of that name, its bindings applied when called."""
   return gin.get_configurable(name)
+
+
+def bound(name: str, parameters: Collection[str]) -> dict[str, object]:
+  """What the configuration gives to some parameters of a configurable.
+
+  The others are left alone, so that they may be unset. A parameter without a
+  binding is left out.
+  """
+  given = gin.get_bindings(name, resolve_references=False)
+  # Copying is how gin itself turns a reference into its value.
+  return {
+    parameter: copy.deepcopy(given[parameter])
+    for parameter in parameters
+    if parameter in given
+  }
 
 
 def check_bound(parameter: str, what: str) -> None:

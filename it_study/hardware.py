@@ -1,5 +1,6 @@
-"""What a device can compute at most."""
+"""What a device can compute and hold at most."""
 
+from collections.abc import Mapping
 import functools
 import time
 
@@ -23,6 +24,15 @@ PEAK_FLOPS = {
   'H100': 989e12,
   'H200': 989e12,
 }
+# Bytes of memory of one JAX device, from the same sources; for a TPU also its
+# clock, in cycles a second, which follows from the peak and the number of
+# products that its matrix units make in a cycle (v5e: 4 units of 128 x 128).
+MEMORY_BYTES = {
+  'TPU v5 lite': 16 * 2**30,
+  'TPU v5': 95 * 2**30,
+  'TPU v6 lite': 32 * 2**30,
+}
+CLOCK_HERTZ = {'TPU v5 lite': 1.5e9}
 _MATRIX = 1024
 _REPEATS = 5
 
@@ -36,9 +46,14 @@ def peak_flops(device: jax.Device) -> float | None:
   """
   if device.platform == 'cpu':
     return _measured() / jax.local_device_count('cpu')
+  return lookup(PEAK_FLOPS, device.device_kind)
+
+
+def lookup(table: Mapping[str, float], device_kind: str) -> float | None:
+  """What a table by JAX's names has for a kind of device, None if nothing."""
   # The longest name that fits: 'TPU v5 lite' is not a 'TPU v5'.
-  names = [name for name in PEAK_FLOPS if name in device.device_kind]
-  return PEAK_FLOPS[max(names, key=len)] if names else None
+  names = [name for name in table if name in device_kind]
+  return table[max(names, key=len)] if names else None
 
 
 @functools.cache

@@ -200,6 +200,27 @@ def init_state(
   )
 
 
+def lower_train_step(
+  *, batch_shapes: tuple[tuple[str, tuple[int, ...], str], ...], **settings: Any
+) -> jax.stages.Lowered:
+  """Returns the traced step, to be compiled; nothing is allocated.
+
+  Args:
+    batch_shapes: name, shape and type of every feature of a batch.
+    **settings: as for `make_train_step`.
+  """
+  state = abstract_state(
+    **{name: settings[name] for name in ('model', 'optimizer', 'mesh')}
+  )
+  sharding = partitioning.batch_sharding(settings['mesh'])
+  batch = {
+    name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+    for name, shape, dtype in batch_shapes
+  }
+  seed = jax.ShapeDtypeStruct((), jnp.uint32)
+  return make_train_step(**settings).lower(state, batch, seed)
+
+
 def compile_train_step(
   *, batch_shapes: tuple[tuple[str, tuple[int, ...], str], ...], **settings: Any
 ) -> tuple[Callable[..., Any], float]:
@@ -221,17 +242,7 @@ def compile_train_step(
 
 @functools.lru_cache(maxsize=16)
 def _compiled(*, batch_shapes, settings):
-  settings = dict(settings)
-  state = abstract_state(
-    **{name: settings[name] for name in ('model', 'optimizer', 'mesh')}
-  )
-  sharding = partitioning.batch_sharding(settings['mesh'])
-  batch = {
-    name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-    for name, shape, dtype in batch_shapes
-  }
-  seed = jax.ShapeDtypeStruct((), jnp.uint32)
-  return make_train_step(**settings).lower(state, batch, seed).compile()
+  return lower_train_step(batch_shapes=batch_shapes, **dict(settings)).compile()
 
 
 @functools.lru_cache(maxsize=16)

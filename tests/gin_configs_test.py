@@ -34,7 +34,7 @@ def configure(*words) -> str:
   words, bindings = cli._split_bindings(words)
   options = cli._parser().parse_args(words)
   options.gin_bindings = bindings
-  return runs._configure(
+  return runs.configure(
     options, files=options.gin_file, supplied=runs._OF_A_PIECE
   )
 

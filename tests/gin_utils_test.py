@@ -147,7 +147,7 @@ def test_a_file_that_is_not_there(folder):
   assert message.startswith(
     "no gin file 'studies/minature.gin': looked in the working directory and "
     f'in {gin_utils.CONFIG_DIRECTORY}. Did you mean '
-    "'studies/miniature.gin'? Shipped are models/t5_1_1_base.gin, "
+    "'studies/miniature.gin'? Shipped are models/t5_1_0_base.gin, "
   )
 
 
@@ -270,3 +270,18 @@ def test_what_has_to_be_bound(folder):
     'the configuration lacks a door (Oven.door is not set). Add it with '
     '--gin_file.'
   )
+
+
+def test_bound_resolves_what_is_asked_for_and_leaves_the_rest(folder):
+  gin_utils.load(
+    files=('cake.gin',),
+    bindings=['FLOUR=5'],
+    configurables=[bake, Oven],
+    read=('GUEST',),
+    supplied=('SUGAR',),
+  )
+  # SUGAR is required and unset, which matters to nobody here.
+  assert gin_utils.bound('bake', ('flour', 'oven', 'salt')) == {
+    'flour': 5,
+    'oven': Oven(200),
+  }

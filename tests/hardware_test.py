@@ -24,6 +24,17 @@ def test_accelerators_are_looked_up_by_their_longest_name(kind, peak):
   assert hardware.peak_flops(device) == peak
 
 
+def test_tables_are_by_the_longest_name_too():
+  assert hardware.lookup(hardware.MEMORY_BYTES, 'TPU v5 lite') == 17179869184
+  assert hardware.lookup(hardware.MEMORY_BYTES, 'cpu') is None
+  # 4 units of 128 x 128 products, two operations each.
+  cycle = 4 * 128 * 128 * 2
+  clock = hardware.lookup(hardware.CLOCK_HERTZ, 'TPU v5 lite')
+  assert clock * cycle == pytest.approx(
+    hardware.PEAK_FLOPS['TPU v5 lite'], rel=0.01
+  )
+
+
 def test_a_cpu_is_measured_once():
   device = jax.devices('cpu')[0]
   first = hardware.peak_flops(device)

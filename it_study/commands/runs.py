@@ -53,7 +53,7 @@ def study(options: argparse.Namespace) -> None:
   from it_study.progress import StudyProgress
 
   files = options.gin_file or ['studies/miniature.gin']
-  config = _configure(options, files=files, supplied=_OF_A_PIECE)
+  config = configure(options, files=files, supplied=_OF_A_PIECE)
   with folders.locked(options.study_dir):
     corpus = _use_corpus()
     with StudyProgress(quiet=options.quiet) as on_step:
@@ -84,7 +84,7 @@ def report(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
   """Fine-tunes one model as the gin files say."""
-  config = _configure(options, files=options.gin_file, supplied=_OF_A_PIECE[2:])
+  config = configure(options, files=options.gin_file, supplied=_OF_A_PIECE[2:])
   _use_corpus()
   model_dir = pathlib.Path(gin_utils.macro('MODEL_DIR'))
   folders.make_directory(model_dir)
@@ -99,13 +99,13 @@ def train(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> None:
   """Decodes a split as the gin files say."""
-  _configure(options, files=options.gin_file, supplied=_OF_A_PIECE[1:2])
+  configure(options, files=options.gin_file, supplied=_OF_A_PIECE[1:2])
   _use_corpus()
   path = gin_utils.configured('predict')()
   _print_result(options, {'predictions': os.fspath(path)}, f'wrote {path}')
 
 
-def _configure(
+def configure(
   options: argparse.Namespace,
   *,
   files: Sequence[str],

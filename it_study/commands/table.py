@@ -1,19 +1,12 @@
 """The commands: what each does, its arguments, an example that runs."""
 
 import argparse
-from collections.abc import Callable
-import dataclasses
 
+from it_study.commands import flags
+from it_study.commands.corpus_table import CORPUS_COMMANDS
+from it_study.commands.flags import Command
 
-@dataclasses.dataclass(frozen=True)
-class Command:
-  """A command: what it does, an example that runs, its own arguments."""
-
-  name: str
-  run: str
-  summary: str
-  example: str
-  add_arguments: Callable[[argparse.ArgumentParser], None]
+__all__ = ['COMMANDS', 'CORPUS_COMMANDS', 'Command']
 
 
 _GIN_HELP = (
@@ -40,16 +33,31 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def _plan_arguments(parser: argparse.ArgumentParser) -> None:
+  _gin_arguments(parser)
+  parser.add_argument(
+    '--devices',
+    type=int,
+    metavar='N',
+    help="virtual CPU devices; default: the product of the mesh's sizes",
+  )
+  parser.add_argument(
+    '--topology',
+    metavar='T',
+    help='a TPU slice to compile for, such as v5e:4x4; needs libtpu',
+  )
+
+
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('study_dir', metavar='STUDY_DIR')
-  _module_argument(parser)
+  flags.module_argument(parser)
 
 
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('predictions', metavar='PREDICTIONS')
-  _module_argument(parser)
-  _corpus_argument(parser, required=False)
-  _split_argument(parser, default=None)
+  flags.module_argument(parser)
+  flags.corpus_argument(parser, required=False)
+  flags.split_argument(parser, default=None)
   parser.add_argument('--out', metavar='F', help='where metrics.json goes')
   parser.add_argument('--per_task', action='store_true')
 
@@ -59,208 +67,37 @@ def _baseline_arguments(parser: argparse.ArgumentParser) -> None:
     'baseline',
     choices=('random', 'majority', 'prior', 'copy_input', 'copy_demo'),
   )
-  _corpus_argument(parser, required=True)
-  _split_argument(parser)
+  flags.corpus_argument(parser, required=True)
+  flags.split_argument(parser)
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--out', metavar='F', help='predictions.jsonl')
   parser.add_argument('--metrics', metavar='F', help='metrics.json')
 
 
 def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
-  _corpus_argument(parser, required=True)
+  flags.corpus_argument(parser, required=True)
   parser.add_argument('--condition', required=True, metavar='NAME')
-  _module_argument(parser)
-  _split_argument(parser, default=None)
+  flags.module_argument(parser)
+  flags.split_argument(parser, default=None)
   parser.add_argument('--task', metavar='T', help='of this task alone')
   parser.add_argument('--id', metavar='ID', help='of this instance alone')
   parser.add_argument(
     '--limit', type=int, metavar='N', help='no more than so many prompts'
   )
-  _length_arguments(parser)
-  _selection_arguments(parser)
+  flags.length_arguments(parser)
+  flags.selection_arguments(parser)
   parser.add_argument('--out', metavar='F.jsonl', help='default: the terminal')
 
 
 def _explain_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('id', metavar='ID', help='of the instance')
-  _module_argument(parser)
-  _corpus_argument(parser, required=True)
-  _conditions_argument(parser)
-  _split_argument(parser, default=None)
-  _length_arguments(parser)
-  _selection_arguments(parser)
+  flags.module_argument(parser)
+  flags.corpus_argument(parser, required=True)
+  flags.conditions_argument(parser)
+  flags.split_argument(parser, default=None)
+  flags.length_arguments(parser)
+  flags.selection_arguments(parser)
   parser.add_argument('--tokens', action='store_true', help='show them too')
-
-
-def _conditions_argument(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument(
-    '--condition',
-    action='extend',
-    nargs='+',
-    default=[],
-    metavar='NAME',
-    help="default: the six of the study's two experiments",
-  )
-
-
-def _length_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument(
-    '--vocabulary',
-    metavar='F',
-    help="a SentencePiece model, 'byte' or 'miniature'",
-  )
-  parser.add_argument(
-    '--max_input_length', type=int, metavar='N', help='in tokens'
-  )
-
-
-def _corpus_argument(parser, *, required: bool) -> None:
-  parser.add_argument(
-    '--corpus',
-    required=required,
-    metavar='DIR',
-    help="task files, or 'miniature' for the embedded benchmark",
-  )
-
-
-def _split_argument(parser, default: str | None = 'test') -> None:
-  parser.add_argument(
-    '--split', default=default, help='train, validation or test'
-  )
-
-
-def _module_argument(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument(
-    '--module',
-    metavar='NAME',
-    help="imported first; registers levels of one's own",
-  )
-
-
-def _directory_argument(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument('directory', metavar='DIR')
-
-
-def _mini_arguments(parser: argparse.ArgumentParser) -> None:
-  _directory_argument(parser)
-  parser.add_argument('--seed', type=int, default=0)
-
-
-def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
-  _directory_argument(parser)
-  parser.add_argument(
-    '--track', metavar='T', help='only the tasks of this track; default: all'
-  )
-  parser.add_argument(
-    '--source',
-    metavar='S',
-    help='a git repository, or a .tar.gz or .zip of a checkout; default: the '
-    'public repository',
-  )
-  parser.add_argument(
-    '--commit', metavar='ID', help='in full; default: the pinned one'
-  )
-  parser.add_argument(
-    '--sha256', metavar='HEX', help="what the archive's should be"
-  )
-
-
-def _selection_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument(
-    '--track', default='default', help='folder below splits; default default'
-  )
-  parser.add_argument(
-    '--exclude',
-    metavar='F',
-    help='leave out what this exclusion list names; default: the '
-    "track's own splits/TRACK/exclusions.txt",
-  )
-
-
-def _stats_arguments(parser: argparse.ArgumentParser) -> None:
-  _directory_argument(parser)
-  _module_argument(parser)
-  _selection_arguments(parser)
-  group = parser.add_argument_group(
-    'what is left of the prompts', 'measured if any of these is given'
-  )
-  _conditions_argument(group)
-  _split_argument(group, default=None)
-  _length_arguments(group)
-
-
-def _check_arguments(parser: argparse.ArgumentParser) -> None:
-  _directory_argument(parser)
-  _module_argument(parser)
-  _selection_arguments(parser)
-  parser.add_argument(
-    '--severity',
-    choices=('error', 'warning', 'note'),
-    default='note',
-    help='print what is as bad or worse; default: everything',
-  )
-  parser.add_argument(
-    '--out', metavar='F', help='all findings, as JSON lines, or F.csv'
-  )
-  parser.add_argument(
-    '--write_exclusions',
-    metavar='F',
-    help='the exclusion list with which no error is left',
-  )
-
-
-def _audit_arguments(parser: argparse.ArgumentParser) -> None:
-  _check_arguments(parser)
-  parser.add_argument('--allow_overlap', action='store_true', help='warn only')
-
-
-def _verify_arguments(parser: argparse.ArgumentParser) -> None:
-  _directory_argument(parser)
-  _module_argument(parser)
-  _selection_arguments(parser)
-  parser.add_argument(
-    '--data_dir', metavar='DIR', help='of the rows; default: the cache folder'
-  )
-  parser.add_argument(
-    '--condition',
-    action='extend',
-    nargs='+',
-    metavar='NAME',
-    help='default: every definition with 0 to 2 examples, real and delusive',
-  )
-  parser.add_argument(
-    '--split', action='extend', nargs='+', help='default: all three'
-  )
-  parser.add_argument(
-    '--prompts', metavar='F.jsonl', help='certify these instead of stored rows'
-  )
-  _length_arguments(parser)
-  parser.add_argument(
-    '--out', metavar='F.jsonl', help='the certificate, then every failure'
-  )
-  parser.add_argument(
-    '--num_workers', type=int, metavar='N', help='processes; default 2 at most'
-  )
-
-
-def _build_arguments(parser: argparse.ArgumentParser) -> None:
-  _directory_argument(parser)
-  parser.add_argument(
-    '--data_dir', metavar='DIR', help='default: the cache folder'
-  )
-  parser.add_argument(
-    '--max_instances_per_task',
-    type=int,
-    default=1000,
-    metavar='N',
-    help='of training tasks; default %(default)s',
-  )
-  _selection_arguments(parser)
-  parser.add_argument(
-    '--allow_overlap',
-    action='store_true',
-    help='build although test instances are trained on',
-  )
 
 
 COMMANDS = (
@@ -288,6 +125,15 @@ COMMANDS = (
     '--gin.BATCH_SIZE=8 --gin.MODEL_DIR=/tmp/it_study_model '
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
     _gin_arguments,
+  ),
+  Command(
+    'plan',
+    'planning:plan',
+    'compile a training step for devices that are not here: memory, FLOPs, '
+    'bytes sent',
+    'it-study plan --gin_file=models/t5_1_1_tiny.gin '
+    '--gin_file=runs/finetune.gin --gin.MESH_FSDP=8',
+    _plan_arguments,
   ),
   Command(
     'predict',
@@ -331,58 +177,5 @@ COMMANDS = (
     'it-study explain task9301-2ae12d915c72fb738337244ae9841f13 '
     '--corpus miniature --vocabulary miniature --max_input_length 128',
     _explain_arguments,
-  ),
-)
-
-CORPUS_COMMANDS = (
-  Command(
-    'fetch',
-    'fetching:fetch',
-    'get the public collection, or continue to; some 3 GB',
-    'it-study corpus fetch natural-instructions',
-    _fetch_arguments,
-  ),
-  Command(
-    'mini',
-    'corpus:mini',
-    'write the miniature, a small benchmark with controls',
-    'it-study corpus mini /tmp/mini',
-    _mini_arguments,
-  ),
-  Command(
-    'check',
-    'auditing:check',
-    'validate every task of a corpus and lint its output spaces',
-    'it-study corpus check miniature',
-    _check_arguments,
-  ),
-  Command(
-    'audit',
-    'auditing:audit',
-    'tell what training tasks have in common with test tasks',
-    'it-study corpus audit miniature',
-    _audit_arguments,
-  ),
-  Command(
-    'stats',
-    'corpus:stats',
-    'describe a corpus and the ways to choose classification tasks',
-    'it-study corpus stats miniature',
-    _stats_arguments,
-  ),
-  Command(
-    'build',
-    'corpus:build',
-    'build the rows that SeqIO and T5X read',
-    'it-study corpus build miniature --data_dir /tmp/rows',
-    _build_arguments,
-  ),
-  Command(
-    'verify',
-    'verifying:verify',
-    'certify that altered instructions are what they claim to be',
-    'it-study corpus verify miniature --split test '
-    '--condition natinst_def_simplified_ex_delusive2',
-    _verify_arguments,
   ),
 )
