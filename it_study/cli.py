@@ -25,9 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.argv[1:] if arguments is None else list(arguments)
   )
   # Not the parser's defaults, which a command's own would win over.
-  options = parser.parse_args(
+  options, unknown = parser.parse_known_args(
     words, argparse.Namespace(debug=False, quiet=False, json=False)
   )
+  if unknown:
+    # Told by the parser of the command, whose help names its flags.
+    options.help_parser.error(f'unrecognized arguments: {" ".join(unknown)}')
   if options.run is None:
     options.help_parser.print_help()
     return 2
@@ -53,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Gin adds lines of its own to what is raised below a configurable.
     return _fail(str(error).split('\n  In call to configurable')[0])
   except KeyboardInterrupt:
-    print('it-study: stopped; the same command continues.', file=sys.stderr)
+    next_ = (
+      'the same command continues' if options.continues else 'run it again'
+    )
+    print(f'it-study: stopped; {next_}.', file=sys.stderr)
     return 130
   except BrokenPipeError:
     # The reader of our output has seen enough.
@@ -172,7 +178,9 @@ def _add(commands, command: table.Command, common) -> None:
     parents=[common],
   )
   parser.set_defaults(
-    run=f'it_study.commands.{command.run}', help_parser=parser
+    run=f'it_study.commands.{command.run}',
+    help_parser=parser,
+    continues=command.continues,
   )
   parser.add_argument(
     '--version', action='version', version=f'it-study {it_study.__version__}'

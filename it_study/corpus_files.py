@@ -2,7 +2,7 @@
 
 import pathlib
 
-from it_study.errors import InputError
+from it_study.errors import InputError, nearest
 
 
 class UnreadableError(InputError):
@@ -12,6 +12,19 @@ class UnreadableError(InputError):
 def task_path(directory: pathlib.Path, name: str) -> pathlib.Path:
   """Where a task's file is."""
   return directory / 'tasks' / f'{name}.json'
+
+
+def check_track(directory: pathlib.Path, track: str) -> None:
+  """Raises `InputError` if there are tracks, but not this one."""
+  splits = directory / 'splits'
+  if (splits / track).is_dir() or not splits.is_dir():
+    return
+  tracks = sorted(path.name for path in splits.iterdir() if path.is_dir())
+  if tracks:
+    raise InputError(
+      f'corpus {directory}: no track {track!r} in {splits}; there are '
+      f'{", ".join(tracks)}.{nearest(track, tracks)}'
+    )
 
 
 def has_file(directory: pathlib.Path, name: str) -> bool:

@@ -304,6 +304,7 @@ def _open(
   """Returns a corpus of whatever the split files name, and what each names."""
   directory = pathlib.Path(directory)
   splits = directory / 'splits' / track
+  corpus_files.check_track(directory, track)
   for folder, holds in (
     (directory, 'tasks/ and splits/'),
     (directory / 'tasks', 'NAME.json, one a task'),

@@ -296,7 +296,7 @@ def _shorten(
       raise InputError(
         f'the limit of {limit.max_tokens} input tokens has no room for the cue '
         f'of a prompt (instance {instance_id!r}); raise '
-        "TASK_FEATURE_LENGTHS['inputs']."
+        "TASK_FEATURE_LENGTHS['inputs'] or --max_input_length."
       )
     cut_wording = wording[:keep] if keep else None
   return (

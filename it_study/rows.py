@@ -38,18 +38,24 @@ def use(
 
 
 def settle_vocabulary(
-  name: str | None, *, data_dir: pathlib.Path | None = None
+  name: str | None,
+  *,
+  data_dir: pathlib.Path | None = None,
+  corpus: str | os.PathLike | None = None,
 ) -> None:
   """Sets the vocabulary that a user named, or checks the one that is set.
 
   Args:
     name: a model file, 'byte', 'miniature', or None for the environment
-      variable or T5's own.
+      variable, the miniature's if that is the corpus, or T5's own.
     data_dir: of rows that may have the miniature's vocabulary beside them.
+    corpus: as `corpora.find` takes it.
 
   Raises:
     InputError: if it cannot be read.
   """
+  if name is None and _is_own(os.environ.get(vocabularies.VARIABLE), corpus):
+    name = corpora.MINIATURE
   if name is None:
     vocabularies.check_current()
     return
@@ -96,3 +102,14 @@ def build(
   if mini_corpus.is_miniature(directory) and not path.is_file():
     mini_vocabulary.train_vocabulary(corpus=corpus, path=path)
   return data_dir
+
+
+def _is_own(variable: str | None, corpus: str | os.PathLike | None) -> bool:
+  """Whether the miniature's vocabulary is meant, although nobody named it."""
+  if variable:
+    return variable == corpora.MINIATURE
+  return (
+    corpus is not None
+    and os.fspath(corpus) == corpora.MINIATURE
+    and mini_corpus.is_miniature(corpora.find(corpus))
+  )

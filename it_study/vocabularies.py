@@ -8,11 +8,13 @@ from etils import epath
 import seqio
 import tensorflow as tf
 
-from it_study.errors import InputError
+from it_study.errors import InputError, nearest
 
 VARIABLE = 'IT_STUDY_VOCABULARY'
 DEFAULT = 'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
 BYTE = 'byte'
+# Of the corpus of this name; `rows` puts its model file in its place.
+MINIATURE = 'miniature'
 
 
 def current_vocabulary() -> seqio.Vocabulary:
@@ -81,7 +83,8 @@ def check_model_file(path: str) -> None:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     raise InputError(
       f'vocabulary {path}: cannot be read ({reason}). Allowed are the path of '
-      f'a SentencePiece model, or {BYTE!r}; set {VARIABLE}.'
+      f'a SentencePiece model, {BYTE!r} or {MINIATURE!r}; name it with '
+      f'--vocabulary or {VARIABLE}.{nearest(path, (BYTE, MINIATURE))}'
     ) from None
   processor = sentencepiece.SentencePieceProcessor()
   try:

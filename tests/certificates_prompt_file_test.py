@@ -183,18 +183,70 @@ def test_predictions_name_their_condition(bench, tmp_path, capsys):
   }
 
 
-def test_predictions_of_a_part_of_the_tasks_are_caught(prompts, capsys):
+@pytest.mark.parametrize('more', [{}, {'split': 'test'}])
+def test_missing_tasks_are_caught(prompts, capsys, more):
+  gone = ('task5_wet', 'task8_thrice')
+
   def change(rows):
-    return [
-      {**row, 'split': 'test'} for row in rows if row['task'] != 'task5_wet'
-    ]
+    return [row | more for row in rows if row['task'] not in gone]
 
   assert fakes.run_command(*prompts(ORIGINAL, change), '--json') == 2
-  failures = json.loads(capsys.readouterr().out)['failures']
+  told = json.loads(capsys.readouterr().out)
+  failures = told['failures']
   assert {code: f['count'] for code, f in failures.items()} == {
-    'row-missing': 1
+    'task-missing': 2
   }
-  assert failures['row-missing']['first'][0]['task'] == 'task5_wet'
+  assert [f['task'] for f in failures['task-missing']['first']] == list(gone)
+  assert told['partial'] is False
+
+
+def test_a_part_is_certified_if_asked(prompts, capsys):
+  words = prompts(ORIGINAL, lambda rows: rows[:5])
+  assert fakes.run_command(*words) == 2
+  assert 'are meant to be a part of a split, give --partial.' in (
+    capsys.readouterr().out
+  )
+  assert fakes.run_command(*words, '--partial', '--json') == 0
+  told = json.loads(capsys.readouterr().out)
+  assert told['verdict'].endswith(
+    '5 rows, 5 prompts under 1 condition, 1 of 4 tasks and 5 of 142 instances '
+    'of test, no failure'
+  )
+  assert told['partial'] is True
+  assert told['seen'] == {
+    'test': {
+      'tasks': 1,
+      'all_tasks': 4,
+      'instances': 5,
+      'all_instances': 142,
+    }
+  }
+  # What is there is judged as ever.
+  words = prompts(ORIGINAL, lambda rows: [*rows[:5], rows[0]])
+  assert fakes.run_command(*words, '--partial', '--json') == 2
+  assert list(json.loads(capsys.readouterr().out)['failures']) == ['row-twice']
+
+
+def test_a_part_is_of_prompts_alone(bench, capsys):
+  words = ('corpus', 'verify', bench.corpus.directory, '--partial')
+  assert fakes.refusal(capsys, *words) == (
+    '--partial goes with --prompts F.jsonl, which may hold a part of a split.'
+  )
+
+
+def test_the_condition_of_prompts_has_to_be_said(prompts, capsys):
+  *words, _, condition = prompts(ORIGINAL)
+  path = words[-1]
+  capsys.readouterr()
+  assert fakes.refusal(capsys, *words) == (
+    f'{path}: its rows do not say under which condition they were written, as '
+    "those of 'it-study prompt --out' never do. Say it with --condition NAME."
+  )
+  assert fakes.refusal(capsys, *words, '--condition', condition, DELUSIVE) == (
+    f'{path}: prompts of one condition are certified at a time; --condition '
+    f'names 2: {condition}, {DELUSIVE}. Give one --condition, and a file of '
+    'its prompts alone.'
+  )
 
 
 def test_lines_that_are_no_rows_are_refused(tmp_path):

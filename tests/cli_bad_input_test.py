@@ -50,6 +50,21 @@ def test_a_directory_without_splits(capsys, corpus):
   )
 
 
+def test_a_misspelt_miniature(capsys):
+  assert refusal(capsys, 'corpus', 'check', 'minature') == (
+    'corpus minature: no directory minature; a corpus is a directory or '
+    "'miniature'. Did you mean 'miniature'?"
+  )
+
+
+def test_a_misspelt_track(capsys, corpus):
+  (corpus / 'splits/xlingual').mkdir()
+  assert refusal(capsys, 'corpus', 'check', 'corpus', '--track=defualt') == (
+    "corpus corpus: no track 'defualt' in corpus/splits; there are default, "
+    "xlingual. Did you mean 'default'?"
+  )
+
+
 def test_a_split_that_names_a_missing_task(capsys, corpus):
   with open(corpus / 'splits/default/test_tasks.txt', 'a') as file:
     file.write('task5_tilte\n')
@@ -294,6 +309,12 @@ def test_an_unknown_split_or_task(capsys, corpus):
   )
 
 
+def test_a_task_named_by_its_number(capsys, corpus):
+  assert _refused_prompt(capsys, '--task=task5') == (
+    "no task 'task5' in test. Did you mean 'task5_title'?"
+  )
+
+
 def _refused_prompt(capsys, *flags):
   condition = '--condition=natinst_def_empty_ex_empty0'
   return refusal(capsys, 'prompt', '--corpus=corpus', condition, *flags)
@@ -306,6 +327,23 @@ def test_a_vocabulary_is_checked_with_and_without_a_limit(capsys, corpus):
   ):
     message = _refused_prompt(capsys, *flags)
     assert message.startswith('vocabulary nofile: cannot be read')
+
+
+def test_a_misspelt_vocabulary(capsys, corpus):
+  message = _refused_prompt(capsys, '--vocabulary=bite')
+  assert message.endswith(
+    "Allowed are the path of a SentencePiece model, 'byte' or 'miniature'; "
+    'name it with --vocabulary or IT_STUDY_VOCABULARY. Did you mean '
+    "'byte'?"
+  )
+
+
+def test_a_limit_that_leaves_no_room(capsys, corpus):
+  words = ('--vocabulary=byte', '--max_input_length=5')
+  message = refusal(capsys, 'corpus', 'stats', 'corpus', *words)
+  assert message.endswith(
+    "raise TASK_FEATURE_LENGTHS['inputs'] or --max_input_length."
+  )
 
 
 def test_a_limit_below_one(capsys, corpus):

@@ -28,6 +28,10 @@ COMMANDS = {
     ),
     (('score', 'p', '--per_tsk'), "Did you mean '--per_task'?"),
     (('study', '--gin_fil=x'), "Did you mean '--gin_file'?"),
+    (
+      ('corpus', 'check', 'x', '--trak', 'default'),
+      "Did you mean '--track'? See it-study corpus check --help.",
+    ),
     (('score',), 'required: PREDICTIONS. See it-study score --help.'),
     (
       ('baseline', 'random', '--corpus=c', '--seed=x'),
@@ -54,15 +58,34 @@ def test_a_fault_of_the_program_is_one_line_too(capsys, monkeypatch):
   assert 'Traceback' in capsys.readouterr().err
 
 
-def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
-  def interrupt(*args, **kwargs):
-    raise KeyboardInterrupt
+def _interrupt(*args, **kwargs):
+  raise KeyboardInterrupt
 
-  monkeypatch.setattr('it_study.natinst.open_corpus', interrupt)
-  assert run('corpus', 'stats', 'x') == 130
+
+@pytest.mark.parametrize(
+  'words',
+  [
+    *(('corpus', name, 'x') for name in ('verify', 'stats', 'audit')),
+    ('prompt', '--corpus=x', '--condition=natinst_def_empty_ex_empty0'),
+    ('explain', 'id', '--corpus=x'),
+    ('score', 'p.jsonl', '--corpus=x'),
+    ('baseline', 'random', '--corpus=x'),
+  ],
+)
+def test_an_interrupt_says_to_run_again(capsys, monkeypatch, words):
+  monkeypatch.setattr('it_study.natinst.open_corpus', _interrupt)
+  assert run(*words) == 130
+  assert capsys.readouterr().err == 'it-study: stopped; run it again.\n'
+
+
+def test_an_interrupt_says_what_continues(capsys, monkeypatch):
+  monkeypatch.setattr('it_study.commands.runs.study', _interrupt)
+  assert run('study') == 130
   assert capsys.readouterr().err == (
     'it-study: stopped; the same command continues.\n'
   )
+  continuing = {name for name, c in COMMANDS.items() if c.continues}
+  assert continuing == {'study', 'train', 'fetch'}
 
 
 def test_without_a_command_it_shows_help(capsys):

@@ -103,10 +103,9 @@ def test_explain_tells_what_is_left_out(capsys):
     '--- dropped for want of room: example 1, example 2\n'
     '--- input cut: the first 1 and the last 1 of its 9 characters are left '
     '(22.2%)\n'
-    '--- example 1 comes from: negative examples of the task (negatives)\n'
-    "--- example 2 comes from: a positive example with another one's output "
-    '(repair)\n'
   ) in first
+  # Of those in the prompt alone.
+  assert 'comes from' not in first
   assert '--- 5 of 7 examples: the task has no more\n' in second
   assert third.endswith(
     '               cue | Out\n'
@@ -243,6 +242,40 @@ def test_prompt_of_some(capsys):
     capsys, *words, '--corpus=corpus', '--id=entail-0', '--task=task4_entail'
   )
   assert told == '--id names one instance, so --task has to be left out.'
+
+
+@pytest.mark.parametrize(
+  'more', [('--json',), (), ('--out=p.jsonl',), ('--quiet',)]
+)
+def test_prompt_notes_examples_that_are_not_there(capsys, more):
+  words = ('prompt', '--condition=natinst_def_empty_ex_original3', *more)
+  assert cli.main([*words, '--corpus=corpus']) == 0
+  note = (
+    'it-study: note: 100 of 106 prompts have fewer examples than the condition '
+    'asks for: their tasks have no more.\n'
+  )
+  error = capsys.readouterr().err
+  assert error.endswith(note) if '--quiet' not in more else not error
+  words = ('prompt', '--condition=natinst_def_empty_ex_original2', *more)
+  assert cli.main([*words, '--corpus=corpus']) == 0
+  assert 'note' not in capsys.readouterr().err
+
+
+def test_the_miniature_is_cut_by_its_own_vocabulary(capsys):
+  words = [
+    'prompt',
+    '--corpus=miniature',
+    '--condition=natinst_def_original_ex_original2',
+    '--limit=1',
+    '--json',
+    '--max_input_length=60',
+  ]
+  texts = []
+  for more in ([], ['--vocabulary=miniature'], ['--vocabulary=byte']):
+    os.environ[vocabularies.VARIABLE] = ''
+    assert cli.main(words + more) == 0
+    texts.append(capsys.readouterr().out)
+  assert texts[0] == texts[1] != texts[2]
 
 
 def test_prompts_are_written_as_they_come(capsys, monkeypatch):

@@ -212,9 +212,15 @@ def test_missing_folders_are_told(directory, tmp_path):
   assert 'no directory DIR/tasks; it should hold NAME.json' in _message(
     tmp_path / 'empty'
   )
+  assert _message(directory, track='defualt') == (
+    "corpus DIR: no track 'defualt' in DIR/splits; there are default. Did you "
+    "mean 'default'?"
+  )
+  (directory / 'splits').rename(directory / 'slpits')
   assert 'no directory DIR/splits/other; it should hold train_' in _message(
     directory, track='other'
   )
+  (directory / 'slpits').rename(directory / 'splits')
   (directory / 'splits/default/test_tasks.txt').unlink()
   assert _message(directory) == (
     'corpus DIR: no split file DIR/splits/default/test_tasks.txt; it should '

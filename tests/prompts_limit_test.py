@@ -176,7 +176,8 @@ def test_the_cue_is_kept_to_the_last():
     render_named(text='one', limit=_characters(54))
   assert str(error.value) == (
     'the limit of 54 input tokens has no room for the cue of a prompt '
-    "(instance 'task1-0'); raise TASK_FEATURE_LENGTHS['inputs']."
+    "(instance 'task1-0'); raise TASK_FEATURE_LENGTHS['inputs'] or "
+    '--max_input_length.'
   )
 
 

@@ -81,3 +81,17 @@ def test_the_miniature_has_a_vocabulary_of_its_own(corpus):
   rows.use(corpus, vocabulary=corpora.MINIATURE)
   assert vocabularies.describe() == described
   assert (data_dir / rows.VOCABULARY_FILE).stat().st_mtime_ns == written
+
+
+def test_the_miniature_takes_its_own_vocabulary(corpus, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, '')
+  rows.settle_vocabulary(None, corpus=corpora.MINIATURE)
+  own = vocabularies.describe()
+  assert own.startswith(f'{rows.VOCABULARY_FILE}, ')
+  # What is named wins, and the variable may name it too.
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  rows.settle_vocabulary(None, corpus=corpora.MINIATURE)
+  assert vocabularies.describe().startswith('byte')
+  monkeypatch.setenv(vocabularies.VARIABLE, corpora.MINIATURE)
+  rows.settle_vocabulary(None, corpus=corpus)
+  assert vocabularies.describe() == own

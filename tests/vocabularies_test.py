@@ -79,8 +79,8 @@ def test_a_description_names_the_file_without_its_folder(model):
 def test_a_file_that_is_not_there(tmp_path):
   with pytest.raises(
     InputError,
-    match=r"vocabulary .*/none.model: cannot be read .*No such file.* 'byte'; "
-    'set IT_STUDY_VOCABULARY',
+    match=r"vocabulary .*/none.model: cannot be read .*No such file.* 'byte' "
+    "or 'miniature'; name it with --vocabulary or IT_STUDY_VOCABULARY",
   ):
     vocabularies.set_vocabulary(str(tmp_path / 'none.model'))
 

@@ -1,7 +1,7 @@
 """The outcome of a certification: counts, failures, what a person reads."""
 
 import collections
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
 
 from it_study.certificates.failures import CODES, Failure
@@ -79,6 +79,23 @@ class Tally:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Seen:
+  """How much of a split prompts in a file are.
+
+  Attributes:
+    tasks: with a prompt.
+    all_tasks: with an instance in the split.
+    instances: with a prompt.
+    all_instances: in the split.
+  """
+
+  tasks: int
+  all_tasks: int
+  instances: int
+  all_instances: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Certificate:
   """What was judged and what came of it.
 
@@ -87,12 +104,16 @@ class Certificate:
     conditions: names, in the order they were judged.
     max_tokens: of a prompt; None for whole prompts.
     tally: the counts.
+    partial: whether a part of a split was enough.
+    seen: split to how much of it there was, of prompts in a file.
   """
 
   fingerprint: str
   conditions: tuple[str, ...]
   max_tokens: int | None
   tally: Tally
+  partial: bool = False
+  seen: Mapping[str, Seen] = dataclasses.field(default_factory=dict)
 
   @property
   def is_clean(self) -> bool:
@@ -111,6 +132,11 @@ class Certificate:
       f'{self.num_prompts:,} prompts under {len(self.conditions)} '
       f'condition{"" if len(self.conditions) == 1 else "s"}'
     )
+    for split, seen in self.seen.items() if self.partial else ():
+      judged += (
+        f', {seen.tasks:,} of {seen.all_tasks:,} tasks and '
+        f'{seen.instances:,} of {seen.all_instances:,} instances of {split}'
+      )
     if self.is_clean:
       return f'certified: {judged}, no failure'
     return (
@@ -136,6 +162,10 @@ class Certificate:
       'fingerprint': self.fingerprint,
       'max_input_length': self.max_tokens,
       'rows': dict(self.tally.rows),
+      'partial': self.partial,
+      'seen': {
+        split: dataclasses.asdict(seen) for split, seen in self.seen.items()
+      },
       'prompts': self.num_prompts,
       'conditions': {
         condition: {

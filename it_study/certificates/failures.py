@@ -11,6 +11,7 @@ CODES = {
   'record-damaged': 'a stored record cannot be read',
   'row-unknown': 'a row of no instance of the corpus',
   'row-missing': 'an instance has no row',
+  'task-missing': 'a task of the split has no row',
   'row-twice': 'an instance has more than one row',
   'row-split': 'a row is in the wrong split',
   'row-task': 'a row names the wrong task',

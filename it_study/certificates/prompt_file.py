@@ -1,6 +1,6 @@
 """Certifies prompts that were written to a file, against the corpus."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import json
 import os
@@ -8,7 +8,7 @@ import pathlib
 
 from it_study import natinst
 from it_study.certificates import definitions, originals, subject
-from it_study.certificates.certificate import Certificate, Tally
+from it_study.certificates.certificate import Certificate, Seen, Tally
 from it_study.certificates.certify import (
   OnFailure,
   OnProgress,
@@ -78,12 +78,13 @@ def certify_prompts(
   rows: Sequence[PromptRow],
   condition: Condition,
   max_tokens: int | None = None,
+  partial: bool = False,
   on_failure: OnFailure | None = None,
   on_progress: OnProgress | None = None,
 ) -> Certificate:
   """Judges prompts by their text alone.
 
-  Every instance of a task and split that occurs has to be there once; of a
+  Every task and instance of a split that occurs has to be there once; of a
   training split, from which a condition takes a part, only not twice, unless no
   row names its split.
 
@@ -92,6 +93,8 @@ def certify_prompts(
     rows: as `read_prompts` has them.
     condition: that they claim to be rendered under.
     max_tokens: the limit they were rendered with, under the current vocabulary.
+    partial: whether a part of a split is enough; the certificate then says how
+      much of it there was.
     on_failure: called with every failure.
     on_progress: called with the number of tasks done and of all.
 
@@ -106,9 +109,15 @@ def certify_prompts(
       on_failure(failure)
 
   names = sorted((*corpus.train_tasks, *corpus.test_tasks))
-  all_definitions = definitions.Definitions(
-    [originals.outline(read_original(corpus, name)) for name in names]
-  )
+  outlines, sizes = [], {split: {} for split in natinst.SPLITS}
+  for name in names:
+    task = read_original(corpus, name)
+    outlines.append(originals.outline(task))
+    for split in natinst.SPLITS:
+      sizes[split][name] = len(task.rows(split))
+  all_definitions = definitions.Definitions(outlines)
+  # Split to task to how many of its instances have a row.
+  seen: dict[str, dict[str, int]] = {split: {} for split in natinst.SPLITS}
   by_task: dict[str, list[PromptRow]] = {}
   for row in rows:
     by_task.setdefault(row.task, []).append(row)
@@ -124,16 +133,41 @@ def certify_prompts(
       continue
     task = read_original(corpus, name)
     judge = TaskJudge(task, all_definitions, tokens=tokens)
-    fail(list(_judge_task(its_rows, task, judge, condition, tally)))
+    failures = list(_judge_task(its_rows, task, judge, condition, tally))
+    fail([f for f in failures if not partial or f.code != 'row-missing'])
+    ids = {row.id for row in its_rows}
+    for split in natinst.SPLITS:
+      number = sum(instance.id in ids for instance in task.rows(split))
+      if number:
+        seen[split][name] = number
     if on_progress is not None:
       on_progress(done, len(by_task))
-  fail(list(_missing_tasks(corpus, rows, condition)))
+  if not partial:
+    has_part = any(row.split is not None for row in rows)
+    whole = [s for s in natinst.SPLITS if seen[s] and (s, has_part) != _PART]
+    fail(list(_missing_tasks(whole, sizes, seen, condition)))
   return Certificate(
     fingerprint=corpus.fingerprint(),
     conditions=(condition.name,),
     max_tokens=max_tokens,
     tally=tally,
+    partial=partial,
+    seen={
+      split: Seen(
+        tasks=len(counts),
+        all_tasks=sum(map(bool, sizes[split].values())),
+        instances=sum(counts.values()),
+        all_instances=sum(sizes[split].values()),
+      )
+      for split, counts in seen.items()
+      if counts
+    },
   )
+
+
+# Of the training split a condition takes a part, which a row with a split may
+# be of.
+_PART = ('train', True)
 
 
 def _judge_task(
@@ -203,15 +237,17 @@ def _judge_task(
 
 
 def _missing_tasks(
-  corpus: natinst.Corpus, rows: Sequence[PromptRow], condition: Condition
+  splits: Sequence[str],
+  sizes: Mapping[str, Mapping[str, int]],
+  seen: Mapping[str, Mapping[str, int]],
+  condition: Condition,
 ) -> Iterator[Failure]:
-  """Predictions of a split must be of all its tasks."""
-  for split in ('validation', 'test'):
-    there = {row.task for row in rows if row.split == split}
-    for name in corpus.tasks_of(split) if there else ():
-      if name not in there:
+  """Of a split that occurs, every task that has instances in it has to."""
+  for split in splits:
+    for name, size in sizes[split].items():
+      if size and name not in seen[split]:
         yield Failure(
-          code='row-missing',
+          code='task-missing',
           expected=f'rows of every task in {split}',
           found='none',
           condition=condition.name,

@@ -36,7 +36,7 @@ def measure(corpus: natinst.Corpus, options: argparse.Namespace):
   tensorflow_setup.import_tensorflow()
   from it_study import prompt_budget, rows
 
-  rows.settle_vocabulary(options.vocabulary)
+  rows.settle_vocabulary(options.vocabulary, corpus=options.directory)
   with CountProgress('tasks rendered', quiet=options.quiet) as on_progress:
     return prompt_budget.measure(
       corpus=corpus,

@@ -91,6 +91,12 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--prompts', metavar='F.jsonl', help='certify these instead of stored rows'
   )
+  parser.add_argument(
+    '--partial',
+    action='store_true',
+    help='these may be a part of a split, as prompt --task, --id and --limit '
+    'write; the verdict says how much of it; default: what is missing fails',
+  )
   flags.length_arguments(parser)
   parser.add_argument(
     '--out', metavar='F.jsonl', help='the certificate, then every failure'
@@ -127,6 +133,7 @@ CORPUS_COMMANDS = (
     'get the public collection, or continue to; some 3 GB',
     'it-study corpus fetch natural-instructions',
     _fetch_arguments,
+    continues=True,
   ),
   Command(
     'mini',

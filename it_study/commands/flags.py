@@ -7,13 +7,17 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-  """A command: what it does, an example that runs, its own arguments."""
+  """A command: what it does, an example that runs, its own arguments.
+
+  `continues` says that after an interrupt the same command goes on from there.
+  """
 
   name: str
   run: str
   summary: str
   example: str
   add_arguments: Callable[[argparse.ArgumentParser], None]
+  continues: bool = False
 
 
 def conditions_argument(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +35,9 @@ def length_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--vocabulary',
     metavar='F',
-    help="a SentencePiece model, 'byte' or 'miniature'",
+    help="a SentencePiece model, 'byte' or 'miniature'; default: what "
+    "IT_STUDY_VOCABULARY names, else for the corpus 'miniature' its own, else "
+    "T5's",
   )
   parser.add_argument(
     '--max_input_length', type=int, metavar='N', help='in tokens'

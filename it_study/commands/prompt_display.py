@@ -160,7 +160,7 @@ def notes(explanation: Explanation, found: Found) -> list[str]:
   lines += _input_notes(explanation)
   lines += [
     f'{kind} comes from: {_SOURCES.get(example.source, example.source)}'
-    for kind, example in (*explanation.examples, *explanation.dropped)
+    for kind, example in explanation.examples
     if kind.startswith(EXAMPLE) and example.source != 'positive'
   ]
   if explanation.references != found.instance.outputs:

@@ -1,9 +1,11 @@
 """prompt and explain: what the model sees."""
 
 import argparse
+import collections
 from collections.abc import Iterator, Sequence
 import dataclasses
 import itertools
+import sys
 
 from it_study import (
   corpora,
@@ -39,23 +41,25 @@ def prompt(options: argparse.Namespace) -> None:
       found = iter([_find(corpus, options)])
     else:
       found = _instances(corpus, options, show)
+    counts: collections.Counter = collections.Counter()
     shown = _rendered(
       itertools.islice(found, options.limit),
       corpus=corpus,
       condition=condition,
       limit=_limit(options),
+      counts=counts,
     )
     if options.out:
       line_file.write_lines(options.out, _json_lines(shown, show))
-      return
-    display = Display()
-    for row in shown:
-      if options.json:
-        print(predictions.json_line(row.to_json()), end='')
-        continue
-      display.say(f'--- {row.id} ({row.task})')
-      display.show_prompt(row.prompt.text, row.spans())
-      display.say(f'--- accepted: {" | ".join(row.seen.outputs)}\n')
+    else:
+      _print(shown, as_json=options.json)
+  if counts['fewer'] and not options.quiet:
+    print(
+      f'it-study: note: {counts["fewer"]:,} of {counts["prompts"]:,} prompts '
+      'have fewer examples than the condition asks for: their tasks have no '
+      'more.',
+      file=sys.stderr,
+    )
 
 
 def explain(options: argparse.Namespace) -> None:
@@ -138,7 +142,7 @@ def _instances(
   if options.task is not None:
     if options.task not in names:
       raise InputError(
-        f'no task {options.task!r} in {split}.{nearest(options.task, names)}'
+        f'no task {options.task!r} in {split}.{_near(options.task, names)}'
       )
     names = [options.task]
   for number, name in enumerate(names):
@@ -148,13 +152,34 @@ def _instances(
       yield Found(split=split, task=task, instance=instance)
 
 
+def _near(name: str, names: Sequence[str]) -> str:
+  """A task may be called by its number alone, as in 'task002'."""
+  for candidate in names:
+    if candidate.split('_')[0] == name.split('_')[0]:
+      return f' Did you mean {candidate!r}?'
+  return nearest(name, names)
+
+
+def _print(rows: Iterator[_Row], *, as_json: bool) -> None:
+  display = Display()
+  for row in rows:
+    if as_json:
+      print(predictions.json_line(row.to_json()), end='')
+      continue
+    display.say(f'--- {row.id} ({row.task})')
+    display.show_prompt(row.prompt.text, row.spans())
+    display.say(f'--- accepted: {" | ".join(row.seen.outputs)}\n')
+
+
 def _rendered(
   instances: Iterator[Found],
   *,
   corpus: natinst.Corpus,
   condition: Condition | TkInstruct,
   limit: prompts.TokenLimit | None,
+  counts: collections.Counter,
 ) -> Iterator[_Row]:
+  """Counts 'prompts', and 'fewer' of those whose task lacks examples."""
   for found in instances:
     shown = _shown(condition, found)
     fields = {
@@ -163,13 +188,14 @@ def _rendered(
       'condition': shown,
     }
     _, seen = perturb.rewrite(**fields)
+    prompt = prompts.render(
+      **fields, limit=limit, tasks=corpus.task_table(found.split)
+    )
+    there = len(prompt.examples) + prompt.num_dropped_examples
+    counts['prompts'] += 1
+    counts['fewer'] += there < shown.num_examples + shown.num_negative_examples
     yield _Row(
-      id=found.instance.id,
-      task=found.task.name,
-      prompt=prompts.render(
-        **fields, limit=limit, tasks=corpus.task_table(found.split)
-      ),
-      seen=seen,
+      id=found.instance.id, task=found.task.name, prompt=prompt, seen=seen
     )
 
 
@@ -233,5 +259,5 @@ def _vocabulary(options: argparse.Namespace):
   tensorflow_setup.import_tensorflow()
   from it_study import rows, vocabularies
 
-  rows.settle_vocabulary(options.vocabulary)
+  rows.settle_vocabulary(options.vocabulary, corpus=options.corpus)
   return vocabularies.current_vocabulary()

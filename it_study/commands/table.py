@@ -107,6 +107,7 @@ COMMANDS = (
     'run a grid of trainings and report on it; the miniature by default',
     'it-study study --study_dir=it_study_out',
     _study_arguments,
+    continues=True,
   ),
   Command(
     'report',
@@ -125,6 +126,7 @@ COMMANDS = (
     '--gin.BATCH_SIZE=8 --gin.MODEL_DIR=/tmp/it_study_model '
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
     _gin_arguments,
+    continues=True,
   ),
   Command(
     'plan',

@@ -1,6 +1,7 @@
 """corpus verify: certify rows and prompts against the task files."""
 
 import argparse
+from collections.abc import Sequence
 import json
 import pathlib
 import sys
@@ -24,6 +25,10 @@ def verify(options: argparse.Namespace) -> int:
   )
   for split in options.split or ():
     natinst.check_split(split)
+  if options.partial and not options.prompts:
+    raise InputError(
+      '--partial goes with --prompts F.jsonl, which may hold a part of a split.'
+    )
   _check_limit(options)
   failures: list[Failure] = []
   certificate = (_of_prompts if options.prompts else _of_rows)(
@@ -86,13 +91,7 @@ def _of_prompts(
   on_failure: OnFailure | None,
 ) -> Certificate:
   rows = prompt_file.read_prompts(options.prompts)
-  names = options.condition or sorted({row.condition or '' for row in rows})
-  if len(names) != 1 or not names[0]:
-    raise InputError(
-      f'{options.prompts}: under one condition; found '
-      f'{", ".join(filter(None, names)) or "none named"}. Give --condition '
-      'NAME once.'
-    )
+  condition = Condition.from_name(_condition_name(rows, options))
   for option in ('data_dir', 'split'):
     if getattr(options, option):
       raise InputError(
@@ -102,15 +101,41 @@ def _of_prompts(
     return prompt_file.certify_prompts(
       corpus=corpus,
       rows=rows,
-      condition=Condition.from_name(names[0]),
+      condition=condition,
       max_tokens=options.max_input_length,
+      partial=options.partial,
       on_failure=on_failure,
       on_progress=show,
     )
 
 
+def _condition_name(
+  rows: Sequence[prompt_file.PromptRow], options: argparse.Namespace
+) -> str:
+  """The one condition that all prompts of a file claim to be under."""
+  names = options.condition or sorted({row.condition or '' for row in rows})
+  if '' in names:
+    raise InputError(
+      f'{options.prompts}: its rows do not say under which condition they were '
+      "written, as those of 'it-study prompt --out' never do. Say it with "
+      '--condition NAME.'
+    )
+  if len(names) != 1:
+    given = '--condition names' if options.condition else 'its rows name'
+    raise InputError(
+      f'{options.prompts}: prompts of one condition are certified at a time; '
+      f'{given} {len(names)}: {", ".join(names)}. Give one --condition, and a '
+      'file of its prompts alone.'
+    )
+  return names[0]
+
+
 def _hint(certificate: Certificate, options: argparse.Namespace) -> None:
-  """What may be behind failures of prompts that were cut to a limit."""
+  """What may be behind failures of prompts in a file."""
+  if options.prompts and {'task-missing', 'row-missing'} & set(
+    certificate.tally.failures
+  ):
+    print('If these prompts are meant to be a part of a split, give --partial.')
   cut = {'instance-text', 'example-count'} & set(certificate.tally.failures)
   if options.prompts and cut and options.max_input_length is None:
     print(
@@ -133,4 +158,4 @@ def _check_limit(options: argparse.Namespace) -> None:
   tensorflow_setup.import_tensorflow()
   from it_study import rows
 
-  rows.settle_vocabulary(options.vocabulary)
+  rows.settle_vocabulary(options.vocabulary, corpus=options.directory)
