@@ -5,6 +5,7 @@ import contextlib
 import functools
 import io
 import itertools
+import logging
 import os
 import pathlib
 import tempfile
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from it_study import build_folder, folders, natinst, row_spool
+from it_study import build_folder, build_manifest, folders, natinst, row_spool
 from it_study.audit import overlap
 from it_study.errors import InputError
 
@@ -28,13 +29,10 @@ OnProgress = Callable[[str, int, int], None]
 # is returned joins the metadata.
 OnKeys = Callable[[Mapping[str, Mapping[str, np.ndarray]]], Mapping]
 
-# A split of many rows has enough files for the hosts of a large machine, each
-# of which reads its own; and no file is larger than this.
+# Files enough for the hosts of a large machine, and none larger than this.
 _MANY_ROWS, _MANY_SHARDS = 16_000, 16
 _SHARD_BYTES = 256 << 20
 _ROWS_BETWEEN_REPORTS = 1000
-# What a finished directory has.
-_DONE = 'dataset_info.json'
 
 
 class NaturalInstructionsStudy(tfds.core.dataset_builder.FileReaderBuilder):
@@ -196,12 +194,17 @@ def build_rows(
       f'max_instances_per_task: found {max_instances_per_task}, allowed is 1 '
       'or more.'
     )
-  directory = _rows_directory(data_dir)
+  directory = rows_directory(data_dir)
 
   def is_there() -> bool:
-    if not (directory / _DONE).exists():
+    damage = directory.exists() and build_manifest.damage(directory)
+    if damage:
+      logging.warning('%s: %s; building it again', directory, damage)
+      # Without it the directory is not finished, and will be removed.
+      (directory / build_manifest.NAME).unlink(missing_ok=True)
+    if damage or not directory.exists():
       return False
-    _check_same(
+    check_same(
       data_dir,
       corpus=corpus,
       max_instances_per_task=max_instances_per_task,
@@ -213,7 +216,7 @@ def build_rows(
   folders.make_directory(data_dir)
   with (
     build_folder.room_told(data_dir),
-    build_folder.working_folder(directory, done=_DONE) as folder,
+    build_folder.working_folder(directory, done=build_manifest.NAME) as folder,
   ):
     if is_there():
       return directory
@@ -238,6 +241,7 @@ def build_rows(
       file_format='tfrecord',
     )
     _prepare(builder)
+    build_manifest.write(directory)
   return directory
 
 
@@ -295,11 +299,13 @@ def cached_data_dir(
 
 def stored_metadata(data_dir: str | os.PathLike) -> dict:
   """The metadata of the rows below `data_dir`."""
-  directory = _rows_directory(data_dir)
+  directory = rows_directory(data_dir)
+  build_manifest.check(directory, data_dir=data_dir, sizes=False)
   return dict(tfds.builder_from_directory(directory).info.metadata)
 
 
-def _rows_directory(data_dir: str | os.PathLike) -> epath.Path:
+def rows_directory(data_dir: str | os.PathLike) -> epath.Path:
+  """The dataset's own directory below a data dir."""
   return epath.Path(data_dir) / NAME / VERSION
 
 
@@ -370,13 +376,14 @@ def _num_shards(num_rows: int, num_bytes: int) -> int:
   return shards
 
 
-def _check_same(
+def check_same(
   data_dir: str | os.PathLike,
   *,
   corpus: natinst.Corpus,
   max_instances_per_task: int,
 ) -> None:
-  directory, found = _rows_directory(data_dir), stored_metadata(data_dir)
+  """Raises `InputError` unless stored rows are this corpus's, of this cap."""
+  directory, found = rows_directory(data_dir), stored_metadata(data_dir)
   fingerprint = corpus.fingerprint()
   if found['fingerprint'] != fingerprint:
     raise InputError(

@@ -10,7 +10,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from it_study import natinst, natinst_tfds
+from it_study import build_manifest, natinst, natinst_tfds
 from it_study.errors import InputError
 from it_study.seeding import stable_hash
 from it_study.task_table import TaskTable
@@ -183,6 +183,10 @@ class RowsSource(seqio.TfdsDataSource):
     yield from dataset.as_numpy_iterator()
 
   def _load_metadata(self, data_dir: str) -> dict:
+    if data_dir != 'None':
+      build_manifest.check(
+        natinst_tfds.rows_directory(data_dir), data_dir=data_dir
+      )
     if not self.tfds_dataset.builder.is_prepared():
       where = '~/tensorflow_datasets' if data_dir == 'None' else data_dir
       raise InputError(

@@ -7,13 +7,14 @@ import pathlib
 import subprocess
 import sys
 
+from etils import epath
 import fakes
 import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
 
-from it_study import natinst, natinst_tfds, row_source
+from it_study import build_manifest, natinst, natinst_tfds, row_source
 from it_study.conditions import Condition
 from it_study.seeding import stable_hash
 from it_study.tk_instruct import TkInstruct
@@ -164,6 +165,7 @@ def test_no_more_than_the_first_rows_are_read(corpus, tmp_path):
   overhead = 16
   size = sum(length + overhead for length in records[:6])
   path.write_bytes(path.read_bytes()[: size + 20])
+  build_manifest.write(epath.Path(path.parent))
   assert len(read(Condition(instances_per_task=2), rows)) == 6
   assert len(read(Condition(instances_per_task=2, num_tasks=1), rows)) == 2
   for more in ({'instances_per_task': 3}, {'instances_per_task': 2, 'seed': 1}):

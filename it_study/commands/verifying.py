@@ -57,7 +57,7 @@ def _of_rows(
   from it_study import natinst_tfds
   from it_study.progress import BuildProgress
 
-  data_dir, cap = options.data_dir, natinst_tfds.MAX_INSTANCES_PER_TASK
+  data_dir = options.data_dir
   if data_dir is not None:
     name = pathlib.Path(data_dir) / natinst_tfds.NAME / natinst_tfds.VERSION
     if not name.is_dir():
@@ -65,11 +65,12 @@ def _of_rows(
         f'no rows in {data_dir}: no directory {name}. Write them with '
         f"'it-study corpus build {options.directory} --data_dir {data_dir}'."
       )
+    # As they are: what is wrong with them is what is asked for.
     cap = natinst_tfds.stored_metadata(data_dir)['max_instances_per_task']
-  with BuildProgress(quiet=options.quiet) as show:
-    data_dir = natinst_tfds.build_corpus(
-      corpus, data_dir=data_dir, max_instances_per_task=cap, on_progress=show
-    )
+    natinst_tfds.check_same(data_dir, corpus=corpus, max_instances_per_task=cap)
+  else:
+    with BuildProgress(quiet=options.quiet) as show:
+      data_dir = natinst_tfds.build_corpus(corpus, on_progress=show)
   conditions = [Condition.from_name(name) for name in options.condition or ()]
   with CountProgress('tasks certified', quiet=options.quiet) as show:
     return certify.certify(
