@@ -187,7 +187,8 @@ def test_a_leak_is_refused_unless_asked_for(corpus):
     overlap.gate(**settings)
   directory = made.directory
   assert str(error.value) == (
-    f'corpus {directory}: 1 test instance would be trained on with an output: '
+    f'corpus {directory}: with an output, 1 test instance would be trained on '
+    'and 1 validated on: '
     "'t-2' of task1_a is 's-1' of task2_b, the first of 2 such pairs. "
     f"'it-study corpus audit {directory} --write_exclusions F' lists what to "
     f"leave out with '--exclude F'; 'it-study corpus build {directory} "

@@ -159,11 +159,15 @@ def test_rows_with_overlap_are_refused_unless_asked_for(capsys, corpus):
   status, _, err = _run(capsys, *build)
   assert status == 2
   assert err.startswith(
-    'it-study: corpus corpus: 1 test instance would be trained on with an '
-    "output: 'echo-0' of task2_echo is 'entail-0' of task4_entail. 'it-study "
-    "corpus audit corpus --write_exclusions F' lists "
+    'it-study: corpus corpus: with an output, 0 test instances would be '
+    "trained on and 1 validated on: 'echo-0' of task2_echo is 'entail-0' of "
+    "task4_entail. 'it-study corpus audit corpus --write_exclusions F' lists "
   )
   assert _run(capsys, *build, '--allow_overlap') == (0, '', '')
+  assert _run(capsys, *build[:-1])[2] == (
+    'warning: 1 test instance of 1 pair of tasks, with an output, in training '
+    'or validation too.\n'
+  )
   # Rows that are there were asked for.
   assert _run(capsys, *build) == (0, '', '')
   stored = natinst_tfds.stored_metadata('rows')

@@ -219,9 +219,21 @@ def gate(
   if leaks and not allow:
     first = leaks[0]
     more = f', the first of {len(leaks)} such pairs' if leaks[1:] else ''
+    numbers = {
+      split: len(
+        {
+          (pair.tasks[1], id_)
+          for pair in leaks
+          if pair.splits[0] == split
+          for id_ in pair.ids[1]
+        }
+      )
+      for split, _ in WITH_TEST
+    }
     raise InputError(
-      f'corpus {corpus.directory}: {plural(len(test), "test instance")} would '
-      'be trained on with an output: '
+      f'corpus {corpus.directory}: with an output, '
+      f'{plural(numbers["train"], "test instance")} would be trained on and '
+      f'{numbers["validation"]} validated on: '
       f'{first.example[0]!r} of {first.tasks[0]} is {first.example[1]!r} of '
       f'{first.tasks[1]}{more}. '
       f"'it-study corpus audit {corpus.directory} --write_exclusions F' lists "

@@ -3,10 +3,12 @@
 import argparse
 import collections
 import json
+import sys
 
 from it_study import corpora, natinst, tensorflow_setup
 from it_study.commands import budgeting
 from it_study.evaluation import label_rules
+from it_study.findings import plural
 from it_study.mini import corpus as mini_corpus
 
 
@@ -69,7 +71,7 @@ def stats(options: argparse.Namespace) -> None:
 def build(options: argparse.Namespace) -> None:
   """Builds the rows that SeqIO and T5X read."""
   tensorflow_setup.import_tensorflow()
-  from it_study import rows
+  from it_study import natinst_tfds, rows
   from it_study.progress import BuildProgress
 
   directory = corpora.find(options.directory)
@@ -82,6 +84,14 @@ def build(options: argparse.Namespace) -> None:
       max_instances_per_task=options.max_instances_per_task,
       allow_overlap=options.allow_overlap,
       on_progress=show,
+    )
+  found = natinst_tfds.stored_metadata(data_dir).get('overlap', {})
+  if found.get('test_instances') and not options.quiet:
+    print(
+      f'warning: {plural(found["test_instances"], "test instance")} of '
+      f'{plural(found["pairs_of_tasks"], "pair")} of tasks, with an output, '
+      'in training or validation too.',
+      file=sys.stderr,
     )
   _print(options, {'corpus': str(directory), 'tfds_data_dir': str(data_dir)})
 
