@@ -19,6 +19,8 @@ def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
       behind, nor is where `lines` raises.
   """
   path = pathlib.Path(path)
+  if path.is_dir():
+    raise _unwritable(path, 'Is a directory')
   temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
   try:
     try:
@@ -34,7 +36,11 @@ def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
         temporary.unlink()
       raise
   except OSError as error:
-    raise InputError(
-      f'{path}: cannot be written: {error.strerror or error}. Name a file in a '
-      'directory that is there and can be written to.'
-    ) from None
+    raise _unwritable(path, error.strerror or str(error)) from None
+
+
+def _unwritable(path: pathlib.Path, reason: str) -> InputError:
+  return InputError(
+    f'{path}: cannot be written: {reason}. Name a file in a directory that is '
+    'there and can be written to.'
+  )

@@ -88,3 +88,9 @@ def test_a_process_that_is_killed_leaves_the_file_as_it_was(tmp_path):
   ended = subprocess.run([sys.executable, '-c', script, path], check=False)
   assert ended.returncode == -9
   assert path.read_text() == 'before'
+
+
+@pytest.mark.parametrize('path', ['/', '.'])
+def test_a_directory_is_no_file(path):
+  with pytest.raises(InputError, match='cannot be written: Is a directory'):
+    line_file.write_lines(path, ['text'])
