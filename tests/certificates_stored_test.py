@@ -5,6 +5,8 @@ import json
 from certificates_fixture import ORIGINAL, build_bench
 import pytest
 
+from it_study import natinst_tfds
+
 EMPTY = 'natinst_def_empty_ex_empty0'
 
 
@@ -112,9 +114,39 @@ def test_a_flipped_byte_of_a_file_is_caught(damaged):
   content = bytearray(path.read_bytes())
   content[len(content) // 2] ^= 1
   path.write_bytes(content)
-  codes = damaged.codes(EMPTY)
-  assert codes['record-damaged'] == 1
-  assert set(codes) == {'record-damaged', 'row-missing'}
+  found = damaged.certify(EMPTY).tally
+  # The rows that it makes unreadable are not missed one by one.
+  assert dict(found.failures) == {'record-damaged': 1}
+  (failure,) = found.first['record-damaged']
+  done = found.rows['test']
+  assert 0 < done < 142
+  assert (failure.split, failure.expected) == ('test', '142 records')
+  assert failure.found == (
+    f'{path.name}, which cannot be read after {done}; build the rows again '
+    "with 'it-study corpus build'"
+  )
+
+
+def test_files_after_a_damaged_one_are_judged(tmp_path, monkeypatch):
+  monkeypatch.setattr(natinst_tfds, '_MANY_ROWS', 100)
+  monkeypatch.setattr(natinst_tfds, '_MANY_SHARDS', 2)
+  bench = build_bench(tmp_path)
+  first, second = sorted(bench.data_dir.rglob('*-test.tfrecord*'))
+  whole = first.read_bytes()
+  first.write_bytes(whole[:-3])
+  found = bench.certify(EMPTY).tally
+  assert dict(found.failures) == {'record-damaged': 1}
+  assert found.rows['test'] == 141
+  # A row of another file that has a fault is still named.
+  second.write_bytes(whole)
+  assert set(bench.codes(EMPTY)) == {
+    'record-damaged',
+    'row-order',
+    'row-twice',
+  }
+  first.write_bytes(b'')
+  found = bench.certify(EMPTY).tally.first['record-damaged'][0]
+  assert found.found.startswith(f'{first.name}, which cannot be read after 0; ')
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Certificates: what is as claimed passes, and is counted."""
 
 import json
+import shutil
 
 from certificates_fixture import DELUSIVE, ORIGINAL, build_bench
 import fakes
@@ -257,6 +258,52 @@ def test_a_directory_without_rows_is_refused(bench, tmp_path, capsys):
   )
   assert told.startswith(f'no rows in {tmp_path}: no directory ')
   assert "Write them with 'it-study corpus build " in told
+
+
+@pytest.mark.parametrize('number', ['0', '-1'])
+def test_a_number_of_workers_below_one_is_refused(bench, capsys, number):
+  told = fakes.refusal(
+    capsys,
+    *('corpus', 'verify', bench.corpus.directory, f'--num_workers={number}'),
+  )
+  assert told == f'--num_workers is {number}; give 1 or more.'
+
+
+def test_overlap_that_was_allowed_is_stated(bench, tmp_path):
+  directory = tmp_path / 'corpus'
+  shutil.copytree(bench.corpus.directory, directory)
+  one, other = (
+    json.loads((directory / f'tasks/{name}.json').read_text())
+    for name in ('task2_hot', 'task6_dark')
+  )
+  for index in (3, 4):
+    other['Instances'][index] |= {
+      key: one['Instances'][index][key] for key in ('input', 'output')
+    }
+  (directory / 'tasks/task6_dark.json').write_text(json.dumps(other))
+  corpus = natinst.open_corpus(directory)
+  certificate = certify.certify(
+    corpus=corpus,
+    data_dir=natinst_tfds.build_corpus(
+      corpus, data_dir=tmp_path / 'rows', allow_overlap=True
+    ),
+    conditions=[Condition.from_name(ORIGINAL)],
+    num_workers=0,
+  )
+  assert certificate.is_clean
+  assert certificate.to_json()['overlap'] == {
+    'train_instances': 2,
+    'test_instances': 2,
+    'pairs_of_tasks': 1,
+    'allowed': True,
+  }
+  assert list(certificate.lines())[-2] == (
+    'overlap: 2 test instances of 1 pair of tasks, with an output, in training '
+    'or validation too'
+  )
+  clean = bench.certify(ORIGINAL)
+  assert clean.to_json()['overlap']['test_instances'] == 0
+  assert not [line for line in clean.lines() if line.startswith('overlap')]
 
 
 def test_a_vocabulary_without_a_limit_is_refused(bench, capsys):

@@ -6,6 +6,7 @@ import dataclasses
 
 from it_study.certificates.failures import CODES, Failure
 from it_study.certificates.subject import Verdict
+from it_study.findings import plural
 
 # Of each code, in the certificate; a file has them all.
 MOST_SHOWN = 3
@@ -106,6 +107,9 @@ class Certificate:
     tally: the counts.
     partial: whether a part of a split was enough.
     seen: split to how much of it there was, of prompts in a file.
+    overlap: what the rows' metadata says of test instances in training or
+      validation, as `audit.overlap.gate` counts them; None of prompts in a
+      file.
   """
 
   fingerprint: str
@@ -114,6 +118,7 @@ class Certificate:
   tally: Tally
   partial: bool = False
   seen: Mapping[str, Seen] = dataclasses.field(default_factory=dict)
+  overlap: Mapping[str, int | bool] | None = None
 
   @property
   def is_clean(self) -> bool:
@@ -166,6 +171,7 @@ class Certificate:
       'seen': {
         split: dataclasses.asdict(seen) for split, seen in self.seen.items()
       },
+      'overlap': self.overlap and dict(self.overlap),
       'prompts': self.num_prompts,
       'conditions': {
         condition: {
@@ -220,6 +226,12 @@ class Certificate:
         yield f'  {failure.line()}'
       if number > len(self.tally.first[code]):
         yield f'  and {number - len(self.tally.first[code]):,} more'
+    if self.overlap and self.overlap['test_instances']:
+      yield (
+        f'overlap: {plural(self.overlap["test_instances"], "test instance")} '
+        f'of {plural(self.overlap["pairs_of_tasks"], "pair")} of tasks, with '
+        'an output, in training or validation too'
+      )
     yield self.verdict()
 
   def _delusive_lines(self) -> Iterator[str]:

@@ -98,9 +98,15 @@ def certify(
 
   with tempfile.TemporaryDirectory() as folder:
     sorter = stored.Sorter(pathlib.Path(folder), names)
+    # Of a file that cannot be read, not every row is a failure of its own.
+    whole = dict.fromkeys(splits)
     for split in splits:
       for row in stored.read_rows(data_dir, split):
-        fail([row] if isinstance(row, Failure) else sorter.add(row))
+        if isinstance(row, Failure):
+          fail([row])
+          whole.pop(split, None)
+        else:
+          fail(sorter.add(row))
     sorter.flush()
     tally.rows.update(sorter.counts)
     if num_workers is None:
@@ -118,6 +124,7 @@ def certify(
         numbers={name: number for number, name in enumerate(names)},
         conditions=chosen,
         splits=tuple(splits),
+        whole=tuple(whole),
         max_instances_per_task=cap,
         max_tokens=max_tokens,
       ),
@@ -134,6 +141,7 @@ def certify(
     conditions=tuple(condition.name for condition in chosen),
     max_tokens=max_tokens,
     tally=tally,
+    overlap=metadata.get('overlap'),
   )
 
 
@@ -215,6 +223,7 @@ def _certify_task(
   numbers: dict[str, int],
   conditions: Sequence[Condition],
   splits: Sequence[str],
+  whole: Sequence[str],
   max_instances_per_task: int,
   max_tokens: int | None,
 ) -> tuple[Tally, list[Failure]]:
@@ -225,7 +234,7 @@ def _certify_task(
   failures = stored.judge_rows(
     rows,
     task,
-    splits=splits,
+    splits=whole,
     max_instances_per_task=max_instances_per_task,
   )
   tally = Tally()

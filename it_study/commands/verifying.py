@@ -29,6 +29,8 @@ def verify(options: argparse.Namespace) -> int:
     raise InputError(
       '--partial goes with --prompts F.jsonl, which may hold a part of a split.'
     )
+  if options.num_workers is not None and options.num_workers < 1:
+    raise InputError(f'--num_workers is {options.num_workers}; give 1 or more.')
   _check_limit(options)
   failures: list[Failure] = []
   certificate = (_of_prompts if options.prompts else _of_rows)(
