@@ -1,6 +1,6 @@
 """Where a build works: alone, and rid of what a killed one has left."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import errno
 import fcntl
@@ -19,7 +19,7 @@ _INCOMPLETE = 'incomplete.'
 
 @contextlib.contextmanager
 def working_folder(
-  directory: epath.Path, *, done: str
+  directory: epath.Path, *, clear: Callable[[epath.Path], None]
 ) -> Iterator[pathlib.Path]:
   """A folder for what a build needs meanwhile, removed at the end.
 
@@ -29,11 +29,12 @@ def working_folder(
 
   Args:
     directory: to be made by the block. What builds that were killed have left
-      beside it is removed, and itself if it is not finished.
-    done: name of a file that only a finished directory has.
+      beside it is removed.
+    clear: called with the directory once no other process is at work there, to
+      remove one that is not finished.
   """
   if '://' in os.fspath(directory):
-    _remove_unfinished(directory, done)
+    clear(directory)
     with tempfile.TemporaryDirectory() as folder:
       yield pathlib.Path(folder)
     return
@@ -43,7 +44,7 @@ def working_folder(
     fcntl.flock(lock, fcntl.LOCK_EX)
     for path in beside.glob(f'{_INCOMPLETE}*_{directory.name}'):
       path.rmtree()
-    _remove_unfinished(directory, done)
+    clear(directory)
     with tempfile.TemporaryDirectory(
       prefix=_INCOMPLETE, suffix=f'_{directory.name}', dir=beside
     ) as folder:
@@ -67,8 +68,3 @@ def room_told(directory: str | os.PathLike) -> Iterator[None]:
       f'no room for the rows in {os.fspath(directory)}. Free some, name '
       'another directory, or ask for fewer instances a task.'
     ) from None
-
-
-def _remove_unfinished(directory: epath.Path, done: str) -> None:
-  if directory.exists() and not (directory / done).exists():
-    directory.rmtree()

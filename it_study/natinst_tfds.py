@@ -5,7 +5,6 @@ import contextlib
 import functools
 import io
 import itertools
-import logging
 import os
 import pathlib
 import tempfile
@@ -197,12 +196,7 @@ def build_rows(
   directory = rows_directory(data_dir)
 
   def is_there() -> bool:
-    damage = directory.exists() and build_manifest.damage(directory)
-    if damage:
-      logging.warning('%s: %s; building it again', directory, damage)
-      # Without it the directory is not finished, and will be removed.
-      (directory / build_manifest.NAME).unlink(missing_ok=True)
-    if damage or not directory.exists():
+    if not directory.exists() or build_manifest.damage(directory):
       return False
     check_same(
       data_dir,
@@ -214,9 +208,14 @@ def build_rows(
   if is_there():
     return directory
   folders.make_directory(data_dir)
+  clear = functools.partial(
+    build_manifest.clear,
+    fingerprint=corpus.fingerprint(),
+    max_instances_per_task=max_instances_per_task,
+  )
   with (
     build_folder.room_told(data_dir),
-    build_folder.working_folder(directory, done=build_manifest.NAME) as folder,
+    build_folder.working_folder(directory, clear=clear) as folder,
   ):
     if is_there():
       return directory

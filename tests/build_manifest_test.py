@@ -75,3 +75,18 @@ def test_a_message_names_file_and_sizes(built):
     f"Build them again with 'it-study corpus build CORPUS --data_dir "
     f"{data_dir}'."
   )
+
+
+def test_nothing_of_others_is_removed(built, tmp_path):
+  corpus, data_dir = built
+  directory = pathlib.Path(natinst_tfds.rows_directory(data_dir))
+  _remove(next(directory.glob('*-test.tfrecord*')))
+  other = natinst.open_corpus(
+    fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
+  )
+  with pytest.raises(InputError, match=r'damaged build .* of another corpus'):
+    natinst_tfds.build_corpus(other, data_dir=data_dir)
+  (directory / 'mine.txt').write_text('kept')
+  with pytest.raises(InputError, match=r"'mine\.txt', which no build"):
+    natinst_tfds.build_corpus(corpus, data_dir=data_dir)
+  assert (directory / 'mine.txt').read_text() == 'kept'
