@@ -193,7 +193,7 @@ class StudyProgress(ProgressBars):
     self._cell = ''
 
   def __call__(self, step: Step) -> None:
-    note = _training_note(step)
+    note = _note(step)
     self._draw('study', step.finished, step.planned, description='study')
     self._draw(
       'piece',
@@ -212,7 +212,9 @@ class StudyProgress(ProgressBars):
     self._say(line.rstrip(), at_once=step.phase == 'done')
 
 
-def _training_note(step: Step) -> str:
+def _note(step: Step) -> str:
+  if step.phase == 'tokenise':
+    return f'{step.done:,} examples'
   metrics = step.metrics
   if 'loss' not in metrics:
     return ''
