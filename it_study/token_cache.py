@@ -1,6 +1,7 @@
 """Ragged token sequences on local disk, read by random access."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -143,7 +144,7 @@ def write_token_cache(
     The cache, opened.
 
   Raises:
-    InputError: an example with an empty or missing feature.
+    InputError: an example with an empty or missing feature, or a full disk.
   """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -234,8 +235,14 @@ def _write(folder: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
         record.append(tokens.astype('<i4').tobytes())
         digests[feature].update(record[-1])
       lengths.append([len(data) // 4 for data in record])
-      writer.write(b''.join(record))
-  finally:
+      with _failure_told(folder):
+        writer.write(b''.join(record))
+  except BaseException:
+    # It fails again where a write has failed.
+    with contextlib.suppress(RuntimeError):
+      writer.close()
+    raise
+  with _failure_told(folder):
     writer.close()
   table = np.array(lengths, '<i4').reshape(-1, len(FEATURES))
   np.save(folder / _LENGTHS, table)
@@ -254,3 +261,16 @@ def _write(folder: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
     'files': {name: _state(folder / name) for name in (_RECORDS, _LENGTHS)},
   }
   (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + '\n')
+
+
+@contextlib.contextmanager
+def _failure_told(folder: pathlib.Path) -> Iterator[None]:
+  """Turns what ArrayRecord's writer raises into one clear line."""
+  try:
+    yield
+  except RuntimeError as error:
+    why = str(error).partition(';')[0]
+    raise InputError(
+      f'cannot write tokens to {folder.parent}: {why}. Free some room, or'
+      ' name another folder for caches by IT_STUDY_CACHE.'
+    ) from error

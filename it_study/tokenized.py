@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import pathlib
+import shutil
 
 import seqio
 
@@ -149,6 +150,9 @@ def _open_or_write(
       # Another process may have written it meanwhile.
       cache = _open(path)
       if cache is None:
+        # What killed processes have left.
+        for partial in path.parent.glob(f'{path.name}.partial-*'):
+          shutil.rmtree(partial)
         cache = token_cache.write_token_cache(
           path, _counted(rows(), on_progress)
         )

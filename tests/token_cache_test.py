@@ -1,6 +1,7 @@
 """Tests of it_study.token_cache."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -62,6 +63,27 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path):
 
   with pytest.raises(OSError, match='no space'):
     write_token_cache(tmp_path / 'cache', broken())
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(name='little_room')
+def _little_room():
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+  yield
+  resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures('little_room')
+def test_full_disk_is_told(tmp_path):
+  with pytest.raises(
+    InputError,
+    match=r'cannot write tokens to .*: write\(\) failed: File too large\. Free '
+    'some room, or name another folder for caches by IT_STUDY_CACHE',
+  ):
+    write_token_cache(
+      tmp_path / 'cache', [{'inputs': range(1000), 'targets': [1]}] * 200
+    )
   assert list(tmp_path.iterdir()) == []
 
 

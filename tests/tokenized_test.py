@@ -237,6 +237,17 @@ def test_damaged_tokens_are_made_again(tmp_path, caplog, damage):
   assert tokens(tmp_path, name, on_progress=pytest.fail).path == first.path
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path):
+  name = f'{fakes.NAME}_n2'
+  path = tokens(tmp_path, name).path
+  (path / 'cache.json').unlink()
+  left = path.with_name(f'{path.name}.partial-1')
+  left.mkdir()
+  (left / 'tokens.arrayrecord').write_bytes(b'half')
+  assert tokens(tmp_path, name).path == path
+  assert not left.exists()
+
+
 def test_who_needs_the_same_tokens_waits_for_them(tmp_path, monkeypatch):
   name, counts = f'{fakes.NAME}_n4', []
   write = token_cache.write_token_cache
