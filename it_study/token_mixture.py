@@ -108,12 +108,9 @@ class TokenMixture:
     ends = np.cumsum(np.bincount(turns, minlength=len(self._names)))
     order = np.empty(len(self), np.int64)
     for part, places in enumerate(np.split(by_part, ends[:-1])):
-      size = len(self._caches[part])
-      rounds, indices = np.divmod(taken[part] + np.arange(len(places)), size)
-      for number in np.unique(rounds):
-        shuffle = shuffled(size, seed, number, self._names[part])
-        here = rounds == number
-        order[places[here]] = self._starts[part] + shuffle[indices[here]]
+      order[places] = self._starts[part] + self._stream(
+        part, seed=seed, first=taken[part], count=len(places)
+      )
     return order
 
   def metadata(self) -> dict[str, Any]:
@@ -131,6 +128,15 @@ class TokenMixture:
       },
       'num_examples': len(self),
     }
+
+  def _stream(
+    self, part: int, *, seed: int, first: int, count: int
+  ) -> np.ndarray:
+    """A stretch of a part's endless stream: its own examples, int64 [count]."""
+    size, name = len(self._caches[part]), self._names[part]
+    rounds = range(first // size, (first + count) // size + 1)
+    shuffles = [shuffled(size, seed, number, name) for number in rounds]
+    return np.concatenate(shuffles)[first % size :][:count]
 
   def _turns(self, *, seed: int, epoch: int) -> tuple[list[int], np.ndarray]:
     """How many each part gave before an epoch, and whose turn is when in it."""

@@ -135,6 +135,11 @@ def _mixture_tokens(
       on_progress=on_progress and (lambda _: on_progress(next(count))),
     )
     rates[task.name] = rate
+  if not parts:
+    raise InputError(
+      f'mixture {mixture.name}: no part has both a split train and a rate above'
+      ' 0: there is nothing to train on. Give one a rate.'
+    )
   return token_mixture.TokenMixture(parts, rates=rates)
 
 

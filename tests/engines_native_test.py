@@ -156,7 +156,8 @@ def test_examples_are_counted_while_they_are_tokenised(tmp_path, monkeypatch):
   seen = []
   finetune(
     tmp_path,
-    mixture_or_task_name=f'{fakes.NAME}_n3',
+    # No other test's, whose tokens would be there already.
+    mixture_or_task_name=f'{fakes.NAME}_n3_s9',
     train_steps=1,
     on_progress=seen.append,
   )

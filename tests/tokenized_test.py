@@ -211,6 +211,16 @@ def test_a_mixture_keeps_to_its_rates(tmp_path):
   assert shares == ['1/4', '3/4']
 
 
+def test_a_mixture_of_nothing_is_told(tmp_path):
+  name = f'{fakes.NAME}_n1'
+  seqio_lib.find_task(name)
+  seqio.MixtureRegistry.add('no_rates', [(name, 0.0)])
+  with pytest.raises(
+    InputError, match='mixture no_rates: no part has both a split train and a'
+  ):
+    tokens(tmp_path, 'no_rates')
+
+
 @pytest.mark.parametrize(
   'damage',
   [
