@@ -232,7 +232,7 @@ def test_a_mixture_of_nothing_is_told(tmp_path):
   ],
 )
 def test_damaged_tokens_are_made_again(tmp_path, caplog, damage):
-  name = f'{fakes.NAME}_n2'
+  name = f'{fakes.NAME}_n2_s6'
   first = tokens(tmp_path, name)
   expected = sequences(first)
   damage(first.path)
@@ -248,7 +248,7 @@ def test_damaged_tokens_are_made_again(tmp_path, caplog, damage):
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
-  name = f'{fakes.NAME}_n2'
+  name = f'{fakes.NAME}_n2_s6'
   path = tokens(tmp_path, name).path
   (path / 'cache.json').unlink()
   left = path.with_name(f'{path.name}.partial-1')
@@ -259,7 +259,7 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
 
 
 def test_who_needs_the_same_tokens_waits_for_them(tmp_path, monkeypatch):
-  name, counts = f'{fakes.NAME}_n4', []
+  name, counts = f'{fakes.NAME}_n4_s6', []
   write = token_cache.write_token_cache
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
 
