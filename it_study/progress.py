@@ -205,6 +205,8 @@ class StudyProgress(ProgressBars):
     )
     self._cell = step.cell
     share = f'{step.done}/{step.total} ' if step.total else ''
+    if step.done and not step.total:
+      share = f'{step.done:,} '
     line = (
       f'[{time.monotonic() - self._started:6.0f} s] '
       f'{step.finished}/{step.planned} {step.phase} {step.cell} {share}{note}'
@@ -214,7 +216,7 @@ class StudyProgress(ProgressBars):
 
 def _note(step: Step) -> str:
   if step.phase == 'tokenise':
-    return f'{step.done:,} examples'
+    return 'examples'
   metrics = step.metrics
   if 'loss' not in metrics:
     return ''

@@ -239,4 +239,6 @@ def test_tokenising_is_a_count_without_an_end(capsys, clock, terminal):
   terminal()
   with progress.StudyProgress() as show:
     show(step(75_000))
-  assert '75,000 examples' in capsys.readouterr().err
+  shown = capsys.readouterr().err
+  assert '75000/?' in shown
+  assert ' examples ' in shown
