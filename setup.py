@@ -38,6 +38,7 @@ setuptools.setup(
   entry_points={'console_scripts': ['it-study = it_study.cli:run_and_exit']},
   install_requires=[
     'absl-py>=2.5,<3',
+    'array_record>=0.8.6,<0.9',
     'clu>=0.0.12,<0.1',
     'etils[epath]>=1.15,<2',
     'flax>=0.12.8,<0.13',

@@ -72,7 +72,12 @@ def _compare(options: argparse.Namespace, folder: pathlib.Path) -> None:
   os.environ['IT_STUDY_CACHE'] = str(folder / 'cache')
   _write_corpus(options, folder)
   shutil.copyfile(
-    options.vocabulary or _train_vocabulary(options, folder),
+    options.vocabulary
+    or train_vocabulary(
+      options.corpus,
+      vocab_size=options.vocab_size,
+      path=folder / 'trained.model',
+    ),
     folder / 'vocabulary.model',
   )
   _measure(options, folder, 'prepare')
@@ -360,15 +365,15 @@ def _mark(raw: dict, mark: str) -> None:
     instance['id'] += mark
 
 
-def _train_vocabulary(
-  options: argparse.Namespace, folder: pathlib.Path
+def train_vocabulary(
+  corpus_dir: str, *, vocab_size: int, path: pathlib.Path
 ) -> pathlib.Path:
   """With T5's options: unigram, its normaliser, its ids."""
   import sentencepiece
 
   from it_study import natinst
 
-  corpus = natinst.open_corpus(options.corpus)
+  corpus = natinst.open_corpus(corpus_dir)
   texts = []
   for name in corpus.train_tasks:
     texts.append(corpus.load(name).task.definition)
@@ -379,7 +384,7 @@ def _train_vocabulary(
     sentence_iterator=iter(texts),
     model_writer=model,
     model_type='unigram',
-    vocab_size=options.vocab_size,
+    vocab_size=vocab_size,
     hard_vocab_limit=False,
     max_sentence_length=100_000,
     pad_id=0,
@@ -388,7 +393,6 @@ def _train_vocabulary(
     bos_id=-1,
     minloglevel=2,
   )
-  path = folder / 'trained.model'
   path.write_bytes(model.getvalue())
   return path
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 import contextlib
 import errno
-import fcntl
 import os
 import pathlib
 import tempfile
@@ -11,6 +10,7 @@ import tempfile
 from etils import epath
 import tensorflow as tf
 
+from it_study import folders
 from it_study.errors import InputError
 
 # TFDS gives it to a folder that is not finished, and drops it at the end.
@@ -40,8 +40,7 @@ def working_folder(
     return
   beside = directory.parent
   beside.mkdir(parents=True, exist_ok=True)
-  with open(beside / '.lock', 'w') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
+  with folders.one_at_a_time(beside / '.lock'):
     for path in beside.glob(f'{_INCOMPLETE}*_{directory.name}'):
       path.rmtree()
     clear(directory)

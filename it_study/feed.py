@@ -2,39 +2,18 @@
 
 import collections
 from collections.abc import Mapping
-import dataclasses
 import functools
 import threading
 from typing import Any
 
 import numpy as np
 
-from it_study import seeding
+from it_study import packing
 from it_study.errors import InputError
 from it_study.token_cache import FEATURES, TokenCache
+from it_study.token_mixture import TokenMixture
 
 _EPOCHS_HELD = 3
-_OPEN_ROWS = 64
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EpochPlan:
-  """Which examples share which row in one epoch.
-
-  Attributes:
-    examples: every example's index once, grouped by row, int64 [num_examples].
-    row_starts: where each row's group starts in `examples`, int64 [rows + 1].
-  """
-
-  examples: np.ndarray
-  row_starts: np.ndarray
-
-  def __len__(self) -> int:
-    return len(self.row_starts) - 1
-
-  def row(self, index: int) -> np.ndarray:
-    """Returns the examples of one row, int64 [examples in it]."""
-    return self.examples[self.row_starts[index] : self.row_starts[index + 1]]
 
 
 class Feed:
@@ -43,8 +22,8 @@ class Feed:
   Rows of all epochs form one endless stream, and batch `step` is rows
   `step * batch_size` to `(step + 1) * batch_size` of it. So a batch may end one
   epoch and begin the next; every example comes exactly once an epoch, whatever
-  the batch size. Every epoch has a shuffle of its own and, when packing, a
-  number of rows of its own.
+  the batch size; of a mixture, `TokenMixture` says what an epoch is. Every
+  epoch has a shuffle of its own and, when packing, a number of rows of its own.
 
   A batch's features are those of T5X's encoder-decoder converter, int32
   [rows, length] but for the weights, which are float32:
@@ -63,13 +42,13 @@ class Feed:
 
   def __init__(
     self,
-    cache: TokenCache,
+    cache: TokenCache | TokenMixture,
     *,
     batch_size: int,
     lengths: Mapping[str, int],
     seed: int = 0,
     pack: bool = True,
-    max_open_rows: int = _OPEN_ROWS,
+    max_open_rows: int = packing.MAX_OPEN_ROWS,
   ):
     """Checks the settings; nothing is planned before it is asked for.
 
@@ -109,7 +88,7 @@ class Feed:
       for name in FEATURES
     }
     self._row_ends: list[int] = []
-    self._plans: collections.OrderedDict[int, EpochPlan] = (
+    self._plans: collections.OrderedDict[int, packing.EpochPlan] = (
       collections.OrderedDict()
     )
     self._lock = threading.Lock()
@@ -117,8 +96,7 @@ class Feed:
   def metadata(self) -> dict[str, Any]:
     """Returns all that fixes the batches, for JSON."""
     return {
-      'cache': self.cache.fingerprint,
-      'num_examples': len(self.cache),
+      **self.cache.metadata(),
       'batch_size': self.batch_size,
       'lengths': self.lengths,
       'seed': self.seed,
@@ -155,14 +133,19 @@ class Feed:
     Returns:
       Arrays [rows, length]; the class's docstring names them.
     """
-    chosen = range(self.batch_size)[rows]
-    features = self._empty(len(chosen))
-    for number, offset in enumerate(chosen):
-      examples = self._examples(step * self.batch_size + offset)
+    plan = [
+      self._examples(step * self.batch_size + offset)
+      for offset in range(self.batch_size)[rows]
+    ]
+    # One read for all of them.
+    found = iter(self.cache.read([index for row in plan for index in row]))
+    features = self._empty(len(plan))
+    for number, examples in enumerate(plan):
       filled = dict.fromkeys(FEATURES, 0)
-      for segment, example in enumerate(examples, start=1):
+      for segment, _ in enumerate(examples, start=1):
+        example = next(found)
         for feature in FEATURES:
-          tokens = self._cut(feature, example)
+          tokens = self._cut(feature, example[feature])
           start = filled[feature]
           filled[feature] = end = start + len(tokens)
           view = {
@@ -185,8 +168,7 @@ class Feed:
           features[f'{side}_{kind}'] = np.zeros(shapes[name], np.int32)
     return features
 
-  def _cut(self, feature: str, example: int) -> np.ndarray:
-    tokens = self.cache.sequence(feature, example)
+  def _cut(self, feature: str, tokens: np.ndarray) -> np.ndarray:
     length = self.lengths[feature]
     if len(tokens) <= length:
       return tokens
@@ -213,13 +195,12 @@ class Feed:
       self._row_ends.append(before + len(self._plan(len(self._row_ends))))
     return self._row_ends[epoch]
 
-  def _plan(self, epoch: int) -> EpochPlan:
+  def _plan(self, epoch: int) -> packing.EpochPlan:
     if epoch not in self._plans:
-      self._plans[epoch] = plan_epoch(
+      self._plans[epoch] = packing.plan_rows(
+        self.cache.epoch_order(seed=self.seed, epoch=epoch),
         lengths=self._capped_lengths,
         row_lengths=self.lengths,
-        seed=self.seed,
-        epoch=epoch,
         pack=self.pack,
         max_open_rows=self.max_open_rows,
       )
@@ -234,84 +215,6 @@ class Feed:
       name: np.minimum(self.cache.sequence_lengths(name), self.lengths[name])
       for name in FEATURES
     }
-
-
-def plan_epoch(
-  *,
-  lengths: Mapping[str, np.ndarray],
-  row_lengths: Mapping[str, int],
-  seed: int,
-  epoch: int,
-  pack: bool = True,
-  max_open_rows: int = _OPEN_ROWS,
-) -> EpochPlan:
-  """Shuffles the examples of one epoch and lays them into rows.
-
-  Packing is first fit: in shuffled order, an example joins the earliest opened
-  row that has room for its inputs and for its targets; if none has, the oldest
-  row is closed when `max_open_rows` are open, and a new one is opened. Row
-  length 6 for inputs, shuffled input lengths 4, 3, 2, 3 (targets all 1) give
-  the rows (4, 2) and (3, 3).
-
-  The shuffle sorts raw words of a counter-based generator (Philox), so it
-  depends on seed, epoch and the number of examples alone, also across versions
-  of numpy.
-
-  Args:
-    lengths: by feature, length of every example, none above the row's.
-    row_lengths: tokens in a row, by feature.
-    seed: of the shuffle.
-    epoch: from 0.
-    pack: whether several examples may share a row.
-    max_open_rows: rows that an example may still join.
-
-  Returns:
-    The plan; rows are in the order in which they were opened.
-  """
-  num_examples = len(lengths[FEATURES[0]])
-  key = seeding.stable_hash('feed shuffle', seed, epoch)
-  words = np.random.Philox(key=key).random_raw(num_examples)
-  order = np.argsort(words, kind='stable')
-  if not pack:
-    return EpochPlan(
-      examples=order, row_starts=np.arange(num_examples + 1, dtype=np.int64)
-    )
-  needs = np.stack([np.asarray(lengths[name]) for name in FEATURES], axis=1)
-  rows = _first_fit(
-    needs[order],
-    capacity=np.array([row_lengths[name] for name in FEATURES]),
-    max_open_rows=max_open_rows,
-  )
-  by_row = np.argsort(rows, kind='stable')
-  counts = np.bincount(rows)
-  return EpochPlan(
-    examples=order[by_row],
-    row_starts=np.concatenate([[0], np.cumsum(counts)]),
-  )
-
-
-def _first_fit(
-  needs: np.ndarray, *, capacity: np.ndarray, max_open_rows: int
-) -> np.ndarray:
-  """Returns each example's row, int64 [num_examples]."""
-  rows = np.empty(len(needs), np.int64)
-  room = np.zeros((max_open_rows, 2), np.int64)
-  names = np.zeros(max_open_rows, np.int64)
-  num_open = num_rows = 0
-  for index, need in enumerate(needs):
-    fits = (room[:num_open] >= need).all(axis=1)
-    place = int(fits.argmax()) if num_open else 0
-    if not num_open or not fits[place]:
-      if num_open == max_open_rows:
-        room[:-1], names[:-1] = room[1:].copy(), names[1:].copy()
-        num_open -= 1
-      place = num_open
-      room[place], names[place] = capacity, num_rows
-      num_open += 1
-      num_rows += 1
-    room[place] -= need
-    rows[index] = names[place]
-  return rows
 
 
 def _fill(

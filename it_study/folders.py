@@ -46,3 +46,16 @@ def locked(directory: str | os.PathLike) -> Iterator[None]:
         'stop it, or name another directory.'
       ) from None
     yield
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: str | os.PathLike) -> Iterator[None]:
+  """Lets processes of one machine into the block one after another.
+
+  Args:
+    lock: a file, made if it is not there and left behind; on a local disk. The
+      turn ends with the block, or with the process.
+  """
+  with open(lock, 'w') as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield

@@ -193,7 +193,7 @@ class StudyProgress(ProgressBars):
     self._cell = ''
 
   def __call__(self, step: Step) -> None:
-    note = _training_note(step)
+    note = _note(step)
     self._draw('study', step.finished, step.planned, description='study')
     self._draw(
       'piece',
@@ -205,6 +205,8 @@ class StudyProgress(ProgressBars):
     )
     self._cell = step.cell
     share = f'{step.done}/{step.total} ' if step.total else ''
+    if step.done and not step.total:
+      share = f'{step.done:,} '
     line = (
       f'[{time.monotonic() - self._started:6.0f} s] '
       f'{step.finished}/{step.planned} {step.phase} {step.cell} {share}{note}'
@@ -212,7 +214,9 @@ class StudyProgress(ProgressBars):
     self._say(line.rstrip(), at_once=step.phase == 'done')
 
 
-def _training_note(step: Step) -> str:
+def _note(step: Step) -> str:
+  if step.phase == 'tokenise':
+    return 'examples'
   metrics = step.metrics
   if 'loss' not in metrics:
     return ''

@@ -15,6 +15,8 @@ from it_study.errors import InputError
 from it_study.evaluation import baselines, score
 
 DONE = 'DONE'
+# An engine's phases, as they are shown.
+_PHASES = {'tokenising': 'tokenise', 'compiling': 'compile'}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,11 +25,11 @@ class Step:
 
   Attributes:
     cell: name of the training or cell at work.
-    phase: 'compile', 'train', 'predict', 'score' or 'done'.
+    phase: 'tokenise', 'compile', 'train', 'predict', 'score' or 'done'.
     finished: pieces of work done, trainings and cells.
     planned: of all.
     done: steps or instances of this piece done.
-    total: of all.
+    total: of all; 0 if that is not known.
     metrics: of the training step, empty elsewhere.
   """
 
@@ -144,7 +146,7 @@ class _Runner:
         seed=training.seed,
         on_progress=lambda progress: self._report(
           training.name,
-          'compile' if progress.phase == 'compiling' else 'train',
+          _PHASES.get(progress.phase, 'train'),
           progress.step,
           progress.train_steps,
           dict(progress.metrics),

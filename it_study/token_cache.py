@@ -1,6 +1,7 @@
 """Ragged token sequences on local disk, read by random access."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -9,42 +10,122 @@ import pathlib
 import shutil
 from typing import Any
 
+from array_record.python import array_record_module
+import grain
 import numpy as np
 
+from it_study import seeding
 from it_study.errors import InputError
 
 FEATURES = ('inputs', 'targets')
 
-_FORMAT = 1
+_FORMAT = 2
+_RECORDS, _LENGTHS, _DESCRIPTION = (
+  'tokens.arrayrecord',
+  'lengths.npy',
+  'cache.json',
+)
+# Records of their own are what random access needs, and unpacking costs more
+# than the room it saves: benchmarks/RESULTS.md.
+_WRITER_OPTIONS = 'group_size:1,uncompressed'
+# The thread that asks reads; a pool of threads makes small reads slower.
+_READER_OPTIONS = {'max_parallelism': '0'}
+
+
+class DamagedCacheError(InputError):
+  """A token cache is not as it was written, or of another version."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenCache:
   """Ragged token sequences on local disk, read by random access.
 
+  Tokens lie in one ArrayRecord file, a record an example: the inputs, then the
+  targets, little-endian int32. Lengths stand in an index beside it, so that
+  packing is planned without reading a token.
+
+      inputs [[7, 8, 1], [9, 1]], targets [[3, 1], [4, 1]]:
+      tokens.arrayrecord   7 8 1 3 1 | 9 1 4 1
+      lengths.npy          [[3, 2], [2, 2]]
+
   Attributes:
     path: the cache's folder.
-    tokens: by feature, all sequences end to end, int32 [num_tokens].
-    offsets: by feature, where each sequence starts, int64 [num_examples + 1].
-    fingerprint: hexadecimal hash of all tokens and offsets.
+    lengths: of every sequence, int32 [num_examples, features].
+    records: of every example, bytes.
+    fingerprint: hexadecimal hash of all tokens and lengths.
   """
 
   path: pathlib.Path
-  tokens: Mapping[str, np.ndarray]
-  offsets: Mapping[str, np.ndarray]
+  lengths: np.ndarray
+  records: Sequence[bytes]
   fingerprint: str
 
   def __len__(self) -> int:
-    return len(self.offsets[FEATURES[0]]) - 1
-
-  def sequence(self, feature: str, index: int) -> np.ndarray:
-    """Returns one sequence, int32 [its length], without copying it."""
-    start, end = self.offsets[feature][index : index + 2]
-    return self.tokens[feature][start:end]
+    return len(self.lengths)
 
   def sequence_lengths(self, feature: str) -> np.ndarray:
     """Returns the length of every sequence, int64 [num_examples]."""
-    return np.diff(self.offsets[feature])
+    return self.lengths[:, FEATURES.index(feature)].astype(np.int64)
+
+  def read(self, examples: Sequence[int]) -> list[dict[str, np.ndarray]]:
+    """Returns the sequences of some examples by feature, int32 [their lengths].
+
+    Safe to call from several threads.
+
+    Raises:
+      DamagedCacheError: what lies there is not what was written.
+    """
+    examples = [int(example) for example in examples]
+    if not examples:
+      return []
+    try:
+      records = self.records.__getitems__(examples)
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+      raise self._damaged(str(error).partition('\n')[0]) from error
+    rows = []
+    table = self.lengths[examples].tolist()
+    for example, record, lengths in zip(examples, records, table, strict=True):
+      if len(record) != 4 * sum(lengths):
+        raise self._damaged(f'example {example} has another length')
+      row, offset = {}, 0
+      for feature, length in zip(FEATURES, lengths, strict=True):
+        row[feature] = np.frombuffer(record, '<i4', length, offset)
+        offset += 4 * length
+      rows.append(row)
+    return rows
+
+  def sequence(self, feature: str, index: int) -> np.ndarray:
+    """Returns one sequence, int32 [its length]."""
+    return self.read([index])[0][feature]
+
+  def epoch_order(self, *, seed: int, epoch: int) -> np.ndarray:
+    """Returns every example once, shuffled, int64 [num_examples]."""
+    return shuffled(len(self), seed, epoch)
+
+  def metadata(self) -> dict[str, Any]:
+    """Returns what tells this cache from another, for JSON."""
+    return {'cache': self.fingerprint, 'num_examples': len(self)}
+
+  def _damaged(self, what: str) -> DamagedCacheError:
+    return DamagedCacheError(
+      f'token cache {self.path} is damaged: {what}. Start again: tokens of a'
+      ' task are checked, and made again, when they are opened.'
+    )
+
+
+def shuffled(num_examples: int, *key: object) -> np.ndarray:
+  """Returns the numbers below `num_examples` in random order, int64.
+
+  It sorts raw words of a counter-based generator (Philox), so it depends on key
+  and number alone, also across versions of numpy.
+  """
+  words = random_words(num_examples, 'feed shuffle', *key)
+  return np.argsort(words, kind='stable')
+
+
+def random_words(count: int, *key: object) -> np.ndarray:
+  """Returns random numbers, uint64 [count], that depend on the key alone."""
+  return np.random.Philox(key=seeding.stable_hash(*key)).random_raw(count)
 
 
 def write_token_cache(
@@ -63,7 +144,7 @@ def write_token_cache(
     The cache, opened.
 
   Raises:
-    InputError: an example with an empty or missing feature.
+    InputError: an example with an empty or missing feature, or a full disk.
   """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +152,7 @@ def write_token_cache(
   shutil.rmtree(partial, ignore_errors=True)
   partial.mkdir()
   try:
-    _write_arrays(partial, examples)
+    _write(partial, examples)
     shutil.rmtree(path, ignore_errors=True)
     partial.rename(path)
   finally:
@@ -80,61 +161,69 @@ def write_token_cache(
 
 
 def open_token_cache(path: str | os.PathLike[str]) -> TokenCache:
-  """Opens a cache that `write_token_cache` wrote, memory-mapped.
+  """Opens a cache that `write_token_cache` wrote, once its hashes are checked.
 
   Raises:
-    InputError: there is none, or its files have not the size they were written
-      with.
+    DamagedCacheError: its files are not those that were written, or of a format
+      that this version does not read.
+    InputError: there is none.
   """
   path = pathlib.Path(path)
   try:
-    description = json.loads((path / 'cache.json').read_text())
+    description = json.loads((path / _DESCRIPTION).read_text())
+    found_format, files = description['format'], description.get('files', {})
   except FileNotFoundError:
     raise InputError(
-      f'no token cache at {path}: it has no cache.json. Write one with'
+      f'no token cache at {path}: it has no {_DESCRIPTION}. Write one with'
       ' write_token_cache.'
     ) from None
-  if description['format'] != _FORMAT:
-    raise InputError(
-      f'token cache {path} has format {description["format"]}; this version'
+  except (ValueError, KeyError, TypeError, AttributeError):
+    raise DamagedCacheError(
+      f'token cache {path} is damaged: {_DESCRIPTION} cannot be read. Delete'
+      ' the folder to have it made again.'
+    ) from None
+  if found_format != _FORMAT:
+    raise DamagedCacheError(
+      f'token cache {path} has format {found_format}; this version'
       f' reads format {_FORMAT}. Delete the folder to have it made again.'
     )
-  for name, size in description['sizes'].items():
-    found = (path / name).stat().st_size if (path / name).exists() else 'none'
-    if found != size:
-      raise InputError(
-        f'token cache {path} is damaged: {name} should have {size} bytes,'
-        f' found {found}. Delete the folder to have it made again.'
-      )
-  tokens, offsets = {}, {}
-  for feature in FEATURES:
-    offsets[feature] = np.fromfile(path / f'{feature}.offsets', np.int64)
-    file = path / f'{feature}.tokens'
-    # An empty file cannot be mapped.
-    tokens[feature] = (
-      np.memmap(file, np.int32, 'r')
-      if file.stat().st_size
-      else np.zeros(0, np.int32)
-    )
+  for name, written in files.items():
+    found = _state(path / name)
+    for what in ('bytes', 'sha256'):
+      if found[what] != written[what]:
+        raise DamagedCacheError(
+          f'token cache {path} is damaged: {name} should have {what}'
+          f' {written[what]}, found {found[what]}. Delete the folder to have'
+          ' it made again.'
+        )
   return TokenCache(
     path=path,
-    tokens=tokens,
-    offsets=offsets,
+    lengths=np.load(path / _LENGTHS),
+    records=grain.sources.ArrayRecordDataSource(
+      os.fspath(path / _RECORDS), reader_options=_READER_OPTIONS
+    ),
     fingerprint=description['fingerprint'],
   )
 
 
-def _write_arrays(
-  folder: pathlib.Path, examples: Iterable[Mapping[str, Any]]
-) -> None:
-  offsets = {feature: [0] for feature in FEATURES}
+def _state(file: pathlib.Path) -> dict[str, Any]:
+  try:
+    with open(file, 'rb') as opened:
+      digest = hashlib.file_digest(opened, 'sha256').hexdigest()
+      return {'bytes': opened.tell(), 'sha256': digest}
+  except FileNotFoundError:
+    return {'bytes': 'none', 'sha256': 'none'}
+
+
+def _write(folder: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
+  lengths: list[list[int]] = []
   digests = {feature: hashlib.sha256() for feature in FEATURES}
-  files = {
-    feature: open(folder / f'{feature}.tokens', 'wb')  # noqa: SIM115
-    for feature in FEATURES
-  }
+  writer = array_record_module.ArrayRecordWriter(
+    os.fspath(folder / _RECORDS), _WRITER_OPTIONS
+  )
   try:
     for index, example in enumerate(examples):
+      record = []
       for feature in FEATURES:
         tokens = np.asarray(example.get(feature, ()), np.int32)
         if tokens.ndim != 1 or not tokens.size:
@@ -143,23 +232,45 @@ def _write_arrays(
             ' be one sequence of at least one token. Append the end of'
             ' sequence to every feature.'
           )
-        data = tokens.astype('<i4').tobytes()
-        files[feature].write(data)
-        digests[feature].update(data)
-        offsets[feature].append(offsets[feature][-1] + len(tokens))
-  finally:
-    for file in files.values():
-      file.close()
+        record.append(tokens.astype('<i4').tobytes())
+        digests[feature].update(record[-1])
+      lengths.append([len(data) // 4 for data in record])
+      with _failure_told(folder):
+        writer.write(b''.join(record))
+  except BaseException:
+    # It fails again where a write has failed.
+    with contextlib.suppress(RuntimeError):
+      writer.close()
+    raise
+  with _failure_told(folder):
+    writer.close()
+  table = np.array(lengths, '<i4').reshape(-1, len(FEATURES))
+  np.save(folder / _LENGTHS, table)
   fingerprint = hashlib.sha256()
-  for feature in FEATURES:
-    data = np.array(offsets[feature], '<i8').tobytes()
-    (folder / f'{feature}.offsets').write_bytes(data)
-    fingerprint.update(digests[feature].digest() + data)
+  ends = np.cumsum(table, axis=0, dtype='<i8')
+  for column, feature in enumerate(FEATURES):
+    starts = np.concatenate([[0], ends[:, column]]).astype('<i8')
+    fingerprint.update(digests[feature].digest() + starts.tobytes())
   description = {
     'format': _FORMAT,
-    'num_examples': len(offsets[FEATURES[0]]) - 1,
-    'num_tokens': {name: ends[-1] for name, ends in offsets.items()},
+    'num_examples': len(table),
+    'num_tokens': dict(
+      zip(FEATURES, table.sum(axis=0, dtype=np.int64).tolist(), strict=True)
+    ),
     'fingerprint': fingerprint.hexdigest(),
-    'sizes': {file.name: file.stat().st_size for file in folder.iterdir()},
+    'files': {name: _state(folder / name) for name in (_RECORDS, _LENGTHS)},
   }
-  (folder / 'cache.json').write_text(json.dumps(description, indent=2) + '\n')
+  (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + '\n')
+
+
+@contextlib.contextmanager
+def _failure_told(folder: pathlib.Path) -> Iterator[None]:
+  """Turns what ArrayRecord's writer raises into one clear line."""
+  try:
+    yield
+  except RuntimeError as error:
+    why = str(error).partition(';')[0]
+    raise InputError(
+      f'cannot write tokens to {folder.parent}: {why}. Free some room, or'
+      ' name another folder for caches by IT_STUDY_CACHE.'
+    ) from error

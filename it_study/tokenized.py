@@ -5,9 +5,11 @@ import dataclasses
 import fractions
 import hashlib
 import inspect
+import itertools
 import json
-import math
+import logging
 import pathlib
+import shutil
 
 import seqio
 
@@ -25,9 +27,12 @@ from it_study import (
   task_files,
   tk_instruct,
   token_cache,
+  token_mixture,
   vocabularies,
 )
 from it_study.errors import InputError
+
+_logger = logging.getLogger(__name__)
 
 
 def training_tokens(
@@ -36,24 +41,24 @@ def training_tokens(
   task_feature_lengths: Mapping[str, int],
   fallback_directory: pathlib.Path,
   on_progress: Callable[[int], None] | None = None,
-) -> token_cache.TokenCache:
+) -> token_cache.TokenCache | token_mixture.TokenMixture:
   """Opens the token cache of a task's train split, written if not there.
+
+  One that is damaged, or of another version, is made again. Processes of one
+  machine that need the same cache wait for the first, which writes it.
 
   The cache of a condition is keyed by all that makes its tokens: rows,
   condition, alteration code, vocabulary and lengths. Of a task that was not
   made by `seqio_lib` that is not known, so each training keeps its own.
 
-  Of a mixture, each task's tokens are cached for themselves, and the first ones
-  of each, in proportion to its rate, make one pass: as many as there are until
-  the first task is exhausted. SeqIO stops there too, but draws; here two parts
-  of 100 examples with rates 2 and 1 give 100 and 50, in every run. The first
-  ones of a condition are those of the lowest ranks, all NatInst tasks alike.
+  Of a mixture, each task's tokens are cached for themselves and mixed as they
+  are read; see `TokenMixture`.
 
   Args:
     mixture_or_task_name: registered with SeqIO.
     task_feature_lengths: 'inputs' and 'targets', in tokens.
     fallback_directory: of the training, for tasks that are no condition.
-    on_progress: called with the number of examples so far.
+    on_progress: called with the number of examples tokenised so far.
 
   Raises:
     InputError: if there is no such task, or it has no train split.
@@ -114,38 +119,28 @@ def _mixture_tokens(
   lengths: Mapping[str, int],
   fallback_directory: pathlib.Path,
   on_progress: Callable[[int], None] | None,
-) -> token_cache.TokenCache:
-  tasks = [task for task in mixture.tasks if 'train' in task.splits]
-  caches = [
-    training_tokens(
+) -> token_mixture.TokenMixture:
+  count = itertools.count(1)
+  parts, rates = {}, {}
+  for task in mixture.tasks:
+    # As it was written: 0.3 is three times 0.1.
+    rate = fractions.Fraction(mixture.get_rate(task)).limit_denominator(10**9)
+    if 'train' not in task.splits or not rate:
+      continue
+    parts[task.name] = training_tokens(
       mixture_or_task_name=task.name,
       task_feature_lengths=lengths,
       fallback_directory=fallback_directory,
+      # One count over all parts.
+      on_progress=on_progress and (lambda _: on_progress(next(count))),
     )
-    for task in tasks
-  ]
-  # As they were written: 0.3 is three times 0.1.
-  rates = [
-    fractions.Fraction(mixture.get_rate(task)).limit_denominator(10**9)
-    for task in tasks
-  ]
-  parts = list(zip(caches, rates, strict=True))
-  passes = min((len(cache) / rate for cache, rate in parts if rate), default=0)
-
-  def rows() -> Iterator[Mapping]:
-    for cache, rate in parts:
-      for index in range(math.floor(passes * rate)):
-        yield {
-          feature: cache.sequence(feature, index)
-          for feature in token_cache.FEATURES
-        }
-
-  settings = (
-    mixture.name,
-    [(cache.fingerprint, rate) for cache, rate in parts],
-  )
-  path = fallback_directory / f'tokens_{_digest(settings)}'
-  return _open_or_write(path, rows, on_progress)
+    rates[task.name] = rate
+  if not parts:
+    raise InputError(
+      f'mixture {mixture.name}: no part has both a split train and a rate above'
+      ' 0: there is nothing to train on. Give one a rate.'
+    )
+  return token_mixture.TokenMixture(parts, rates=rates)
 
 
 def _open_or_write(
@@ -153,10 +148,31 @@ def _open_or_write(
   rows: Callable[[], Iterator[Mapping]],
   on_progress: Callable[[int], None] | None,
 ) -> token_cache.TokenCache:
-  if (path / 'cache.json').exists():
+  cache = _open(path)
+  if cache is None:
+    folders.make_directory(path.parent)
+    with folders.one_at_a_time(path.with_name(f'{path.name}.lock')):
+      # Another process may have written it meanwhile.
+      cache = _open(path)
+      if cache is None:
+        # What killed processes have left.
+        for partial in path.parent.glob(f'{path.name}.partial-*'):
+          shutil.rmtree(partial)
+        cache = token_cache.write_token_cache(
+          path, _counted(rows(), on_progress)
+        )
+  return cache
+
+
+def _open(path: pathlib.Path) -> token_cache.TokenCache | None:
+  """The cache, or None where it has to be made."""
+  if not (path / 'cache.json').exists():
+    return None
+  try:
     return token_cache.open_token_cache(path)
-  folders.make_directory(path.parent)
-  return token_cache.write_token_cache(path, _counted(rows(), on_progress))
+  except token_cache.DamagedCacheError as error:
+    _logger.warning('%s Making it again.', error)
+    return None
 
 
 def _counted(

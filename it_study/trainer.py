@@ -42,9 +42,9 @@ class Progress:
   """Where a training stands, for a progress bar.
 
   Attributes:
-    phase: 'compiling' or 'training'.
-    step: updates done.
-    train_steps: updates to do in all.
+    phase: 'tokenising', 'compiling' or 'training'.
+    step: updates done; when tokenising, examples.
+    train_steps: updates to do in all; 0 when tokenising.
     metrics: the last line of metrics.jsonl; empty before the first.
     seconds_left: at the last rate, None before there is one.
   """

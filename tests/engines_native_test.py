@@ -151,6 +151,23 @@ def test_the_batch_size_changes_nothing(rows, trained, tmp_path):
   assert done == sorted(done)
 
 
+def test_examples_are_counted_while_they_are_tokenised(tmp_path, monkeypatch):
+  monkeypatch.setattr(native, '_TOKENISED_PERIOD', 3)
+  seen = []
+  finetune(
+    tmp_path,
+    # No other test's, whose tokens would be there already.
+    mixture_or_task_name=f'{fakes.NAME}_n3_s9',
+    train_steps=1,
+    on_progress=seen.append,
+  )
+  assert [(p.phase, p.step, p.train_steps) for p in seen[:3]] == [
+    ('tokenising', 3, 0),
+    ('tokenising', 6, 0),
+    ('compiling', 0, 1),
+  ]
+
+
 def test_a_training_goes_on_where_it_stopped(trained, tmp_path):
   finetune(tmp_path, train_steps=2)
   seen = []

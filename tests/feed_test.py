@@ -1,13 +1,16 @@
 """Tests of it_study.feed."""
 
-import collections
+import fractions
 
+import hypothesis
+from hypothesis import strategies
 import numpy as np
 import pytest
 
 from it_study.errors import InputError
-from it_study.feed import Feed, plan_epoch
+from it_study.feed import Feed
 from it_study.token_cache import write_token_cache
+from it_study.token_mixture import TokenMixture
 
 
 @pytest.fixture
@@ -118,14 +121,108 @@ def test_batch_depends_on_seed_and_step_alone(cache):
   )
 
 
-def test_hosts_share_the_global_batch(cache):
-  feed = make_feed(cache, batch_size=4)
-  whole = feed.batch(5)
-  parts = [feed.batch(5, rows=slice(start, start + 2)) for start in (0, 2)]
-  for name, array in whole.items():
-    np.testing.assert_array_equal(
-      array, np.concatenate([part[name] for part in parts])
+@pytest.fixture(name='mixture', scope='module')
+def _mixture(tmp_path_factory):
+  """4 and 9 examples at 1 to 2; first tokens are 100 to 103, 200 to 208."""
+  folder = tmp_path_factory.mktemp('mixture')
+  parts = {
+    name: write_token_cache(
+      folder / name,
+      [
+        {'inputs': [mark + i, *[7] * (i % 4), 1], 'targets': [mark + i, 1]}
+        for i in range(size)
+      ],
     )
+    for name, size, mark in (('four', 4, 100), ('nine', 9, 200))
+  }
+  rates = {'four': fractions.Fraction(1), 'nine': fractions.Fraction(2)}
+  return TokenMixture(parts, rates=rates)
+
+
+@pytest.mark.parametrize('num_hosts', [1, 2, 4])
+@pytest.mark.parametrize('pack', [True, False])
+def test_hosts_share_the_global_batch(cache, mixture, pack, num_hosts):
+  share = 4 // num_hosts
+  for tokens in (cache, mixture):
+    whole = make_feed(tokens, batch_size=4, pack=pack)
+    # Every host has a feed of its own, and asks from where it starts.
+    hosts = [
+      make_feed(tokens, batch_size=4, pack=pack) for _ in range(num_hosts)
+    ]
+    for step in (5, 6, 0):
+      parts = [
+        host.batch(step, rows=slice(share * rank, share * (rank + 1)))
+        for rank, host in enumerate(hosts)
+      ]
+      for name, array in whole.batch(step).items():
+        np.testing.assert_array_equal(
+          array, np.concatenate([part[name] for part in parts])
+        )
+
+
+@hypothesis.given(
+  steps=strategies.lists(strategies.integers(0, 60), min_size=1, max_size=6),
+  batch_size=strategies.integers(1, 7),
+  seed=strategies.integers(0, 2**32 - 1),
+  pack=strategies.booleans(),
+)
+@hypothesis.settings(max_examples=25)
+def test_a_mixture_s_batch_depends_on_seed_and_step_alone(
+  mixture, steps, batch_size, seed, pack
+):
+  straight = make_feed(mixture, batch_size=batch_size, seed=seed, pack=pack)
+  batches = [straight.batch(step) for step in range(max(steps) + 1)]
+  other = make_feed(mixture, batch_size=batch_size, seed=seed, pack=pack)
+  for step in steps:
+    for name, array in other.batch(step).items():
+      np.testing.assert_array_equal(array, batches[step][name])
+
+
+def test_a_mixture_keeps_to_its_rates_for_as_long_as_it_lasts(mixture):
+  feed = make_feed(mixture, pack=False)
+  assert feed.num_steps(epochs=3) == 13
+  stream = marks(
+    np.concatenate(
+      [feed.batch(step)['encoder_input_tokens'] for step in range(30)]
+    )
+  )
+  is_four = np.array(stream) < 100
+  assert is_four.reshape(-1, 3).sum(axis=1).tolist() == [1] * 30
+  nines = [mark for mark in stream if mark >= 100]
+  for start in range(0, 54, 9):
+    assert sorted(nines[start : start + 9]) == list(range(100, 109))
+
+
+def test_packing_leaves_no_example_of_a_mixture_s_epoch_out(mixture):
+  packed, unpacked = (
+    make_feed(mixture, batch_size=1, pack=pack) for pack in (True, False)
+  )
+  assert packed.num_rows(epochs=3) < unpacked.num_rows(epochs=3) == 39
+  found = [
+    sorted(
+      mark
+      for step in range(feed.num_steps(epochs=3))
+      for mark in marks(feed.batch(step)['decoder_target_tokens'])
+    )
+    for feed in (packed, unpacked)
+  ]
+  assert found[0] == found[1]
+  assert len(found[0]) == 39
+
+
+def test_a_mixture_s_metadata_names_parts_and_rates(mixture):
+  metadata = make_feed(mixture, lengths={'inputs': 3, 'targets': 2}).metadata()
+  assert 'cache' not in metadata
+  assert metadata['num_examples'] == 13
+  assert {name: part['rate'] for name, part in metadata['parts'].items()} == {
+    'four': '1/3',
+    'nine': '2/3',
+  }
+
+
+def test_cut_sequences_of_all_parts_are_counted(mixture):
+  feed = make_feed(mixture, lengths={'inputs': 3, 'targets': 2})
+  assert feed.num_cut == {'inputs': 2 + 4, 'targets': 0}
 
 
 def test_packing_needs_fewer_rows_and_steps(cache):
@@ -134,78 +231,6 @@ def test_packing_needs_fewer_rows_and_steps(cache):
   assert unpacked.num_steps(epochs=2) == 8
   assert packed.num_rows(epochs=2) < 16
   assert packed.num_rows(epochs=0) == 0
-
-
-def test_plan_is_the_same_with_every_version_of_numpy():
-  plan = plan_epoch(
-    lengths={'inputs': np.full(6, 3), 'targets': np.full(6, 1)},
-    row_lengths={'inputs': 6, 'targets': 9},
-    seed=0,
-    epoch=0,
-  )
-  assert plan.examples.tolist() == [5, 3, 1, 0, 2, 4]
-  assert plan.row_starts.tolist() == [0, 2, 4, 6]
-
-
-def test_first_fit_joins_the_earliest_row_with_room():
-  lengths = np.array([4, 3, 2, 3, 1, 5])
-  plan = plan_epoch(
-    lengths={'inputs': lengths, 'targets': np.ones(6, np.int64)},
-    row_lengths={'inputs': 6, 'targets': 2},
-    seed=1,
-    epoch=0,
-  )
-  order = plan_epoch(
-    lengths={'inputs': lengths, 'targets': lengths},
-    row_lengths={'inputs': 6, 'targets': 6},
-    seed=1,
-    epoch=0,
-    pack=False,
-  ).examples.tolist()
-  rows = []
-  for example in order:
-    for row in rows:
-      if len(row) < 2 and sum(lengths[row]) + lengths[example] <= 6:
-        row.append(example)
-        break
-    else:
-      rows.append([example])
-  assert [plan.row(index).tolist() for index in range(len(plan))] == rows
-
-
-def test_one_open_row_keeps_the_shuffled_order():
-  settings = {
-    'lengths': {'inputs': np.arange(1, 7), 'targets': np.ones(6, np.int64)},
-    'row_lengths': {'inputs': 7, 'targets': 7},
-    'seed': 5,
-    'epoch': 2,
-  }
-  one = plan_epoch(**settings, max_open_rows=1)
-  order = plan_epoch(**settings, pack=False)
-  assert one.examples.tolist() == order.examples.tolist()
-  for index in range(len(one)):
-    assert sum(one.row(index) + 1) <= 7
-
-
-def test_random_lengths_always_fit():
-  random = np.random.default_rng(0)
-  lengths = {
-    'inputs': random.integers(1, 33, 500),
-    'targets': random.integers(1, 9, 500),
-  }
-  plan = plan_epoch(
-    lengths=lengths,
-    row_lengths={'inputs': 32, 'targets': 8},
-    seed=0,
-    epoch=0,
-    max_open_rows=16,
-  )
-  assert collections.Counter(plan.examples.tolist()) == dict.fromkeys(
-    range(500), 1
-  )
-  for index in range(len(plan)):
-    assert lengths['inputs'][plan.row(index)].sum() <= 32
-    assert lengths['targets'][plan.row(index)].sum() <= 8
 
 
 def test_metadata_names_what_fixes_the_batches(cache):

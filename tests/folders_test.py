@@ -1,5 +1,6 @@
 """Tests for it_study.folders."""
 
+import concurrent.futures
 import pathlib
 
 import pytest
@@ -46,3 +47,19 @@ def test_a_locked_directory_lets_nobody_else_in(tmp_path):
     pass
   with folders.locked(tmp_path / 'study'):
     pass
+
+
+def test_who_comes_second_waits_for_its_turn(tmp_path):
+  order = []
+
+  def second():
+    with folders.one_at_a_time(tmp_path / 'lock'):
+      order.append('second')
+
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with folders.one_at_a_time(tmp_path / 'lock'):
+      waiting = pool.submit(second)
+      assert not concurrent.futures.wait([waiting], timeout=0.2).done
+      order.append('first')
+    waiting.result(timeout=60)
+  assert order == ['first', 'second']

@@ -23,6 +23,7 @@ _DATA = {
     'mini',
     'natinst',
     'natinst_tfds',
+    'packing',
     'perturb',
     'prompt_features',
     'prompts',
@@ -31,10 +32,11 @@ _DATA = {
     'seqio_lib',
     'task_files',
     'token_cache',
+    'token_mixture',
     'tokenized',
     'vocabularies',
   )
-} | {'grain', 'seqio', 'tensorflow', 'tensorflow_datasets'}
+} | {'array_record', 'grain', 'seqio', 'tensorflow', 'tensorflow_datasets'}
 _TRAINING = {
   f'it_study.{name}'
   for name in ('checkpoints', 'losses', 'optimizers', 'train_step', 'trainer')

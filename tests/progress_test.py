@@ -225,3 +225,20 @@ def test_before_the_first_metrics_there_is_no_rate(
     show(Step(cell='c', phase='train', finished=0, planned=1, metrics=metrics))
   line = f'[    20 s] 0/1 train c {note}'.rstrip()
   assert capsys.readouterr().err == f'{line}\n'
+
+
+def test_tokenising_is_a_count_without_an_end(capsys, clock, terminal):
+  def step(done):
+    return Step(cell='c', phase='tokenise', finished=0, planned=1, done=done)
+
+  with progress.StudyProgress() as show:
+    for clock[0], done in ((1.0, 1000), (21.0, 75_000), (22.0, 76_000)):
+      show(step(done))
+  line = '[    21 s] 0/1 tokenise c 75,000 examples\n'
+  assert capsys.readouterr().err == line
+  terminal()
+  with progress.StudyProgress() as show:
+    show(step(75_000))
+  shown = capsys.readouterr().err
+  assert '75000/?' in shown
+  assert ' examples ' in shown

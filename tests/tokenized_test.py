@@ -1,6 +1,9 @@
 """Tests of it_study.tokenized: a task's tokens, written once for their key."""
 
+import concurrent.futures
+
 import fakes
+import numpy as np
 import pytest
 import seqio
 
@@ -10,11 +13,13 @@ from it_study import (
   natinst,
   natinst_tfds,
   seqio_lib,
+  token_cache,
   tokenized,
   vocabularies,
 )
 from it_study.conditions import Condition
 from it_study.errors import InputError
+from it_study.token_cache import FEATURES, TokenCache
 import tasks  # noqa: F401  Registers the conditions.
 
 
@@ -40,8 +45,8 @@ def tokens(folder, name=fakes.NAME, lengths=None, **kwargs):
 
 def sequences(cache):
   return [
-    tuple(cache.sequence(feature, index).tolist() for feature in cache.tokens)
-    for index in range(len(cache))
+    tuple(row[feature].tolist() for feature in FEATURES)
+    for row in cache.read(range(len(cache)))
   ]
 
 
@@ -159,35 +164,118 @@ def test_a_level_without_source_keeps_its_tokens_with_the_training(tmp_path):
   assert text.startswith('Definition: Typed.\n\nNow complete')
 
 
-def test_a_mixture_of_equal_parts_has_every_example_once(tmp_path):
-  cache = tokens(tmp_path, 'natinst_all_examples')
-  assert cache.path.parent == tmp_path
-  assert len(cache) == 3 * 36
-  parts = [
-    tokens(tmp_path, task.name)
-    for task in seqio_lib.find_task('natinst_all_examples').tasks
+def test_a_mixture_reads_its_parts_and_writes_nothing(tmp_path):
+  counts = []
+  mixture = tokens(tmp_path, 'natinst_all_examples', on_progress=counts.append)
+  assert not list(tmp_path.iterdir())
+  # Nothing is counted twice that a test before this one may have written.
+  assert counts == list(range(1, len(counts) + 1))
+  names = [
+    task.name for task in seqio_lib.find_task('natinst_all_examples').tasks
   ]
+  parts = [tokens(tmp_path, name) for name in names]
   assert {part.path.parent for part in parts} == {
     folders.cache_directory() / 'tokens'
   }
-  assert sequences(cache) == [s for part in parts for s in sequences(part)]
-  assert tokens(tmp_path, 'natinst_all_examples').path == cache.path
+  assert len(mixture) == 3 * 36
+  assert sequences(mixture) == [s for part in parts for s in sequences(part)]
+  order = mixture.epoch_order(seed=0, epoch=0)
+  assert sorted(order) == list(range(3 * 36))
+  assert sorted(order[:3] // 36) == [0, 1, 2]
+  assert mixture.metadata()['parts'] == {
+    name: {'cache': part.fingerprint, 'rate': '1/3'}
+    for name, part in zip(names, parts, strict=True)
+  }
+
+
+def test_one_count_over_all_parts_of_a_mixture(tmp_path):
+  names = [f'{fakes.NAME}_n{n}_s7' for n in (1, 2)]
+  seqio_lib.add_mixture('counted', dict.fromkeys(names, 1))
+  counts = []
+  mixture = tokens(tmp_path, 'counted', on_progress=counts.append)
+  assert len(mixture) == 3 + 6
+  assert counts == list(range(1, 10))
 
 
 def test_a_mixture_keeps_to_its_rates(tmp_path):
   one, three = f'{fakes.NAME}_n1', f'{fakes.NAME}_n3'
   seqio_lib.add_mixture('one_to_three', {one: 0.1, three: 0.3})
-  cache = tokens(tmp_path, 'one_to_three')
-  # 3 and 8 examples: the second is exhausted first.
-  assert sequences(cache) == [
-    *sequences(tokens(tmp_path, one))[:2],
-    *sequences(tokens(tmp_path, three)),
-  ]
-  seqio.MixtureRegistry.remove('one_to_three')
-  seqio_lib.add_mixture('one_to_three', {one: 1, three: 1})
-  again = tokens(tmp_path, 'one_to_three')
-  assert again.path != cache.path
-  assert len(again) == 6
+  mixture = tokens(tmp_path, 'one_to_three')
+  # 3 and 8 examples.
+  assert len(mixture) == 11
+  order = np.concatenate(
+    [mixture.epoch_order(seed=0, epoch=epoch) for epoch in range(4)]
+  )
+  assert (order.reshape(-1, 4) < 3).sum(axis=1).tolist() == [1] * 11
+  shares = [part['rate'] for part in mixture.metadata()['parts'].values()]
+  assert shares == ['1/4', '3/4']
+
+
+def test_a_mixture_of_nothing_is_told(tmp_path):
+  name = f'{fakes.NAME}_n1'
+  seqio_lib.find_task(name)
+  seqio.MixtureRegistry.add('no_rates', [(name, 0.0)])
+  with pytest.raises(
+    InputError, match='mixture no_rates: no part has both a split train and a'
+  ):
+    tokens(tmp_path, 'no_rates')
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda path: (path / 'tokens.arrayrecord').unlink(),
+    lambda path: (path / 'lengths.npy').write_bytes(b''),
+    lambda path: (path / 'cache.json').write_text('{'),
+    lambda path: (path / 'cache.json').write_text('{"format": 1}'),
+    lambda path: (path / 'cache.json').unlink(),
+  ],
+)
+def test_damaged_tokens_are_made_again(tmp_path, caplog, damage):
+  name = f'{fakes.NAME}_n2_s6'
+  first = tokens(tmp_path, name)
+  expected = sequences(first)
+  damage(first.path)
+  counts = []
+  again = tokens(tmp_path, name, on_progress=counts.append)
+  assert (again.path, again.fingerprint) == (first.path, first.fingerprint)
+  assert sequences(again) == expected
+  assert counts == [1, 2, 3, 4, 5, 6]
+  for record in caplog.records:
+    assert record.getMessage().startswith(f'token cache {first.path} ')
+    assert record.getMessage().endswith(' Making it again.')
+  assert tokens(tmp_path, name, on_progress=pytest.fail).path == first.path
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+  name = f'{fakes.NAME}_n2_s6'
+  path = tokens(tmp_path, name).path
+  (path / 'cache.json').unlink()
+  left = path.with_name(f'{path.name}.partial-1')
+  left.mkdir()
+  (left / 'tokens.arrayrecord').write_bytes(b'half')
+  assert tokens(tmp_path, name).path == path
+  assert not left.exists()
+
+
+def test_who_needs_the_same_tokens_waits_for_them(tmp_path, monkeypatch):
+  name, counts = f'{fakes.NAME}_n4_s6', []
+  write = token_cache.write_token_cache
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+
+    def write_while_another_asks(path, rows):
+      # A lock is of an opened file, so threads wait as processes do.
+      other.append(pool.submit(tokens, tmp_path, name, on_progress=pytest.fail))
+      assert not concurrent.futures.wait(other, timeout=0.3).done
+      return write(path, rows)
+
+    other = []
+    monkeypatch.setattr(
+      token_cache, 'write_token_cache', write_while_another_asks
+    )
+    cache = tokens(tmp_path, name, on_progress=counts.append)
+    assert isinstance(cache, TokenCache)
+    assert len(counts) == len(cache) == len(other[0].result(timeout=60))
 
 
 def test_a_mixture_leaves_out_tasks_without_a_train_split(tmp_path):

@@ -226,6 +226,10 @@ def _git(folder: pathlib.Path, *words: str) -> str:
 
 
 def _print_progress(progress) -> None:
+  if progress.phase == 'tokenising' and progress.step % 10_000 == 0:
+    print(
+      f'tokenising: {progress.step:,} examples', file=sys.stderr, flush=True
+    )
   if progress.metrics:
     left = progress.seconds_left or 0.0
     print(

@@ -35,6 +35,8 @@ ENGINE = 'native'
 # Prompt lengths are rounded up to these shares of the limit, so that few
 # shapes are compiled and little padding is computed.
 _LENGTH_BUCKETS = 4
+# Examples tokenised between two calls of `on_progress`.
+_TOKENISED_PERIOD = 1000
 # What the vocabulary's size is rounded up to, as T5's 32,100 is to 32,128.
 _VOCABULARY_MULTIPLE = 128
 
@@ -92,7 +94,7 @@ def finetune(
     checkpoint_period: steps between checkpoints.
     log_period: steps between lines of metrics.jsonl and TensorBoard's events.
     profile_steps: the first and the last step to trace, into `profile/`.
-    on_progress: called while it trains.
+    on_progress: called while it tokenises and trains.
 
   Returns:
     What training.json holds: task, seed, steps, seconds.
@@ -114,6 +116,7 @@ def finetune(
     mixture_or_task_name=mixture_or_task_name,
     task_feature_lengths=task_feature_lengths,
     fallback_directory=model_dir,
+    on_progress=on_progress and (lambda n: _tell_tokenised(n, on_progress)),
   )
   batches = feed.Feed(
     cache,
@@ -170,6 +173,17 @@ def finetune(
     model_dir / 'training.json', json.dumps(summary, indent=2) + '\n'
   )
   return summary
+
+
+def _tell_tokenised(
+  num_examples: int, on_progress: Callable[[trainer.Progress], None]
+) -> None:
+  if num_examples % _TOKENISED_PERIOD == 0:
+    on_progress(
+      trainer.Progress(
+        phase='tokenising', step=num_examples, train_steps=0, metrics={}
+      )
+    )
 
 
 def predict(
