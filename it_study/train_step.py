@@ -15,6 +15,10 @@ import optax
 from it_study import losses, partitioning
 from it_study.optimizers import Optimizer
 
+# Logits that a device holds at once, in float32. Each part of the loss adds to
+# the gradient of the last matrix, so there is no use in very small ones.
+_LOGITS_BYTES = 32 * 2**20
+
 
 @struct.dataclass
 class TrainState:
@@ -48,8 +52,9 @@ def make_train_step(
   compilation. Equal arguments give the same function.
 
   Args:
-    model: called with the batch's features by name, `decoder_loss_weights`
-      apart, and `deterministic`; it has a `config.dropout_rate`.
+    model: its `before_logits` is called with the batch's features by name,
+      `decoder_loss_weights` apart, and `deterministic`; it has a
+      `config.dropout_rate`.
     optimizer: from `it_study.optimizers`.
     mesh: where state and batch lie.
     z_loss: coefficient of the squared log normaliser.
@@ -66,20 +71,23 @@ def make_train_step(
     weights = features.pop('decoder_loss_weights')
     # Without it XLA gathers activations where parameters are fully sharded.
     with partitioning.activation_sharding(mesh):
-      logits = model.apply(
+      hidden, kernel = model.apply(
         {'params': params},
         **features,
         deterministic=deterministic,
         rngs=None if deterministic else {'dropout': key},
+        method='before_logits',
       )
-    return losses.cross_entropy(
-      logits=logits,
-      targets=features['decoder_target_tokens'],
-      weights=weights,
-      z_loss=z_loss,
-      label_smoothing=label_smoothing,
-      num_target_tokens=num_target_tokens,
-    )
+      return losses.cross_entropy(
+        hidden=hidden,
+        kernel=kernel,
+        targets=features['decoder_target_tokens'],
+        weights=weights,
+        z_loss=z_loss,
+        label_smoothing=label_smoothing,
+        num_target_tokens=num_target_tokens,
+        num_parts=_num_loss_parts(hidden, kernel, mesh),
+      )
 
   gradient_fn = jax.grad(loss_fn, has_aux=True)
 
@@ -243,6 +251,22 @@ def compile_train_step(
 @functools.lru_cache(maxsize=16)
 def _compiled(*, batch_shapes, settings):
   return lower_train_step(batch_shapes=batch_shapes, **dict(settings)).compile()
+
+
+def _num_loss_parts(hidden: jax.Array, kernel: jax.Array, mesh: Mesh) -> int:
+  """In how many parts the loss is computed, `[B, T, E]` and `[E, V]` given.
+
+  As few as keep a device's logits of one part small; a part has rows for every
+  device.
+  """
+  rows = hidden.shape[0] // (mesh.shape['data'] * mesh.shape['fsdp'])
+  row_bytes = 4 * hidden.shape[1] * kernel.shape[1] // mesh.shape['model']
+  return next(
+    parts
+    for parts in range(1, rows + 1)
+    if rows % parts == 0
+    and (parts == rows or rows // parts * row_bytes <= _LOGITS_BYTES)
+  )
 
 
 @functools.lru_cache(maxsize=16)

@@ -337,10 +337,11 @@ def _check_same(
 def _values_of(config: T5Config) -> dict[str, Any]:
   """What of a configuration tells one training from another.
 
-  What the backward pass recomputes is none of it, and may change on the way.
+  What the backward pass recomputes is none of it, nor is which kernel attends:
+  both may change on the way.
   """
   fields = dataclasses.asdict(config)
-  del fields['remat_policy']
+  del fields['remat_policy'], fields['attention_implementation']
   if not fields['scan_layers']:
     # As checkpoints have it that were written before there was a choice.
     del fields['scan_layers']

@@ -325,44 +325,6 @@ def test_attention_dropout_keeps_the_mean_and_drops_whole_keys():
   assert np.mean(dropped) == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.parametrize('with_position', [True, False])
-@pytest.mark.parametrize('mask_rows', [1, 5])
-def test_attention_and_its_gradient_are_those_of_the_formula(
-  with_position, mask_rows
-):
-  random = np.random.default_rng(0)
-  query, key, value = (
-    random.normal(size=(2, 3, length, 4)).astype(np.float32)
-    for length in (5, 7, 7)
-  )
-  position = random.normal(size=(3, 5, 7)).astype(np.float32)
-  mask = np.where(random.random((2, 1, mask_rows, 7)) < 0.3, -1e10, 0)
-  mask[..., 0] = 0
-  mask = mask.astype(np.float32)
-  weights = random.normal(size=(2, 3, 5, 4)).astype(np.float32)
-
-  def formula(query, key, value, position):
-    scores = jnp.einsum('bhqd,bhkd->bhqk', query, key) + mask
-    if with_position:
-      scores += position
-    return jnp.einsum('bhqk,bhkd->bhqd', jax.nn.softmax(scores), value)
-
-  def ours(query, key, value, position):
-    bias = position if with_position else None
-    return attention.attend(query, key, value, bias, mask)
-
-  arguments = (query, key, value, position)
-  np.testing.assert_allclose(ours(*arguments), formula(*arguments), atol=1e-6)
-  for argument in range(4):
-    expected, found = (
-      jax.grad(lambda *a, f=f: jnp.sum(f(*a) * weights), argnums=argument)(
-        *arguments
-      )
-      for f in (formula, ours)
-    )
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
 def test_an_id_beyond_the_vocabulary_shows():
   model = model_of()
   prompts = np.array([[5, 37, 1]], np.int32)

@@ -26,7 +26,7 @@ class StubConfig:
 
 
 class Stub(nn.Module):
-  """Logits from the mean prompt token and the last target token."""
+  """Its last layer sees the mean prompt token and the last target token."""
 
   config: StubConfig = StubConfig()
 
@@ -42,7 +42,11 @@ class Stub(nn.Module):
     prompt = embedding(encoder_input_tokens).mean(axis=1, keepdims=True)
     x = prompt + embedding(decoder_input_tokens)
     x = nn.Dropout(self.config.dropout_rate)(x, deterministic=deterministic)
-    return nn.Dense(16)(x)
+    kernel = self.param('kernel', nn.initializers.normal(), (8, 16))
+    return x, kernel
+
+  def before_logits(self, **features):
+    return self(**features)
 
 
 @pytest.fixture(scope='module')
@@ -86,12 +90,12 @@ def test_step_updates_and_reports(compiled, params, mesh):
   def expected_loss(params, key):
     features = dict(BATCH)
     weights = features.pop('decoder_loss_weights')
-    logits = Stub().apply(
+    hidden, kernel = Stub().apply(
       {'params': params}, **features, deterministic=False, rngs={'dropout': key}
     )
     targets = features['decoder_target_tokens']
     return losses.cross_entropy(
-      logits=logits, targets=targets, weights=weights
+      hidden=hidden, kernel=kernel, targets=targets, weights=weights
     )[0]
 
   key = jax.random.fold_in(jax.random.key(5), 3)

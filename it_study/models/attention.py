@@ -9,10 +9,11 @@ import functools
 
 from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from it_study.models import layers
+from it_study.models.attend import attend
+from it_study.models.fused_attention import SegmentCodes, attend_fused
 
 # Added to the score of a key that must not be seen: far below any real score,
 # and finite, so that a row in which no key may be seen has no NaN.
@@ -58,7 +59,7 @@ class Attention(nn.Module):
     x: jax.Array,
     attended: jax.Array,
     *,
-    mask_bias: jax.Array,
+    mask: jax.Array | SegmentCodes,
     position_bias: jax.Array | None = None,
     deterministic: bool = True,
   ) -> jax.Array:
@@ -67,8 +68,9 @@ class Attention(nn.Module):
     Args:
       x: `[B, Q, E]`.
       attended: `[B, K, E]`; `x` itself in self-attention.
-      mask_bias: float32 `[B, 1, Q, K]` or `[B, 1, 1, K]`: 0, or `MASKED` where
-        a key must not be seen. It gets no gradient.
+      mask: float32 `[B, 1, Q, K]` or `[B, 1, 1, K]`: 0, or `MASKED` where a key
+        must not be seen; or segments, for the fused kernel. It gets no
+        gradient.
       position_bias: float32 `[H, Q, K]`, the same for every row.
       deterministic: no dropout.
 
@@ -79,7 +81,8 @@ class Attention(nn.Module):
     key, value = self.keys_and_values(attended)  # [B, H, K, D]
     if self.dropout_rate and not deterministic:
       value = self._drop_keys(value)
-    mixed = attend(query, key, value, position_bias, mask_bias)  # [B, H, Q, D]
+    way = attend_fused if isinstance(mask, SegmentCodes) else attend
+    mixed = way(query, key, value, position_bias, mask)  # [B, H, Q, D]
     mixed = mixed.swapaxes(1, 2)  # [B, Q, H, D]
     return self.out(mixed.reshape(*mixed.shape[:2], -1))
 
@@ -130,80 +133,3 @@ class Attention(nn.Module):
       self.make_rng('dropout'), keep, (*value.shape[:3], 1)
     )
     return value * (mask.astype(value.dtype) / keep)
-
-
-@jax.custom_vjp
-def attend(
-  query: jax.Array,
-  key: jax.Array,
-  value: jax.Array,
-  position_bias: jax.Array | None,
-  mask_bias: jax.Array,
-) -> jax.Array:
-  """`softmax(query @ key^T + position_bias + mask_bias) @ value`.
-
-  The softmax is in float32. The gradient is written out below because the one
-  that JAX derives is slow on CPUs: it sums the position bias's gradient over
-  the batch in a slow loop and transposes the weights.
-
-  Args:
-    query: `[B, H, Q, D]`.
-    key: `[B, H, K, D]`.
-    value: `[B, H, K, D]`.
-    position_bias: float32 `[H, Q, K]`, or None.
-    mask_bias: float32 `[B, 1, Q, K]` or `[B, 1, 1, K]`; no gradient.
-
-  Returns:
-    `[B, H, Q, D]`, of the values' dtype.
-  """
-  return _attend_forward(query, key, value, position_bias, mask_bias)[0]
-
-
-def _attend_forward(query, key, value, position_bias, mask_bias):
-  scores = jnp.einsum(
-    'bhqd,bhkd->bhqk', query, key, preferred_element_type=jnp.float32
-  )
-  # The biases are added to each other first: that sum is the same in all layers
-  # of a stack, so the compiler makes it once.
-  bias = mask_bias if position_bias is None else position_bias + mask_bias
-  weights = jax.nn.softmax(scores + bias).astype(value.dtype)
-  mixed = jnp.einsum('bhqk,bhkd->bhqd', weights, value)
-  return mixed, (query, key, value, position_bias, weights, mixed)
-
-
-def _attend_backward(residuals, gradient):
-  query, key, value, position_bias, weights, mixed = residuals
-  d_value = _sum_over_queries(weights, gradient)  # [B, H, K, D]
-  d_weights = jnp.einsum(
-    'bhqd,bhkd->bhqk', gradient, value, preferred_element_type=jnp.float32
-  )
-  # The softmax's gradient needs sum_k weights * d_weights, which is the same
-  # as sum_d gradient * mixed (Dao et al., "FlashAttention", 2022, appendix B).
-  shared = jnp.sum(
-    (gradient * mixed).astype(jnp.float32), axis=-1, keepdims=True
-  )  # [B, H, Q, 1]
-  d_scores = weights * (d_weights - shared)  # [B, H, Q, K], float32
-  d_position_bias = None
-  if position_bias is not None:
-    # A product with ones: XLA's sum over the batch is 50 times slower on CPUs.
-    ones = jnp.ones((1, weights.shape[0]), jnp.float32)
-    flat = d_scores.reshape(weights.shape[0], -1)
-    d_position_bias = (ones @ flat).reshape(position_bias.shape)
-  d_scores = d_scores.astype(query.dtype)
-  d_query = jnp.einsum('bhqk,bhkd->bhqd', d_scores, key)
-  d_key = _sum_over_queries(d_scores, query)
-  return d_query, d_key, d_value, d_position_bias, None
-
-
-def _sum_over_queries(weights: jax.Array, x: jax.Array) -> jax.Array:
-  """`[B, H, Q, K]`, `[B, H, Q, D]` -> `[B, H, K, D]`.
-
-  Transposes the small operand and the result; the barriers keep XLA from
-  folding that back into a transpose of the large one.
-  """
-  x = lax.optimization_barrier(x.swapaxes(2, 3))  # [B, H, D, Q]
-  summed = jnp.einsum('bhdq,bhqk->bhdk', x, weights)
-  return lax.optimization_barrier(summed).swapaxes(2, 3)
-
-
-attend.defvjp(_attend_forward, _attend_backward)

@@ -6,6 +6,7 @@ from it_study.errors import InputError, nearest
 from it_study.models import layers
 
 REMAT_POLICIES = ('none', 'minimal', 'full')
+ATTENTION_IMPLEMENTATIONS = ('auto', 'xla', 'cudnn')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,8 @@ class T5Config:
     scan_layers: compile one layer of a stack and loop over it, in place of
       compiling every layer. Parameters keep their tree, so checkpoints are the
       same either way; dropout draws other numbers.
+    attention_implementation: 'xla'; 'cudnn', its fused kernel, where dtype and
+      sizes allow it; or 'auto', the latter on an NVIDIA GPU.
     relative_attention_num_buckets: buckets of relative position.
     relative_attention_max_distance: tokens from which all distances share the
       last bucket.
@@ -56,6 +59,7 @@ class T5Config:
   dtype: str = 'float32'
   remat_policy: str = 'none'
   scan_layers: bool = False
+  attention_implementation: str = 'auto'
   relative_attention_num_buckets: int = 32
   relative_attention_max_distance: int = 128
 
@@ -84,12 +88,16 @@ def _check_config(config: T5Config) -> None:
       f"T5Config.dtype is {config.dtype!r}: give 'float32' or 'bfloat16'."
       f'{nearest(str(config.dtype), ("float32", "bfloat16"))}'
     )
-  if config.remat_policy not in REMAT_POLICIES:
-    raise InputError(
-      f'T5Config.remat_policy is {config.remat_policy!r}: allowed are '
-      f'{", ".join(REMAT_POLICIES)}.'
-      f'{nearest(str(config.remat_policy), REMAT_POLICIES)}'
-    )
+  for name, allowed in (
+    ('remat_policy', REMAT_POLICIES),
+    ('attention_implementation', ATTENTION_IMPLEMENTATIONS),
+  ):
+    value = getattr(config, name)
+    if value not in allowed:
+      raise InputError(
+        f'T5Config.{name} is {value!r}: allowed are {", ".join(allowed)}.'
+        f'{nearest(str(value), allowed)}'
+      )
   if not config.mlp_activations:
     raise InputError(
       "T5Config.mlp_activations is empty: give ('gelu', 'linear') for T5 v1.1 "

@@ -15,6 +15,7 @@ import numpy as np
 from it_study.models import layers
 from it_study.models.attention import MASKED, Attention
 from it_study.models.config import T5Config
+from it_study.models.fused_attention import SegmentCodes
 
 
 @struct.dataclass
@@ -55,7 +56,7 @@ class EncoderLayer(nn.Module):
     self,
     x: jax.Array,
     *,
-    mask_bias: jax.Array,
+    mask: jax.Array | SegmentCodes,
     position_bias: jax.Array,
     deterministic: bool,
   ) -> jax.Array:
@@ -64,7 +65,7 @@ class EncoderLayer(nn.Module):
     update = self.attention(
       normed,
       normed,
-      mask_bias=mask_bias,
+      mask=mask,
       position_bias=position_bias,
       deterministic=deterministic,
     )
@@ -97,8 +98,8 @@ class DecoderLayer(nn.Module):
     x: jax.Array,
     encoded: jax.Array,
     *,
-    self_mask_bias: jax.Array,
-    cross_mask_bias: jax.Array,
+    self_mask: jax.Array | SegmentCodes,
+    cross_mask: jax.Array | SegmentCodes,
     position_bias: jax.Array,
     deterministic: bool,
   ) -> jax.Array:
@@ -107,7 +108,7 @@ class DecoderLayer(nn.Module):
     update = self.self_attention(
       normed,
       normed,
-      mask_bias=self_mask_bias,
+      mask=self_mask,
       position_bias=position_bias,
       deterministic=deterministic,
     )
@@ -117,7 +118,7 @@ class DecoderLayer(nn.Module):
     update = self.encoder_decoder_attention(
       self.pre_cross_attention_layer_norm(x),
       encoded,
-      mask_bias=cross_mask_bias,
+      mask=cross_mask,
       deterministic=deterministic,
     )
     x = layers.split_batch(
@@ -176,7 +177,7 @@ class Encoder(nn.Module):
     self.output_dropout = nn.Dropout(config.dropout_rate)
 
   def __call__(
-    self, x: jax.Array, *, mask_bias: jax.Array, deterministic: bool
+    self, x: jax.Array, *, mask: jax.Array | SegmentCodes, deterministic: bool
   ) -> jax.Array:
     """`[B, L, E] -> [B, L, E]`."""
     length = x.shape[1]
@@ -185,7 +186,7 @@ class Encoder(nn.Module):
     x = _through_layers(
       self,
       x,
-      {'mask_bias': mask_bias, 'position_bias': position_bias},
+      {'mask': mask, 'position_bias': position_bias},
       deterministic=deterministic,
     )
     return self.output_dropout(
@@ -214,8 +215,8 @@ class Decoder(nn.Module):
     x: jax.Array,
     encoded: jax.Array,
     *,
-    self_mask_bias: jax.Array,
-    cross_mask_bias: jax.Array,
+    self_mask: jax.Array | SegmentCodes,
+    cross_mask: jax.Array | SegmentCodes,
     deterministic: bool,
   ) -> jax.Array:
     """`[B, T, E] -> [B, T, E]`."""
@@ -228,8 +229,8 @@ class Decoder(nn.Module):
       x,
       {
         'encoded': encoded,
-        'self_mask_bias': self_mask_bias,
-        'cross_mask_bias': cross_mask_bias,
+        'self_mask': self_mask,
+        'cross_mask': cross_mask,
         'position_bias': position_bias,
       },
       deterministic=deterministic,

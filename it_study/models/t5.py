@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from it_study.models import layers
+from it_study.models import fused_attention, layers
 from it_study.models.attention import MASKED
 from it_study.models.config import T5Config
 from it_study.models.stacks import DecodeCache, Decoder, Encoder
@@ -71,6 +71,63 @@ class T5(nn.Module):
     Returns:
       float32 `[B, T, V]`. Meaningless where the target is padding.
     """
+    return self._logits(
+      self.decode_states(
+        encoder_input_tokens,
+        decoder_input_tokens,
+        decoder_target_tokens,
+        encoder_segment_ids,
+        decoder_segment_ids,
+        encoder_positions,
+        decoder_positions,
+        deterministic=deterministic,
+      )
+    )
+
+  def before_logits(
+    self, *features: jax.Array, deterministic: bool = True, **named: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    """What the logits are the product of, for `losses.cross_entropy`.
+
+    Args:
+      *features: as for a call of the model.
+      deterministic: no dropout.
+      **named: more features, by name.
+
+    Returns:
+      Hidden states `[B, T, E]` and the matrix `[E, V]`, in the compute dtype.
+    """
+    hidden = self.decode_states(*features, deterministic=deterministic, **named)
+    dtype = self.config.dtype
+    if self.config.logits_via_embedding:
+      hidden = self.token_embedder.scale(hidden)
+      axes = ('vocab', 'embed')
+      kernel = self.token_embedder.embedding
+    else:
+      axes = ('embed', 'vocab')
+      kernel = self.decoder.logits_dense.get_variable('params', 'kernel')
+    kernel = layers.gather_embed(kernel.astype(dtype), axes)
+    return (
+      hidden.astype(dtype),
+      kernel.T if self.config.logits_via_embedding else kernel,
+    )
+
+  def decode_states(
+    self,
+    encoder_input_tokens: jax.Array,
+    decoder_input_tokens: jax.Array,
+    decoder_target_tokens: jax.Array,
+    encoder_segment_ids: jax.Array | None = None,
+    decoder_segment_ids: jax.Array | None = None,
+    encoder_positions: jax.Array | None = None,
+    decoder_positions: jax.Array | None = None,
+    *,
+    deterministic: bool = True,
+  ) -> jax.Array:
+    """The decoder's output for every target token, `[B, T, E]`.
+
+    Arguments are those of a call of the model.
+    """
     del encoder_positions, decoder_positions
     if (encoder_segment_ids is None) != (decoder_segment_ids is None):
       raise ValueError(
@@ -80,18 +137,23 @@ class T5(nn.Module):
       encoder_input_tokens, encoder_segment_ids, deterministic=deterministic
     )  # [B, L, E]
     embedded = self.token_embedder(decoder_input_tokens)  # [B, T, E]
-    hidden = self.decoder(
+    return self.decoder(
       embedded,
       encoded,
-      self_mask_bias=_mask_bias(
-        decoder_target_tokens, decoder_segment_ids, decoder_segment_ids
+      self_mask=self._mask(
+        decoder_target_tokens,
+        decoder_segment_ids,
+        decoder_segment_ids,
+        query_length=decoder_target_tokens.shape[1],
       ),
-      cross_mask_bias=_mask_bias(
-        encoder_input_tokens, encoder_segment_ids, decoder_segment_ids
+      cross_mask=self._mask(
+        encoder_input_tokens,
+        encoder_segment_ids,
+        decoder_segment_ids,
+        query_length=decoder_target_tokens.shape[1],
       ),
       deterministic=deterministic,
     )  # [B, T, E]
-    return self._logits(hidden)
 
   def encode(
     self,
@@ -103,8 +165,11 @@ class T5(nn.Module):
     """The encoder's output: `[B, L] -> [B, L, E]`, in the compute dtype."""
     return self.encoder(
       self.token_embedder(encoder_input_tokens),
-      mask_bias=_mask_bias(
-        encoder_input_tokens, encoder_segment_ids, encoder_segment_ids
+      mask=self._mask(
+        encoder_input_tokens,
+        encoder_segment_ids,
+        encoder_segment_ids,
+        query_length=encoder_input_tokens.shape[1],
       ),
       deterministic=deterministic,
     )
@@ -148,6 +213,31 @@ class T5(nn.Module):
     hidden, cache = self.decoder.step(embedded, cache, step)  # [B, E]
     return self._logits(hidden), cache
 
+  def _mask(
+    self,
+    key_tokens: jax.Array,
+    key_segments: jax.Array | None,
+    query_segments: jax.Array | None,
+    *,
+    query_length: int,
+  ) -> jax.Array | fused_attention.SegmentCodes:
+    """What keeps padding and other examples from being seen."""
+    config = self.config
+    if not fused_attention.is_available(
+      config.attention_implementation,
+      dtype=config.dtype,
+      head_dim=config.head_dim,
+      lengths=(query_length, key_tokens.shape[1]),
+    ):
+      return _mask_bias(key_tokens, key_segments, query_segments)
+    return _mask_codes(
+      key_tokens,
+      key_segments,
+      query_segments,
+      query_length=query_length,
+      dtype=config.dtype,
+    )
+
   def _logits(self, hidden: jax.Array) -> jax.Array:
     """`[..., E] -> [..., V]` in float32."""
     if self.config.logits_via_embedding:
@@ -181,12 +271,16 @@ class _Embedding(nn.Module):
 
   def attend(self, hidden: jax.Array) -> jax.Array:
     """`[..., E] -> [..., V]`, float32, scaled by 1/sqrt(E)."""
-    hidden = hidden.astype(jnp.float32) / np.sqrt(
-      self.config.emb_dim, dtype=np.float32
-    )
+    hidden = self.scale(hidden)
     # Flat for the reason that `layers.Dense` gives.
     logits = hidden.reshape(-1, hidden.shape[-1]) @ self._table().T
     return logits.reshape(*hidden.shape[:-1], -1)
+
+  def scale(self, hidden: jax.Array) -> jax.Array:
+    """`[..., E]` over sqrt(E), float32: logits from a table of unit rows."""
+    return hidden.astype(jnp.float32) / np.sqrt(
+      self.config.emb_dim, dtype=np.float32
+    )
 
   def _table(self) -> jax.Array:
     return layers.gather_embed(self.embedding, ('vocab', 'embed'))
@@ -208,3 +302,22 @@ def _mask_bias(
     same = query_segments[:, :, None] == key_segments[:, None, :]  # [B, Q, K]
     visible = visible & same[:, None]
   return jnp.where(visible, 0.0, MASKED).astype(jnp.float32)
+
+
+def _mask_codes(
+  key_tokens: jax.Array,
+  key_segments: jax.Array | None,
+  query_segments: jax.Array | None,
+  *,
+  query_length: int,
+  dtype: str,
+) -> fused_attention.SegmentCodes:
+  """The same for the fused kernel."""
+  if key_segments is None:
+    key_segments = jnp.ones_like(key_tokens)
+    query_segments = jnp.ones((key_tokens.shape[0], query_length), jnp.int32)
+  return fused_attention.segment_codes(
+    query_segments,
+    jnp.where(key_tokens == PAD_ID, 0, key_segments),
+    dtype=dtype,
+  )
