@@ -11,6 +11,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from it_study import initialization
 from it_study.errors import InputError
 
 MESH_AXES = ('data', 'fsdp', 'model')
@@ -192,7 +193,7 @@ def init_params(*, model: nn.Module, seed: int, mesh: Mesh) -> Any:
 
   Args:
     model: a module that is called with three int32 `[batch, length]` arrays of
-      tokens, such as `T5`.
+      tokens, such as `T5`; its parameters are `initialization.partitioned`.
     seed: of the draw; its last 32 bits count.
     mesh: from `make_mesh`.
 
@@ -200,7 +201,14 @@ def init_params(*, model: nn.Module, seed: int, mesh: Mesh) -> Any:
     Nested dict of float32 arrays, without boxes, sharded by
     `LOGICAL_AXIS_RULES`.
   """
-  return _make_init(model, mesh)(np.uint32(seed % 2**32))
+  keys, draws, structure = _init_programs(model, mesh)
+  return jax.tree.unflatten(
+    structure,
+    [
+      draw(key)
+      for draw, key in zip(draws, keys(np.uint32(seed % 2**32)), strict=True)
+    ],
+  )
 
 
 def abstract_params(*, model: nn.Module, mesh: Mesh) -> Any:
@@ -224,13 +232,23 @@ def abstract_params(*, model: nn.Module, mesh: Mesh) -> Any:
 
 
 @functools.lru_cache(maxsize=16)
-def _make_init(model: nn.Module, mesh: Mesh) -> Callable[[np.uint32], Any]:
-  """The jitted draw; a study draws many seeds of one model."""
+def _init_programs(
+  model: nn.Module, mesh: Mesh
+) -> tuple[Callable[[np.uint32], list[jax.Array]], list[Callable], Any]:
+  """The keys of all parameters, by seed, the draw of each, and their tree.
+
+  A study draws many seeds of one model.
+  """
   boxed = jax.eval_shape(lambda: _boxed_params(model, 0))
-  return jax.jit(
-    lambda seed: nn.meta.unbox(_boxed_params(model, seed)),
-    out_shardings=param_shardings(boxed, mesh),
+  shardings = param_shardings(boxed, mesh)
+  keys, draws = initialization.keys_and_draws(
+    lambda seed: nn.meta.unbox(_boxed_params(model, seed))
   )
+  programs = [
+    initialization.program(draw, sharding)
+    for draw, sharding in zip(draws, jax.tree.leaves(shardings), strict=True)
+  ]
+  return keys, programs, jax.tree.structure(shardings)
 
 
 def _boxed_params(model: nn.Module, seed: jax.Array | int) -> Any:

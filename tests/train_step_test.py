@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from it_study import losses, optimizers, partitioning, train_step
+from it_study.initialization import partitioned
 from it_study.models.t5 import T5, T5Config
 
 OPTIMIZER = optimizers.adamw(learning_rate=1e-2)
@@ -38,11 +39,16 @@ class Stub(nn.Module):
     decoder_target_tokens,
     deterministic=True,
   ):
-    embedding = nn.Embed(16, 8)
+    normal = nn.initializers.normal()
+    embedding = nn.Embed(
+      16, 8, embedding_init=partitioned(normal, (None, None))
+    )
     prompt = embedding(encoder_input_tokens).mean(axis=1, keepdims=True)
     x = prompt + embedding(decoder_input_tokens)
     x = nn.Dropout(self.config.dropout_rate)(x, deterministic=deterministic)
-    kernel = self.param('kernel', nn.initializers.normal(), (8, 16))
+    kernel = self.param(
+      'kernel', partitioned(normal, (None, None)), (8, 16), 'float32'
+    )
     return x, kernel
 
   def before_logits(self, **features):

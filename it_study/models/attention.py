@@ -11,6 +11,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from it_study.initialization import variance_scaling
 from it_study.models import layers
 from it_study.models.attend import attend
 from it_study.models.fused_attention import SegmentCodes, attend_fused
@@ -35,7 +36,7 @@ class Attention(nn.Module):
 
   def setup(self):
     normal = functools.partial(
-      nn.initializers.variance_scaling, mode='fan_in', distribution='normal'
+      variance_scaling, mode='fan_in', distribution='normal'
     )
     project = functools.partial(
       layers.Dense,

@@ -14,10 +14,12 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from it_study.initialization import partitioned, variance_scaling
+
 
 def dense_init(scale: float = 1.0) -> nn.initializers.Initializer:
   """Truncated normal, variance `scale` / fan-in, as T5X's MLP and logits."""
-  return nn.initializers.variance_scaling(scale, 'fan_in', 'truncated_normal')
+  return variance_scaling(scale, 'fan_in', 'truncated_normal')
 
 
 class Dense(nn.Module):
@@ -32,7 +34,7 @@ class Dense(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     kernel = self.param(
       'kernel',
-      nn.with_logical_partitioning(self.kernel_init, self.kernel_axes),
+      partitioned(self.kernel_init, self.kernel_axes),
       (x.shape[-1], self.features),
       jnp.float32,
     )
@@ -58,7 +60,7 @@ class RmsNorm(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     scale = self.param(
       'scale',
-      nn.with_logical_partitioning(nn.initializers.ones, ('embed',)),
+      partitioned(nn.initializers.ones, ('embed',)),
       (x.shape[-1],),
       jnp.float32,
     )
@@ -146,8 +148,8 @@ class RelativePositionBias(nn.Module):
   def setup(self):
     self.rel_embedding = self.param(
       'rel_embedding',
-      nn.with_logical_partitioning(
-        nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform'),
+      partitioned(
+        variance_scaling(1.0, 'fan_avg', 'uniform'),
         ('heads', 'relpos_buckets'),
       ),
       (self.num_heads, self.num_buckets),

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from it_study.initialization import partitioned
 from it_study.models import fused_attention, layers
 from it_study.models.attention import MASKED
 from it_study.models.config import T5Config
@@ -19,6 +20,8 @@ from it_study.models.stacks import DecodeCache, Decoder, Encoder
 __all__ = ['PAD_ID', 'T5', 'DecodeCache', 'T5Config']
 
 PAD_ID = 0
+
+_UNIT_NORMAL = nn.initializers.normal(stddev=1.0)
 
 
 class T5(nn.Module):
@@ -257,9 +260,7 @@ class _Embedding(nn.Module):
   def setup(self):
     self.embedding = self.param(
       'embedding',
-      nn.with_logical_partitioning(
-        nn.initializers.normal(stddev=1.0), ('vocab', 'embed')
-      ),
+      partitioned(_UNIT_NORMAL, ('vocab', 'embed')),
       (self.config.vocab_size, self.config.emb_dim),
       jnp.float32,
     )
