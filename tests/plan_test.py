@@ -33,6 +33,9 @@ NUM_PARAMETERS = (
   + 1 * (8 * 32 * 32 + 3 * 32 * 64 + 3 * 32)
   + 2 * 32
 )
+# The encoder's, in the backward pass. Without a loop between the two passes, and
+# the decoder's is one of a single layer, XLA on CPUs keeps the forward pass's.
+SCORES_AGAIN = 2 * 32 * 16 * 2 * 24 * 24
 _ON_EIGHT_DEVICES = f"""
 import json
 import jax
@@ -133,16 +136,20 @@ def test_data_parallelism_sends_the_gradients(plans):
 def test_a_scanned_plan_is_that_of_every_layer(plans):
   for field in ('parameter_bytes', 'optimizer_bytes', 'batch_bytes'):
     assert plans['scanned'][field] == plans['fsdp'][field]
-  assert plans['scanned']['program_flops'] == plans['fsdp']['program_flops']
+  assert plans['scanned']['program_flops'] == (
+    plans['fsdp']['program_flops'] + SCORES_AGAIN
+  )
   assert plans['scanned']['compiler_flops'] < plans['fsdp']['compiler_flops']
 
 
 def test_the_program_multiplies_what_the_formula_says(plans):
-  for found in plans.values():
+  for name, found in plans.items():
     # XLA writes some gradients of norms' scales, which the formula leaves out,
     # as products: 2 x emb x tokens for each of them at most.
     norms = 2 * 32 * 16 * (5 * 24 + 4 * 16)
     extra = found['program_flops'] - found['model_flops']
+    if name == 'scanned':
+      extra -= SCORES_AGAIN
     assert 0 <= extra <= norms < 0.01 * found['model_flops']
     assert found['unknown_loops'] == 0
 

@@ -74,6 +74,8 @@ def _attend_forward(query, key, value, position_bias, mask_bias):
 
 def _attend_backward(residuals, gradient):
   query, key, value, position_bias, mask_bias, mixed, log_total = residuals
+  # Lest the compiler takes the forward pass's scores, and so keeps them.
+  query, key = lax.optimization_barrier((query, key))
 
   def differentiate(d_position_bias, rows):
     query, key, value, mask_bias, mixed, log_total, gradient = rows
