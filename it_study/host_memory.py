@@ -22,3 +22,19 @@ def keep_head_room() -> bool:
   except (AttributeError, OSError):
     # musl has no mallopt.
     return False
+
+
+def give_back_unused() -> bool:
+  """Returns to the system what the C library holds for no one, with glibc.
+
+  Compiling leaves some hundred megabytes, which a training does not need.
+
+  Returns:
+    Whether anything was returned.
+  """
+  if not sys.platform.startswith('linux'):
+    return False
+  try:
+    return bool(ctypes.CDLL(None).malloc_trim(_TOP_PAD_BYTES))
+  except (AttributeError, OSError):
+    return False

@@ -15,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 import numpy as np
 
-from it_study import hardware, losses, partitioning
+from it_study import hardware, host_memory, losses, partitioning
 from it_study.checkpoints import Checkpoints, check_shapes
 from it_study.errors import InputError
 from it_study.feed import Feed
@@ -232,6 +232,8 @@ def train(
         for name, array in feed.batch(start).items()
       ),
     )
+    if compile_seconds:
+      host_memory.give_back_unused()
     log.restart_clock(compile_seconds=compile_seconds)
     dropout_seed = np.uint32(seed)
     batches = _prefetched(feed, start=start, stop=train_steps, mesh=mesh)

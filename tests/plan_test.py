@@ -33,8 +33,8 @@ NUM_PARAMETERS = (
   + 1 * (8 * 32 * 32 + 3 * 32 * 64 + 3 * 32)
   + 2 * 32
 )
-# The encoder's, in the backward pass. Without a loop between the two passes, and
-# the decoder's is one of a single layer, XLA on CPUs keeps the forward pass's.
+# The encoder's, in the backward pass. Without a loop in between (the decoder's
+# is one of a single layer) XLA on CPUs keeps the forward pass's.
 SCORES_AGAIN = 2 * 32 * 16 * 2 * 24 * 24
 _ON_EIGHT_DEVICES = f"""
 import json
@@ -148,7 +148,7 @@ def test_the_program_multiplies_what_the_formula_says(plans):
     # as products: 2 x emb x tokens for each of them at most.
     norms = 2 * 32 * 16 * (5 * 24 + 4 * 16)
     extra = found['program_flops'] - found['model_flops']
-    if name == 'scanned':
+    if name in ('scanned', 'parts'):
       extra -= SCORES_AGAIN
     assert 0 <= extra <= norms < 0.01 * found['model_flops']
     assert found['unknown_loops'] == 0

@@ -32,7 +32,8 @@ class T5Config:
       float32 always.
     remat_policy: what the backward pass recomputes to save memory, layer by
       layer: 'none'; 'minimal', all but the outputs of matrix products with
-      parameters; 'full', all but the layer's input. Values stay the same.
+      parameters and of attention; 'full', all but the layer's input. Values
+      stay the same. Attention weights are never kept.
     scan_layers: compile one layer of a stack and loop over it, in place of
       compiling every layer. Parameters keep their tree, so checkpoints are the
       same either way; dropout draws other numbers.

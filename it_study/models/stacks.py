@@ -12,7 +12,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from it_study.models import layers
+from it_study.models import attend, layers
 from it_study.models.attention import MASKED, Attention
 from it_study.models.config import T5Config
 from it_study.models.fused_attention import SegmentCodes
@@ -326,7 +326,10 @@ def _through_layers(
     )
 
   policies = {
-    'minimal': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    'minimal': jax.checkpoint_policies.save_from_both_policies(
+      jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+      jax.checkpoint_policies.save_only_these_names(attend.SAVED_NAME),
+    ),
     'full': jax.checkpoint_policies.nothing_saveable,
   }
   if config.remat_policy != 'none':
