@@ -73,7 +73,7 @@ setuptools.setup(
     'parity': ['torch==2.13.0', 'transformers>=5.23,<6'],
     'tpu': ['jax[tpu]>=0.10.2,<0.11'],
     # The TPU compiler alone, the version that jax[tpu] 0.10.2 asks for.
-    'tpu_aot': ['libtpu==0.0.42.*'],
+    'tpu-aot': ['libtpu==0.0.42.*'],
     'gpu': ['jax[cuda13]>=0.10.2,<0.11'],
   },
   classifiers=[

@@ -43,7 +43,7 @@ def check(name: str) -> None:
   if importlib.util.find_spec('libtpu') is None:
     raise InputError(
       f'topology {name} needs the TPU compiler, libtpu, which is not installed:'
-      " pip install 'it_study[tpu_aot]'."
+      " pip install 'it_study[tpu-aot]'."
     )
 
 

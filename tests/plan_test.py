@@ -326,5 +326,5 @@ def test_a_topology_without_its_compiler(capsys, monkeypatch):
   monkeypatch.setitem(sys.modules, 'libtpu', None)
   assert refusal(capsys, '--topology=v5e:4x4') == (
     'topology v5e:4x4 needs the TPU compiler, libtpu, which is not installed: '
-    "pip install 'it_study[tpu_aot]'."
+    "pip install 'it_study[tpu-aot]'."
   )
