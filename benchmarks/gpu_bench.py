@@ -1,0 +1,236 @@
+"""Training step of T5 v1.1 large on one GPU, in bfloat16, packed rows.
+
+Needs JAX, Flax and Optax alone:
+python benchmarks/gpu_bench.py --rows 32 --attention cudnn --remat minimal
+"""
+
+import argparse
+import collections
+import glob
+import gzip
+import itertools
+import json
+import statistics
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from it_study import hardware, optimizers, partitioning, train_step
+from it_study.models import attend, fused_attention
+from it_study.models.attention import MASKED
+from it_study.models.flops import training_flops
+from it_study.models.t5 import T5, T5Config
+
+_INPUTS, _TARGETS, _VOCABULARY = 1024, 128, 32128
+_SEGMENTS = 3
+
+
+def main() -> None:
+  """Prints a line for the step, or for each way to attend."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--rows', type=int, default=32)
+  parser.add_argument('--microbatches', type=int, default=1)
+  parser.add_argument('--layers', type=int, default=24)
+  parser.add_argument('--dropout', type=float, default=0.0)
+  parser.add_argument(
+    '--attention', default='auto', choices=('auto', 'xla', 'cudnn')
+  )
+  parser.add_argument(
+    '--remat', default='minimal', choices=('none', 'minimal', 'full')
+  )
+  parser.add_argument('--no_scan', action='store_true')
+  parser.add_argument('--steps', type=int, default=6)
+  parser.add_argument(
+    '--kernels', action='store_true', help='trace two steps, list the kernels'
+  )
+  parser.add_argument(
+    '--only_attention', action='store_true', help='an encoder layer, 8 rows'
+  )
+  parser.add_argument(
+    '--anywhere', action='store_true', help='also without a GPU'
+  )
+  options = parser.parse_args()
+  if jax.default_backend() != 'gpu' and not options.anywhere:
+    print('nothing measured: needs a GPU')
+    return
+  print(jax.devices()[0].device_kind, 'jax', jax.__version__)
+  if options.only_attention:
+    compare_attention()
+  else:
+    time_step(options)
+
+
+def time_step(options: argparse.Namespace) -> None:
+  """Compiles and times the step."""
+  config = T5Config(
+    *(_VOCABULARY, 1024, 16, 64, 2816, options.layers, options.layers),
+    dtype='bfloat16',
+    dropout_rate=options.dropout,
+    remat_policy=options.remat,
+    scan_layers=not options.no_scan,
+    attention_implementation=options.attention,
+  )
+  model = T5(config)
+  optimizer = optimizers.adafactor(learning_rate=1e-3)
+  mesh = partitioning.make_mesh(devices=jax.devices()[:1])
+  before = time.perf_counter()
+  state = train_step.init_state(
+    model=model,
+    optimizer=optimizer,
+    mesh=mesh,
+    params=partitioning.init_params(model=model, seed=0, mesh=mesh),
+  )
+  jax.block_until_ready(state)
+  print(f'parameters drawn in {time.perf_counter() - before:.1f} s')
+  batch = jax.device_put(
+    packed_batch(options.rows), partitioning.batch_sharding(mesh)
+  )
+  step, compile_seconds = train_step.compile_train_step(
+    model=model,
+    optimizer=optimizer,
+    mesh=mesh,
+    num_microbatches=options.microbatches,
+    batch_shapes=tuple(
+      (name, array.shape, array.dtype.name) for name, array in batch.items()
+    ),
+  )
+  seed = np.uint32(0)
+
+  def run(state):
+    state, metrics = step(state, batch, seed)
+    jax.block_until_ready(state)
+    return state, metrics
+
+  for _ in range(2):
+    state, _ = run(state)
+  seconds = []
+  for _ in range(options.steps):
+    before = time.perf_counter()
+    state, metrics = run(state)
+    seconds.append(time.perf_counter() - before)
+  median = statistics.median(seconds)
+  flops = training_flops(
+    config,
+    batch_size=options.rows,
+    input_length=_INPUTS,
+    target_length=_TARGETS,
+  )
+  peak = hardware.peak_flops(jax.devices()[0])
+  share = f', {flops / median / peak:.1%} of peak' if peak else ''
+  print(
+    f'{options.rows} rows: {1e3 * median:.1f} ms, '
+    f'{flops / median / 1e12:.1f} TFLOP/s{share}, compiled in '
+    f'{compile_seconds:.0f} s, temporaries '
+    f'{step.memory_analysis().temp_size_in_bytes / 2**30:.1f} GiB, loss '
+    f'{float(metrics["loss"]):.3f}'
+  )
+  if options.kernels:
+    list_kernels(lambda: run(run(state)[0]))
+
+
+def packed_batch(rows: int) -> dict[str, np.ndarray]:
+  """Random tokens, in each row three examples and some padding."""
+  random = np.random.default_rng(0)
+  features = {}
+  for side, length in (('encoder', _INPUTS), ('decoder', _TARGETS)):
+    segments, positions = np.zeros((2, rows, length), np.int32)
+    for row in range(rows):
+      cuts = random.choice(
+        np.arange(length // 8, length - length // 16), _SEGMENTS - 1, False
+      )
+      ends = [0, *sorted(cuts), length - length // 50]
+      for number, (start, end) in enumerate(itertools.pairwise(ends), start=1):
+        segments[row, start:end] = number
+        positions[row, start:end] = np.arange(end - start)
+    features[f'{side}_segment_ids'] = segments
+    features[f'{side}_positions'] = positions
+    tokens = random.integers(
+      2, _VOCABULARY, size=(rows, length), dtype=np.int32
+    )
+    features[f'{side}_tokens'] = tokens * (segments > 0)
+  targets = features.pop('decoder_tokens')
+  shifted = np.pad(targets[:, :-1], ((0, 0), (1, 0)))
+  return {
+    'encoder_input_tokens': features.pop('encoder_tokens'),
+    'decoder_target_tokens': targets,
+    'decoder_input_tokens': shifted * (features['decoder_positions'] > 0),
+    'decoder_loss_weights': (targets > 0).astype(np.float32),
+    **features,
+  }
+
+
+def compare_attention(rows: int = 8, heads: int = 16, dim: int = 64) -> None:
+  """Times attention with T5's bias over packed rows, both ways."""
+  keys = jax.random.split(jax.random.key(0), 5)
+  shape = (rows, heads, _INPUTS, dim)
+  query, key, value, gradient = (
+    (0.35 * jax.random.normal(k, shape)).astype('bfloat16') for k in keys[:4]
+  )
+  bias = 0.5 * jax.random.normal(keys[4], (heads, _INPUTS, _INPUTS))
+  segments = jnp.asarray(packed_batch(rows)['encoder_segment_ids'])
+  same = segments[:, :, None] == segments[:, None, :]
+  mask = jnp.where(same, 0.0, MASKED)[:, None]
+  codes = fused_attention.segment_codes(segments, segments, dtype='bfloat16')
+  real = np.asarray(segments > 0)[:, None, :, None]
+  flops = 3.5 * 4 * rows * heads * _INPUTS**2 * dim
+  results = []
+  for name, function in (
+    ('xla', lambda q, k, v, b: attend.attend(q, k, v, b, mask)),
+    (
+      'cudnn',
+      lambda q, k, v, b: fused_attention.attend_fused(q, k, v, b, codes),
+    ),
+  ):
+
+    @jax.jit
+    def both(*arguments, function=function):
+      mixed, vjp = jax.vjp(function, *arguments)
+      return mixed, vjp(gradient)
+
+    seconds = _seconds(lambda both=both: both(query, key, value, bias))
+    forward = jax.jit(function)
+    alone = _seconds(lambda forward=forward: forward(query, key, value, bias))
+    results.append(np.asarray(both(query, key, value, bias)[0], np.float32))
+    print(
+      f'{name}: forward {1e3 * alone:.3f} ms, with backward '
+      f'{1e3 * seconds:.3f} ms, {flops / seconds / 1e12:.0f} TFLOP/s'
+    )
+  xla, cudnn = (np.where(real, result, 0) for result in results)
+  print(f'largest difference {abs(xla - cudnn).max()} of {abs(xla).max()}')
+
+
+def list_kernels(run, most: int = 30) -> None:
+  """Prints the kernels that take longest, milliseconds in two steps."""
+  with tempfile.TemporaryDirectory() as folder:
+    with jax.profiler.trace(folder):
+      run()
+    (path,) = glob.glob(f'{folder}/**/*.trace.json.gz', recursive=True)
+    with gzip.open(path) as file:
+      events = json.load(file)['traceEvents']
+  streams = {
+    (event['pid'], event['tid'])
+    for event in events
+    if event.get('name') == 'thread_name' and 'Stream' in event['args']['name']
+  }
+  totals = collections.Counter()
+  for event in events:
+    if event.get('ph') == 'X' and (event['pid'], event['tid']) in streams:
+      totals[event['name'][:70]] += event['dur'] / 1e3
+  for name, milliseconds in totals.most_common(most):
+    print(f'{milliseconds:9.2f} ms {name}')
+
+
+def _seconds(function, repeats: int = 20) -> float:
+  jax.block_until_ready(function())
+  before = time.perf_counter()
+  for _ in range(repeats):
+    result = function()
+  jax.block_until_ready(result)
+  return (time.perf_counter() - before) / repeats
+
+
+if __name__ == '__main__':
+  main()
