@@ -6,6 +6,7 @@ Shape letters:
 """
 
 from collections.abc import Callable
+import functools
 import math
 from typing import Any
 
@@ -21,20 +22,19 @@ SAVED_NAME = 'attention'
 _CPU_BLOCK_BYTES = 4 * 2**20
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def attend(
   query: jax.Array,
   key: jax.Array,
   value: jax.Array,
   position_bias: jax.Array | None,
   mask_bias: jax.Array,
+  keep_weights: bool = False,
 ) -> jax.Array:
   """`softmax(query @ key^T + position_bias + mask_bias) @ value`.
 
-  The softmax is in float32. No array of the scores' shape is kept for the
-  backward pass, which computes the weights again from their normaliser (Dao et
-  al., "FlashAttention", 2022, appendix B). A single CPU device computes a few
-  rows of the batch at a time.
+  The softmax is in float32. A single CPU device computes a few rows of the
+  batch at a time.
 
   Args:
     query: `[B, H, Q, D]`.
@@ -42,20 +42,29 @@ def attend(
     value: `[B, H, K, D]`.
     position_bias: float32 `[H, Q, K]`, or None.
     mask_bias: float32 `[B, 1, Q, K]` or `[B, 1, 1, K]`; no gradient.
+    keep_weights: whether the backward pass gets the weights, `[B, H, Q, K]`, or
+      computes them again from their normaliser (Dao et al., "FlashAttention",
+      2022, appendix B). Keeping them is right where a whole layer is computed
+      again just before, so that they are not kept for long.
 
   Returns:
     `[B, H, Q, D]`, of the values' dtype.
   """
-  return _attend_forward(query, key, value, position_bias, mask_bias)[0]
+  return _attend_forward(
+    query, key, value, position_bias, mask_bias, keep_weights
+  )[0]
 
 
-def _attend_forward(query, key, value, position_bias, mask_bias):
+def _attend_forward(query, key, value, position_bias, mask_bias, keep_weights):
   def mix(rows):
     query, key, value, mask_bias = rows
     scores = _scores(query, key, position_bias, mask_bias)
     largest = scores.max(axis=-1, keepdims=True)
     weights = jnp.exp(scores - largest)
     total = weights.sum(axis=-1, keepdims=True)  # [B, H, Q, 1]
+    if keep_weights:
+      weights = (weights / total).astype(value.dtype)
+      return jnp.einsum('bhqk,bhkd->bhqd', weights, value), weights
     mixed = jnp.einsum(
       'bhqk,bhkd->bhqd',
       weights.astype(value.dtype),
@@ -65,23 +74,24 @@ def _attend_forward(query, key, value, position_bias, mask_bias):
     return (mixed / total).astype(value.dtype), largest + jnp.log(total)
 
   rows = (query, key, value, mask_bias)
-  mixed, log_total = _by_blocks(
+  mixed, softmax = _by_blocks(
     lambda _, rows: (None, mix(rows)), None, rows, _score_bytes(query, key)
   )[1]
-  saved = checkpoint_name((mixed, log_total), SAVED_NAME)
+  saved = checkpoint_name((mixed, softmax), SAVED_NAME)
   return saved[0], (query, key, value, position_bias, mask_bias, *saved)
 
 
-def _attend_backward(residuals, gradient):
-  query, key, value, position_bias, mask_bias, mixed, log_total = residuals
-  # Lest the compiler takes the forward pass's scores, and so keeps them.
-  query, key = lax.optimization_barrier((query, key))
+def _attend_backward(keep_weights, residuals, gradient):
+  query, key, value, position_bias, mask_bias, mixed, softmax = residuals
+  if not keep_weights:
+    # Lest the compiler takes the forward pass's scores, and so keeps them.
+    query, key = lax.optimization_barrier((query, key))
 
   def differentiate(d_position_bias, rows):
-    query, key, value, mask_bias, mixed, log_total, gradient = rows
-    weights = jnp.exp(
-      _scores(query, key, position_bias, mask_bias) - log_total
-    )  # [B, H, Q, K]
+    query, key, value, mask_bias, mixed, softmax, gradient = rows
+    weights = softmax
+    if not keep_weights:
+      weights = jnp.exp(_scores(query, key, position_bias, mask_bias) - softmax)
     d_value = _sum_over_queries(weights.astype(value.dtype), gradient)
     d_weights = jnp.einsum(
       'bhqd,bhkd->bhqk', gradient, value, preferred_element_type=jnp.float32
@@ -100,7 +110,7 @@ def _attend_backward(residuals, gradient):
     return d_position_bias, (d_query, d_key, d_value)
 
   zeros = None if position_bias is None else jnp.zeros_like(position_bias)
-  rows = (query, key, value, mask_bias, mixed, log_total, gradient)
+  rows = (query, key, value, mask_bias, mixed, softmax, gradient)
   d_position_bias, d_rows = _by_blocks(
     differentiate, zeros, rows, _score_bytes(query, key)
   )

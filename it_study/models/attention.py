@@ -33,6 +33,7 @@ class Attention(nn.Module):
   emb_dim: int
   dropout_rate: float = 0.0
   dtype: str = 'float32'
+  keep_weights: bool = False
 
   def setup(self):
     normal = functools.partial(
@@ -82,8 +83,11 @@ class Attention(nn.Module):
     key, value = self.keys_and_values(attended)  # [B, H, K, D]
     if self.dropout_rate and not deterministic:
       value = self._drop_keys(value)
-    way = attend_fused if isinstance(mask, SegmentCodes) else attend
-    mixed = way(query, key, value, position_bias, mask)  # [B, H, Q, D]
+    inputs = (query, key, value, position_bias, mask)
+    if isinstance(mask, SegmentCodes):
+      mixed = attend_fused(*inputs)  # [B, H, Q, D]
+    else:
+      mixed = attend(*inputs, self.keep_weights)  # [B, H, Q, D]
     mixed = mixed.swapaxes(1, 2)  # [B, Q, H, D]
     return self.out(mixed.reshape(*mixed.shape[:2], -1))
 

@@ -33,7 +33,7 @@ class T5Config:
     remat_policy: what the backward pass recomputes to save memory, layer by
       layer: 'none'; 'minimal', all but the outputs of matrix products with
       parameters and of attention; 'full', all but the layer's input. Values
-      stay the same. Attention weights are never kept.
+      stay the same. Attention weights are kept for no longer than a layer.
     scan_layers: compile one layer of a stack and loop over it, in place of
       compiling every layer. Parameters keep their tree, so checkpoints are the
       same either way; dropout draws other numbers.

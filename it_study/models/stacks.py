@@ -369,6 +369,7 @@ def _attention(config: T5Config) -> Attention:
     emb_dim=config.emb_dim,
     dropout_rate=config.dropout_rate,
     dtype=config.dtype,
+    keep_weights=config.remat_policy == 'full',
   )
 
 
