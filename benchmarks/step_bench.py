@@ -1,0 +1,286 @@
+"""Training step beside T5X's and PyTorch's, one after the other in one run.
+
+python benchmarks/step_bench.py [--config S1] [--peers ours,t5x,torch]
+
+T5X is measured where it can be imported, transformers on PyTorch with the
+extra `parity`. Every measurement is a process of its own.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+# Batch 8, inputs 512, targets 64, float32, unpacked, no dropout, Adafactor.
+CONFIGS = {
+  'S1': (32128, 256, 4, 64, 512, 4, 4),
+  'S2': (32128, 512, 6, 64, 1024, 8, 8),
+}
+_ROWS, _INPUTS, _TARGETS = 8, 512, 64
+_NEEDS = {'ours': 'jax', 't5x': 't5x', 'torch': 'transformers'}
+
+
+def main() -> None:
+  """Prints a line a measurement, then a table of medians."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--config', choices=CONFIGS, default='S1')
+  parser.add_argument('--peers', default='ours,t5x,torch')
+  parser.add_argument('--rounds', type=int, default=3)
+  parser.add_argument('--steps', type=int, default=4)
+  parser.add_argument('--one', choices=_NEEDS, help=argparse.SUPPRESS)
+  options = parser.parse_args()
+  if options.one:
+    started = time.perf_counter()
+    measure = {'ours': _ours, 't5x': _t5x, 'torch': _torch}[options.one]
+    print(json.dumps(measure(options.config, options.steps, started)))
+    return
+  peers = []
+  for peer in options.peers.split(','):
+    if importlib.util.find_spec(_NEEDS[peer]) is None:
+      print(f'{peer} is left out: needs {_NEEDS[peer]}')
+    else:
+      peers.append(peer)
+  found = {peer: [] for peer in peers}
+  for _ in range(options.rounds):
+    for peer in peers:
+      found[peer].append(_run(peer, options))
+      print(peer, found[peer][-1], flush=True)
+  _print_table(found)
+
+
+def _run(peer: str, options: argparse.Namespace) -> dict[str, float]:
+  process = subprocess.run(
+    [
+      *(sys.executable, __file__, '--one', peer, '--config', options.config),
+      *('--steps', str(options.steps)),
+    ],
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  return json.loads(process.stdout.splitlines()[-1])
+
+
+def _print_table(found: dict[str, list[dict[str, float]]]) -> None:
+  for peer, runs in found.items():
+    seconds = [run['seconds'] for run in runs]
+    median = statistics.median(seconds)
+    rate = statistics.median(run['matmul'] for run in runs)
+    print(
+      f'{peer:6} {median:.2f} s a step ({min(seconds):.2f}-{max(seconds):.2f}),'
+      f' {runs[0]["flops"] / median / rate:.0%} of {rate / 1e9:.0f} GFLOP/s, '
+      f'{statistics.median(run["gigabytes"] for run in runs):.2f} GB, first '
+      f'step after {statistics.median(run["first"] for run in runs):.1f} s'
+    )
+
+
+def _result(run, started, *, config, steps, matmul) -> dict[str, float]:
+  """Times a step, its first call included in `first`."""
+  run()
+  first = time.perf_counter() - started
+  seconds = []
+  for _ in range(steps):
+    before = time.perf_counter()
+    run()
+    seconds.append(time.perf_counter() - before)
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+  return {
+    'seconds': statistics.median(seconds),
+    'first': first,
+    'gigabytes': peak,
+    'flops': _flops(config),
+    'matmul': _best_rate(matmul),
+  }
+
+
+def _flops(config: str) -> float:
+  from it_study.models.config import T5Config
+  from it_study.models.flops import training_flops
+
+  return training_flops(
+    T5Config(*CONFIGS[config]),
+    batch_size=_ROWS,
+    input_length=_INPUTS,
+    target_length=_TARGETS,
+  )
+
+
+def _best_rate(multiply, size: int = 2048) -> float:
+  """FLOP/s of a float32 matrix product of this size, the best of ten."""
+  multiply()
+  seconds = []
+  for _ in range(10):
+    before = time.perf_counter()
+    multiply()
+    seconds.append(time.perf_counter() - before)
+  return 2 * size**3 / min(seconds)
+
+
+def _jax_matmul(size: int = 2048):
+  import jax
+  import jax.numpy as jnp
+
+  matrix = jnp.ones((size, size), jnp.float32)
+  product = jax.jit(jnp.matmul)
+  return lambda: product(matrix, matrix).block_until_ready()
+
+
+def _batch() -> dict[str, np.ndarray]:
+  random = np.random.default_rng(0)
+  targets = random.integers(2, 32128, (_ROWS, _TARGETS), np.int32)
+  return {
+    'encoder_input_tokens': random.integers(
+      2, 32128, (_ROWS, _INPUTS), np.int32
+    ),
+    'decoder_input_tokens': np.pad(targets[:, :-1], ((0, 0), (1, 0))),
+    'decoder_target_tokens': targets,
+    'decoder_loss_weights': np.ones((_ROWS, _TARGETS), np.float32),
+  }
+
+
+def _ours(config: str, steps: int, started: float) -> dict[str, float]:
+  from it_study import host_memory
+
+  host_memory.keep_head_room()
+  import jax
+
+  from it_study import optimizers, partitioning, train_step
+  from it_study.models.t5 import T5, T5Config
+
+  model = T5(T5Config(*CONFIGS[config]))
+  optimizer = optimizers.adafactor(learning_rate=1e-3)
+  mesh = partitioning.make_mesh()
+  state = train_step.init_state(
+    model=model,
+    optimizer=optimizer,
+    mesh=mesh,
+    params=partitioning.init_params(model=model, seed=0, mesh=mesh),
+  )
+  batch = _batch()
+  step, _ = train_step.compile_train_step(
+    model=model,
+    optimizer=optimizer,
+    mesh=mesh,
+    batch_shapes=tuple(
+      (name, array.shape, array.dtype.name) for name, array in batch.items()
+    ),
+  )
+  host_memory.give_back_unused()
+
+  def run():
+    nonlocal state
+    state, _ = step(state, batch, np.uint32(0))
+    jax.block_until_ready(state)
+
+  return _result(run, started, config=config, steps=steps, matmul=_jax_matmul())
+
+
+def _t5x(config: str, steps: int, started: float) -> dict[str, float]:
+  """Its network, loss, Adafactor and trainer's step, jitted and donated."""
+  # isort: off
+  import jax
+  import seqio
+  from t5x import adafactor, models, train_state, trainer
+  from t5x.examples.t5 import network
+  # isort: on
+
+  names = (
+    *('vocab_size', 'emb_dim', 'num_heads', 'head_dim', 'mlp_dim'),
+    *('num_encoder_layers', 'num_decoder_layers'),
+  )
+  vocabulary = seqio.PassThroughVocabulary(CONFIGS[config][0], eos_id=1)
+  optimizer = adafactor.Adafactor(
+    decay_rate=0.8,
+    step_offset=0,
+    logical_factor_rules=adafactor.standard_logical_factor_rules(),
+  )
+  model = models.EncoderDecoderModel(
+    module=network.Transformer(
+      network.T5Config(
+        dropout_rate=0.0,
+        mlp_activations=('gelu', 'linear'),
+        **dict(zip(names, CONFIGS[config], strict=True)),
+      )
+    ),
+    input_vocabulary=vocabulary,
+    output_vocabulary=vocabulary,
+    optimizer_def=optimizer,
+    z_loss=1e-4,
+  )
+  batch = _batch()
+  state = jax.jit(
+    lambda key: train_state.FlaxOptimTrainState.create(
+      optimizer,
+      model.get_initial_variables(
+        key, {name: array.shape for name, array in batch.items()}
+      ),
+    )
+  )(jax.random.key(0))
+  step = jax.jit(
+    lambda state, batch: trainer.train_with_lr(
+      state, batch, 1e-3, jax.random.key(0), model, num_microbatches=None
+    ),
+    donate_argnums=0,
+  )
+
+  def run():
+    nonlocal state
+    state, _ = step(state, batch)
+    jax.block_until_ready(state)
+
+  return _result(run, started, config=config, steps=steps, matmul=_jax_matmul())
+
+
+def _torch(config: str, steps: int, started: float) -> dict[str, float]:
+  """Transformers' T5 v1.1 and its Adafactor."""
+  import torch
+  import transformers
+  from transformers.optimization import Adafactor
+
+  vocabulary, emb, heads, head_dim, mlp, encoder, decoder = CONFIGS[config]
+  torch.set_num_threads(os.cpu_count())
+  model = transformers.T5ForConditionalGeneration(
+    transformers.T5Config(
+      vocab_size=vocabulary,
+      d_model=emb,
+      d_kv=head_dim,
+      d_ff=mlp,
+      num_layers=encoder,
+      num_decoder_layers=decoder,
+      num_heads=heads,
+      feed_forward_proj='gated-gelu',
+      tie_word_embeddings=False,
+      dropout_rate=0.0,
+      decoder_start_token_id=0,
+    )
+  ).train()
+  optimizer = Adafactor(
+    model.parameters(), lr=1e-3, relative_step=False, scale_parameter=True
+  )
+  batch = _batch()
+  inputs = torch.from_numpy(batch['encoder_input_tokens']).long()
+  labels = torch.from_numpy(batch['decoder_target_tokens']).long()
+
+  def run():
+    optimizer.zero_grad(set_to_none=True)
+    model(
+      input_ids=inputs, attention_mask=torch.ones_like(inputs), labels=labels
+    ).loss.backward()
+    optimizer.step()
+
+  matrix = torch.ones(2048, 2048)
+  return _result(
+    run, started, config=config, steps=steps, matmul=lambda: matrix @ matrix
+  )
+
+
+if __name__ == '__main__':
+  main()
