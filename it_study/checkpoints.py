@@ -14,11 +14,14 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from it_study import distributed
 from it_study.errors import InputError
 
 MANIFEST = 'manifest.json'
 
 _FORMAT = 1
+# In place of a step.
+_NONE = -1
 _HASH_THREADS = 8
 _ITEMS = ('params', 'opt_state', 'metadata')
 _logger = logging.getLogger(__name__)
@@ -113,13 +116,18 @@ class Checkpoints:
     deleted, what was damaged is renamed to `damaged-STEP`.
     """
     self.wait()
-    found = None
+    # Of several processes the first one looks and tidies up.
+    found = self._find_newest() if distributed.is_first() else None
+    found = distributed.agree(_NONE if found is None else found)
+    self._manager.reload()
+    return None if found == _NONE else found
+
+  def _find_newest(self) -> int | None:
     for step in reversed(_steps(self.directory)):
       path = self.directory / str(step)
       damage = find_damage(path)
       if damage is None:
-        found = step
-        break
+        return step
       _logger.warning(
         'checkpoint %s is not used: %s. Trying the one before it.', path, damage
       )
@@ -129,8 +137,7 @@ class Checkpoints:
         path.rename(aside)
       else:
         shutil.rmtree(path)
-    self._manager.reload()
-    return found
+    return None
 
   def metadata(self, step: int) -> dict[str, Any]:
     """Returns what was saved with a checkpoint besides its arrays."""
@@ -172,9 +179,14 @@ class Checkpoints:
 
   def _finish(self, step: int) -> None:
     self._manager.wait_until_finished()
+    if not distributed.is_first():
+      return
     write_manifest(self.directory / str(step))
     for old in _steps(self.directory)[: -self._keep]:
-      self._manager.delete(old)
+      path = self.directory / str(old)
+      # First, so that what is left after a kill counts as never finished.
+      (path / MANIFEST).unlink(missing_ok=True)
+      shutil.rmtree(path)
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:

@@ -70,15 +70,15 @@ def partitioned(
 
 def keys_and_draws(
   init: Callable[[jax.Array], Any],
-) -> tuple[Callable[[np.uint32], list[jax.Array]], list[Draw]]:
+) -> tuple[Callable[[np.uint32], list[np.ndarray]], list[Draw]]:
   """What every parameter of a model is drawn with.
 
   Args:
     init: from a seed, uint32, to the tree of parameters, all `partitioned`.
 
   Returns:
-    A function from a seed to the key of each leaf, and how each is drawn, both
-    in the tree's order.
+    A function from a seed to the key data of each leaf, uint32 numpy arrays,
+    and how each is drawn, both in the tree's order.
   """
   draws = []
 
@@ -92,18 +92,21 @@ def keys_and_draws(
     drawn = {id(stand_in): (key, draw) for stand_in, key, draw in record}
     found = [drawn[id(leaf)] for leaf in jax.tree.leaves(params)]
     draws.extend(draw for _, draw in found)
-    return [key for key, _ in found]
+    return [jax.random.key_data(key) for key, _ in found]
 
-  traced = jax.make_jaxpr(keys)(np.uint32(0))
-  return _needed(traced), draws
+  needed = _needed(jax.make_jaxpr(keys)(np.uint32(0)))
+  # Numpy's, which several processes may give to one program.
+  return lambda seed: [np.asarray(key) for key in needed(seed)], draws
 
 
 @functools.cache
 def program(
   draw: Draw, sharding: jax.sharding.Sharding
 ) -> Callable[[jax.Array], jax.Array]:
-  """The jitted draw, its result placed as stated."""
-  return jax.jit(draw, out_shardings=sharding)
+  """The jitted draw, from a key's data, its result placed as stated."""
+  return jax.jit(
+    lambda data: draw(jax.random.wrap_key_data(data)), out_shardings=sharding
+  )
 
 
 def _needed(traced: jax.extend.core.ClosedJaxpr) -> Callable[..., list[Any]]:

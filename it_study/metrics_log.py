@@ -24,6 +24,7 @@ class MetricsLog:
     step_flops: float = 0.0,
     peak_flops: float | None = None,
     events: bool = False,
+    writes: bool = True,
   ):
     """Drops the lines of steps after `start`, and a line that was cut off.
 
@@ -35,12 +36,15 @@ class MetricsLog:
         utilisation out.
       events: whether to write the same for TensorBoard, in `events/` beside
         `path`.
+      writes: whether anything is written at all; of several processes that
+        train as one, one does.
     """
     self._path = path
+    self._writes = writes
     self._step_flops = step_flops
     self._peak_flops = peak_flops
     self._writer = None
-    if events:
+    if events and writes:
       # Imported here: it takes TensorFlow.
       from clu import metric_writers
 
@@ -49,7 +53,7 @@ class MetricsLog:
     self._pending: list[tuple[Mapping[str, jax.Array], int]] = []
     self._compile_seconds = 0.0
     self.restart_clock()
-    if path.exists():
+    if writes and path.exists():
       kept = list(_lines_up_to(start, path.read_text()))
       partial = path.with_name(f'{path.name}.partial')
       partial.write_text(''.join(f'{line}\n' for line in kept))
@@ -106,8 +110,9 @@ class MetricsLog:
       )
     if self._compile_seconds:
       line['compile_seconds'] = self._compile_seconds
-    with self._path.open('a') as file:
-      file.write(json.dumps(line) + '\n')
+    if self._writes:
+      with self._path.open('a') as file:
+        file.write(json.dumps(line) + '\n')
     if self._writer is not None:
       scalars = {n: v for n, v in line.items() if n not in ('step', 'steps')}
       self._writer.write_scalars(step, scalars)

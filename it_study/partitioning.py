@@ -234,7 +234,7 @@ def abstract_params(*, model: nn.Module, mesh: Mesh) -> Any:
 @functools.lru_cache(maxsize=16)
 def _init_programs(
   model: nn.Module, mesh: Mesh
-) -> tuple[Callable[[np.uint32], list[jax.Array]], list[Callable], Any]:
+) -> tuple[Callable[[np.uint32], list[np.ndarray]], list[Callable], Any]:
   """The keys of all parameters, by seed, the draw of each, and their tree.
 
   A study draws many seeds of one model.

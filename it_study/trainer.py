@@ -10,12 +10,11 @@ import signal
 import threading
 from typing import Any, NoReturn
 
-import grain
 import jax
 from jax.sharding import Mesh
 import numpy as np
 
-from it_study import hardware, host_memory, losses, partitioning
+from it_study import distributed, hardware, host_memory, losses, partitioning
 from it_study.checkpoints import Checkpoints, check_shapes
 from it_study.errors import InputError
 from it_study.feed import Feed
@@ -23,6 +22,7 @@ from it_study.metrics_log import MetricsLog
 from it_study.models.flops import training_flops
 from it_study.models.t5 import T5, T5Config
 from it_study.optimizers import Optimizer
+from it_study.placed_batches import placed_batches
 from it_study.profiling import StepTrace
 from it_study.train_step import (
   TrainState,
@@ -33,8 +33,6 @@ from it_study.train_step import (
 
 # EX_TEMPFAIL of sysexits.h: start it again and it goes on.
 PREEMPTED_STATUS = 75
-
-_PREFETCH = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +171,7 @@ def train(
   with (
     contextlib.closing(checkpoints),
     contextlib.closing(trace),
-    _sigterm_as_event() as preempted,
+    _preemption() as preempted,
   ):
     state, restored_step = _restore_or_init(
       checkpoints=checkpoints,
@@ -196,6 +194,7 @@ def train(
       ),
       peak_flops=_peak_flops(mesh),
       events=events,
+      writes=distributed.is_first(),
     )
     if start >= train_steps:
       return TrainResult(
@@ -207,7 +206,7 @@ def train(
       )
 
     def report(phase, step, metrics):
-      if on_progress is not None:
+      if on_progress is not None and distributed.is_first():
         rate = metrics.get('seconds', 0) / metrics.get('steps', 1)
         on_progress(
           Progress(
@@ -236,14 +235,14 @@ def train(
       host_memory.give_back_unused()
     log.restart_clock(compile_seconds=compile_seconds)
     dropout_seed = np.uint32(seed)
-    batches = _prefetched(feed, start=start, stop=train_steps, mesh=mesh)
+    batches = placed_batches(feed, start=start, stop=train_steps, mesh=mesh)
     metrics = {}
     for step, (batch, num_tokens) in enumerate(batches, start=start + 1):
       trace.before(step)
       state, step_metrics = compiled(state, batch, dropout_seed)
       trace.after(step, step_metrics)
       log.add(step_metrics, num_tokens=num_tokens)
-      stopping = preempted.is_set()
+      stopping = preempted(step)
       saving = step % checkpoint_period == 0 or step == train_steps or stopping
       if not (saving or step % log_period == 0):
         continue
@@ -358,36 +357,31 @@ def _leaves(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
       yield f'{prefix}{name}', value
 
 
-def _prefetched(
-  feed: Feed, *, start: int, stop: int, mesh: Mesh
-) -> Iterator[tuple[Any, int]]:
-  """Yields the batches of steps on the device, and their number of tokens."""
-  sharding = partitioning.batch_sharding(mesh)
-
-  def load(step):
-    batch = feed.batch(int(step))
-    num_tokens = np.count_nonzero(batch['encoder_input_tokens'])
-    return batch, num_tokens + np.count_nonzero(batch['decoder_loss_weights'])
-
-  options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_PREFETCH)
-  steps = grain.MapDataset.range(start, stop).map(load)
-  for batch, num_tokens in steps.to_iter_dataset(options):
-    yield jax.device_put(batch, sharding), num_tokens
-
-
 @contextlib.contextmanager
-def _sigterm_as_event() -> Iterator[threading.Event]:
-  """Turns SIGTERM into an event, and into an exit once the block is done."""
-  event = threading.Event()
-  if threading.current_thread() is not threading.main_thread():
-    yield event
-    return
-  previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
-  try:
-    yield event
-  finally:
-    signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
-  if event.is_set():
+def _preemption() -> Iterator[Callable[[int], bool]]:
+  """Tells after which step to stop, and exits once the block is done.
+
+  Yields:
+    Whether SIGTERM came, given the step that is done; to be called at each.
+  """
+  told = threading.Event()
+  if jax.process_count() > 1:
+
+    def is_over(step):
+      if distributed.is_preempted(step):
+        told.set()
+      return told.is_set()
+
+    yield is_over
+  elif threading.current_thread() is not threading.main_thread():
+    yield lambda _: False
+  else:
+    previous = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    try:
+      yield lambda _: told.is_set()
+    finally:
+      signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
+  if told.is_set():
     raise SystemExit(PREEMPTED_STATUS)
 
 

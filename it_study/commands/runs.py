@@ -54,6 +54,7 @@ def study(options: argparse.Namespace) -> None:
 
   files = options.gin_file or ['studies/miniature.gin']
   config = configure(options, files=files, supplied=_OF_A_PIECE)
+  _refuse_processes('study')
   with folders.locked(options.study_dir):
     corpus = _use_corpus()
     with StudyProgress(quiet=options.quiet) as on_step:
@@ -88,18 +89,22 @@ def train(options: argparse.Namespace) -> None:
   _use_corpus()
   model_dir = pathlib.Path(gin_utils.macro('MODEL_DIR'))
   folders.make_directory(model_dir)
+  from it_study import distributed
   from it_study import predict as predictions
 
-  predictions.write_text(model_dir / 'config.gin', config)
+  if distributed.is_first():
+    predictions.write_text(model_dir / 'config.gin', config)
   summary = gin_utils.configured('finetune')(
     on_progress=None if options.quiet else _print_progress
   )
-  _print_result(options, summary, f'trained: {model_dir}')
+  if distributed.is_first():
+    _print_result(options, summary, f'trained: {model_dir}')
 
 
 def predict(options: argparse.Namespace) -> None:
   """Decodes a split as the gin files say."""
   configure(options, files=options.gin_file, supplied=_OF_A_PIECE[1:2])
+  _refuse_processes('predict')
   _use_corpus()
   path = gin_utils.configured('predict')()
   _print_result(options, {'predictions': os.fspath(path)}, f'wrote {path}')
@@ -166,9 +171,18 @@ def _prepare_devices() -> None:
   tensorflow_setup.import_tensorflow()
   import jax
 
+  from it_study import distributed
+
+  distributed.start()
   cache = folders.cache_directory() / 'xla'
   jax.config.update('jax_compilation_cache_dir', os.fspath(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+def _refuse_processes(command: str) -> None:
+  from it_study import distributed
+
+  distributed.refuse(command)
 
 
 def _use_corpus() -> pathlib.Path:

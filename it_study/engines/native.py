@@ -14,6 +14,7 @@ import seqio
 
 from it_study import (
   checkpoints,
+  distributed,
   feed,
   folders,
   metrics_log,
@@ -166,12 +167,14 @@ def finetune(
     'vocabulary_sha256': vocabularies.fingerprint(),
     'model': dataclasses.asdict(config),
     'compile_seconds': result.compile_seconds,
+    'num_processes': jax.process_count(),
     'train_seconds': metrics_log.total_seconds(model_dir / 'metrics.jsonl'),
     'seconds': time.monotonic() - started,
   }
-  predictions.write_text(
-    model_dir / 'training.json', json.dumps(summary, indent=2) + '\n'
-  )
+  if distributed.is_first():
+    predictions.write_text(
+      model_dir / 'training.json', json.dumps(summary, indent=2) + '\n'
+    )
   return summary
 
 

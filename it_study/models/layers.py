@@ -64,11 +64,19 @@ class RmsNorm(nn.Module):
       (x.shape[-1],),
       jnp.float32,
     )
-    x = x.astype(jnp.float32)
-    inverse = lax.rsqrt(
-      jnp.mean(lax.square(x), axis=-1, keepdims=True) + self.epsilon
-    )  # [..., 1]
-    return (x * inverse).astype(self.dtype) * scale.astype(self.dtype)
+    return _normalize(x, scale, self.epsilon, self.dtype)
+
+
+@functools.partial(jax.checkpoint, static_argnums=(2, 3))
+def _normalize(
+  x: jax.Array, scale: jax.Array, epsilon: float, dtype: str
+) -> jax.Array:
+  """`[..., E] -> [..., E]`; only `x` is kept for the backward pass."""
+  x = x.astype(jnp.float32)
+  inverse = lax.rsqrt(
+    jnp.mean(lax.square(x), axis=-1, keepdims=True) + epsilon
+  )  # [..., 1]
+  return (x * inverse).astype(dtype) * scale.astype(dtype)
 
 
 class Mlp(nn.Module):
@@ -97,18 +105,28 @@ class Mlp(nn.Module):
 
   def __call__(self, x: jax.Array, *, deterministic: bool = True) -> jax.Array:
     inner = [self.wi] if len(self.activations) == 1 else self.wi
-    hidden = functools.reduce(
-      operator.mul,
-      [
-        _ACTIVATIONS[name](dense(x))
-        for name, dense in zip(self.activations, inner, strict=True)
-      ],
-    )  # [B, L, M]
+    hidden = _gate(self.activations, *[dense(x) for dense in inner])
     hidden = nn.with_logical_constraint(
       hidden, ('batch', *(None,) * (hidden.ndim - 2), 'mlp')
     )
     hidden = self.dropout(hidden, deterministic=deterministic)
     return self.wo(hidden)
+
+
+@functools.partial(jax.checkpoint, static_argnums=0)
+def _gate(activations: tuple[str, ...], *factors: jax.Array) -> jax.Array:
+  """The product of the activated factors, all `[B, L, M]`.
+
+  Only the factors are kept for the backward pass: GELU's gradient would keep
+  several arrays more, and takes little to compute again.
+  """
+  return functools.reduce(
+    operator.mul,
+    [
+      _ACTIVATIONS[name](factor)
+      for name, factor in zip(activations, factors, strict=True)
+    ],
+  )
 
 
 def split_batch(x: jax.Array) -> jax.Array:

@@ -1,0 +1,267 @@
+"""Tests of it_study.distributed, and of training in two processes."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from it_study import checkpoints, distributed, trainer
+from it_study.errors import InputError
+from it_study.token_cache import write_token_cache
+
+STEPS = 20
+_TRAIN = """
+import sys
+import time
+import jax
+model_dir, tokens, devices, pause = sys.argv[1:]
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', int(devices))
+from it_study import distributed
+distributed.start()
+from it_study import feed, optimizers, partitioning, token_cache, trainer
+from it_study.models.t5 import T5Config
+mesh = partitioning.make_mesh(data=-1, fsdp=min(2, jax.device_count()))
+trainer.train(
+  model_config=T5Config(128, 64, 8, 8, 64, 1, 1, dropout_rate=0.1),
+  feed=feed.Feed(
+    token_cache.open_token_cache(tokens),
+    batch_size=8,
+    lengths={'inputs': 16, 'targets': 8},
+    seed=1,
+  ),
+  train_steps=20,
+  seed=3,
+  optimizer=optimizers.adafactor(
+    learning_rate=2e-2, min_dim_size_to_factor=32
+  ),
+  mesh=mesh,
+  model_dir=model_dir,
+  checkpoint_period=7,
+  log_period=1,
+  events=True,
+  on_progress=lambda _: time.sleep(float(pause)),
+)
+print('done', distributed.is_first(), jax.process_count())
+"""
+
+
+def start(
+  model_dir: pathlib.Path,
+  tokens: pathlib.Path,
+  *,
+  processes: int,
+  devices: int,
+  pause: float = 0.0,
+) -> list[subprocess.Popen]:
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  started = []
+  for index in range(processes):
+    environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+    if processes > 1:
+      environment |= {
+        'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
+        'JAX_NUM_PROCESSES': str(processes),
+        'JAX_PROCESS_ID': str(index),
+      }
+    started.append(
+      subprocess.Popen(
+        [
+          *(sys.executable, '-c', _TRAIN, str(model_dir), str(tokens)),
+          *(str(devices), str(pause)),
+        ],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+      )
+    )
+  return started
+
+
+def finish(started: list[subprocess.Popen], status: int = 0) -> list[str]:
+  outputs = []
+  for process in started:
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == status, errors[-3000:]
+    outputs.append(out)
+  return outputs
+
+
+def lines(model_dir: pathlib.Path) -> list[dict]:
+  text = (model_dir / 'metrics.jsonl').read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
+def losses(model_dir: pathlib.Path) -> list[float]:
+  return [line['loss'] for line in lines(model_dir)]
+
+
+@pytest.fixture(name='tokens', scope='module')
+def _tokens(tmp_path_factory):
+  random = np.random.default_rng(0)
+  path = tmp_path_factory.mktemp('tokens') / 'cache'
+  write_token_cache(
+    path,
+    [
+      {
+        'inputs': [*random.integers(2, 128, random.integers(3, 15)), 1],
+        'targets': [*random.integers(2, 128, random.integers(1, 7)), 1],
+      }
+      for _ in range(60)
+    ],
+  )
+  return path
+
+
+@pytest.fixture(name='two', scope='module')
+def _two(tmp_path_factory, tokens):
+  """A training in two processes of four devices each."""
+  model_dir = tmp_path_factory.mktemp('two')
+  outputs = finish(start(model_dir, tokens, processes=2, devices=4))
+  # Gloo talks on the standard output as well.
+  last = [output.splitlines()[-1] for output in outputs]
+  assert last == ['done True 2', 'done False 2']
+  return model_dir
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path, tokens, two):
+  finish(start(tmp_path, tokens, processes=1, devices=1))
+  expected = losses(tmp_path)
+  assert [line['step'] for line in lines(two)] == list(range(1, STEPS + 1))
+  print('two processes', np.abs(np.array(losses(two)) / expected - 1).max())
+  np.testing.assert_allclose(losses(two), expected, rtol=1e-5)
+  assert losses(two)[0] - losses(two)[-1] > 0.1
+  # The counts of tokens are exact, as they are the batches'.
+  for name in ('num_target_tokens', 'steps'):
+    assert [line[name] for line in lines(two)] == [
+      line[name] for line in lines(tmp_path)
+    ]
+  assert len(list((two / 'events').iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_two_processes_is_read_by_one(two):
+  names = sorted(path.name for path in (two / 'checkpoints').iterdir())
+  assert names == ['14', '20']
+  params = checkpoints.restore_params(two)
+  assert params['token_embedder']['embedding'].shape == (128, 64)
+  assert len(params['token_embedder']['embedding'].devices()) == 1
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_stops_both_and_they_go_on(
+  tmp_path, tokens, two
+):
+  started = start(tmp_path, tokens, processes=2, devices=4, pause=0.5)
+  log = tmp_path / 'metrics.jsonl'
+  deadline = time.monotonic() + 200
+  while not log.exists() or len(log.read_text().splitlines()) < 3:
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+  started[1].send_signal(signal.SIGTERM)
+  finish(started, status=trainer.PREEMPTED_STATUS)
+  stopped = lines(tmp_path)[-1]['step']
+  assert 3 <= stopped < STEPS
+  assert checkpoints.find_checkpoint(tmp_path).name == str(stopped)
+  finish(start(tmp_path, tokens, processes=2, devices=4))
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    checkpoints.restore_params(tmp_path),
+    checkpoints.restore_params(two),
+  )
+  assert losses(tmp_path) == losses(two)
+
+
+@pytest.mark.parametrize(
+  ('environment', 'message'),
+  [
+    (
+      {'JAX_NUM_PROCESSES': '2', 'JAX_PROCESS_ID': '0'},
+      'JAX_NUM_PROCESSES is set and JAX_COORDINATOR_ADDRESS is not: several '
+      'processes need JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, '
+      'JAX_PROCESS_ID, one needs none of them.',
+    ),
+    (
+      {
+        'JAX_COORDINATOR_ADDRESS': 'here:1',
+        'JAX_NUM_PROCESSES': 'two',
+        'JAX_PROCESS_ID': '0',
+      },
+      "JAX_NUM_PROCESSES is 'two': give a whole number from 1 up.",
+    ),
+    (
+      {
+        'JAX_COORDINATOR_ADDRESS': 'here:1',
+        'JAX_NUM_PROCESSES': '2',
+        'JAX_PROCESS_ID': '2',
+      },
+      "JAX_PROCESS_ID is '2': with JAX_NUM_PROCESSES=2 give a whole number "
+      'from 0 to 1.',
+    ),
+    (
+      {
+        'JAX_COORDINATOR_ADDRESS': 'here',
+        'JAX_NUM_PROCESSES': '2',
+        'JAX_PROCESS_ID': '0',
+      },
+      "JAX_COORDINATOR_ADDRESS is 'here': give host and port of process 0, "
+      'such as 10.0.0.1:1234.',
+    ),
+  ],
+)
+def test_what_does_not_go_together_is_told(environment, message):
+  with pytest.raises(InputError) as caught:
+    distributed.start(environment)
+  assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+  ('environment', 'expected'),
+  [
+    ({}, []),
+    ({'SLURM_NTASKS': '1', 'TPU_WORKER_HOSTNAMES': 'localhost'}, []),
+    ({'SLURM_NTASKS': '4'}, [{}]),
+    ({'TPU_WORKER_HOSTNAMES': '10.0.0.1,10.0.0.2'}, [{}]),
+    (
+      {
+        'JAX_COORDINATOR_ADDRESS': 'here:1',
+        'JAX_NUM_PROCESSES': '1',
+        'JAX_PROCESS_ID': '0',
+      },
+      [],
+    ),
+  ],
+)
+def test_several_processes_are_joined_where_there_are_some(
+  monkeypatch, environment, expected
+):
+  calls = []
+  monkeypatch.setattr(
+    jax.distributed, 'initialize', lambda **given: calls.append(given)
+  )
+  distributed.start(environment)
+  assert calls == expected
+
+
+def test_a_command_for_one_process_says_so(monkeypatch):
+  distributed.refuse('predict')
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  with pytest.raises(InputError) as caught:
+    distributed.refuse('predict')
+  assert str(caught.value) == (
+    'predict runs in one process, found 2: start it without '
+    'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID. Only train '
+    'runs in several.'
+  )
