@@ -19,7 +19,8 @@ import time
 import jax
 import numpy as np
 
-from it_study import checkpoints, trainer
+from it_study import checkpoints
+from it_study.preemption import PREEMPTED_STATUS
 
 _POLL_SECONDS = 0.001
 # What a kill waits for, once a life has written a checkpoint or two: any
@@ -97,7 +98,7 @@ def torture(
     # Where a life began it also has lines of its own.
     'lines_equal': set(logged[0]) <= set(logged[1])
     and logged[1] == sorted(set(logged[1])),
-    'preempted_status': trainer.PREEMPTED_STATUS,
+    'preempted_status': PREEMPTED_STATUS,
   }
 
 

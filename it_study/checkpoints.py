@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -15,14 +14,16 @@ import jax
 import orbax.checkpoint as ocp
 
 from it_study import distributed
+from it_study.checkpoint_manifest import (
+  MANIFEST,
+  find_damage,
+  write_manifest,
+)
 from it_study.errors import InputError
 
-MANIFEST = 'manifest.json'
-
-_FORMAT = 1
 # In place of a step.
 _NONE = -1
-_HASH_THREADS = 8
+_BEST = 'best'
 _ITEMS = ('params', 'opt_state', 'metadata')
 _logger = logging.getLogger(__name__)
 
@@ -54,12 +55,19 @@ class Checkpoints:
   was never finished, and one with a manifest can be checked byte by byte.
   """
 
-  def __init__(self, directory: str | os.PathLike[str], *, keep: int = 2):
+  def __init__(
+    self,
+    directory: str | os.PathLike[str],
+    *,
+    keep: int = 2,
+    keep_best: bool = False,
+  ):
     """Makes the folder.
 
     Args:
       directory: on a local disk.
       keep: checkpoints to keep, the newest.
+      keep_best: whether the one of lowest loss is kept besides.
 
     Raises:
       InputError: `keep` is below one.
@@ -72,6 +80,7 @@ class Checkpoints:
     self.directory = pathlib.Path(directory).resolve()
     self.directory.mkdir(parents=True, exist_ok=True)
     self._keep = keep
+    self._keep_best = keep_best
     self._manager = ocp.CheckpointManager(
       self.directory,
       item_names=_ITEMS,
@@ -84,11 +93,25 @@ class Checkpoints:
     self._saving: concurrent.futures.Future[None] | None = None
 
   def save(
-    self, *, step: int, params: Any, opt_state: Any, metadata: Mapping[str, Any]
+    self,
+    *,
+    step: int,
+    params: Any,
+    opt_state: Any,
+    metadata: Mapping[str, Any],
+    loss: float | None = None,
   ) -> None:
     """Starts a save; the arrays may be overwritten once this returns.
 
     Raises what the save before it failed with, if it did.
+
+    Args:
+      step: updates done.
+      params: nested dict of arrays.
+      opt_state: the optimizer's state.
+      metadata: kept along with them.
+      loss: what tells the best checkpoint from the others, the lowest; it
+        stands in the manifest.
     """
     self.wait()
     self._manager.save(
@@ -100,7 +123,7 @@ class Checkpoints:
       ),
       force=True,
     )
-    self._saving = self._worker.submit(self._finish, step)
+    self._saving = self._worker.submit(self._finish, step, loss)
 
   def wait(self) -> None:
     """Returns when the last save is on disk, or raises what it failed with."""
@@ -177,16 +200,36 @@ class Checkpoints:
       self._worker.shutdown()
       self._manager.close()
 
-  def _finish(self, step: int) -> None:
+  def _finish(self, step: int, loss: float | None) -> None:
     self._manager.wait_until_finished()
     if not distributed.is_first():
       return
-    write_manifest(self.directory / str(step))
+    write_manifest(self.directory / str(step), loss=loss)
+    # Read from disk, so that it is known again after a restart.
+    best = find_best(self.directory) if self._keep_best else None
     for old in _steps(self.directory)[: -self._keep]:
+      if old == best:
+        continue
       path = self.directory / str(old)
       # First, so that what is left after a kill counts as never finished.
       (path / MANIFEST).unlink(missing_ok=True)
       shutil.rmtree(path)
+
+
+def find_best(directory: pathlib.Path) -> int | None:
+  """Returns the step of lowest loss in a folder, None if none has a loss.
+
+  Of equal ones it is the earliest.
+  """
+  found = []
+  for step in _steps(directory):
+    try:
+      manifest = json.loads((directory / str(step) / MANIFEST).read_text())
+    except (FileNotFoundError, ValueError):
+      continue
+    if manifest.get('loss') is not None:
+      found.append((manifest['loss'], step))
+  return min(found)[1] if found else None
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -194,8 +237,9 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
 
   Args:
     path: a checkpoint `…/STEP`, a folder of them, or a training's folder with
-      `checkpoints/` in it. Newer ones that do not pass are named in a warning;
-      nothing is changed on disk.
+      `checkpoints/` in it; after any of the last two, `/best` names the one of
+      lowest loss on held-out instances. Newer ones that do not pass are named
+      in a warning; nothing is changed on disk.
 
   Raises:
     InputError: there is none, or the one named is not intact.
@@ -209,7 +253,18 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
         ' folder above it to take the newest that is intact.'
       )
     return path
+  wants_best = path.name == _BEST and not path.exists()
+  if wants_best:
+    path = path.parent
   directory = path / 'checkpoints' if (path / 'checkpoints').is_dir() else path
+  if wants_best:
+    best = find_best(directory)
+    if best is None:
+      raise InputError(
+        f'no best checkpoint in {directory}: none has a loss. Train with '
+        'KEEP_BEST=True and an EVAL_PERIOD, or leave /best out for the newest.'
+      )
+    return find_checkpoint(directory / str(best))
   for step in reversed(_steps(directory)):
     damage = find_damage(directory / str(step))
     if damage is None:
@@ -257,58 +312,6 @@ def restore_params(
     return checkpointer.restore(item, target)
 
 
-def write_manifest(path: pathlib.Path) -> None:
-  """Writes sizes and SHA-256 of a checkpoint's files beside them, atomically.
-
-  Args:
-    path: a checkpoint's folder. Its `manifest.json` then reads `{"format":
-      1, "files": {"params/_METADATA": {"bytes": 7, "sha256": "…"}, …}}`.
-  """
-  names = sorted(
-    str(file.relative_to(path))
-    for file in path.rglob('*')
-    if file.is_file() and file.name != MANIFEST
-  )
-  with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
-    hashes = list(pool.map(lambda name: _sha256(path / name), names))
-  files = {
-    name: {'bytes': (path / name).stat().st_size, 'sha256': sha256}
-    for name, sha256 in zip(names, hashes, strict=True)
-  }
-  partial = path / f'{MANIFEST}.partial'
-  with partial.open('w') as file:
-    json.dump({'format': _FORMAT, 'files': files}, file, indent=1)
-    file.flush()
-    os.fsync(file.fileno())
-  partial.rename(path / MANIFEST)
-
-
-def find_damage(path: pathlib.Path) -> str | None:
-  """Returns what is wrong with a checkpoint's files, None if nothing is.
-
-  Orbax itself restores a flipped byte in silence, so every file is compared
-  with the manifest.
-  """
-  try:
-    files = json.loads((path / MANIFEST).read_text())['files']
-  except FileNotFoundError:
-    return f'it has no {MANIFEST}, so it was never finished'
-  except (ValueError, KeyError, TypeError):
-    return f'its {MANIFEST} cannot be read'
-  for name, entry in files.items():
-    if not (path / name).is_file():
-      return f'its file {name} is missing'
-    size = (path / name).stat().st_size
-    if size != entry['bytes']:
-      return f'its file {name} has {size} bytes, not {entry["bytes"]}'
-  with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
-    hashes = pool.map(lambda name: _sha256(path / name), files)
-    for (name, entry), sha256 in zip(files.items(), hashes, strict=True):
-      if sha256 != entry['sha256']:
-        return f'its file {name} has changed since it was written'
-  return None
-
-
 def check_shapes(found: Any, wanted: Any, *, source: str) -> None:
   """Compares names and shapes of two trees of arrays.
 
@@ -324,11 +327,6 @@ def check_shapes(found: Any, wanted: Any, *, source: str) -> None:
         f' {wanted.get(name, "absent")} in the model. Give the model the'
         ' configuration that these parameters were made with.'
       )
-
-
-def _sha256(path: pathlib.Path) -> str:
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _steps(directory: pathlib.Path) -> list[int]:

@@ -4,6 +4,7 @@ Shape letters:
   B batch     T target length     E width of the last layer     V vocabulary
 """
 
+from collections.abc import Mapping
 import functools
 
 from flax import linen as nn
@@ -12,6 +13,10 @@ from jax import lax
 import jax.numpy as jnp
 
 DEFAULT_Z_LOSS = 1e-4
+
+# Logits that a device holds at once, in float32. Each part of the loss adds to
+# the gradient of the last matrix, so there is no use in very small ones.
+_LOGITS_BYTES = 32 * 2**20
 
 
 def cross_entropy(
@@ -78,6 +83,29 @@ def cross_entropy(
     'accuracy': lax.stop_gradient(accuracy),
     'num_target_tokens': weighted_tokens,
   }
+
+
+def count_parts(
+  hidden: jax.Array, kernel: jax.Array, mesh_shape: Mapping[str, int]
+) -> int:
+  """In how many parts to compute the loss of `[B, T, E]` and `[E, V]`.
+
+  As few as keep a device's logits of one part small; a part has rows for every
+  device.
+
+  Args:
+    hidden: as for `cross_entropy`.
+    kernel: likewise.
+    mesh_shape: devices along 'data', 'fsdp' and 'model'.
+  """
+  rows = hidden.shape[0] // (mesh_shape['data'] * mesh_shape['fsdp'])
+  row_bytes = 4 * hidden.shape[1] * kernel.shape[1] // mesh_shape['model']
+  return next(
+    parts
+    for parts in range(1, rows + 1)
+    if rows % parts == 0
+    and (parts == rows or rows // parts * row_bytes <= _LOGITS_BYTES)
+  )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))

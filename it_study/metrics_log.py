@@ -1,6 +1,6 @@
 """The lines of metrics.jsonl, and the watch that they are finite."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import json
 import math
 import pathlib
@@ -73,8 +73,18 @@ class MetricsLog:
     """
     self._pending.append((metrics, num_tokens))
 
-  def write(self, step: int) -> dict[str, float]:
+  def write(
+    self,
+    step: int,
+    *,
+    held_out: Callable[[], Mapping[str, float]] | None = None,
+  ) -> dict[str, float]:
     """Waits for the device and writes the line of the steps up to `step`.
+
+    Args:
+      step: the last one.
+      held_out: called when the steps' time is taken; what it returns goes into
+        the line as well.
 
     Raises:
       FloatingPointError: names the first step that is not finite.
@@ -110,6 +120,12 @@ class MetricsLog:
       )
     if self._compile_seconds:
       line['compile_seconds'] = self._compile_seconds
+    if held_out is not None:
+      line |= held_out()
+      if not math.isfinite(line['validation_loss']):
+        raise FloatingPointError(
+          f'validation loss is {line["validation_loss"]} at step {step}'
+        )
     if self._writes:
       with self._path.open('a') as file:
         file.write(json.dumps(line) + '\n')

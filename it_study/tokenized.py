@@ -40,9 +40,10 @@ def training_tokens(
   mixture_or_task_name: str,
   task_feature_lengths: Mapping[str, int],
   fallback_directory: pathlib.Path,
+  split: str = 'train',
   on_progress: Callable[[int], None] | None = None,
 ) -> token_cache.TokenCache | token_mixture.TokenMixture:
-  """Opens the token cache of a task's train split, written if not there.
+  """Opens the token cache of a task's split, written if not there.
 
   One that is damaged, or of another version, is made again. Processes of one
   machine that need the same cache wait for the first, which writes it.
@@ -58,33 +59,40 @@ def training_tokens(
     mixture_or_task_name: registered with SeqIO.
     task_feature_lengths: 'inputs' and 'targets', in tokens.
     fallback_directory: of the training, for tasks that are no condition.
+    split: 'train', or 'validation' for the held-out instances.
     on_progress: called with the number of examples tokenised so far.
 
   Raises:
-    InputError: if there is no such task, or it has no train split.
+    InputError: if there is no such task, or it has no such split.
   """
   task = seqio_lib.find_task(mixture_or_task_name)
-  if 'train' not in task.splits:
+  if split not in task.splits:
+    what = (
+      'there is nothing to train on'
+      if split == 'train'
+      else 'leave EVAL_PERIOD at None'
+    )
     raise InputError(
-      f'{mixture_or_task_name} has no split train, only '
-      f'{", ".join(task.splits)}: there is nothing to train on.'
+      f'{mixture_or_task_name} has no split {split}, only '
+      f'{", ".join(task.splits)}: {what}.'
     )
   if isinstance(task, seqio.Mixture):
     return _mixture_tokens(
-      task, task_feature_lengths, fallback_directory, on_progress
+      task, task_feature_lengths, fallback_directory, split, on_progress
     )
-  key = _condition_key(task, task_feature_lengths)
+  key = _condition_key(task, task_feature_lengths, split)
   if key is None:
     settings = (
       task.name,
       vocabularies.fingerprint(),
       sorted(task_feature_lengths.items()),
+      *_other_split(split),
     )
     path = fallback_directory / f'tokens_{_digest(settings)}'
   else:
     path = folders.cache_directory() / 'tokens' / key
   return _open_or_write(
-    path, lambda: _rows_of(task, task_feature_lengths), on_progress
+    path, lambda: _rows_of(task, task_feature_lengths, split), on_progress
   )
 
 
@@ -93,12 +101,19 @@ def find_task(name: str) -> seqio.Task | seqio.Mixture:
   return seqio_lib.find_task(name)
 
 
-def _rows_of(task: seqio.Task, lengths: Mapping[str, int]) -> Iterator[Mapping]:
-  """Every training example of a task, once, in the order of its source."""
+def _other_split(split: str) -> tuple[str, ...]:
+  """What tells a split's tokens from those of the training split."""
+  return () if split == 'train' else (split,)
+
+
+def _rows_of(
+  task: seqio.Task, lengths: Mapping[str, int], split: str
+) -> Iterator[Mapping]:
+  """Every example of a task's split, once, in the order of its source."""
   if isinstance(task, seqio_lib.ConditionTask):
     vocabularies.checked_vocabulary()
     return prompt_features.token_rows(
-      task.source.get_dataset(split='train', shuffle=False),
+      task.source.get_dataset(split=split, shuffle=False),
       condition=task.source.choice,
       source=task.source.rows,
       vocabulary=task.output_features['inputs'].vocabulary,
@@ -107,7 +122,7 @@ def _rows_of(task: seqio.Task, lengths: Mapping[str, int]) -> Iterator[Mapping]:
   return seqio_lib.numpy_rows(
     task.get_dataset(
       sequence_length=dict(lengths),
-      split='train',
+      split=split,
       shuffle=False,
       num_epochs=1,
     )
@@ -118,6 +133,7 @@ def _mixture_tokens(
   mixture: seqio.Mixture,
   lengths: Mapping[str, int],
   fallback_directory: pathlib.Path,
+  split: str,
   on_progress: Callable[[int], None] | None,
 ) -> token_mixture.TokenMixture:
   count = itertools.count(1)
@@ -125,20 +141,21 @@ def _mixture_tokens(
   for task in mixture.tasks:
     # As it was written: 0.3 is three times 0.1.
     rate = fractions.Fraction(mixture.get_rate(task)).limit_denominator(10**9)
-    if 'train' not in task.splits or not rate:
+    if split not in task.splits or not rate:
       continue
     parts[task.name] = training_tokens(
       mixture_or_task_name=task.name,
       task_feature_lengths=lengths,
       fallback_directory=fallback_directory,
+      split=split,
       # One count over all parts.
       on_progress=on_progress and (lambda _: on_progress(next(count))),
     )
     rates[task.name] = rate
   if not parts:
     raise InputError(
-      f'mixture {mixture.name}: no part has both a split train and a rate above'
-      ' 0: there is nothing to train on. Give one a rate.'
+      f'mixture {mixture.name}: no part has both a split {split} and a rate '
+      'above 0: there is nothing to train on. Give one a rate.'
     )
   return token_mixture.TokenMixture(parts, rates=rates)
 
@@ -184,7 +201,9 @@ def _counted(
     yield row
 
 
-def _condition_key(task: seqio.Task, lengths: Mapping[str, int]) -> str | None:
+def _condition_key(
+  task: seqio.Task, lengths: Mapping[str, int], split: str
+) -> str | None:
   """What tells a task's tokens from all others; None if nothing does."""
   if not isinstance(task, seqio_lib.ConditionTask):
     return None
@@ -218,6 +237,7 @@ def _condition_key(task: seqio.Task, lengths: Mapping[str, int]) -> str | None:
     task.source.task,
     vocabularies.fingerprint(),
     sorted(lengths.items()),
+    *_other_split(split),
     *code,
   )
   return _digest(parts)

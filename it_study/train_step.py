@@ -15,10 +15,6 @@ import optax
 from it_study import losses, partitioning
 from it_study.optimizers import Optimizer
 
-# Logits that a device holds at once, in float32. Each part of the loss adds to
-# the gradient of the last matrix, so there is no use in very small ones.
-_LOGITS_BYTES = 32 * 2**20
-
 
 @struct.dataclass
 class TrainState:
@@ -86,7 +82,7 @@ def make_train_step(
         z_loss=z_loss,
         label_smoothing=label_smoothing,
         num_target_tokens=num_target_tokens,
-        num_parts=_num_loss_parts(hidden, kernel, mesh),
+        num_parts=losses.count_parts(hidden, kernel, mesh.shape),
       )
 
   gradient_fn = jax.grad(loss_fn, has_aux=True)
@@ -251,22 +247,6 @@ def compile_train_step(
 @functools.lru_cache(maxsize=16)
 def _compiled(*, batch_shapes, settings):
   return lower_train_step(batch_shapes=batch_shapes, **dict(settings)).compile()
-
-
-def _num_loss_parts(hidden: jax.Array, kernel: jax.Array, mesh: Mesh) -> int:
-  """In how many parts the loss is computed, `[B, T, E]` and `[E, V]` given.
-
-  As few as keep a device's logits of one part small; a part has rows for every
-  device.
-  """
-  rows = hidden.shape[0] // (mesh.shape['data'] * mesh.shape['fsdp'])
-  row_bytes = 4 * hidden.shape[1] * kernel.shape[1] // mesh.shape['model']
-  return next(
-    parts
-    for parts in range(1, rows + 1)
-    if rows % parts == 0
-    and (parts == rows or rows // parts * row_bytes <= _LOGITS_BYTES)
-  )
 
 
 @functools.lru_cache(maxsize=16)

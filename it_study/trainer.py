@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
-import signal
-import threading
 from typing import Any, NoReturn
 
 import jax
@@ -23,6 +22,7 @@ from it_study.models.flops import training_flops
 from it_study.models.t5 import T5, T5Config
 from it_study.optimizers import Optimizer
 from it_study.placed_batches import placed_batches
+from it_study.preemption import preemption
 from it_study.profiling import StepTrace
 from it_study.train_step import (
   TrainState,
@@ -30,9 +30,7 @@ from it_study.train_step import (
   compile_train_step,
   init_state,
 )
-
-# EX_TEMPFAIL of sysexits.h: start it again and it goes on.
-PREEMPTED_STATUS = 75
+from it_study.validation import Validation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +90,9 @@ def train(
   microbatch_size: int | None = None,
   checkpoint_period: int = 1000,
   keep_checkpoints: int = 2,
+  validation_feed: Feed | None = None,
+  eval_period: int | None = None,
+  keep_best: bool = False,
   log_period: int = 50,
   events: bool = False,
   profile_steps: tuple[int, int] | None = None,
@@ -110,7 +111,8 @@ def train(
   `learning_rate` of the last step; `tokens_per_second`, inputs and targets
   without padding; `seconds`, compiling not counted;
   `model_flops_utilization`, of what the devices can compute at most, where that
-  is known; and `compile_seconds` in the line that follows a compilation. Lines
+  is known; and `compile_seconds` in the line that follows a compilation; with
+  `eval_period` also what `Validation` gives. Lines
   after the restored step are dropped.
 
   Args:
@@ -129,6 +131,10 @@ def train(
       computed in equal parts whose gradients are added. None computes all.
     checkpoint_period: steps between checkpoints; one is written at the end too.
     keep_checkpoints: how many to keep, the newest.
+    validation_feed: held-out examples, not packed, or None.
+    eval_period: steps between two looks at them, and one is taken at the end;
+      their loss and accuracy go into the line of that step.
+    keep_best: whether the checkpoint of lowest validation loss is kept too.
     log_period: steps between two looks at the metrics. Between them the host
       does not wait for the device.
     events: whether to write the same for TensorBoard, to `model_dir/events`.
@@ -150,7 +156,9 @@ def train(
     train_steps=train_steps,
     checkpoint_period=checkpoint_period,
     log_period=log_period,
+    **({} if eval_period is None else {'eval_period': eval_period}),
   )
+  _check_keep_best(keep_best, checkpoint_period, eval_period)
   num_microbatches = partitioning.count_microbatches(
     batch_size=feed.batch_size, mesh=mesh, microbatch_size=microbatch_size
   )
@@ -167,11 +175,16 @@ def train(
   # Through JSON, so that tuples and lists compare equal.
   settings = json.loads(json.dumps(settings))
   trace = StepTrace(model_dir / 'profile', steps=profile_steps)
-  checkpoints = Checkpoints(model_dir / 'checkpoints', keep=keep_checkpoints)
+  checkpoints = Checkpoints(
+    model_dir / 'checkpoints', keep=keep_checkpoints, keep_best=keep_best
+  )
+  validate = None
+  if eval_period is not None:
+    validate = Validation(feed=validation_feed, model=model, mesh=mesh)
   with (
     contextlib.closing(checkpoints),
     contextlib.closing(trace),
-    _preemption() as preempted,
+    preemption() as preempted,
   ):
     state, restored_step = _restore_or_init(
       checkpoints=checkpoints,
@@ -244,10 +257,14 @@ def train(
       log.add(step_metrics, num_tokens=num_tokens)
       stopping = preempted(step)
       saving = step % checkpoint_period == 0 or step == train_steps or stopping
-      if not (saving or step % log_period == 0):
+      evaluating = validate is not None and (
+        step % eval_period == 0 or step == train_steps
+      )
+      if not (saving or evaluating or step % log_period == 0):
         continue
       try:
-        metrics = log.write(step)
+        held_out = functools.partial(validate, state.params)
+        metrics = log.write(step, held_out=held_out if evaluating else None)
       except FloatingPointError as error:
         _raise_diverged(
           error, directory=checkpoints.directory, last=checkpoints.newest()
@@ -257,7 +274,9 @@ def train(
           step=step,
           params=state.params,
           opt_state=state.opt_state,
+          # The step is the feed's position as well.
           metadata={'step': step, 'settings': settings},
+          loss=metrics.get('validation_loss'),
         )
       report('training', step, metrics)
       log.restart_clock()
@@ -283,6 +302,17 @@ def _check_settings(*, seed: int, **counts: int) -> None:
       raise InputError(f'{name} is {count}; give 1 or more.')
   if not 0 <= seed < 2**32:
     raise InputError(f'seed is {seed}; give a number from 0 to 2**32 - 1.')
+
+
+def _check_keep_best(
+  keep_best: bool, checkpoint_period: int, eval_period: int | None
+) -> None:
+  if keep_best and (eval_period is None or checkpoint_period % eval_period):
+    raise InputError(
+      'KEEP_BEST needs the validation loss of every checkpoint: EVAL_PERIOD '
+      f'is {eval_period}, CHECKPOINT_PERIOD {checkpoint_period}. Give an '
+      'EVAL_PERIOD of which CHECKPOINT_PERIOD is a multiple.'
+    )
 
 
 def _restore_or_init(
@@ -355,34 +385,6 @@ def _leaves(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
       yield from _leaves(value, f'{prefix}{name}.')
     else:
       yield f'{prefix}{name}', value
-
-
-@contextlib.contextmanager
-def _preemption() -> Iterator[Callable[[int], bool]]:
-  """Tells after which step to stop, and exits once the block is done.
-
-  Yields:
-    Whether SIGTERM came, given the step that is done; to be called at each.
-  """
-  told = threading.Event()
-  if jax.process_count() > 1:
-
-    def is_over(step):
-      if distributed.is_preempted(step):
-        told.set()
-      return told.is_set()
-
-    yield is_over
-  elif threading.current_thread() is not threading.main_thread():
-    yield lambda _: False
-  else:
-    previous = signal.signal(signal.SIGTERM, lambda *_: told.set())
-    try:
-      yield lambda _: told.is_set()
-    finally:
-      signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
-  if told.is_set():
-    raise SystemExit(PREEMPTED_STATUS)
 
 
 def _raise_diverged(

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from it_study import checkpoints, distributed, trainer
+from it_study import checkpoints, distributed
 from it_study.errors import InputError
+from it_study.preemption import PREEMPTED_STATUS
 from it_study.token_cache import write_token_cache
 
 STEPS = 20
@@ -171,7 +172,7 @@ def test_sigterm_to_one_process_stops_both_and_they_go_on(
     assert time.monotonic() < deadline
     time.sleep(0.05)
   started[1].send_signal(signal.SIGTERM)
-  finish(started, status=trainer.PREEMPTED_STATUS)
+  finish(started, status=PREEMPTED_STATUS)
   stopped = lines(tmp_path)[-1]['step']
   assert 3 <= stopped < STEPS
   assert checkpoints.find_checkpoint(tmp_path).name == str(stopped)

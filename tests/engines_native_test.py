@@ -10,7 +10,7 @@ import seqio
 import tensorflow as tf
 
 from it_study import natinst, optimizers, predict, seqio_lib, vocabularies
-from it_study.engines import native
+from it_study.engines import native, prompt_batches
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
 
@@ -343,6 +343,8 @@ def test_products_are_in_bfloat16_where_the_device_has_it(monkeypatch):
 def test_a_prediction_ends_at_end_of_sequence():
   vocabulary = vocabularies.current_vocabulary()
   tokens = np.array([ord('a') + 3, 0, ord('b') + 3, 1, ord('c') + 3])
-  assert native._text(vocabulary, tokens) == 'ab'
+  assert prompt_batches.to_text(vocabulary, tokens) == 'ab'
   # The table has 384 rows, the vocabulary 259 tokens.
-  assert native._text(vocabulary, np.array([ord('a') + 3, 383])) == 'a'
+  assert (
+    prompt_batches.to_text(vocabulary, np.array([ord('a') + 3, 383])) == 'a'
+  )

@@ -1,6 +1,6 @@
 """The default engine: JAX, Flax, Optax and Orbax, nothing else."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 import dataclasses
 import json
 import os
@@ -9,8 +9,6 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
-import seqio
 
 from it_study import (
   checkpoints,
@@ -26,16 +24,12 @@ from it_study import (
 from it_study import (
   predict as predictions,
 )
-from it_study.decode import greedy
-from it_study.engines import arguments, instances
+from it_study.engines import arguments, instances, prompt_batches
 from it_study.errors import InputError
 from it_study.models.t5 import T5, T5Config
 from it_study.optimizers import Optimizer
 
 ENGINE = 'native'
-# Prompt lengths are rounded up to these shares of the limit, so that few
-# shapes are compiled and little padding is computed.
-_LENGTH_BUCKETS = 4
 # Examples tokenised between two calls of `on_progress`.
 _TOKENISED_PERIOD = 1000
 # What the vocabulary's size is rounded up to, as T5's 32,100 is to 32,128.
@@ -64,6 +58,9 @@ def finetune(
   mesh_fsdp: int = 1,
   mesh_model: int = 1,
   checkpoint_period: int = 1000,
+  keep_checkpoints: int = 2,
+  eval_period: int | None = None,
+  keep_best: bool = False,
   log_period: int = 50,
   profile_steps: tuple[int, int] | None = None,
   on_progress: Callable[[trainer.Progress], None] | None = None,
@@ -93,6 +90,10 @@ def finetune(
     mesh_fsdp: devices along fully sharded parameters.
     mesh_model: devices along tensor parallelism.
     checkpoint_period: steps between checkpoints.
+    keep_checkpoints: how many to keep, the newest.
+    eval_period: steps between two looks at the loss on the split validation,
+      the instances held out of every training task; None never looks.
+    keep_best: whether the checkpoint of lowest such loss is kept too.
     log_period: steps between lines of metrics.jsonl and TensorBoard's events.
     profile_steps: the first and the last step to trace, into `profile/`.
     on_progress: called while it tokenises and trains.
@@ -126,6 +127,19 @@ def finetune(
     seed=seed,
     pack=pack,
   )
+  held_out = None
+  if eval_period is not None:
+    held_out = feed.Feed(
+      tokenized.training_tokens(
+        mixture_or_task_name=mixture_or_task_name,
+        task_feature_lengths=task_feature_lengths,
+        fallback_directory=model_dir,
+        split='validation',
+      ),
+      batch_size=batch_size,
+      lengths=task_feature_lengths,
+      pack=False,
+    )
   if train_steps is None:
     train_steps = batches.num_steps(epochs=epochs)
   config = complete_config(model_config, dtype=dtype)
@@ -146,6 +160,10 @@ def finetune(
     initial_params=initial_params,
     microbatch_size=microbatch_size,
     checkpoint_period=checkpoint_period,
+    keep_checkpoints=keep_checkpoints,
+    validation_feed=held_out,
+    eval_period=eval_period,
+    keep_best=keep_best,
     log_period=log_period,
     events=True,
     profile_steps=profile_steps,
@@ -253,7 +271,7 @@ def predict(
   rows = instances.load(
     name=mixture_or_task_name, lengths=task_feature_lengths, split=split
   )
-  tokens = _decode(
+  tokens = prompt_batches.decode(
     model=model,
     params=params,
     mesh=mesh,
@@ -272,7 +290,7 @@ def predict(
       instances.to_prediction(
         row,
         task=tasks[row['task'].decode()],
-        prediction=_text(vocabulary, decoded),
+        prediction=prompt_batches.to_text(vocabulary, decoded),
         split=split,
         engine=ENGINE,
         train_condition=training.get('mixture_or_task_name'),
@@ -333,66 +351,3 @@ def _training_of(checkpoint_path: str | os.PathLike) -> dict[str, Any]:
     if (folder / 'training.json').is_file():
       return json.loads((folder / 'training.json').read_text())
   return {}
-
-
-def _decode(
-  *,
-  model: T5,
-  params: Any,
-  mesh: jax.sharding.Mesh,
-  prompts: Sequence[np.ndarray],
-  max_length: int,
-  max_decode_length: int,
-  batch_size: int,
-  on_progress: Callable[[int, int], None] | None,
-) -> list[np.ndarray]:
-  """Decodes prompts in batches of like length, results in their order."""
-  shards = mesh.shape['data'] * mesh.shape['fsdp']
-  batch_size = -(-batch_size // shards) * shards
-  sharding = partitioning.batch_sharding(mesh)
-  results: list[np.ndarray | None] = [None] * len(prompts)
-  done = 0
-  for length, indices in _batches(prompts, max_length, batch_size):
-    batch = np.zeros((batch_size, length), np.int32)
-    for row, index in enumerate(indices):
-      batch[row, : len(prompts[index])] = prompts[index]
-    decoded = greedy.greedy_decode(
-      model=model,
-      params=params,
-      encoder_input_tokens=jax.device_put(batch, sharding),
-      max_decode_length=max_decode_length,
-    )
-    for row, index in zip(np.asarray(decoded), indices, strict=False):
-      results[index] = row
-    done += len(indices)
-    if on_progress is not None:
-      on_progress(done, len(prompts))
-  return results
-
-
-def _batches(
-  prompts: Sequence[np.ndarray], max_length: int, batch_size: int
-) -> Iterator[tuple[int, list[int]]]:
-  """Yields a padded length and the prompts to decode at it."""
-  unit = -(-max_length // _LENGTH_BUCKETS)
-  buckets: dict[int, list[int]] = {}
-  for index, prompt in enumerate(prompts):
-    length = min(max(-(-len(prompt) // unit), 1) * unit, max_length)
-    buckets.setdefault(length, []).append(index)
-  for length in sorted(buckets):
-    indices = buckets[length]
-    for start in range(0, len(indices), batch_size):
-      yield length, indices[start : start + batch_size]
-
-
-def _text(vocabulary: seqio.Vocabulary, tokens: np.ndarray) -> str:
-  """The text up to end-of-sequence."""
-  ids = [int(token) for token in tokens]
-  if 1 in ids:
-    ids = ids[: ids.index(1)]
-  # The table of a rounded-up vocabulary has rows that stand for nothing.
-  unknown = vocabulary.unk_id
-  size = vocabulary.vocab_size
-  return vocabulary.decode(
-    [token if token < size else unknown for token in ids if token]
-  )
