@@ -262,9 +262,11 @@ def train(
       )
       if not (saving or evaluating or step % log_period == 0):
         continue
-      try:
+      held_out = None
+      if evaluating:
         held_out = functools.partial(validate, state.params)
-        metrics = log.write(step, held_out=held_out if evaluating else None)
+      try:
+        metrics = log.write(step, held_out=held_out)
       except FloatingPointError as error:
         _raise_diverged(
           error, directory=checkpoints.directory, last=checkpoints.newest()

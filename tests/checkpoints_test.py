@@ -180,7 +180,7 @@ def test_unfinished_is_never_taken(opened, directory, caplog):
 
 
 def test_failed_save_is_raised(opened, monkeypatch):
-  def fail(path):
+  def fail(path, **_):
     raise OSError('disk full')
 
   monkeypatch.setattr(checkpoints_lib, 'write_manifest', fail)
