@@ -238,7 +238,9 @@ def test_train_then_predict_then_score(capsys, corpus):
   captured = capsys.readouterr()
   assert captured == ('trained: model\n', '')
   assert run(*train, '--gin.TRAIN_STEPS=3') == 0
-  assert capsys.readouterr().err.startswith('step 3/3 loss ')
+  assert capsys.readouterr().err.startswith(
+    'compiling the training step\nstep 3/3, loss '
+  )
   predict_words = (
     *('predict', *model, '--gin_file=runs/predict.gin', *shared),
     *('--gin.CHECKPOINT_PATH=model', '--gin.INFER_OUTPUT_DIR=out'),
