@@ -81,7 +81,10 @@ def torture(
       counts[f'killed: {moment}'] += 1
     else:
       life.send_signal(signal.SIGTERM)
-      counts[f'terminated: status {life.wait()}'] += 1
+      status = life.wait()
+      if status != PREEMPTED_STATUS:
+        raise RuntimeError(f'after SIGTERM status {status}')
+      counts[f'terminated: status {status}'] += 1
     life.wait()
     print(number, fate, moment, 'at', _newest(torn), flush=True)
   _finish(torn, steps)
@@ -98,7 +101,6 @@ def torture(
     # Where a life began it also has lines of its own.
     'lines_equal': set(logged[0]) <= set(logged[1])
     and logged[1] == sorted(set(logged[1])),
-    'preempted_status': PREEMPTED_STATUS,
   }
 
 
