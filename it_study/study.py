@@ -13,6 +13,7 @@ from it_study import predict as predictions
 from it_study.conditions import Condition
 from it_study.errors import InputError
 from it_study.evaluation import baselines, score
+from it_study.evaluation.comparison import MARGIN
 
 DONE = 'DONE'
 # An engine's phases, as they are shown.
@@ -51,6 +52,7 @@ def run_study(
   finetune: Callable[..., dict[str, Any]],
   predict: Callable[..., pathlib.Path],
   splits: Sequence[str] = ('test', 'validation'),
+  equivalence_margin: float = MARGIN,
   config: str = '',
   run: dict[str, Any] | None = None,
   on_step: Callable[[Step], None] | None = None,
@@ -68,6 +70,7 @@ def run_study(
     finetune: an engine's, configured; is given task, folder, seed.
     predict: an engine's, configured; is given task, checkpoint, split, folder.
     splits: to test on.
+    equivalence_margin: largest difference, in points, that counts as none.
     config: the whole configuration as text.
     run: what to record of this run beside it: versions, device, commit.
     on_step: called as work goes on.
@@ -76,8 +79,10 @@ def run_study(
     The path of results.jsonl.
 
   Raises:
-    InputError: if the folder holds a study of another configuration or corpus.
+    InputError: if the folder holds a study of another configuration or corpus,
+      or the margin is not above 0.
   """
+  _check_margin(equivalence_margin)
   study_dir = pathlib.Path(study_dir)
   opened = natinst.open_corpus(corpus)
   trainings, cells = grid.plan(
@@ -91,6 +96,7 @@ def run_study(
     'delusive_sources': corpus_stats.delusive_sources(opened, conditions),
     'num_cells': len(cells),
     'seeds': list(seeds),
+    'equivalence_margin': equivalence_margin,
     **(run or {}),
   }
   _write_json(study_dir / 'run.json', _continue_record(study_dir, record))
@@ -216,6 +222,15 @@ class _Runner:
         total=total,
         metrics=metrics or {},
       )
+    )
+
+
+def _check_margin(margin: object) -> None:
+  is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
+  if not is_number or not 0 < margin < 100:
+    raise InputError(
+      f'EQUIVALENCE_MARGIN: found {margin!r}, allowed is a number of points '
+      'between 0 and 100, such as 3.'
     )
 
 

@@ -13,6 +13,7 @@ from it_study.commands import table
 LIGHT = (
   'score',
   'baseline',
+  'compare',
   'prompt',
   'explain',
   'mini',
@@ -271,3 +272,48 @@ def test_a_training_needs_steps_or_epochs(capsys, corpus):
     'it-study: TRAIN_STEPS is 1 and EPOCHS is 1: set one of them, the other to '
     'None.\n'
   )
+
+
+def test_compare_tells_what_differs(capsys):
+  for name in ('random', 'majority'):
+    assert run('baseline', name, '--corpus=corpus', f'--out={name}.jsonl') == 0
+  words = ('compare', 'random.jsonl', 'majority.jsonl')
+  found = json.loads(printed(capsys, *words, '--json', '--out=all.json'))
+  assert found == json.loads(pathlib.Path('all.json').read_text())
+  first = found['differences'][0]
+  assert (first['group'], first['metric']) == ('overall', 'exact_match')
+  assert first['difference'] == pytest.approx(first['first'] - first['second'])
+  assert first['num_seeds'] == 1
+  assert found['margin'] == 3.0
+  text = printed(capsys, *words, '--corpus=corpus', '--per_category')
+  assert 'within' in text
+  assert 'predictions differ from A to B' in text
+  assert printed(capsys, *words, '--quiet') == ''
+
+
+def test_compare_takes_seeds_in_pairs(capsys):
+  for seed in (0, 1):
+    for name in ('random', 'prior'):
+      out = f'--out={name}{seed}.jsonl'
+      assert (
+        run('baseline', name, '--corpus=corpus', f'--seed={seed}', out) == 0
+      )
+  found = json.loads(
+    printed(
+      capsys,
+      'compare',
+      'random0.jsonl',
+      'prior0.jsonl',
+      '--seed_pair',
+      'random1.jsonl',
+      'prior1.jsonl',
+      '--json',
+    )
+  )
+  assert found['differences'][0]['num_seeds'] == 2
+
+
+def test_compare_refuses_a_margin_of_nothing(capsys):
+  assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
+  assert run('compare', 'a.jsonl', 'a.jsonl', '--margin=0') == 2
+  assert 'allowed is a number of points above 0' in capsys.readouterr().err

@@ -101,7 +101,24 @@ def test_sentence_names_costs_gains_and_the_rest(tmp_path):
   )
 
 
-def test_nothing_is_ever_called_the_same(tmp_path):
+def test_equivalence_is_claimed_where_a_difference_is_ruled_out(tmp_path):
+  study = make_study(
+    tmp_path, accuracies=dict.fromkeys(EXAMPLES, 0.97), num_instances=200
+  )
+  arms = score_study(read_study(study)).arms
+  outcome = answer.answer(arms, margin=15.0)
+  assert outcome.verdict == 'Damaged instructions do as well as the real ones.'
+  assert outcome.sentence.endswith(
+    '; more than 15.0 points either way are ruled out for delusive examples '
+    'and no examples.'
+  )
+  assert 'beyond 15.0 points as ruled out' in outcome.caveats[0]
+  narrow = answer.answer(arms, margin=0.1)
+  assert narrow.verdict.startswith('Better than guessing')
+  assert 'ruled out for' not in narrow.sentence
+
+
+def test_nothing_is_called_the_same_where_little_is_known(tmp_path):
   outcome = answer.answer(arms_of(tmp_path, (0.6,) * 6, num_instances=5))
   text = f'{outcome.verdict} {outcome.sentence}'
   assert not any(w in text for w in ('same', 'equal', 'equivalent', 'compar'))
@@ -140,8 +157,8 @@ def test_forty_points_are_not_more_than_forty(tmp_path):
     group=answer.POSITIVE_CONTROL,
   )[1]
   for mean, status in ((40.0, 'failed'), (40.1, 'passed')):
-    interval = dataclasses.replace(pair.interval, mean=mean)
-    pair = dataclasses.replace(pair, interval=interval)
+    estimate = dataclasses.replace(pair.estimate, mean=mean)
+    pair = dataclasses.replace(pair, estimate=estimate)
     judged = answer._judge_positive(pair, answer.POSITIVE_CONTROL)
     assert judged.status == status
 
@@ -191,6 +208,6 @@ def test_caveats(tmp_path):
   assert one[2] == 'One training seed: how much seeds differ is not known.'
   two = answer.answer(arms_of(tmp_path / 'two', (0.5,), seeds=(0, 1))).caveats
   assert two == (
-    'Means over 2 training seeds; the intervals do not cover how much seeds '
-    'differ.',
+    'Means over 2 training seeds; the intervals cover how much seeds differ, '
+    'roughly, as they are so few.',
   )

@@ -13,8 +13,8 @@ from it_study.report.scores import (
   GEN,
   OVERALL,
   Group,
-  mean_scores,
   score_rows,
+  stack_seeds,
 )
 
 
@@ -30,31 +30,24 @@ def test_groups_leave_controls_out():
 
 def test_interval_is_that_of_the_group():
   rows = make_rows(accuracy=1.0, num_instances=5)
-  interval = score_rows(rows).interval('exact_match', CLS)
+  interval = score_rows(rows).estimate('exact_match', CLS).interval()
   assert (interval.mean, interval.low, interval.high) == (100, 100, 100)
   assert (interval.num_tasks, interval.num_instances) == (4, 20)
 
 
 def test_format_is_over_instances_with_a_label_space():
   scores = score_rows(make_rows(num_instances=5))
-  assert scores.interval('format_correctness', OVERALL).num_instances == 20
-  assert scores.interval('format_correctness', GEN) is None
+  assert scores.estimate('format_correctness', OVERALL).num_instances == 20
+  assert scores.estimate('format_correctness', GEN) is None
 
 
 def test_difference_is_paired():
   right = score_rows(make_rows(accuracy=1.0, num_instances=5))
   wrong = score_rows(make_rows(accuracy=0.0, num_instances=5))
-  interval = right.minus(wrong, 'exact_match', CLS)
+  interval = right.minus(wrong, 'exact_match', CLS).interval()
   assert (interval.mean, interval.low, interval.high) == (100, 100, 100)
-  same = right.minus(right, 'exact_match', CLS)
+  same = right.minus(right, 'exact_match', CLS).interval()
   assert (same.mean, same.low, same.high) == (0, 0, 0)
-
-
-def test_a_wider_level_gives_a_wider_interval():
-  scores = score_rows(make_rows(num_instances=20))
-  one = scores.interval('exact_match', CLS)
-  wide = scores.interval('exact_match', CLS, level=0.999)
-  assert wide.low < one.low <= one.high < wide.high
 
 
 def test_other_instances_cannot_be_compared():
@@ -64,11 +57,32 @@ def test_other_instances_cannot_be_compared():
     one.minus(other, 'exact_match', CLS)
 
 
-def test_seeds_are_averaged_by_instance():
+def test_seeds_stay_apart():
   several = [score_rows(make_rows(accuracy=a, num_instances=5)) for a in (1, 0)]
-  mean = mean_scores(several)
-  assert set(mean.values['exact_match']) == {50.0}
-  assert mean.interval('exact_match', CLS).mean == 50
+  both = stack_seeds(several, (3, 4))
+  assert both.values['exact_match'].shape == (2, 30)
+  estimate = both.estimate('exact_match', CLS)
+  assert (estimate.mean, estimate.num_seeds) == (50, 2)
+  assert estimate.num_instances == 20
+
+
+def test_seeds_are_paired_by_name():
+  right, wrong = (
+    score_rows(make_rows(accuracy=a, num_instances=5)) for a in (1, 0)
+  )
+  one = stack_seeds([right, wrong], (0, 1))
+  other = stack_seeds([wrong, right], (1, 0))
+  same = one.minus(other, 'exact_match', CLS)
+  assert (same.mean, same.standard_error, same.num_seeds) == (0, 0, 2)
+  # Only seed 1 is in both; there the two are alike.
+  part = one.minus(stack_seeds([wrong, right], (1, 7)), 'exact_match', CLS)
+  assert (part.mean, part.num_seeds) == (0, 1)
+  # One row without a seed is held against both.
+  single = one.minus(right, 'exact_match', CLS)
+  assert (single.mean, single.num_seeds) == (-50, 2)
+  # Nothing in common: means against means.
+  apart = one.minus(stack_seeds([right, right], (8, 9)), 'exact_match', CLS)
+  assert (apart.mean, apart.num_seeds) == (-50, 1)
 
 
 def test_chance_counts_labels_that_are_one_to_exact_match_once():
@@ -81,6 +95,6 @@ def test_chance_counts_labels_that_are_one_to_exact_match_once():
       (None, ('b',)),
     )
   ]
-  points = [score.values[CHANCE][0] for score in scores]
+  points = [score.values[CHANCE][0, 0] for score in scores]
   assert points[:2] == [50, 50]
   assert np.isnan(points[2])

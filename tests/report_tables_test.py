@@ -67,8 +67,10 @@ def test_difference_table(results):
     '100.0',
     '0.0',
     '+100.0',
-    '[+100.0, +100.0]',
+    '< 0.001',
     'yes, real is better',
+    'not shown',
+    '0.0',
   ]
   assert tables.difference_table(results, metric='rouge_l', group=GEN)
 

@@ -1,4 +1,4 @@
-"""score and baseline: numbers without a device."""
+"""score, baseline and compare: numbers without a device."""
 
 import argparse
 from collections.abc import Mapping
@@ -41,6 +41,35 @@ def baseline(options: argparse.Namespace) -> None:
   if options.metrics:
     scoring.write_metrics(options.metrics, metrics)
   _show(options, metrics, per_task=False)
+
+
+def compare(options: argparse.Namespace) -> None:
+  """Holds two prediction files against each other, instance by instance."""
+  # Imported here, as statistics take a moment to import.
+  from it_study.evaluation import comparison, comparison_table
+
+  corpus = None
+  if options.corpus is not None:
+    corpus = natinst.open_corpus(corpora.find(options.corpus))
+  seeds, notes = [], {}
+  for paths in ((options.first, options.second), *(options.seed_pair or ())):
+    loaded = [
+      scoring.load_rows(path, corpus=corpus, split=options.split)
+      for path in paths
+    ]
+    notes |= dict.fromkeys(note for rows in loaded for note in rows.notes)
+    seeds.append(tuple(rows.rows for rows in loaded))
+  result = comparison.compare(seeds, margin=options.margin)
+  if options.out:
+    predictions.write_text(
+      options.out, json.dumps(result.to_json(), indent=2) + '\n'
+    )
+  if options.json:
+    print(json.dumps(result.to_json()))
+  elif not options.quiet:
+    for note in notes:
+      print(f'it-study: note: {note}', file=sys.stderr)
+    comparison_table.print_comparison(result, per_category=options.per_category)
 
 
 def _show(

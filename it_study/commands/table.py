@@ -74,6 +74,35 @@ def _baseline_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--metrics', metavar='F', help='metrics.json')
 
 
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.description += (
+    ' The difference is A minus B, with 95% intervals for tasks like these '
+    'and, with --seed_pair, for training seeds like these. Equivalence is '
+    'tested on both sides at the margin, which is to be fixed before looking.'
+  )
+  parser.add_argument('first', metavar='A', help='predictions, any format')
+  parser.add_argument('second', metavar='B', help='of the same instances')
+  parser.add_argument(
+    '--seed_pair',
+    nargs=2,
+    action='append',
+    metavar=('A2', 'B2'),
+    help='the same two, trained with another seed; repeatable',
+  )
+  parser.add_argument(
+    '--margin',
+    type=float,
+    default=3.0,
+    metavar='POINTS',
+    help='largest difference that counts as none; default %(default)s',
+  )
+  parser.add_argument('--per_category', action='store_true')
+  flags.module_argument(parser)
+  flags.corpus_argument(parser, required=False)
+  flags.split_argument(parser, default=None)
+  parser.add_argument('--out', metavar='F', help='where to write all as JSON')
+
+
 def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
   flags.corpus_argument(parser, required=True)
   parser.add_argument('--condition', required=True, metavar='NAME')
@@ -163,6 +192,15 @@ COMMANDS = (
     'predict without a model, and score',
     'it-study baseline random --corpus miniature',
     _baseline_arguments,
+  ),
+  Command(
+    'compare',
+    'scoring:compare',
+    'compare two prediction files: difference, equivalence, what changes',
+    'it-study baseline random --corpus miniature --out /tmp/a.jsonl && '
+    'it-study baseline majority --corpus miniature --out /tmp/b.jsonl && '
+    'it-study compare /tmp/a.jsonl /tmp/b.jsonl --margin 3',
+    _compare_arguments,
   ),
   Command(
     'prompt',

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 
+from it_study.evaluation.comparison import MARGIN
 from it_study.evaluation.statistics import Interval
 from it_study.report import kept
 from it_study.report.arms import Arm, Comparison, compare, select
@@ -18,8 +19,10 @@ POSITIVE_MARGIN = 40.0
 # Beyond this a difference is no longer near 0; twice as much is what an
 # interval may leave open.
 NEGATIVE_MARGIN = 10.0
-# Percentile intervals from fewer clusters are known to be too narrow.
+# With fewer, a few tasks decide how wide an interval is.
 _FEW_TASKS = 30
+# Training seeds below which how much they differ is known but roughly.
+_FEW_SEEDS = 10
 
 PASSED, FAILED, UNCLEAR, ABSENT = 'passed', 'failed', 'unclear', 'absent'
 
@@ -70,7 +73,7 @@ def chance(arms: Sequence[Arm], split: str) -> Chance | None:
         return Chance(expected['exact_match'], expected['standard_deviation'])
   for arm in arms:
     if arm.split == split and arm.scores is not None:
-      points = arm.scores.values[CHANCE][arm.scores.mask(CLS)]
+      points = arm.scores.values[CHANCE][0, arm.scores.mask(CLS)]
       if len(points):
         return Chance(float(points.mean()), None)
   return None
@@ -107,13 +110,20 @@ def controls(arms: Sequence[Arm]) -> tuple[Control, ...]:
   return tuple(outcomes)
 
 
-def answer(arms: Sequence[Arm]) -> Answer:
+def answer(arms: Sequence[Arm], *, margin: float = MARGIN) -> Answer:
   """Puts the study's outcome in words, by rules that claim no more than shown.
 
-  A comparison counts as shown when its interval, widened for the number of
-  comparisons, leaves out 0. No interval is ever read as 'the same'.
+  A difference counts as shown when its p-value, adjusted for the number of
+  comparisons (Holm), is below 5%; equivalence likewise, when both one-sided
+  tests rule out a difference beyond the margin. What neither shows stays open.
+
+  Args:
+    arms: of the study, scored.
+    margin: largest difference, in points, that counts as none.
   """
-  pairs = compare(arms, split='test', metric='exact_match', group=CLS)
+  pairs = compare(
+    arms, split='test', metric='exact_match', group=CLS, margin=margin
+  )
   failed = [c for c in controls(arms) if c.status == FAILED]
   if failed:
     names = join([f'the {control.name.lower()}' for control in failed])
@@ -135,7 +145,7 @@ def answer(arms: Sequence[Arm]) -> Answer:
   original = pairs[0].original
   over_chance = original.scores.minus(
     original.scores, 'exact_match', CLS, other_metric=CHANCE
-  )
+  ).interval()
   verdict = _verdict(pairs, over_chance)
   sentence = f'{_against_chance(original, over_chance)}; {_effects(pairs)}.'
   return Answer(verdict, sentence, _caveats(arms, pairs), kept.warnings(arms))
@@ -195,6 +205,9 @@ def _verdict(pairs: Sequence[Comparison], over_chance: Interval | None) -> str:
     return 'The instructions mattered, but guessing was not shown to be beaten.'
   if helped:
     return 'The instructions helped, but following them was not shown.'
+  kept_format = [pair for pair in pairs if not _takes_away(pair.altered)]
+  if kept_format and all(pair.is_equivalent for pair in kept_format):
+    return 'Damaged instructions do as well as the real ones.'
   if above:
     return 'Better than guessing, but not shown to follow the instructions.'
   if below:
@@ -225,18 +238,23 @@ def _against_chance(original: Arm, over_chance: Interval | None) -> str:
 
 
 def _effects(pairs: Sequence[Comparison]) -> str:
-  helped = [pair for pair in pairs if pair.helps]
-  harmed = [pair for pair in pairs if pair.harms]
-  rest = [pair for pair in pairs if not (pair.helps or pair.harms)]
+  same = [pair for pair in pairs if pair.is_equivalent]
+  shown = [pair for pair in pairs if pair not in same]
+  helped = [pair for pair in shown if pair.helps]
+  harmed = [pair for pair in shown if pair.harms]
+  rest = [pair for pair in shown if not (pair.helps or pair.harms)]
   parts = []
   if helped:
     parts.append(f'altering the instructions costs {_listed(helped)}')
   if harmed:
     parts.append(f'altering them gains {_listed(harmed, sign=-1)}')
+  if same:
+    margin = number(same[0].equivalence.margin)
+    parts.append(
+      f'more than {margin} points either way are ruled out for '
+      f'{_whom(same, pairs)}'
+    )
   if rest:
-    whom = join([_name(pair.altered) for pair in rest])
-    if len(rest) == len(pairs) > 2:
-      whom = f'any of the {len(rest)} altered instructions'
     open_ = [pair.largest for pair in rest if not pair.is_degenerate]
     # Where nothing varies, resampling cannot tell what else is possible.
     possible = (
@@ -245,9 +263,16 @@ def _effects(pairs: Sequence[Comparison]) -> str:
       else 'no score differs, which leaves nothing to judge by'
     )
     parts.append(
-      f'no difference in this could be shown for {whom} ({possible})'
+      f'no difference in this could be shown for {_whom(rest, pairs)} '
+      f'({possible})'
     )
   return join(parts)
+
+
+def _whom(some: Sequence[Comparison], pairs: Sequence[Comparison]) -> str:
+  if len(some) == len(pairs) > 2:
+    return f'any of the {len(some)} altered instructions'
+  return join([_name(pair.altered) for pair in some])
 
 
 def _listed(pairs: Sequence[Comparison], *, sign: int = 1) -> str:
@@ -285,9 +310,10 @@ def _caveats(
   if pairs:
     caveats.append(
       'Square brackets are 95% intervals for tasks like these. Of the '
-      f'{count(len(pairs), "comparison")} of instructions, each counts as '
-      'shown only if its interval leaves out 0 after it is widened for their '
-      'number (Bonferroni).'
+      f'{count(len(pairs), "comparison")} of instructions, a difference counts '
+      'as shown, and one beyond '
+      f'{number(pairs[0].equivalence.margin)} points as ruled out, only if '
+      'that holds after p-values are adjusted for their number (Holm).'
     )
     tasks = pairs[0].interval.num_tasks
     if tasks < _FEW_TASKS:
@@ -300,9 +326,10 @@ def _caveats(
   if len(seeds) == 1:
     caveats.append('One training seed: how much seeds differ is not known.')
   elif seeds:
+    few = ', roughly, as they are so few' if len(seeds) < _FEW_SEEDS else ''
     caveats.append(
-      f'Means over {count(len(seeds), "training seed")}; the intervals do not '
-      'cover how much seeds differ.'
+      f'Means over {count(len(seeds), "training seed")}; the intervals cover '
+      f'how much seeds differ{few}.'
     )
   if not select(arms, split='test', untuned=True):
     caveats.append('The untuned model has not been tested.')

@@ -7,11 +7,16 @@ import functools
 from it_study import conditions
 from it_study.conditions import Condition
 from it_study.errors import InputError
+from it_study.evaluation import statistics
 from it_study.evaluation.baselines import BASELINES
-from it_study.evaluation.statistics import Interval
+from it_study.evaluation.comparison import MARGIN
+from it_study.evaluation.statistics import Equivalence, Estimate, Interval
 from it_study.report.load import Cell
 from it_study.report.scores import Group, Scores
 from it_study.report.text import count, shorten
+
+# Of each family of comparisons.
+ALPHA = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,7 +25,7 @@ class Arm:
 
   Attributes:
     cells: one a seed.
-    scores: mean over the seeds; None where predictions are missing.
+    scores: of every seed; None where predictions are missing.
   """
 
   cells: tuple[Cell, ...]
@@ -92,10 +97,11 @@ class Arm:
     return sum(values) / len(values)
 
   def interval(self, metric: str, group: Group) -> Interval | None:
-    """Interval of `value`; None where there is none to compute."""
+    """Interval of `value` at 95%; None where there is none to compute."""
     if self.scores is None or self.value(metric, group) is None:
       return None
-    return self.scores.interval(metric, group)
+    estimate = self.scores.estimate(metric, group)
+    return None if estimate is None else estimate.interval()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,36 +111,53 @@ class Comparison:
   Attributes:
     original: trained and tested on the real instructions.
     altered: trained and tested on altered ones.
-    interval: of the difference, in points, at 95%.
-    joint: the same, widened so that all comparisons hold together at 95%
-      (Bonferroni).
+    estimate: of the difference, in points.
+    num_comparisons: how many are made at once, this one included.
+    p_value: of no difference, adjusted for their number (Holm).
+    equivalence: whether a difference beyond the study's margin is ruled out.
+    equivalence_p_value: of such a difference, adjusted likewise.
   """
 
   original: Arm
   altered: Arm
-  interval: Interval
-  joint: Interval
+  estimate: Estimate
+  num_comparisons: int
+  p_value: float
+  equivalence: Equivalence
+  equivalence_p_value: float
+
+  @functools.cached_property
+  def interval(self) -> Interval:
+    """Of the difference, at 95%."""
+    return self.estimate.interval()
+
+  @functools.cached_property
+  def joint(self) -> Interval:
+    """Widened so that all comparisons hold together at 95% (Bonferroni)."""
+    return self.estimate.interval(1 - ALPHA / self.num_comparisons)
 
   @property
   def helps(self) -> bool:
     """Whether the real instructions are shown to be better."""
-    return self.joint.low > 0
+    return self.p_value < ALPHA and self.estimate.mean > 0
 
   @property
   def harms(self) -> bool:
-    return self.joint.high < 0
+    return self.p_value < ALPHA and self.estimate.mean < 0
+
+  @property
+  def is_equivalent(self) -> bool:
+    """Whether a difference beyond the margin is ruled out."""
+    return self.equivalence_p_value < ALPHA and not self.is_degenerate
 
   @property
   def is_degenerate(self) -> bool:
     """Whether nothing varies: an interval of no width shows nothing."""
-    return self.interval.low == self.interval.high
+    return self.estimate.standard_error == 0
 
   @property
   def largest(self) -> float:
-    """The largest difference, of either sign, inside the joint interval.
-
-    The same interval that decides what counts as shown.
-    """
+    """The largest difference, of either sign, inside the joint interval."""
     return max(abs(self.joint.low), abs(self.joint.high))
 
 
@@ -201,9 +224,22 @@ def pair_up(arms: Iterable[Arm], *, split: str) -> list[tuple[Arm, Arm]]:
 
 
 def compare(
-  arms: Iterable[Arm], *, split: str, metric: str, group: Group
+  arms: Iterable[Arm],
+  *,
+  split: str,
+  metric: str,
+  group: Group,
+  margin: float = MARGIN,
 ) -> tuple[Comparison, ...]:
-  """Each altered arm against its original, as `pair_up` has them."""
+  """Each altered arm against its original, as `pair_up` has them.
+
+  Args:
+    arms: of a study.
+    split: the one to compare on.
+    metric: the metric to compare.
+    group: the instances to compare on.
+    margin: largest difference, in points, that counts as none.
+  """
   pairs = [
     pair
     for pair in pair_up(arms, split=split)
@@ -212,18 +248,25 @@ def compare(
       for arm in pair
     )
   ]
-  comparisons = []
-  for original, altered in pairs:
-    interval, joint = (
-      original.scores.minus(altered.scores, metric, group, level=level)
-      for level in (0.95, 1 - 0.05 / len(pairs))
+  estimates = [
+    original.scores.minus(altered.scores, metric, group)
+    for original, altered in pairs
+  ]
+  outcomes = [estimate.equivalence(margin) for estimate in estimates]
+  different = statistics.adjust([e.p_value() for e in estimates])
+  equivalent = statistics.adjust([outcome.p_value for outcome in outcomes])
+  return tuple(
+    Comparison(
+      original=original,
+      altered=altered,
+      estimate=estimates[k],
+      num_comparisons=len(pairs),
+      p_value=different[k],
+      equivalence=outcomes[k],
+      equivalence_p_value=equivalent[k],
     )
-    comparisons.append(
-      Comparison(
-        original=original, altered=altered, interval=interval, joint=joint
-      )
-    )
-  return tuple(comparisons)
+    for k, (original, altered) in enumerate(pairs)
+  )
 
 
 @functools.lru_cache(maxsize=1024)

@@ -107,19 +107,27 @@ def generation_figure(results: Results) -> Figure | None:
 
 def difference_figure(results: Results) -> Figure | None:
   """Real minus altered instructions, in exact match on classification."""
-  pairs = compare(results.arms, split='test', metric='exact_match', group=CLS)
+  pairs = compare(
+    results.arms,
+    split='test',
+    metric='exact_match',
+    group=CLS,
+    margin=results.margin,
+  )
   if not pairs:
     return None
   return Figure(
     'differences',
     'Exact match with the real instructions minus with altered ones, '
     'classification. Right of 0 the real ones are better. Thick: 95% interval; '
-    'thin: widened so that all comparisons hold together.',
+    'thin: widened so that all comparisons hold together. Shaded: what counts '
+    f'as no difference, {number(results.margin)} points either way.',
     [_whiskers(pairs, 'joint', 1.5), _whiskers(pairs, 'interval', 5)],
     plot.rows_layout(
       [plot.lines(pair.altered.label) for pair in pairs],
       'Real − altered (points)',
       shapes=[
+        plot.band(-results.margin, results.margin),
         plot.line(0.0, dash='solid'),
         *_rules([pair.altered for pair in pairs]),
       ],

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import math
 import os
 
 from it_study.errors import InputError
+from it_study.evaluation.comparison import MARGIN
 from it_study.natinst import CONTROL_CATEGORIES
 from it_study.predict import Prediction, read_predictions
 from it_study.report.arms import Arm, make_arms
 from it_study.report.load import Cell, Study, read_study
-from it_study.report.scores import METRICS, Group, mean_scores, score_rows
+from it_study.report.scores import METRICS, Group, score_rows, stack_seeds
 from it_study.report.text import count
 from it_study.seeding import stable_hash
 
@@ -31,6 +33,12 @@ class Results:
   arms: tuple[Arm, ...]
   samples: dict[tuple[str, str], dict[int, Prediction]]
   notes: tuple[str, ...]
+
+  @property
+  def margin(self) -> float:
+    """The study's margin of equivalence, in points, fixed before it ran."""
+    value = self.study.run.get('equivalence_margin')
+    return float(value) if _is_margin(value) else MARGIN
 
   def groups(self, kind: str, split: str) -> list[Group]:
     """The groups of a kind that occur in a split's metrics, by name."""
@@ -76,7 +84,8 @@ def score_study(
           samples.setdefault((row.task, row.id), {})[index] = row
       several.append(score_rows(rows))
     if several and len(several) == len(arm.cells):
-      arm = dataclasses.replace(arm, scores=mean_scores(several))
+      seeds = [cell.seed for cell in arm.cells]
+      arm = dataclasses.replace(arm, scores=stack_seeds(several, seeds))
       notes += _disagreements(arm)
     arms.append(arm)
   for note in notes:
@@ -131,6 +140,11 @@ def _checked(rows: list[Prediction], where: str) -> list[Prediction]:
   return rows
 
 
+def _is_margin(value: object) -> bool:
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  return is_number and 0 < value < math.inf
+
+
 def _sample(rows: list[Prediction]) -> list[Prediction]:
   """One row of each of a few tasks: the same in every cell of a split."""
   first: dict[str, Prediction] = {}
@@ -158,7 +172,7 @@ def _disagreements(arm: Arm) -> list[str]:
       value = arm.value(metric, group)
       if value is None:
         continue
-      points = arm.scores.values[metric][arm.scores.mask(group)]
+      points = arm.scores.values[metric][:, arm.scores.mask(group)]
       points = points[points == points]
       if not len(points) or abs(points.mean() - value) > 1e-6:
         return [

@@ -1,4 +1,4 @@
-"""A cell's scores instance by instance, and intervals for groups of them."""
+"""An arm's scores by seed and instance, and estimates for groups of them."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -9,7 +9,7 @@ import numpy as np
 
 from it_study.errors import InputError
 from it_study.evaluation import metrics, statistics
-from it_study.evaluation.statistics import Interval
+from it_study.evaluation.statistics import Estimate
 from it_study.natinst import CONTROL_CATEGORIES
 from it_study.normalization import merge_labels
 from it_study.predict import Prediction
@@ -41,9 +41,10 @@ class Scores:
     ids: object [instances].
     categories: object [instances].
     kinds: object [instances].
-    values: metric to points from 0 to 100, float64 [instances]; NaN where a
-      metric is not defined.
-    known: intervals computed so far.
+    values: metric to points from 0 to 100, float64 [seeds, instances]; NaN
+      where a metric is not defined.
+    seeds: one for each row of `values`; None where not known.
+    known: estimates made so far.
   """
 
   tasks: np.ndarray
@@ -51,7 +52,8 @@ class Scores:
   categories: np.ndarray
   kinds: np.ndarray
   values: dict[str, np.ndarray]
-  known: dict[tuple, Interval | None] = dataclasses.field(
+  seeds: tuple[int | None, ...] = (None,)
+  known: dict[tuple, Estimate | None] = dataclasses.field(
     default_factory=dict, repr=False
   )
 
@@ -66,13 +68,13 @@ class Scores:
       return headline
     return headline & (self.kinds == group.name)
 
-  def interval(
-    self, metric: str, group: Group, *, level: float = statistics.LEVEL
-  ) -> Interval | None:
-    """Mean and interval of a metric over a group; None where it has none."""
-    key = (metric, group, level)
+  def estimate(self, metric: str, group: Group) -> Estimate | None:
+    """Mean of a metric over a group; None where it has none."""
+    key = (metric, group)
     if key not in self.known:
-      self.known[key] = _interval(self, self.values[metric], group, level)
+      self.known[key] = _estimate(
+        self, self.values[metric], group, bounds=(0.0, 100.0)
+      )
     return self.known[key]
 
   def minus(
@@ -82,20 +84,31 @@ class Scores:
     group: Group,
     *,
     other_metric: str | None = None,
-    level: float = statistics.LEVEL,
-  ) -> Interval | None:
-    """Interval of the mean difference to `other`, instance by instance.
+  ) -> Estimate | None:
+    """Mean difference to `other`: instance by instance, seed by seed.
+
+    Seeds that only one of the two has are left out. Where none is in both, the
+    one with a single seed is held against every seed of the other; else both
+    are averaged over their seeds.
 
     Raises:
       InputError: if the two hold different instances.
     """
     other_metric = other_metric or metric
-    key = (other, metric, other_metric, group, level)
+    key = (other, metric, other_metric, group)
     if key in self.known:
       return self.known[key]
     self.check_same_instances(other)
-    difference = self.values[metric] - other.values[other_metric]
-    self.known[key] = _interval(self, difference, group, level)
+    first, second = self.values[metric], other.values[other_metric]
+    common = [seed for seed in self.seeds if seed in other.seeds]
+    if common:
+      first = first[[self.seeds.index(seed) for seed in common]]
+      second = second[[other.seeds.index(seed) for seed in common]]
+    elif len(first) > 1 and len(second) > 1:
+      first, second = first.mean(axis=0), second.mean(axis=0)
+    self.known[key] = _estimate(
+      self, np.atleast_2d(first - second), group, bounds=(-100.0, 100.0)
+    )
     return self.known[key]
 
   def check_same_instances(self, other: 'Scores') -> None:
@@ -138,14 +151,16 @@ def score_rows(rows: Sequence[Prediction]) -> Scores:
     categories=_objects(row.category for row in rows),
     kinds=_objects(row.kind for row in rows),
     values={
-      name: 100.0 * np.array(points, np.float64)
+      name: 100.0 * np.array([points], np.float64)
       for name, points in values.items()
     },
   )
 
 
-def mean_scores(several: Sequence[Scores]) -> Scores:
-  """Averages an instance's scores over seeds.
+def stack_seeds(
+  several: Sequence[Scores], seeds: Sequence[int | None]
+) -> Scores:
+  """Puts the scores of seeds on top of each other.
 
   Raises:
     InputError: if the seeds predicted different instances.
@@ -156,8 +171,9 @@ def mean_scores(several: Sequence[Scores]) -> Scores:
   return dataclasses.replace(
     first,
     known={},
+    seeds=tuple(seeds),
     values={
-      name: np.mean([scores.values[name] for scores in several], axis=0)
+      name: np.concatenate([scores.values[name] for scores in several])
       for name in first.values
     },
   )
@@ -170,13 +186,22 @@ def _objects(items) -> np.ndarray:
   return array
 
 
-def _interval(
-  scores: Scores, values: np.ndarray, group: Group, level: float
-) -> Interval | None:
-  mask = scores.mask(group) & ~np.isnan(values)
+def _estimate(
+  scores: Scores,
+  values: np.ndarray,
+  group: Group,
+  *,
+  bounds: tuple[float, float],
+) -> Estimate | None:
+  mask = scores.mask(group) & ~np.isnan(values).any(axis=0)
   if not mask.any():
     return None
-  return statistics.mean_interval(values[mask], scores.tasks[mask], level=level)
+  return statistics.estimate(
+    values[:, mask],
+    scores.tasks[mask],
+    bounds=bounds,
+    tasks_are_fixed=group.kind == 'control',
+  )
 
 
 @functools.lru_cache(maxsize=1 << 16)

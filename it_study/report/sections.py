@@ -10,10 +10,10 @@ from it_study.report import answer, background_tables, figures, tables
 from it_study.report.answer import Answer, Control
 from it_study.report.arms import Arm, select
 from it_study.report.figures import Figure
-from it_study.report.results import Results
+from it_study.report.results import Results, seeds_of
 from it_study.report.scores import CLS, GEN
 from it_study.report.table import Column, Entry, Table, name_entry
-from it_study.report.text import count, shorten
+from it_study.report.text import count, number, shorten
 
 _LONGEST_ANSWER = 300
 
@@ -90,7 +90,7 @@ def make_report(results: Results) -> Report:
   )
   return Report(
     subtitle=_subtitle(results),
-    answer=answer.answer(results.arms),
+    answer=answer.answer(results.arms, margin=results.margin),
     controls=answer.controls(results.arms),
     headline=figures.headline_figure(results),
     notes=results.notes,
@@ -114,9 +114,15 @@ def _main(results: Results) -> Section | None:
     'Results on unseen tasks',
     'Each model is tested as it was trained. Percentages of instances for '
     'exact match and format, points from 0 to 100 for ROUGE-L; in brackets, '
-    '95% intervals over tasks.',
+    f'95% intervals over {_population(results)}.',
     tables.main_table(results),
   )
+
+
+def _population(results: Results) -> str:
+  """What the intervals speak of."""
+  cells = [cell for arm in results.arms for cell in arm.cells]
+  return 'seeds and tasks' if len(seeds_of(cells)) > 1 else 'tasks'
 
 
 def _original(results: Results) -> Section | None:
@@ -136,9 +142,13 @@ def _classification(results: Results) -> Section | None:
     'classification',
     'Classification: what altering the instructions does',
     'A positive difference means that the real instructions are better. '
-    '“Shown” asks that the joint interval leaves out 0: it is widened so '
-    'that all comparisons hold at once, at 95%. “Not shown” is not '
-    'the same as “no difference”: what remains possible stands below it.',
+    'p-values are adjusted for the number of comparisons (Holm); “shown” '
+    'asks for one below 5%. “Equivalent” asks that both one-sided tests '
+    f'rule out more than {number(results.margin)} points either way, the '
+    'margin that this study fixed beforehand. “Not shown” is not the same '
+    'as “no difference”: what remains possible, when all comparisons '
+    'are to hold at once at 95%, stands below it. Detectable: the true '
+    'difference that this design finds four times out of five.',
     figures.difference_figure(results),
     tables.difference_table(results, metric='exact_match', group=CLS),
   )

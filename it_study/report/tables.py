@@ -12,7 +12,7 @@ from it_study.report.table import (
   name_entry,
   value_entry,
 )
-from it_study.report.text import MISSING, count, limits, number, shorten
+from it_study.report.text import count, number, p_value, shorten
 
 METRIC_NAMES = {
   'exact_match': 'Exact match',
@@ -87,7 +87,13 @@ def difference_table(
   results: Results, *, metric: str, group: Group
 ) -> Table | None:
   """Real minus altered instructions; None where nothing can be compared."""
-  pairs = compare(results.arms, split='test', metric=metric, group=group)
+  pairs = compare(
+    results.arms,
+    split='test',
+    metric=metric,
+    group=group,
+    margin=results.margin,
+  )
   if not pairs:
     return None
   name = METRIC_NAMES[metric]
@@ -97,8 +103,14 @@ def difference_table(
       Column('Real', above=name),
       Column('Altered', above=name),
       Column('Difference', above='Real − altered, points'),
-      Column('Joint interval', above='Real − altered, points'),
+      Column('p', above='Real − altered, points'),
       Column('Shown?', above='Real − altered, points', is_number=False),
+      Column(
+        f'Equivalent within {number(results.margin)}?',
+        above='Real − altered, points',
+        is_number=False,
+      ),
+      Column('Detectable', above='Real − altered, points'),
     ),
     rows={
       '': tuple(
@@ -109,8 +121,10 @@ def difference_table(
           score_entry(pair.original, metric, group),
           score_entry(pair.altered, metric, group),
           value_entry(pair.interval.mean, pair.interval, signed=True),
-          Entry(limits(pair.joint, signed=True) or MISSING),
+          Entry(p_value(pair.p_value)),
           _shown(pair),
+          _equivalent(pair),
+          Entry(number(pair.estimate.minimum_detectable_effect())),
         )
         for pair in pairs
       )
@@ -244,6 +258,15 @@ def _shown(pair: Comparison) -> Entry:
   if pair.is_degenerate:
     return Entry('not shown', 'nothing varies')
   return Entry('not shown', f'up to {number(pair.largest)} possible')
+
+
+def _equivalent(pair: Comparison) -> Entry:
+  detail = f'p {p_value(pair.equivalence_p_value)}'
+  if pair.is_degenerate:
+    return Entry('not shown', 'nothing varies')
+  if pair.is_equivalent:
+    return Entry('yes', detail, tone='good')
+  return Entry('not shown', detail)
 
 
 def _category_metric(arms: Sequence[Arm], group: Group) -> str:

@@ -32,7 +32,7 @@ def render_terminal_table(
 
   console = console or Console(highlight=False)
   results = results or score(study_dir)
-  outcome = answer.answer(results.arms)
+  outcome = answer.answer(results.arms, margin=results.margin)
   console.print(_rich_table(short_table(results)))
   console.print(_text(TITLE, 'bold'))
   console.print(_text(f'{outcome.verdict} {outcome.sentence}'))

@@ -52,6 +52,17 @@ def limits(interval: Interval | None, *, signed: bool = False) -> str | None:
   return f'[{low}, {high}]'
 
 
+def p_value(value: float) -> str:
+  """A p-value, to two digits where they matter.
+
+  >>> p_value(0.21739), p_value(0.0032), p_value(1e-9), p_value(1.0)
+  ('0.22', '0.003', '< 0.001', '1.00')
+  """
+  if value < 0.001:
+    return '< 0.001'
+  return f'{value:.2f}' if value >= 0.01 else f'{value:.3f}'
+
+
 def count(value: int, noun: str) -> str:
   """A number with its noun.
 

@@ -1,0 +1,111 @@
+"""A comparison of two prediction files, for a terminal."""
+
+from it_study.evaluation.comparison import Compared, Difference
+from it_study.evaluation.metrics import GROUPS
+from it_study.visible_text import visible
+
+_METRICS = {
+  'exact_match': 'Exact match',
+  'rouge_1': 'ROUGE-1',
+  'rouge_l': 'ROUGE-L',
+  'format_correctness': 'In format',
+}
+
+
+def print_comparison(
+  compared: Compared, *, per_category: bool = False, console=None
+) -> None:
+  """Prints a table of differences, then how single predictions change.
+
+  Args:
+    compared: as `comparison.compare` gives it.
+    per_category: whether to add a row for each category.
+    console: a `rich.console.Console`; None prints to standard output.
+  """
+  # Imported here: the other functions need no terminal.
+  from rich import console as rich_console
+  from rich import text
+
+  console = console or rich_console.Console(highlight=False)
+  console.print(_table(compared, per_category=per_category))
+  estimate = compared.differences[0].estimate
+  console.print(
+    text.Text(
+      f'{estimate.num_instances:,} instances of {estimate.num_tasks} tasks. A '
+      'minus B in points, 95% intervals for '
+      f'{"seeds and " if estimate.num_seeds > 1 else ""}tasks like these'
+      f'{"" if estimate.num_seeds > 1 else "; one seed tells of no other"}. '
+      'p is adjusted over the groups of a metric (Holm). Detectable: the true '
+      'difference that this design finds four times out of five.'
+    )
+  )
+  for group, changes in compared.changes.items():
+    if group not in GROUPS:
+      continue
+    line = (
+      f'{group}: {changes.share:.1f}% of {changes.num_instances:,} predictions '
+      f'differ from A to B; {changes.gained:,} become right, {changes.lost:,} '
+      f'wrong'
+    )
+    if changes.left_format or changes.entered_format:
+      line += (
+        f', {changes.entered_format:,} come into format, '
+        f'{changes.left_format:,} leave it'
+      )
+    if changes.towards and group == 'classification':
+      towards = ', '.join(
+        f'{visible(name)[:40]!r} ({count:,})' for name, count in changes.towards
+      )
+      line += f'; most often they turn to {towards}'
+    console.print(text.Text(f'{line}.'))
+
+
+def _table(compared: Compared, *, per_category: bool):
+  from rich import box, text
+  from rich import table as rich_table
+
+  margin = compared.margin
+  table = rich_table.Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+  table.add_column('', min_width=14, overflow='fold')
+  for name in ('A', 'B', 'A − B'):
+    table.add_column(name, justify='right', no_wrap=True)
+  for name in ('95%', 'p', f'within\n±{margin:g}', 'detect-\nable'):
+    table.add_column(name, justify='right', no_wrap=True)
+  rows = list(zip(compared.differences, compared.p_values, strict=True))
+  for metric, title in _METRICS.items():
+    chosen = [
+      row
+      for row in rows
+      if row[0].metric == metric and (per_category or row[0].group in GROUPS)
+    ]
+    if not chosen:
+      continue
+    table.add_row(text.Text(title, 'italic'))
+    for difference, p_value in chosen:
+      table.add_row(*_row(difference, p_value, margin))
+    table.add_section()
+  return table
+
+
+def _row(difference: Difference, p_value: float, margin: float) -> list:
+  from rich import text
+
+  estimate = difference.estimate
+  interval = estimate.interval()
+  equivalence = estimate.equivalence(margin)
+  detectable = estimate.minimum_detectable_effect()
+  return [
+    # Text, as a name may hold what rich takes for markup.
+    text.Text(visible(difference.group)),
+    f'{difference.first:.1f}',
+    f'{difference.second:.1f}',
+    f'{estimate.mean:+.1f}',
+    f'[{interval.low:+.1f}, {interval.high:+.1f}]',
+    _p_value(p_value),
+    'yes' if equivalence.holds else f'p {_p_value(equivalence.p_value)}',
+    f'{detectable:.1f}' if detectable <= 100 else '–',
+  ]
+
+
+def _p_value(value: float) -> str:
+  return '<0.001' if value < 0.001 else f'{value:.3f}'

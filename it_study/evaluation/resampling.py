@@ -1,0 +1,189 @@
+"""Crossed bootstrap of a mean: seeds and tasks, then instances in a task."""
+
+from collections.abc import Sequence
+import dataclasses
+import functools
+
+import numpy as np
+
+NUM_RESAMPLES = 2000
+# Bounds the memory of a resample: 8 bytes each, several arrays at a time.
+_DRAWS_AT_ONCE = 1 << 20
+# Weights of so many sets of tasks are kept: 24 MB for 119 tasks of 100.
+_KEPT_WEIGHTS = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeanSquares:
+  """Mean squares of a table of seeds by clusters, as an analysis of variance.
+
+  Each has the expectation of one cell's variance when nothing but noise is
+  there. A cluster is a task; where there is one task, an instance of it.
+
+  Attributes:
+    seeds: between seeds, with `num_seeds` - 1 degrees of freedom; 0 for one.
+    clusters: between clusters, with `num_clusters` - 1; 0 for one. At least
+      half of what the noise of their instances leads to expect, or two tasks
+      that happen to score alike would leave an interval no width.
+    residual: what is left, with the product of both; 0 for one seed.
+    num_seeds: rows of the table.
+    num_clusters: columns of the table.
+  """
+
+  seeds: float
+  clusters: float
+  residual: float
+  num_seeds: int
+  num_clusters: int
+
+  @property
+  def variance(self) -> float:
+    """Variance of the mean over the table.
+
+    For seeds and clusters that are both drawn at random and crossed (Searle,
+    Casella & McCulloch 1992, section 4.3), (seeds + clusters - residual) /
+    (S C) has no bias, but may come out small or negative by chance; it is kept
+    from falling below half of the larger of the first two.
+    """
+    total = self.seeds + self.clusters - self.residual
+    total = max(total, max(self.seeds, self.clusters) / 2)
+    return total / (self.num_seeds * self.num_clusters)
+
+  @property
+  def degrees_of_freedom(self) -> float:
+    """Satterthwaite's (1946), of `variance`; at least 1."""
+    rows, columns = self.num_seeds - 1, self.num_clusters - 1
+    total = self.variance * self.num_seeds * self.num_clusters
+    if total == 0:
+      return float(max(columns, 1))
+    terms = (
+      (self.seeds, rows),
+      (self.clusters, columns),
+      (self.residual, rows * columns),
+    )
+    # Shares first: the square of a tiny variance is 0.
+    spread = sum((square / total) ** 2 / free for square, free in terms if free)
+    return max(1 / spread, 1.0)
+
+
+def mean_squares(values: np.ndarray, sizes: np.ndarray) -> MeanSquares:
+  """Mean squares of a mean over instances in tasks, over seeds.
+
+  Tasks may differ in size: a cell of the table is then the sum over a task of
+  the deviations from the mean, in units of the mean size (Taylor's
+  linearisation of a ratio; Särndal, Swensson & Wretman 1992, section 5.6).
+  Instances need no term of their own: a task's cell carries their noise.
+
+  Args:
+    values: float64 [seeds, instances], task after task.
+    sizes: int [tasks], instances of each.
+  """
+  num_seeds, num_instances = values.shape
+  deviations = values - values.mean()
+  if len(sizes) == 1:
+    table = deviations
+  else:
+    starts = np.cumsum(sizes) - sizes
+    table = np.add.reduceat(deviations, starts, axis=1)
+    table *= len(sizes) / num_instances
+  num_clusters = table.shape[1]
+  rows, columns = table.mean(axis=1), table.mean(axis=0)
+  seeds = clusters = residual = 0.0
+  if num_seeds > 1:
+    seeds = num_clusters * float(rows @ rows) / (num_seeds - 1)
+  if num_clusters > 1:
+    clusters = num_seeds * float(columns @ columns) / (num_clusters - 1)
+  if len(sizes) > 1:
+    clusters = max(
+      clusters, num_seeds * _noise(deviations.mean(axis=0), sizes) / 2
+    )
+  if num_seeds > 1 and num_clusters > 1:
+    rest = table - rows[:, None] - columns
+    free = (num_seeds - 1) * (num_clusters - 1)
+    residual = float((rest * rest).sum()) / free
+  return MeanSquares(
+    seeds=seeds,
+    clusters=clusters,
+    residual=residual,
+    num_seeds=num_seeds,
+    num_clusters=num_clusters,
+  )
+
+
+def _noise(values: np.ndarray, sizes: np.ndarray) -> float:
+  """Variance of a cell of the table if tasks differ by their instances only.
+
+  Args:
+    values: float64 [instances], task after task.
+    sizes: int [tasks].
+  """
+  starts = np.cumsum(sizes) - sizes
+  means = np.add.reduceat(values, starts) / sizes
+  squares = np.add.reduceat((values - np.repeat(means, sizes)) ** 2, starts)
+  variances = squares * sizes / np.maximum(sizes - 1, 1)
+  return float(variances.sum()) * len(sizes) / len(values) ** 2
+
+
+def resampled_means(
+  values: np.ndarray,
+  sizes: np.ndarray,
+  *,
+  seed: int = 0,
+  num_resamples: int = NUM_RESAMPLES,
+) -> np.ndarray:
+  """Means of resamples; float64 [num_resamples].
+
+  Seeds and tasks are drawn with replacement, each on its own (the pigeonhole
+  bootstrap; Owen 2007); then, for each task drawn, as many of its instances as
+  it has, the same ones for every seed, since seeds predict the same instances.
+
+  Args:
+    values: float64 [seeds, instances], task after task.
+    sizes: int [tasks], instances of each.
+    seed: of the draws; the same seed gives any values the same draws.
+    num_resamples: number of means.
+  """
+  num_seeds = len(values)
+  # Stored once, however many seeds, metrics and arms are resampled alike.
+  weights = _instance_weights(tuple(map(int, sizes)), seed, num_resamples)
+  means = np.empty((num_resamples, num_seeds))
+  at_once = max(1, _DRAWS_AT_ONCE // values.shape[1])
+  for start in range(0, num_resamples, at_once):
+    part = weights[start : start + at_once].astype(np.float64)
+    totals = part.sum(axis=1, keepdims=True)
+    means[start : start + at_once] = part @ values.T / totals
+  if num_seeds == 1:
+    return means[:, 0]
+  generator = np.random.default_rng([seed, num_seeds])
+  drawn = generator.multinomial(
+    num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples
+  )
+  return (means * drawn).sum(axis=1) / num_seeds
+
+
+@functools.lru_cache(maxsize=_KEPT_WEIGHTS)
+def _instance_weights(
+  sizes: Sequence[int], seed: int, num_resamples: int
+) -> np.ndarray:
+  """How often each instance is drawn; uint8 [num_resamples, instances].
+
+  The expected weight is 1, so that 255 is out of reach.
+  """
+  generator = np.random.default_rng(seed)
+  sizes = np.array(sizes)
+  starts, num_instances = np.cumsum(sizes) - sizes, int(sizes.sum())
+  weights = np.empty((num_resamples, num_instances), np.uint8)
+  at_once = max(1, _DRAWS_AT_ONCE // num_instances)
+  for done in range(0, num_resamples, at_once):
+    count = min(at_once, num_resamples - done)
+    drawn = generator.integers(len(sizes), size=(count, len(sizes)))
+    totals = sizes[drawn].sum(axis=1)
+    each = sizes[drawn].ravel()
+    # One entry an instance drawn: its task's start and size, its resample.
+    start, size = np.repeat(starts[drawn].ravel(), each), np.repeat(each, each)
+    row = np.repeat(np.arange(count), totals)
+    instance = start + generator.integers(size)
+    weights[done : done + count] = np.bincount(
+      row * num_instances + instance, minlength=count * num_instances
+    ).reshape(count, num_instances)
+  return weights
