@@ -71,8 +71,10 @@ setuptools.setup(
       'pytest-xdist>=3.8,<4',
       'ruff>=0.17.5,<0.18',
       'tensorboard>=2.21,<3',
+      'tokenizers>=0.22,<0.24',
     ],
     'parity': ['torch==2.13.0', 'transformers>=5.23,<6'],
+    'xlingual': ['tokenizers>=0.22,<0.24'],
     'tpu': ['jax[tpu]>=0.10.2,<0.11'],
     # The TPU compiler alone, the version that jax[tpu] 0.10.2 asks for.
     'tpu-aot': ['libtpu==0.0.42.*'],

@@ -7,7 +7,8 @@ import sys
 
 from it_study import corpora, natinst
 from it_study import predict as predictions
-from it_study.evaluation import baselines
+from it_study.errors import InputError
+from it_study.evaluation import baselines, rouge
 from it_study.evaluation import score as scoring
 
 
@@ -21,6 +22,7 @@ def score(options: argparse.Namespace) -> None:
     corpus=corpus,
     split=options.split,
     out=options.out,
+    scorer=_scorer(options),
   )
   if not options.quiet:
     for note in result.notes:
@@ -70,6 +72,23 @@ def compare(options: argparse.Namespace) -> None:
     for note in notes:
       print(f'it-study: note: {note}', file=sys.stderr)
     comparison_table.print_comparison(result, per_category=options.per_category)
+
+
+def _scorer(options: argparse.Namespace) -> rouge.Rouge | None:
+  if options.track == 'default':
+    if options.tokenizer is not None:
+      raise InputError(
+        '--tokenizer is for the cross-lingual track; add --track xlingual, or '
+        'leave it out: the default track splits English words.'
+      )
+    return None
+  if options.tokenizer is None:
+    raise InputError(
+      "the cross-lingual track splits words by GPT-2's tokenizer; name its "
+      'tokenizer.json with --tokenizer F. It lies beside the weights of GPT-2 '
+      'on model hubs.'
+    )
+  return rouge.Rouge(rouge.byte_pair_words(options.tokenizer))
 
 
 def _show(

@@ -60,6 +60,15 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
   flags.split_argument(parser, default=None)
   parser.add_argument('--out', metavar='F', help='where metrics.json goes')
   parser.add_argument('--per_task', action='store_true')
+  parser.add_argument(
+    '--track',
+    choices=('default', 'xlingual'),
+    default='default',
+    help='how ROUGE splits words: English stems, or pieces of GPT-2',
+  )
+  parser.add_argument(
+    '--tokenizer', metavar='F', help="GPT-2's tokenizer.json, for xlingual"
+  )
 
 
 def _baseline_arguments(parser: argparse.ArgumentParser) -> None:

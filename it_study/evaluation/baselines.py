@@ -7,6 +7,7 @@ import math
 
 from it_study.errors import InputError, nearest
 from it_study.evaluation import metrics
+from it_study.evaluation.rouge import Rouge
 from it_study.natinst import CONTROL_CATEGORIES, Corpus, Instance, Task
 from it_study.normalization import merge_labels, normalize_answer
 from it_study.predict import Prediction
@@ -80,6 +81,7 @@ def metrics_of_rows(
   *,
   corpus: Corpus | None,
   split: str = 'test',
+  scorer: Rouge | None = None,
 ) -> dict:
   """Like `baseline_metrics`, of rows that are there already.
 
@@ -88,7 +90,9 @@ def metrics_of_rows(
   """
   _check_name(name)
   result = metrics.compute_metrics(
-    rows, generation_is_answered=name not in _LABEL_BASELINES
+    rows,
+    generation_is_answered=name not in _LABEL_BASELINES,
+    scorer=scorer,
   )
   if result['classification'] is not None and corpus is not None:
     expected = expected_score(name, corpus=corpus, split=split)

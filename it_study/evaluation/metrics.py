@@ -5,6 +5,7 @@ import functools
 import math
 from typing import NamedTuple
 
+from it_study.evaluation.rouge import Rouge
 from it_study.natinst import CONTROL_CATEGORIES
 from it_study.normalization import normalize_answer
 from it_study.predict import Prediction
@@ -31,22 +32,30 @@ def exact_match(prediction: str, references: Iterable[str]) -> bool:
   >>> exact_match('yes', ('Yes.', 'Yeah'))
   True
   """
-  answer = normalize_answer(prediction)
-  return any(answer == normalize_answer(text) for text in references)
+  answer = _normalize(prediction)
+  return any(answer == _normalize(text) for text in references)
 
 
-def rouge(prediction: str, references: Iterable[str]) -> tuple[float, float]:
+def rouge(
+  prediction: str, references: Iterable[str], *, scorer: Rouge | None = None
+) -> tuple[float, float]:
   """ROUGE-1 and ROUGE-L F-measure, each best over the references, from 0 to 1.
 
   Super-NaturalInstructions' rule (Wang et al. 2022): words are stemmed, and
-  the best reference may differ between the two. The rouge_score package
-  computes it.
+  the best reference may differ between the two. `scorer` splits words in
+  another way, as the cross-lingual track does.
 
   >>> rouge('the cats sat', ('a dog', 'cat sat the'))
   (1.0, 0.6666666666666666)
   """
-  scores = [_rouge(prediction, reference) for reference in references]
+  scorer = scorer or _english()
+  scores = [scorer.score(prediction, reference) for reference in references]
   return max(one for one, _ in scores), max(long for _, long in scores)
+
+
+def has_words(text: str) -> bool:
+  """Whether ROUGE on the English track sees anything in a text."""
+  return _english().has_words(text)
 
 
 def is_in_format(prediction: str, label_space: Iterable[str]) -> bool:
@@ -59,9 +68,10 @@ def score_instance(
   references: Collection[str],
   *,
   label_space: Iterable[str] | None = None,
+  scorer: Rouge | None = None,
 ) -> InstanceScore:
   """Scores one prediction against its references, of which it needs one."""
-  rouge_1, rouge_l = rouge(prediction, references)
+  rouge_1, rouge_l = rouge(prediction, references, scorer=scorer)
   return InstanceScore(
     exact_match=float(exact_match(prediction, references)),
     rouge_1=rouge_1,
@@ -72,10 +82,10 @@ def score_instance(
   )
 
 
-def score_row(row: Prediction) -> InstanceScore:
+def score_row(row: Prediction, *, scorer: Rouge | None = None) -> InstanceScore:
   """Scores a row of predictions.jsonl."""
   return score_instance(
-    row.prediction, row.targets, label_space=row.label_space
+    row.prediction, row.targets, label_space=row.label_space, scorer=scorer
   )
 
 
@@ -85,7 +95,10 @@ def in_group(row: Prediction, group: str) -> bool:
 
 
 def compute_metrics(
-  rows: Sequence[Prediction], *, generation_is_answered: bool = True
+  rows: Sequence[Prediction],
+  *,
+  generation_is_answered: bool = True,
+  scorer: Rouge | None = None,
 ) -> dict:
   """The contents of metrics.json: percentages, means over instances.
 
@@ -107,8 +120,9 @@ def compute_metrics(
     generation_is_answered: False for a baseline that has no answer to
       generation. `overall` and `generation` are then None, and a group by name
       that holds generation is left out.
+    scorer: splits words for ROUGE in another way than the English track.
   """
-  scored = [(row, score_row(row)) for row in rows]
+  scored = [(row, score_row(row, scorer=scorer)) for row in rows]
   headline = [pair for pair in scored if not _is_control(pair[0])]
   kinds_are_known = all(row.kind is not None for row, _ in headline)
 
@@ -171,26 +185,14 @@ def _percent(values: Sequence[float]) -> float:
   return 100.0 * math.fsum(values) / len(values)
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def _rouge(prediction: str, reference: str) -> tuple[float, float]:
-  scores = _rouge_scorer().score(target=reference, prediction=prediction)
-  return float(scores['rouge1'].fmeasure), float(scores['rougeL'].fmeasure)
+def _normalize(text: str) -> str:
+  return _kept_normalize(text) if len(text) < 1024 else normalize_answer(text)
+
+
+# Labels and references come up again and again.
+_kept_normalize = functools.lru_cache(maxsize=1 << 16)(normalize_answer)
 
 
 @functools.cache
-def _rouge_scorer():
-  # Imported here because nltk comes with it, which takes most of a second.
-  from nltk.stem import porter
-  from rouge_score import rouge_scorer, tokenize, tokenizers
-
-  class Tokenizer(tokenizers.Tokenizer):
-    """rouge_score's own, which stems a word each time it comes up."""
-
-    def __init__(self):
-      stemmer = porter.PorterStemmer()
-      self.stem = functools.lru_cache(maxsize=1 << 16)(stemmer.stem)
-
-    def tokenize(self, text: str) -> list[str]:
-      return tokenize.tokenize(text, self)
-
-  return rouge_scorer.RougeScorer(['rouge1', 'rougeL'], tokenizer=Tokenizer())
+def _english() -> Rouge:
+  return Rouge()

@@ -11,6 +11,8 @@ from it_study.conditions import Condition
 from it_study.errors import InputError
 from it_study.evaluation import baselines, formats
 from it_study.evaluation.metrics import compute_metrics
+from it_study.evaluation.rouge import Rouge
+from it_study.evaluation.traps import find_traps
 from it_study.natinst import Corpus, Instance, Task
 from it_study.predict import (
   Prediction,
@@ -43,6 +45,7 @@ def score_file(
   corpus: Corpus | None = None,
   split: str | None = None,
   out: _Path | None = None,
+  scorer: Rouge | None = None,
 ) -> Score:
   """Scores a file of any format that `formats.read_rows` reads.
 
@@ -52,6 +55,7 @@ def score_file(
       gives kinds, label spaces, categories and references.
     split: of rows that do not name theirs; None means 'test' for them.
     out: where to write metrics.json; None writes nothing.
+    scorer: splits words for ROUGE; None takes the English track's.
 
   Returns:
     Metrics as `metrics.compute_metrics` gives them (for a baseline's rows as
@@ -62,10 +66,16 @@ def score_file(
       foreign, there are several splits in it, or `out` cannot be written.
   """
   loaded = load_rows(path, corpus=corpus, split=split)
-  metrics = score_rows(loaded.rows, corpus=corpus, split=loaded.split or 'test')
+  metrics = score_rows(
+    loaded.rows,
+    corpus=corpus,
+    split=loaded.split or 'test',
+    scorer=scorer,
+  )
   if out is not None:
     write_metrics(out, metrics)
-  return Score(metrics, loaded.notes)
+  traps = find_traps(loaded.rows)
+  return Score(metrics, (*loaded.notes, *traps.notes()))
 
 
 def load_rows(
@@ -119,6 +129,7 @@ def score_rows(
   *,
   corpus: Corpus | None = None,
   split: str = 'test',
+  scorer: Rouge | None = None,
 ) -> dict:
   """Metrics of rows in memory; a baseline's are scored as a baseline.
 
@@ -136,8 +147,10 @@ def score_rows(
       )
   name = baselines.baseline_of(rows)
   if name is None:
-    return compute_metrics(rows)
-  return baselines.metrics_of_rows(name, rows, corpus=corpus, split=split)
+    return compute_metrics(rows, scorer=scorer)
+  return baselines.metrics_of_rows(
+    name, rows, corpus=corpus, split=split, scorer=scorer
+  )
 
 
 def write_metrics(path: _Path, metrics: Mapping) -> None:

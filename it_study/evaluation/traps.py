@@ -1,0 +1,100 @@
+"""Where the rules of the scores say less, or more, than one would think."""
+
+from collections.abc import Sequence
+import dataclasses
+
+from it_study.evaluation.metrics import has_words
+from it_study.normalization import normalize_answer
+from it_study.predict import Prediction
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Traps:
+  """What the scoring rules make of the references and labels of some rows.
+
+  Attributes:
+    num_instances: rows looked at.
+    merged_labels: tasks with labels that exact match cannot tell apart, to the
+      groups of such labels: guessing among them is easier than it looks.
+    nothing_left: rows with a reference of which normalisation leaves nothing:
+      an empty answer, or any punctuation, counts as right.
+    no_words: rows none of whose references has an ASCII letter or digit: the
+      English ROUGE is 0 there, even for the reference itself.
+    first_nothing_left: task and id of the first of the former, None without.
+    first_no_words: likewise.
+  """
+
+  num_instances: int
+  merged_labels: dict[str, tuple[tuple[str, ...], ...]]
+  nothing_left: int
+  no_words: int
+  first_nothing_left: tuple[str | None, str | None] | None
+  first_no_words: tuple[str | None, str | None] | None
+
+  def notes(self) -> list[str]:
+    """One sentence for each trap that there is."""
+    notes = []
+    if self.merged_labels:
+      task, groups = next(iter(self.merged_labels.items()))
+      labels = ' and '.join(map(repr, groups[0][:4]))
+      notes.append(
+        f'{_tasks(self.merged_labels)} labels that exact match cannot tell '
+        f'apart ({labels} of {task}): they count as one.'
+      )
+    if self.nothing_left:
+      notes.append(
+        f'{_rows(self.nothing_left)} a reference of which exact match leaves '
+        f'nothing ({_name(self.first_nothing_left)}): an empty answer or bare '
+        'punctuation counts as right there.'
+      )
+    if self.no_words:
+      notes.append(
+        f'{_rows(self.no_words)} no reference with an ASCII letter or digit '
+        f'({_name(self.first_no_words)}): ROUGE is 0 there whatever the answer.'
+      )
+    return notes
+
+
+def find_traps(rows: Sequence[Prediction]) -> Traps:
+  """Looks for them in the rows of one split."""
+  merged: dict[str, tuple[tuple[str, ...], ...]] = {}
+  seen = set()
+  nothing_left, no_words = [], []
+  for row in rows:
+    if row.label_space and (row.task, row.label_space) not in seen:
+      seen.add((row.task, row.label_space))
+      groups = _merged(row.label_space)
+      if groups and row.task is not None:
+        merged[row.task] = groups
+    if not all(map(normalize_answer, row.targets)):
+      nothing_left.append((row.task, row.id))
+    if not any(map(has_words, row.targets)):
+      no_words.append((row.task, row.id))
+  return Traps(
+    num_instances=len(rows),
+    merged_labels=dict(sorted(merged.items())),
+    nothing_left=len(nothing_left),
+    no_words=len(no_words),
+    first_nothing_left=nothing_left[0] if nothing_left else None,
+    first_no_words=no_words[0] if no_words else None,
+  )
+
+
+def _merged(labels: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+  groups: dict[str, list[str]] = {}
+  for label in labels:
+    groups.setdefault(normalize_answer(label), []).append(label)
+  return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def _tasks(tasks: dict) -> str:
+  return '1 task has' if len(tasks) == 1 else f'{len(tasks):,} tasks have'
+
+
+def _rows(number: int) -> str:
+  return '1 row has' if number == 1 else f'{number:,} rows have'
+
+
+def _name(place: tuple[str | None, str | None]) -> str:
+  task, instance = place
+  return f'{instance or "a row without id"} of {task or "no known task"}'

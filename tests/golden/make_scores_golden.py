@@ -1,0 +1,77 @@
+"""Writes scores_golden.json: scores by Super-NaturalInstructions' rules.
+
+  python tests/golden/make_scores_golden.py [CORPUS_DIR]
+
+Exact match after lower-casing, removing ASCII punctuation and collapsing white
+space; ROUGE-1 and ROUGE-L by the rouge_score package with stems, a scorer for
+each; best over the references, mean over a task's test instances, in percent.
+Written here from those rules, sharing nothing with it_study but the reading of
+task files. Of the sample of real task files as well if its folder is named.
+"""
+
+import json
+import pathlib
+import string
+import sys
+
+from rouge_score import rouge_scorer
+from scored_predictions import kinds_of_predictions
+
+from it_study import corpora, natinst
+
+PATH = pathlib.Path(__file__).with_name('scores_golden.json')
+ROUGE = {
+  name: rouge_scorer.RougeScorer([name], use_stemmer=True)
+  for name in ('rouge1', 'rougeL')
+}
+
+
+def normalize(text):
+  kept = ''.join(c for c in text.lower() if c not in string.punctuation)
+  return ' '.join(kept.split())
+
+
+def is_exact(prediction, reference):
+  return float(normalize(prediction) == normalize(reference))
+
+
+def f_measure(name):
+  return lambda prediction, reference: (
+    ROUGE[name].score(target=reference, prediction=prediction)[name].fmeasure
+  )
+
+
+def mean_of_best(rows, function):
+  best = [max(function(r.prediction, t) for t in r.targets) for r in rows]
+  return round(100 * sum(best) / len(best), 4)
+
+
+def scores_of(corpus):
+  kinds = {}
+  for kind, rows in kinds_of_predictions(corpus):
+    by_task = {}
+    for row in rows:
+      by_task.setdefault(row.task, []).append(row)
+    kinds[kind] = {
+      task: [
+        mean_of_best(some, function)
+        for function in (is_exact, f_measure('rouge1'), f_measure('rougeL'))
+      ]
+      for task, some in by_task.items()
+    }
+  return kinds
+
+
+def main():
+  names = {'miniature': 'miniature'}
+  if len(sys.argv) > 1:
+    names['natinst'] = sys.argv[1]
+  golden = {
+    name: scores_of(natinst.open_corpus(corpora.find(where)))
+    for name, where in names.items()
+  }
+  PATH.write_text(json.dumps(golden, indent=1, sort_keys=True) + '\n')
+
+
+if __name__ == '__main__':
+  main()
