@@ -317,3 +317,34 @@ def test_compare_refuses_a_margin_of_nothing(capsys):
   assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
   assert run('compare', 'a.jsonl', 'a.jsonl', '--margin=0') == 2
   assert 'allowed is a number of points above 0' in capsys.readouterr().err
+
+
+def test_baseline_tells_what_to_expect(capsys):
+  text = printed(
+    capsys, 'baseline', 'random', '--corpus=corpus', '--simulate=2000'
+  )
+  assert 'Expected on classification: ' in text
+  assert '2,000 draws: ' in text
+
+
+def test_score_takes_exact_match_apart(capsys):
+  assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
+  text = printed(capsys, 'score', 'a.jsonl', '--decomposition=parts.json')
+  assert '100.0% in format x ' in text
+  parts = json.loads(pathlib.Path('parts.json').read_text())
+  assert parts[0]['group'] == 'classification'
+  assert parts[0]['in_format'] == 1.0
+
+
+@pytest.mark.parametrize(
+  ('words', 'message'),
+  [
+    (('--track=xlingual',), "splits words by GPT-2's tokenizer"),
+    (('--tokenizer=F',), 'is for the cross-lingual track'),
+    (('--track=xlingual', '--tokenizer=F'), 'F: no such file'),
+  ],
+)
+def test_score_asks_for_the_tokenizer_of_its_track(capsys, words, message):
+  assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
+  assert run('score', 'a.jsonl', *words) == 2
+  assert message in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+import dataclasses
 import json
 import sys
 
@@ -28,6 +29,34 @@ def score(options: argparse.Namespace) -> None:
     for note in result.notes:
       print(f'it-study: note: {note}', file=sys.stderr)
   _show(options, result.metrics, per_task=options.per_task)
+  if options.decomposition:
+    _decompose(options, corpus)
+
+
+def _decompose(
+  options: argparse.Namespace, corpus: natinst.Corpus | None
+) -> None:
+  """Takes exact match apart, on the terminal or into a file."""
+  from it_study.evaluation import decomposition
+
+  loaded = scoring.load_rows(
+    options.predictions, corpus=corpus, split=options.split
+  )
+  found = decomposition.decompositions(loaded.rows)
+  predictions.write_text(
+    options.decomposition,
+    json.dumps(
+      [
+        {'group_type': kind, 'group': name, **dataclasses.asdict(parts)}
+        for (kind, name), parts in found.items()
+      ],
+      indent=2,
+    )
+    + '\n',
+  )
+  whole = found.get(('headline', 'classification'))
+  if whole is not None and not (options.json or options.quiet):
+    print(decomposition.sentence(whole))
 
 
 def baseline(options: argparse.Namespace) -> None:
@@ -43,6 +72,8 @@ def baseline(options: argparse.Namespace) -> None:
   if options.metrics:
     scoring.write_metrics(options.metrics, metrics)
   _show(options, metrics, per_task=False)
+  if not (options.json or options.quiet):
+    _print_expectation(options, corpus)
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -72,6 +103,39 @@ def compare(options: argparse.Namespace) -> None:
     for note in notes:
       print(f'it-study: note: {note}', file=sys.stderr)
     comparison_table.print_comparison(result, per_category=options.per_category)
+
+
+def _print_expectation(
+  options: argparse.Namespace, corpus: natinst.Corpus
+) -> None:
+  """What the baseline scores on average, and in a simulation if asked for."""
+  from it_study.evaluation import closed_forms
+
+  forms = closed_forms.closed_forms(
+    options.baseline, corpus=corpus, split=options.split
+  )
+  form = forms.get(('headline', 'classification'))
+  if form is None:
+    return
+  print(
+    f'Expected on classification: {form.exact_match:.2f}% exact match, '
+    f'standard deviation of a draw {form.standard_deviation:.2f}, '
+    f'{form.level:.0%} of draws from {form.low:.2f} to {form.high:.2f}.'
+  )
+  if options.simulate:
+    means = closed_forms.simulate(
+      options.baseline,
+      corpus=corpus,
+      split=options.split,
+      num_draws=options.simulate,
+      seed=options.seed,
+    )
+    inside = ((means >= form.low - 1e-9) & (means <= form.high + 1e-9)).mean()
+    print(
+      f'{len(means):,} draws: {means.mean():.4f}%, standard deviation '
+      f'{means.std():.4f} (closed form {form.exact_match:.4f} and '
+      f'{form.standard_deviation:.4f}), {inside:.1%} within the range.'
+    )
 
 
 def _scorer(options: argparse.Namespace) -> rouge.Rouge | None:

@@ -61,6 +61,12 @@ def _score_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--out', metavar='F', help='where metrics.json goes')
   parser.add_argument('--per_task', action='store_true')
   parser.add_argument(
+    '--decomposition',
+    metavar='F',
+    help='where the parts of exact match go: in format, right, beyond a guess; '
+    'by task, category and overall',
+  )
+  parser.add_argument(
     '--track',
     choices=('default', 'xlingual'),
     default='default',
@@ -81,6 +87,13 @@ def _baseline_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--out', metavar='F', help='predictions.jsonl')
   parser.add_argument('--metrics', metavar='F', help='metrics.json')
+  parser.add_argument(
+    '--simulate',
+    type=int,
+    default=0,
+    metavar='N',
+    help='check the closed form against so many draws; 100000 take seconds',
+  )
 
 
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:

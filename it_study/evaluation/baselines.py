@@ -4,6 +4,7 @@ import bisect
 from collections.abc import Iterator, Sequence
 import itertools
 import math
+from typing import NamedTuple
 
 from it_study.errors import InputError, nearest
 from it_study.evaluation import metrics
@@ -119,16 +120,11 @@ def expected_score(
   _check_name(name)
   if name not in _DRAWING_BASELINES:
     return None
-  accepted = []
-  for task, instance, labels, weights in _weighted(name, corpus, split):
-    if task.kind != CLASSIFICATION or task.category in CONTROL_CATEGORIES:
-      continue
-    hits = [
-      weight
-      for label, weight in zip(labels, weights, strict=True)
-      if metrics.exact_match(label, instance.outputs)
-    ]
-    accepted.append(sum(hits) / sum(weights))
+  accepted = [
+    share
+    for task, share in acceptance(name, corpus=corpus, split=split)
+    if task.category not in CONTROL_CATEGORIES
+  ]
   if not accepted:
     return None
   variance = math.fsum(p * (1 - p) for p in accepted)
@@ -136,6 +132,54 @@ def expected_score(
     'exact_match': 100.0 * math.fsum(accepted) / len(accepted),
     'standard_deviation': 100.0 * math.sqrt(variance) / len(accepted),
   }
+
+
+def acceptance(
+  name: str, *, corpus: Corpus, split: str = 'test'
+) -> Iterator[tuple[Task, float]]:
+  """Each classification instance's task, and how probably it is right.
+
+  With several references it is the weight of all the labels that one of them
+  equals. A baseline that draws nothing is right for certain, or wrong.
+  """
+  _check_name(name)
+  for draw in draws(name, corpus=corpus, split=split):
+    hits = [
+      weight
+      for right, weight in zip(draw.is_right, draw.weights, strict=True)
+      if right
+    ]
+    yield draw.task, sum(hits) / sum(draw.weights)
+
+
+class Draw(NamedTuple):
+  """What a baseline may answer to a classification instance.
+
+  Attributes:
+    task: of the instance.
+    weights: of the possible answers, in proportion to their probability.
+    is_right: whether each is accepted.
+  """
+
+  task: Task
+  weights: tuple[int, ...]
+  is_right: tuple[bool, ...]
+
+
+def draws(name: str, *, corpus: Corpus, split: str = 'test') -> Iterator[Draw]:
+  """What a baseline may answer to each classification instance of a split."""
+  _check_name(name)
+  for task, instance, labels, weights in _weighted(name, corpus, split):
+    if task.kind != CLASSIFICATION:
+      continue
+    if name not in _DRAWING_BASELINES:
+      labels = (_predict(name, task, instance, labels, weights, 0),)
+      weights = (1,)
+    yield Draw(
+      task,
+      weights,
+      tuple(metrics.exact_match(label, instance.outputs) for label in labels),
+    )
 
 
 def engine_name(name: str) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 import re
 
 from it_study import task_kinds
+from it_study.evaluation.chance import uniform_chance
 from it_study.natinst import CONTROL_CATEGORIES, Corpus, Task
-from it_study.normalization import merge_labels, normalize_answer
+from it_study.normalization import normalize_answer
 from it_study.task_files import TEST_INSTANCES
 
 THRESHOLDS = range(9, 16)
@@ -108,7 +109,7 @@ def _expectation(
     )
     if kind == task_kinds.CLASSIFICATION and keep(file.task, labels):
       num_tasks += 1
-      chances += [_chance(labels, i.outputs) for i in instances]
+      chances += [uniform_chance(labels, i.outputs) for i in instances]
   return {
     'rule': rule,
     'num_tasks': num_tasks,
@@ -116,14 +117,6 @@ def _expectation(
       100 * sum(chances) / len(chances) if chances else None
     ),
   }
-
-
-def _chance(labels: tuple[str, ...], references: Iterable[str]) -> float:
-  """Probability that a label drawn uniformly is one of the references."""
-  merged = merge_labels(labels)
-  accepted = {normalize_answer(reference) for reference in references}
-  hits = sum(normalize_answer(label) in accepted for label in merged)
-  return hits / len(merged)
 
 
 def _all_in(labels: Iterable[str], definition: str) -> bool:

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from it_study.errors import InputError
 from it_study.evaluation import metrics, statistics
+from it_study.evaluation.chance import uniform_chance
 from it_study.evaluation.statistics import Estimate
 from it_study.natinst import CONTROL_CATEGORIES
-from it_study.normalization import merge_labels
 from it_study.predict import Prediction
 from it_study.task_kinds import CLASSIFICATION, GENERATION
 
@@ -143,7 +142,9 @@ def score_rows(rows: Sequence[Prediction]) -> Scores:
     'exact_match': [score.exact_match for score in scored],
     'rouge_l': [score.rouge_l for score in scored],
     'format_correctness': in_format,
-    CHANCE: [_chance(row.label_space, row.targets) for row in rows],
+    CHANCE: [
+      _or_nan(uniform_chance(row.label_space, row.targets)) for row in rows
+    ],
   }
   return Scores(
     tasks=_objects(row.task for row in rows),
@@ -179,6 +180,10 @@ def stack_seeds(
   )
 
 
+def _or_nan(value: float | None) -> float:
+  return np.nan if value is None else value
+
+
 def _objects(items) -> np.ndarray:
   items = list(items)
   array = np.empty(len(items), object)
@@ -201,17 +206,4 @@ def _estimate(
     scores.tasks[mask],
     bounds=bounds,
     tasks_are_fixed=group.kind == 'control',
-  )
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _chance(
-  label_space: tuple[str, ...] | None, targets: tuple[str, ...]
-) -> float:
-  """How probable it is that a label drawn uniformly is accepted."""
-  if label_space is None:
-    return np.nan
-  labels = merge_labels(label_space)
-  return sum(metrics.exact_match(label, targets) for label in labels) / len(
-    labels
   )
