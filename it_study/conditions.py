@@ -305,6 +305,49 @@ def standard_grid(**fields) -> tuple[Condition, ...]:
   return definition_experiments(**fields) + example_experiments(**fields)
 
 
+def sweep(
+  *,
+  experiments: Sequence[str] = ('definitions', 'examples'),
+  instances_per_task: Sequence[int] = (100,),
+  num_tasks: Sequence[int | None] = (None,),
+  **fields,
+) -> tuple[Condition, ...]:
+  """Experiments at several amounts of training data, smallest first.
+
+  Args:
+    experiments: of 'definitions' (see `definition_experiments`), 'examples'
+      (see `example_experiments`) and 'original', the real instructions alone.
+    instances_per_task: training instances of each task.
+    num_tasks: training tasks; None means all.
+    **fields: other attributes of every condition.
+
+  Raises:
+    InputError: for an unknown experiment, or none of something.
+  """
+  for what, several in (
+    ('experiments', experiments),
+    ('instances_per_task', instances_per_task),
+    ('num_tasks', num_tasks),
+  ):
+    if not several or isinstance(several, str):
+      raise InputError(
+        f'{what} of a sweep: found {several!r}, allowed is a tuple of one or '
+        'more.'
+      )
+  found = []
+  for count, instances in itertools.product(num_tasks, instances_per_task):
+    for name in experiments:
+      if name not in _EXPERIMENTS:
+        raise InputError(
+          f'experiment {name!r} is unknown; there are '
+          f'{", ".join(_EXPERIMENTS)}.{nearest(name, _EXPERIMENTS)}'
+        )
+      found += _EXPERIMENTS[name](
+        num_tasks=count, instances_per_task=instances, **fields
+      )
+  return tuple(dict.fromkeys(found))
+
+
 def named_conditions(*, names: Sequence[str]) -> tuple[Condition, ...]:
   """Conditions by name, for a grid of one's own."""
   return tuple(Condition.from_name(name) for name in names)
@@ -329,6 +372,11 @@ def common_grid() -> Iterator[Condition]:
     )
 
 
+_EXPERIMENTS = {
+  'definitions': definition_experiments,
+  'examples': example_experiments,
+  'original': lambda **fields: (Condition(**fields),),
+}
 _SUFFIXES = {
   'neg': 'num_negative_examples',
   'expl': 'explanations',

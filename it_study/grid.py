@@ -44,13 +44,16 @@ def plan(
   conditions: Sequence[Condition],
   seeds: Sequence[int],
   splits: Sequence[str],
+  test_conditions: Sequence[Condition] = (),
 ) -> tuple[list[Training], list[Cell]]:
   """The trainings and cells of a grid, in the order they run.
 
   Every training is tested under its own condition and under the original
   instructions with as many examples; the untuned model under the originals.
+  All of them are tested under `test_conditions` besides.
   """
   trainings: list[Training] = []
+  extra = dict.fromkeys(condition.for_test() for condition in test_conditions)
   cells = [
     Cell(training=None, test_condition=None, split=split, seed=seed, baseline=b)
     for seed in seeds
@@ -63,18 +66,22 @@ def plan(
       condition.with_original_instructions().for_test()
       for condition in conditions
     )
-    for original in originals:
-      cells += _cells(untuned, original, splits, original=True)
+    for tested in originals | extra:
+      is_original = tested == tested.with_original_instructions()
+      cells += _cells(untuned, tested, splits, original=is_original)
     for condition in conditions:
       training = Training(condition=condition, seed=seed)
       trainings.append(training)
       matched = condition.for_test()
       original = condition.with_original_instructions().for_test()
-      cells += _cells(
-        training, matched, splits, matched=True, original=matched == original
-      )
-      if original != matched:
-        cells += _cells(training, original, splits, original=True)
+      for tested in dict.fromkeys((matched, original)) | extra:
+        cells += _cells(
+          training,
+          tested,
+          splits,
+          matched=tested == matched,
+          original=tested == original,
+        )
   return trainings, cells
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import time
 from typing import Any
 
@@ -52,6 +53,7 @@ def run_study(
   finetune: Callable[..., dict[str, Any]],
   predict: Callable[..., pathlib.Path],
   splits: Sequence[str] = ('test', 'validation'),
+  test_conditions: Sequence[str] = (),
   equivalence_margin: float = MARGIN,
   config: str = '',
   run: dict[str, Any] | None = None,
@@ -60,7 +62,8 @@ def run_study(
   """Runs what is not finished of a grid and writes results.jsonl.
 
   A training or cell with DONE in its folder is never run again; what was
-  stopped continues where it stood.
+  stopped continues where it stood. Seeds and test conditions may be added to a
+  study that has begun: only the cells that are missing run then.
 
   Args:
     corpus: directory of task files, already in use.
@@ -70,6 +73,8 @@ def run_study(
     finetune: an engine's, configured; is given task, folder, seed.
     predict: an engine's, configured; is given task, checkpoint, split, folder.
     splits: to test on.
+    test_conditions: names of conditions to test every model under, besides its
+      own and the original instructions.
     equivalence_margin: largest difference, in points, that counts as none.
     config: the whole configuration as text.
     run: what to record of this run beside it: versions, device, commit.
@@ -85,21 +90,39 @@ def run_study(
   _check_margin(equivalence_margin)
   study_dir = pathlib.Path(study_dir)
   opened = natinst.open_corpus(corpus)
-  trainings, cells = grid.plan(
-    conditions=conditions, seeds=seeds, splits=splits
+  before = _recorded(study_dir)
+  seeds = _grown(before.get('seeds'), seeds)
+  tested = [Condition.from_name(name) for name in test_conditions]
+  test_conditions = _grown(
+    before.get('test_conditions'), [c.for_test().name for c in tested]
   )
-  _claim(study_dir, config=config)
+  trainings, cells = grid.plan(
+    conditions=conditions,
+    seeds=seeds,
+    splits=splits,
+    test_conditions=[Condition.from_name(name) for name in test_conditions],
+  )
+  _claim(
+    study_dir,
+    config=config,
+    grown={'SEEDS': tuple(seeds), 'TEST_CONDITIONS': tuple(test_conditions)}
+    if before
+    else {},
+  )
   record = {
     'corpus': os.fspath(corpus),
     'fingerprint': opened.fingerprint(),
     'corpus_stats': corpus_stats.task_counts(opened),
     'delusive_sources': corpus_stats.delusive_sources(opened, conditions),
     'num_cells': len(cells),
-    'seeds': list(seeds),
+    'seeds': seeds,
+    'test_conditions': test_conditions,
     'equivalence_margin': equivalence_margin,
     **(run or {}),
   }
-  _write_json(study_dir / 'run.json', _continue_record(study_dir, record))
+  _write_json(
+    study_dir / 'run.json', _continue_record(study_dir, before, record)
+  )
   runner = _Runner(
     study_dir=study_dir,
     corpus=opened,
@@ -238,20 +261,49 @@ def _training_folder(study_dir: pathlib.Path, training: grid.Training):
   return study_dir / 'trainings' / training.name
 
 
-def _claim(study_dir: pathlib.Path, *, config: str) -> None:
-  """Makes the folder, or checks that it is this study's."""
+def _recorded(study_dir: pathlib.Path) -> dict[str, Any]:
+  """What run.json says of earlier runs, empty before the first."""
+  path = study_dir / 'run.json'
+  return _read_json(path) if path.exists() else {}
+
+
+def _grown(before: list | None, now: Sequence) -> list:
+  """What was asked for before, then what is new: nothing is dropped."""
+  return list(dict.fromkeys((*(before or ()), *now)))
+
+
+def _claim(
+  study_dir: pathlib.Path, *, config: str, grown: dict[str, tuple]
+) -> None:
+  """Makes the folder, or checks that it is this study's.
+
+  Args:
+    study_dir: of the study.
+    config: the configuration as text.
+    grown: macros that may differ from what is there, and what they are now.
+  """
   folders.make_directory(study_dir)
   path = study_dir / 'study.gin'
-  if path.exists():
-    before = path.read_text(encoding='utf-8')
-    if before != config:
-      raise InputError(
-        f'{study_dir} holds a study of another configuration '
-        f'({_first_difference(before, config)}). Name another --study_dir, or '
-        'run it with the settings in its study.gin.'
-      )
+  if not path.exists():
+    predictions.write_text(path, config)
     return
+  before = path.read_text(encoding='utf-8')
+  for name, value in grown.items():
+    before = _with_macro(before, name, value)
+    config = _with_macro(config, name, value)
+  if before != config:
+    raise InputError(
+      f'{study_dir} holds a study of another configuration '
+      f'({_first_difference(before, config)}). Name another --study_dir, or '
+      'run it with the settings in its study.gin.'
+    )
   predictions.write_text(path, config)
+
+
+def _with_macro(config: str, name: str, value: tuple) -> str:
+  """A configuration with another value of a macro, where it has that macro."""
+  statement = re.compile(rf'^{name} = .*\n(?:[ )\]].*\n)*', re.MULTILINE)
+  return statement.sub(lambda _: f'{name} = {value!r}\n', config, count=1)
 
 
 def _first_difference(before: str, after: str) -> str:
@@ -266,17 +318,15 @@ def _first_difference(before: str, after: str) -> str:
 
 
 def _continue_record(
-  study_dir: pathlib.Path, record: dict[str, Any]
+  study_dir: pathlib.Path, before: dict[str, Any], record: dict[str, Any]
 ) -> dict[str, Any]:
   """The record with what earlier runs of this study ran on.
 
   Raises:
     InputError: if they had another corpus or vocabulary.
   """
-  path = study_dir / 'run.json'
-  if not path.exists():
+  if not before:
     return record
-  before = _read_json(path)
   for name, shown in (('fingerprint', 'corpus'), ('vocabulary', 'vocabulary')):
     if before.get(name) != record.get(name):
       raise InputError(

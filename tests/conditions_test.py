@@ -281,3 +281,27 @@ def test_common_grid_holds_the_standard_conditions_once():
 def test_conditions_cannot_be_changed():
   with pytest.raises(dataclasses.FrozenInstanceError):
     Condition().seed = 1
+
+
+def test_a_sweep_takes_every_amount():
+  grid = conditions.sweep(
+    experiments=('original', 'examples'),
+    instances_per_task=(1, 5),
+    num_tasks=(4, None),
+  )
+  assert [c.name for c in grid[:4]] == [
+    'natinst_def_original_ex_original2_n1_t4',
+    'natinst_def_original_ex_original1_n1_t4',
+    'natinst_def_original_ex_delusive1_n1_t4',
+    'natinst_def_original_ex_empty0_n1_t4',
+  ]
+  assert len(grid) == len(set(grid)) == 16
+
+
+def test_a_sweep_over_nothing_is_refused():
+  with pytest.raises(InputError, match=r'instances_per_task of a sweep.*\(\)'):
+    conditions.sweep(instances_per_task=())
+  with pytest.raises(InputError, match="found 'original', allowed is a tuple"):
+    conditions.sweep(experiments='original')
+  with pytest.raises(InputError, match=r"'example' is unknown.*'examples'"):
+    conditions.sweep(experiments=('example',))

@@ -13,7 +13,7 @@ from it_study.models.t5 import T5Config
 
 FILES = gin_utils._shipped_files()
 # What other files are made of; they have no command of their own.
-PARTS = ('models/', 'runs/common.gin')
+PARTS = ('models/', 'runs/common.gin', 'runs/miniature.gin')
 LEAVES = [name for name in FILES if not name.startswith(PARTS)]
 
 
@@ -46,10 +46,22 @@ def load_leaf(name) -> str:
 def test_the_leaves_are_known():
   assert LEAVES == [
     'runs/finetune.gin',
+    'runs/miniature_sweep.gin',
     'runs/predict.gin',
     'runs/study.gin',
+    'runs/sweep.gin',
+    'runs/t5_large_sweep.gin',
+    'studies/definitions.gin',
+    'studies/examples.gin',
+    'studies/low_resource.gin',
+    'studies/low_resource_fixed_steps.gin',
     'studies/miniature.gin',
+    'studies/miniature_definitions.gin',
+    'studies/miniature_examples.gin',
+    'studies/miniature_low_resource.gin',
+    'studies/miniature_number_of_tasks.gin',
     'studies/natinst_tiny.gin',
+    'studies/number_of_tasks.gin',
   ]
 
 
@@ -163,3 +175,36 @@ def test_a_default_is_the_same_in_gin_as_in_the_library():
       ('MIXTURE_OR_TASK_MODULE', 'mixture_or_task_module'),
     ):
       assert gin_utils.macro(macro) == parameters[name].default, name
+
+
+@pytest.mark.parametrize(
+  ('leaf', 'levels', 'amounts'),
+  [
+    (
+      'definitions',
+      ('original', 'simplified', 'empty'),
+      (10, 20, 50, 200, 800),
+    ),
+    ('low_resource', ('original',), (1, 2, 5, 10, 20, 50, 200, 800)),
+    ('miniature_low_resource', ('original',), (1, 2, 5, 10, 20, 100)),
+  ],
+)
+def test_a_sweep_is_the_grid_it_says(leaf, levels, amounts):
+  load_leaf(f'studies/{leaf}.gin')
+  grid = gin_utils.configured('sweep')()
+  assert [(c.instances_per_task, c.definition) for c in grid] == [
+    (amount, level) for amount in amounts for level in levels
+  ]
+
+
+def test_the_sweep_over_tasks_ends_with_all_of_them():
+  load_leaf('studies/number_of_tasks.gin')
+  grid = gin_utils.configured('sweep')()
+  assert [c.num_tasks for c in grid] == [8, 32, 128, 512, None]
+  assert {c.instances_per_task for c in grid} == {200}
+
+
+def test_fixed_steps_take_the_place_of_epochs():
+  load_leaf('studies/low_resource_fixed_steps.gin')
+  assert gin_utils.macro('EPOCHS') is None
+  assert gin_utils.macro('TRAIN_STEPS') == 2000

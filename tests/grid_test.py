@@ -51,3 +51,38 @@ def test_matched_and_original_tests():
     (f'{none}_s3_seed7__{none}__test', True, False),
     (f'{none}_s3_seed7__{one}__test', False, True),
   ]
+
+
+def test_every_model_is_tested_under_further_conditions():
+  conditions = (Condition(), Condition(definition='empty'))
+  further = (Condition(definition='empty'), Condition(definition='simplified'))
+  trainings, cells = grid.plan(
+    conditions=conditions,
+    seeds=(0,),
+    splits=('test',),
+    test_conditions=further,
+  )
+  assert len(trainings) == 2
+  tests = {}
+  for cell in cells:
+    if cell.training is not None:
+      tests.setdefault(cell.training.name, []).append(
+        (cell.test_condition.definition, cell.matched)
+      )
+  assert tests == {
+    'untuned_seed0': [
+      ('original', False),
+      ('empty', False),
+      ('simplified', False),
+    ],
+    'natinst_def_original_ex_original2_seed0': [
+      ('original', True),
+      ('empty', False),
+      ('simplified', False),
+    ],
+    'natinst_def_empty_ex_original2_seed0': [
+      ('empty', True),
+      ('original', False),
+      ('simplified', False),
+    ],
+  }

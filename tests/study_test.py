@@ -304,3 +304,61 @@ def test_the_miniature_is_killed_and_resumed(tmp_path):
   record = json.loads((study_dir / 'run.json').read_text())
   assert record['num_cells'] == 17
   assert record['vocabulary'].startswith('vocabulary.model, ')
+
+
+GROWING = f'{CONFIG}SEEDS = (0,)\nTEST_CONDITIONS = ()\n'
+EMPTY = 'natinst_def_empty_ex_empty0'
+
+
+def test_what_is_added_to_a_study_runs_alone(corpus, tmp_path):
+  study_dir = tmp_path / 'study'
+  run(corpus, study_dir, config=GROWING)
+  engine = fakes.Engine(corpus)
+  config = GROWING.replace('()', f"(\n    '{EMPTY}',\n)")
+  run(corpus, study_dir, engine, config=config, test_conditions=(EMPTY,))
+  added = {c for c in map(_name, (study_dir / 'cells').iterdir())} - set(CELLS)
+  assert added == {
+    f'untuned_seed0__{EMPTY}__test',
+    f'natinst_def_original_ex_original2_n5_seed0__{EMPTY}__test',
+    f'natinst_def_empty_ex_original2_n5_seed0__{EMPTY}__test',
+  }
+  assert [call.split()[0] for call in engine.calls] == ['predict'] * 3
+  record = json.loads((study_dir / 'run.json').read_text())
+  assert record['test_conditions'] == [EMPTY]
+  assert f"TEST_CONDITIONS = ('{EMPTY}',)\n" in (
+    (study_dir / 'study.gin').read_text()
+  )
+  # The first command still fits, and drops nothing.
+  run(corpus, study_dir, engine, config=GROWING)
+  lines = (study_dir / 'results.jsonl').read_text().splitlines()
+  assert len(lines) == len(CELLS) + 3
+  assert len(engine.calls) == 3
+
+
+def test_seeds_may_be_added(corpus, tmp_path):
+  study_dir = tmp_path / 'study'
+  run(corpus, study_dir, config=GROWING)
+  config = GROWING.replace('(0,)', '(1,)')
+  run(corpus, study_dir, config=config, seeds=(1,))
+  lines = (study_dir / 'results.jsonl').read_text().splitlines()
+  assert len(lines) == 2 * len(CELLS)
+  assert 'SEEDS = (0, 1)\n' in (study_dir / 'study.gin').read_text()
+  with pytest.raises(InputError, match='of another configuration'):
+    run(corpus, study_dir, config=config.replace('= 8', '= 16'), seeds=(1,))
+
+
+def test_a_margin_that_is_none_is_refused(corpus, tmp_path):
+  for margin in (0, -1.0, 'wide', None, True):
+    with pytest.raises(InputError, match='EQUIVALENCE_MARGIN: found'):
+      run(corpus, tmp_path / 'study', equivalence_margin=margin)
+  assert not (tmp_path / 'study').exists()
+
+
+def test_a_test_condition_that_is_none_is_refused(corpus, tmp_path):
+  with pytest.raises(InputError, match='is not a condition'):
+    run(corpus, tmp_path / 'study', test_conditions=('natinst_def_empy',))
+  assert not (tmp_path / 'study').exists()
+
+
+def _name(path):
+  return path.name

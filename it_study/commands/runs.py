@@ -147,6 +147,7 @@ def configure(
       optimizers.inverse_sqrt,
       conditions.standard_grid,
       conditions.named_conditions,
+      conditions.sweep,
       study_lib.run_study,
     ],
     read=_READ_HERE,
