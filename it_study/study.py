@@ -13,7 +13,7 @@ from it_study import corpus_stats, folders, grid, natinst
 from it_study import predict as predictions
 from it_study.conditions import Condition
 from it_study.errors import InputError
-from it_study.evaluation import baselines, score
+from it_study.evaluation import baselines, label_rules, score
 from it_study.evaluation.comparison import MARGIN
 
 DONE = 'DONE'
@@ -113,6 +113,7 @@ def run_study(
     'corpus': os.fspath(corpus),
     'fingerprint': opened.fingerprint(),
     'corpus_stats': corpus_stats.task_counts(opened),
+    'label_rules': label_rules.expectations(opened),
     'delusive_sources': corpus_stats.delusive_sources(opened, conditions),
     'num_cells': len(cells),
     'seeds': seeds,

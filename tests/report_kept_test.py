@@ -122,7 +122,7 @@ def test_it_stands_by_the_answer(make):
   assert answer.answer(score_study(read_study(study)).arms).warnings == (
     warning,
   )
-  page, markdown, _ = (
+  page, markdown, *_ = (
     path.read_text() for path in write_report(study_dir=study)
   )
   before, after = page.split('The token limit cuts compared conditions')
@@ -138,7 +138,7 @@ def test_a_study_of_an_older_version_is_reported(make):
   cells = read_study(study).cells
   assert {cell.input_kept for cell in cells} == {None}
   assert warnings(study) == ()
-  page, markdown, _ = (
+  page, markdown, *_ = (
     path.read_text() for path in write_report(study_dir=study)
   )
   assert 'The token limit cuts' not in page

@@ -105,16 +105,18 @@ def hostile(tmp_path_factory):
   return write_report(study_dir=directory)
 
 
-def test_three_files_are_written(study, paths):
+def test_four_files_are_written(study, paths):
   assert [path.relative_to(study).as_posix() for path in paths] == [
     'report/index.html',
     'report/report.md',
     'report/results.csv',
+    'report/tables.tex',
   ]
   assert sorted(os.listdir(study / 'report')) == [
     'index.html',
     'report.md',
     'results.csv',
+    'tables.tex',
   ]
 
 

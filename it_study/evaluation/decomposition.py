@@ -44,31 +44,52 @@ class Decomposition:
 def decompose(rows: Sequence[Prediction]) -> Decomposition | None:
   """Takes the exact match of rows apart; None if none has a label space."""
   rows = [row for row in rows if row.label_space]
-  if not rows:
-    return None
   scores = [metrics.score_row(row) for row in rows]
-  guesses = [uniform_chance(row.label_space, row.targets) for row in rows]
-  count = len(rows)
-  right = math.fsum(score.exact_match for score in scores)
-  inside = sum(bool(score.in_format) for score in scores)
-  both = math.fsum(s.exact_match for s in scores if s.in_format)
-  guess = math.fsum(guesses) / count
+  return decompose_scores(
+    [score.exact_match for score in scores],
+    [float(bool(score.in_format)) for score in scores],
+    [uniform_chance(row.label_space, row.targets) for row in rows],
+  )
+
+
+def decompose_scores(
+  exact_match: Sequence[float],
+  in_format: Sequence[float],
+  guess: Sequence[float],
+) -> Decomposition | None:
+  """Takes exact match apart, of scores by instance.
+
+  Args:
+    exact_match: 1 for a right answer, else 0; one an instance, as all others.
+    in_format: 1 for an answer that is a label, else 0.
+    guess: share of uniform guesses that are right.
+
+  Returns:
+    None without instances.
+  """
+  count = len(exact_match)
+  if not count:
+    return None
+  right, inside = math.fsum(exact_match), math.fsum(in_format)
+  both = math.fsum(
+    score * is_label
+    for score, is_label in zip(exact_match, in_format, strict=True)
+  )
+  chance = math.fsum(guess) / count
   skill_in_format = None
   if inside:
-    guesses_inside = [
-      guess
-      for guess, score in zip(guesses, scores, strict=True)
-      if score.in_format
-    ]
-    skill_in_format = skill(both / inside, math.fsum(guesses_inside) / inside)
+    chance_inside = math.fsum(
+      share * is_label for share, is_label in zip(guess, in_format, strict=True)
+    )
+    skill_in_format = skill(both / inside, chance_inside / inside)
   return Decomposition(
     num_instances=count,
     exact_match=right / count,
     in_format=inside / count,
     right_in_format=both / inside if inside else None,
     right_out_of_format=(right - both) / count,
-    guess=guess,
-    skill=skill(right / count, guess),
+    guess=chance,
+    skill=skill(right / count, chance),
     skill_in_format=skill_in_format,
   )
 

@@ -50,6 +50,42 @@ def baseline_table(results: Results) -> Table | None:
   )
 
 
+def label_rules_table(run: Mapping) -> Table | None:
+  """What guessing is expected to score by each rule that chooses CLS tasks."""
+  rules = run.get('label_rules')
+  if not isinstance(rules, list):
+    return None
+  rows = [
+    (
+      name_entry(str(rule.get('rule'))),
+      plain_entry(rule.get('num_tasks')),
+      plain_entry(rule.get('expected_exact_match')),
+    )
+    for rule in rules
+    if isinstance(rule, dict)
+  ]
+  values = [
+    rule['expected_exact_match']
+    for rule in rules
+    if isinstance(rule, dict)
+    and isinstance(rule.get('expected_exact_match'), float)
+  ]
+  if not values:
+    return None
+  return Table(
+    columns=(
+      Column('Rule', is_number=False),
+      Column('Classification tasks'),
+      Column('Expected exact match of a guess, %'),
+    ),
+    rows={
+      f'From {number(min(values))} to {number(max(values))} by rule': tuple(
+        rows
+      )
+    },
+  )
+
+
 def sources_table(run: Mapping) -> Table | None:
   """Where delusive examples came from, as counts and shares."""
   by_kind = run.get('delusive_sources')

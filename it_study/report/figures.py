@@ -13,7 +13,16 @@ from it_study.report.text import limits, number
 
 # Okabe and Ito's palette, told apart with any colour vision.
 BLUE, ORANGE, GREEN, GREY = '#0072B2', '#D55E00', '#009E73', '#5F6368'
-_LINES = (BLUE, ORANGE, GREEN, '#CC79A7', '#56B4E9', '#8A6D00', GREY, '#000000')
+COLOURS = (
+  BLUE,
+  ORANGE,
+  GREEN,
+  '#CC79A7',
+  '#56B4E9',
+  '#8A6D00',
+  GREY,
+  '#000000',
+)
 _DASHES = ('solid', 'dash', 'dot')
 _CURVE_POINTS = 300
 
@@ -207,9 +216,9 @@ def loss_figure(results: Results) -> Figure | None:
         'y': [loss for _, loss in points],
         'name': plot.safe(f'{label}, seed {seed}' if many_seeds else label),
         'line': {
-          'color': _LINES[index % len(_LINES)],
+          'color': COLOURS[index % len(COLOURS)],
           'width': 1.8,
-          'dash': _DASHES[index // len(_LINES) % len(_DASHES)],
+          'dash': _DASHES[index // len(COLOURS) % len(_DASHES)],
         },
       }
     )

@@ -25,6 +25,83 @@
   });
   holders.forEach(function (holder) { fit(holder); observer.observe(holder); });
 
+  // A click on a column's title sorts each section's rows by it, a second one
+  // the other way, a third as they were; the text above a long table filters.
+  function value(row, column) {
+    const cell = row.cells[column];
+    const text = (cell ? cell.firstChild || cell : row).textContent.trim();
+    const number = parseFloat(text.replace(/,/g, '').replace('\u2212', '-'));
+    return {text: text, number: number};
+  }
+  function compare(a, b) {
+    if (isNaN(a.number) !== isNaN(b.number)) return isNaN(a.number) ? 1 : -1;
+    if (!isNaN(a.number)) return a.number - b.number;
+    return a.text.localeCompare(b.text);
+  }
+  function sort(table, column, button) {
+    const states = {none: 'descending', descending: 'ascending', ascending: 'none'};
+    const head = button.parentNode;
+    const state = states[head.getAttribute('aria-sort') || 'none'];
+    table.querySelectorAll('thead th').forEach(function (other) {
+      other.removeAttribute('aria-sort');
+    });
+    if (state !== 'none') head.setAttribute('aria-sort', state);
+    Array.from(table.tBodies).forEach(function (body) {
+      const rows = Array.from(body.rows).filter(function (row) {
+        return !row.classList.contains('section');
+      });
+      rows.sort(function (a, b) {
+        if (state === 'none') return a.dataset.place - b.dataset.place;
+        const order = compare(value(a, column), value(b, column));
+        return state === 'ascending' ? order : -order;
+      });
+      rows.forEach(function (row) { body.appendChild(row); });
+    });
+  }
+  document.querySelectorAll('table').forEach(function (table) {
+    const rows = table.querySelectorAll('tbody tr:not(.section)');
+    if (rows.length < 2 || !table.tHead) return;
+    rows.forEach(function (row, place) { row.dataset.place = place; });
+    Array.from(table.tHead.rows[table.tHead.rows.length - 1].cells).forEach(
+      function (head, column) {
+        if (!head.textContent.trim()) return;
+        const button = document.createElement('button');
+        button.type = 'button';
+        button.title = 'Sort';
+        button.append(...head.childNodes);
+        head.appendChild(button);
+        button.addEventListener('click', function () { sort(table, column, button); });
+      }
+    );
+    if (rows.length < 10) return;
+    const input = document.createElement('input');
+    input.type = 'search';
+    input.placeholder = 'Filter ' + rows.length + ' rows';
+    input.setAttribute('aria-label', input.placeholder);
+    input.addEventListener('input', function () {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      rows.forEach(function (row) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !words.every(function (word) { return text.includes(word); });
+      });
+    });
+    table.parentNode.before(input);
+  });
+
+  // A link into a folded section opens it.
+  function unfold() {
+    const target = document.getElementById(location.hash.slice(1));
+    if (target && target.tagName === 'DETAILS') {
+      target.open = true;
+      target.scrollIntoView();
+    }
+  }
+  window.addEventListener('hashchange', unfold);
+  document.querySelectorAll('a[href^="#"]').forEach(function (link) {
+    link.addEventListener('click', function () { setTimeout(unfold); });
+  });
+  unfold();
+
   // Nothing can be unfolded on paper.
   let folded = [];
   window.addEventListener('beforeprint', function () {

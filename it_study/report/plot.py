@@ -56,6 +56,30 @@ def band(low: float, high: float) -> dict:
   }
 
 
+def level_band(low: float, high: float) -> dict:
+  return {
+    'type': 'rect',
+    'x0': 0,
+    'x1': 1,
+    'xref': 'paper',
+    'y0': low,
+    'y1': high,
+    'layer': 'below',
+    'fillcolor': '#DDE1E6',
+    'line': {'width': 0},
+  }
+
+
+def faint(colour: str) -> str:
+  """A colour that lets what lies below it through.
+
+  >>> faint('#0072B2')
+  'rgba(0, 114, 178, 0.15)'
+  """
+  parts = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+  return f'rgba({", ".join(map(str, parts))}, 0.15)'
+
+
 def above(x: float, text: str, line: int = 0) -> dict:
   return {
     'x': x,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import dataclasses
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +12,13 @@ from it_study.evaluation import metrics, statistics
 from it_study.evaluation.chance import uniform_chance
 from it_study.evaluation.statistics import Estimate
 from it_study.natinst import CONTROL_CATEGORIES
+from it_study.normalization import normalize_answer
 from it_study.predict import Prediction
+from it_study.seeding import stable_hash
 from it_study.task_kinds import CLASSIFICATION, GENERATION
 
 METRICS = ('exact_match', 'rouge_l', 'format_correctness')
+_LONGEST_ANSWER = 80
 # What a uniform guess is expected to score; no metric of the prediction.
 CHANCE = 'chance'
 
@@ -42,6 +46,9 @@ class Scores:
     kinds: object [instances].
     values: metric to points from 0 to 100, float64 [seeds, instances]; NaN
       where a metric is not defined.
+    answers: what was predicted, as far as exact match can tell answers apart:
+      a text where there is a label space, else a hash; object
+      [seeds, instances].
     seeds: one for each row of `values`; None where not known.
     known: estimates made so far.
   """
@@ -51,6 +58,7 @@ class Scores:
   categories: np.ndarray
   kinds: np.ndarray
   values: dict[str, np.ndarray]
+  answers: np.ndarray
   seeds: tuple[int | None, ...] = (None,)
   known: dict[tuple, Estimate | None] = dataclasses.field(
     default_factory=dict, repr=False
@@ -151,6 +159,7 @@ def score_rows(rows: Sequence[Prediction]) -> Scores:
     ids=_objects(row.id for row in rows),
     categories=_objects(row.category for row in rows),
     kinds=_objects(row.kind for row in rows),
+    answers=_objects(map(_answer, rows))[None],
     values={
       name: 100.0 * np.array([points], np.float64)
       for name, points in values.items()
@@ -173,11 +182,20 @@ def stack_seeds(
     first,
     known={},
     seeds=tuple(seeds),
+    answers=np.concatenate([scores.answers for scores in several]),
     values={
       name: np.concatenate([scores.values[name] for scores in several])
       for name in first.values
     },
   )
+
+
+def _answer(row: Prediction) -> object:
+  answer = normalize_answer(row.prediction)
+  # Texts of generation would fill the memory; labels are few.
+  if row.label_space is None or len(answer) > _LONGEST_ANSWER:
+    return stable_hash(answer)
+  return sys.intern(answer)
 
 
 def _or_nan(value: float | None) -> float:

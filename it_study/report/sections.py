@@ -6,7 +6,14 @@ import json
 import pathlib
 import shlex
 
-from it_study.report import answer, background_tables, figures, tables
+from it_study.report import (
+  answer,
+  background_tables,
+  curve_figures,
+  figures,
+  parts_tables,
+  tables,
+)
 from it_study.report.answer import Answer, Control
 from it_study.report.arms import Arm, select
 from it_study.report.figures import Figure
@@ -75,11 +82,15 @@ def make_report(results: Results) -> Report:
   sections = (
     _main(results),
     _original(results),
+    _sweeps(results),
     _classification(results),
     _generation(results),
+    _matrix(results),
+    _sensitivity(results),
     _categories(results),
     _tasks(results),
     _format(results),
+    _skill(results),
     _validation(results),
     _baselines(results),
     _samples(results),
@@ -137,6 +148,41 @@ def _original(results: Results) -> Section | None:
   )
 
 
+def _sweeps(results: Results) -> Section | None:
+  return _section(
+    'sweeps',
+    'More training data',
+    'A curve beats guessing where its exact match first lies above what a '
+    'uniform guess is expected to score on the same instances, read off '
+    'between the amounts on a logarithmic scale; in brackets, the 95% '
+    f'interval over {_population(results)}.',
+    *curve_figures.curve_figures(results),
+    curve_figures.crossing_table(results),
+  )
+
+
+def _matrix(results: Results) -> Section | None:
+  return _section(
+    'matrix',
+    'Trained on one thing, tested on another',
+    'Exact match on unseen classification tasks, with 95% intervals. Further '
+    'columns come with --gin.TEST_CONDITIONS, into the same folder: only the '
+    'cells that are missing run.',
+    parts_tables.matrix_table(results),
+  )
+
+
+def _sensitivity(results: Results) -> Section | None:
+  return _section(
+    'sensitivity',
+    'What changes when only the instruction does',
+    'One model, the same instances: shares of answers that differ between the '
+    'real instructions and others at test time, as far as exact match can tell '
+    'answers apart. A model that does not read them changes none.',
+    parts_tables.sensitivity_table(results),
+  )
+
+
 def _classification(results: Results) -> Section | None:
   return _section(
     'classification',
@@ -189,6 +235,20 @@ def _format(results: Results) -> Section | None:
     'A model can learn the form of an answer without learning the task: its '
     'answers are then in format, and right as often as a guess.',
     figures.format_figure(results),
+    'Exact match is the product of two shares: of answers in format, and of '
+    'those in format that are right. Skill is what is left of exact match '
+    'beyond a guess, (exact match − guess) / (1 − guess): 0 for guessing, 100 '
+    'for all right.',
+    parts_tables.decomposition_table(results),
+  )
+
+
+def _skill(results: Results) -> Section | None:
+  return _section(
+    'skill',
+    'Form and knowledge by category and task',
+    parts_tables.skill_table(results),
+    is_folded=True,
   )
 
 
@@ -212,6 +272,9 @@ def _baselines(results: Results) -> Section | None:
     'drawing labels gives on average, in closed form, with the standard '
     'deviation (SD) of a single draw.',
     background_tables.baseline_table(results),
+    'How many test tasks count as classification is a choice, and guessing '
+    'moves with it:',
+    background_tables.label_rules_table(results.study.run),
   )
 
 
@@ -326,6 +389,8 @@ _FACTS = {
   'vocabulary': 'Vocabulary',
   'model': 'Model',
   'seeds': 'Seeds',
+  'equivalence_margin': 'Margin of equivalence, points',
+  'test_conditions': 'Further test conditions',
   'device': 'Device',
   'versions': 'Versions',
   'git_commit': 'Git commit',
@@ -335,7 +400,11 @@ _FACTS = {
 
 def _facts_table(results: Results) -> Table:
   run = results.study.run
-  others = [key for key in run if key not in (*_FACTS, 'delusive_sources')]
+  others = [
+    key
+    for key in run
+    if key not in (*_FACTS, 'delusive_sources', 'label_rules')
+  ]
   rows = [
     (name_entry(_FACTS.get(key, key)), Entry(_fact(run.get(key))))
     for key in (*_FACTS, *sorted(others))

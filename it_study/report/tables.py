@@ -1,6 +1,7 @@
 """The tables of scores."""
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from it_study.report.arms import Arm, Comparison, compare, select
 from it_study.report.results import Results
@@ -135,9 +136,18 @@ def difference_table(
 def score_entry(
   arm: Arm, metric: str, group: Group, *, with_interval: bool = True
 ) -> Entry:
-  """An arm's score in a group."""
+  """An arm's score in a group, one click from the predictions behind it."""
   interval = arm.interval(metric, group) if with_interval else None
-  return value_entry(arm.value(metric, group), interval)
+  value = arm.value(metric, group)
+  href = None if value is None else predictions_href(arm)
+  return value_entry(value, interval, href=href)
+
+
+def predictions_href(arm: Arm) -> str:
+  """Where an arm's predictions lie; of several seeds, the list of its cells."""
+  if len(arm.cells) > 1:
+    return '#setup'
+  return f'../cells/{quote(arm.cells[0].cell)}/predictions.jsonl'
 
 
 def category_table(results: Results) -> Table | None:

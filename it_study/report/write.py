@@ -1,4 +1,4 @@
-"""Writes the report of a study folder: HTML, Markdown, CSV."""
+"""Writes the report of a study folder: HTML, Markdown, CSV, LaTeX."""
 
 from collections.abc import Callable
 import os
@@ -7,6 +7,7 @@ import pathlib
 from it_study.errors import InputError
 from it_study.predict import write_text
 from it_study.report.html_page import render_html
+from it_study.report.latex import render_latex
 from it_study.report.markdown import render_markdown
 from it_study.report.results import Results, score
 from it_study.report.results_csv import render_csv
@@ -30,7 +31,7 @@ def write_report(
     on_note: called with each thing a reader should know, one sentence each.
 
   Returns:
-    The paths of the three files, the page first.
+    The paths of the four files, the page first.
 
   Raises:
     InputError: if the folder has no finished cell, holds what cannot be
@@ -51,6 +52,7 @@ def write_report(
     'index.html': render_html(report),
     'report.md': render_markdown(report),
     'results.csv': render_csv(study.cells),
+    'tables.tex': render_latex(results),
   }
   for name, content in contents.items():
     write_text(directory / name, content)

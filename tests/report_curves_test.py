@@ -1,0 +1,92 @@
+"""Tests of sweeps: curves, where they beat guessing, figures and table."""
+
+import json
+
+import pytest
+from report_fixture import RUN, make_study
+
+from it_study.report import curve_figures, curves
+from it_study.report.load import read_study
+from it_study.report.results import score_study
+
+TASKS = tuple((f'Textual Entailment {i}', ('yes', 'no')) for i in range(12))
+ORIGINAL = 'natinst_def_original_ex_original2'
+ACCURACIES = {
+  f'{ORIGINAL}_n1': 0.1,
+  f'{ORIGINAL}_n10': 0.4,
+  ORIGINAL: 0.9,
+  'natinst_def_empty_ex_original2_n1': 0.1,
+  'natinst_def_empty_ex_original2_n10': 0.2,
+  f'{ORIGINAL}_t4': 0.5,
+}
+
+
+@pytest.fixture(name='results', scope='module')
+def _results(tmp_path_factory):
+  study = make_study(
+    tmp_path_factory.mktemp('curves') / 'study',
+    accuracies=ACCURACIES,
+    tasks=TASKS,
+    seeds=(0, 1),
+    run=RUN,
+  )
+  return score_study(read_study(study))
+
+
+def test_a_curve_differs_in_one_amount_alone(results):
+  found = {
+    (c.field, c.condition.name): c.amounts for c in curves.find_curves(results)
+  }
+  assert found == {
+    ('instances_per_task', ORIGINAL): (1, 10, 100),
+    ('instances_per_task', 'natinst_def_empty_ex_original2'): (1, 10),
+    # The default is all tasks, of which this corpus has 6.
+    ('num_tasks', ORIGINAL): (4, 6),
+  }
+
+
+def test_the_crossing_is_where_guessing_is_beaten(results):
+  original, empty, _ = curves.find_curves(results)
+  crossing = original.crossing
+  # 0.4 is below a guess of 0.5, 0.9 above: a quarter of the way in logarithms.
+  assert 12 < crossing.amount < 30
+  assert crossing.low <= crossing.amount <= crossing.high
+  assert empty.crossing.amount is None
+  assert curve_figures.crossing_text(original).startswith(
+    'beats guessing from '
+  )
+  assert curve_figures.crossing_text(empty) == (
+    'does not beat guessing at any amount (100% of resamples do not)'
+  )
+
+
+def test_the_figures_draw_guessing_across_the_curves(results):
+  figures = curve_figures.curve_figures(results)
+  assert [figure.name for figure in figures] == [
+    'curve_instances_per_task_exact_match',
+    'curve_instances_per_task_format_correctness',
+    'curve_num_tasks_exact_match',
+    'curve_num_tasks_format_correctness',
+  ]
+  first = figures[0]
+  assert first.layout['xaxis']['type'] == 'log'
+  assert first.layout['xaxis']['ticktext'] == ['1', '10', '100']
+  texts = [note['text'] for note in first.layout['annotations']]
+  assert texts == ['guessing 45.8', 'paper: guessing 42.6']
+  # A band and a line for each curve.
+  assert len(first.data) == 4
+  assert first.data[1]['x'] == [1, 10, 100]
+  json.dumps([figure.data for figure in figures], allow_nan=False)
+
+
+def test_the_table_has_every_amount(results):
+  rows = curve_figures.crossing_table(results).rows
+  assert [len(entries) for entries in rows.values()] == [5, 2]
+  assert rows['Training instances a task'][0][1].text == '1'
+
+
+def test_a_study_without_a_sweep_has_none(tmp_path):
+  study = make_study(tmp_path, accuracies={ORIGINAL: 0.5}, tasks=TASKS)
+  results = score_study(read_study(study))
+  assert curve_figures.curve_figures(results) == []
+  assert curve_figures.crossing_table(results) is None
