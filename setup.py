@@ -32,6 +32,7 @@ setuptools.setup(
   ],
   package_data={
     'it_study': ['data/*.csv'],
+    'it_study.browser': ['*.css', '*.html', '*.js'],
     'it_study.report': ['*.jinja', '*.css', '*.html', '*.js'],
     **{folder: ['*.gin'] for folder in _GIN_FOLDERS},
   },

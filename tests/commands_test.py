@@ -57,7 +57,7 @@ def test_an_example_runs_as_printed(capsys, tmp_path, name):
 
 def test_the_examples_of_the_other_commands_are_known():
   # They take minutes, or a network.
-  others = {'study', 'report', 'train', 'predict', 'plan', 'fetch'}
+  others = {'study', 'report', 'view', 'train', 'predict', 'plan', 'fetch'}
   assert set(EXAMPLES) - set(LIGHT) == others
 
 

@@ -66,6 +66,7 @@ _KNOWS_NOTHING_OF = {
   'it_study.evaluation': _ENGINES | _TRAINING | _DEVICE_LIBRARIES,
   'it_study.study': _ENGINES | _TRAINING | _DEVICE_LIBRARIES,
   'it_study.report': _ENGINES | _TRAINING | _DEVICE_LIBRARIES,
+  'it_study.browser': _ENGINES | _TRAINING | _DEVICE_LIBRARIES,
 }
 # Rooms that need nothing but Python.
 _PURE = (

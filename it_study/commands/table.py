@@ -53,6 +53,14 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
   flags.module_argument(parser)
 
 
+def _view_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument('study_dir', metavar='STUDY_DIR')
+  parser.add_argument(
+    '--port', type=int, default=0, metavar='N', help='default: a free one'
+  )
+  flags.module_argument(parser)
+
+
 def _score_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('predictions', metavar='PREDICTIONS')
   flags.module_argument(parser)
@@ -166,6 +174,13 @@ COMMANDS = (
     'write the report of a study and print its table',
     'it-study report it_study_out',
     _report_arguments,
+  ),
+  Command(
+    'view',
+    'viewing:view',
+    'browse the predictions of a study on a local page; Ctrl-C ends it',
+    'it-study view it_study_out',
+    _view_arguments,
   ),
   Command(
     'train',

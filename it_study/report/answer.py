@@ -319,7 +319,7 @@ def _caveats(
     if tasks < _FEW_TASKS:
       caveats.append(
         f'Only {count(tasks, "classification task")} in the test split: '
-        'intervals from so few are rough, and rather too narrow.'
+        'intervals from so few are wide and rough.'
       )
   cells = [cell for arm in arms for cell in arm.cells]
   seeds = seeds_of(cells)

@@ -1,0 +1,292 @@
+"""What the browser looks up: where each prediction lies, and how it scored."""
+
+from collections.abc import Callable, Iterator
+import dataclasses
+import functools
+import json
+import pathlib
+import threading
+from typing import Any, NamedTuple
+
+from it_study.errors import InputError
+from it_study.evaluation import metrics
+from it_study.predict import Prediction
+from it_study.report.arms import condition_label
+from it_study.report.load import Cell, Study, read_study
+from it_study.report.text import shorten
+from it_study.visible_text import visible
+
+LIMIT = 200
+# A list shows the start of a text, an instance nearly all of it.
+_SHORT, _LONG = 280, 50_000
+# Parsed cells kept in memory, of which each holds one entry a row.
+_KEPT_CELLS = 512
+
+
+class Entry(NamedTuple):
+  """A row of a cell: where its line starts, and what a filter asks for."""
+
+  offset: int
+  id: str
+  task: str
+  category: str
+  is_right: bool
+  is_in_format: bool | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Query:
+  """Which rows of a cell to list.
+
+  Attributes:
+    cell: its name.
+    text: words that all stand in the id, prompt, references or prediction,
+      whatever their case.
+    task: name, or None for all.
+    category: name, or None for all.
+    right: whether exact match holds, or None for both.
+    in_format: whether it is a label, or None for both; rows without a label
+      space are then left out.
+    offset: rows to pass over.
+    limit: most rows to return, up to `LIMIT`.
+  """
+
+  cell: str
+  text: str = ''
+  task: str | None = None
+  category: str | None = None
+  right: bool | None = None
+  in_format: bool | None = None
+  offset: int = 0
+  limit: int = 50
+
+
+class Index:
+  """Finds rows of a study's cells; cells are read when first asked for.
+
+  Raises:
+    InputError: if the folder is no study, or lacks every prediction.
+  """
+
+  def __init__(self, study_dir: str | pathlib.Path):
+    self.study: Study = read_study(study_dir)
+    self._cells: dict[str, Cell] = {
+      cell.cell: cell
+      for cell in self.study.cells
+      if self.study.predictions_path(cell).is_file()
+    }
+    if not self._cells:
+      raise InputError(
+        f'{self.study.directory}: no cell with a predictions.jsonl. Run '
+        "'it-study study' with this --study_dir first."
+      )
+    self._lock = threading.Lock()
+    self._entries = functools.lru_cache(maxsize=_KEPT_CELLS)(self._read)
+    self._places = functools.lru_cache(maxsize=_KEPT_CELLS)(self._find_places)
+
+  def describe(self) -> dict[str, Any]:
+    """The study's name and cells, for the page's menus."""
+    return {
+      'name': visible(self.study.directory.resolve().name),
+      'cells': [
+        {
+          'cell': cell.cell,
+          'label': _label(cell),
+          'split': cell.split,
+          'exact_match': (cell.metrics['overall'] or {}).get('exact_match'),
+          'num_instances': cell.metrics.get('num_instances'),
+        }
+        for cell in self._cells.values()
+      ],
+    }
+
+  def names(self, cell: str) -> dict[str, list[str]]:
+    """Tasks and categories of a cell, by name."""
+    entries = self.entries(cell)
+    return {
+      'tasks': sorted({entry.task for entry in entries}),
+      'categories': sorted({entry.category for entry in entries}),
+    }
+
+  def entries(self, cell: str) -> list[Entry]:
+    """The rows of a cell in the order of its file.
+
+    Raises:
+      InputError: for an unknown cell or a file that cannot be understood.
+    """
+    self._cell(cell)
+    with self._lock:
+      return self._entries(cell)
+
+  def rows(self, query: Query) -> dict[str, Any]:
+    """The rows that a query finds: their number, and a page of them."""
+    found = [e for e in self.entries(query.cell) if _fits(e, query)]
+    words = query.text.lower().split()
+    if words:
+      texts = self._texts(query.cell, found)
+      found = [
+        entry
+        for entry, text in zip(found, texts, strict=True)
+        if all(word in text for word in words)
+      ]
+    limit = max(0, min(query.limit, LIMIT))
+    page = found[query.offset : query.offset + limit]
+    return {
+      'total': len(found),
+      'rows': [
+        {
+          'id': visible(entry.id),
+          'key': [entry.task, entry.id],
+          'task': visible(entry.task),
+          'category': visible(entry.category),
+          'right': entry.is_right,
+          'in_format': entry.is_in_format,
+          'prediction': _show(row.prediction, _SHORT),
+          'targets': [_show(text, _SHORT) for text in row.targets[:5]],
+        }
+        for entry, row in zip(page, self._parsed(query.cell, page), strict=True)
+      ],
+    }
+
+  def instance(self, *, cell: str, task: str, row_id: str) -> dict[str, Any]:
+    """One instance in every cell of the split of `cell`, side by side.
+
+    Raises:
+      InputError: if the cell does not hold the instance.
+    """
+    split = self._cell(cell).split
+    found = []
+    for name, other in self._cells.items():
+      if other.split != split:
+        continue
+      entry = self._places(name).get((task, row_id))
+      if entry is None:
+        continue
+      (row,) = self._parsed(name, [entry])
+      score = metrics.score_row(row)
+      found.append(
+        {
+          'cell': name,
+          'label': _label(other),
+          'is_asked': name == cell,
+          'inputs': _show(row.inputs or '', _LONG),
+          'prediction': _show(row.prediction, _LONG),
+          'right': bool(score.exact_match),
+          'rouge_l': 100.0 * score.rouge_l,
+          'in_format': score.in_format,
+        }
+      )
+      if name == cell:
+        first = row
+    if not any(row['is_asked'] for row in found):
+      raise InputError(
+        f'cell {shorten(cell)} holds no instance {shorten(row_id)} of task '
+        f'{shorten(task)}.'
+      )
+    return {
+      'id': visible(row_id),
+      'task': visible(task),
+      'category': visible(first.category or ''),
+      'kind': first.kind,
+      'label_space': [
+        _show(label, _SHORT) for label in first.label_space or ()
+      ],
+      'targets': [_show(text, _LONG) for text in first.targets[:50]],
+      'cells': found,
+    }
+
+  def _cell(self, name: str) -> Cell:
+    if name not in self._cells:
+      raise InputError(f'no finished cell {shorten(name)} in this study.')
+    return self._cells[name]
+
+  def _path(self, cell: str) -> pathlib.Path:
+    return self.study.predictions_path(self._cells[cell])
+
+  def _read(self, cell: str) -> list[Entry]:
+    entries = []
+    for offset, row in _lines(self._path(cell)):
+      answer = metrics.exact_match(row.prediction, row.targets)
+      in_format = None
+      if row.label_space is not None:
+        in_format = metrics.is_in_format(row.prediction, row.label_space)
+      entries.append(
+        Entry(
+          offset=offset,
+          id=row.id or '',
+          task=row.task or '',
+          category=row.category or '',
+          is_right=answer,
+          is_in_format=in_format,
+        )
+      )
+    return entries
+
+  def _find_places(self, cell: str) -> dict[tuple[str, str], Entry]:
+    return {(entry.task, entry.id): entry for entry in self.entries(cell)}
+
+  def _parsed(self, cell: str, entries: list[Entry]) -> list[Prediction]:
+    path = self._path(cell)
+    rows = []
+    with open(path, 'rb') as file:
+      for entry in entries:
+        file.seek(entry.offset)
+        rows.append(_parse(file.readline(), path))
+    return rows
+
+  def _texts(self, cell: str, entries: list[Entry]) -> Iterator[str]:
+    """All that is searched of each row, in lower case."""
+    for row in self._parsed(cell, entries):
+      parts = (row.id, row.task, row.inputs, row.prediction, *row.targets)
+      yield '\n'.join(filter(None, parts)).lower()
+
+
+def _lines(path: pathlib.Path) -> Iterator[tuple[int, Prediction]]:
+  with open(path, 'rb') as file:
+    offset = 0
+    for line in file:
+      if line.strip():
+        yield offset, _parse(line, path)
+      offset += len(line)
+
+
+def _parse(line: bytes, path: pathlib.Path) -> Prediction:
+  try:
+    fields = json.loads(line)
+  except (ValueError, RecursionError):
+    raise InputError(
+      f'{path}: a line that is not JSON; one JSON object a line is allowed.'
+    ) from None
+  if not isinstance(fields, dict):
+    raise InputError(f'{path}: a line that is no JSON object.')
+  return Prediction.from_json(fields, where=str(path))
+
+
+def _fits(entry: Entry, query: Query) -> bool:
+  checks: tuple[tuple[object, Callable[[], object]], ...] = (
+    (query.task, lambda: entry.task),
+    (query.category, lambda: entry.category),
+    (query.right, lambda: entry.is_right),
+    (query.in_format, lambda: entry.is_in_format),
+  )
+  return all(asked is None or asked == has() for asked, has in checks)
+
+
+def _label(cell: Cell) -> str:
+  """What a reader calls a cell."""
+  if cell.baseline is not None:
+    return f'Baseline {cell.baseline}, {cell.split}, seed {cell.seed}'
+  trained = 'Untuned'
+  if cell.train_condition is not None:
+    trained = f'Trained on {condition_label(cell.train_condition)}'
+  tested = condition_label(cell.test_condition)
+  return visible(
+    f'{trained} → tested on {tested}, {cell.split}, seed {cell.seed}'
+  )
+
+
+def _show(text: str, longest: int) -> str:
+  """Text made fit to show, cut where it is very long."""
+  if len(text) <= longest:
+    return visible(text)
+  return f'{visible(text[:longest])}… [{len(text) - longest:,} more characters]'

@@ -1,0 +1,17 @@
+"""view: a local page over every prediction of a study."""
+
+import argparse
+import json
+
+
+def view(options: argparse.Namespace) -> None:
+  """Serves the page until it is interrupted."""
+  from it_study import browser
+
+  def show(url: str) -> None:
+    if options.json:
+      print(json.dumps({'url': url}), flush=True)
+    elif not options.quiet:
+      print(f'{url} shows {options.study_dir}; Ctrl-C ends it.', flush=True)
+
+  browser.serve(options.study_dir, port=options.port, on_start=show)
