@@ -5,9 +5,11 @@ import json
 import pytest
 from report_fixture import RUN, make_study
 
-from it_study.report import curve_figures, curves
+from it_study.report import answer, curve_figures, curves
+from it_study.report.arms import compare
 from it_study.report.load import read_study
 from it_study.report.results import score_study
+from it_study.report.scores import CLS
 
 TASKS = tuple((f'Textual Entailment {i}', ('yes', 'no')) for i in range(12))
 ORIGINAL = 'natinst_def_original_ex_original2'
@@ -52,10 +54,8 @@ def test_the_crossing_is_where_guessing_is_beaten(results):
   assert 12 < crossing.amount < 30
   assert crossing.low <= crossing.amount <= crossing.high
   assert empty.crossing.amount is None
-  assert curve_figures.crossing_text(original).startswith(
-    'beats guessing from '
-  )
-  assert curve_figures.crossing_text(empty) == (
+  assert curves.crossing_text(original).startswith('beats guessing from ')
+  assert curves.crossing_text(empty) == (
     'does not beat guessing at any amount (100% of resamples do not)'
   )
 
@@ -90,3 +90,26 @@ def test_a_study_without_a_sweep_has_none(tmp_path):
   results = score_study(read_study(study))
   assert curve_figures.curve_figures(results) == []
   assert curve_figures.crossing_table(results) is None
+
+
+def test_a_sweep_alone_answers_where_guessing_is_beaten(tmp_path):
+  study = make_study(
+    tmp_path,
+    accuracies={f'{ORIGINAL}_n1': 0.1, ORIGINAL: 0.9},
+    tasks=TASKS,
+  )
+  results = score_study(read_study(study))
+  outcome = answer.answer(results.arms, curves=curves.find_curves(results))
+  assert outcome.verdict == 'Tuning beats guessing once there is enough data.'
+  assert 'beats guessing from ' in outcome.sentence
+  assert '100 training instances a task' in outcome.sentence
+
+
+def test_a_comparison_is_told_at_the_most_data(results):
+  outcome = answer.answer(results.arms, curves=curves.find_curves(results))
+  pairs = compare(results.arms, split='test', metric='exact_match', group=CLS)
+  # At 1 and at 10 instances; at 100 the real instructions stand alone.
+  assert len(pairs) == 2
+  score = pairs[1].original.value('exact_match', CLS)
+  assert f'answers {score:.1f}% of unseen' in outcome.sentence
+  assert 'Of the 2 comparisons' in outcome.caveats[0]

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 import dataclasses
+import math
 
 from it_study.evaluation.comparison import MARGIN
 from it_study.evaluation.statistics import Interval
 from it_study.report import kept
 from it_study.report.arms import Arm, Comparison, compare, select
+from it_study.report.curves import AMOUNTS, Curve, crossing_text
 from it_study.report.results import groups_of, seeds_of
 from it_study.report.scores import CHANCE, CLS, Group
 from it_study.report.text import count, join, limits, number
@@ -110,7 +112,12 @@ def controls(arms: Sequence[Arm]) -> tuple[Control, ...]:
   return tuple(outcomes)
 
 
-def answer(arms: Sequence[Arm], *, margin: float = MARGIN) -> Answer:
+def answer(
+  arms: Sequence[Arm],
+  *,
+  margin: float = MARGIN,
+  curves: Sequence[Curve] = (),
+) -> Answer:
   """Puts the study's outcome in words, by rules that claim no more than shown.
 
   A difference counts as shown when its p-value, adjusted for the number of
@@ -120,6 +127,8 @@ def answer(arms: Sequence[Arm], *, margin: float = MARGIN) -> Answer:
   Args:
     arms: of the study, scored.
     margin: largest difference, in points, that counts as none.
+    curves: of a sweep; they answer where no two instructions are compared. A
+      comparison is told at the most training data.
   """
   pairs = compare(
     arms, split='test', metric='exact_match', group=CLS, margin=margin
@@ -134,6 +143,10 @@ def answer(arms: Sequence[Arm], *, margin: float = MARGIN) -> Answer:
       _caveats(arms, pairs),
       kept.warnings(arms),
     )
+  if not pairs and curves:
+    return Answer(
+      *_curve_answer(curves[0]), _caveats(arms, pairs), kept.warnings(arms)
+    )
   if not pairs:
     return Answer(
       'No answer yet.',
@@ -142,13 +155,41 @@ def answer(arms: Sequence[Arm], *, margin: float = MARGIN) -> Answer:
       _caveats(arms, pairs),
       kept.warnings(arms),
     )
+  every, pairs = pairs, _most_data(pairs)
   original = pairs[0].original
   over_chance = original.scores.minus(
     original.scores, 'exact_match', CLS, other_metric=CHANCE
   ).interval()
   verdict = _verdict(pairs, over_chance)
   sentence = f'{_against_chance(original, over_chance)}; {_effects(pairs)}.'
-  return Answer(verdict, sentence, _caveats(arms, pairs), kept.warnings(arms))
+  return Answer(verdict, sentence, _caveats(arms, every), kept.warnings(arms))
+
+
+def _most_data(pairs: Sequence[Comparison]) -> tuple[Comparison, ...]:
+  """The comparisons of the models that were trained on most."""
+
+  def amount(pair: Comparison) -> tuple[float, int]:
+    condition = pair.original.condition
+    tasks = condition.num_tasks
+    return (math.inf if tasks is None else tasks, condition.instances_per_task)
+
+  most = max(map(amount, pairs))
+  return tuple(pair for pair in pairs if amount(pair) == most)
+
+
+def _curve_answer(curve: Curve) -> tuple[str, str]:
+  """Verdict and evidence of a sweep over training data alone."""
+  best = curve.arms[-1]
+  score = number(best.value('exact_match', CLS))
+  amount = f'{curve.amounts[-1]:,} {AMOUNTS[curve.field].lower()}'
+  sentence = (
+    f'By {AMOUNTS[curve.field].lower()}, exact match on unseen classification '
+    f'{crossing_text(curve)}; with the most, {amount}, it is {score}%.'
+  )
+  crossing = curve.crossing
+  if crossing is None or crossing.amount is None:
+    return 'Tuning was not shown to beat guessing.', sentence
+  return 'Tuning beats guessing once there is enough data.', sentence
 
 
 def _judge_positive(pair: Comparison, group: Group) -> Control:

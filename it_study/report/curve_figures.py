@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 
 from it_study.report import answer, plot
-from it_study.report.curves import AMOUNTS, Curve, find_curves
+from it_study.report.curves import (
+  AMOUNTS,
+  Curve,
+  crossing_text,
+  find_curves,
+)
 from it_study.report.figures import COLOURS, Figure
 from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN, Group
@@ -72,28 +77,6 @@ def crossing_table(results: Results) -> Table | None:
     ),
     rows=rows,
   )
-
-
-def crossing_text(curve: Curve) -> str:
-  """Where a curve first beats guessing, in words."""
-  crossing = curve.crossing
-  if crossing is None:
-    return 'whether it beats guessing is not known'
-  if crossing.amount is None:
-    never = f' ({100 * crossing.share_never:.0f}% of resamples do not)'
-    return f'does not beat guessing at any amount{never}'
-  low = 'never' if crossing.low is None else _amount(crossing.low)
-  high = 'never' if crossing.high is None else _amount(crossing.high)
-  start = (
-    'from the least amount on'
-    if crossing.amount == curve.amounts[0]
-    else f'from {_amount(crossing.amount)} on'
-  )
-  return f'beats guessing {start} [{low}, {high}]'
-
-
-def _amount(value: float) -> str:
-  return f'{value:,.0f}' if value >= 10 else f'{value:.2g}'
 
 
 def _figure(

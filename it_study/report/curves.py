@@ -69,6 +69,28 @@ def find_curves(results: Results, *, split: str = 'test') -> list[Curve]:
   return curves
 
 
+def crossing_text(curve: Curve) -> str:
+  """Where a curve first beats guessing, in words."""
+  crossing = curve.crossing
+  if crossing is None:
+    return 'whether it beats guessing is not known'
+  if crossing.amount is None:
+    never = f' ({100 * crossing.share_never:.0f}% of resamples do not)'
+    return f'does not beat guessing at any amount{never}'
+  low = 'never' if crossing.low is None else _shown(crossing.low)
+  high = 'never' if crossing.high is None else _shown(crossing.high)
+  start = (
+    'from the least amount on'
+    if crossing.amount == curve.amounts[0]
+    else f'from {_shown(crossing.amount)} on'
+  )
+  return f'beats guessing {start} [{low}, {high}]'
+
+
+def _shown(value: float) -> str:
+  return f'{value:,.0f}' if value >= 10 else f'{value:.2g}'
+
+
 def _amount(results: Results, arm: Arm, field: str) -> int | None:
   if arm.condition is None:
     return None

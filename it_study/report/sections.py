@@ -16,6 +16,7 @@ from it_study.report import (
 )
 from it_study.report.answer import Answer, Control
 from it_study.report.arms import Arm, select
+from it_study.report.curves import find_curves
 from it_study.report.figures import Figure
 from it_study.report.results import Results, seeds_of
 from it_study.report.scores import CLS, GEN
@@ -101,7 +102,9 @@ def make_report(results: Results) -> Report:
   )
   return Report(
     subtitle=_subtitle(results),
-    answer=answer.answer(results.arms, margin=results.margin),
+    answer=answer.answer(
+      results.arms, margin=results.margin, curves=find_curves(results)
+    ),
     controls=answer.controls(results.arms),
     headline=figures.headline_figure(results),
     notes=results.notes,

@@ -4,6 +4,7 @@ import os
 import re
 
 from it_study.report import answer
+from it_study.report.curves import find_curves
 from it_study.report.results import Results, score
 from it_study.report.sections import TITLE
 from it_study.report.table import Table
@@ -32,7 +33,9 @@ def render_terminal_table(
 
   console = console or Console(highlight=False)
   results = results or score(study_dir)
-  outcome = answer.answer(results.arms, margin=results.margin)
+  outcome = answer.answer(
+    results.arms, margin=results.margin, curves=find_curves(results)
+  )
   console.print(_rich_table(short_table(results)))
   console.print(_text(TITLE, 'bold'))
   console.print(_text(f'{outcome.verdict} {outcome.sentence}'))
