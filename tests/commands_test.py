@@ -56,8 +56,11 @@ def test_an_example_runs_as_printed(capsys, tmp_path, name):
 
 
 def test_the_examples_of_the_other_commands_are_known():
-  # They take minutes, or a network.
-  others = {'study', 'report', 'view', 'train', 'predict', 'plan', 'fetch'}
+  # They take minutes, a network, a browser, or a real corpus.
+  others = {
+    *('study', 'report', 'view', 'train', 'predict', 'plan'),
+    *('fetch', 'controls'),
+  }
   assert set(EXAMPLES) - set(LIGHT) == others
 
 

@@ -1,4 +1,4 @@
-"""corpus mini, stats and build."""
+"""corpus mini, controls, stats and build."""
 
 import argparse
 import collections
@@ -9,6 +9,7 @@ from it_study import corpora, natinst, tensorflow_setup
 from it_study.commands import budgeting
 from it_study.evaluation import label_rules
 from it_study.findings import plural
+from it_study.mini import add_controls
 from it_study.mini import corpus as mini_corpus
 
 
@@ -16,6 +17,26 @@ def mini(options: argparse.Namespace) -> None:
   """Writes the miniature."""
   path = mini_corpus.write_miniature(options.directory, seed=options.seed)
   corpus = natinst.open_corpus(path)
+  _print(
+    options,
+    {
+      'directory': str(path),
+      'train_tasks': len(corpus.train_tasks),
+      'test_tasks': len(corpus.test_tasks),
+      'fingerprint': corpus.fingerprint(),
+    },
+  )
+
+
+def controls(options: argparse.Namespace) -> None:
+  """Adds the control tasks to a copy of a corpus."""
+  path = add_controls.add_controls(
+    corpora.find(options.directory),
+    options.out,
+    track=options.track,
+    seed=options.seed,
+  )
+  corpus = natinst.open_corpus(path, track=options.track)
   _print(
     options,
     {

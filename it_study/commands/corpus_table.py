@@ -15,6 +15,15 @@ def _mini_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--seed', type=int, default=0)
 
 
+def _controls_arguments(parser: argparse.ArgumentParser) -> None:
+  _directory_argument(parser)
+  parser.add_argument('out', metavar='OUT', help='a new directory')
+  parser.add_argument(
+    '--track', default='default', help='folder below splits; default default'
+  )
+  parser.add_argument('--seed', type=int, default=0)
+
+
 def _fetch_arguments(parser: argparse.ArgumentParser) -> None:
   _directory_argument(parser)
   parser.add_argument(
@@ -141,6 +150,14 @@ CORPUS_COMMANDS = (
     'write the miniature, a small benchmark with controls',
     'it-study corpus mini /tmp/mini',
     _mini_arguments,
+  ),
+  Command(
+    'controls',
+    'corpus:controls',
+    "add the miniature's control tasks to a copy of a corpus",
+    'it-study corpus controls CORPUS /tmp/corpus_with_controls',
+    _controls_arguments,
+    continues=True,
   ),
   Command(
     'check',
