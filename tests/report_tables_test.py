@@ -90,6 +90,15 @@ def test_categories_go_by_their_headline_metric(results):
   assert rows['By Exact match'][1][0].detail == '2 tasks, 16 instances'
 
 
+def test_every_comparison_in_every_category_is_adjusted(results):
+  rows = texts(tables.grid_table(results).rows[''])
+  # 5 categories, 4 comparisons each.
+  assert len(rows) == 20
+  for row in rows:
+    bare, holm, share = (float(text.lstrip('< ')) for text in row[3:])
+    assert bare <= share <= holm
+
+
 def test_tasks_go_by_their_kind(results):
   rows = tables.task_table(results).rows
   assert len(rows['By Exact match']) == 4

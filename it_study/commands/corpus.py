@@ -16,16 +16,7 @@ from it_study.mini import corpus as mini_corpus
 def mini(options: argparse.Namespace) -> None:
   """Writes the miniature."""
   path = mini_corpus.write_miniature(options.directory, seed=options.seed)
-  corpus = natinst.open_corpus(path)
-  _print(
-    options,
-    {
-      'directory': str(path),
-      'train_tasks': len(corpus.train_tasks),
-      'test_tasks': len(corpus.test_tasks),
-      'fingerprint': corpus.fingerprint(),
-    },
-  )
+  _print_corpus(options, natinst.open_corpus(path))
 
 
 def controls(options: argparse.Namespace) -> None:
@@ -36,16 +27,7 @@ def controls(options: argparse.Namespace) -> None:
     track=options.track,
     seed=options.seed,
   )
-  corpus = natinst.open_corpus(path, track=options.track)
-  _print(
-    options,
-    {
-      'directory': str(path),
-      'train_tasks': len(corpus.train_tasks),
-      'test_tasks': len(corpus.test_tasks),
-      'fingerprint': corpus.fingerprint(),
-    },
-  )
+  _print_corpus(options, natinst.open_corpus(path, track=options.track))
 
 
 def stats(options: argparse.Namespace) -> None:
@@ -115,6 +97,18 @@ def build(options: argparse.Namespace) -> None:
       file=sys.stderr,
     )
   _print(options, {'corpus': str(directory), 'tfds_data_dir': str(data_dir)})
+
+
+def _print_corpus(options: argparse.Namespace, corpus: natinst.Corpus) -> None:
+  _print(
+    options,
+    {
+      'directory': str(corpus.directory),
+      'train_tasks': len(corpus.train_tasks),
+      'test_tasks': len(corpus.test_tasks),
+      'fingerprint': corpus.fingerprint(),
+    },
+  )
 
 
 def _print(options: argparse.Namespace, result: dict) -> None:

@@ -80,19 +80,22 @@ class Compared:
     differences: headline groups first, then categories, each by metric.
     p_values: of no difference, adjusted over the headline groups of a metric
       and over its categories, each on its own (Holm); one a difference.
+    q_values: likewise, adjusted for the share of false claims (Benjamini and
+      Hochberg).
     changes: of the groups that there are, headline groups first.
   """
 
   margin: float
   differences: tuple['Difference', ...]
   p_values: tuple[float, ...]
+  q_values: tuple[float, ...]
   changes: dict[str, 'Changes']
 
   def to_json(self) -> dict:
     """All of it as plain values."""
     rows = []
-    for difference, p_value in zip(
-      self.differences, self.p_values, strict=True
+    for difference, p_value, q_value in zip(
+      self.differences, self.p_values, self.q_values, strict=True
     ):
       estimate = difference.estimate
       interval = estimate.interval()
@@ -108,6 +111,7 @@ class Compared:
           'high': interval.high,
           'p_value': estimate.p_value(),
           'p_value_holm': p_value,
+          'q_value_benjamini_hochberg': q_value,
           'equivalence_p_value': equivalence.p_value,
           'equivalent': equivalence.holds,
           'minimum_detectable_effect': _finite(
@@ -144,7 +148,7 @@ def compare(
     InputError: for a margin that is not above 0, and as `PairedRows` does.
   """
   pairs = PairedRows(seeds)
-  differences, p_values = [], []
+  differences, p_values, q_values = [], [], []
   for groups in (metrics.GROUPS, pairs.categories()):
     for metric in METRICS:
       found = [pairs.difference(metric, group) for group in groups]
@@ -153,7 +157,9 @@ def compare(
         # Refuses a bad margin before anything is shown.
         difference.estimate.equivalence(margin)
       differences += found
-      p_values += statistics.adjust([d.estimate.p_value() for d in found])
+      bare = [difference.estimate.p_value() for difference in found]
+      p_values += statistics.adjust(bare)
+      q_values += statistics.adjust(bare, method='benjamini_hochberg')
   changes = {
     group: pairs.changes(group)
     for group in (*metrics.GROUPS, *pairs.categories())
@@ -162,6 +168,7 @@ def compare(
     margin=margin,
     differences=tuple(differences),
     p_values=tuple(p_values),
+    q_values=tuple(q_values),
     changes={name: c for name, c in changes.items() if c is not None},
   )
 

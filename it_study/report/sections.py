@@ -89,6 +89,7 @@ def make_report(results: Results) -> Report:
     _matrix(results),
     _sensitivity(results),
     _categories(results),
+    _grid(results),
     _tasks(results),
     _format(results),
     _skill(results),
@@ -222,6 +223,19 @@ def _categories(results: Results) -> Section | None:
     'generation, which goes by task. With one task, an interval speaks of '
     'that task alone.',
     tables.category_table(results),
+  )
+
+
+def _grid(results: Results) -> Section | None:
+  return _section(
+    'grid',
+    'Differences by category',
+    'Every comparison in every category. Of so many some look large by chance: '
+    'Holm holds the chance of any false claim among all of them at 5%, '
+    'Benjamini and Hochberg the expected share of false ones among those '
+    'claimed. A category of one task speaks of that task alone.',
+    tables.grid_table(results),
+    is_folded=True,
   )
 
 

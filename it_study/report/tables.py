@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from it_study.report.arms import Arm, Comparison, compare, select
+from it_study.evaluation import statistics
+from it_study.report.arms import ALPHA, Arm, Comparison, compare, select
 from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN, OVERALL, Group
 from it_study.report.table import (
@@ -130,6 +131,49 @@ def difference_table(
         for pair in pairs
       )
     },
+  )
+
+
+def grid_table(results: Results) -> Table | None:
+  """Real minus altered instructions in each category, adjusted over all."""
+  cells = []
+  for group in results.groups('category', 'test'):
+    metric = _category_metric(results.arms, group)
+    for pair in compare(
+      results.arms,
+      split='test',
+      metric=metric,
+      group=group,
+      margin=results.margin,
+    ):
+      cells.append((group, metric, pair))
+  if not cells:
+    return None
+  bare = [pair.estimate.p_value() for _, _, pair in cells]
+  holm = statistics.adjust(bare)
+  share = statistics.adjust(bare, method='benjamini_hochberg')
+  rows = tuple(
+    (
+      name_entry(group.name, detail=METRIC_NAMES[metric]),
+      name_entry(pair.altered.label, detail=f'against: {pair.original.label}'),
+      value_entry(pair.interval.mean, pair.interval, signed=True),
+      *(
+        Entry(p_value(value), tone='good' if value < ALPHA else None)
+        for value in (bare[k], holm[k], share[k])
+      ),
+    )
+    for k, (group, metric, pair) in enumerate(cells)
+  )
+  return Table(
+    columns=(
+      Column('Category', is_number=False),
+      Column('Altered instructions', is_number=False),
+      Column('Real − altered, points'),
+      Column('p', above='p-values'),
+      Column('Holm', above='p-values'),
+      Column('Benjamini-Hochberg', above='p-values'),
+    ),
+    rows={'': rows},
   )
 
 
