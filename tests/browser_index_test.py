@@ -90,6 +90,24 @@ def test_an_instance_stands_beside_itself_in_every_cell_of_its_split(index):
   assert all(c['inputs'] == 'input 3' for c in found['cells'])
 
 
+def test_an_instance_is_found_in_a_file_of_another_order(tmp_path):
+  rows = make_rows(num_instances=3)
+  add_cell(tmp_path, rows)
+  add_cell(tmp_path, make_rows(num_instances=3, accuracy=1.0), baseline='prior')
+  index = Index(tmp_path)
+  first, second = (cell['cell'] for cell in index.describe()['cells'])
+  path = tmp_path / 'cells' / second / 'predictions.jsonl'
+  lines = path.read_text().splitlines()
+  path.write_text('\n'.join([lines[-1], *lines[:-2]]))
+  key = {'task': 'task000_test', 'row_id': 'task000_test-1'}
+  found = index.instance(cell=first, **key)
+  assert [cell['cell'] for cell in found['cells']] == [first, second]
+  assert found['cells'][1]['right']
+  # The last but one has gone from the second file.
+  key = {'task': 'task005_test', 'row_id': 'task005_test-1'}
+  assert len(index.instance(cell=first, **key)['cells']) == 1
+
+
 def test_what_is_not_there_is_refused(index):
   with pytest.raises(InputError, match='no finished cell x'):
     index.rows(Query(cell='x'))

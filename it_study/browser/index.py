@@ -1,12 +1,14 @@
 """What the browser looks up: where each prediction lies, and how it scored."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import functools
 import json
 import pathlib
 import threading
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from it_study.errors import InputError
 from it_study.evaluation import metrics
@@ -83,6 +85,7 @@ class Index:
     self._lock = threading.Lock()
     self._entries = functools.lru_cache(maxsize=_KEPT_CELLS)(self._read)
     self._places = functools.lru_cache(maxsize=_KEPT_CELLS)(self._find_places)
+    self._starts = functools.lru_cache(maxsize=_KEPT_CELLS)(self._find_starts)
 
   def describe(self) -> dict[str, Any]:
     """The study's name and cells, for the page's menus."""
@@ -144,7 +147,11 @@ class Index:
           'prediction': _show(row.prediction, _SHORT),
           'targets': [_show(text, _SHORT) for text in row.targets[:5]],
         }
-        for entry, row in zip(page, self._parsed(query.cell, page), strict=True)
+        for entry, row in zip(
+          page,
+          self._parsed(query.cell, (entry.offset for entry in page)),
+          strict=True,
+        )
       ],
     }
 
@@ -156,13 +163,13 @@ class Index:
     """
     split = self._cell(cell).split
     found = []
+    place = self._places(cell).get((task, row_id))
     for name, other in self._cells.items():
-      if other.split != split:
+      if other.split != split or place is None:
         continue
-      entry = self._places(name).get((task, row_id))
-      if entry is None:
+      row = self._row_at(name, place, task, row_id)
+      if row is None:
         continue
-      (row,) = self._parsed(name, [entry])
       score = metrics.score_row(row)
       found.append(
         {
@@ -178,7 +185,7 @@ class Index:
       )
       if name == cell:
         first = row
-    if not any(row['is_asked'] for row in found):
+    if place is None:
       raise InputError(
         f'cell {shorten(cell)} holds no instance {shorten(row_id)} of task '
         f'{shorten(task)}.'
@@ -222,21 +229,50 @@ class Index:
       )
     return entries
 
-  def _find_places(self, cell: str) -> dict[tuple[str, str], Entry]:
-    return {(entry.task, entry.id): entry for entry in self.entries(cell)}
+  def _find_places(self, cell: str) -> dict[tuple[str, str], int]:
+    """Where in a cell's file each instance stands."""
+    return {
+      (entry.task, entry.id): place
+      for place, entry in enumerate(self.entries(cell))
+    }
 
-  def _parsed(self, cell: str, entries: list[Entry]) -> list[Prediction]:
+  def _row_at(
+    self, cell: str, place: int, task: str, row_id: str
+  ) -> Prediction | None:
+    """An instance's row, looked for first where another cell has it.
+
+    Cells of a split are sorted alike, so that it stands there unless a file was
+    made by others; to find a line takes no parsing of those before it.
+    """
+    starts = self._starts(cell)
+    if place < len(starts):
+      row = self._parsed(cell, [int(starts[place])])[0]
+      if (row.task, row.id) == (task, row_id):
+        return row
+    other = self._places(cell).get((task, row_id))
+    if other is None:
+      return None
+    return self._parsed(cell, [self.entries(cell)[other].offset])[0]
+
+  def _find_starts(self, cell: str) -> np.ndarray:
+    """Offset of each line of a cell's file; int64 [lines]."""
+    content = np.fromfile(self._path(cell), np.uint8)
+    ends = np.flatnonzero(content == ord('\n')) + 1
+    starts = np.concatenate([[0], ends]).astype(np.int64)
+    return starts[starts < len(content)]
+
+  def _parsed(self, cell: str, offsets: Iterable[int]) -> list[Prediction]:
     path = self._path(cell)
     rows = []
     with open(path, 'rb') as file:
-      for entry in entries:
-        file.seek(entry.offset)
+      for offset in offsets:
+        file.seek(offset)
         rows.append(_parse(file.readline(), path))
     return rows
 
   def _texts(self, cell: str, entries: list[Entry]) -> Iterator[str]:
     """All that is searched of each row, in lower case."""
-    for row in self._parsed(cell, entries):
+    for row in self._parsed(cell, (entry.offset for entry in entries)):
       parts = (row.id, row.task, row.inputs, row.prediction, *row.targets)
       yield '\n'.join(filter(None, parts)).lower()
 

@@ -73,8 +73,11 @@ def study(options: argparse.Namespace) -> None:
 def report(options: argparse.Namespace) -> None:
   """Writes the report of a study and prints its table."""
   from it_study import report as report_lib
+  from it_study.progress import CountProgress
 
-  results = report_lib.score(options.study_dir)
+  quiet = options.quiet or options.json
+  with CountProgress('cells scored', quiet=quiet) as on_progress:
+    results = report_lib.score(options.study_dir, on_progress=on_progress)
   paths = report_lib.write_report(study_dir=options.study_dir, results=results)
   if options.json:
     print(json.dumps({'report': [os.fspath(path) for path in paths]}))

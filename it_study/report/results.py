@@ -49,28 +49,38 @@ def score(
   study_dir: str | os.PathLike[str],
   *,
   on_note: Callable[[str], None] | None = None,
+  on_progress: Callable[[int, int], None] | None = None,
 ) -> Results:
   """Reads and scores a study folder; see `load.read_study`, `score_study`."""
-  return score_study(read_study(study_dir), on_note=on_note)
+  return score_study(
+    read_study(study_dir), on_note=on_note, on_progress=on_progress
+  )
 
 
 def score_study(
-  study: Study, *, on_note: Callable[[str], None] | None = None
+  study: Study,
+  *,
+  on_note: Callable[[str], None] | None = None,
+  on_progress: Callable[[int, int], None] | None = None,
 ) -> Results:
   """Reads and scores every cell's predictions.
 
   Args:
     study: as `load.read_study` gives it.
     on_note: called with each note as it comes up.
+    on_progress: called with the number of cells scored, and of all.
 
   Raises:
     InputError: for predictions that cannot be understood.
   """
   notes = list(study.notes)
-  arms, samples = [], {}
+  arms, samples, done = [], {}, 0
   for index, arm in enumerate(make_arms(study.cells)):
     several = []
     for cell in arm.cells:
+      if on_progress is not None:
+        on_progress(done, len(study.cells))
+      done += 1
       path = study.predictions_path(cell)
       if not path.is_file():
         notes.append(
