@@ -85,7 +85,7 @@ def test_an_interrupt_says_what_continues(capsys, monkeypatch):
     'it-study: stopped; the same command continues.\n'
   )
   continuing = {name for name, c in COMMANDS.items() if c.continues}
-  assert continuing == {'study', 'train', 'fetch'}
+  assert continuing == {'study', 'train', 'fetch', 'controls'}
 
 
 def test_without_a_command_it_shows_help(capsys):

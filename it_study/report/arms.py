@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 import dataclasses
 import functools
+import math
 
 from it_study import conditions
 from it_study.conditions import Condition
@@ -324,15 +325,32 @@ def _lower(text: str) -> str:
 
 
 def _order(arm: Arm) -> tuple:
-  def place(name: str | None) -> tuple:
-    known = name in _GRID
-    return (not known, _GRID.index(name) if known else 0, name or '')
-
   return (
     ('test', 'validation', 'train').index(arm.split),
     arm.baseline is not None,
     BASELINES.index(arm.baseline) if arm.baseline else 0,
     arm.train_condition is None,
-    place(arm.train_condition),
-    place(arm.test_condition),
+    _place(arm.train_condition),
+    _place(arm.test_condition),
+  )
+
+
+@functools.lru_cache(maxsize=1024)
+def _place(name: str | None) -> tuple:
+  """Where a condition stands: by the grid, then by its training data."""
+  condition = parse_condition(name)
+  if condition is None:
+    return (2, 0, 0.0, 0, name or '')
+  base = dataclasses.replace(
+    condition,
+    num_tasks=None,
+    instances_per_task=conditions.INSTANCES_PER_TASK,
+  ).name
+  known = base in _GRID
+  return (
+    0 if known else 1,
+    _GRID.index(base) if known else 0,
+    math.inf if condition.num_tasks is None else condition.num_tasks,
+    condition.instances_per_task,
+    name,
   )

@@ -129,12 +129,12 @@ def _main(results: Results) -> Section | None:
     'Results on unseen tasks',
     'Each model is tested as it was trained. Percentages of instances for '
     'exact match and format, points from 0 to 100 for ROUGE-L; in brackets, '
-    f'95% intervals over {_population(results)}.',
+    f'95% intervals over {population(results)}.',
     tables.main_table(results),
   )
 
 
-def _population(results: Results) -> str:
+def population(results: Results) -> str:
   """What the intervals speak of."""
   cells = [cell for arm in results.arms for cell in arm.cells]
   return 'seeds and tasks' if len(seeds_of(cells)) > 1 else 'tasks'
@@ -159,7 +159,7 @@ def _sweeps(results: Results) -> Section | None:
     'A curve beats guessing where its exact match first lies above what a '
     'uniform guess is expected to score on the same instances, read off '
     'between the amounts on a logarithmic scale; in brackets, the 95% '
-    f'interval over {_population(results)}.',
+    f'interval over {population(results)}.',
     *curve_figures.curve_figures(results),
     curve_figures.crossing_table(results),
   )

@@ -6,7 +6,7 @@ import re
 from it_study.report import answer
 from it_study.report.curves import find_curves
 from it_study.report.results import Results, score
-from it_study.report.sections import TITLE
+from it_study.report.sections import TITLE, population
 from it_study.report.table import Table
 from it_study.report.tables import short_table
 from it_study.report.text import visible
@@ -36,7 +36,7 @@ def render_terminal_table(
   outcome = answer.answer(
     results.arms, margin=results.margin, curves=find_curves(results)
   )
-  console.print(_rich_table(short_table(results)))
+  console.print(_rich_table(short_table(results), population(results)))
   console.print(_text(TITLE, 'bold'))
   console.print(_text(f'{outcome.verdict} {outcome.sentence}'))
   for control in answer.controls(results.arms):
@@ -48,14 +48,14 @@ def render_terminal_table(
     console.print(_text(note, 'yellow'))
 
 
-def _rich_table(table: Table):
+def _rich_table(table: Table, population: str):
   from rich import box, text
   from rich import table as rich_table
 
   rich = rich_table.Table(
     box=box.SIMPLE_HEAD,
     caption='Test split, each model tested as it was trained; % and, in '
-    'brackets, 95% intervals over tasks.',
+    f'brackets, 95% intervals over {population}.',
   )
   for index, column in enumerate(table.columns):
     above = _SHORT.get(column.above, column.above)
