@@ -57,6 +57,7 @@ setuptools.setup(
     'rapidfuzz>=3.14,<4',
     'rich>=15,<16',
     'rouge_score>=0.1.2,<0.2',
+    'safetensors>=0.8,<0.9',
     'scipy>=1.17,<2',
     'sentencepiece>=0.2.3,<0.3',
     'seqio>=0.0.20,<0.0.21',

@@ -54,6 +54,7 @@ def run_study(
   predict: Callable[..., pathlib.Path],
   splits: Sequence[str] = ('test', 'validation'),
   test_conditions: Sequence[str] = (),
+  initial_checkpoint_path: str | os.PathLike | None = None,
   equivalence_margin: float = MARGIN,
   config: str = '',
   run: dict[str, Any] | None = None,
@@ -75,6 +76,8 @@ def run_study(
     splits: to test on.
     test_conditions: names of conditions to test every model under, besides its
       own and the original instructions.
+    initial_checkpoint_path: what every training starts from, which is then the
+      untuned model too; None means random weights, drawn by the seed.
     equivalence_margin: largest difference, in points, that counts as none.
     config: the whole configuration as text.
     run: what to record of this run beside it: versions, device, commit.
@@ -130,6 +133,7 @@ def run_study(
     config=config,
     finetune=finetune,
     predict=predict,
+    initial_checkpoint_path=initial_checkpoint_path,
     planned=len(trainings) + len(cells),
     on_step=on_step or (lambda step: None),
   )
@@ -151,6 +155,7 @@ class _Runner:
   config: str
   finetune: Callable[..., dict[str, Any]]
   predict: Callable[..., pathlib.Path]
+  initial_checkpoint_path: str | os.PathLike | None
   planned: int
   on_step: Callable[[Step], None]
   finished: int = 0
@@ -214,7 +219,7 @@ class _Runner:
 
   def _predict(self, cell: grid.Cell, folder: pathlib.Path) -> None:
     training = cell.training
-    checkpoint = None
+    checkpoint = self.initial_checkpoint_path
     if training.condition is not None:
       checkpoint = _training_folder(self.study_dir, training)
     self.predict(

@@ -5,6 +5,7 @@ import hashlib
 import os
 
 from etils import epath
+import sentencepiece
 import seqio
 import tensorflow as tf
 
@@ -41,6 +42,31 @@ def fingerprint() -> str:
     # Not its `str`, which names a place in memory.
     content = f'{type(vocabulary).__name__} {vocabulary.vocab_size}'.encode()
   return hashlib.sha256(content).hexdigest()
+
+
+def begins_like(model_file: str | os.PathLike[str]) -> bool:
+  """Whether the current vocabulary and a SentencePiece model share their ids.
+
+  They do if the pieces of the smaller are those that the larger begins with:
+  T5's model of 32,000 lies beside weights on model hubs, T5X's has the 100
+  sentinels after the same 32,000.
+
+  Raises:
+    InputError: if the file is no SentencePiece model.
+  """
+  vocabulary = checked_vocabulary()
+  if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
+    return False
+  try:
+    other = sentencepiece.SentencePieceProcessor(os.fspath(model_file))
+  except (OSError, RuntimeError):
+    raise InputError(
+      f'{model_file}: not a SentencePiece model; it may be cut off. Fetch it '
+      'again.'
+    ) from None
+  own = vocabulary.tokenizer
+  size = min(own.GetPieceSize(), other.GetPieceSize())
+  return all(own.IdToPiece(k) == other.IdToPiece(k) for k in range(size))
 
 
 def describe() -> str:

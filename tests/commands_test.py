@@ -56,10 +56,10 @@ def test_an_example_runs_as_printed(capsys, tmp_path, name):
 
 
 def test_the_examples_of_the_other_commands_are_known():
-  # They take minutes, a network, a browser, or a real corpus.
+  # They take minutes, a network, a browser, a real corpus, or a training.
   others = {
     *('study', 'report', 'view', 'train', 'predict', 'plan'),
-    *('fetch', 'controls'),
+    *('fetch', 'controls', 'convert'),
   }
   assert set(EXAMPLES) - set(LIGHT) == others
 

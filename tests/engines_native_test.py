@@ -9,7 +9,15 @@ import pytest
 import seqio
 import tensorflow as tf
 
-from it_study import natinst, optimizers, predict, seqio_lib, vocabularies
+from it_study import (
+  checkpoints,
+  natinst,
+  optimizers,
+  predict,
+  seqio_lib,
+  vocabularies,
+)
+from it_study.convert import weights
 from it_study.engines import native, prompt_batches
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
@@ -175,7 +183,7 @@ def test_a_training_goes_on_where_it_stopped(trained, tmp_path):
   assert seen[0].step == 2
   assert record['train_steps'] == STEPS
   params = [
-    native.checkpoints.restore_params(folder) for folder in (tmp_path, trained)
+    checkpoints.restore_params(folder) for folder in (tmp_path, trained)
   ]
   for resumed, whole in zip(*map(jax.tree.leaves, params), strict=True):
     np.testing.assert_array_equal(resumed, whole)
@@ -189,10 +197,44 @@ def test_a_training_starts_from_a_checkpoint(trained, tmp_path):
     train_steps=1,
   )
   params = [
-    native.checkpoints.restore_params(folder) for folder in (tmp_path, trained)
+    checkpoints.restore_params(folder) for folder in (tmp_path, trained)
   ]
   for copy, original in zip(*map(jax.tree.leaves, params), strict=True):
     np.testing.assert_array_equal(copy, original)
+
+
+def test_weights_of_hugging_face_are_trained_and_predicted_with(
+  trained, tmp_path
+):
+  folder = weights.convert(
+    trained, tmp_path / 'hf', source_format='it_study', to='hf'
+  )
+  finetune(
+    tmp_path / 'training',
+    optimizer=optimizers.adamw(learning_rate=0.0),
+    initial_checkpoint_path=str(folder),
+    train_steps=1,
+  )
+  params = [
+    checkpoints.restore_params(path)
+    for path in (tmp_path / 'training', trained)
+  ]
+  for copy, original in zip(*map(jax.tree.leaves, params), strict=True):
+    np.testing.assert_array_equal(copy, original)
+  answers = [
+    [row.prediction for row in infer(tmp_path / name, checkpoint_path=path)]
+    for name, path in (('theirs', folder), ('ours', trained))
+  ]
+  assert answers[0] == answers[1]
+
+
+def test_another_vocabulary_beside_weights_is_refused(trained, tmp_path):
+  folder = weights.convert(
+    trained, tmp_path / 'hf', source_format='it_study', to='hf'
+  )
+  (folder / 'spiece.model').write_bytes(b'not this one')
+  with pytest.raises(InputError, match='is another vocabulary than the one in'):
+    finetune(tmp_path / 'training', initial_checkpoint_path=str(folder))
 
 
 def test_epochs_become_steps(tmp_path):

@@ -61,6 +61,7 @@ _KNOWS_NOTHING_OF = {
   'it_study.feed': {'it_study.models', 'jax'},
   'it_study.trainer': {'it_study.natinst', 'it_study.seqio_lib'},
   'it_study.checkpoints': {'it_study.natinst', 'it_study.models'},
+  'it_study.convert': _DATA,
   'it_study.decode': {'it_study.natinst', 'it_study.seqio_lib'},
   'it_study.predict': _TRAINING | _DEVICE_LIBRARIES,
   'it_study.evaluation': _ENGINES | _TRAINING | _DEVICE_LIBRARIES,

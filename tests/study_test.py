@@ -360,5 +360,19 @@ def test_a_test_condition_that_is_none_is_refused(corpus, tmp_path):
   assert not (tmp_path / 'study').exists()
 
 
+def test_the_untuned_model_is_what_trainings_start_from(corpus, tmp_path):
+  engine = fakes.Engine(corpus)
+  run(
+    corpus,
+    tmp_path / 'study',
+    engine,
+    initial_checkpoint_path=tmp_path / 'released_seed0',
+  )
+  assert [c for c in engine.calls if 'released' in c] == [
+    'predict released_seed0 natinst_def_original_ex_original2 test'
+  ]
+  assert not [c for c in engine.calls if 'untuned' in c]
+
+
 def _name(path):
   return path.name

@@ -118,3 +118,23 @@ def test_the_current_one_is_checked(monkeypatch, tmp_path):
   monkeypatch.setenv(vocabularies.VARIABLE, str(tmp_path / 'none.model'))
   with pytest.raises(InputError, match='No such file'):
     vocabularies.check_current()
+
+
+def test_a_vocabulary_that_goes_on_after_another_begins_like_it(
+  model, monkeypatch, tmp_path
+):
+  monkeypatch.setenv(vocabularies.VARIABLE, str(model))
+  assert vocabularies.begins_like(model)
+  proto = sentencepiece.sentencepiece_model_pb2.ModelProto()
+  proto.ParseFromString(model.read_bytes())
+  longer = tmp_path / 'longer.model'
+  proto.pieces.add(piece='<extra_id_0>', score=0.0, type=4)
+  longer.write_bytes(proto.SerializeToString())
+  assert vocabularies.begins_like(longer)
+  other = write_model(tmp_path / 'other.model', unk_id=1, eos_id=2)
+  assert not vocabularies.begins_like(other)
+  other.write_bytes(b'cut off')
+  with pytest.raises(InputError, match='not a SentencePiece model'):
+    vocabularies.begins_like(other)
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  assert not vocabularies.begins_like(model)

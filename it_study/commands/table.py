@@ -133,6 +133,21 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--out', metavar='F', help='where to write all as JSON')
 
 
+def _convert_arguments(parser: argparse.ArgumentParser) -> None:
+  formats = ('hf', 'it_study')
+  parser.description += (
+    ' hf is a folder of config.json and safetensors, or PyTorch shards, of any '
+    'T5: v1.0, v1.1, LM-adapted, Flan-T5, T0, Tk-Instruct. Such a folder also '
+    'serves as INITIAL_CHECKPOINT_PATH and CHECKPOINT_PATH as it is.'
+  )
+  parser.add_argument('source', metavar='SRC')
+  parser.add_argument('destination', metavar='DST', help='a new folder')
+  parser.add_argument(
+    '--from', dest='source_format', choices=formats, required=True
+  )
+  parser.add_argument('--to', choices=formats, required=True)
+
+
 def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
   flags.corpus_argument(parser, required=True)
   parser.add_argument('--condition', required=True, metavar='NAME')
@@ -214,6 +229,14 @@ COMMANDS = (
     "--gin.TASK_FEATURE_LENGTHS=\"{'inputs': 128, 'targets': 16}\" "
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
     _gin_arguments,
+  ),
+  Command(
+    'convert',
+    'converting:convert',
+    'convert weights: a folder of Hugging Face, or a training of ours',
+    'it-study convert /tmp/it_study_model /tmp/hf_model '
+    '--from it_study --to hf',
+    _convert_arguments,
   ),
   Command(
     'score',

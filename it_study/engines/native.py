@@ -11,7 +11,6 @@ from typing import Any
 import jax
 
 from it_study import (
-  checkpoints,
   distributed,
   feed,
   folders,
@@ -24,6 +23,7 @@ from it_study import (
 from it_study import (
   predict as predictions,
 )
+from it_study.convert import weights
 from it_study.engines import arguments, instances, prompt_batches
 from it_study.errors import InputError
 from it_study.models.t5 import T5, T5Config
@@ -79,7 +79,8 @@ def finetune(
     train_steps: steps to train, or
     epochs: passes over the data, from which steps are derived.
     seed: of initial parameters, dropout and order.
-    initial_checkpoint_path: a training to start from; None starts from scratch.
+    initial_checkpoint_path: a training to start from, or a folder of Hugging
+      Face's with config.json and weights; None starts from scratch.
     mixture_or_task_module: is imported first; it registers the task.
     pack: whether several examples share a row.
     microbatch_size: the most rows that a device computes at once; the number of
@@ -145,8 +146,10 @@ def finetune(
   config = complete_config(model_config, dtype=dtype)
   initial_params = None
   if initial_checkpoint_path is not None:
-    initial_params = checkpoints.restore_params(
+    _check_folder_vocabulary(initial_checkpoint_path)
+    initial_params = weights.restore(
       initial_checkpoint_path,
+      config=config,
       target=partitioning.abstract_params(model=T5(config), mesh=mesh),
     )
   result = trainer.train(
@@ -231,7 +234,8 @@ def predict(
     mixture_or_task_name: a task made by `seqio_lib.add_task`.
     task_feature_lengths: 'inputs' and 'targets', in tokens.
     infer_output_dir: gets predictions.jsonl and inference.json.
-    checkpoint_path: of `finetune`; None takes the parameters that `seed` draws.
+    checkpoint_path: of `finetune`, or a folder of Hugging Face's; None takes
+      the parameters that `seed` draws.
     split: 'test', 'validation' or 'train'.
     seed: of the parameters without a checkpoint.
     batch_size: prompts decoded at once.
@@ -262,8 +266,10 @@ def predict(
   if checkpoint_path is None:
     params = partitioning.init_params(model=model, seed=seed, mesh=mesh)
   else:
-    params = checkpoints.restore_params(
+    _check_folder_vocabulary(checkpoint_path)
+    params = weights.restore(
       checkpoint_path,
+      config=model.config,
       target=partitioning.abstract_params(model=model, mesh=mesh),
     )
     training = _training_of(checkpoint_path)
@@ -341,6 +347,17 @@ def _check_vocabulary(
       f'{os.fspath(checkpoint_path)} was trained with the vocabulary '
       f'{training["vocabulary"]}; in use is {vocabularies.describe()}. Name '
       f'the one it was trained with by {vocabularies.VARIABLE}.'
+    )
+
+
+def _check_folder_vocabulary(path: str | os.PathLike) -> None:
+  """Holds the vocabulary in use to the one that lies beside weights."""
+  model_file = pathlib.Path(path) / 'spiece.model'
+  if model_file.is_file() and not vocabularies.begins_like(model_file):
+    raise InputError(
+      f'{model_file} is another vocabulary than the one in use, '
+      f'{vocabularies.describe()}. Name it by {vocabularies.VARIABLE}='
+      f'{model_file}.'
     )
 
 

@@ -1,0 +1,1 @@
+"""Weights of others: mapping tables, strict reading and writing."""
