@@ -114,6 +114,11 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
 
 
+def whole_sharding(mesh: Mesh) -> NamedSharding:
+  """Everything whole, on every device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
 def count_microbatches(
   *, batch_size: int, mesh: Mesh, microbatch_size: int | None
 ) -> int:
@@ -209,6 +214,12 @@ def init_params(*, model: nn.Module, seed: int, mesh: Mesh) -> Any:
       for draw, key in zip(draws, keys(np.uint32(seed % 2**32)), strict=True)
     ],
   )
+
+
+def mesh_of(params: Any) -> Mesh | None:
+  """The mesh that parameters lie on; None for arrays that lie on none."""
+  sharding = getattr(jax.tree.leaves(params)[0], 'sharding', None)
+  return sharding.mesh if isinstance(sharding, NamedSharding) else None
 
 
 def abstract_params(*, model: nn.Module, mesh: Mesh) -> Any:

@@ -54,9 +54,9 @@ def study(options: argparse.Namespace) -> None:
 
   files = options.gin_file or ['studies/miniature.gin']
   config = configure(options, files=files, supplied=_OF_A_PIECE)
-  _refuse_processes('study')
+  refuse_processes('study')
   with folders.locked(options.study_dir):
-    corpus = _use_corpus()
+    corpus = use_corpus()
     with StudyProgress(quiet=options.quiet) as on_step:
       gin_utils.configured('run_study')(
         corpus=corpus,
@@ -89,7 +89,7 @@ def report(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
   """Fine-tunes one model as the gin files say."""
   config = configure(options, files=options.gin_file, supplied=_OF_A_PIECE[2:])
-  _use_corpus()
+  use_corpus()
   model_dir = pathlib.Path(gin_utils.macro('MODEL_DIR'))
   folders.make_directory(model_dir)
   from it_study import distributed
@@ -107,8 +107,8 @@ def train(options: argparse.Namespace) -> None:
 def predict(options: argparse.Namespace) -> None:
   """Decodes a split as the gin files say."""
   configure(options, files=options.gin_file, supplied=_OF_A_PIECE[1:2])
-  _refuse_processes('predict')
-  _use_corpus()
+  refuse_processes('predict')
+  use_corpus()
   path = gin_utils.configured('predict')()
   _print_result(options, {'predictions': os.fspath(path)}, f'wrote {path}')
 
@@ -183,13 +183,15 @@ def _prepare_devices() -> None:
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
-def _refuse_processes(command: str) -> None:
+def refuse_processes(command: str) -> None:
+  """Refuses a command that runs in one process only."""
   from it_study import distributed
 
   distributed.refuse(command)
 
 
-def _use_corpus() -> pathlib.Path:
+def use_corpus() -> pathlib.Path:
+  """Takes the configured corpus and vocabulary into use."""
   from it_study import rows
 
   return rows.use(

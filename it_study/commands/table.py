@@ -133,6 +133,27 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--out', metavar='F', help='where to write all as JSON')
 
 
+def _audit_arguments(parser: argparse.ArgumentParser) -> None:
+  _gin_arguments(parser)
+  parser.add_argument('checkpoint', metavar='CHECKPOINT')
+  parser.add_argument(
+    '--corpus', required=True, metavar='DIR', help='task files, or miniature'
+  )
+  parser.add_argument(
+    '--condition',
+    default='natinst_def_original_ex_original2',
+    metavar='NAME',
+    help='to test under; default %(default)s',
+  )
+  flags.split_argument(parser)
+  parser.add_argument(
+    '--out',
+    default='it_study_audit',
+    metavar='DIR',
+    help='gets the predictions; default %(default)s',
+  )
+
+
 def _convert_arguments(parser: argparse.ArgumentParser) -> None:
   formats = ('hf', 'it_study')
   parser.description += (
@@ -229,6 +250,16 @@ COMMANDS = (
     "--gin.TASK_FEATURE_LENGTHS=\"{'inputs': 128, 'targets': 16}\" "
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
     _gin_arguments,
+  ),
+  Command(
+    'audit',
+    'decoding_audit:audit',
+    'decode a checkpoint freely, kept to the label space, and ranked: does it '
+    'lack the form or the knowledge?',
+    'it-study audit /tmp/it_study_model --corpus miniature '
+    '--out /tmp/it_study_audit',
+    _audit_arguments,
+    continues=True,
   ),
   Command(
     'convert',

@@ -7,9 +7,11 @@ from typing import Any
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from it_study import partitioning
+from it_study.decode import label_trie
+from it_study.decode.label_trie import LabelTrie
 from it_study.models.t5 import PAD_ID, T5, T5Config
 
 
@@ -20,6 +22,8 @@ def greedy_decode(
   encoder_input_tokens: jax.Array,
   max_decode_length: int,
   eos_id: int = 1,
+  trie: LabelTrie | None = None,
+  roots: jax.Array | None = None,
 ) -> jax.Array:
   """Continues every prompt with its likeliest tokens.
 
@@ -34,6 +38,8 @@ def greedy_decode(
       padding throughout fills a batch up: it ends before its first token.
     max_decode_length: tokens to decode at most, end of sequence included.
     eos_id: the token that ends a row.
+    trie: label spaces to keep to, see `label_trie.build`; None keeps to none.
+    roots: int32 `[batch]`, the node at which each row's label space begins.
 
   Returns:
     int32 `[batch, max_decode_length]`: tokens, `eos_id` where the row ended,
@@ -42,10 +48,12 @@ def greedy_decode(
   return _greedy_decode(
     params,
     encoder_input_tokens,
+    trie,
+    roots,
     config=model.config,
     max_decode_length=max_decode_length,
     eos_id=eos_id,
-    mesh=_mesh(params),
+    mesh=partitioning.mesh_of(params),
   )
 
 
@@ -55,6 +63,8 @@ def greedy_decode(
 def _greedy_decode(
   params: Any,
   prompts: jax.Array,
+  trie: LabelTrie | None,
+  roots: jax.Array | None,
   *,
   config: T5Config,
   max_decode_length: int,
@@ -64,20 +74,24 @@ def _greedy_decode(
   apply = functools.partial(T5(config).apply, {'params': params})
 
   def unfinished(state):
-    step, _, ended, _, _ = state
+    step, _, ended, *_ = state
     return (step < max_decode_length) & ~jnp.all(ended)
 
   def decode_one(state):
-    step, tokens, ended, decoded, cache = state
+    step, tokens, ended, decoded, cache, nodes = state
     logits, cache = apply(
       tokens, cache, step, method='decode_step'
     )  # [batch, vocab]
-    tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    if trie is None:
+      tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    else:
+      tokens, nodes = label_trie.choose(trie, nodes, logits)
     tokens = jnp.where(ended, PAD_ID, tokens)
     decoded = lax.dynamic_update_slice_in_dim(
       decoded, tokens[:, None], step, axis=1
     )
-    return step + 1, tokens, ended | (tokens == eos_id), decoded, cache
+    ended = ended | (tokens == eos_id)
+    return step + 1, tokens, ended, decoded, cache, nodes
 
   with contextlib.ExitStack() as stack:
     if mesh is not None:
@@ -85,7 +99,7 @@ def _greedy_decode(
     encoded = apply(prompts, method='encode')
     cache = apply(encoded, prompts, max_decode_length, method='start_decoding')
     batch = prompts.shape[0]
-    *_, decoded, _ = lax.while_loop(
+    *_, decoded, _, _ = lax.while_loop(
       unfinished,
       decode_one,
       (
@@ -94,12 +108,7 @@ def _greedy_decode(
         jnp.all(prompts == PAD_ID, axis=1),
         jnp.full((batch, max_decode_length), PAD_ID, jnp.int32),
         cache,
+        jnp.zeros(batch, jnp.int32) if roots is None else roots,
       ),
     )
   return decoded
-
-
-def _mesh(params: Any) -> Mesh | None:
-  """The mesh that parameters lie on; None for arrays that lie on none."""
-  sharding = getattr(jax.tree.leaves(params)[0], 'sharding', None)
-  return sharding.mesh if isinstance(sharding, NamedSharding) else None

@@ -24,7 +24,7 @@ from it_study import (
   predict as predictions,
 )
 from it_study.convert import weights
-from it_study.engines import arguments, instances, prompt_batches
+from it_study.engines import answers, arguments, instances
 from it_study.errors import InputError
 from it_study.models.t5 import T5, T5Config
 from it_study.optimizers import Optimizer
@@ -220,6 +220,7 @@ def predict(
   split: str = 'test',
   seed: int = 0,
   batch_size: int = 64,
+  decoding: str = 'greedy',
   mixture_or_task_module: str = 'tasks',
   dtype: str = 'auto',
   mesh_data: int = -1,
@@ -227,7 +228,7 @@ def predict(
   mesh_model: int = 1,
   on_progress: Callable[[int, int], None] | None = None,
 ) -> pathlib.Path:
-  """Decodes every instance of a split, greedily, into predictions.jsonl.
+  """Answers every instance of a split, into predictions.jsonl.
 
   Args:
     model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
@@ -239,6 +240,9 @@ def predict(
     split: 'test', 'validation' or 'train'.
     seed: of the parameters without a checkpoint.
     batch_size: prompts decoded at once.
+    decoding: 'greedy'; or, where there is a label space, 'constrained' to it,
+      or its labels 'ranked' by log-likelihood, 'ranked_normalized' by tokens,
+      'ranked_conditional' on the prompt.
     mixture_or_task_module: is imported first; it registers the task.
     dtype: of matrix products; 'auto' is bfloat16 where the device has it.
     mesh_data: devices along data; -1 takes what the others leave.
@@ -255,6 +259,7 @@ def predict(
   started = time.monotonic()
   arguments.check_whole(INFER_BATCH_SIZE=batch_size, SEED=seed)
   arguments.check_lengths(task_feature_lengths)
+  answers.check_decoding(decoding)
   arguments.import_tasks(mixture_or_task_module)
   infer_output_dir = pathlib.Path(infer_output_dir)
   folders.make_directory(infer_output_dir)
@@ -277,17 +282,16 @@ def predict(
   rows = instances.load(
     name=mixture_or_task_name, lengths=task_feature_lengths, split=split
   )
-  tokens = prompt_batches.decode(
+  found = answers.answer(
+    rows,
+    decoding=decoding,
     model=model,
     params=params,
     mesh=mesh,
-    prompts=[row['inputs'] for row in rows],
-    max_length=task_feature_lengths['inputs'],
-    max_decode_length=task_feature_lengths['targets'],
+    lengths=task_feature_lengths,
     batch_size=batch_size,
     on_progress=on_progress,
   )
-  vocabulary = vocabularies.current_vocabulary()
   tasks = instances.tasks_of(mixture_or_task_name)
   path = infer_output_dir / 'predictions.jsonl'
   predictions.write_predictions(
@@ -296,18 +300,20 @@ def predict(
       instances.to_prediction(
         row,
         task=tasks[row['task'].decode()],
-        prediction=prompt_batches.to_text(vocabulary, decoded),
+        prediction=answer.text,
+        scores=answer.scores,
         split=split,
         engine=ENGINE,
         train_condition=training.get('mixture_or_task_name'),
         test_condition=mixture_or_task_name,
         seed=training.get('seed', seed),
       )
-      for row, decoded in zip(rows, tokens, strict=True)
+      for row, answer in zip(rows, found, strict=True)
     ],
   )
   summary = {
     'engine': ENGINE,
+    'decoding': decoding,
     'num_instances': len(rows),
     'num_shortened': sum(bool(row['shortened']) for row in rows),
     'num_dropped_examples': sum(

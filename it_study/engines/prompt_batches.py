@@ -8,7 +8,9 @@ import numpy as np
 import seqio
 
 from it_study import partitioning
-from it_study.decode import greedy
+from it_study.decode import greedy, label_scores, label_trie
+from it_study.engines import label_spaces as label_spaces_lib
+from it_study.engines.label_spaces import Labels
 from it_study.models.t5 import T5
 
 # Prompt lengths are rounded up to these shares of the limit, so that few
@@ -25,6 +27,7 @@ def decode(
   max_length: int,
   max_decode_length: int,
   batch_size: int,
+  label_spaces: Sequence[Labels] | None = None,
   on_progress: Callable[[int, int], None] | None,
 ) -> list[np.ndarray]:
   """Decodes prompts greedily, in batches of like length.
@@ -37,6 +40,8 @@ def decode(
     max_length: tokens of the longest prompts.
     max_decode_length: tokens to decode at most.
     batch_size: prompts decoded at once.
+    label_spaces: what each prompt's answer has to be one of; anything where
+      that is empty, and for all of them without it.
     on_progress: called with the number of prompts done and of all.
 
   Returns:
@@ -46,16 +51,29 @@ def decode(
   batch_size = -(-batch_size // shards) * shards
   sharding = partitioning.batch_sharding(mesh)
   results: list[np.ndarray | None] = [None] * len(prompts)
+  trie = roots = None
+  if label_spaces is not None:
+    spaces = [tuple(labels.values()) for labels in label_spaces]
+    unique = list(dict.fromkeys(spaces))
+    trie, starts = label_trie.build(unique)
+    trie = jax.device_put(trie, partitioning.whole_sharding(mesh))
+    root_of = dict(zip(unique, starts, strict=True))
+    roots = [root_of[space] for space in spaces]
   done = 0
   for length, indices in _batches(prompts, max_length, batch_size):
-    batch = np.zeros((batch_size, length), np.int32)
-    for row, index in enumerate(indices):
-      batch[row, : len(prompts[index])] = prompts[index]
+    batch = _fill(prompts, indices, (batch_size, length))
+    nodes = None
+    if roots is not None:
+      nodes = np.full(batch_size, label_trie.FREE, np.int32)
+      nodes[: len(indices)] = [roots[index] for index in indices]
+      nodes = jax.device_put(nodes, sharding)
     decoded = greedy.greedy_decode(
       model=model,
       params=params,
       encoder_input_tokens=jax.device_put(batch, sharding),
       max_decode_length=max_decode_length,
+      trie=trie,
+      roots=nodes,
     )
     for row, index in zip(np.asarray(decoded), indices, strict=False):
       results[index] = row
@@ -63,6 +81,57 @@ def decode(
     if on_progress is not None:
       on_progress(done, len(prompts))
   return results
+
+
+def score(
+  *,
+  model: T5,
+  params: Any,
+  mesh: jax.sharding.Mesh,
+  prompts: Sequence[np.ndarray],
+  label_spaces: Sequence[Labels],
+  max_length: int,
+  batch_size: int,
+  on_progress: Callable[[int, int], None] | None,
+) -> list[dict[str, float]]:
+  """Log-likelihood of every label of every prompt, in nats.
+
+  Arguments are those of `decode`; each label space holds a label.
+  """
+  shards = mesh.shape['data'] * mesh.shape['fsdp']
+  batch_size = -(-batch_size // shards) * shards
+  sharding = partitioning.batch_sharding(mesh)
+  results: list[dict[str, float]] = [{} for _ in prompts]
+  done = 0
+  for length, indices in _batches(prompts, max_length, batch_size):
+    batch = _fill(prompts, indices, (batch_size, length))
+    several = [label_spaces[index] for index in indices]
+    labels = label_spaces_lib.pad(several, batch_size=batch_size)
+    scores = label_scores.score_labels(
+      model=model,
+      params=params,
+      encoder_input_tokens=jax.device_put(batch, sharding),
+      labels=jax.device_put(labels, sharding),
+    )
+    for row, index in zip(np.asarray(scores), indices, strict=False):
+      results[index] = {
+        label: float(value)
+        for label, value in zip(label_spaces[index], row, strict=False)
+      }
+    done += len(indices)
+    if on_progress is not None:
+      on_progress(done, len(prompts))
+  return results
+
+
+def _fill(
+  prompts: Sequence[np.ndarray], indices: Sequence[int], shape: tuple[int, int]
+) -> np.ndarray:
+  """Some of the prompts, padded with 0; int32 of the shape."""
+  batch = np.zeros(shape, np.int32)
+  for row, index in enumerate(indices):
+    batch[row, : len(prompts[index])] = prompts[index]
+  return batch
 
 
 def _batches(

@@ -177,6 +177,39 @@ class T5(nn.Module):
       deterministic=deterministic,
     )
 
+  def score_targets(
+    self,
+    encoded: jax.Array,
+    encoder_input_tokens: jax.Array,
+    decoder_input_tokens: jax.Array,
+    decoder_target_tokens: jax.Array,
+  ) -> jax.Array:
+    """Logits of targets after prompts that are encoded already.
+
+    Args:
+      encoded: `[B, L, E]` from `encode`.
+      encoder_input_tokens: int32 `[B, L]`, what was encoded.
+      decoder_input_tokens: int32 `[B, T]`, targets shifted right by one.
+      decoder_target_tokens: int32 `[B, T]`, padded with 0.
+
+    Returns:
+      float32 `[B, T, V]`. Meaningless where the target is padding.
+    """
+    length = decoder_target_tokens.shape[1]
+    return self._logits(
+      self.decoder(
+        self.token_embedder(decoder_input_tokens),
+        encoded,
+        self_mask=self._mask(
+          decoder_target_tokens, None, None, query_length=length
+        ),
+        cross_mask=self._mask(
+          encoder_input_tokens, None, None, query_length=length
+        ),
+        deterministic=True,
+      )
+    )
+
   def start_decoding(
     self,
     encoded: jax.Array,
