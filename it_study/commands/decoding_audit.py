@@ -1,6 +1,7 @@
 """audit: one checkpoint decoded freely, constrained, and ranked."""
 
 import argparse
+from collections.abc import Sequence
 import json
 import pathlib
 import sys
@@ -11,13 +12,6 @@ from it_study import predict as predictions
 from it_study.commands import runs
 from it_study.errors import InputError
 
-DECODINGS = (
-  'greedy',
-  'constrained',
-  'ranked',
-  'ranked_normalized',
-  'ranked_conditional',
-)
 _RECORD = 'audit.json'
 
 
@@ -46,10 +40,13 @@ def audit(options: argparse.Namespace) -> None:
       },
     )
     runs.use_corpus()
+    # Imported here, as it brings JAX, for which `configure` makes ready.
+    from it_study.engines.answers import DECODINGS
+
     for decoding in DECODINGS:
       _predict(options, checkpoint, out / decoding, decoding)
   corpus = natinst.open_corpus(corpora.find(options.corpus))
-  found = _measure(out, corpus=corpus, split=options.split)
+  found = _measure(out, decodings=DECODINGS, corpus=corpus, split=options.split)
   predictions.write_text(
     out / 'results.json', json.dumps(found, indent=2) + '\n'
   )
@@ -115,7 +112,11 @@ def _claim(out: pathlib.Path, record: dict[str, str]) -> None:
 
 
 def _measure(
-  out: pathlib.Path, *, corpus: natinst.Corpus, split: str
+  out: pathlib.Path,
+  *,
+  decodings: Sequence[str],
+  corpus: natinst.Corpus,
+  split: str,
 ) -> dict[str, Any]:
   """Scores of each decoding, and what form and knowledge cost."""
   from it_study.evaluation import decomposition, score
@@ -125,7 +126,7 @@ def _measure(
     name: score.load_rows(
       out / name / 'predictions.jsonl', corpus=corpus, split=split
     ).rows
-    for name in DECODINGS
+    for name in decodings
   }
   found: dict[str, Any] = {'decodings': {}}
   for name, several in rows.items():

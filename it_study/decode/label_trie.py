@@ -59,8 +59,8 @@ def build(
           children.append({})
         node = children[node][token]
   shape = (
-    _power_of_two(len(children)),
-    _power_of_two(max(map(len, children))),
+    power_of_two(len(children)),
+    power_of_two(max(map(len, children))),
   )
   tokens = np.full(shape, _NO_TOKEN, np.int32)
   following = np.zeros(shape, np.int32)
@@ -95,5 +95,6 @@ def choose(
   return jnp.where(is_free, free, token), jnp.where(is_free, FREE, after)
 
 
-def _power_of_two(number: int) -> int:
+def power_of_two(number: int) -> int:
+  """The least power of two that is not below a number from 1 up."""
   return 1 << max(number - 1, 0).bit_length()

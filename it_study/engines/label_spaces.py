@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import seqio
 
+from it_study.decode.label_trie import power_of_two
 from it_study.errors import InputError
 from it_study.normalization import normalize_answer
 
@@ -68,8 +69,8 @@ def pad(several: Sequence[Labels], *, batch_size: int) -> np.ndarray:
   """
   shape = (
     batch_size,
-    _power_of_two(max(map(len, several))),
-    _power_of_two(max(len(t) for labels in several for t in labels.values())),
+    power_of_two(max(map(len, several))),
+    power_of_two(max(len(t) for labels in several for t in labels.values())),
   )
   padded = np.zeros(shape, np.int32)
   for row, labels in enumerate(several):
@@ -104,7 +105,3 @@ def rank(
     return scores[label]
 
   return max(labels, key=value)
-
-
-def _power_of_two(number: int) -> int:
-  return 1 << max(number - 1, 0).bit_length()

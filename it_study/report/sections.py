@@ -1,8 +1,6 @@
 """What a report says, in order; `html_page` and `markdown` write it down."""
 
-from collections.abc import Mapping
 import dataclasses
-import json
 import pathlib
 import shlex
 
@@ -10,20 +8,20 @@ from it_study.report import (
   answer,
   background_tables,
   curve_figures,
+  facts_table,
   figures,
   parts_tables,
+  samples_table,
   tables,
 )
 from it_study.report.answer import Answer, Control
-from it_study.report.arms import Arm, select
+from it_study.report.arms import select
 from it_study.report.curves import find_curves
 from it_study.report.figures import Figure
 from it_study.report.results import Results, seeds_of
 from it_study.report.scores import CLS, GEN
-from it_study.report.table import Column, Entry, Table, name_entry
+from it_study.report.table import Table
 from it_study.report.text import count, number, shorten
-
-_LONGEST_ANSWER = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,58 +294,12 @@ def _baselines(results: Results) -> Section | None:
 
 
 def _samples(results: Results) -> Section | None:
-  arms = [
-    (index, arm)
-    for index, arm in enumerate(results.arms)
-    if arm in select(results.arms, split='test', matched=True, untuned=True)
-  ]
-  rows = {}
-  for (task, _), by_arm in results.samples.items():
-    shown = [(arm, by_arm[index]) for index, arm in arms if index in by_arm]
-    if not shown:
-      continue
-    bare = next(
-      (
-        row.inputs
-        for index, row in by_arm.items()
-        if results.arms[index].baseline is not None
-      ),
-      None,
-    )
-    title = [f'{shorten(task)}']
-    if bare is not None:
-      title.append(f'Input: {shorten(bare, _LONGEST_ANSWER)}')
-    references = ' | '.join(shown[0][1].targets[:5])
-    title.append(f'Reference: {shorten(references, _LONGEST_ANSWER)}')
-    rows['\n'.join(title)] = tuple(_sample_row(arm, row) for arm, row in shown)
-  if not rows:
-    return None
   return _section(
     'samples',
     'What the models answer',
     'One instance each of a few test tasks, chosen by a hash of its name.',
-    Table(
-      columns=(
-        Column('Trained and tested on', is_number=False),
-        Column('Answer', is_number=False),
-        Column('Exact match', is_number=False),
-      ),
-      rows=rows,
-    ),
+    samples_table.samples_table(results),
     is_folded=True,
-  )
-
-
-def _sample_row(arm: Arm, row) -> tuple[Entry, ...]:
-  # Imported here, as scoring takes a moment to import.
-  from it_study.evaluation.metrics import exact_match
-
-  is_right = exact_match(row.prediction, row.targets)
-  text = shorten(row.prediction, _LONGEST_ANSWER)
-  return (
-    name_entry(arm.label),
-    Entry(text) if text else Entry('(empty)', tone='muted'),
-    Entry('right', tone='good') if is_right else Entry('wrong', tone='muted'),
   )
 
 
@@ -387,7 +339,7 @@ def _how(results: Results) -> Section | None:
   return _section(
     'setup',
     'How it was run',
-    _facts_table(results),
+    facts_table.facts_table(results),
     'Finished cells are not run again; a new folder runs all of them. The '
     'report alone is made anew by the second command.',
     Code('\n'.join(commands)),
@@ -397,60 +349,6 @@ def _how(results: Results) -> Section | None:
     None if study.config is None else Code(study.config.strip()),
     is_folded=True,
   )
-
-
-_FACTS = {
-  'corpus': 'Corpus',
-  'fingerprint': "Corpus's fingerprint",
-  'corpus_stats': 'Corpus in numbers',
-  'vocabulary': 'Vocabulary',
-  'model': 'Model',
-  'seeds': 'Seeds',
-  'equivalence_margin': 'Margin of equivalence, points',
-  'test_conditions': 'Further test conditions',
-  'device': 'Device',
-  'versions': 'Versions',
-  'git_commit': 'Git commit',
-  'num_cells': 'Cells planned',
-}
-
-
-def _facts_table(results: Results) -> Table:
-  run = results.study.run
-  others = [
-    key
-    for key in run
-    if key not in (*_FACTS, 'delusive_sources', 'label_rules')
-  ]
-  rows = [
-    (name_entry(_FACTS.get(key, key)), Entry(_fact(run.get(key))))
-    for key in (*_FACTS, *sorted(others))
-  ]
-  finished = sum(len(arm.cells) for arm in results.arms)
-  rows.append((Entry('Cells finished'), Entry(f'{finished:,}')))
-  return Table(
-    columns=(Column('', is_number=False), Column('', is_number=False)),
-    rows={'': tuple(rows)},
-  )
-
-
-def _fact(value: object) -> str:
-  if value is None:
-    return 'not known'
-  if isinstance(value, Mapping):
-    parts = [f'{_words(key)}: {_fact(item)}' for key, item in value.items()]
-    return shorten(', '.join(parts), 2000)
-  if isinstance(value, list):
-    return shorten(', '.join(map(_fact, value)), 2000)
-  if isinstance(value, int) and not isinstance(value, bool):
-    return f'{value:,}'
-  if isinstance(value, str):
-    return shorten(value, 2000)
-  return json.dumps(value)
-
-
-def _words(key: object) -> str:
-  return str(key).replace('_', ' ')
 
 
 def _subtitle(results: Results) -> str:
