@@ -12,7 +12,7 @@ import numpy as np
 
 from it_study import partitioning
 from it_study.decode import label_trie
-from it_study.decode.greedy import greedy_decode
+from it_study.decode.token_loop import decode_tokens
 from it_study.models.t5 import T5, T5Config
 
 CONFIG = T5Config(
@@ -58,7 +58,7 @@ def main() -> None:
   def seconds(extra: dict) -> float:
     started = time.perf_counter()
     jax.block_until_ready(
-      greedy_decode(
+      decode_tokens(
         model=model,
         params=params,
         encoder_input_tokens=prompts,

@@ -57,6 +57,13 @@ def agree(number: int) -> int:
   return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
+def agree_on(array: np.ndarray) -> np.ndarray:
+  """The first process's array, in all processes; of one shape in all."""
+  if jax.process_count() == 1:
+    return array
+  return np.asarray(multihost_utils.broadcast_one_to_all(array))
+
+
 def is_preempted(step: int) -> bool:
   """Whether any process got SIGTERM and this is the step to stop after.
 

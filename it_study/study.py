@@ -55,6 +55,7 @@ def run_study(
   splits: Sequence[str] = ('test', 'validation'),
   test_conditions: Sequence[str] = (),
   initial_checkpoint_path: str | os.PathLike | None = None,
+  answer_dir: str | os.PathLike | None = None,
   equivalence_margin: float = MARGIN,
   config: str = '',
   run: dict[str, Any] | None = None,
@@ -78,6 +79,8 @@ def run_study(
       own and the original instructions.
     initial_checkpoint_path: what every training starts from, which is then the
       untuned model too; None means random weights, drawn by the seed.
+    answer_dir: where answers are kept, never to be computed twice; None is
+      `answers` in the study folder.
     equivalence_margin: largest difference, in points, that counts as none.
     config: the whole configuration as text.
     run: what to record of this run beside it: versions, device, commit.
@@ -134,6 +137,7 @@ def run_study(
     finetune=finetune,
     predict=predict,
     initial_checkpoint_path=initial_checkpoint_path,
+    answer_dir=answer_dir or study_dir / 'answers',
     planned=len(trainings) + len(cells),
     on_step=on_step or (lambda step: None),
   )
@@ -156,6 +160,7 @@ class _Runner:
   finetune: Callable[..., dict[str, Any]]
   predict: Callable[..., pathlib.Path]
   initial_checkpoint_path: str | os.PathLike | None
+  answer_dir: str | os.PathLike
   planned: int
   on_step: Callable[[Step], None]
   finished: int = 0
@@ -226,6 +231,7 @@ class _Runner:
       mixture_or_task_name=cell.test_condition.name,
       checkpoint_path=checkpoint,
       infer_output_dir=folder,
+      answer_dir=self.answer_dir,
       split=cell.split,
       seed=training.seed,
       on_progress=lambda done, total: self._report(

@@ -7,7 +7,7 @@ import pytest
 
 from it_study import partitioning
 from it_study.decode import label_trie
-from it_study.decode.greedy import greedy_decode
+from it_study.decode.token_loop import decode_tokens
 from it_study.models.t5 import T5, T5Config
 
 MODEL = T5(
@@ -34,7 +34,7 @@ def _params():
 def decode(params, prompts, spaces):
   trie, roots = label_trie.build(spaces)
   return np.asarray(
-    greedy_decode(
+    decode_tokens(
       model=MODEL,
       params=params,
       encoder_input_tokens=prompts,
@@ -76,7 +76,7 @@ def test_rows_without_a_label_space_say_what_they_like(params):
   generator = np.random.default_rng(0)
   prompts = generator.integers(2, 64, size=(6, 9)).astype(np.int32)
   free = np.asarray(
-    greedy_decode(
+    decode_tokens(
       model=MODEL,
       params=params,
       encoder_input_tokens=prompts,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from it_study import losses, partitioning
-from it_study.decode.greedy import greedy_decode
+from it_study.decode.token_loop import decode_tokens
 from it_study.models.t5 import T5, T5Config
 
 pytestmark = [
@@ -115,7 +115,7 @@ def test_greedy_tokens_are_those_of_the_cpu(params):
       jax.default_device(device),
       jax.default_matmul_precision('highest'),
     ):
-      decoded = greedy_decode(
+      decoded = decode_tokens(
         model=T5(T5Config(**SIZES)),
         params=jax.device_put(params, device),
         encoder_input_tokens=jax.device_put(prompts, device),

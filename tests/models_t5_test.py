@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from it_study import partitioning
-from it_study.decode.greedy import greedy_decode
+from it_study.decode.beam import beam_decode
+from it_study.decode.token_loop import decode_tokens
 from it_study.models import attention
 from it_study.models.t5 import T5, T5Config
 
@@ -105,8 +106,22 @@ def test_packed_logits_are_those_of_t5x(golden_arrays, variant):
 
 
 @variants
+def test_beam_tokens_are_those_of_t5x(golden_arrays, variant):
+  tokens = beam_decode(
+    model=model_of(variant),
+    params=golden_params(golden_arrays, variant),
+    encoder_input_tokens=golden.greedy_prompts(),
+    max_decode_length=golden.MAX_DECODE_LENGTH,
+  )
+  expected = golden_arrays[f'{variant}/beam_tokens']
+  np.testing.assert_array_equal(tokens, expected)
+  greedy = golden_arrays[f'{variant}/greedy_tokens']
+  assert (expected != greedy).any()
+
+
+@variants
 def test_greedy_tokens_are_those_of_t5x(golden_arrays, variant):
-  tokens = greedy_decode(
+  tokens = decode_tokens(
     model=model_of(variant),
     params=golden_params(golden_arrays, variant),
     encoder_input_tokens=golden.greedy_prompts(),

@@ -19,8 +19,9 @@ from it_study.models.t5 import T5, T5Config
 _ON_EIGHT_DEVICES = """
 import json, re
 import jax, jax.numpy as jnp, numpy as np
-from it_study import partitioning
-from it_study.decode.greedy import greedy_decode
+from it_study import param_hash, partitioning
+from it_study.decode.beam import beam_decode
+from it_study.decode.token_loop import decode_tokens
 from it_study.models.t5 import T5, T5Config
 
 model = T5(T5Config(
@@ -51,10 +52,11 @@ def run(mesh):
   return params, logits, gradients, gathered
 
 def decode(params):
-  # Seven rows, which no mesh of eight devices divides.
-  return greedy_decode(
+  settings = dict(
+    # Seven rows, which no mesh of eight devices divides.
     model=model, params=params, encoder_input_tokens=prompts[:7],
     max_decode_length=6)
+  return [decode_tokens(**settings).tolist(), beam_decode(**settings).tolist()]
 
 def difference(a, b):
   return max(
@@ -74,9 +76,15 @@ for data, fsdp, tensor in ((8, 1, 1), (1, 8, 1), (2, 2, 2)):
     'embedding_shard': table.addressable_shards[0].data.shape,
     'logits_shard': logits.addressable_shards[0].data.shape,
     'gathered': sorted(set(gathered)),
-    'tokens': decode(params).tolist() if data == 2 else None,
+    'tokens': decode(params) if data == 2 else None,
+    'hash': param_hash.fingerprint(
+      jax.device_put(one[0], jax.tree.map(lambda x: x.sharding, params))),
   }))
-print(json.dumps({'mesh': [1, 1, 1], 'tokens': decode(one[0]).tolist()}))
+print(json.dumps({
+  'mesh': [1, 1, 1],
+  'tokens': decode(one[0]),
+  'hash': param_hash.fingerprint(one[0]),
+}))
 """
 
 
@@ -112,8 +120,14 @@ def test_eight_devices_compute_what_one_does(on_eight_devices, shape):
 @pytest.mark.slow
 def test_eight_devices_decode_what_one_does(on_eight_devices):
   tokens = on_eight_devices[2, 2, 2]['tokens']
-  assert np.shape(tokens) == (7, 6)
+  assert np.shape(tokens) == (2, 7, 6)
   assert tokens == on_eight_devices[1, 1, 1]['tokens']
+
+
+@pytest.mark.slow
+def test_parameters_have_one_hash_on_every_mesh(on_eight_devices):
+  assert len(on_eight_devices) == 4
+  assert len({row['hash'] for row in on_eight_devices.values()}) == 1
 
 
 @pytest.mark.slow

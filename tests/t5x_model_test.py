@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from it_study import partitioning
-from it_study.decode.greedy import greedy_decode
+from it_study.decode.beam import beam_decode
+from it_study.decode.token_loop import decode_tokens
 from it_study.models import layers
 from it_study.models.t5 import T5, T5Config
 
@@ -91,7 +92,20 @@ def test_same_gradients(params, variant):
 def test_same_greedy_tokens(params, variant):
   prompts = golden.greedy_prompts()
   expected = golden.t5x_greedy(variant, params[variant], prompts, 12)
-  tokens = greedy_decode(
+  tokens = decode_tokens(
+    model=model_of(variant),
+    params=params[variant],
+    encoder_input_tokens=prompts,
+    max_decode_length=12,
+  )
+  np.testing.assert_array_equal(tokens, expected)
+
+
+@variants
+def test_same_beam_tokens(params, variant):
+  prompts = golden.greedy_prompts()
+  expected = golden.t5x_beam(variant, params[variant], prompts, 12)
+  tokens = beam_decode(
     model=model_of(variant),
     params=params[variant],
     encoder_input_tokens=prompts,
@@ -138,9 +152,13 @@ def test_golden_file_is_what_t5x_says(variant):
       arrays[f'{variant}/{name}_logits'],
       atol=1e-5,
     )
-  np.testing.assert_array_equal(
-    golden.t5x_greedy(
-      variant, params, golden.greedy_prompts(), golden.MAX_DECODE_LENGTH
-    ),
-    arrays[f'{variant}/greedy_tokens'],
-  )
+  for name, predict in (
+    ('greedy', golden.t5x_greedy),
+    ('beam', golden.t5x_beam),
+  ):
+    np.testing.assert_array_equal(
+      predict(
+        variant, params, golden.greedy_prompts(), golden.MAX_DECODE_LENGTH
+      ),
+      arrays[f'{variant}/{name}_tokens'],
+    )

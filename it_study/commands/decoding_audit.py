@@ -13,6 +13,13 @@ from it_study.commands import runs
 from it_study.errors import InputError
 
 _RECORD = 'audit.json'
+_METHODS = (
+  'greedy',
+  'constrained',
+  'ranked',
+  'ranked_normalized',
+  'ranked_conditional',
+)
 
 
 def audit(options: argparse.Namespace) -> None:
@@ -40,13 +47,10 @@ def audit(options: argparse.Namespace) -> None:
       },
     )
     runs.use_corpus()
-    # Imported here, as it brings JAX, for which `configure` makes ready.
-    from it_study.engines.answers import DECODINGS
-
-    for decoding in DECODINGS:
-      _predict(options, checkpoint, out / decoding, decoding)
+    for method in _METHODS:
+      _predict(options, checkpoint, out, method)
   corpus = natinst.open_corpus(corpora.find(options.corpus))
-  found = _measure(out, decodings=DECODINGS, corpus=corpus, split=options.split)
+  found = _measure(out, decodings=_METHODS, corpus=corpus, split=options.split)
   predictions.write_text(
     out / 'results.json', json.dumps(found, indent=2) + '\n'
   )
@@ -59,21 +63,23 @@ def audit(options: argparse.Namespace) -> None:
 def _predict(
   options: argparse.Namespace,
   checkpoint: str,
-  folder: pathlib.Path,
-  decoding: str,
+  out: pathlib.Path,
+  method: str,
 ) -> None:
   """Predicts unless that is done: inference.json is written last."""
+  folder = out / method
   if (folder / 'inference.json').is_file():
     return
   from it_study.progress import CountProgress
 
-  with CountProgress(f'{decoding} answers', quiet=options.quiet) as show:
+  with CountProgress(f'{method} answers', quiet=options.quiet) as show:
     gin_utils.configured('predict')(
       mixture_or_task_name=options.condition,
       checkpoint_path=checkpoint,
       infer_output_dir=folder,
       split=options.split,
-      decoding=decoding,
+      decoding=gin_utils.configured('Decoding')(method=method),
+      answer_dir=out / 'answers',
       on_progress=show,
     )
 

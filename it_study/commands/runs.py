@@ -128,6 +128,7 @@ def configure(
   _prepare_devices()
   from it_study import optimizers
   from it_study import study as study_lib
+  from it_study.decode.decoding import Decoding
   from it_study.models.t5 import T5Config
 
   bindings = list(options.gin_bindings)
@@ -141,6 +142,7 @@ def configure(
     configurables=[
       engine.finetune,
       engine.predict,
+      Decoding,
       T5Config,
       optimizers.adafactor,
       optimizers.adamw,

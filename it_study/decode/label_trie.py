@@ -95,6 +95,28 @@ def choose(
   return jnp.where(is_free, free, token), jnp.where(is_free, FREE, after)
 
 
+def mask(trie: LabelTrie, nodes: jax.Array, scores: jax.Array) -> jax.Array:
+  """Scores `[B, V]`, -inf for what a row at its node `[B]` may not say."""
+  rows, size = scores.shape
+  allowed = trie.tokens[nodes]  # [B, choices]
+  # What stands for no token is written past the end, which drops it.
+  allowed = jnp.where(allowed == _NO_TOKEN, size, allowed)
+  may = jnp.zeros((rows, size), bool)
+  may = may.at[jnp.arange(rows)[:, None], allowed].set(True, mode='drop')
+  return jnp.where(may | (nodes == FREE)[:, None], scores, -jnp.inf)
+
+
+def follow(trie: LabelTrie, nodes: jax.Array, tokens: jax.Array) -> jax.Array:
+  """The nodes after `tokens`, of any shape that `nodes` has too.
+
+  A token that may not be said there leads anywhere: whoever said it scores
+  -inf.
+  """
+  choice = jnp.argmax(trie.tokens[nodes] == tokens[..., None], axis=-1)
+  after = trie.following[nodes, choice]
+  return jnp.where(nodes == FREE, FREE, after)
+
+
 def power_of_two(number: int) -> int:
   """The least power of two that is not below a number from 1 up."""
   return 1 << max(number - 1, 0).bit_length()

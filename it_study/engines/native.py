@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import time
@@ -24,16 +25,21 @@ from it_study import (
   predict as predictions,
 )
 from it_study.convert import weights
+from it_study.decode.decoding import Decoding
 from it_study.engines import answers, arguments, instances
+from it_study.engines.prompt_batches import Machine
 from it_study.errors import InputError
 from it_study.models.t5 import T5, T5Config
 from it_study.optimizers import Optimizer
+
+_logger = logging.getLogger(__name__)
 
 ENGINE = 'native'
 # Examples tokenised between two calls of `on_progress`.
 _TOKENISED_PERIOD = 1000
 # What the vocabulary's size is rounded up to, as T5's 32,100 is to 32,128.
 _VOCABULARY_MULTIPLE = 128
+_GREEDY = Decoding()
 
 ModelConfig = Callable[..., T5Config]
 
@@ -220,7 +226,8 @@ def predict(
   split: str = 'test',
   seed: int = 0,
   batch_size: int = 64,
-  decoding: str = 'greedy',
+  decoding: Decoding = _GREEDY,
+  answer_dir: str | os.PathLike | None = None,
   mixture_or_task_module: str = 'tasks',
   dtype: str = 'auto',
   mesh_data: int = -1,
@@ -229,6 +236,9 @@ def predict(
   on_progress: Callable[[int, int], None] | None = None,
 ) -> pathlib.Path:
   """Answers every instance of a split, into predictions.jsonl.
+
+  What was stopped continues after the last batch that it answered, on any
+  number of devices.
 
   Args:
     model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
@@ -240,9 +250,10 @@ def predict(
     split: 'test', 'validation' or 'train'.
     seed: of the parameters without a checkpoint.
     batch_size: prompts decoded at once.
-    decoding: 'greedy'; or, where there is a label space, 'constrained' to it,
-      or its labels 'ranked' by log-likelihood, 'ranked_normalized' by tokens,
-      'ranked_conditional' on the prompt.
+    decoding: how prompts are answered.
+    answer_dir: where answers are kept as they are given, by content, so that
+      whoever names the same folder does not compute them again; None is
+      `answers` in infer_output_dir.
     mixture_or_task_module: is imported first; it registers the task.
     dtype: of matrix products; 'auto' is bfloat16 where the device has it.
     mesh_data: devices along data; -1 takes what the others leave.
@@ -259,7 +270,6 @@ def predict(
   started = time.monotonic()
   arguments.check_whole(INFER_BATCH_SIZE=batch_size, SEED=seed)
   arguments.check_lengths(task_feature_lengths)
-  answers.check_decoding(decoding)
   arguments.import_tasks(mixture_or_task_module)
   infer_output_dir = pathlib.Path(infer_output_dir)
   folders.make_directory(infer_output_dir)
@@ -282,18 +292,29 @@ def predict(
   rows = instances.load(
     name=mixture_or_task_name, lengths=task_feature_lengths, split=split
   )
-  found = answers.answer(
+  found, count = answers.answer(
     rows,
     decoding=decoding,
-    model=model,
-    params=params,
-    mesh=mesh,
-    lengths=task_feature_lengths,
-    batch_size=batch_size,
+    machine=Machine(
+      model=model,
+      params=params,
+      mesh=mesh,
+      max_length=task_feature_lengths['inputs'],
+      max_decode_length=task_feature_lengths['targets'],
+      batch_size=batch_size,
+      on_halved=lambda size: _logger.warning(
+        'INFER_BATCH_SIZE=%d does not fit memory; %d prompts at once now.',
+        batch_size,
+        size,
+      ),
+    ),
+    store_directory=answer_dir or infer_output_dir / 'answers',
     on_progress=on_progress,
   )
-  tasks = instances.tasks_of(mixture_or_task_name)
   path = infer_output_dir / 'predictions.jsonl'
+  if not distributed.is_first():
+    return path
+  tasks = instances.tasks_of(mixture_or_task_name)
   predictions.write_predictions(
     path,
     [
@@ -313,8 +334,10 @@ def predict(
   )
   summary = {
     'engine': ENGINE,
-    'decoding': decoding,
+    'decoding': decoding.method,
+    **decoding.settings(decoding.method),
     'num_instances': len(rows),
+    'num_kept_answers': count.kept,
     'num_shortened': sum(bool(row['shortened']) for row in rows),
     'num_dropped_examples': sum(
       int(row['num_dropped_examples']) for row in rows

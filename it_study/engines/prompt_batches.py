@@ -1,152 +1,227 @@
 """Prompts decoded in batches of like length, and tokens turned into text."""
 
 from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+import hashlib
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 import numpy as np
 import seqio
 
 from it_study import partitioning
-from it_study.decode import greedy, label_scores, label_trie
+from it_study.decode import beam, label_scores, label_trie, token_loop
+from it_study.decode.decoding import Decoding
+from it_study.decode.sampling import Sampling
 from it_study.engines import label_spaces as label_spaces_lib
 from it_study.engines.label_spaces import Labels
+from it_study.errors import InputError
 from it_study.models.t5 import T5
 
 # Prompt lengths are rounded up to these shares of the limit, so that few
 # shapes are compiled and little padding is computed.
 _LENGTH_BUCKETS = 4
 
+# Indices of prompts, and what was made of each.
+Batch = tuple[list[int], list[Any]]
 
-def decode(
-  *,
-  model: T5,
-  params: Any,
-  mesh: jax.sharding.Mesh,
-  prompts: Sequence[np.ndarray],
-  max_length: int,
-  max_decode_length: int,
-  batch_size: int,
-  label_spaces: Sequence[Labels] | None = None,
-  on_progress: Callable[[int, int], None] | None,
-) -> list[np.ndarray]:
-  """Decodes prompts greedily, in batches of like length.
 
-  Args:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Machine:
+  """A model on its devices, ready to answer.
+
+  Attributes:
     model: the model.
     params: its parameters, on the mesh.
     mesh: whose `data` and `fsdp` split the prompts of a batch.
-    prompts: int32, one sequence of tokens each, none above `max_length`.
     max_length: tokens of the longest prompts.
     max_decode_length: tokens to decode at most.
-    batch_size: prompts decoded at once.
+    batch_size: prompts at once; fewer where so many do not fit memory.
+    on_halved: told the number of prompts at once when that is halved.
+  """
+
+  model: T5
+  params: Any
+  mesh: jax.sharding.Mesh
+  max_length: int
+  max_decode_length: int
+  batch_size: int
+  on_halved: Callable[[int], None] = lambda size: None
+
+
+def decode(
+  machine: Machine,
+  *,
+  prompts: Sequence[np.ndarray],
+  decoding: Decoding,
+  method: str,
+  label_spaces: Sequence[Labels] | None = None,
+) -> Iterator[Batch]:
+  """Decodes prompts, in batches of like length.
+
+  Args:
+    machine: to decode on.
+    prompts: int32, one sequence of tokens each, none above `max_length`.
+    decoding: whose settings hold.
+    method: 'greedy', 'beam' or 'sample'.
     label_spaces: what each prompt's answer has to be one of; anything where
       that is empty, and for all of them without it.
-    on_progress: called with the number of prompts done and of all.
 
-  Returns:
-    int32 `[max_decode_length]` for each prompt, in their order.
+  Yields:
+    Batch by batch, indices of prompts and their int32 `[max_decode_length]`.
   """
-  shards = mesh.shape['data'] * mesh.shape['fsdp']
-  batch_size = -(-batch_size // shards) * shards
-  sharding = partitioning.batch_sharding(mesh)
-  results: list[np.ndarray | None] = [None] * len(prompts)
-  trie = roots = None
+  trie, roots = None, None
   if label_spaces is not None:
     spaces = [tuple(labels.values()) for labels in label_spaces]
     unique = list(dict.fromkeys(spaces))
     trie, starts = label_trie.build(unique)
-    trie = jax.device_put(trie, partitioning.whole_sharding(mesh))
+    trie = jax.device_put(trie, partitioning.whole_sharding(machine.mesh))
     root_of = dict(zip(unique, starts, strict=True))
     roots = [root_of[space] for space in spaces]
-  done = 0
-  for length, indices in _batches(prompts, max_length, batch_size):
-    batch = _fill(prompts, indices, (batch_size, length))
-    nodes = None
+
+  def run(tokens: jax.Array, indices: list[int]) -> jax.Array:
+    settings: dict[str, Any] = {}
     if roots is not None:
-      nodes = np.full(batch_size, label_trie.FREE, np.int32)
+      nodes = np.full(tokens.shape[0], label_trie.FREE, np.int32)
       nodes[: len(indices)] = [roots[index] for index in indices]
-      nodes = jax.device_put(nodes, sharding)
-    decoded = greedy.greedy_decode(
-      model=model,
-      params=params,
-      encoder_input_tokens=jax.device_put(batch, sharding),
-      max_decode_length=max_decode_length,
-      trie=trie,
-      roots=nodes,
+      settings = {'trie': trie, 'roots': _place(machine, nodes)}
+    if method == 'beam':
+      function = beam.beam_decode
+      settings['num_beams'] = decoding.num_beams
+      settings['style'] = decoding.beam_style
+      settings['length_alpha'] = decoding.length_alpha
+    else:
+      function = token_loop.decode_tokens
+    if method == 'sample':
+      keys = np.zeros((tokens.shape[0], 2), np.uint32)
+      keys[: len(indices)] = [
+        _sampling_key(prompts[index], decoding.seed) for index in indices
+      ]
+      settings['sampling'] = Sampling(
+        keys=_place(machine, keys),
+        temperature=decoding.temperature,
+        top_k=decoding.top_k,
+        top_p=decoding.top_p,
+      )
+    return function(
+      model=machine.model,
+      params=machine.params,
+      encoder_input_tokens=tokens,
+      max_decode_length=machine.max_decode_length,
+      **settings,
     )
-    for row, index in zip(np.asarray(decoded), indices, strict=False):
-      results[index] = row
-    done += len(indices)
-    if on_progress is not None:
-      on_progress(done, len(prompts))
-  return results
+
+  yield from _in_batches(machine, prompts, run)
 
 
 def score(
+  machine: Machine,
   *,
-  model: T5,
-  params: Any,
-  mesh: jax.sharding.Mesh,
   prompts: Sequence[np.ndarray],
   label_spaces: Sequence[Labels],
-  max_length: int,
-  batch_size: int,
-  on_progress: Callable[[int, int], None] | None,
-) -> list[dict[str, float]]:
+) -> Iterator[Batch]:
   """Log-likelihood of every label of every prompt, in nats.
 
-  Arguments are those of `decode`; each label space holds a label.
+  Args:
+    machine: to score on.
+    prompts: as for `decode`.
+    label_spaces: of each prompt, with a label at least.
+
+  Yields:
+    Batch by batch, indices of prompts and their labels' scores, as dicts.
   """
-  shards = mesh.shape['data'] * mesh.shape['fsdp']
-  batch_size = -(-batch_size // shards) * shards
-  sharding = partitioning.batch_sharding(mesh)
-  results: list[dict[str, float]] = [{} for _ in prompts]
-  done = 0
-  for length, indices in _batches(prompts, max_length, batch_size):
-    batch = _fill(prompts, indices, (batch_size, length))
-    several = [label_spaces[index] for index in indices]
-    labels = label_spaces_lib.pad(several, batch_size=batch_size)
-    scores = label_scores.score_labels(
-      model=model,
-      params=params,
-      encoder_input_tokens=jax.device_put(batch, sharding),
-      labels=jax.device_put(labels, sharding),
+
+  def run(tokens: jax.Array, indices: list[int]) -> jax.Array:
+    labels = label_spaces_lib.pad(
+      [label_spaces[index] for index in indices], batch_size=tokens.shape[0]
     )
-    for row, index in zip(np.asarray(scores), indices, strict=False):
-      results[index] = {
-        label: float(value)
-        for label, value in zip(label_spaces[index], row, strict=False)
-      }
-    done += len(indices)
-    if on_progress is not None:
-      on_progress(done, len(prompts))
-  return results
+    return label_scores.score_labels(
+      model=machine.model,
+      params=machine.params,
+      encoder_input_tokens=tokens,
+      labels=_place(machine, labels),
+    )
+
+  for indices, rows in _in_batches(machine, prompts, run):
+    yield (
+      indices,
+      [
+        {
+          label: float(value)
+          for label, value in zip(label_spaces[index], row, strict=False)
+        }
+        for index, row in zip(indices, rows, strict=True)
+      ],
+    )
 
 
-def _fill(
-  prompts: Sequence[np.ndarray], indices: Sequence[int], shape: tuple[int, int]
-) -> np.ndarray:
-  """Some of the prompts, padded with 0; int32 of the shape."""
-  batch = np.zeros(shape, np.int32)
-  for row, index in enumerate(indices):
-    batch[row, : len(prompts[index])] = prompts[index]
-  return batch
+def _in_batches(
+  machine: Machine,
+  prompts: Sequence[np.ndarray],
+  run: Callable[[jax.Array, list[int]], jax.Array],
+) -> Iterator[Batch]:
+  """Runs prompts a batch at a time, in smaller ones where memory is short."""
+  shards = machine.mesh.shape['data'] * machine.mesh.shape['fsdp']
+  size = -(-machine.batch_size // shards) * shards
+  for length, indices in _by_length(prompts, machine.max_length):
+    while indices:
+      batch = indices[:size]
+      tokens = np.zeros((size, length), np.int32)
+      for row, index in enumerate(batch):
+        tokens[row, : len(prompts[index])] = prompts[index]
+      try:
+        results = _fetch(run(_place(machine, tokens), batch))
+      except jax.errors.JaxRuntimeError as error:
+        if 'RESOURCE_EXHAUSTED' not in str(error):
+          raise
+        if size == shards:
+          raise InputError(
+            f'memory does not hold one prompt of {length} tokens a device: '
+            f'{str(error).splitlines()[0]:.200}. Split the model over more '
+            "devices (MESH_MODEL), or lower TASK_FEATURE_LENGTHS['inputs']."
+          ) from None
+        size = -(-size // 2 // shards) * shards
+        machine.on_halved(size)
+        continue
+      yield batch, list(results[: len(batch)])
+      indices = indices[size:]
 
 
-def _batches(
-  prompts: Sequence[np.ndarray], max_length: int, batch_size: int
+def _by_length(
+  prompts: Sequence[np.ndarray], max_length: int
 ) -> Iterator[tuple[int, list[int]]]:
-  """Yields a padded length and the prompts to decode at it."""
+  """Yields a padded length and the prompts to decode at it, ascending."""
   unit = -(-max_length // _LENGTH_BUCKETS)
   buckets: dict[int, list[int]] = {}
   for index, prompt in enumerate(prompts):
     length = min(max(-(-len(prompt) // unit), 1) * unit, max_length)
     buckets.setdefault(length, []).append(index)
   for length in sorted(buckets):
-    indices = buckets[length]
-    for start in range(0, len(indices), batch_size):
-      yield length, indices[start : start + batch_size]
+    yield length, buckets[length]
+
+
+def _place(machine: Machine, array: np.ndarray) -> jax.Array:
+  """The same array in every process, its rows split over the devices."""
+  return jax.make_array_from_callback(
+    array.shape,
+    partitioning.batch_sharding(machine.mesh),
+    lambda index: array[index],
+  )
+
+
+def _fetch(array: jax.Array) -> np.ndarray:
+  """All rows, in every process."""
+  if array.is_fully_addressable:
+    return np.asarray(array)
+  return multihost_utils.process_allgather(array, tiled=True)
+
+
+def _sampling_key(prompt: np.ndarray, seed: int) -> np.ndarray:
+  """Uint32 `[2]` from the prompt and the seed."""
+  content = f'{seed} '.encode() + prompt.astype('<i4').tobytes()
+  digest = hashlib.sha256(content).digest()
+  return np.frombuffer(digest[:8], '<u4')
 
 
 def to_text(vocabulary: seqio.Vocabulary, tokens: np.ndarray) -> str:

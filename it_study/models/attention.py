@@ -103,22 +103,33 @@ class Attention(nn.Module):
   ) -> jax.Array:
     """One query a row against stored keys and values.
 
+    Several rows in succession may share keys and values: R times as many rows
+    as there are of these.
+
     Args:
-      x: `[B, E]`.
+      x: `[B R, E]`.
       keys: `[B, H, K, D]`.
       values: `[B, H, K, D]`.
       bias: float32 that broadcasts to `[B, H, K]`, mask and position together.
 
     Returns:
-      `[B, E]`.
+      `[B R, E]`.
     """
     query = self.query(x).reshape(-1, self.num_heads, self.head_dim)
+    if query.shape[0] == keys.shape[0]:
+      scores = jnp.einsum(
+        'bhd,bhkd->bhk', query, keys, preferred_element_type=jnp.float32
+      )
+      weights = jax.nn.softmax(scores + bias).astype(self.dtype)  # [B, H, K]
+      mixed = jnp.einsum('bhk,bhkd->bhd', weights, values)
+      return self.out(mixed.reshape(mixed.shape[0], -1))
+    query = query.reshape(keys.shape[0], -1, *query.shape[1:]).swapaxes(1, 2)
     scores = jnp.einsum(
-      'bhd,bhkd->bhk', query, keys, preferred_element_type=jnp.float32
+      'bhrd,bhkd->bhrk', query, keys, preferred_element_type=jnp.float32
     )
-    weights = jax.nn.softmax(scores + bias).astype(self.dtype)  # [B, H, K]
-    mixed = jnp.einsum('bhk,bhkd->bhd', weights, values)
-    return self.out(mixed.reshape(mixed.shape[0], -1))
+    weights = jax.nn.softmax(scores + bias[..., None, :]).astype(self.dtype)
+    mixed = jnp.einsum('bhrk,bhkd->bhrd', weights, values).swapaxes(1, 2)
+    return self.out(mixed.reshape(x.shape[0], -1))
 
   def _split_heads(self, x: jax.Array) -> jax.Array:
     """`[B, L, H * D] -> [B, H, L, D]`."""

@@ -2,7 +2,7 @@
 
 Shape letters:
   B batch            L prompt length     T target length    S cache length
-  E emb_dim          H num_heads         D head_dim
+  E emb_dim          H num_heads         D head_dim         R rows a prompt
 """
 
 from flax import linen as nn
@@ -23,7 +23,7 @@ class DecodeCache:
   """What a decoding step needs besides its tokens; a pytree.
 
   Attributes:
-    self_keys: one array a layer, `[B, H, S, D]`, filled up to the step.
+    self_keys: one array a layer, `[B R, H, S, D]`, filled up to the step.
     self_values: the same.
     cross_keys: one array a layer, `[B, H, L, D]`, of the encoded prompt.
     cross_values: the same.
@@ -138,7 +138,7 @@ class DecoderLayer(nn.Module):
     self_bias: jax.Array,
     cross_bias: jax.Array,
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`[B, E]` -> `[B, E]`, and this layer's keys and values with the step's.
+    """`[B R, E]` to the same, and this layer's keys and values with the step's.
 
     `memory` is the layer's part of the cache, in the order of its fields.
     """
@@ -243,11 +243,12 @@ class Decoder(nn.Module):
     *,
     prompt_bias: jax.Array,
     max_decode_length: int,
+    rows_per_prompt: int,
   ) -> DecodeCache:
     """The cache of step 0; `encoded` is `[B, L, E]`."""
     config = self.config
     shape = (
-      encoded.shape[0],
+      encoded.shape[0] * rows_per_prompt,
       config.num_heads,
       max_decode_length,
       config.head_dim,
@@ -271,7 +272,7 @@ class Decoder(nn.Module):
   def step(
     self, x: jax.Array, cache: DecodeCache, step: jax.Array | int
   ) -> tuple[jax.Array, DecodeCache]:
-    """`[B, E]` -> `[B, E]` and the next cache."""
+    """`[B R, E]` to the same, and the next cache."""
     room = cache.self_keys[0].shape[2]
     # The row of query `step`: distances -step to S - 1 - step.
     bias = lax.dynamic_slice_in_dim(

@@ -3,7 +3,7 @@
 Shape letters:
   B batch            L prompt length     T target length    S cache length
   E emb_dim          H num_heads         D head_dim         V vocab_size
-  Q query length     K key length
+  Q query length     K key length        R rows a prompt
 """
 
 from flax import linen as nn
@@ -215,6 +215,8 @@ class T5(nn.Module):
     encoded: jax.Array,
     encoder_input_tokens: jax.Array,
     max_decode_length: int,
+    *,
+    rows_per_prompt: int = 1,
   ) -> DecodeCache:
     """Projects the prompt for every layer, once, and makes room for targets.
 
@@ -222,6 +224,7 @@ class T5(nn.Module):
       encoded: `[B, L, E]` from `encode`.
       encoder_input_tokens: int32 `[B, L]`.
       max_decode_length: S, the steps that the cache has room for.
+      rows_per_prompt: R, continuations that share a prompt, such as beams.
 
     Returns:
       The cache of step 0.
@@ -230,6 +233,7 @@ class T5(nn.Module):
       encoded,
       prompt_bias=_mask_bias(encoder_input_tokens)[:, 0],
       max_decode_length=max_decode_length,
+      rows_per_prompt=rows_per_prompt,
     )
 
   def decode_step(
@@ -238,15 +242,16 @@ class T5(nn.Module):
     """Logits of the next token after `tokens`, the ones of position `step`.
 
     Args:
-      tokens: int32 `[B]`; 0 at step 0, then what was decoded last.
+      tokens: int32 `[B R]`, those of a prompt in succession; 0 at step 0, then
+        what was decoded last.
       cache: of the steps before.
       step: int32 scalar from 0 to S - 1, the same for every row.
 
     Returns:
-      float32 logits `[B, V]`, and the cache of the step after.
+      float32 logits `[B R, V]`, and the cache of the step after.
     """
-    embedded = self.token_embedder(tokens)  # [B, E]
-    hidden, cache = self.decoder.step(embedded, cache, step)  # [B, E]
+    embedded = self.token_embedder(tokens)  # [B R, E]
+    hidden, cache = self.decoder.step(embedded, cache, step)  # [B R, E]
     return self._logits(hidden), cache
 
   def _mask(

@@ -82,8 +82,47 @@ def t5x_greedy(
 ) -> np.ndarray:
   """int32 `[batch, max_decode_length]` by T5X's own model and sampling loop."""
   # isort: off
-  import seqio
   from t5x import decoding
+  # isort: on
+
+  return _t5x_predictions(
+    variant,
+    params,
+    prompts,
+    max_decode_length,
+    decode_fn=decoding.temperature_sample,
+  )
+
+
+def t5x_beam(
+  variant: str, params: Any, prompts: np.ndarray, max_decode_length: int
+) -> np.ndarray:
+  """int32 `[batch, max_decode_length]` by T5X's own beam search, 4 beams."""
+  # isort: off
+  from t5x import decoding
+  # isort: on
+
+  return _t5x_predictions(
+    variant,
+    params,
+    prompts,
+    max_decode_length,
+    decode_fn=decoding.beam_search,
+    num_decodes=4,
+  )
+
+
+def _t5x_predictions(
+  variant: str,
+  params: Any,
+  prompts: np.ndarray,
+  max_decode_length: int,
+  *,
+  decode_fn: Any,
+  num_decodes: int = 1,
+) -> np.ndarray:
+  # isort: off
+  import seqio
   from t5x import models
   # isort: on
 
@@ -93,9 +132,9 @@ def t5x_greedy(
     input_vocabulary=vocabulary,
     output_vocabulary=vocabulary,
     optimizer_def=None,
-    decode_fn=decoding.temperature_sample,
+    decode_fn=decode_fn,
   )
-  tokens = model.predict_batch(
+  tokens, _ = model.predict_batch_with_aux(
     params,
     {
       'encoder_input_tokens': prompts,
@@ -103,6 +142,7 @@ def t5x_greedy(
         (len(prompts), max_decode_length), np.int32
       ),
     },
+    num_decodes=num_decodes,
   )
   return np.asarray(tokens, np.int32)
 
@@ -214,6 +254,9 @@ def main() -> None:
       variant, nested, packed_batch()
     )
     arrays[f'{variant}/greedy_tokens'] = t5x_greedy(
+      variant, nested, greedy_prompts(), MAX_DECODE_LENGTH
+    )
+    arrays[f'{variant}/beam_tokens'] = t5x_beam(
       variant, nested, greedy_prompts(), MAX_DECODE_LENGTH
     )
   np.savez_compressed(PATH, **arrays)

@@ -1,4 +1,4 @@
-"""Greedy decoding: the likeliest token at every step, with a KV cache."""
+"""Decoding a token at a time, the likeliest or a drawn one, with a KV cache."""
 
 import contextlib
 import functools
@@ -11,11 +11,13 @@ from jax.sharding import Mesh
 
 from it_study import partitioning
 from it_study.decode import label_trie
+from it_study.decode import sampling as sampling_lib
 from it_study.decode.label_trie import LabelTrie
+from it_study.decode.sampling import Sampling
 from it_study.models.t5 import PAD_ID, T5, T5Config
 
 
-def greedy_decode(
+def decode_tokens(
   *,
   model: T5,
   params: Any,
@@ -24,11 +26,12 @@ def greedy_decode(
   eos_id: int = 1,
   trie: LabelTrie | None = None,
   roots: jax.Array | None = None,
+  sampling: Sampling | None = None,
 ) -> jax.Array:
-  """Continues every prompt with its likeliest tokens.
+  """Continues every prompt by its likeliest tokens, or by drawn ones.
 
   Compiled once for each configuration, batch shape and length. Stops as soon
-  as every row has ended. Ties go to the smaller token id.
+  as every row has ended. Of equally likely tokens the smallest is taken.
 
   Args:
     model: the model; only its configuration matters.
@@ -40,16 +43,20 @@ def greedy_decode(
     eos_id: the token that ends a row.
     trie: label spaces to keep to, see `label_trie.build`; None keeps to none.
     roots: int32 `[batch]`, the node at which each row's label space begins.
+    sampling: how tokens are drawn; None takes the likeliest.
 
   Returns:
     int32 `[batch, max_decode_length]`: tokens, `eos_id` where the row ended,
     then 0. A row without `eos_id` ran out of room.
   """
-  return _greedy_decode(
+  if sampling is not None and trie is not None:
+    raise ValueError('sampling does not keep to label spaces')
+  return _decode_tokens(
     params,
     encoder_input_tokens,
     trie,
     roots,
+    sampling,
     config=model.config,
     max_decode_length=max_decode_length,
     eos_id=eos_id,
@@ -60,11 +67,12 @@ def greedy_decode(
 @functools.partial(
   jax.jit, static_argnames=('config', 'max_decode_length', 'eos_id', 'mesh')
 )
-def _greedy_decode(
+def _decode_tokens(
   params: Any,
   prompts: jax.Array,
   trie: LabelTrie | None,
   roots: jax.Array | None,
+  sampling: Sampling | None,
   *,
   config: T5Config,
   max_decode_length: int,
@@ -82,10 +90,12 @@ def _greedy_decode(
     logits, cache = apply(
       tokens, cache, step, method='decode_step'
     )  # [batch, vocab]
-    if trie is None:
-      tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    else:
+    if sampling is not None:
+      tokens = sampling_lib.draw(sampling, logits, step)
+    elif trie is not None:
       tokens, nodes = label_trie.choose(trie, nodes, logits)
+    else:
+      tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     tokens = jnp.where(ended, PAD_ID, tokens)
     decoded = lax.dynamic_update_slice_in_dim(
       decoded, tokens[:, None], step, axis=1

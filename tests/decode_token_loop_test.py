@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from it_study import partitioning
-from it_study.decode import greedy
-from it_study.decode.greedy import greedy_decode
+from it_study.decode import token_loop
+from it_study.decode.token_loop import decode_tokens
 from it_study.models.t5 import T5, T5Config
 
 MODEL = T5(
@@ -35,7 +35,7 @@ def params():
 
 def decode(params, prompts=PROMPTS, length=9, **options):
   return np.asarray(
-    greedy_decode(
+    decode_tokens(
       model=MODEL,
       params=params,
       encoder_input_tokens=prompts,
@@ -143,17 +143,17 @@ def test_a_row_of_padding_stays_empty_and_keeps_nobody_waiting(params):
 def test_compiled_once_for_a_shape_and_a_config(params):
   prompts = np.ones((3, 6), np.int32)
   decode(params, prompts)
-  compiled = greedy._greedy_decode._cache_size()
+  compiled = token_loop._decode_tokens._cache_size()
   again = T5(MODEL.config)
-  greedy_decode(
+  decode_tokens(
     model=again,
     params=params,
     encoder_input_tokens=prompts + 1,
     max_decode_length=9,
   )
-  assert greedy._greedy_decode._cache_size() == compiled
+  assert token_loop._decode_tokens._cache_size() == compiled
   decode(params, np.ones((3, 7), np.int32))
-  assert greedy._greedy_decode._cache_size() == compiled + 1
+  assert token_loop._decode_tokens._cache_size() == compiled + 1
 
 
 def test_takes_plain_arrays(params):

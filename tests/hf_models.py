@@ -1,0 +1,64 @@
+"""Random T5s in transformers and here, and prompts for both."""
+
+import importlib.util
+import pathlib
+
+import numpy as np
+
+from it_study import partitioning
+from it_study.convert import hf
+from it_study.models.t5 import T5
+
+_SPEC = importlib.util.spec_from_file_location(
+  'make_hf_golden',
+  pathlib.Path(__file__).parent / 'golden/make_hf_golden.py',
+)
+golden = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(golden)
+VARIANTS = tuple(golden.VARIANTS)
+
+
+def both(variant, folder):
+  """The model in transformers, and ours with its parameters.
+
+  Larger than the golden one, whose sequences often are equally likely but for
+  rounding.
+  """
+  theirs = golden.make_model(
+    variant, d_model=48, d_kv=12, num_heads=5, d_ff=80, num_decoder_layers=2
+  )
+  theirs.save_pretrained(folder)
+  return theirs, *ours(folder)
+
+
+def ours(folder):
+  model = T5(hf.read_model_config(folder))
+  target = partitioning.abstract_params(
+    model=model, mesh=partitioning.make_mesh(data=1, devices=_one_device())
+  )
+  return model, hf.load_params(folder, config=model.config, target=target)
+
+
+def mixed_prompts(number, *, longest=32):
+  """int32 `[number, longest]` of 1 to 32 tokens, the last one the end."""
+  random = np.random.default_rng(0)
+  prompts = np.zeros((number, longest), np.int32)
+  for row in prompts:
+    length = random.integers(1, longest + 1)
+    row[: length - 1] = random.integers(2, 96, length - 1)
+    row[length - 1] = 1
+  return prompts
+
+
+def to_end(tokens, room):
+  """What comes up to the end of sequence, then 0; int32 `[rows, room]`."""
+  tokens = np.pad(tokens, ((0, 0), (0, room - tokens.shape[1])))
+  is_end = tokens == 1
+  after = np.cumsum(is_end, axis=1) - is_end
+  return np.where(after > 0, 0, tokens).astype(np.int32)
+
+
+def _one_device():
+  import jax
+
+  return jax.devices()[:1]
