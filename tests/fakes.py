@@ -139,6 +139,7 @@ class Engine:
     mixture_or_task_name,
     checkpoint_path,
     infer_output_dir,
+    answer_dir,
     split,
     seed,
     on_progress,
@@ -146,6 +147,7 @@ class Engine:
     model = pathlib.Path(checkpoint_path).name if checkpoint_path else 'untuned'
     path = pathlib.Path(infer_output_dir) / 'predictions.jsonl'
     path.write_text('half a line of a process that was ki')
+    assert pathlib.Path(answer_dir).name == 'answers'
     self._count(f'predict {model} {mixture_or_task_name} {split}')
     condition = model.rsplit('_seed', 1)[0] if checkpoint_path else None
     predictions.write_predictions(
