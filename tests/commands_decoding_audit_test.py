@@ -64,6 +64,24 @@ def test_an_audit_tells_form_from_knowledge(corpus, tmp_path, capsys):
   )
   assert found['knowledge_error'] == pytest.approx(100 - kept)
   assert json.loads((tmp_path / 'out/results.json').read_text()) == found
+  # As a folder of Hugging Face it says its size itself, and answers the same.
+  assert run('convert', str(training), 'hf', '--from=it_study', '--to=hf') == 0
+  capsys.readouterr()
+  assert (
+    run(
+      'audit',
+      'hf',
+      f'--corpus={corpus}',
+      '--out=out_hf',
+      f'--condition={CONDITION}',
+      '--json',
+      *SETTINGS,
+    )
+    == 0
+  )
+  again = json.loads(capsys.readouterr().out)
+  for name, entry in again['decodings'].items():
+    assert entry['exact_match'] == decodings[name]['exact_match']
   # What is there is not decoded again, and what is missing is.
   kept_file = tmp_path / 'out/greedy/inference.json'
   before = kept_file.stat().st_mtime_ns
@@ -82,4 +100,8 @@ def test_a_checkpoint_of_unknown_size_is_refused(corpus, tmp_path, capsys):
   folder = tmp_path / 'weights'
   folder.mkdir()
   assert run('audit', str(folder), f'--corpus={corpus}') == 2
-  assert "so the model's size is not known" in capsys.readouterr().err
+  assert capsys.readouterr().err == (
+    f'it-study: {folder}: neither the config.gin of a training of ours nor the '
+    "config.json of Hugging Face's is there, so the model's size is not known. "
+    'Name its gin files, such as --gin_file=models/t5_1_1_large.gin.\n'
+  )

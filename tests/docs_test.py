@@ -8,10 +8,13 @@ import sys
 
 import fakes
 import pytest
+import sentencepiece
 import seqio
 
-from it_study import seqio_lib, vocabularies
+from it_study import partitioning, seqio_lib, vocabularies
 from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS
+from it_study.convert import hf
+from it_study.models import t5
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -139,3 +142,63 @@ def test_the_study_of_the_page_on_extending(capsys):
   assert predicted['targets'] in (['sey'], ['on'])
   assert fakes.run_command(*report, '--quiet') == 0
   assert capsys.readouterr().err == ''
+
+
+@pytest.fixture
+def weights():
+  """WEIGHTS: a T5 of the xl gin file's name, though not of its size."""
+  folder = pathlib.Path('WEIGHTS')
+  folder.mkdir()
+  pathlib.Path('models').mkdir()
+  # Found before the shipped one.
+  pathlib.Path('models/t5_1_1_xl.gin').write_text(
+    ''.join(
+      f'T5Config.{name} = {value!r}\n'
+      for name, value in fakes.tiny_model().keywords.items()
+    )
+  )
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(
+      path.read_text()
+      for path in sorted(pathlib.Path('CORPUS/tasks').iterdir())
+    ),
+    model_prefix='spiece',
+    vocab_size=400,
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+    character_coverage=1.0,
+    byte_fallback=True,
+    hard_vocab_limit=False,
+    max_sentence_length=100_000,
+    minloglevel=2,
+  )
+  model = t5.T5(fakes.tiny_model()(vocab_size=640, dtype='float32'))
+  params = partitioning.init_params(
+    model=model, seed=0, mesh=partitioning.make_mesh()
+  )
+  hf.save_params(folder / 'new', params, config=model.config)
+  for path in (folder / 'new').iterdir():
+    path.rename(folder / path.name)
+  (folder / 'new').rmdir()
+  pathlib.Path('spiece.model').rename(folder / 'spiece.model')
+
+
+def test_the_page_on_weights(weights, capsys):
+  convert, known_good, audit = blocks('docs/weights.md', 'sh')
+  for words in commands(convert):
+    assert fakes.run_command(*words) == 0
+  for name in ('config.json', 'model.safetensors'):
+    written = pathlib.Path('BACK', name).read_bytes()
+    assert written == pathlib.Path('WEIGHTS', name).read_bytes()
+  predict, score = commands(known_good)
+  assert fakes.run_command(*predict, '--quiet') == 0
+  capsys.readouterr()
+  assert fakes.run_command(*score, '--json') == 0
+  found = json.loads(capsys.readouterr().out)
+  assert found['num_instances'] == fakes.NUM_ROWS['test']
+  assert 0 <= found['overall']['rouge_l'] <= 100
+  (audited,) = commands(audit)
+  assert fakes.run_command(*audited, '--json') == 0
+  assert 'constrained' in json.loads(capsys.readouterr().out)['decodings']

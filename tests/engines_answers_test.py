@@ -10,7 +10,13 @@ import pytest
 from it_study import partitioning, predict, seqio_lib, vocabularies
 from it_study.decode import token_loop
 from it_study.decode.decoding import Decoding
-from it_study.engines import answers, instances, label_spaces, native
+from it_study.engines import (
+  answers,
+  instances,
+  label_spaces,
+  model_setup,
+  native,
+)
 from it_study.engines.prompt_batches import Machine
 from it_study.errors import InputError
 from it_study.evaluation import metrics
@@ -187,7 +193,7 @@ def test_only_new_prompts_are_computed(tmp_path, monkeypatch):
 
 
 def make_machine(batch_size=32, **settings):
-  model = T5(native.complete_config(fakes.tiny_model(), dtype='float32'))
+  model = T5(model_setup.complete_config(fakes.tiny_model(), dtype='float32'))
   mesh = partitioning.make_mesh()
   return Machine(
     model=model,

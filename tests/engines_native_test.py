@@ -6,6 +6,7 @@ import fakes
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 import seqio
 import tensorflow as tf
 
@@ -18,7 +19,7 @@ from it_study import (
   vocabularies,
 )
 from it_study.convert import weights
-from it_study.engines import native, prompt_batches
+from it_study.engines import model_setup, native, prompt_batches
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
 
@@ -228,6 +229,38 @@ def test_weights_of_hugging_face_are_trained_and_predicted_with(
   assert answers[0] == answers[1]
 
 
+def test_a_table_of_more_rows_than_tokens_stays_as_large(trained, tmp_path):
+  folder = weights.convert(
+    trained, tmp_path / 'hf', source_format='it_study', to='hf'
+  )
+  name = 'model.safetensors'
+  tensors = safetensors.numpy.load_file(folder / name)
+  for table in ('shared.weight', 'lm_head.weight'):
+    rows = tensors[table]
+    # Rows that stand for no token, and that no prompt asks for.
+    tensors[table] = np.concatenate([rows, np.zeros((64, rows.shape[1]), 'f')])
+  safetensors.numpy.save_file(tensors, folder / name)
+  config = json.loads((folder / 'config.json').read_text())
+  config['vocab_size'] += 64
+  (folder / 'config.json').write_text(json.dumps(config))
+  record = finetune(
+    tmp_path / 'training',
+    optimizer=optimizers.adamw(learning_rate=0.0),
+    initial_checkpoint_path=str(folder),
+    train_steps=1,
+  )
+  assert record['model']['vocab_size'] == config['vocab_size']
+  texts = [
+    [row.prediction for row in infer(tmp_path / name, checkpoint_path=path)]
+    for name, path in (
+      ('theirs', folder),
+      ('further', tmp_path / 'training'),
+      ('ours', trained),
+    )
+  ]
+  assert texts[0] == texts[1] == texts[2]
+
+
 def test_another_vocabulary_beside_weights_is_refused(trained, tmp_path):
   folder = weights.convert(
     trained, tmp_path / 'hf', source_format='it_study', to='hf'
@@ -373,12 +406,12 @@ def test_rows_without_ids_are_refused(tmp_path):
 
 
 def test_products_are_in_bfloat16_where_the_device_has_it(monkeypatch):
-  config = native.complete_config(fakes.tiny_model(), dtype='auto')
+  config = model_setup.complete_config(fakes.tiny_model(), dtype='auto')
   assert config.dtype == 'float32'
   monkeypatch.setattr(jax, 'default_backend', lambda: 'tpu')
-  config = native.complete_config(fakes.tiny_model(), dtype='auto')
+  config = model_setup.complete_config(fakes.tiny_model(), dtype='auto')
   assert config.dtype == 'bfloat16'
-  config = native.complete_config(fakes.tiny_model(), dtype='float32')
+  config = model_setup.complete_config(fakes.tiny_model(), dtype='float32')
   assert config.dtype == 'float32'
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+import dataclasses
 import json
 import pathlib
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 from it_study import corpora, folders, gin_utils, natinst
 from it_study import predict as predictions
 from it_study.commands import runs
+from it_study.convert import hf
 from it_study.errors import InputError
 
 _RECORD = 'audit.json'
@@ -29,7 +31,11 @@ def audit(options: argparse.Namespace) -> None:
     f'CORPUS={options.corpus!r}',
     *options.gin_bindings,
   ]
-  files = ['runs/predict.gin', *(options.gin_file or _own_config(checkpoint))]
+  files = ['runs/predict.gin', *options.gin_file]
+  if not options.gin_file:
+    own_files, own_bindings = _own_config(checkpoint)
+    files += own_files
+    options.gin_bindings = [*own_bindings, *options.gin_bindings]
   supplied = ('MIXTURE_OR_TASK_NAME', 'CHECKPOINT_PATH', 'INFER_OUTPUT_DIR')
   config = runs.configure(
     options, files=files, supplied=(*supplied, 'MODEL_DIR')
@@ -84,16 +90,21 @@ def _predict(
     )
 
 
-def _own_config(checkpoint: str) -> list[str]:
-  """The configuration that lies beside a training's checkpoint."""
+def _own_config(checkpoint: str) -> tuple[list[str], list[str]]:
+  """Gin files and bindings of a checkpoint that says which model it is of."""
   path = pathlib.Path(checkpoint)
   for folder in (path, *path.parents[:2]):
     if (folder / 'config.gin').is_file():
-      return [str(folder / 'config.gin')]
+      return [str(folder / 'config.gin')], []
+  if hf.is_folder(path):
+    config = dataclasses.asdict(hf.read_model_config(path))
+    # These two are told by the vocabulary and the device.
+    del config['vocab_size'], config['dtype']
+    return [], [f'T5Config.{key}={value!r}' for key, value in config.items()]
   raise InputError(
-    f'{checkpoint}: no config.gin there, as a training of ours has it, so the '
-    "model's size is not known. Name its gin files, such as "
-    '--gin_file=models/t5_1_1_large.gin.'
+    f'{checkpoint}: neither the config.gin of a training of ours nor the '
+    "config.json of Hugging Face's is there, so the model's size is not known. "
+    'Name its gin files, such as --gin_file=models/t5_1_1_large.gin.'
   )
 
 

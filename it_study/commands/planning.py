@@ -103,7 +103,7 @@ def _settings() -> dict[str, Any]:
 
 def _model_config(model_config: Any, dtype: str) -> tuple[Any, list[str]]:
   """The model's configuration, and what was supposed in making it."""
-  from it_study.engines import native
+  from it_study.engines import model_setup
 
   remarks = []
   if dtype == 'auto':
@@ -111,7 +111,7 @@ def _model_config(model_config: Any, dtype: str) -> tuple[Any, list[str]]:
     remarks.append("DTYPE 'auto' is taken for bfloat16, as on an accelerator.")
   reason = _use_local_vocabulary()
   if reason is None:
-    config = native.complete_config(model_config, dtype=dtype)
+    config = model_setup.complete_config(model_config, dtype=dtype)
   else:
     config = model_config(vocab_size=_T5_VOCABULARY_SIZE, dtype=dtype)
     remarks.append(

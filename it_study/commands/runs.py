@@ -207,11 +207,13 @@ def _record() -> dict[str, Any]:
   import jax
 
   from it_study import vocabularies
-  from it_study.engines import native
+  from it_study.engines import model_setup
 
   device = jax.devices()[0]
-  model = native.complete_config(
-    gin_utils.configured('T5Config'), dtype=gin_utils.macro('DTYPE')
+  model = model_setup.complete_config(
+    gin_utils.configured('T5Config'),
+    dtype=gin_utils.macro('DTYPE'),
+    weights_path=gin_utils.macro('INITIAL_CHECKPOINT_PATH'),
   )
   return {
     'model': dataclasses.asdict(model),

@@ -26,10 +26,9 @@ from it_study import (
 )
 from it_study.convert import weights
 from it_study.decode.decoding import Decoding
-from it_study.engines import answers, arguments, instances
+from it_study.engines import answers, arguments, instances, model_setup
 from it_study.engines.prompt_batches import Machine
-from it_study.errors import InputError
-from it_study.models.t5 import T5, T5Config
+from it_study.models.t5 import T5
 from it_study.optimizers import Optimizer
 
 _logger = logging.getLogger(__name__)
@@ -37,16 +36,12 @@ _logger = logging.getLogger(__name__)
 ENGINE = 'native'
 # Examples tokenised between two calls of `on_progress`.
 _TOKENISED_PERIOD = 1000
-# What the vocabulary's size is rounded up to, as T5's 32,100 is to 32,128.
-_VOCABULARY_MULTIPLE = 128
 _GREEDY = Decoding()
-
-ModelConfig = Callable[..., T5Config]
 
 
 def finetune(
   *,
-  model_config: ModelConfig,
+  model_config: model_setup.ModelConfig,
   optimizer: Optimizer,
   mixture_or_task_name: str,
   task_feature_lengths: Mapping[str, int],
@@ -149,10 +144,12 @@ def finetune(
     )
   if train_steps is None:
     train_steps = batches.num_steps(epochs=epochs)
-  config = complete_config(model_config, dtype=dtype)
+  config = model_setup.complete_config(
+    model_config, dtype=dtype, weights_path=initial_checkpoint_path
+  )
   initial_params = None
   if initial_checkpoint_path is not None:
-    _check_folder_vocabulary(initial_checkpoint_path)
+    model_setup.check_folder_vocabulary(initial_checkpoint_path)
     initial_params = weights.restore(
       initial_checkpoint_path,
       config=config,
@@ -218,7 +215,7 @@ def _tell_tokenised(
 
 def predict(
   *,
-  model_config: ModelConfig,
+  model_config: model_setup.ModelConfig,
   mixture_or_task_name: str,
   task_feature_lengths: Mapping[str, int],
   infer_output_dir: str | os.PathLike,
@@ -276,19 +273,23 @@ def predict(
   mesh = partitioning.make_mesh(
     data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
   )
-  model = T5(complete_config(model_config, dtype=dtype))
+  model = T5(
+    model_setup.complete_config(
+      model_config, dtype=dtype, weights_path=checkpoint_path
+    )
+  )
   training: dict[str, Any] = {}
   if checkpoint_path is None:
     params = partitioning.init_params(model=model, seed=seed, mesh=mesh)
   else:
-    _check_folder_vocabulary(checkpoint_path)
+    model_setup.check_folder_vocabulary(checkpoint_path)
     params = weights.restore(
       checkpoint_path,
       config=model.config,
       target=partitioning.abstract_params(model=model, mesh=mesh),
     )
-    training = _training_of(checkpoint_path)
-    _check_vocabulary(training, checkpoint_path)
+    training = model_setup.training_of(checkpoint_path)
+    model_setup.check_training_vocabulary(training, checkpoint_path)
   rows = instances.load(
     name=mixture_or_task_name, lengths=task_feature_lengths, split=split
   )
@@ -350,50 +351,3 @@ def predict(
     infer_output_dir / 'inference.json', json.dumps(summary, indent=2) + '\n'
   )
   return path
-
-
-def complete_config(model_config: ModelConfig, *, dtype: str) -> T5Config:
-  """The configuration for the current vocabulary and this device.
-
-  Args:
-    model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
-    dtype: of matrix products, or 'auto'.
-  """
-  if dtype == 'auto':
-    dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
-  size = vocabularies.current_vocabulary().vocab_size
-  rounded = -(-size // _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
-  return model_config(vocab_size=rounded, dtype=dtype)
-
-
-def _check_vocabulary(
-  training: Mapping[str, Any], checkpoint_path: str | os.PathLike
-) -> None:
-  """Token ids mean nothing under another vocabulary, even one of equal size."""
-  trained = training.get('vocabulary_sha256')
-  if trained not in (None, vocabularies.fingerprint()):
-    raise InputError(
-      f'{os.fspath(checkpoint_path)} was trained with the vocabulary '
-      f'{training["vocabulary"]}; in use is {vocabularies.describe()}. Name '
-      f'the one it was trained with by {vocabularies.VARIABLE}.'
-    )
-
-
-def _check_folder_vocabulary(path: str | os.PathLike) -> None:
-  """Holds the vocabulary in use to the one that lies beside weights."""
-  model_file = pathlib.Path(path) / 'spiece.model'
-  if model_file.is_file() and not vocabularies.begins_like(model_file):
-    raise InputError(
-      f'{model_file} is another vocabulary than the one in use, '
-      f'{vocabularies.describe()}. Name it by {vocabularies.VARIABLE}='
-      f'{model_file}.'
-    )
-
-
-def _training_of(checkpoint_path: str | os.PathLike) -> dict[str, Any]:
-  """training.json of the training that a checkpoint is in, or nothing."""
-  path = pathlib.Path(checkpoint_path)
-  for folder in (path, *path.parents[:2]):
-    if (folder / 'training.json').is_file():
-      return json.loads((folder / 'training.json').read_text())
-  return {}

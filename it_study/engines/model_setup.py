@@ -1,0 +1,84 @@
+"""A model made for the vocabulary, the device and the weights at hand."""
+
+from collections.abc import Callable, Mapping
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+
+from it_study import vocabularies
+from it_study.convert import hf
+from it_study.errors import InputError
+from it_study.models.config import T5Config
+
+# What the vocabulary's size is rounded up to, as T5's 32,100 is to 32,128.
+_VOCABULARY_MULTIPLE = 128
+
+ModelConfig = Callable[..., T5Config]
+
+
+def complete_config(
+  model_config: ModelConfig,
+  *,
+  dtype: str,
+  weights_path: str | os.PathLike | None = None,
+) -> T5Config:
+  """The configuration for the current vocabulary and this device.
+
+  Args:
+    model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
+    dtype: of matrix products, or 'auto'.
+    weights_path: what parameters are to come from. Its table may have more rows
+      than the vocabulary has tokens, as T5's 32,128 to a model file of 32,000.
+  """
+  if dtype == 'auto':
+    dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+  size = vocabularies.current_vocabulary().vocab_size
+  rounded = -(-size // _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
+  return model_config(
+    vocab_size=max(rounded, _vocabulary_rows(weights_path)), dtype=dtype
+  )
+
+
+def _vocabulary_rows(path: str | os.PathLike | None) -> int:
+  """Rows of the embedding table that weights were made with, 0 if unknown."""
+  if path is None:
+    return 0
+  if hf.is_folder(path):
+    return hf.read_model_config(path).vocab_size
+  return training_of(path).get('model', {}).get('vocab_size', 0)
+
+
+def check_training_vocabulary(
+  training: Mapping[str, Any], checkpoint_path: str | os.PathLike
+) -> None:
+  """Token ids mean nothing under another vocabulary, even one of equal size."""
+  trained = training.get('vocabulary_sha256')
+  if trained not in (None, vocabularies.fingerprint()):
+    raise InputError(
+      f'{os.fspath(checkpoint_path)} was trained with the vocabulary '
+      f'{training["vocabulary"]}; in use is {vocabularies.describe()}. Name '
+      f'the one it was trained with by {vocabularies.VARIABLE}.'
+    )
+
+
+def check_folder_vocabulary(path: str | os.PathLike) -> None:
+  """Holds the vocabulary in use to the one that lies beside weights."""
+  model_file = pathlib.Path(path) / 'spiece.model'
+  if model_file.is_file() and not vocabularies.begins_like(model_file):
+    raise InputError(
+      f'{model_file} is another vocabulary than the one in use, '
+      f'{vocabularies.describe()}. Name it by {vocabularies.VARIABLE}='
+      f'{model_file}.'
+    )
+
+
+def training_of(checkpoint_path: str | os.PathLike) -> dict[str, Any]:
+  """training.json of the training that a checkpoint is in, or nothing."""
+  path = pathlib.Path(checkpoint_path)
+  for folder in (path, *path.parents[:2]):
+    if (folder / 'training.json').is_file():
+      return json.loads((folder / 'training.json').read_text())
+  return {}
