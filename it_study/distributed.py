@@ -79,7 +79,7 @@ def refuse(command: str) -> None:
   if jax.process_count() > 1:
     raise InputError(
       f'{command} runs in one process, found {jax.process_count()}: start it '
-      f'without {", ".join(VARIABLES)}. Only train runs in several.'
+      f'without {", ".join(VARIABLES)}. Only train and predict run in several.'
     )
 
 

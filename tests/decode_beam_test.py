@@ -187,32 +187,39 @@ def test_few_beams_stay_in_the_label_space_too(params, style, num_beams):
 @pytest.mark.parametrize('variant', hf_models.VARIANTS)
 @pytest.mark.parametrize('alpha', [0.0, 1.0, 2.0])
 def test_tokens_are_those_of_transformers(tmp_path, variant, alpha):
-  torch = pytest.importorskip('torch', reason='needs the parity extra')
+  pytest.importorskip('torch', reason='needs the parity extra')
   pytest.importorskip('transformers', reason='needs the parity extra')
   theirs, model, params = hf_models.both(variant, tmp_path)
-  prompts = hf_models.mixed_prompts(200)
-  ids = torch.tensor(prompts).long()
+  prompts = hf_models.golden.mixed_prompts(200)
   for num_beams in (1, 4):
-    expected = theirs.generate(
-      ids,
-      attention_mask=(ids != 0).long(),
-      max_new_tokens=24,
-      do_sample=False,
-      num_beams=num_beams,
-      length_penalty=alpha if num_beams > 1 else None,
-      decoder_start_token_id=0,
-    ).numpy()[:, 1:]
-    settings = {
-      'model': model,
-      'params': params,
-      'encoder_input_tokens': prompts,
-      'max_decode_length': 24,
-    }
-    found = (
-      decode_tokens(**settings)
-      if num_beams == 1
-      else beam_decode(
-        num_beams=4, length_alpha=alpha, style='transformers', **settings
-      )
+    np.testing.assert_array_equal(
+      as_transformers(model, params, prompts, num_beams, alpha),
+      hf_models.golden.generate(
+        theirs, prompts, num_beams=num_beams, length_penalty=alpha
+      ),
     )
-    np.testing.assert_array_equal(found, hf_models.to_end(expected, 24))
+
+
+@pytest.mark.parametrize('variant', hf_models.VARIANTS)
+@pytest.mark.parametrize(('name', 'num_beams'), [('greedy', 1), ('beam', 4)])
+def test_tokens_are_those_that_transformers_once_gave(variant, name, num_beams):
+  golden = hf_models.golden
+  model, params = hf_models.ours(golden.PATH / variant)
+  prompts = golden.mixed_prompts(golden.NUM_PROMPTS)
+  found = as_transformers(model, params, prompts, num_beams, 1.0)
+  expected = np.load(golden.PATH / f'{variant}_{name}.npy')
+  np.testing.assert_array_equal(found, expected)
+
+
+def as_transformers(model, params, prompts, num_beams, alpha):
+  settings = {
+    'model': model,
+    'params': params,
+    'encoder_input_tokens': prompts,
+    'max_decode_length': hf_models.golden.ROOM,
+  }
+  if num_beams == 1:
+    return decode_tokens(**settings)
+  return beam_decode(
+    num_beams=num_beams, length_alpha=alpha, style='transformers', **settings
+  )

@@ -3,8 +3,6 @@
 import importlib.util
 import pathlib
 
-import numpy as np
-
 from it_study import partitioning
 from it_study.convert import hf
 from it_study.models.t5 import T5
@@ -37,25 +35,6 @@ def ours(folder):
     model=model, mesh=partitioning.make_mesh(data=1, devices=_one_device())
   )
   return model, hf.load_params(folder, config=model.config, target=target)
-
-
-def mixed_prompts(number, *, longest=32):
-  """int32 `[number, longest]` of 1 to 32 tokens, the last one the end."""
-  random = np.random.default_rng(0)
-  prompts = np.zeros((number, longest), np.int32)
-  for row in prompts:
-    length = random.integers(1, longest + 1)
-    row[: length - 1] = random.integers(2, 96, length - 1)
-    row[length - 1] = 1
-  return prompts
-
-
-def to_end(tokens, room):
-  """What comes up to the end of sequence, then 0; int32 `[rows, room]`."""
-  tokens = np.pad(tokens, ((0, 0), (0, room - tokens.shape[1])))
-  is_end = tokens == 1
-  after = np.cumsum(is_end, axis=1) - is_end
-  return np.where(after > 0, 0, tokens).astype(np.int32)
 
 
 def _one_device():

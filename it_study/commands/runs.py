@@ -107,10 +107,16 @@ def train(options: argparse.Namespace) -> None:
 def predict(options: argparse.Namespace) -> None:
   """Decodes a split as the gin files say."""
   configure(options, files=options.gin_file, supplied=_OF_A_PIECE[1:2])
-  refuse_processes('predict')
   use_corpus()
-  path = gin_utils.configured('predict')()
-  _print_result(options, {'predictions': os.fspath(path)}, f'wrote {path}')
+  from it_study import distributed
+  from it_study.progress import CountProgress
+
+  # The first process speaks for all.
+  quiet = options.quiet or options.json or not distributed.is_first()
+  with CountProgress('instances answered', quiet=quiet) as on_progress:
+    path = gin_utils.configured('predict')(on_progress=on_progress)
+  if distributed.is_first():
+    _print_result(options, {'predictions': os.fspath(path)}, f'wrote {path}')
 
 
 def configure(

@@ -90,7 +90,12 @@ def load_params(path: _Path, *, config: T5Config, target: Any) -> Any:
           'configuration that these weights were made with.'
         )
       value = np.ascontiguousarray(value).astype(leaf.dtype)
-      params.append(jax.device_put(value, leaf.sharding))
+      # In every process its own devices' share; nothing is sent.
+      params.append(
+        jax.make_array_from_callback(
+          value.shape, leaf.sharding, lambda index, value=value: value[index]
+        )
+      )
   return jax.tree.unflatten(structure, params)
 
 

@@ -13,6 +13,7 @@ import seqio
 from it_study import partitioning
 from it_study.decode import beam, label_scores, label_trie, token_loop
 from it_study.decode.decoding import Decoding
+from it_study.decode.label_trie import power_of_two
 from it_study.decode.sampling import Sampling
 from it_study.engines import label_spaces as label_spaces_lib
 from it_study.engines.label_spaces import Labels
@@ -21,7 +22,7 @@ from it_study.models.t5 import T5
 
 # Prompt lengths are rounded up to these shares of the limit, so that few
 # shapes are compiled and little padding is computed.
-_LENGTH_BUCKETS = 4
+_LENGTH_BUCKETS = 8
 
 # Indices of prompts, and what was made of each.
 Batch = tuple[list[int], list[Any]]
@@ -76,7 +77,8 @@ def decode(
     spaces = [tuple(labels.values()) for labels in label_spaces]
     unique = list(dict.fromkeys(spaces))
     trie, starts = label_trie.build(unique)
-    trie = jax.device_put(trie, partitioning.whole_sharding(machine.mesh))
+    whole = partitioning.whole_sharding(machine.mesh)
+    trie = jax.tree.map(lambda array: _put(array, whole), trie)
     root_of = dict(zip(unique, starts, strict=True))
     roots = [root_of[space] for space in spaces]
 
@@ -161,52 +163,58 @@ def _in_batches(
   prompts: Sequence[np.ndarray],
   run: Callable[[jax.Array, list[int]], jax.Array],
 ) -> Iterator[Batch]:
-  """Runs prompts a batch at a time, in smaller ones where memory is short."""
+  """Runs prompts a batch at a time, in smaller ones where memory is short.
+
+  The longest come first, so that memory falls short at once if it does, and
+  what is left for a batch that is not full is short.
+  """
   shards = machine.mesh.shape['data'] * machine.mesh.shape['fsdp']
-  size = -(-machine.batch_size // shards) * shards
-  for length, indices in _by_length(prompts, machine.max_length):
-    while indices:
-      batch = indices[:size]
-      tokens = np.zeros((size, length), np.int32)
-      for row, index in enumerate(batch):
-        tokens[row, : len(prompts[index])] = prompts[index]
-      try:
-        results = _fetch(run(_place(machine, tokens), batch))
-      except jax.errors.JaxRuntimeError as error:
-        if 'RESOURCE_EXHAUSTED' not in str(error):
-          raise
-        if size == shards:
-          raise InputError(
-            f'memory does not hold one prompt of {length} tokens a device: '
-            f'{str(error).splitlines()[0]:.200}. Split the model over more '
-            "devices (MESH_MODEL), or lower TASK_FEATURE_LENGTHS['inputs']."
-          ) from None
-        size = -(-size // 2 // shards) * shards
-        machine.on_halved(size)
-        continue
-      yield batch, list(results[: len(batch)])
-      indices = indices[size:]
+  size = _round_up(machine.batch_size, shards)
+  left = sorted(range(len(prompts)), key=lambda k: (-len(prompts[k]), k))
+  while left:
+    batch = left[:size]
+    length = _padded_length(len(prompts[batch[0]]), machine.max_length)
+    num_rows = min(size, _round_up(power_of_two(len(batch)), shards))
+    tokens = np.zeros((num_rows, length), np.int32)
+    for row, index in enumerate(batch):
+      tokens[row, : len(prompts[index])] = prompts[index]
+    try:
+      results = _fetch(run(_place(machine, tokens), batch))
+    except jax.errors.JaxRuntimeError as error:
+      if 'RESOURCE_EXHAUSTED' not in str(error):
+        raise
+      if num_rows == shards:
+        raise InputError(
+          f'memory does not hold one prompt of {length} tokens a device: '
+          f'{str(error).splitlines()[0]:.200}. Split the model over more '
+          "devices (MESH_MODEL), or lower TASK_FEATURE_LENGTHS['inputs']."
+        ) from None
+      size = _round_up(num_rows // 2, shards)
+      machine.on_halved(size)
+      continue
+    yield batch, list(results[: len(batch)])
+    left = left[size:]
 
 
-def _by_length(
-  prompts: Sequence[np.ndarray], max_length: int
-) -> Iterator[tuple[int, list[int]]]:
-  """Yields a padded length and the prompts to decode at it, ascending."""
-  unit = -(-max_length // _LENGTH_BUCKETS)
-  buckets: dict[int, list[int]] = {}
-  for index, prompt in enumerate(prompts):
-    length = min(max(-(-len(prompt) // unit), 1) * unit, max_length)
-    buckets.setdefault(length, []).append(index)
-  for length in sorted(buckets):
-    yield length, buckets[length]
+def _padded_length(length: int, longest: int) -> int:
+  """The length in tokens that a prompt is padded to."""
+  unit = -(-longest // _LENGTH_BUCKETS)
+  return min(_round_up(max(length, 1), unit), longest)
+
+
+def _round_up(number: int, unit: int) -> int:
+  return -(-number // unit) * unit
 
 
 def _place(machine: Machine, array: np.ndarray) -> jax.Array:
-  """The same array in every process, its rows split over the devices."""
+  """An array with its rows split over the devices."""
+  return _put(array, partitioning.batch_sharding(machine.mesh))
+
+
+def _put(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+  """The same array in every process, on the devices of all."""
   return jax.make_array_from_callback(
-    array.shape,
-    partitioning.batch_sharding(machine.mesh),
-    lambda index: array[index],
+    array.shape, sharding, lambda index: array[index]
   )
 
 

@@ -1,11 +1,12 @@
-"""Writes hf_golden/: tiny T5s as transformers saves them, and their logits.
+"""Writes hf_golden/: tiny T5s of transformers, their logits and answers.
 
 Run with transformers and torch (the parity extra):
 
   python tests/golden/make_hf_golden.py
 
-`tests/convert_hf_test.py` holds our reading of them to the logits where
-transformers is missing.
+`tests/convert_hf_test.py` holds our reading of them to the logits,
+`tests/decode_beam_test.py` our decoding to the answers, where transformers is
+missing.
 """
 
 import pathlib
@@ -31,6 +32,9 @@ VARIANTS = {
 # Rows of different lengths, so that there is padding on both sides.
 PROMPTS = np.array([[5, 6, 7, 8, 9, 1], [4, 3, 1, 0, 0, 0]], np.int32)
 TARGETS = np.array([[11, 12, 13, 1], [14, 1, 0, 0]], np.int32)
+# Tokens that `generate` has room for, and prompts that it is given.
+ROOM = 24
+NUM_PROMPTS = 40
 SHIFTED = np.array([[0, 11, 12, 13], [0, 14, 1, 0]], np.int32)
 
 
@@ -65,6 +69,38 @@ def logits_of(model, prompts=PROMPTS, shifted=SHIFTED):
     ).logits.numpy()
 
 
+def mixed_prompts(number, *, longest=32, seed=0):
+  """int32 `[number, longest]` of 1 to 32 tokens, the last one the end."""
+  random = np.random.default_rng(seed)
+  prompts = np.zeros((number, longest), np.int32)
+  for row in prompts:
+    length = random.integers(1, longest + 1)
+    row[: length - 1] = random.integers(2, DIMENSIONS['vocab_size'], length - 1)
+    row[length - 1] = 1
+  return prompts
+
+
+def generate(model, prompts, *, num_beams=1, length_penalty=1.0):
+  """int32 [batch, ROOM]: tokens up to the end of sequence, then 0."""
+  import torch
+
+  ids = torch.tensor(prompts).long()
+  tokens = model.generate(
+    ids,
+    attention_mask=(ids != 0).long(),
+    max_new_tokens=ROOM,
+    do_sample=False,
+    num_beams=num_beams,
+    length_penalty=length_penalty if num_beams > 1 else None,
+    decoder_start_token_id=0,
+  ).numpy()[:, 1:]
+  tokens = np.pad(tokens, ((0, 0), (0, ROOM - tokens.shape[1])))
+  is_end = tokens == 1
+  return np.where(np.cumsum(is_end, axis=1) - is_end > 0, 0, tokens).astype(
+    np.int32
+  )
+
+
 def main():
   shutil.rmtree(PATH, ignore_errors=True)
   for variant in VARIANTS:
@@ -72,6 +108,12 @@ def main():
     model.save_pretrained(PATH / variant)
     (PATH / variant / 'generation_config.json').unlink()
     np.save(PATH / f'{variant}_logits.npy', logits_of(model))
+    prompts = mixed_prompts(NUM_PROMPTS)
+    for name, num_beams in (('greedy', 1), ('beam', 4)):
+      np.save(
+        PATH / f'{variant}_{name}.npy',
+        generate(model, prompts, num_beams=num_beams),
+      )
 
 
 if __name__ == '__main__':

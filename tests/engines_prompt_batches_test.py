@@ -1,0 +1,75 @@
+"""Tests of which prompts are decoded together, and in what shape."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from it_study import partitioning
+from it_study.decode import token_loop
+from it_study.decode.decoding import Decoding
+from it_study.engines import prompt_batches
+
+
+def shapes_of(lengths, monkeypatch, *, batch_size=4, longest=80):
+  """Shapes that are decoded, and what every prompt came back as."""
+  shapes = []
+
+  def echo(*, encoder_input_tokens, **_):
+    shapes.append(encoder_input_tokens.shape)
+    return jnp.asarray(encoder_input_tokens)[:, :1]
+
+  monkeypatch.setattr(token_loop, 'decode_tokens', echo)
+  machine = prompt_batches.Machine(
+    model=None,
+    params=None,
+    mesh=partitioning.make_mesh(),
+    max_length=longest,
+    max_decode_length=1,
+    batch_size=batch_size,
+  )
+  prompts = [
+    np.full(length, 2 + index, np.int32) for index, length in enumerate(lengths)
+  ]
+  found = {}
+  for indices, rows in prompt_batches.decode(
+    machine, prompts=prompts, decoding=Decoding(), method='greedy'
+  ):
+    for index, row in zip(indices, rows, strict=True):
+      assert index not in found
+      found[index] = row.tolist()
+  assert found == {k: [2 + k] for k in range(len(lengths))}
+  return shapes
+
+
+def test_the_longest_come_first_padded_to_one_of_eight_lengths(monkeypatch):
+  lengths = [5, 80, 12, 71, 33, 9, 11, 40, 10]
+  assert shapes_of(lengths, monkeypatch) == [(4, 80), (4, 20), (1, 10)]
+
+
+def test_few_prompts_are_few_rows(monkeypatch):
+  assert shapes_of([7] * 3, monkeypatch, batch_size=64) == [(4, 10)]
+  assert shapes_of([7] * 33, monkeypatch, batch_size=64) == [(64, 10)]
+  assert shapes_of([7] * 33, monkeypatch, batch_size=40) == [(40, 10)]
+
+
+def test_an_empty_prompt_is_a_row_like_others(monkeypatch):
+  shapes = []
+
+  def count(*, encoder_input_tokens, **_):
+    shapes.append(encoder_input_tokens.shape)
+    return jnp.zeros((encoder_input_tokens.shape[0], 1), jnp.int32)
+
+  monkeypatch.setattr(token_loop, 'decode_tokens', count)
+  machine = prompt_batches.Machine(
+    model=None,
+    params=None,
+    mesh=partitioning.make_mesh(),
+    max_length=16,
+    max_decode_length=1,
+    batch_size=4,
+  )
+  prompts = [np.zeros(0, np.int32), np.array([1], np.int32)]
+  (batch,) = prompt_batches.decode(
+    machine, prompts=prompts, decoding=Decoding(), method='greedy'
+  )
+  assert sorted(batch[0]) == [0, 1]
+  assert shapes == [(2, 2)]
