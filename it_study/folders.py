@@ -36,16 +36,30 @@ def locked(directory: str | os.PathLike) -> Iterator[None]:
   Raises:
     InputError: if another process holds it.
   """
+  with try_locked(directory) as is_ours:
+    if not is_ours:
+      raise InputError(
+        f'{os.fspath(directory)}: another run is at work there. Wait for it, '
+        'stop it, or name another directory.'
+      )
+    yield
+
+
+@contextlib.contextmanager
+def try_locked(directory: str | os.PathLike) -> Iterator[bool]:
+  """As `locked`, but the block is told whether the lock was to be had.
+
+  On a network file system it holds between machines where that has locks, as
+  NFS from version 4 on has.
+  """
   make_directory(directory)
   with open(pathlib.Path(directory) / '.lock', 'w') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      raise InputError(
-        f'{os.fspath(directory)}: another run is at work there. Wait for it, '
-        'stop it, or name another directory.'
-      ) from None
-    yield
+      yield False
+    else:
+      yield True
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Self
 from rich import console, progress
 
 from it_study.fetch import fetched_files
-from it_study.study import Step
+from it_study.study_worker import Step
 
 # Seconds between lines where there is no terminal to draw bars on.
 _LINE_PERIOD = 20.0

@@ -1,47 +1,25 @@
 """A study: a grid of cells, each trained, predicted and scored once."""
 
 from collections.abc import Callable, Sequence
-import dataclasses
 import json
 import os
 import pathlib
 import re
-import time
 from typing import Any
 
 from it_study import corpus_stats, folders, grid, natinst
 from it_study import predict as predictions
 from it_study.conditions import Condition
 from it_study.errors import InputError
-from it_study.evaluation import baselines, label_rules, score
+from it_study.evaluation import label_rules
 from it_study.evaluation.comparison import MARGIN
-
-DONE = 'DONE'
-# An engine's phases, as they are shown.
-_PHASES = {'tokenising': 'tokenise', 'compiling': 'compile'}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Step:
-  """Where a study stands, for a progress bar.
-
-  Attributes:
-    cell: name of the training or cell at work.
-    phase: 'tokenise', 'compile', 'train', 'predict', 'score' or 'done'.
-    finished: pieces of work done, trainings and cells.
-    planned: of all.
-    done: steps or instances of this piece done.
-    total: of all; 0 if that is not known.
-    metrics: of the training step, empty elsewhere.
-  """
-
-  cell: str
-  phase: str
-  finished: int
-  planned: int
-  done: int = 0
-  total: int = 0
-  metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+from it_study.study_worker import (
+  DONE,
+  Step,
+  Worker,
+  training_folder,
+  write_json,
+)
 
 
 def run_study(
@@ -64,8 +42,10 @@ def run_study(
   """Runs what is not finished of a grid and writes results.jsonl.
 
   A training or cell with DONE in its folder is never run again; what was
-  stopped continues where it stood. Seeds and test conditions may be added to a
-  study that has begun: only the cells that are missing run then.
+  stopped continues where it stood. Any number of workers may call this for one
+  folder that they share, each then does what no other is doing. Seeds and test
+  conditions may be added to a study that has begun: only the cells that are
+  missing run then.
 
   Args:
     corpus: directory of task files, already in use.
@@ -96,41 +76,43 @@ def run_study(
   _check_margin(equivalence_margin)
   study_dir = pathlib.Path(study_dir)
   opened = natinst.open_corpus(corpus)
-  before = _recorded(study_dir)
-  seeds = _grown(before.get('seeds'), seeds)
   tested = [Condition.from_name(name) for name in test_conditions]
-  test_conditions = _grown(
-    before.get('test_conditions'), [c.for_test().name for c in tested]
-  )
-  trainings, cells = grid.plan(
-    conditions=conditions,
-    seeds=seeds,
-    splits=splits,
-    test_conditions=[Condition.from_name(name) for name in test_conditions],
-  )
-  _claim(
-    study_dir,
-    config=config,
-    grown={'SEEDS': tuple(seeds), 'TEST_CONDITIONS': tuple(test_conditions)}
-    if before
-    else {},
-  )
-  record = {
-    'corpus': os.fspath(corpus),
-    'fingerprint': opened.fingerprint(),
-    'corpus_stats': corpus_stats.task_counts(opened),
-    'label_rules': label_rules.expectations(opened),
-    'delusive_sources': corpus_stats.delusive_sources(opened, conditions),
-    'num_cells': len(cells),
-    'seeds': seeds,
-    'test_conditions': test_conditions,
-    'equivalence_margin': equivalence_margin,
-    **(run or {}),
-  }
-  _write_json(
-    study_dir / 'run.json', _continue_record(study_dir, before, record)
-  )
-  runner = _Runner(
+  folders.make_directory(study_dir)
+  with folders.one_at_a_time(study_dir / '.lock'):
+    before = _recorded(study_dir)
+    seeds = _grown(before.get('seeds'), seeds)
+    test_conditions = _grown(
+      before.get('test_conditions'), [c.for_test().name for c in tested]
+    )
+    trainings, cells = grid.plan(
+      conditions=conditions,
+      seeds=seeds,
+      splits=splits,
+      test_conditions=[Condition.from_name(name) for name in test_conditions],
+    )
+    _claim(
+      study_dir,
+      config=config,
+      grown={'SEEDS': tuple(seeds), 'TEST_CONDITIONS': tuple(test_conditions)}
+      if before
+      else {},
+    )
+    record = {
+      'corpus': os.fspath(corpus),
+      'fingerprint': opened.fingerprint(),
+      'corpus_stats': corpus_stats.task_counts(opened),
+      'label_rules': label_rules.expectations(opened),
+      'delusive_sources': corpus_stats.delusive_sources(opened, conditions),
+      'num_cells': len(cells),
+      'seeds': seeds,
+      'test_conditions': test_conditions,
+      'equivalence_margin': equivalence_margin,
+      **(run or {}),
+    }
+    write_json(
+      study_dir / 'run.json', _continue_record(study_dir, before, record)
+    )
+  worker = Worker(
     study_dir=study_dir,
     corpus=opened,
     config=config,
@@ -142,122 +124,8 @@ def run_study(
     on_step=on_step or (lambda step: None),
   )
   lines: dict[str, str] = {}
-  for cell in cells:
-    if cell.training is not None and cell.training.condition is not None:
-      runner.train(cell.training)
-    runner.run(cell)
-    _write_results(study_dir, cells, lines)
+  worker.run(cells, on_finished=lambda: _write_results(study_dir, cells, lines))
   return study_dir / 'results.jsonl'
-
-
-@dataclasses.dataclass
-class _Runner:
-  """Does the pieces of work that are not done yet."""
-
-  study_dir: pathlib.Path
-  corpus: natinst.Corpus
-  config: str
-  finetune: Callable[..., dict[str, Any]]
-  predict: Callable[..., pathlib.Path]
-  initial_checkpoint_path: str | os.PathLike | None
-  answer_dir: str | os.PathLike
-  planned: int
-  on_step: Callable[[Step], None]
-  finished: int = 0
-  trained: set[grid.Training] = dataclasses.field(default_factory=set)
-
-  def train(self, training: grid.Training) -> None:
-    if training in self.trained:
-      return
-    self.trained.add(training)
-    folder = _training_folder(self.study_dir, training)
-    if not (folder / DONE).exists():
-      folders.make_directory(folder)
-      predictions.write_text(
-        folder / 'config.gin',
-        f'{self.config}\n# This training.\n'
-        f'MIXTURE_OR_TASK_NAME = {training.condition.name!r}\n'
-        f'MODEL_DIR = {os.fspath(folder)!r}\nSEED = {training.seed}\n',
-      )
-      self._report(training.name, 'train')
-      summary = self.finetune(
-        mixture_or_task_name=training.condition.name,
-        model_dir=folder,
-        seed=training.seed,
-        on_progress=lambda progress: self._report(
-          training.name,
-          _PHASES.get(progress.phase, 'train'),
-          progress.step,
-          progress.train_steps,
-          dict(progress.metrics),
-        ),
-      )
-      _write_json(folder / DONE, summary)
-    self.finished += 1
-
-  def run(self, cell: grid.Cell) -> None:
-    folder = self.study_dir / 'cells' / cell.name
-    if not (folder / DONE).exists():
-      folders.make_directory(folder)
-      started = time.monotonic()
-      self._report(cell.name, 'predict')
-      if cell.training is None:
-        self._run_baseline(cell, folder)
-      else:
-        self._predict(cell, folder)
-      path = folder / 'predictions.jsonl'
-      self._report(cell.name, 'score')
-      score.score_file(
-        path, corpus=self.corpus, split=cell.split, out=folder / 'metrics.json'
-      )
-      _write_json(
-        folder / DONE, {'seconds': round(time.monotonic() - started, 3)}
-      )
-    self.finished += 1
-    self._report(cell.name, 'done')
-
-  def _run_baseline(self, cell: grid.Cell, folder: pathlib.Path) -> None:
-    rows = baselines.run_baseline(
-      cell.baseline, corpus=self.corpus, split=cell.split, seed=cell.seed
-    )
-    predictions.write_predictions(folder / 'predictions.jsonl', rows)
-
-  def _predict(self, cell: grid.Cell, folder: pathlib.Path) -> None:
-    training = cell.training
-    checkpoint = self.initial_checkpoint_path
-    if training.condition is not None:
-      checkpoint = _training_folder(self.study_dir, training)
-    self.predict(
-      mixture_or_task_name=cell.test_condition.name,
-      checkpoint_path=checkpoint,
-      infer_output_dir=folder,
-      answer_dir=self.answer_dir,
-      split=cell.split,
-      seed=training.seed,
-      on_progress=lambda done, total: self._report(
-        cell.name, 'predict', done, total
-      ),
-    )
-
-  def _report(
-    self,
-    cell: str,
-    phase: str,
-    done: int = 0,
-    total: int = 0,
-    metrics: dict[str, float] | None = None,
-  ) -> None:
-    self.on_step(
-      Step(
-        cell=cell,
-        phase=phase,
-        finished=self.finished,
-        planned=self.planned,
-        done=done,
-        total=total,
-        metrics=metrics or {},
-      )
-    )
 
 
 def _check_margin(margin: object) -> None:
@@ -267,10 +135,6 @@ def _check_margin(margin: object) -> None:
       f'EQUIVALENCE_MARGIN: found {margin!r}, allowed is a number of points '
       'between 0 and 100, such as 3.'
     )
-
-
-def _training_folder(study_dir: pathlib.Path, training: grid.Training):
-  return study_dir / 'trainings' / training.name
 
 
 def _recorded(study_dir: pathlib.Path) -> dict[str, Any]:
@@ -373,7 +237,7 @@ def _result(
   condition = training.condition if training is not None else None
   trained = inferred = {}
   if condition is not None:
-    trained = _read_json(_training_folder(study_dir, training) / DONE)
+    trained = _read_json(training_folder(study_dir, training) / DONE)
   if training is not None:
     inferred = _read_json(folder / 'inference.json')
   return {
@@ -399,7 +263,3 @@ def _result(
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
   return json.loads(path.read_text(encoding='utf-8'))
-
-
-def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
-  predictions.write_text(path, json.dumps(value, indent=2) + '\n')

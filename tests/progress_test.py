@@ -6,7 +6,7 @@ import pytest
 
 from it_study import progress
 from it_study.fetch.fetched_files import Progress
-from it_study.study import Step
+from it_study.study_worker import Step
 
 TRAINING = Step(
   cell='natinst_def_empty_ex_original2_seed0',

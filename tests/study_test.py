@@ -60,6 +60,7 @@ def _finished(corpus, tmp_path_factory):
 
 def test_the_folder_of_a_study(finished, corpus):
   assert sorted(path.name for path in finished.iterdir()) == [
+    '.lock',
     'cells',
     'results.jsonl',
     'run.json',

@@ -55,18 +55,19 @@ def study(options: argparse.Namespace) -> None:
   files = options.gin_file or ['studies/miniature.gin']
   config = configure(options, files=files, supplied=_OF_A_PIECE)
   refuse_processes('study')
-  with folders.locked(options.study_dir):
-    corpus = use_corpus()
-    with StudyProgress(quiet=options.quiet) as on_step:
-      gin_utils.configured('run_study')(
-        corpus=corpus,
-        study_dir=options.study_dir,
-        finetune=gin_utils.configured('finetune'),
-        predict=gin_utils.configured('predict'),
-        config=config,
-        run=_record(),
-        on_step=on_step,
-      )
+  corpus = use_corpus()
+  with StudyProgress(quiet=options.quiet) as on_step:
+    gin_utils.configured('run_study')(
+      corpus=corpus,
+      study_dir=options.study_dir,
+      finetune=gin_utils.configured('finetune'),
+      predict=gin_utils.configured('predict'),
+      config=config,
+      run=_record(),
+      on_step=on_step,
+    )
+  # Workers that share the study end at the same time.
+  with folders.one_at_a_time(pathlib.Path(options.study_dir) / '.lock'):
     report(options)
 
 
