@@ -169,6 +169,7 @@ def test_predictions_name_their_condition(bench, tmp_path, capsys):
     mixture_or_task_name=ORIGINAL,
     checkpoint_path=None,
     infer_output_dir=tmp_path,
+    answer_dir=tmp_path / 'answers',
     split='test',
     seed=0,
     on_progress=lambda done, total: None,

@@ -139,7 +139,7 @@ def test_a_misspelt_gin_macro(capsys):
   message = refusal(capsys, 'study', '--gin.TRAIN_STEP=4')
   assert message.startswith(
     "gin macro 'TRAIN_STEP' is set, but nothing reads it. Did you mean "
-    "'TRAIN_STEPS'? Macros that are read: BATCH_SIZE, "
+    "'TRAIN_STEPS'? Macros that are read: ANSWER_DIR, "
   )
 
 

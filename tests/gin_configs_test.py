@@ -51,6 +51,7 @@ def test_the_leaves_are_known():
     'runs/study.gin',
     'runs/sweep.gin',
     'runs/t5_large_sweep.gin',
+    'runs/tk_instruct.gin',
     'studies/definitions.gin',
     'studies/examples.gin',
     'studies/low_resource.gin',
