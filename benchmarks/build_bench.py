@@ -28,7 +28,9 @@ _FEW = 10
 def main() -> None:
   """Generates a corpus, builds it cold, and prints a table."""
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--folder', required=True, help='for some 4 GB')
+  parser.add_argument(
+    '--folder', default=tempfile.gettempdir(), help='for some 4 GB'
+  )
   parser.add_argument('--tasks', type=int, default=900)
   parser.add_argument('--instances', type=int, default=3000)
   parser.add_argument(

@@ -34,7 +34,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
-  parser.add_argument('--corpus', required=True)
+  parser.add_argument('--corpus', default=os.environ.get('NATINST_DIR'))
   parser.add_argument('--peers', default='ours,t5x,torch')
   parser.add_argument('--rounds', type=int, default=3)
   parser.add_argument('--repeats', type=int, default=2)
@@ -42,6 +42,9 @@ def main() -> None:
   parser.add_argument('--one', choices=_NEEDS, help=argparse.SUPPRESS)
   parser.add_argument('--folder', help=argparse.SUPPRESS)
   options = parser.parse_args()
+  if options.corpus is None:
+    print('left out: needs --corpus or NATINST_DIR')
+    return
   if options.one:
     measure = {'ours': _Ours, 't5x': _T5x, 'torch': _Torch}[options.one]
     print(json.dumps(_measure(measure, options)))

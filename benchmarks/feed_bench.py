@@ -1,6 +1,6 @@
 """The feed on real prompts: how full rows are, planning, writing, reading.
 
-python benchmarks/feed_bench.py --corpus NATINST --folder /tmp/bench
+python benchmarks/feed_bench.py --corpus NATINST
   [--examples 75000] [--vocabulary F] [--vocab_size 8000]
 
 Definition and 2 examples, at most 1,024 input and 128 target tokens. The
@@ -34,13 +34,18 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
-  parser.add_argument('--corpus', required=True)
-  parser.add_argument('--folder', required=True, help='for some 1 GB')
+  parser.add_argument('--corpus', default=os.environ.get('NATINST_DIR'))
+  parser.add_argument(
+    '--folder', default=tempfile.gettempdir(), help='for some 1 GB'
+  )
   parser.add_argument('--examples', type=int, default=75_000)
   parser.add_argument('--repeats', type=int, default=3)
   parser.add_argument('--vocabulary', help='default: one trained on the corpus')
   parser.add_argument('--vocab_size', type=int, default=8000)
   options = parser.parse_args()
+  if options.corpus is None:
+    print('left out: needs --corpus or NATINST_DIR')
+    return
   pathlib.Path(options.folder).mkdir(parents=True, exist_ok=True)
   folder = pathlib.Path(tempfile.mkdtemp(dir=options.folder))
   try:

@@ -42,7 +42,9 @@ def main() -> None:
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
   parser.add_argument('--corpus', help='a checkout of natural-instructions')
-  parser.add_argument('--folder', required=True, help='for some 500 MB')
+  parser.add_argument(
+    '--folder', default=tempfile.gettempdir(), help='for some 500 MB'
+  )
   parser.add_argument('--instances', type=int, default=75_000)
   parser.add_argument('--repeats', type=int, default=3)
   parser.add_argument('--vocabulary', help='default: one trained on the corpus')
