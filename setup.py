@@ -62,6 +62,8 @@ setuptools.setup(
     'sentencepiece>=0.2.3,<0.3',
     'seqio>=0.0.20,<0.0.21',
     'statsmodels>=0.15,<0.16',
+    # clu writes events through it without asking for it.
+    'tensorboard>=2.21,<3',
     'tensorflow>=2.21,<2.22',
     'tensorflow-datasets>=4.9.10,<4.10',
   ],
@@ -72,7 +74,6 @@ setuptools.setup(
       'pytest-cov>=7.1,<8',
       'pytest-xdist>=3.8,<4',
       'ruff>=0.17.5,<0.18',
-      'tensorboard>=2.21,<3',
       'tokenizers>=0.22,<0.24',
     ],
     'parity': ['torch==2.13.0', 'transformers>=5.23,<6'],
