@@ -155,18 +155,25 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _convert_arguments(parser: argparse.ArgumentParser) -> None:
-  formats = ('hf', 'it_study')
   parser.description += (
     ' hf is a folder of config.json and safetensors, or PyTorch shards, of any '
-    'T5: v1.0, v1.1, LM-adapted, Flan-T5, T0, Tk-Instruct. Such a folder also '
-    'serves as INITIAL_CHECKPOINT_PATH and CHECKPOINT_PATH as it is.'
+    'T5: v1.0, v1.1, LM-adapted, Flan-T5, T0, Tk-Instruct. t5x is a '
+    'checkpoint_STEP of T5X, or the folder above it, local or gs://; its two '
+    'layouts are read alike, and written as t5x, which any T5X restores, or '
+    't5x_orbax. What is read also serves as INITIAL_CHECKPOINT_PATH and '
+    'CHECKPOINT_PATH as it is.'
   )
   parser.add_argument('source', metavar='SRC')
   parser.add_argument('destination', metavar='DST', help='a new folder')
   parser.add_argument(
-    '--from', dest='source_format', choices=formats, required=True
+    '--from',
+    dest='source_format',
+    choices=('hf', 't5x', 'it_study'),
+    required=True,
   )
-  parser.add_argument('--to', choices=formats, required=True)
+  parser.add_argument(
+    '--to', choices=('hf', 't5x', 't5x_orbax', 'it_study'), required=True
+  )
 
 
 def _prompt_arguments(parser: argparse.ArgumentParser) -> None:
@@ -264,7 +271,7 @@ COMMANDS = (
   Command(
     'convert',
     'converting:convert',
-    'convert weights: a folder of Hugging Face, or a training of ours',
+    'convert weights: of Hugging Face, of T5X, or of a training of ours',
     'it-study convert /tmp/it_study_model /tmp/hf_model '
     '--from it_study --to hf',
     _convert_arguments,

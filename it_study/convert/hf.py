@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from it_study.convert import hf_names
+from it_study.convert import fitting, hf_names
 from it_study.errors import InputError
 from it_study.models.config import T5Config
 
@@ -24,8 +24,6 @@ _FORMATS = (
   ('pytorch_model.bin', 'pytorch_model.bin.index.json'),
 )
 SHARD_BYTES = 5_000_000_000
-# Said of a mismatch; the rest is counted.
-_NAMES_SHOWN = 3
 
 
 def is_folder(path: _Path) -> bool:
@@ -82,7 +80,7 @@ def load_params(path: _Path, *, config: T5Config, target: Any) -> Any:
         source = hf_names.EMBEDDING
       value = weights.read(source)
       value = value.T if tensor.is_transposed else value
-      value = _fill_vocabulary(name, value, leaf.shape)
+      value = fitting.fill_vocabulary(name, value, leaf.shape)
       if value.shape != leaf.shape:
         raise InputError(
           f'{path}: {source} has the shape {list(value.shape)} as '
@@ -318,8 +316,8 @@ def _check_names(
   unknown, missing = found - known, wanted - found - {hf_names.HEAD}
   if missing or unknown:
     raise InputError(
-      f'{path} does not fit the model: {_listed(missing)} missing there, '
-      f'{_listed(unknown)} there alone.'
+      f'{path} does not fit the model: {fitting.listed(missing)} missing '
+      f'there, {fitting.listed(unknown)} there alone.'
     )
 
 
@@ -338,29 +336,6 @@ def _check_head(
         'but config.json says that logits come from the latter; one of the two '
         'is wrong.'
       )
-
-
-def _listed(names: set[str]) -> str:
-  if not names:
-    return 'nothing is'
-  shown = ', '.join(sorted(names)[:_NAMES_SHOWN])
-  rest = len(names) - _NAMES_SHOWN
-  return f'{shown}{f" and {rest} more" if rest > 0 else ""} are'
-
-
-def _fill_vocabulary(
-  name: str, value: np.ndarray, shape: tuple[int, ...]
-) -> np.ndarray:
-  axis = {'token_embedder/embedding': 0, 'decoder/logits_dense/kernel': 1}
-  if name not in axis or value.ndim != len(shape):
-    return value
-  lacking = shape[axis[name]] - value.shape[axis[name]]
-  if lacking <= 0:
-    return value
-  last = np.take(value, [-1], axis=axis[name])
-  return np.concatenate(
-    [value, np.repeat(last, lacking, axis=axis[name])], axis=axis[name]
-  )
 
 
 def _shards(

@@ -1,6 +1,5 @@
 """Parameters from any folder of weights that this project reads."""
 
-from collections.abc import Mapping
 import os
 import pathlib
 from typing import Any
@@ -10,20 +9,25 @@ import orbax.checkpoint as ocp
 
 from it_study import checkpoints
 from it_study.checkpoint_manifest import write_manifest
-from it_study.convert import hf
+from it_study.convert import hf, t5x, t5x_writing
+from it_study.convert.inferred_config import infer_config
 from it_study.errors import InputError
 from it_study.models.config import T5Config
 
 _Path = str | os.PathLike[str]
-FORMATS = ('hf', 'it_study')
+# Both of T5X's layouts are read as t5x; it restores that of t5x_orbax with
+# use_orbax alone.
+SOURCES = ('hf', 't5x', 'it_study')
+DESTINATIONS = ('hf', 't5x', 't5x_orbax', 'it_study')
 
 
 def restore(path: _Path, *, config: T5Config, target: Any) -> dict[str, Any]:
-  """Reads parameters of ours, or of a folder of Hugging Face, onto devices.
+  """Reads parameters of ours, of Hugging Face or of T5X onto devices.
 
   Args:
-    path: a checkpoint as `checkpoints.find_checkpoint` takes it, or a folder
-      with a config.json and weights.
+    path: a checkpoint as `checkpoints.find_checkpoint` takes it, a folder with
+      a config.json and weights, or a T5X checkpoint as `t5x.find_checkpoint`
+      takes it, which may be in a bucket.
     config: of the model that takes them.
     target: tree of `jax.ShapeDtypeStruct` with the shardings wanted.
 
@@ -32,6 +36,8 @@ def restore(path: _Path, *, config: T5Config, target: Any) -> dict[str, Any]:
   """
   if hf.is_folder(path):
     return hf.load_params(path, config=config, target=target)
+  if t5x.is_checkpoint(path):
+    return t5x.load_params(path, target=target)
   return checkpoints.restore_params(path, target=target)
 
 
@@ -45,17 +51,18 @@ def convert(
   Args:
     source: the folder to read.
     destination: a new folder.
-    source_format: of `FORMATS`.
-    to: of `FORMATS`, another one.
+    source_format: of `SOURCES`.
+    to: of `DESTINATIONS`, another one, or t5x in another layout.
 
   Returns:
-    The destination.
+    The destination; for T5X the `checkpoint_STEP` in it, its step that of the
+    source, 0 where that has none.
 
   Raises:
     InputError: for formats that are alike, or a folder that cannot be used.
   """
   destination = pathlib.Path(destination)
-  if source_format == to:
+  if source_format == to != 't5x':
     raise InputError(f'--from and --to are both {to}; there is nothing to do.')
   if destination.exists() and (
     not destination.is_dir() or any(destination.iterdir())
@@ -63,43 +70,30 @@ def convert(
     raise InputError(
       f'{destination} is not empty; weights are written to a new folder.'
     )
+  step = 0
   if source_format == 'hf':
     config = hf.read_model_config(source)
-    _save(
-      destination,
-      hf.load_params(source, config=config, target=_abstract(config)),
+    params = hf.load_params(source, config=config, target=_abstract(config))
+  elif source_format == 't5x':
+    found = t5x.find_checkpoint(source)
+    step = t5x.step_of(found)
+    config = t5x.read_model_config(str(found))
+    params = t5x.load_params(str(found), target=_abstract(config))
+  else:
+    found = checkpoints.find_checkpoint(source)
+    step = int(found.name) if found.name.isdecimal() else 0
+    params = checkpoints.restore_params(found)
+    config = infer_config(params)
+  if to == 'hf':
+    hf.save_params(destination, params, config=config)
+  elif to == 'it_study':
+    _save(destination, params)
+  else:
+    layout = 'orbax' if to == 't5x_orbax' else 'msgpack'
+    return t5x_writing.save_params(
+      destination, params, step=step, layout=layout
     )
-    return destination
-  params = checkpoints.restore_params(source)
-  hf.save_params(destination, params, config=infer_config(params))
   return destination
-
-
-def infer_config(params: Mapping[str, Any]) -> T5Config:
-  """The configuration of a T5, told from its parameters' names and shapes."""
-  encoder, decoder = params['encoder'], params['decoder']
-  attention = encoder['layers_0']['attention']['query']['kernel']
-  mlp = encoder['layers_0']['mlp']
-  num_heads, num_buckets = encoder['relpos_bias']['rel_embedding'].shape
-  vocab_size, emb_dim = params['token_embedder']['embedding'].shape
-  is_gated = 'wi_0' in mlp
-  return T5Config(
-    vocab_size=vocab_size,
-    emb_dim=emb_dim,
-    num_heads=num_heads,
-    head_dim=attention.shape[1] // num_heads,
-    mlp_dim=mlp['wo']['kernel'].shape[0],
-    num_encoder_layers=_num_layers(encoder),
-    num_decoder_layers=_num_layers(decoder),
-    # T5's two versions; the names do not tell one gate from another.
-    mlp_activations=('gelu', 'linear') if is_gated else ('relu',),
-    logits_via_embedding='logits_dense' not in decoder,
-    relative_attention_num_buckets=num_buckets,
-  )
-
-
-def _num_layers(stack: Mapping[str, Any]) -> int:
-  return sum(name.startswith('layers_') for name in stack)
 
 
 def _abstract(config: T5Config) -> Any:

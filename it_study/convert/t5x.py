@@ -1,0 +1,294 @@
+"""Reads a T5 out of T5X's checkpoints, without T5X.
+
+Our parameters have T5X's names and shapes, so the mapping table is the
+identity: `target/encoder/layers_0/mlp/wo/kernel` there is
+`encoder/layers_0/mlp/wo/kernel` here.
+"""
+
+from collections.abc import Iterator, Mapping
+import dataclasses
+import os
+import re
+from typing import Any
+
+import jax
+import numpy as np
+import tensorstore as ts
+
+from it_study.checkpoint_manifest import MANIFEST, find_damage
+from it_study.convert import fitting, t5x_tensors
+from it_study.convert.inferred_config import infer_config
+from it_study.convert.stored_folder import StoredFolder, reason
+from it_study.errors import InputError, nearest
+from it_study.models.config import T5Config
+
+_Path = str | os.PathLike[str]
+_CHECKPOINT = re.compile(r'checkpoint_(\d+)')
+# Folder of the parameters in a checkpoint's tree.
+_TARGET = 'target/'
+_DTYPES = ('float32', 'bfloat16', 'float16')
+# Names that a stack of layers in one tensor has, T5X's `scan_layers`.
+_SCANNED = ('encoder/encoder/', 'decoder/decoder/')
+# Read at once, so that small tensors do not wait for one another.
+_BYTES_AT_ONCE = 64_000_000
+
+
+def is_checkpoint(path: _Path) -> bool:
+  """Whether a path is a T5X checkpoint, or a folder with some in it.
+
+  A folder is one by its name `checkpoint_STEP`, or by T5X's files in it.
+  """
+  folder = StoredFolder(path)
+  if _CHECKPOINT.fullmatch(folder.name):
+    # A training of ours may bear that name.
+    return not folder.names() & {'params', 'checkpoints'}
+  return _is_checkpoint(folder) or bool(_steps(folder))
+
+
+def find_checkpoint(path: _Path) -> StoredFolder:
+  """The checkpoint at a path, or the newest one in it.
+
+  Args:
+    path: a `checkpoint_STEP` or the folder above, local or `gs://…`.
+
+  Raises:
+    InputError: there is none.
+  """
+  folder = StoredFolder(path)
+  if _CHECKPOINT.fullmatch(folder.name) or _is_checkpoint(folder):
+    if not folder.names():
+      beside = _parent(folder).names()
+      raise InputError(
+        f'{folder}: {"empty" if folder.name in beside else "no such"} folder; '
+        'a T5X checkpoint was looked for.'
+        f'{nearest(folder.name, filter(_CHECKPOINT.fullmatch, beside))}'
+      )
+    return folder
+  steps = _steps(folder)
+  if not steps:
+    raise InputError(
+      f'{folder}: no T5X checkpoint there. Name a folder checkpoint_STEP, or '
+      'the one above it to take the newest.'
+    )
+  return folder.child(steps[max(steps)])
+
+
+def step_of(folder: StoredFolder) -> int:
+  """The step in a checkpoint's name, 0 if it has another name."""
+  match = _CHECKPOINT.fullmatch(folder.name)
+  return int(match[1]) if match else 0
+
+
+def read_model_config(path: _Path, *, dtype: str = 'float32') -> T5Config:
+  """The configuration that the shapes of a checkpoint's parameters tell.
+
+  Raises:
+    InputError: there is no checkpoint, or not of a T5 of ours.
+  """
+  folder = find_checkpoint(path)
+  tree: dict[str, Any] = {}
+  for name, tensor in _open_params(folder).items():
+    *parents, last = name.split('/')
+    node = tree
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[last] = jax.ShapeDtypeStruct(tensor.shape, np.float32)
+  try:
+    return dataclasses.replace(infer_config(tree), dtype=dtype)
+  except InputError as error:
+    raise InputError(f'{folder}: {error}') from None
+
+
+def load_params(path: _Path, *, target: Any) -> Any:
+  """Reads parameters to where they belong, the optimizer's state left alone.
+
+  Of each tensor a process reads what its devices hold. Tensors are read one
+  after another, small ones together, so that the host's memory takes little
+  more than the largest.
+
+  Args:
+    path: as `find_checkpoint` takes it. Every file is held to a
+      `manifest.json` where there is one, which T5X does not write.
+    target: tree of `jax.ShapeDtypeStruct` with the shardings wanted.
+
+  Returns:
+    Nested dict of arrays, like `target`.
+
+  Raises:
+    InputError: a file is missing or damaged, or names, shapes or types are not
+      those of the model; names what differs, both ways.
+  """
+  folder = find_checkpoint(path)
+  _check_manifest(folder)
+  found = _open_params(folder)
+  keys, structure = jax.tree_util.tree_flatten_with_path(target)
+  wanted = {
+    jax.tree_util.keystr(key, simple=True, separator='/'): leaf
+    for key, leaf in keys
+  }
+  _check(folder, found, wanted)
+  params = {}
+  for group in _groups(found, list(wanted)):
+    reads = {
+      name: found[name][_hull(wanted[name], found[name].shape)].read()
+      for name in group
+    }
+    for name, read in reads.items():
+      try:
+        value = np.asarray(read.result())
+      except ValueError as error:
+        raise _unreadable(folder, name, error) from None
+      params[name] = _place(name, value, wanted[name])
+    # What was read goes before the next is.
+    del reads, read, value
+  return jax.tree.unflatten(structure, [params[name] for name in wanted])
+
+
+def _open_params(folder: StoredFolder) -> dict[str, ts.TensorStore]:
+  """The checkpoint's parameters, opened, none of them read."""
+  tensors = {
+    name.removeprefix(_TARGET): tensor
+    for name, tensor in t5x_tensors.find_tensors(folder).items()
+    if name.startswith(_TARGET)
+  }
+  scanned = [name for name in tensors if name.startswith(_SCANNED)]
+  if scanned:
+    raise InputError(
+      f'{folder}: {scanned[0]} is a stack of layers (scan_layers), each with '
+      'relative position biases of its own; a T5 of ours shares one, as '
+      'checkpoints of t5x/examples/t5 do. Name one of those.'
+    )
+  opening = {
+    name: ts.open(
+      # A file that is missing would be read as zeros.
+      {**tensor, 'fill_missing_data_reads': False},
+      open=True,
+      read=True,
+    )
+    for name, tensor in tensors.items()
+    if isinstance(tensor, dict)
+  }
+  opened = {}
+  for name, tensor in tensors.items():
+    try:
+      if name in opening:
+        opened[name] = opening[name].result()
+      else:
+        opened[name] = ts.array(np.asarray(tensor))
+    except (TypeError, ValueError) as error:
+      raise _unreadable(folder, name, error) from None
+  return opened
+
+
+def _check(
+  folder: StoredFolder,
+  found: Mapping[str, ts.TensorStore],
+  wanted: Mapping[str, jax.ShapeDtypeStruct],
+) -> None:
+  missing, unknown = wanted.keys() - found, found.keys() - wanted
+  if missing or unknown:
+    raise InputError(
+      f'{folder} does not fit the model: {fitting.listed(missing)} missing '
+      f'there, {fitting.listed(unknown)} there alone. Name the gin file of its '
+      'size, such as models/t5_1_1_large.gin.'
+    )
+  for name, leaf in wanted.items():
+    if not fitting.fits(name, found[name].shape, leaf.shape):
+      raise InputError(
+        f'{folder} does not fit the model: {name} is '
+        f'{list(found[name].shape)} there and {list(leaf.shape)} in the model. '
+        'Name the gin file of its size, such as models/t5_1_1_large.gin.'
+      )
+    if found[name].dtype.name not in _DTYPES:
+      raise InputError(
+        f'{folder}: {name} is stored as {found[name].dtype.name}, allowed are '
+        f'{", ".join(_DTYPES)}. Save it by T5X with dtype float32.'
+      )
+
+
+def _check_manifest(folder: StoredFolder) -> None:
+  if folder.local is not None and MANIFEST in folder.names():
+    damage = find_damage(folder.local)
+    if damage is not None:
+      raise InputError(
+        f'checkpoint {folder} cannot be used: {damage}. Fetch or convert it '
+        'again.'
+      )
+
+
+def _groups(
+  found: Mapping[str, ts.TensorStore], names: list[str]
+) -> Iterator[list[str]]:
+  """Names in their order, no group larger unless one tensor is."""
+  group, size = [], 0
+  for name in names:
+    more = found[name].size * found[name].dtype.numpy_dtype.itemsize
+    if group and size + more > _BYTES_AT_ONCE:
+      yield group
+      group, size = [], 0
+    group.append(name)
+    size += more
+  yield group
+
+
+def _hull(
+  leaf: jax.ShapeDtypeStruct, shape: tuple[int, ...]
+) -> tuple[slice, ...]:
+  """The part of a tensor that this process's devices hold, as one box."""
+  if shape != leaf.shape:
+    # To be filled up, for which the last row is needed.
+    return tuple(slice(0, size) for size in shape)
+  indices = leaf.sharding.addressable_devices_indices_map(leaf.shape).values()
+  return tuple(
+    slice(
+      min(bounds[axis].indices(size)[0] for bounds in indices),
+      max(bounds[axis].indices(size)[1] for bounds in indices),
+    )
+    for axis, size in enumerate(leaf.shape)
+  )
+
+
+def _place(name: str, value: np.ndarray, leaf: jax.ShapeDtypeStruct) -> Any:
+  """Puts a box of a tensor onto the devices that hold parts of it."""
+  corner = [0] * len(leaf.shape)
+  filled = fitting.fill_vocabulary(name, value, leaf.shape)
+  if filled is value:
+    corner = [bounds.start for bounds in _hull(leaf, leaf.shape)]
+  filled = filled.astype(leaf.dtype, copy=False)
+
+  def part(index: tuple[slice, ...]) -> np.ndarray:
+    place = []
+    for bounds, start, size in zip(index, corner, leaf.shape, strict=True):
+      first, last, _ = bounds.indices(size)
+      place.append(slice(first - start, last - start))
+    return np.ascontiguousarray(filled[tuple(place)])
+
+  return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
+
+
+def _unreadable(
+  folder: StoredFolder, name: str, error: Exception
+) -> InputError:
+  return InputError(
+    f'{folder}: {name} cannot be read: {reason(error)}. Fetch the folder again.'
+  )
+
+
+def _is_checkpoint(folder: StoredFolder) -> bool:
+  names = folder.names()
+  state = (
+    folder.child(t5x_tensors.STATE).names()
+    if t5x_tensors.STATE in names
+    else set()
+  )
+  return t5x_tensors.is_layout(names, state)
+
+
+def _parent(folder: StoredFolder) -> StoredFolder:
+  return StoredFolder(str(folder).removesuffix(folder.name).rstrip('/') or '.')
+
+
+def _steps(folder: StoredFolder) -> dict[int, str]:
+  """Names of the checkpoints in a folder, by step."""
+  matches = map(_CHECKPOINT.fullmatch, folder.names())
+  return {int(match[1]): match[0] for match in matches if match}
