@@ -78,6 +78,14 @@ setuptools.setup(
     ],
     'parity': ['torch==2.13.0', 'transformers>=5.23,<6'],
     'xlingual': ['tokenizers>=0.22,<0.24'],
+    # What T5X needs besides itself; itself it is on no index, see
+    # requirements/t5x.txt.
+    't5x': [
+      'cached_property>=2,<3',
+      'chex>=0.1.92,<0.2',
+      'fiddle>=0.3.1,<0.4',
+      'jaxtyping>=0.3.11,<0.4',
+    ],
     'tpu': ['jax[tpu]>=0.10.2,<0.11'],
     # The TPU compiler alone, the version that jax[tpu] 0.10.2 asks for.
     'tpu-aot': ['libtpu==0.0.42.*'],
@@ -85,6 +93,8 @@ setuptools.setup(
   },
   classifiers=[
     'Programming Language :: Python :: 3.11',
+    'Programming Language :: Python :: 3.12',
+    'Programming Language :: Python :: 3.13',
     'Topic :: Scientific/Engineering :: Artificial Intelligence',
   ],
 )

@@ -53,11 +53,8 @@ class MetricsLog:
     self._pending: list[tuple[Mapping[str, jax.Array], int]] = []
     self._compile_seconds = 0.0
     self.restart_clock()
-    if writes and path.exists():
-      kept = list(_lines_up_to(start, path.read_text()))
-      partial = path.with_name(f'{path.name}.partial')
-      partial.write_text(''.join(f'{line}\n' for line in kept))
-      partial.replace(path)
+    if writes:
+      drop_lines_after(path, start)
 
   def restart_clock(self, *, compile_seconds: float = 0.0) -> None:
     """Leaves the time since the last line out of the next one."""
@@ -136,6 +133,15 @@ class MetricsLog:
     self._pending = []
     self.restart_clock()
     return line
+
+
+def drop_lines_after(path: pathlib.Path, step: int) -> None:
+  """Takes out what a training will write again, and a line that was cut off."""
+  if path.exists():
+    kept = list(_lines_up_to(step, path.read_text()))
+    partial = path.with_name(f'{path.name}.partial')
+    partial.write_text(''.join(f'{line}\n' for line in kept))
+    partial.replace(path)
 
 
 def total_seconds(path: pathlib.Path) -> float:

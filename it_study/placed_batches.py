@@ -39,7 +39,7 @@ def placed_batches(
       (rows.start, rows.stop): feed.batch(int(step), rows=rows)
       for rows in slices
     }
-    return parts, sum(map(_num_tokens, parts.values())) / share
+    return parts, sum(map(count_tokens, parts.values())) / share
 
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_PREFETCH)
   steps = grain.MapDataset.range(start, stop).map(load)
@@ -83,7 +83,8 @@ def _local_rows(
   ]
 
 
-def _num_tokens(batch: dict[str, np.ndarray]) -> int:
+def count_tokens(batch: dict[str, np.ndarray]) -> int:
+  """Inputs and targets in a batch, without padding."""
   return np.count_nonzero(batch['encoder_input_tokens']) + np.count_nonzero(
     batch['decoder_loss_weights']
   )

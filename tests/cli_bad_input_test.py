@@ -166,7 +166,7 @@ def test_no_model(capsys):
 
 def test_an_unknown_engine(capsys):
   assert refusal(capsys, 'study', '--engine=natvie') == (
-    "ENGINE is 'natvie'; there are native. Did you mean 'native'?"
+    "ENGINE is 'natvie'; there are native, t5x. Did you mean 'native'?"
   )
 
 

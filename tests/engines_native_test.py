@@ -19,7 +19,12 @@ from it_study import (
   vocabularies,
 )
 from it_study.convert import weights
-from it_study.engines import model_setup, native, prompt_batches
+from it_study.engines import (
+  model_setup,
+  native,
+  prompt_batches,
+  training_data,
+)
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
 
@@ -161,7 +166,7 @@ def test_the_batch_size_changes_nothing(rows, trained, tmp_path):
 
 
 def test_examples_are_counted_while_they_are_tokenised(tmp_path, monkeypatch):
-  monkeypatch.setattr(native, '_TOKENISED_PERIOD', 3)
+  monkeypatch.setattr(training_data, '_TOKENISED_PERIOD', 3)
   seen = []
   finetune(
     tmp_path,

@@ -79,7 +79,7 @@ def _predict(
   from it_study.progress import CountProgress
 
   with CountProgress(f'{method} answers', quiet=options.quiet) as show:
-    gin_utils.configured('predict')(
+    runs.engine_call('predict')(
       mixture_or_task_name=options.condition,
       checkpoint_path=checkpoint,
       infer_output_dir=folder,

@@ -1,10 +1,12 @@
 """study, report, train and predict: what needs a configuration or a device."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
+import inspect
 import json
 import os
 import pathlib
@@ -60,8 +62,8 @@ def study(options: argparse.Namespace) -> None:
     gin_utils.configured('run_study')(
       corpus=corpus,
       study_dir=options.study_dir,
-      finetune=gin_utils.configured('finetune'),
-      predict=gin_utils.configured('predict'),
+      finetune=engine_call('finetune'),
+      predict=engine_call('predict'),
       config=config,
       run=_record(),
       on_step=on_step,
@@ -98,7 +100,7 @@ def train(options: argparse.Namespace) -> None:
 
   if distributed.is_first():
     predictions.write_text(model_dir / 'config.gin', config)
-  summary = gin_utils.configured('finetune')(
+  summary = engine_call('finetune')(
     on_progress=None if options.quiet else _print_progress
   )
   if distributed.is_first():
@@ -115,7 +117,7 @@ def predict(options: argparse.Namespace) -> None:
   # The first process speaks for all.
   quiet = options.quiet or options.json or not distributed.is_first()
   with CountProgress('instances answered', quiet=quiet) as on_progress:
-    path = gin_utils.configured('predict')(on_progress=on_progress)
+    path = engine_call('predict')(on_progress=on_progress)
   if distributed.is_first():
     _print_result(options, {'predictions': os.fspath(path)}, f'wrote {path}')
 
@@ -141,14 +143,15 @@ def configure(
   bindings = list(options.gin_bindings)
   if getattr(options, 'engine', None):
     bindings.append(f'ENGINE={options.engine}')
-  engine = importlib.import_module(f'it_study.engines.{ENGINES[0]}')
+  from it_study.engines import native, t5x_setup
+
   config = gin_utils.load(
     files=files,
     bindings=bindings,
     search_paths=[p for p in options.gin_search_paths.split(',') if p],
     configurables=[
-      engine.finetune,
-      engine.predict,
+      native.finetune,
+      native.predict,
       Decoding,
       T5Config,
       optimizers.adafactor,
@@ -174,8 +177,23 @@ def configure(
       f'ENGINE is {name!r}; there are {", ".join(ENGINES)}.'
       f'{nearest(str(name), ENGINES)}'
     )
+  if name == 't5x':
+    t5x_setup.require()
   gin_utils.check_bound('T5Config.emb_dim', 'a model: models/t5_1_1_small.gin')
   return config
+
+
+def engine_call(name: str) -> Callable[..., Any]:
+  """The configured engine's `finetune` or `predict`, its bindings applied.
+
+  Gin binds the native engine's; the others take the same parameters.
+  """
+  engine = gin_utils.macro('ENGINE')
+  if engine == 'native':
+    return gin_utils.configured(name)
+  call = getattr(importlib.import_module(f'it_study.engines.{engine}'), name)
+  parameters = inspect.signature(call).parameters
+  return functools.partial(call, **gin_utils.bound(name, parameters))
 
 
 def _prepare_devices() -> None:

@@ -29,7 +29,9 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
     '--study_dir', default='it_study_out', help='default %(default)s'
   )
   parser.add_argument(
-    '--engine', default=None, help='native; wins over the gin macro ENGINE'
+    '--engine',
+    default=None,
+    help='native or t5x; before the macro ENGINE',
   )
 
 

@@ -1,3 +1,3 @@
 """What trains and decodes: the same two calls whichever engine does it."""
 
-ENGINES = ('native',)
+ENGINES = ('native', 't5x')

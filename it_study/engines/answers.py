@@ -18,7 +18,7 @@ from it_study.engines.label_spaces import Labels
 from it_study.engines.prompt_batches import Batch, Machine
 
 # What a prompt is without a prompt: the end of an empty one.
-_NO_PROMPT = np.array([1], np.int32)
+NO_PROMPT = np.array([1], np.int32)
 # Part of what an answer depends on; counted up when decoding changes.
 _VERSION = 1
 
@@ -95,7 +95,7 @@ def answer(
   if decoding.is_ranked:
     scores = keeper.score(bound, prompts, spaces)
     if decoding.method == 'ranked_conditional':
-      no_prompts = [_NO_PROMPT] * len(rows)
+      no_prompts = [NO_PROMPT] * len(rows)
       priors = keeper.score(bound, no_prompts, spaces, is_prior=True)
   else:
     texts |= keeper.decode(bound, prompts, spaces)

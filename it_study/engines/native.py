@@ -13,11 +13,8 @@ import jax
 
 from it_study import (
   distributed,
-  feed,
-  folders,
   metrics_log,
   partitioning,
-  tokenized,
   trainer,
   vocabularies,
 )
@@ -26,7 +23,12 @@ from it_study import (
 )
 from it_study.convert import weights
 from it_study.decode.decoding import Decoding
-from it_study.engines import answers, arguments, instances, model_setup
+from it_study.engines import (
+  answers,
+  model_setup,
+  prediction_files,
+  training_data,
+)
 from it_study.engines.prompt_batches import Machine
 from it_study.models.t5 import T5
 from it_study.optimizers import Optimizer
@@ -34,8 +36,6 @@ from it_study.optimizers import Optimizer
 _logger = logging.getLogger(__name__)
 
 ENGINE = 'native'
-# Examples tokenised between two calls of `on_progress`.
-_TOKENISED_PERIOD = 1000
 _GREEDY = Decoding()
 
 
@@ -107,43 +107,23 @@ def finetune(
     InputError: if an argument does not fit, or the loss is not finite.
   """
   started = time.monotonic()
-  arguments.check_duration(train_steps=train_steps, epochs=epochs)
-  arguments.check_whole(BATCH_SIZE=batch_size, SEED=seed)
-  arguments.check_lengths(task_feature_lengths)
-  arguments.import_tasks(mixture_or_task_module)
   model_dir = pathlib.Path(model_dir)
-  folders.make_directory(model_dir)
   mesh = partitioning.make_mesh(
     data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
   )
-  cache = tokenized.training_tokens(
+  batches, held_out, train_steps = training_data.make_feeds(
     mixture_or_task_name=mixture_or_task_name,
+    mixture_or_task_module=mixture_or_task_module,
     task_feature_lengths=task_feature_lengths,
-    fallback_directory=model_dir,
-    on_progress=on_progress and (lambda n: _tell_tokenised(n, on_progress)),
-  )
-  batches = feed.Feed(
-    cache,
+    model_dir=model_dir,
     batch_size=batch_size,
-    lengths=task_feature_lengths,
+    train_steps=train_steps,
+    epochs=epochs,
     seed=seed,
     pack=pack,
+    validates=eval_period is not None,
+    on_progress=on_progress,
   )
-  held_out = None
-  if eval_period is not None:
-    held_out = feed.Feed(
-      tokenized.training_tokens(
-        mixture_or_task_name=mixture_or_task_name,
-        task_feature_lengths=task_feature_lengths,
-        fallback_directory=model_dir,
-        split='validation',
-      ),
-      batch_size=batch_size,
-      lengths=task_feature_lengths,
-      pack=False,
-    )
-  if train_steps is None:
-    train_steps = batches.num_steps(epochs=epochs)
   config = model_setup.complete_config(
     model_config, dtype=dtype, weights_path=initial_checkpoint_path
   )
@@ -179,7 +159,7 @@ def finetune(
     'mixture_or_task_name': mixture_or_task_name,
     'seed': seed,
     'train_steps': train_steps,
-    'num_examples': len(cache),
+    'num_examples': len(batches.cache),
     'num_parameters': sum(
       leaf.size for leaf in jax.tree.leaves(result.state.params)
     ),
@@ -200,17 +180,6 @@ def finetune(
       model_dir / 'training.json', json.dumps(summary, indent=2) + '\n'
     )
   return summary
-
-
-def _tell_tokenised(
-  num_examples: int, on_progress: Callable[[trainer.Progress], None]
-) -> None:
-  if num_examples % _TOKENISED_PERIOD == 0:
-    on_progress(
-      trainer.Progress(
-        phase='tokenising', step=num_examples, train_steps=0, metrics={}
-      )
-    )
 
 
 def predict(
@@ -265,11 +234,16 @@ def predict(
     InputError: if an argument does not fit or nothing can be written.
   """
   started = time.monotonic()
-  arguments.check_whole(INFER_BATCH_SIZE=batch_size, SEED=seed)
-  arguments.check_lengths(task_feature_lengths)
-  arguments.import_tasks(mixture_or_task_module)
   infer_output_dir = pathlib.Path(infer_output_dir)
-  folders.make_directory(infer_output_dir)
+  rows = prediction_files.check_and_load(
+    mixture_or_task_name=mixture_or_task_name,
+    mixture_or_task_module=mixture_or_task_module,
+    task_feature_lengths=task_feature_lengths,
+    infer_output_dir=infer_output_dir,
+    split=split,
+    batch_size=batch_size,
+    seed=seed,
+  )
   mesh = partitioning.make_mesh(
     data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
   )
@@ -290,9 +264,6 @@ def predict(
     )
     training = model_setup.training_of(checkpoint_path)
     model_setup.check_training_vocabulary(training, checkpoint_path)
-  rows = instances.load(
-    name=mixture_or_task_name, lengths=task_feature_lengths, split=split
-  )
   found, count = answers.answer(
     rows,
     decoding=decoding,
@@ -315,39 +286,16 @@ def predict(
   path = infer_output_dir / 'predictions.jsonl'
   if not distributed.is_first():
     return path
-  tasks = instances.tasks_of(mixture_or_task_name)
-  predictions.write_predictions(
+  return prediction_files.write(
     path,
-    [
-      instances.to_prediction(
-        row,
-        task=tasks[row['task'].decode()],
-        prediction=answer.text,
-        scores=answer.scores,
-        split=split,
-        engine=ENGINE,
-        train_condition=training.get('mixture_or_task_name'),
-        test_condition=mixture_or_task_name,
-        seed=training.get('seed', seed),
-      )
-      for row, answer in zip(rows, found, strict=True)
-    ],
+    rows=rows,
+    answers=found,
+    engine=ENGINE,
+    training=training,
+    mixture_or_task_name=mixture_or_task_name,
+    split=split,
+    seed=seed,
+    decoding=decoding,
+    num_kept_answers=count.kept,
+    started=started,
   )
-  summary = {
-    'engine': ENGINE,
-    'decoding': decoding.method,
-    **decoding.settings(decoding.method),
-    'num_instances': len(rows),
-    'num_kept_answers': count.kept,
-    'num_shortened': sum(bool(row['shortened']) for row in rows),
-    'num_dropped_examples': sum(
-      int(row['num_dropped_examples']) for row in rows
-    ),
-    # Of the instance's text, in characters; the mean over instances.
-    'input_kept': sum(float(row['input_kept']) for row in rows) / len(rows),
-    'seconds': time.monotonic() - started,
-  }
-  predictions.write_text(
-    infer_output_dir / 'inference.json', json.dumps(summary, indent=2) + '\n'
-  )
-  return path

@@ -1,0 +1,287 @@
+"""Upstream T5X as an engine: its loop, network, optimizer and checkpoints.
+
+The batches are the native engine's, step by step, so that the two differ in
+what computes and in nothing else; T5X's own input pipeline packs otherwise for
+another number of hosts and begins anew when it is restarted.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import time
+from typing import Any
+
+import jax
+
+from it_study import distributed, metrics_log, partitioning, vocabularies
+from it_study import predict as predictions
+from it_study.decode.decoding import Decoding
+from it_study.engines import (
+  model_setup,
+  prediction_files,
+  t5x_feed,
+  t5x_inference,
+  t5x_setup,
+  t5x_trainer,
+  training_data,
+)
+from it_study.errors import InputError
+from it_study.losses import DEFAULT_Z_LOSS
+from it_study.optimizers import Optimizer
+from it_study.preemption import preemption
+from it_study.trainer import Progress
+
+ENGINE = 't5x'
+_GREEDY = Decoding()
+
+
+def finetune(
+  *,
+  model_config: model_setup.ModelConfig,
+  optimizer: Optimizer,
+  mixture_or_task_name: str,
+  task_feature_lengths: Mapping[str, int],
+  model_dir: str | os.PathLike,
+  batch_size: int,
+  train_steps: int | None = None,
+  epochs: int | None = None,
+  seed: int = 0,
+  initial_checkpoint_path: str | None = None,
+  mixture_or_task_module: str = 'tasks',
+  pack: bool = True,
+  microbatch_size: int | None = None,
+  dtype: str = 'auto',
+  mesh_data: int = -1,
+  mesh_fsdp: int = 1,
+  mesh_model: int = 1,
+  checkpoint_period: int = 1000,
+  keep_checkpoints: int = 2,
+  eval_period: int | None = None,
+  keep_best: bool = False,
+  log_period: int = 50,
+  profile_steps: tuple[int, int] | None = None,
+  on_progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+  """Fine-tunes a model by `t5x.train.train`.
+
+  Arguments, result and errors are those of `native.finetune`, but that T5X has
+  no `keep_best` and traces no steps. Steps count from 0 whatever the initial
+  weights, and a training that is started again ends where it was to end.
+  """
+  t5x_setup.require()
+  _refuse(KEEP_BEST=keep_best, PROFILE_STEPS=profile_steps is not None)
+  from t5x import train as t5x_train
+  from t5x import utils
+
+  started = time.monotonic()
+  model_dir = pathlib.Path(model_dir).resolve()
+  partitioner = t5x_setup.make_partitioner(
+    mesh_data=mesh_data, mesh_fsdp=mesh_fsdp, mesh_model=mesh_model
+  )
+  batches, held_out, train_steps = training_data.make_feeds(
+    mixture_or_task_name=mixture_or_task_name,
+    mixture_or_task_module=mixture_or_task_module,
+    task_feature_lengths=task_feature_lengths,
+    model_dir=model_dir,
+    batch_size=batch_size,
+    train_steps=train_steps,
+    epochs=epochs,
+    seed=seed,
+    pack=pack,
+    validates=eval_period is not None,
+    on_progress=on_progress,
+  )
+  config = model_setup.complete_config(
+    model_config, dtype=dtype, weights_path=initial_checkpoint_path
+  )
+  if initial_checkpoint_path is not None:
+    model_setup.check_folder_vocabulary(initial_checkpoint_path)
+  num_microbatches = partitioning.count_microbatches(
+    batch_size=batch_size,
+    mesh=partitioning.make_mesh(
+      data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
+    ),
+    microbatch_size=microbatch_size,
+  )
+  start = newest_step(model_dir)
+  # Step to tokens in its batch, from when that is built to when it is told.
+  tokens: dict[int, int] = {}
+  dataset = t5x_feed.dataset_config(
+    mixture_or_task_name,
+    lengths=task_feature_lengths,
+    split='train',
+    batch_size=batch_size,
+  )
+  with preemption() as is_preempted:
+    reporter = t5x_trainer.Reporter(
+      model_dir / 'metrics.jsonl',
+      start=start,
+      train_steps=train_steps,
+      on_progress=on_progress,
+    )
+    _, state = t5x_train.train(
+      model=t5x_setup.make_model(
+        config, optimizer=optimizer, z_loss=DEFAULT_Z_LOSS
+      ),
+      model_dir=str(model_dir),
+      train_dataset_cfg=dataset,
+      train_eval_dataset_cfg=None if held_out is None else dataset,
+      infer_eval_dataset_cfg=None,
+      checkpoint_cfg=utils.CheckpointConfig(
+        save=utils.SaveCheckpointConfig(
+          period=checkpoint_period, keep=keep_checkpoints, dtype='float32'
+        )
+      ),
+      partitioner=partitioner,
+      trainer_cls=functools.partial(
+        t5x_trainer.trainer_class(),
+        learning_rate_fn=optimizer.schedule,
+        num_microbatches=num_microbatches if num_microbatches > 1 else None,
+        reporter=reporter,
+        is_preempted=is_preempted,
+        tokens=tokens,
+      ),
+      total_steps=train_steps,
+      eval_steps=0,
+      eval_period=eval_period or 0,
+      stats_period=log_period,
+      random_seed=seed,
+      summarize_config_fn=lambda *_, **__: None,
+      get_dataset_fn=lambda cfg, index, count, converter: (
+        t5x_feed.feed_iterator(
+          batches, start=start, index=index, count=count, tokens=tokens
+        )
+      ),
+      train_eval_get_dataset_fn=lambda cfg, index, count, *_: {
+        'validation': t5x_feed.validation_batches(held_out, index, count)
+      },
+      train_state_initializer_cls=t5x_trainer.initializer_class(
+        config, initial_checkpoint_path
+      ),
+    )
+  summary = {
+    'mixture_or_task_name': mixture_or_task_name,
+    'seed': seed,
+    'train_steps': train_steps,
+    'num_examples': len(batches.cache),
+    'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    'batch_size': batch_size,
+    'num_microbatches': num_microbatches,
+    'mesh': dict(partitioner.mesh.shape),
+    'engine': ENGINE,
+    'vocabulary': vocabularies.describe(),
+    'vocabulary_sha256': vocabularies.fingerprint(),
+    'model': dataclasses.asdict(config),
+    'num_processes': jax.process_count(),
+    'train_seconds': metrics_log.total_seconds(model_dir / 'metrics.jsonl'),
+    'seconds': time.monotonic() - started,
+  }
+  if distributed.is_first():
+    predictions.write_text(
+      model_dir / 'training.json', json.dumps(summary, indent=2) + '\n'
+    )
+  return summary
+
+
+def predict(
+  *,
+  model_config: model_setup.ModelConfig,
+  mixture_or_task_name: str,
+  task_feature_lengths: Mapping[str, int],
+  infer_output_dir: str | os.PathLike,
+  checkpoint_path: str | os.PathLike | None = None,
+  split: str = 'test',
+  seed: int = 0,
+  batch_size: int = 64,
+  decoding: Decoding = _GREEDY,
+  answer_dir: str | os.PathLike | None = None,
+  mixture_or_task_module: str = 'tasks',
+  dtype: str = 'auto',
+  mesh_data: int = -1,
+  mesh_fsdp: int = 1,
+  mesh_model: int = 1,
+  on_progress: Callable[[int, int], None] | None = None,
+) -> pathlib.Path:
+  """Answers every instance of a split by `t5x.infer`, into predictions.jsonl.
+
+  Arguments, result and errors are those of `native.predict`. Greedy, beam and
+  ranked answers are to be had; none is kept but for going on after a kill, so
+  `answer_dir` is not used, and progress is told when all is done.
+  """
+  del answer_dir
+  t5x_setup.require()
+  started = time.monotonic()
+  infer_output_dir = pathlib.Path(infer_output_dir).resolve()
+  rows = prediction_files.check_and_load(
+    mixture_or_task_name=mixture_or_task_name,
+    mixture_or_task_module=mixture_or_task_module,
+    task_feature_lengths=task_feature_lengths,
+    infer_output_dir=infer_output_dir,
+    split=split,
+    batch_size=batch_size,
+    seed=seed,
+  )
+  config = model_setup.complete_config(
+    model_config, dtype=dtype, weights_path=checkpoint_path
+  )
+  training: dict[str, Any] = {}
+  if checkpoint_path is not None:
+    model_setup.check_folder_vocabulary(checkpoint_path)
+    training = model_setup.training_of(checkpoint_path)
+    model_setup.check_training_vocabulary(training, checkpoint_path)
+  model = t5x_setup.make_model(config, decoding=decoding)
+  partitioner = t5x_setup.make_partitioner(
+    mesh_data=mesh_data, mesh_fsdp=mesh_fsdp, mesh_model=mesh_model
+  )
+  scratch = infer_output_dir / 't5x'
+  answers = t5x_inference.answer(
+    rows,
+    model=model,
+    config=config,
+    partitioner=partitioner,
+    checkpoint_path=checkpoint_path,
+    seed=seed,
+    decoding=decoding,
+    lengths=task_feature_lengths,
+    batch_size=batch_size,
+    folder=scratch,
+  )
+  path = infer_output_dir / 'predictions.jsonl'
+  if not distributed.is_first():
+    return path
+  if on_progress is not None:
+    on_progress(len(rows), len(rows))
+  return prediction_files.write(
+    path,
+    rows=rows,
+    answers=answers,
+    engine=ENGINE,
+    training=training,
+    mixture_or_task_name=mixture_or_task_name,
+    split=split,
+    seed=seed,
+    decoding=decoding,
+    num_kept_answers=0,
+    started=started,
+  )
+
+
+def newest_step(model_dir: pathlib.Path) -> int:
+  """The step of the newest checkpoint that T5X wrote, 0 without one."""
+  if not model_dir.is_dir():
+    return 0
+  names = [path.name for path in model_dir.glob('checkpoint_*')]
+  steps = [name.removeprefix('checkpoint_') for name in names]
+  return max((int(step) for step in steps if step.isdecimal()), default=0)
+
+
+def _refuse(**asked: bool) -> None:
+  for name, is_asked in asked.items():
+    if is_asked:
+      raise InputError(
+        f"{name} is set, which the engine 't5x' does not have. Leave it out, "
+        'or use the native engine.'
+      )

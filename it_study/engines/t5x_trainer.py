@@ -1,0 +1,178 @@
+"""T5X's trainer and its initial state, as our trainings need them."""
+
+from collections.abc import Callable, Iterator, Mapping
+import json
+import math
+import pathlib
+import time
+from typing import Any
+
+import flax
+import jax
+
+from it_study import distributed, metrics_log
+from it_study.convert import weights
+from it_study.models.config import T5Config
+from it_study.trainer import Progress, TrainingDivergedError
+
+
+def initializer_class(
+  config: T5Config, initial_checkpoint_path: str | None
+) -> Callable[..., Any]:
+  """How T5X gets a state where it has no checkpoint of its own.
+
+  Args:
+    config: of the model.
+    initial_checkpoint_path: of parameters in any format; None is from scratch.
+  """
+  from t5x import utils
+
+  class Initializer(utils.TrainStateInitializer):
+    """From scratch, or with parameters from elsewhere and step 0.
+
+    T5X itself would go on counting an initial checkpoint's steps.
+    """
+
+    def from_scratch(self, init_rng):
+      state = super().from_scratch(init_rng)
+      if initial_checkpoint_path is None:
+        return state
+      target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+          leaf.shape, leaf.dtype, sharding=leaf.sharding
+        ),
+        flax.core.unfreeze(state.params),
+      )
+      params = weights.restore(
+        initial_checkpoint_path, config=config, target=target
+      )
+      return state.replace_params(flax.core.freeze(params))
+
+  return Initializer
+
+
+class Reporter:
+  """Lines of metrics.jsonl, progress, and the watch that losses are finite."""
+
+  def __init__(
+    self,
+    path: pathlib.Path,
+    *,
+    start: int,
+    train_steps: int,
+    on_progress: Callable[[Progress], None] | None,
+  ):
+    self._path = path
+    self._train_steps = train_steps
+    self._on_progress = on_progress
+    if distributed.is_first():
+      metrics_log.drop_lines_after(path, start)
+
+  def compiling(self, step: int) -> None:
+    self._tell('compiling', step, {}, None)
+
+  def trained(
+    self,
+    step: int,
+    *,
+    num_steps: int,
+    num_tokens: int,
+    seconds: float,
+    metrics: Mapping,
+  ) -> None:
+    """Takes T5X's metrics of some steps, averaged over them."""
+    line = {
+      'step': step,
+      'steps': num_steps,
+      # Means over steps of means over target tokens. What T5X calls the loss
+      # per token is divided by their number once more.
+      **{
+        name: float(metrics[name].value)
+        for name in (
+          'loss',
+          'z_loss',
+          'accuracy',
+          'gradient_norm',
+          'learning_rate',
+        )
+      },
+      'tokens_per_second': float(num_tokens / seconds),
+      'seconds': seconds,
+    }
+    for name in ('loss', 'gradient_norm'):
+      if not math.isfinite(line[name]):
+        raise TrainingDivergedError(
+          f'training stopped: {name.replace("_", " ")} is {line[name]} at step '
+          f'{step} or one of the {num_steps - 1} before. Try a lower learning '
+          'rate, more warm-up steps or clipped gradients, in another folder; '
+          'in bfloat16, try float32.'
+        )
+    if distributed.is_first():
+      with self._path.open('a') as file:
+        file.write(json.dumps(line) + '\n')
+    left = (self._train_steps - step) * seconds / num_steps
+    self._tell('training', step, line, left)
+
+  def _tell(
+    self, phase: str, step: int, metrics: Mapping, seconds_left: float | None
+  ) -> None:
+    if self._on_progress is not None and distributed.is_first():
+      self._on_progress(
+        Progress(
+          phase=phase,
+          step=step,
+          train_steps=self._train_steps,
+          metrics=metrics,
+          seconds_left=seconds_left,
+        )
+      )
+
+
+def trainer_class() -> type:
+  """T5X's trainer with our reports, made once T5X can be imported."""
+  import optax
+  from t5x import metrics as t5x_metrics
+  from t5x import trainer as t5x_trainer
+
+  class GradientNorm(t5x_trainer.WeightMetricsComputer):
+    """The one number of the gradients, for T5X's many of every tensor."""
+
+    def compute_metrics(self, gradients, old_train_state, new_train_state):
+      del old_train_state, new_train_state
+      norm = optax.global_norm(gradients)
+      return {
+        'gradient_norm': t5x_metrics.AveragePerStep.from_model_output(norm)
+      }
+
+  class Trainer(t5x_trainer.Trainer):
+    """T5X's, which tells how far it is and hears when to stop."""
+
+    def __init__(self, *args, reporter, is_preempted, tokens, **named):
+      super().__init__(*args, weight_metrics_computer=GradientNorm(), **named)
+      self._reporter = reporter
+      self._is_preempted = is_preempted
+      self._tokens = tokens
+
+    def compile_train(self, batch):
+      self._reporter.compiling(int(self.train_state.step))
+      super().compile_train(batch)
+
+    def train(self, batch_iter: Iterator, num_steps: int, start_step=None):
+      started = time.monotonic()
+      summary = super().train(batch_iter, num_steps, start_step)
+      metrics = summary.result()
+      step = start_step + num_steps
+      # Of several processes only the first is told the metrics.
+      if distributed.is_first():
+        self._reporter.trained(
+          step,
+          num_steps=num_steps,
+          num_tokens=sum(self._tokens.pop(step - k) for k in range(num_steps)),
+          seconds=time.monotonic() - started,
+          metrics=metrics,
+        )
+      if self._is_preempted(step):
+        self.stop_training = True
+      return summary
+
+  return Trainer
