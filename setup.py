@@ -66,6 +66,7 @@ setuptools.setup(
     'tensorboard>=2.21,<3',
     'tensorflow>=2.21,<2.22',
     'tensorflow-datasets>=4.9.10,<4.10',
+    'tensorstore>=0.1.86,<0.2',
   ],
   extras_require={
     'test': [

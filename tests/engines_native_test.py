@@ -209,11 +209,12 @@ def test_a_training_starts_from_a_checkpoint(trained, tmp_path):
     np.testing.assert_array_equal(copy, original)
 
 
-def test_weights_of_hugging_face_are_trained_and_predicted_with(
-  trained, tmp_path
+@pytest.mark.parametrize('to', ['hf', 't5x', 't5x_orbax'])
+def test_weights_of_others_are_trained_and_predicted_with(
+  trained, to, tmp_path
 ):
   folder = weights.convert(
-    trained, tmp_path / 'hf', source_format='it_study', to='hf'
+    trained, tmp_path / to, source_format='it_study', to=to
   )
   finetune(
     tmp_path / 'training',

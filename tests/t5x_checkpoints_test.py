@@ -165,3 +165,22 @@ def test_t5x_restores_what_we_write(variant, layout, use_orbax, tmp_path):
     atol=1e-5,
     rtol=0,
   )
+
+
+def test_the_first_state_of_adafactor_is_that_of_t5x():
+  # isort: off
+  from t5x import adafactor
+  # isort: on
+
+  shapes = [(128, 128), (1024, 256), (256, 1024), (127, 999), (900,), (3, 32)]
+  params = {
+    f'kernel_{number}': np.ones(shape, np.float32)
+    for number, shape in enumerate(shapes)
+  }
+  expected = adafactor.Adafactor().init_state(params)
+  found = t5x_writing.fresh_state(params, step=0)
+  assert found['step'] == expected.step == 0
+  for name, state in expected.param_states.items():
+    assert found['param_states'][name].keys() == vars(state).keys()
+    for moment, value in vars(state).items():
+      np.testing.assert_array_equal(found['param_states'][name][moment], value)

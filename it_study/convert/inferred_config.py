@@ -7,11 +7,14 @@ from it_study.errors import InputError
 from it_study.models.config import T5Config
 
 
-def infer_config(params: Mapping[str, Any]) -> T5Config:
+def infer_config(
+  params: Mapping[str, Any], *, source: str = 'the checkpoint'
+) -> T5Config:
   """The configuration of a T5, told from its parameters' names and shapes.
 
   Args:
     params: nested dict of anything with a shape.
+    source: where they are from, for an error.
 
   Raises:
     InputError: they are no T5's; names the parameter that is missing.
@@ -25,7 +28,8 @@ def infer_config(params: Mapping[str, Any]) -> T5Config:
     mlp_dim = mlp['wo']['kernel'].shape[0]
   except KeyError as error:
     raise InputError(
-      f'these are not the parameters of a T5: no {error.args[0]} among them.'
+      f'{source} does not hold the parameters of a T5: no {error.args[0]} '
+      'among them. Name a checkpoint of an encoder-decoder T5.'
     ) from None
   is_gated = 'wi_0' in mlp
   return T5Config(

@@ -5,12 +5,13 @@ identity: `target/encoder/layers_0/mlp/wo/kernel` there is
 `encoder/layers_0/mlp/wo/kernel` here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import os
 import re
 from typing import Any
 
+from flax import traverse_util
 import jax
 import numpy as np
 import tensorstore as ts
@@ -29,8 +30,9 @@ _TARGET = 'target/'
 _DTYPES = ('float32', 'bfloat16', 'float16')
 # Names that a stack of layers in one tensor has, T5X's `scan_layers`.
 _SCANNED = ('encoder/encoder/', 'decoder/decoder/')
-# Read at once, so that small tensors do not wait for one another.
-_BYTES_AT_ONCE = 64_000_000
+# Read at once: small tensors do not wait for one another, and large ones are
+# not in memory three times, as bytes, as chunks and whole.
+_BYTES_AT_ONCE = 32_000_000
 
 
 def is_checkpoint(path: _Path) -> bool:
@@ -86,25 +88,23 @@ def read_model_config(path: _Path, *, dtype: str = 'float32') -> T5Config:
     InputError: there is no checkpoint, or not of a T5 of ours.
   """
   folder = find_checkpoint(path)
-  tree: dict[str, Any] = {}
-  for name, tensor in _open_params(folder).items():
-    *parents, last = name.split('/')
-    node = tree
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[last] = jax.ShapeDtypeStruct(tensor.shape, np.float32)
   try:
-    return dataclasses.replace(infer_config(tree), dtype=dtype)
-  except InputError as error:
-    raise InputError(f'{folder}: {error}') from None
+    tensors = _open_params(folder)
+    params = traverse_util.unflatten_dict(tensors, sep='/')
+    config = infer_config(params, source=str(folder))
+  except InputError:
+    # What is damaged is told as that, if it is known to be.
+    _check_manifest(folder)
+    raise
+  return dataclasses.replace(config, dtype=dtype)
 
 
 def load_params(path: _Path, *, target: Any) -> Any:
   """Reads parameters to where they belong, the optimizer's state left alone.
 
   Of each tensor a process reads what its devices hold. Tensors are read one
-  after another, small ones together, so that the host's memory takes little
-  more than the largest.
+  after another, small ones together and large ones in parts, so that the host's
+  memory takes little more than the largest.
 
   Args:
     path: as `find_checkpoint` takes it. Every file is held to a
@@ -129,18 +129,18 @@ def load_params(path: _Path, *, target: Any) -> Any:
   _check(folder, found, wanted)
   params = {}
   for group in _groups(found, list(wanted)):
-    reads = {
-      name: found[name][_hull(wanted[name], found[name].shape)].read()
+    values = {
+      name: _start_reading(found[name][_hull(wanted[name], found[name].shape)])
       for name in group
     }
-    for name, read in reads.items():
+    for name in group:
       try:
-        value = np.asarray(read.result())
+        # Gone before the next is read.
+        value = values.pop(name)()
       except ValueError as error:
         raise _unreadable(folder, name, error) from None
       params[name] = _place(name, value, wanted[name])
-    # What was read goes before the next is.
-    del reads, read, value
+      del value
   return jax.tree.unflatten(structure, [params[name] for name in wanted])
 
 
@@ -222,13 +222,41 @@ def _groups(
   """Names in their order, no group larger unless one tensor is."""
   group, size = [], 0
   for name in names:
-    more = found[name].size * found[name].dtype.numpy_dtype.itemsize
+    more = _num_bytes(found[name])
     if group and size + more > _BYTES_AT_ONCE:
       yield group
       group, size = [], 0
     group.append(name)
     size += more
   yield group
+
+
+def _start_reading(store: ts.TensorStore) -> Callable[[], np.ndarray]:
+  """Begins to read a small tensor; what is returned waits for the value."""
+  if _num_bytes(store) <= _BYTES_AT_ONCE:
+    read = store.read()
+    return lambda: np.asarray(read.result())
+  rows = _BYTES_AT_ONCE * store.shape[0] // _num_bytes(store)
+  return lambda: _read_in_parts(store, rows)
+
+
+def _read_in_parts(store: ts.TensorStore, rows: int) -> np.ndarray:
+  """Reads a tensor by so many rows at a time, whole chunks if it can be."""
+  value = np.empty(store.shape, store.dtype.numpy_dtype)
+  chunk = store.chunk_layout.read_chunk.shape[0] or 1
+  rows = max(rows // chunk, 1) * chunk
+  first, last = store.domain[0].inclusive_min, store.domain[0].exclusive_max
+  for start in range(first, last, rows):
+    part = store[start : min(start + rows, last)]
+    place = value[start - first : start - first + rows]
+    ts.array(place)[ts.d[:].translate_to[part.domain.origin]].write(
+      part
+    ).result()
+  return value
+
+
+def _num_bytes(store: ts.TensorStore) -> int:
+  return store.size * store.dtype.numpy_dtype.itemsize
 
 
 def _hull(

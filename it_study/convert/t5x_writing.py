@@ -77,6 +77,33 @@ def save_params(
   return final
 
 
+def fresh_state(params: Mapping[str, Any], *, step: int) -> dict[str, Any]:
+  """The state that T5X's Adafactor begins with, all zeros but for the step.
+
+  A matrix has the second moments' means over its largest and its second
+  largest axis, anything smaller all of them; what it has not is one zero.
+
+  >>> state = fresh_state({'kernel': np.ones((256, 1024))}, step=7)
+  >>> jax.tree.map(np.shape, state['param_states'])
+  {'kernel': {'m': (1,), 'v': (1,), 'v_col': (1024,), 'v_row': (256,)}}
+  """
+
+  def moments(leaf: Any) -> dict[str, np.ndarray]:
+    shapes = dict.fromkeys(('m', 'v', 'v_col', 'v_row'), (1,))
+    axes = np.argsort(leaf.shape)
+    if leaf.ndim > 1 and leaf.shape[axes[-2]] >= _MIN_FACTORED:
+      shapes['v_row'] = tuple(np.delete(leaf.shape, axes[-1]))
+      shapes['v_col'] = tuple(np.delete(leaf.shape, axes[-2]))
+    else:
+      shapes['v'] = leaf.shape
+    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+  return {
+    'step': np.asarray(step, np.int32),
+    'param_states': jax.tree.map(moments, dict(params)),
+  }
+
+
 def _write_msgpack(
   folder: pathlib.Path, params: Mapping[str, Any], step: int
 ) -> pathlib.Path:
@@ -87,7 +114,7 @@ def _write_msgpack(
   }
   tree = {
     'target': traverse_util.unflatten_dict(target),
-    'state': _fresh_state(params, step),
+    'state': fresh_state(params, step=step),
   }
   content = serialization.msgpack_serialize(
     {'version': _VERSION, 'optimizer': tree}
@@ -123,7 +150,7 @@ def _write_orbax(
 ) -> pathlib.Path:
   tree = {
     'target': jax.tree.map(lambda leaf: leaf.astype(np.float32), dict(params)),
-    'state': _fresh_state(params, step),
+    'state': fresh_state(params, step=step),
   }
   options = ocp.CheckpointManagerOptions(
     step_prefix=_PREFIX, enable_async_checkpointing=False
@@ -133,33 +160,6 @@ def _write_orbax(
       step, args=ocp.args.Composite(**{STATE: ocp.args.PyTreeSave(tree)})
     )
   return directory / f'{_PREFIX}_{step}'
-
-
-def _fresh_state(params: Mapping[str, Any], step: int) -> dict[str, Any]:
-  """The state that T5X's Adafactor begins with, all zeros but for the step.
-
-  A matrix has the second moments' means over its largest and its second
-  largest axis, anything smaller all of them; what it has not is one zero.
-
-  >>> state = _fresh_state({'kernel': np.ones((256, 1024))}, 7)
-  >>> jax.tree.map(np.shape, state['param_states'])
-  {'kernel': {'m': (1,), 'v': (1,), 'v_col': (1024,), 'v_row': (256,)}}
-  """
-
-  def moments(leaf: Any) -> dict[str, np.ndarray]:
-    shapes = dict.fromkeys(('m', 'v', 'v_col', 'v_row'), (1,))
-    axes = np.argsort(leaf.shape)
-    if leaf.ndim > 1 and leaf.shape[axes[-2]] >= _MIN_FACTORED:
-      shapes['v_row'] = tuple(np.delete(leaf.shape, axes[-1]))
-      shapes['v_col'] = tuple(np.delete(leaf.shape, axes[-2]))
-    else:
-      shapes['v'] = leaf.shape
-    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-
-  return {
-    'step': np.asarray(step, np.int32),
-    'param_states': jax.tree.map(moments, dict(params)),
-  }
 
 
 def _chunks(value: np.ndarray) -> list[int]:
