@@ -34,7 +34,7 @@ for name in ('v1_1_msgpack', 'v1_1_orbax'):
       t5x.load_params(here, target=target))
 for missing in ('gs://bucket/nothing', 'gs://bucket/v1_1_orbax/checkpoint_1'):
   try:
-    t5x.find_checkpoint(missing)
+    weights.restore(missing, config=None, target=None)
   except InputError as error:
     print(error)
 """

@@ -7,6 +7,7 @@ import pytest
 import t5x_fixture as fixture
 import tensorstore as ts
 
+from it_study import cli
 from it_study.convert import t5x, weights
 from it_study.errors import InputError
 
@@ -128,8 +129,15 @@ def test_folders_without_a_checkpoint_are_told_apart(tmp_path, capsys):
   )
   with pytest.raises(InputError, match='checkpoint_6: no such folder'):
     weights.restore(tmp_path / 'checkpoint_6', config=None, target=target)
-  with pytest.raises(InputError, match='a local folder or from gs://'):
+  with pytest.raises(
+    InputError, match='s3://bucket/checkpoint_6: allowed is a local'
+  ):
     weights.restore('s3://bucket/checkpoint_6', config=None, target=target)
+  assert (
+    cli.main(['convert', 'x', 'gs://bucket/y', '--from=hf', '--to=t5x']) == 2
+  )
+  found = capsys.readouterr().err
+  assert 'gs://bucket/y: weights are written to a local folder.' in found
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class StoredFolder:
     self._bucket = _BUCKET.fullmatch(self._path)
     if self._bucket is None and _SCHEME.match(self._path):
       raise InputError(
-        f'{self._path}: checkpoints are read from a local folder or from gs://.'
+        f'{self._path}: allowed is a local folder, or one in a bucket, gs://….'
       )
     self._names: set[str] | None = None
 

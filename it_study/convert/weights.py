@@ -11,6 +11,7 @@ from it_study import checkpoints
 from it_study.checkpoint_manifest import write_manifest
 from it_study.convert import hf, t5x, t5x_writing
 from it_study.convert.inferred_config import infer_config
+from it_study.convert.stored_folder import StoredFolder
 from it_study.errors import InputError
 from it_study.models.config import T5Config
 
@@ -36,7 +37,8 @@ def restore(path: _Path, *, config: T5Config, target: Any) -> dict[str, Any]:
   """
   if hf.is_folder(path):
     return hf.load_params(path, config=config, target=target)
-  if t5x.is_checkpoint(path):
+  # Of what lies in a bucket, nothing else is read.
+  if StoredFolder(path).local is None or t5x.is_checkpoint(path):
     return t5x.load_params(path, target=target)
   return checkpoints.restore_params(path, target=target)
 
@@ -61,6 +63,11 @@ def convert(
   Raises:
     InputError: for formats that are alike, or a folder that cannot be used.
   """
+  if StoredFolder(destination).local is None:
+    raise InputError(
+      f'{destination}: weights are written to a local folder. Name one, and '
+      'copy it.'
+    )
   destination = pathlib.Path(destination)
   if source_format == to != 't5x':
     raise InputError(f'--from and --to are both {to}; there is nothing to do.')

@@ -80,8 +80,8 @@ def finetune(
     train_steps: steps to train, or
     epochs: passes over the data, from which steps are derived.
     seed: of initial parameters, dropout and order.
-    initial_checkpoint_path: a training to start from, or a folder of Hugging
-      Face's with config.json and weights; None starts from scratch.
+    initial_checkpoint_path: what `weights.restore` takes: a training to start
+      from, or weights of Hugging Face or T5X; None starts from scratch.
     mixture_or_task_module: is imported first; it registers the task.
     pack: whether several examples share a row.
     microbatch_size: the most rows that a device computes at once; the number of
@@ -211,7 +211,7 @@ def predict(
     mixture_or_task_name: a task made by `seqio_lib.add_task`.
     task_feature_lengths: 'inputs' and 'targets', in tokens.
     infer_output_dir: gets predictions.jsonl and inference.json.
-    checkpoint_path: of `finetune`, or a folder of Hugging Face's; None takes
+    checkpoint_path: of `finetune`, or of weights that it takes; None takes
       the parameters that `seed` draws.
     split: 'test', 'validation' or 'train'.
     seed: of the parameters without a checkpoint.
