@@ -59,7 +59,7 @@ def test_the_examples_of_the_other_commands_are_known():
   # They take minutes, a network, a browser, a real corpus, or a training.
   others = {
     *('study', 'report', 'view', 'train', 'predict', 'plan'),
-    *('fetch', 'controls', 'convert'),
+    *('fetch', 'controls', 'convert', 'doctor'),
   }
   assert set(EXAMPLES) - set(LIGHT) == others
 

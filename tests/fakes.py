@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import sys
 
 from it_study import natinst
 from it_study import predict as predictions
@@ -177,3 +178,12 @@ class Engine:
     if self.dies_at == len(self.calls):
       raise KeyboardInterrupt
     self.calls.append(call)
+
+
+def write_program(path, code: str) -> pathlib.Path:
+  """A program of that name, in Python, to put on PATH."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(f'#!{sys.executable}\n{code}')
+  path.chmod(0o755)
+  return path

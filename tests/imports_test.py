@@ -76,6 +76,7 @@ _PURE = (
   'it_study.cache_folder',
   'it_study.conditions',
   'it_study.corpus_files',
+  'it_study.doctor',
   'it_study.errors',
   'it_study.evaluation.label_rules',
   'it_study.exclusions',
@@ -93,6 +94,7 @@ _PURE = (
   'it_study.task_kinds',
   'it_study.task_pool',
   'it_study.task_table',
+  'it_study.timed_process',
   'it_study.tk_instruct',
 )
 

@@ -204,6 +204,19 @@ def _explain_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--tokens', action='store_true', help='show them too')
 
 
+def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.description += (
+    ' Exit status 1 if something is broken that every command needs, else 0.'
+  )
+  parser.add_argument(
+    '--seconds',
+    type=float,
+    default=60.0,
+    metavar='N',
+    help='for what may hang: devices, vocabulary, T5X; default %(default)g',
+  )
+
+
 COMMANDS = (
   Command(
     'study',
@@ -317,5 +330,12 @@ COMMANDS = (
     'it-study explain task9301-2ae12d915c72fb738337244ae9841f13 '
     '--corpus miniature --vocabulary miniature --max_input_length 128',
     _explain_arguments,
+  ),
+  Command(
+    'doctor',
+    'doctoring:doctor',
+    'what works on this machine, and what to do about the rest',
+    'it-study doctor',
+    _doctor_arguments,
   ),
 )
