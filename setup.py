@@ -27,13 +27,16 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=[
-    *setuptools.find_packages(include=['it_study', 'it_study.*', 'tasks']),
+    *setuptools.find_packages(
+      include=['it_study', 'it_study.*', 'launch', 'tasks']
+    ),
     *_GIN_FOLDERS,
   ],
   package_data={
     'it_study': ['data/*.csv'],
     'it_study.browser': ['*.css', '*.html', '*.js'],
     'it_study.report': ['*.jinja', '*.css', '*.html', '*.js'],
+    'launch': ['Dockerfile'],
     **{folder: ['*.gin'] for folder in _GIN_FOLDERS},
   },
   entry_points={'console_scripts': ['it-study = it_study.cli:run_and_exit']},

@@ -21,22 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
   asked to stop and wrote a checkpoint, 130 an interrupt.
   """
   parser = _parser()
-  words, bindings = _split_bindings(
+  words, rest = _split_rest(
     sys.argv[1:] if arguments is None else list(arguments)
   )
-  # Not the parser's defaults, which a command's own would win over.
-  options, unknown = parser.parse_known_args(
-    words, argparse.Namespace(debug=False, quiet=False, json=False)
-  )
-  if unknown:
-    # Told by the parser of the command, whose help names its flags.
-    options.help_parser.error(f'unrecognized arguments: {" ".join(unknown)}')
+  options = _parse(parser, words)
   if options.run is None:
     options.help_parser.print_help()
     return 2
-  if bindings and not hasattr(options, 'gin_file'):
-    return _fail(f'{options.command} takes no --gin.{bindings[0]}.')
-  options.gin_bindings = bindings
+  _take_rest(options, rest, parser)
   logging.basicConfig(
     level=logging.DEBUG if options.debug else logging.WARNING,
     format='%(levelname)s: %(message)s',
@@ -122,6 +114,51 @@ def _fail(message: str) -> int:
   return 2
 
 
+def _parse(parser: _Parser, words: Sequence[str]) -> argparse.Namespace:
+  """The options of a command line; whatever is wrong with it ends here."""
+  words, bindings = _split_bindings(words)
+  # Not the parser's defaults, which a command's own would win over.
+  options, unknown = parser.parse_known_args(
+    words, argparse.Namespace(debug=False, quiet=False, json=False)
+  )
+  if unknown:
+    # Told by the parser of the command, whose help names its flags.
+    options.help_parser.error(f'unrecognized arguments: {" ".join(unknown)}')
+  if bindings and not hasattr(options, 'gin_file'):
+    sys.exit(_fail(f'{options.command} takes no --gin.{bindings[0]}.'))
+  options.gin_bindings = bindings
+  return options
+
+
+def _take_rest(
+  options: argparse.Namespace, rest: list[str] | None, parser: _Parser
+) -> None:
+  """Gives a command the one behind --, which is checked before it is needed."""
+  program = options.help_parser.prog
+  if not options.runs_another:
+    if rest is not None:
+      options.help_parser.error(f'{program} takes no command behind --')
+    return
+  if not rest:
+    options.help_parser.error(
+      f'what to run is missing: give a command behind --, as in {program} ... '
+      '-- train --gin_file=F'
+    )
+  options.rest, options.rest_options = rest, _parse(parser, rest)
+  if options.rest_options.run is None or options.rest_options.runs_another:
+    options.help_parser.error(f'cannot run {" ".join(rest[:2])!r} behind --')
+
+
+def _split_rest(
+  words: Sequence[str],
+) -> tuple[Sequence[str], list[str] | None]:
+  """Takes what stands behind -- out of the words, None without a --."""
+  if '--' not in words:
+    return words, None
+  position = list(words).index('--')
+  return words[:position], list(words[position + 1 :])
+
+
 def _split_bindings(words: Sequence[str]) -> tuple[list[str], list[str]]:
   """Takes --gin.NAME=VALUE out of the words."""
   bindings = [word[6:] for word in words if word.startswith('--gin.')]
@@ -152,20 +189,21 @@ def _parser() -> _Parser:
   commands = parser.add_subparsers(dest='command', metavar='COMMAND')
   for command in table.COMMANDS:
     _add(commands, command, common)
-  corpus = commands.add_parser(
-    'corpus',
-    help='write, check, describe or build a corpus',
-    parents=[common],
-    description='Corpora: directories laid out like natural-instructions.',
-    epilog='Example: it-study corpus mini /tmp/mini',
-  )
-  corpus.set_defaults(help_parser=corpus)
-  corpus.add_argument(
-    '--version', action='version', version=f'it-study {it_study.__version__}'
-  )
-  corpus_commands = corpus.add_subparsers(dest='corpus', metavar='COMMAND')
-  for command in table.CORPUS_COMMANDS:
-    _add(corpus_commands, command, common)
+  for group in table.GROUPS:
+    below = commands.add_parser(
+      group.name,
+      help=group.summary,
+      parents=[common],
+      description=group.description,
+      epilog=f'Example: {group.example}',
+    )
+    below.set_defaults(help_parser=below)
+    below.add_argument(
+      '--version', action='version', version=f'it-study {it_study.__version__}'
+    )
+    group_commands = below.add_subparsers(dest=group.name, metavar='COMMAND')
+    for command in group.commands:
+      _add(group_commands, command, common)
   return parser
 
 
@@ -181,6 +219,7 @@ def _add(commands, command: table.Command, common) -> None:
     run=f'it_study.commands.{command.run}',
     help_parser=parser,
     continues=command.continues,
+    runs_another=command.runs_another,
   )
   parser.add_argument(
     '--version', action='version', version=f'it-study {it_study.__version__}'

@@ -13,7 +13,17 @@ from it_study import cli
 from it_study.commands import table
 
 COMMANDS = {
-  command.name: command for command in (*table.COMMANDS, *table.CORPUS_COMMANDS)
+  command.name: command
+  for command in (
+    *table.COMMANDS,
+    *table.CORPUS_COMMANDS,
+    *table.LAUNCH_COMMANDS,
+  )
+}
+GROUP_OF = {
+  command.name: group.name
+  for group in table.GROUPS
+  for command in group.commands
 }
 
 
@@ -85,7 +95,10 @@ def test_an_interrupt_says_what_continues(capsys, monkeypatch):
     'it-study: stopped; the same command continues.\n'
   )
   continuing = {name for name, c in COMMANDS.items() if c.continues}
-  assert continuing == {'study', 'train', 'fetch', 'controls'}
+  assert continuing == {
+    *('study', 'train', 'fetch', 'controls'),
+    *(command.name for command in table.LAUNCH_COMMANDS),
+  }
 
 
 def test_without_a_command_it_shows_help(capsys):
@@ -104,7 +117,9 @@ def test_the_version(capsys, words):
 @pytest.mark.parametrize('name', COMMANDS)
 def test_help_shows_an_example_that_is_of_this_command(capsys, name):
   words = (
-    [name] if name in [c.name for c in table.COMMANDS] else ['corpus', name]
+    [name]
+    if name in [c.name for c in table.COMMANDS]
+    else [GROUP_OF[name], name]
   )
   assert run(*words, '--help') == 0
   shown = ' '.join(capsys.readouterr().out.split())
@@ -114,9 +129,10 @@ def test_help_shows_an_example_that_is_of_this_command(capsys, name):
   assert '--debug' in shown
   # It parses.
   for part in COMMANDS[name].example.split('&&'):
-    parts, bindings = cli._split_bindings(shlex.split(part)[1:])
-    options = cli._parser().parse_args(parts)
-    assert not bindings or options.gin_file
+    parts, rest = cli._split_rest(shlex.split(part)[1:])
+    options = cli._parse(cli._parser(), parts)
+    cli._take_rest(options, rest, cli._parser())
+    assert not options.gin_bindings or options.gin_file
 
 
 def test_help_is_quick_and_imports_nothing_heavy():

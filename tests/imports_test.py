@@ -47,6 +47,7 @@ _TOP = {
   'it_study.commands',
   'it_study.progress',
   'it_study.study',
+  'launch',
   'tasks',
 }
 
@@ -103,7 +104,7 @@ _PURE = (
 def _files() -> dict[str, pathlib.Path]:
   """Module name to file."""
   files = {}
-  for folder in ('it_study', 'tasks'):
+  for folder in ('it_study', 'launch', 'tasks'):
     for path in sorted((_ROOT / folder).rglob('*.py')):
       parts = path.relative_to(_ROOT).with_suffix('').parts
       parts = parts[:-1] if parts[-1] == '__init__' else parts
@@ -185,6 +186,19 @@ def test_tasks_only_register():
       'tasks.mixtures',
       'tasks.natinst',
     }
+
+
+def test_the_launcher_knows_nothing_of_the_library():
+  known = {'it_study.errors', 'it_study.timed_process'}
+  for module in _modules('launch'):
+    others = {n for n in _imports(module) if not _is_in(n, {'launch'})}
+    assert others <= known | sys.stdlib_module_names, module
+  assert [
+    m
+    for m in _files()
+    if 'launch' in {n.partition('.')[0] for n in _imports(m)}
+    and not m.startswith('launch')
+  ] == ['it_study.commands.launching']
 
 
 def test_engines_know_nothing_of_scoring():

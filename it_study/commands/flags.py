@@ -9,7 +9,8 @@ import dataclasses
 class Command:
   """A command: what it does, an example that runs, its own arguments.
 
-  `continues` says that after an interrupt the same command goes on from there.
+  `continues` says that after an interrupt the same command goes on from there,
+  `runs_another` that a command of ours stands behind --.
   """
 
   name: str
@@ -18,6 +19,18 @@ class Command:
   example: str
   add_arguments: Callable[[argparse.ArgumentParser], None]
   continues: bool = False
+  runs_another: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+  """Commands below a word of their own."""
+
+  name: str
+  summary: str
+  description: str
+  example: str
+  commands: tuple[Command, ...]
 
 
 def conditions_argument(parser: argparse.ArgumentParser) -> None:

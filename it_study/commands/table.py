@@ -4,9 +4,16 @@ import argparse
 
 from it_study.commands import flags
 from it_study.commands.corpus_table import CORPUS_COMMANDS
-from it_study.commands.flags import Command
+from it_study.commands.flags import Command, Group
+from it_study.commands.launch_table import LAUNCH_COMMANDS
 
-__all__ = ['COMMANDS', 'CORPUS_COMMANDS', 'Command']
+__all__ = [
+  'COMMANDS',
+  'CORPUS_COMMANDS',
+  'GROUPS',
+  'LAUNCH_COMMANDS',
+  'Command',
+]
 
 
 _GIN_HELP = (
@@ -337,5 +344,22 @@ COMMANDS = (
     'what works on this machine, and what to do about the rest',
     'it-study doctor',
     _doctor_arguments,
+  ),
+)
+
+GROUPS = (
+  Group(
+    'corpus',
+    'write, check, describe or build a corpus',
+    'Corpora: directories laid out like natural-instructions.',
+    'it-study corpus mini /tmp/mini',
+    CORPUS_COMMANDS,
+  ),
+  Group(
+    'launch',
+    'start every process of a run: here, on a cluster, in a cloud',
+    'Starts every process of a run. What to run stands behind --.',
+    LAUNCH_COMMANDS[0].example,
+    LAUNCH_COMMANDS,
   ),
 )

@@ -1,0 +1,1 @@
+"""Starts every process of a run: on this machine, a cluster or a cloud."""
