@@ -15,13 +15,18 @@ VARIABLES = (
   'JAX_NUM_PROCESSES',
   'JAX_PROCESS_ID',
 )
+# Set to DETECT by a launcher that knows of several where nothing else tells so,
+# as on a Cloud TPU VM, whose shell has no variable for it.
+DETECTION_VARIABLE = 'IT_STUDY_DISTRIBUTED'
+DETECT = 'detect'
 
 
 def start(environment: Mapping[str, str] = os.environ) -> None:
   """Joins the other processes, if there are any; before JAX is used.
 
   They are told by `VARIABLES`, all of them or none. On a Cloud TPU slice of
-  several hosts, and under SLURM with several tasks, JAX finds them by itself.
+  several hosts, and under SLURM with several tasks, JAX finds them by itself;
+  so it does where `DETECTION_VARIABLE` says that there are some.
 
   Args:
     environment: of this process.
@@ -110,4 +115,10 @@ def _check(environment: Mapping[str, str], given: list[str]) -> None:
 def _is_detected(environment: Mapping[str, str]) -> bool:
   hosts = environment.get('TPU_WORKER_HOSTNAMES', '')
   tasks = environment.get('SLURM_NTASKS', '')
-  return ',' in hosts or (tasks.isdecimal() and int(tasks) > 1)
+  asked = environment.get(DETECTION_VARIABLE, '')
+  if asked not in ('', DETECT):
+    raise InputError(
+      f'{DETECTION_VARIABLE} is {asked!r}: {DETECT!r} lets JAX look for the '
+      'other processes; leave it unset where there are none.'
+    )
+  return bool(asked) or ',' in hosts or (tasks.isdecimal() and int(tasks) > 1)

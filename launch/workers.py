@@ -80,7 +80,7 @@ def run(
   *,
   say: Callable[[str], None],
   grace_seconds: float = 60.0,
-  on_ask: Callable[[], None] | None = None,
+  ask: Callable[[], None] | None = None,
 ) -> Outcome:
   """Runs programs to their end; returns when none of them is left.
 
@@ -92,13 +92,13 @@ def run(
     workers: all start at once.
     say: is called with a line whenever something happens.
     grace_seconds: from being asked to stop to being ended.
-    on_ask: is called when all are asked to stop, for what a signal to the
-      programs here does not reach.
+    ask: asks all to stop in place of SIGTERM, where the programs here only
+      stand for others elsewhere; it may take its time.
 
   Raises:
     OSError: if a program cannot be started; those that were are ended.
   """
-  return _Run(workers, say, grace_seconds, on_ask).run()
+  return _Run(workers, say, grace_seconds, ask).run()
 
 
 def describe_status(status: int) -> str:
@@ -116,11 +116,11 @@ def describe_status(status: int) -> str:
 class _Run:
   """One run of several programs."""
 
-  def __init__(self, workers, say, grace_seconds, on_ask):
+  def __init__(self, workers, say, grace_seconds, ask):
     self._workers = workers
     self._say = say
     self._grace_seconds = grace_seconds
-    self._on_ask = on_ask
+    self._ask_elsewhere = ask
     self._events: queue.SimpleQueue = queue.SimpleQueue()
     self._processes: list[subprocess.Popen] = []
     self._statuses: dict[int, int] = {}
@@ -272,14 +272,15 @@ class _Run:
   def _ask(self, grace_seconds: float) -> None:
     self._ask_at = float('inf')
     self._end_at = time.monotonic() + grace_seconds
+    if self._ask_elsewhere is not None:
+      threading.Thread(target=self._ask_elsewhere, daemon=True).start()
+      return
     for index, process in enumerate(self._processes):
       if index not in self._statuses and process.returncode is None:
         # The guard alone, which hands it on. Not by `send_signal`, which would
         # take away the status that `_follow` waits for.
         with contextlib.suppress(ProcessLookupError):
           os.kill(process.pid, signal.SIGTERM)
-    if self._on_ask is not None:
-      self._on_ask()
 
   def _end_all(self) -> None:
     for index, process in enumerate(self._processes):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import fakes
 from fakes import refusal
 from fakes import run_command as run
 import pytest
@@ -126,3 +127,109 @@ def test_the_miniature_trains_in_two_processes_of_two_devices(tmp_path):
   training = json.loads((tmp_path / 'training.json').read_text())
   assert training['num_processes'] == 2
   assert training['mesh'] == {'data': 4, 'fsdp': 1, 'model': 1}
+
+
+@pytest.fixture(name='cloud')
+def _cloud(tmp_path, monkeypatch):
+  cloud = fakes.FakeTools(tmp_path / 'cloud', 'gcloud')
+  cloud.use(monkeypatch)
+  yield cloud
+  assert cloud.refused() == ''
+
+
+def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='gs://b/m'):
+  return (
+    *('launch', 'tpu_vm', f'--type={kind}', '--zone=z', *words, '--'),
+    *(*command, f'--gin.MODEL_DIR={model_dir}'),
+  )
+
+
+@pytest.mark.parametrize(
+  ('words', 'message'),
+  [
+    (
+      (*tpu(), '--gin.MESH_FSDP=3'),
+      'the mesh MESH_DATA=-1, MESH_FSDP=3, MESH_MODEL=1 does not fit '
+      'v5litepod-16: it takes a multiple of 3 devices, and the slice has 16. '
+      'Change the mesh.',
+    ),
+    (
+      (*tpu(kind='v5litepod-8'), '--gin.MESH_MODEL=16'),
+      'Of v5e, v5litepod-16 fits; or change the mesh.',
+    ),
+    (tpu(kind='v5litepo-16'), "'v5litepod-16'?"),
+    (tpu('--name=It'), "--name is 'It'; give lower-case letters, digits"),
+    (tpu('--env=1=2'), "--env '1=2': give NAME=VALUE."),
+    (tpu('--wait_hours=0'), '--wait_hours is 0; give a number above 0'),
+    (tpu('--max_restarts=-1'), '--max_restarts is -1; give a number from 0'),
+    (
+      ('launch', 'tpu_vm', '--type=v4-16', '--zone=z', '--', 'study'),
+      'study runs in one process, and v4-16 has 2 hosts: take a type of one '
+      'host, or run train.',
+    ),
+    (
+      (*tpu(), '--gin.BATCH_SIZ=8'),
+      "gin macro 'BATCH_SIZ' is set, but nothing reads it.",
+    ),
+    (
+      tpu(command=TRAIN[:-1]),
+      "gin macro 'MIXTURE_OR_TASK_NAME' is required and not set",
+    ),
+  ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_created(
+  capsys, cloud, words, message
+):
+  assert message in refusal(capsys, *words)
+  assert cloud.calls() == []
+
+
+def test_a_study_on_one_host_of_a_cloud(capsys, cloud, tmp_path):
+  results = tmp_path / 'results'
+  status = run(
+    *('launch', 'tpu_vm', '--type=v6e-8', '--zone=z', f'--results={results}'),
+    *('--skip_memory_check', '--', 'study', '--study_dir=out'),
+  )
+  assert status == 0
+  assert cloud.calls()[-2:] == ['scp', 'delete']
+  assert cloud.calls('scp')[-1] == [
+    'it-study:it_study_code/out',
+    str(results),
+  ]
+  assert (
+    '.venv/bin/it-study study --study_dir=out' in cloud.calls('run.0')[0][0]
+  )
+
+
+def test_a_failure_outside_is_one_line_and_status_1(capsys, cloud):
+  cloud.script(create='err:ERROR: Quota exceeded;exit:1')
+  assert run(*tpu('--quiet', '--skip_memory_check')) == 1
+  assert capsys.readouterr().err == (
+    'it-study launch: creating it-study failed: ERROR: Quota exceeded (ask for '
+    'more quota, or take another --zone or --type)\n'
+  )
+
+
+def test_a_dry_run_of_a_slice_shows_what_it_costs(capsys, cloud):
+  words = tpu('--dry_run', '--price_per_hour=1.5', kind='v3-32')
+  assert run(*words) == 0
+  out, err = capsys.readouterr()
+  assert 'v3-32: 16 chips (4x4) of 32 GiB on 4 hosts, 24.00 an hour' in err
+  assert (
+    'whether a step fits the memory of v3-32 was not checked: nothing here '
+    'compiles for v3:4x4' in err
+  )
+  assert len([line for line in out.splitlines() if 'exec env' in line]) == 4
+  assert cloud.calls() == []
+
+
+@pytest.mark.tpu_aot
+@pytest.mark.slow
+def test_a_step_that_does_not_fit_is_refused_by_its_compiler(capsys, cloud):
+  pytest.importorskip('libtpu')
+  large = tuple(w.replace('t5_1_1_tiny', 't5_1_1_xl') for w in TRAIN)
+  words = tpu(kind='v5litepod-1', command=large)
+  assert 'v5litepod-1: ' in refusal(
+    capsys, *words, '--gin.T5Config.scan_layers=True'
+  )
+  assert cloud.calls() == []

@@ -220,6 +220,11 @@ def test_sigterm_to_one_process_stops_both_and_they_go_on(
       "JAX_COORDINATOR_ADDRESS is 'here': give host and port of process 0, "
       'such as 10.0.0.1:1234.',
     ),
+    (
+      {'IT_STUDY_DISTRIBUTED': 'yes'},
+      "IT_STUDY_DISTRIBUTED is 'yes': 'detect' lets JAX look for the other "
+      'processes; leave it unset where there are none.',
+    ),
   ],
 )
 def test_what_does_not_go_together_is_told(environment, message):
@@ -235,6 +240,7 @@ def test_what_does_not_go_together_is_told(environment, message):
     ({'SLURM_NTASKS': '1', 'TPU_WORKER_HOSTNAMES': 'localhost'}, []),
     ({'SLURM_NTASKS': '4'}, [{}]),
     ({'TPU_WORKER_HOSTNAMES': '10.0.0.1,10.0.0.2'}, [{}]),
+    ({'IT_STUDY_DISTRIBUTED': 'detect'}, [{}]),
     (
       {
         'JAX_COORDINATOR_ADDRESS': 'here:1',

@@ -187,3 +187,44 @@ def write_program(path, code: str) -> pathlib.Path:
   path.write_text(f'#!{sys.executable}\n{code}')
   path.chmod(0o755)
   return path
+
+
+class FakeTools:
+  """Programs on PATH that do as a script says, and write down their calls."""
+
+  def __init__(self, folder: pathlib.Path, *names: str):
+    self.folder = folder
+    (folder / 'script').mkdir(parents=True)
+    for name in names:
+      path = pathlib.Path(__file__).parent / 'programs' / f'{name}.py'
+      write_program(
+        folder / 'bin' / name,
+        f'import runpy\nrunpy.run_path({str(path)!r}, run_name="__main__")\n',
+      )
+
+  def use(self, monkeypatch) -> None:
+    """Puts the programs first on PATH."""
+    monkeypatch.setenv('FAKE_TOOLS', str(self.folder))
+    path = f'{self.folder / "bin"}{os.pathsep}{os.environ["PATH"]}'
+    monkeypatch.setenv('PATH', path)
+
+  def script(self, **answers) -> None:
+    """What to answer, by key, one after another."""
+    for key, lines in answers.items():
+      lines = [lines] if isinstance(lines, str) else lines
+      name = key.replace('_0', '.0').replace('_1', '.1')
+      (self.folder / 'script' / name).write_text('\n'.join(lines))
+
+  def calls(self, key: str | None = None) -> list:
+    """The keys of all calls, or what the calls of one key were given."""
+    path = self.folder / 'calls.jsonl'
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [json.loads(line) for line in lines]
+    if key is None:
+      return [name for name, _ in found]
+    return [words for name, words in found if name == key]
+
+  def refused(self) -> str:
+    """What a real tool would not have understood."""
+    path = self.folder / 'refused'
+    return path.read_text() if path.exists() else ''

@@ -47,6 +47,91 @@ def _local_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def _remote_arguments(parser: argparse.ArgumentParser) -> None:
+  _common_arguments(parser)
+  parser.add_argument(
+    '--env',
+    action='append',
+    default=[],
+    metavar='NAME=VALUE',
+    help='in the environment of every process; repeatable',
+  )
+
+
+def _tpu_arguments(parser: argparse.ArgumentParser) -> None:
+  _remote_arguments(parser)
+  parser.description += (
+    ' The slice is deleted at the end, however it comes, unless --keep. If it '
+    'is taken away before, the run goes on from the last checkpoint, if '
+    'MODEL_DIR is still there.'
+  )
+  parser.set_defaults(grace_seconds=300.0)
+  parser.add_argument(
+    '--type', required=True, metavar='T', help='such as v5litepod-16'
+  )
+  parser.add_argument('--zone', required=True, metavar='Z')
+  parser.add_argument(
+    '--name', default='it-study', metavar='N', help='default %(default)s'
+  )
+  parser.add_argument('--project', metavar='P', help="default: gcloud's")
+  parser.add_argument(
+    '--spot', action='store_true', help='cheaper; may be taken away'
+  )
+  parser.add_argument(
+    '--queued', action='store_true', help='wait in the queue of Google Cloud'
+  )
+  parser.add_argument(
+    '--wait_hours',
+    type=float,
+    default=24.0,
+    metavar='N',
+    help='for the slice to be ready; default %(default)g',
+  )
+  parser.add_argument(
+    '--runtime_version',
+    metavar='V',
+    help="default: the type's",
+  )
+  parser.add_argument(
+    '--ref',
+    default='HEAD',
+    metavar='COMMIT',
+    help='of this checkout, that goes along; default %(default)s',
+  )
+  parser.add_argument(
+    '--compile_cache',
+    metavar='gs://B/D',
+    help='where compiled programs outlive the slice',
+  )
+  parser.add_argument(
+    '--results', metavar='DIR', help='collect what was written, into DIR here'
+  )
+  parser.add_argument(
+    '--price_per_hour',
+    type=float,
+    metavar='X',
+    help='of one chip; shows what the slice costs before it is created',
+  )
+  parser.add_argument(
+    '--keep', action='store_true', help='do not delete the slice at the end'
+  )
+  parser.add_argument(
+    '--reuse', action='store_true', help='use a slice that was kept'
+  )
+  parser.add_argument(
+    '--max_restarts',
+    type=int,
+    default=20,
+    metavar='N',
+    help='when it is taken away; default %(default)s',
+  )
+  parser.add_argument(
+    '--skip_memory_check',
+    action='store_true',
+    help='do not compile for the slice beforehand',
+  )
+
+
 LAUNCH_COMMANDS = (
   Command(
     'local',
@@ -54,6 +139,16 @@ LAUNCH_COMMANDS = (
     'run several processes on this machine, on its CPU: a rehearsal of a pod',
     f'it-study launch local --processes 2 --devices 4 -- {_TRAINING}',
     _local_arguments,
+    continues=True,
+    runs_another=True,
+  ),
+  Command(
+    'tpu_vm',
+    'launching:tpu_slice',
+    'run on every host of a Cloud TPU: create, set up, run, collect, delete',
+    'it-study launch tpu_vm --type v5litepod-16 --zone us-west4-a --spot '
+    f'--dry_run -- {_TRAINING}',
+    _tpu_arguments,
     continues=True,
     runs_another=True,
   ),

@@ -3,16 +3,21 @@
 import argparse
 from collections.abc import Callable
 import os
+import re
 import sys
 
 from it_study.errors import InputError
+from launch import accelerators, gcloud, remote, tpu_vm, workers
 from launch import local as local_lib
-from launch import workers
+from launch.tools import LaunchError, Tools
+
+# What Google Cloud takes for the name of a machine.
+_NAME = re.compile(r'[a-z]([-a-z0-9]{0,60}[a-z0-9])?')
 
 
 def local(options: argparse.Namespace) -> int:
   """Several processes on this machine."""
-  _check_grace(options)
+  _check_positive(options, 'grace_seconds')
   planned = local_lib.plan(
     [sys.executable, '-P', '-m', 'it_study.cli', *options.rest],
     processes=options.processes,
@@ -25,10 +30,76 @@ def local(options: argparse.Namespace) -> int:
     )
     return 0
   say = _speaker(options)
-  status = local_lib.launch(
-    planned, say=say, grace_seconds=options.grace_seconds
+  return _told(
+    local_lib.launch(planned, say=say, grace_seconds=options.grace_seconds),
+    say,
   )
-  return _told(status, say)
+
+
+def tpu_slice(options: argparse.Namespace) -> int:
+  """Every host of a Cloud TPU."""
+  from it_study.commands import launch_checks
+
+  _check_positive(options, 'grace_seconds', 'wait_hours')
+  if options.max_restarts < 0:
+    raise InputError(
+      f'--max_restarts is {options.max_restarts}; give a number from 0 up.'
+    )
+  if not _NAME.fullmatch(options.name):
+    raise InputError(
+      f'--name is {options.name!r}; give lower-case letters, digits and '
+      'hyphens, a letter first, such as t5-large.'
+    )
+  accelerator = accelerators.find(options.type)
+  run = tpu_vm.Run(
+    words=options.rest,
+    ref=options.ref,
+    environment=remote.parse_environment(options.env),
+    compile_cache=options.compile_cache,
+    outputs=launch_checks.check_fits(
+      options.rest_options,
+      options.rest,
+      accelerator=accelerator,
+      say=_speaker(options),
+      is_memory_checked=not options.skip_memory_check,
+    ),
+    results=options.results,
+    price_per_hour=options.price_per_hour,
+    is_kept=options.keep,
+    is_reused=options.reuse,
+    max_restarts=options.max_restarts,
+    grace_seconds=options.grace_seconds,
+  )
+  request = gcloud.Request(
+    name=options.name,
+    accelerator=accelerator,
+    zone=options.zone,
+    project=options.project,
+    is_spot=options.spot,
+    is_queued=options.queued,
+    runtime=options.runtime_version,
+  )
+  return _outside(
+    options,
+    lambda tools: tpu_vm.launch(
+      request,
+      run,
+      tools=tools,
+      limits=gcloud.Limits(wait=3600 * options.wait_hours),
+    ),
+  )
+
+
+def _outside(
+  options: argparse.Namespace, launch: Callable[[Tools], int]
+) -> int:
+  """Runs what depends on others, whose failures are one line."""
+  say = _speaker(options)
+  try:
+    return _told(launch(Tools(say=say, is_dry=options.dry_run)), say)
+  except LaunchError as error:
+    print(f'it-study launch: {error}', file=sys.stderr)
+    return 1
 
 
 def _told(status: int, say: Callable[[str], None]) -> int:
@@ -37,16 +108,19 @@ def _told(status: int, say: Callable[[str], None]) -> int:
   return status
 
 
-def _check_grace(options: argparse.Namespace) -> None:
-  if options.grace_seconds <= 0:
-    raise InputError(
-      f'--grace_seconds is {options.grace_seconds:g}; give a number above 0, '
-      'such as 60.'
-    )
+def _check_positive(options: argparse.Namespace, *names: str) -> None:
+  for name in names:
+    value = getattr(options, name)
+    if value <= 0:
+      raise InputError(
+        f'--{name} is {value:g}; give a number above 0, such as 60.'
+      )
 
 
 def _speaker(options: argparse.Namespace) -> Callable[[str], None]:
   """Prints what happens to the errors, not among the program's output."""
   if options.quiet:
     return lambda line: None
-  return lambda line: print(f'it-study launch: {line}', file=sys.stderr)
+  return lambda line: print(
+    f'it-study launch: {line}', file=sys.stderr, flush=True
+  )

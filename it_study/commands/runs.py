@@ -47,6 +47,14 @@ _OF_A_PIECE = (
   'CHECKPOINT_PATH',
   'INFER_OUTPUT_DIR',
 )
+# What each command fills in itself, so may be unset.
+SUPPLIED = {
+  'study': _OF_A_PIECE,
+  'train': _OF_A_PIECE[2:],
+  'predict': _OF_A_PIECE[1:2],
+}
+# What it runs if no file is named.
+DEFAULT_FILES = {'study': ['studies/miniature.gin']}
 _READ_HERE = ('CORPUS', 'IT_STUDY_VOCABULARY', 'ENGINE')
 
 
@@ -54,8 +62,8 @@ def study(options: argparse.Namespace) -> None:
   """Runs a grid, then writes its report and prints its table."""
   from it_study.progress import StudyProgress
 
-  files = options.gin_file or ['studies/miniature.gin']
-  config = configure(options, files=files, supplied=_OF_A_PIECE)
+  files = options.gin_file or DEFAULT_FILES['study']
+  config = configure(options, files=files, supplied=SUPPLIED['study'])
   refuse_processes('study')
   corpus = use_corpus()
   with StudyProgress(quiet=options.quiet) as on_step:
@@ -91,7 +99,9 @@ def report(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
   """Fine-tunes one model as the gin files say."""
-  config = configure(options, files=options.gin_file, supplied=_OF_A_PIECE[2:])
+  config = configure(
+    options, files=options.gin_file, supplied=SUPPLIED['train']
+  )
   use_corpus()
   model_dir = pathlib.Path(gin_utils.macro('MODEL_DIR'))
   folders.make_directory(model_dir)
@@ -109,7 +119,7 @@ def train(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> None:
   """Decodes a split as the gin files say."""
-  configure(options, files=options.gin_file, supplied=_OF_A_PIECE[1:2])
+  configure(options, files=options.gin_file, supplied=SUPPLIED['predict'])
   use_corpus()
   from it_study import distributed
   from it_study.progress import CountProgress
@@ -205,8 +215,10 @@ def _prepare_devices() -> None:
   from it_study import distributed
 
   distributed.start()
-  cache = folders.cache_directory() / 'xla'
-  jax.config.update('jax_compilation_cache_dir', os.fspath(cache))
+  # JAX's own variable may name a folder that machines share.
+  if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+    cache = folders.cache_directory() / 'xla'
+    jax.config.update('jax_compilation_cache_dir', os.fspath(cache))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 

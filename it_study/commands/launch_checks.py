@@ -1,0 +1,131 @@
+"""What is checked of a command before machines are asked for to run it."""
+
+import argparse
+from collections.abc import Callable, Sequence
+import importlib.util
+import json
+import sys
+
+from it_study import gin_utils, timed_process
+from it_study.commands import runs
+from it_study.errors import InputError
+from launch import accelerators
+
+# They run as one program on all hosts; all others run in one process.
+_OF_MANY_HOSTS = ('train',)
+_MESH = ('MESH_DATA', 'MESH_FSDP', 'MESH_MODEL')
+_OUTPUT_MACROS = {'train': 'MODEL_DIR', 'predict': 'INFER_OUTPUT_DIR'}
+# Large models take minutes to compile.
+_PLAN_SECONDS = 3600.0
+
+
+def check_fits(
+  options: argparse.Namespace,
+  words: Sequence[str],
+  *,
+  accelerator: accelerators.Accelerator,
+  say: Callable[[str], None],
+  is_memory_checked: bool = True,
+) -> list[str]:
+  """Checks that a command can run on a slice, and where its output goes.
+
+  Args:
+    options: of the command.
+    words: the same, as it was typed.
+    accelerator: the slice.
+    say: is told what could not be checked.
+    is_memory_checked: whether to compile for the slice, where that can be done.
+
+  Returns:
+    The folders that the command writes to.
+
+  Raises:
+    InputError: it cannot run there.
+  """
+  command = options.command
+  if accelerator.hosts > 1 and command not in _OF_MANY_HOSTS:
+    raise InputError(
+      f'{command} runs in one process, and {accelerator.name} has '
+      f'{accelerator.hosts} hosts: take a type of one host, or run train.'
+    )
+  if command not in runs.SUPPLIED:
+    return []
+  runs.configure(
+    options,
+    files=options.gin_file or runs.DEFAULT_FILES.get(command, []),
+    supplied=runs.SUPPLIED[command],
+  )
+  sizes = {name: gin_utils.macro(name) for name in _MESH}
+  for name, size in sizes.items():
+    if not isinstance(size, int) or size == 0 or size < -1:
+      raise InputError(f'{name} is {size!r}; give a number from 1 up, or -1.')
+  accelerators.check_mesh(
+    accelerator,
+    data=sizes['MESH_DATA'],
+    fsdp=sizes['MESH_FSDP'],
+    model=sizes['MESH_MODEL'],
+  )
+  if is_memory_checked and command != 'predict':
+    _check_memory(words, accelerator, say)
+  if command == 'study':
+    return [options.study_dir]
+  return [str(gin_utils.macro(_OUTPUT_MACROS[command]))]
+
+
+def _check_memory(
+  words: Sequence[str],
+  accelerator: accelerators.Accelerator,
+  say: Callable[[str], None],
+) -> None:
+  """Compiles a training step for the slice, and refuses what does not fit."""
+  from it_study import tpu_topologies
+
+  name = accelerator.slice_name
+  unchecked = f'whether a step fits the memory of {accelerator.name} was not '
+  if accelerator.topology not in tpu_topologies.TOPOLOGIES.get(
+    accelerator.version, ()
+  ):
+    say(f'{unchecked}checked: nothing here compiles for {name}')
+    return
+  if importlib.util.find_spec('libtpu') is None:
+    say(
+      f"{unchecked}checked: that needs libtpu, pip install 'it_study[tpu-aot]'"
+    )
+    return
+  say(f'compiling a step for {name}, to see whether it fits')
+  done = timed_process.run(
+    [
+      *(sys.executable, '-P', '-m', 'it_study.cli', 'plan', '--json'),
+      *(f'--topology={name}', *_gin_words(words)),
+    ],
+    seconds=_PLAN_SECONDS,
+  )
+  if done.status != 0:
+    reason = done.last_line.removeprefix('it-study: ') or 'no end in time'
+    if 'does not fit' in reason:
+      raise InputError(f'{accelerator.name}: {reason}')
+    say(f'{unchecked}checked: {reason}')
+    return
+  result = json.loads(done.output.splitlines()[-1])
+  needed, memory = result['total_bytes'], result['device_memory_bytes']
+  if memory is None:
+    say(f'{unchecked}checked: its memory is not known to the compiler')
+    return
+  share = f'{needed / 2**30:.1f} of {memory / 2**30:.0f} GiB a chip'
+  if needed > memory:
+    raise InputError(
+      f'{accelerator.name}: a step takes {share}. Try a smaller '
+      'MICROBATCH_SIZE, more of MESH_FSDP or MESH_MODEL, or a larger type.'
+    )
+  say(f'a step takes {share}')
+
+
+def _gin_words(words: Sequence[str]) -> list[str]:
+  """Those of the words that are for gin; `plan` takes no others of theirs."""
+  found = []
+  for index, word in enumerate(words):
+    if word.startswith(('--gin.', '--gin_file=', '--gin_search_paths=')):
+      found.append(word)
+    elif word in ('--gin_file', '--gin_search_paths'):
+      found += words[index : index + 2]
+  return found

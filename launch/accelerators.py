@@ -1,0 +1,250 @@
+"""Slices of Cloud TPUs: one table of what each type has."""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+import math
+
+from it_study.errors import InputError, nearest
+
+_GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Accelerator:
+  """A slice, as Google Cloud lends it.
+
+  Attributes:
+    name: its accelerator type.
+    version: of the TPU.
+    topology: chips along each axis of the interconnect.
+    chips: in the slice.
+    cores_per_chip: TensorCores.
+    devices: that JAX makes of it.
+    hosts: virtual machines, each of which runs a process.
+    memory_per_chip: bytes of high-bandwidth memory.
+    runtime: the software version that suits JAX.
+  """
+
+  name: str
+  version: str
+  topology: str
+  chips: int
+  cores_per_chip: int
+  devices: int
+  hosts: int
+  memory_per_chip: int
+  runtime: str
+
+  @property
+  def slice_name(self) -> str:
+    """As compilers name it, such as 'v5e:4x4'."""
+    return f'{self.version}:{self.topology}'
+
+  def describe(self) -> str:
+    """What it is, in a few words."""
+    return (
+      f'{self.name}: {self.chips} chip{"" if self.chips == 1 else "s"} '
+      f'({self.topology}) of {self.memory_per_chip / _GIB:.0f} GiB on '
+      f'{self.hosts} host{"" if self.hosts == 1 else "s"}'
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Version:
+  """What all slices of a version share."""
+
+  prefix: str
+  # Whether a type's number counts TensorCores; else it counts chips.
+  counts_cores: bool
+  cores_per_chip: int
+  # A chip of two cores is one device from v4 on ("megacore").
+  devices_per_chip: int
+  memory_gib: int
+  # The most chips of one host, where the slice has no other host.
+  chips_of_a_single_host: int
+  runtime: str
+  topologies: tuple[str, ...]
+
+
+# Sources: Google Cloud's pages on TPU versions, cloud.google.com/tpu/docs/v2,
+# v3, v4, v5e, v5p, v6e (chips, cores, memory, shapes, hosts) and
+# cloud.google.com/tpu/docs/runtimes (software versions). Shapes of v4 and v5p
+# are the usual ones: up to 4 chips, then doubled axis by axis; others exist. A
+# host has 4 chips wherever there are several hosts.
+_VERSIONS = {
+  'v2': _Version(
+    prefix='v2',
+    counts_cores=True,
+    cores_per_chip=2,
+    devices_per_chip=2,
+    memory_gib=16,
+    chips_of_a_single_host=4,
+    runtime='tpu-ubuntu2204-base',
+    topologies=('2x2', '4x4', '8x8', '8x16', '16x16'),
+  ),
+  'v3': _Version(
+    prefix='v3',
+    counts_cores=True,
+    cores_per_chip=2,
+    devices_per_chip=2,
+    memory_gib=32,
+    chips_of_a_single_host=4,
+    runtime='tpu-ubuntu2204-base',
+    topologies=(
+      *('2x2', '4x4', '4x8', '8x8', '8x16', '16x16', '16x32', '32x32'),
+    ),
+  ),
+  'v4': _Version(
+    prefix='v4',
+    counts_cores=True,
+    cores_per_chip=2,
+    devices_per_chip=1,
+    memory_gib=32,
+    chips_of_a_single_host=4,
+    runtime='tpu-ubuntu2204-base',
+    topologies=(
+      *('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8'),
+      *('8x8x8', '8x8x16', '8x16x16'),
+    ),
+  ),
+  'v5e': _Version(
+    prefix='v5litepod',
+    counts_cores=False,
+    cores_per_chip=1,
+    devices_per_chip=1,
+    memory_gib=16,
+    chips_of_a_single_host=8,
+    runtime='v2-alpha-tpuv5-lite',
+    topologies=('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16'),
+  ),
+  'v5p': _Version(
+    prefix='v5p',
+    counts_cores=True,
+    cores_per_chip=2,
+    devices_per_chip=1,
+    memory_gib=95,
+    chips_of_a_single_host=4,
+    runtime='v2-alpha-tpuv5',
+    topologies=(
+      *('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8'),
+      *('8x8x8', '8x8x16', '8x16x16', '16x16x16', '16x16x24'),
+    ),
+  ),
+  'v6e': _Version(
+    prefix='v6e',
+    counts_cores=False,
+    cores_per_chip=1,
+    devices_per_chip=1,
+    memory_gib=32,
+    chips_of_a_single_host=8,
+    runtime='v2-alpha-tpuv6e',
+    topologies=('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16'),
+  ),
+}
+_CHIPS_OF_ONE_HOST_OF_SEVERAL = 4
+
+
+@functools.cache
+def table() -> Mapping[str, Accelerator]:
+  """Every type, by name."""
+  return {
+    accelerator.name: accelerator
+    for version in _VERSIONS
+    for accelerator in _slices(version)
+  }
+
+
+def find(name: str) -> Accelerator:
+  """The type of that name; 'v5e-16' is 'v5litepod-16' too.
+
+  Raises:
+    InputError: there is none.
+  """
+  known = table()
+  name = name.lower()
+  if name.startswith('v5e-'):
+    name = name.replace('v5e-', 'v5litepod-')
+  if name not in known:
+    alike = [other for other in known if _prefix(other) == _prefix(name)]
+    raise InputError(
+      f'--type is {name!r}; '
+      + (
+        f'of {_prefix(name)} there are {", ".join(alike)}.'
+        if alike
+        else f'there are {", ".join(v.prefix for v in _VERSIONS.values())}, '
+        'with a number, such as v5litepod-16.'
+      )
+      + nearest(name, alike or known)
+    )
+  return known[name]
+
+
+def check_mesh(
+  accelerator: Accelerator, *, data: int, fsdp: int, model: int
+) -> None:
+  """Raises `InputError` unless a mesh takes all devices of a slice.
+
+  Args:
+    accelerator: the slice.
+    data: devices along that axis; -1, here or in one of the others, is what
+      the rest leaves.
+    fsdp: likewise.
+    model: likewise.
+  """
+  sizes = {'MESH_DATA': data, 'MESH_FSDP': fsdp, 'MESH_MODEL': model}
+  fixed = math.prod(size for size in sizes.values() if size != -1)
+  is_open = -1 in sizes.values()
+  if _fits(fixed, is_open, accelerator):
+    return
+  asked = ', '.join(f'{name}={size}' for name, size in sizes.items())
+  fitting = [
+    other.name
+    for other in table().values()
+    if other.version == accelerator.version and _fits(fixed, is_open, other)
+  ]
+  raise InputError(
+    f'the mesh {asked} does not fit {accelerator.name}: it takes '
+    f'{"a multiple of " if is_open else ""}{fixed} devices, and the slice has '
+    f'{accelerator.devices}. '
+    + (
+      f'Of {accelerator.version}, {fitting[0]} fits; or change the mesh.'
+      if fitting
+      else 'Change the mesh.'
+    )
+  )
+
+
+def _fits(fixed: int, is_open: bool, accelerator: Accelerator) -> bool:
+  if fixed < 1:
+    return False
+  if is_open:
+    return accelerator.devices % fixed == 0
+  return accelerator.devices == fixed
+
+
+def _prefix(name: str) -> str:
+  return name.rpartition('-')[0] or name
+
+
+def _slices(version: str) -> list[Accelerator]:
+  shared = _VERSIONS[version]
+  slices = []
+  for topology in shared.topologies:
+    chips = math.prod(map(int, topology.split('x')))
+    is_single = chips <= shared.chips_of_a_single_host
+    number = chips * shared.cores_per_chip if shared.counts_cores else chips
+    slices.append(
+      Accelerator(
+        name=f'{shared.prefix}-{number}',
+        version=version,
+        topology=topology,
+        chips=chips,
+        cores_per_chip=shared.cores_per_chip,
+        devices=chips * shared.devices_per_chip,
+        hosts=1 if is_single else chips // _CHIPS_OF_ONE_HOST_OF_SEVERAL,
+        memory_per_chip=shared.memory_gib * _GIB,
+        runtime=shared.runtime,
+      )
+    )
+  return slices
