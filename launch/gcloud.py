@@ -192,12 +192,6 @@ class Slice:
       pause=self._limits.poll,
     )
 
-  def ask(self, line: str) -> None:
-    """Runs a line of shell on every host, whether it works or not."""
-    self._tools.try_run(
-      self.shell_words(line, worker='all'), seconds=self._limits.ask
-    )
-
   def delete(self) -> bool:
     """Deletes it, and returns whether it is gone."""
     words = self._delete_words()

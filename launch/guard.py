@@ -28,7 +28,7 @@ def main() -> int:
   signal.signal(signal.SIGTERM, lambda *_: asked.set())
   signal.signal(signal.SIGINT, lambda *_: None)
   try:
-    child = subprocess.Popen(sys.argv[3:], stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(sys.argv[3:])
   except OSError as error:
     print(f'cannot run {sys.argv[3]}: {error.strerror}', file=sys.stderr)
     return _NOT_FOUND_STATUS

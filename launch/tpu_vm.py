@@ -92,7 +92,6 @@ class _Launch:
     self._tools = tools
     self._limits = limits
     self._slice = gcloud.Slice(request, tools=tools, limits=limits)
-    self._label = request.name
 
   def launch(self) -> int:
     self._check()
@@ -207,15 +206,17 @@ class _Launch:
       environment['JAX_COMPILATION_CACHE_DIR'] = self._run.compile_cache
     line = remote.run_line(
       [_PROGRAM, *self._run.words],
-      label=self._label,
+      label=self._request.name,
       folder=_FOLDER,
       environment=environment,
+      grace_seconds=self._run.grace_seconds,
     )
     listed = [
       workers.Worker(
         name=str(index),
         words=self._slice.shell_words(line, worker=str(index)),
         is_shown=index == 0,
+        ends_with_input=True,
       )
       for index in range(accelerator.hosts)
     ]
@@ -230,7 +231,6 @@ class _Launch:
       listed,
       say=self._tools.say,
       grace_seconds=self._run.grace_seconds,
-      ask=lambda: self._slice.ask(remote.stop_line(self._label)),
     )
 
   def _collect(self) -> None:

@@ -37,12 +37,16 @@ class Worker:
     environment: in place of this process's own; None is the same.
     is_shown: whether its output is passed on as it is; of the others only the
       errors are, each line behind their name.
+    ends_with_input: whether it is asked to stop by the end of its input, not by
+      SIGTERM: so a program elsewhere learns of it behind any connection, and
+      also when this process is gone.
   """
 
   name: str
   words: Sequence[str]
   environment: Mapping[str, str] | None = None
   is_shown: bool = False
+  ends_with_input: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,25 +84,22 @@ def run(
   *,
   say: Callable[[str], None],
   grace_seconds: float = 60.0,
-  ask: Callable[[], None] | None = None,
 ) -> Outcome:
   """Runs programs to their end; returns when none of them is left.
 
-  SIGINT and SIGTERM ask all of them to stop, by SIGTERM; a second one ends
-  them at once. If one fails, the others are stopped. If this process is killed,
-  `guard` stops them.
+  SIGINT and SIGTERM ask all of them to stop; a second one ends them at once. If
+  one fails, the others are stopped. If this process is killed, `guard` stops
+  them.
 
   Args:
     workers: all start at once.
     say: is called with a line whenever something happens.
     grace_seconds: from being asked to stop to being ended.
-    ask: asks all to stop in place of SIGTERM, where the programs here only
-      stand for others elsewhere; it may take its time.
 
   Raises:
     OSError: if a program cannot be started; those that were are ended.
   """
-  return _Run(workers, say, grace_seconds, ask).run()
+  return _Run(workers, say, grace_seconds).run()
 
 
 def describe_status(status: int) -> str:
@@ -116,11 +117,10 @@ def describe_status(status: int) -> str:
 class _Run:
   """One run of several programs."""
 
-  def __init__(self, workers, say, grace_seconds, ask):
+  def __init__(self, workers, say, grace_seconds):
     self._workers = workers
     self._say = say
     self._grace_seconds = grace_seconds
-    self._ask_elsewhere = ask
     self._events: queue.SimpleQueue = queue.SimpleQueue()
     self._processes: list[subprocess.Popen] = []
     self._statuses: dict[int, int] = {}
@@ -168,7 +168,7 @@ class _Run:
         *(sys.executable, '-S', '-E', os.fspath(_GUARD), str(read_end)),
         *(str(self._grace_seconds), *worker.words),
       ],
-      stdin=subprocess.DEVNULL,
+      stdin=(subprocess.PIPE if worker.ends_with_input else subprocess.DEVNULL),
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       env=worker.environment,
@@ -272,11 +272,12 @@ class _Run:
   def _ask(self, grace_seconds: float) -> None:
     self._ask_at = float('inf')
     self._end_at = time.monotonic() + grace_seconds
-    if self._ask_elsewhere is not None:
-      threading.Thread(target=self._ask_elsewhere, daemon=True).start()
-      return
     for index, process in enumerate(self._processes):
-      if index not in self._statuses and process.returncode is None:
+      if index in self._statuses or process.returncode is not None:
+        continue
+      if process.stdin is not None:
+        process.stdin.close()
+      else:
         # The guard alone, which hands it on. Not by `send_signal`, which would
         # take away the status that `_follow` waits for.
         with contextlib.suppress(ProcessLookupError):

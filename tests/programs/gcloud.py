@@ -29,7 +29,7 @@ NEEDED = {
   'tpu-vm create': {'--version'},
   'queued-resources create': {'--runtime-version', '--node-id'},
 }
-RUN = re.compile(r'echo \$\$ > .* && cd .* && exec ')
+RUN = re.compile(r'f="\$HOME"/\.it_study_[\w-]+\.pid; .*exit \$s$')
 
 
 def main() -> None:
@@ -85,9 +85,6 @@ def tpu_vm_ssh(given, flags):
   if RUN.match(line):
     note(f'run.{worker}', [line])
     act(f'run.{worker}')
-  elif line.startswith('kill -TERM'):
-    note('ask', [line])
-    (FOLDER / 'asked').write_text('')
   else:
     if worker != 'all':
       refuse('set up on every host')
