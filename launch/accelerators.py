@@ -192,35 +192,61 @@ def check_mesh(
     fsdp: likewise.
     model: likewise.
   """
-  sizes = {'MESH_DATA': data, 'MESH_FSDP': fsdp, 'MESH_MODEL': model}
-  fixed = math.prod(size for size in sizes.values() if size != -1)
-  is_open = -1 in sizes.values()
-  if _fits(fixed, is_open, accelerator):
-    return
-  asked = ', '.join(f'{name}={size}' for name, size in sizes.items())
   fitting = [
     other.name
     for other in table().values()
-    if other.version == accelerator.version and _fits(fixed, is_open, other)
+    if other.version == accelerator.version
+    and _fits(*_fixed(data, fsdp, model), other.devices)
   ]
-  raise InputError(
-    f'the mesh {asked} does not fit {accelerator.name}: it takes '
-    f'{"a multiple of " if is_open else ""}{fixed} devices, and the slice has '
-    f'{accelerator.devices}. '
-    + (
-      f'Of {accelerator.version}, {fitting[0]} fits; or change the mesh.'
-      if fitting
-      else 'Change the mesh.'
-    )
+  check_mesh_of(
+    accelerator.devices,
+    data=data,
+    fsdp=fsdp,
+    model=model,
+    where=accelerator.name,
+    advice=f'of {accelerator.version}, {fitting[0]} fits' if fitting else '',
   )
 
 
-def _fits(fixed: int, is_open: bool, accelerator: Accelerator) -> bool:
+def check_mesh_of(
+  devices: int,
+  *,
+  data: int,
+  fsdp: int,
+  model: int,
+  where: str,
+  advice: str = '',
+) -> None:
+  """Raises `InputError` unless a mesh takes so many devices.
+
+  Args:
+    devices: that there are.
+    data: as of `check_mesh`.
+    fsdp: likewise.
+    model: likewise.
+    where: they are.
+    advice: what else may be done than to change the mesh.
+  """
+  fixed, is_open = _fixed(data, fsdp, model)
+  if _fits(fixed, is_open, devices):
+    return
+  raise InputError(
+    f'the mesh MESH_DATA={data}, MESH_FSDP={fsdp}, MESH_MODEL={model} does not '
+    f'fit {where}: it takes {"a multiple of " if is_open else ""}{fixed} '
+    f'devices, found {devices}. Change the mesh'
+    + (f'; {advice}.' if advice else '.')
+  )
+
+
+def _fixed(*sizes: int) -> tuple[int, bool]:
+  """The product of the sizes that are given, and whether one is left open."""
+  return math.prod(size for size in sizes if size != -1), -1 in sizes
+
+
+def _fits(fixed: int, is_open: bool, devices: int) -> bool:
   if fixed < 1:
     return False
-  if is_open:
-    return accelerator.devices % fixed == 0
-  return accelerator.devices == fixed
+  return devices % fixed == 0 if is_open else devices == fixed
 
 
 def _prefix(name: str) -> str:

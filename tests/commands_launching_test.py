@@ -150,12 +150,12 @@ def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='gs://b/m'):
     (
       (*tpu(), '--gin.MESH_FSDP=3'),
       'the mesh MESH_DATA=-1, MESH_FSDP=3, MESH_MODEL=1 does not fit '
-      'v5litepod-16: it takes a multiple of 3 devices, and the slice has 16. '
-      'Change the mesh.',
+      'v5litepod-16: it takes a multiple of 3 devices, found 16. Change the '
+      'mesh.',
     ),
     (
       (*tpu(kind='v5litepod-8'), '--gin.MESH_MODEL=16'),
-      'Of v5e, v5litepod-16 fits; or change the mesh.',
+      'Change the mesh; of v5e, v5litepod-16 fits.',
     ),
     (tpu(kind='v5litepo-16'), "'v5litepod-16'?"),
     (tpu('--name=It'), "--name is 'It'; give lower-case letters, digits"),
@@ -164,8 +164,8 @@ def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='gs://b/m'):
     (tpu('--max_restarts=-1'), '--max_restarts is -1; give a number from 0'),
     (
       ('launch', 'tpu_vm', '--type=v4-16', '--zone=z', '--', 'study'),
-      'study runs in one process, and v4-16 has 2 hosts: take a type of one '
-      'host, or run train.',
+      'study runs in one process, and v4-16 takes 2: run it on one host, or '
+      'run train.',
     ),
     (
       (*tpu(), '--gin.BATCH_SIZ=8'),
@@ -242,3 +242,59 @@ def test_a_step_that_does_not_fit_is_refused_by_its_compiler(capsys, cloud):
     capsys, *words, '--gin.T5Config.scan_layers=True'
   )
   assert cloud.calls() == []
+
+
+@pytest.mark.parametrize(
+  ('words', 'message'),
+  [
+    (
+      ('ssh', '--hosts=a,b', '--', 'study'),
+      'study runs in one process, and the list of hosts takes 2: run it on one '
+      'host, or run train.',
+    ),
+    (('ssh', '--hosts=a,a', '--', 'study'), 'a is named twice.'),
+    (('ssh', '--', 'study'), 'required: --hosts.'),
+    (
+      ('slurm', '--gpus_per_node=4', '--', 'study'),
+      'study runs in one process, and 1 x 4 GPUs takes 4: run it on one host, '
+      'or run train.',
+    ),
+    (
+      (
+        'slurm',
+        '--nodes=2',
+        '--gpus_per_node=4',
+        '--',
+        *TRAIN,
+        '--gin.MODEL_DIR=/m',
+        '--gin.MESH_FSDP=3',
+      ),
+      'the mesh MESH_DATA=-1, MESH_FSDP=3, MESH_MODEL=1 does not fit 2 x 4 '
+      'GPUs: it takes a multiple of 3 devices, found 8. Change the mesh.',
+    ),
+    (('slurm', '--hours=0', '--', 'study'), '--hours is 0; give a number'),
+  ],
+)
+def test_what_does_not_fit_a_cluster(capsys, words, message):
+  assert message in refusal(capsys, 'launch', *words)
+
+
+def test_a_dry_run_of_a_job_shows_its_script(capsys, tmp_path):
+  status = run(
+    *('launch', 'slurm', '--nodes=2', '--gpus_per_node=8', '--dry_run'),
+    *(f'--log_dir={tmp_path}/logs', '--', *TRAIN, '--gin.MODEL_DIR=/m'),
+  )
+  assert status == 0
+  out = capsys.readouterr().out
+  assert out.startswith(f'# {tmp_path}/logs/it-study.sbatch:\n#!/bin/bash\n')
+  assert '#SBATCH --ntasks-per-node=8\n' in out
+  assert out.endswith(f'sbatch --parsable {tmp_path}/logs/it-study.sbatch\n')
+  assert not (tmp_path / 'logs').exists()
+
+
+def test_a_dry_run_over_ssh_shows_every_command(capsys):
+  words = ('launch', 'ssh', '--hosts=a,b', '--dry_run', '--', *TRAIN)
+  assert run(*words, '--gin.MODEL_DIR=/m') == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert len(lines) == 4
+  assert 'JAX_PROCESS_ID=1 it-study train' in lines[3]

@@ -196,10 +196,13 @@ class FakeTools:
     self.folder = folder
     (folder / 'script').mkdir(parents=True)
     for name in names:
-      path = pathlib.Path(__file__).parent / 'programs' / f'{name}.py'
+      programs = pathlib.Path(__file__).parent / 'programs'
+      path = programs / f'{name}.py'
+      path = path if path.exists() else programs / 'slurm.py'
       write_program(
         folder / 'bin' / name,
-        f'import runpy\nrunpy.run_path({str(path)!r}, run_name="__main__")\n',
+        f'import os, runpy\nos.environ["FAKE_NAME"] = {name!r}\n'
+        f'runpy.run_path({str(path)!r}, run_name="__main__")\n',
       )
 
   def use(self, monkeypatch) -> None:

@@ -98,21 +98,20 @@ def test_meshes_that_fit():
       'v5litepod-8',
       {'fsdp': 16},
       'the mesh MESH_DATA=-1, MESH_FSDP=16, MESH_MODEL=1 does not fit '
-      'v5litepod-8: it takes a multiple of 16 devices, and the slice has 8. Of '
-      'v5e, v5litepod-16 fits; or change the mesh.',
+      'v5litepod-8: it takes a multiple of 16 devices, found 8. Change the '
+      'mesh; of v5e, v5litepod-16 fits.',
     ),
     (
       'v4-8',
       {'data': 2, 'model': 4},
       'the mesh MESH_DATA=2, MESH_FSDP=1, MESH_MODEL=4 does not fit v4-8: it '
-      'takes 8 devices, and the slice has 4. Of v4, v4-16 fits; or change the '
-      'mesh.',
+      'takes 8 devices, found 4. Change the mesh; of v4, v4-16 fits.',
     ),
     (
       'v6e-8',
       {'model': 3},
       'the mesh MESH_DATA=-1, MESH_FSDP=1, MESH_MODEL=3 does not fit v6e-8: it '
-      'takes a multiple of 3 devices, and the slice has 8. Change the mesh.',
+      'takes a multiple of 3 devices, found 8. Change the mesh.',
     ),
   ],
 )

@@ -13,7 +13,7 @@ from launch import accelerators
 
 # They run as one program on all hosts; all others run in one process.
 _OF_MANY_HOSTS = ('train',)
-_MESH = ('MESH_DATA', 'MESH_FSDP', 'MESH_MODEL')
+_MESH = {'data': 'MESH_DATA', 'fsdp': 'MESH_FSDP', 'model': 'MESH_MODEL'}
 _OUTPUT_MACROS = {'train': 'MODEL_DIR', 'predict': 'INFER_OUTPUT_DIR'}
 # Large models take minutes to compile.
 _PLAN_SECONDS = 3600.0
@@ -43,33 +43,62 @@ def check_fits(
     InputError: it cannot run there.
   """
   command = options.command
-  if accelerator.hosts > 1 and command not in _OF_MANY_HOSTS:
-    raise InputError(
-      f'{command} runs in one process, and {accelerator.name} has '
-      f'{accelerator.hosts} hosts: take a type of one host, or run train.'
-    )
+  check_processes(command, accelerator.hosts, where=accelerator.name)
   if command not in runs.SUPPLIED:
     return []
-  runs.configure(
-    options,
-    files=options.gin_file or runs.DEFAULT_FILES.get(command, []),
-    supplied=runs.SUPPLIED[command],
-  )
-  sizes = {name: gin_utils.macro(name) for name in _MESH}
-  for name, size in sizes.items():
-    if not isinstance(size, int) or size == 0 or size < -1:
-      raise InputError(f'{name} is {size!r}; give a number from 1 up, or -1.')
-  accelerators.check_mesh(
-    accelerator,
-    data=sizes['MESH_DATA'],
-    fsdp=sizes['MESH_FSDP'],
-    model=sizes['MESH_MODEL'],
-  )
+  accelerators.check_mesh(accelerator, **_mesh(options))
   if is_memory_checked and command != 'predict':
     _check_memory(words, accelerator, say)
   if command == 'study':
     return [options.study_dir]
   return [str(gin_utils.macro(_OUTPUT_MACROS[command]))]
+
+
+def check_gpus(
+  options: argparse.Namespace, *, nodes: int, gpus_per_node: int, processes: int
+) -> None:
+  """Checks that a command can run on the nodes of a cluster.
+
+  Args:
+    options: of the command.
+    nodes: of the cluster.
+    gpus_per_node: of each; 0 is none.
+    processes: in all.
+
+  Raises:
+    InputError: it cannot run there.
+  """
+  where = f'{nodes} x {gpus_per_node} GPUs'
+  check_processes(options.command, processes, where=where)
+  if gpus_per_node and options.command in runs.SUPPLIED:
+    accelerators.check_mesh_of(
+      nodes * gpus_per_node, **_mesh(options), where=where
+    )
+
+
+def check_processes(command: str, processes: int, *, where: str) -> None:
+  """Raises `InputError` unless a command runs in so many processes."""
+  if processes > 1 and command not in _OF_MANY_HOSTS:
+    raise InputError(
+      f'{command} runs in one process, and {where} takes {processes}: run it '
+      'on one host, or run train.'
+    )
+
+
+def _mesh(options: argparse.Namespace) -> dict[str, int]:
+  """The sizes of the mesh, by the configuration of a command."""
+  runs.configure(
+    options,
+    files=options.gin_file or runs.DEFAULT_FILES.get(options.command, []),
+    supplied=runs.SUPPLIED[options.command],
+  )
+  sizes = {}
+  for axis, name in _MESH.items():
+    size = gin_utils.macro(name)
+    if not isinstance(size, int) or size == 0 or size < -1:
+      raise InputError(f'{name} is {size!r}; give a number from 1 up, or -1.')
+    sizes[axis] = size
+  return sizes
 
 
 def _check_memory(

@@ -132,6 +132,102 @@ def _tpu_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def _program_argument(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    '--program',
+    default='it-study',
+    metavar='P',
+    help='it-study there, such as .venv/bin/it-study; default %(default)s',
+  )
+
+
+def _slurm_arguments(parser: argparse.ArgumentParser) -> None:
+  _remote_arguments(parser)
+  _program_argument(parser)
+  parser.description += (
+    ' A job that is preempted, or reaches its time, writes a checkpoint, is '
+    'queued anew and goes on from there. Ctrl-C stops the job, unless --keep.'
+  )
+  parser.set_defaults(grace_seconds=300.0)
+  for flag, default, meaning in (
+    ('--nodes', 1, 'of the cluster'),
+    ('--gpus_per_node', 1, 'of each; 0 is none'),
+    ('--lead_seconds', 300, 'for a checkpoint before the time is up'),
+    ('--max_restarts', 20, 'after a checkpoint'),
+  ):
+    parser.add_argument(
+      flag,
+      type=int,
+      default=default,
+      metavar='N',
+      help=f'{meaning}; default %(default)s',
+    )
+  parser.add_argument(
+    '--process_per',
+    default='gpu',
+    metavar='gpu|node',
+    help='train can run one a GPU, the rest needs one in all; default '
+    '%(default)s',
+  )
+  parser.add_argument(
+    '--hours',
+    type=float,
+    default=24.0,
+    metavar='N',
+    help='before it is queued anew; default %(default)g',
+  )
+  parser.add_argument('--partition', metavar='P')
+  parser.add_argument('--account', metavar='A')
+  parser.add_argument(
+    '--sbatch',
+    action='append',
+    default=[],
+    metavar='OPTION',
+    help='a further one, as --sbatch=--constraint=h100; repeatable',
+  )
+  parser.add_argument(
+    '--name', default='it-study', metavar='N', help='default %(default)s'
+  )
+  parser.add_argument(
+    '--folder', metavar='DIR', help='to run in; default: here'
+  )
+  parser.add_argument(
+    '--log_dir',
+    default='it_study_slurm',
+    metavar='DIR',
+    help='for the script and its output, that all nodes see; default '
+    '%(default)s',
+  )
+  parser.add_argument(
+    '--detach', action='store_true', help='submit, and do not follow'
+  )
+  parser.add_argument(
+    '--keep', action='store_true', help='let the job go on after Ctrl-C'
+  )
+
+
+def _ssh_arguments(parser: argparse.ArgumentParser) -> None:
+  _remote_arguments(parser)
+  _program_argument(parser)
+  parser.description += (
+    ' Each host runs one process, with all its GPUs, and needs it-study; the '
+    'first one coordinates. What it runs stops when the connection ends.'
+  )
+  parser.add_argument(
+    '--hosts', required=True, metavar='A,B', help='as ssh takes them'
+  )
+  parser.add_argument(
+    '--folder', default='.', metavar='DIR', help='to run in; default: home'
+  )
+  parser.add_argument(
+    '--port',
+    type=int,
+    default=12_321,
+    metavar='N',
+    help='of the first host, that the others reach; default %(default)s',
+  )
+
+
 LAUNCH_COMMANDS = (
   Command(
     'local',
@@ -149,6 +245,25 @@ LAUNCH_COMMANDS = (
     'it-study launch tpu_vm --type v5litepod-16 --zone us-west4-a --spot '
     f'--dry_run -- {_TRAINING}',
     _tpu_arguments,
+    continues=True,
+    runs_another=True,
+  ),
+  Command(
+    'slurm',
+    'launching:slurm',
+    'submit a job to a SLURM cluster and follow it',
+    'it-study launch slurm --nodes 2 --gpus_per_node 4 --dry_run -- '
+    f'{_TRAINING}',
+    _slurm_arguments,
+    continues=True,
+    runs_another=True,
+  ),
+  Command(
+    'ssh',
+    'launching:ssh',
+    'run on several machines that ssh reaches',
+    f'it-study launch ssh --hosts node1,node2 --dry_run -- {_TRAINING}',
+    _ssh_arguments,
     continues=True,
     runs_another=True,
   ),

@@ -9,6 +9,8 @@ import sys
 from it_study.errors import InputError
 from launch import accelerators, gcloud, remote, tpu_vm, workers
 from launch import local as local_lib
+from launch import slurm as slurm_lib
+from launch import ssh as ssh_lib
 from launch.tools import LaunchError, Tools
 
 # What Google Cloud takes for the name of a machine.
@@ -86,6 +88,72 @@ def tpu_slice(options: argparse.Namespace) -> int:
       run,
       tools=tools,
       limits=gcloud.Limits(wait=3600 * options.wait_hours),
+    ),
+  )
+
+
+def slurm(options: argparse.Namespace) -> int:
+  """A job of a SLURM cluster."""
+  from it_study.commands import launch_checks
+
+  _check_positive(options, 'grace_seconds', 'hours')
+  job = slurm_lib.Job(
+    words=options.rest,
+    name=options.name,
+    nodes=options.nodes,
+    gpus_per_node=options.gpus_per_node,
+    process_per=options.process_per,
+    hours=options.hours,
+    partition=options.partition,
+    account=options.account,
+    options=options.sbatch,
+    program=options.program,
+    folder=options.folder,
+    log_dir=options.log_dir,
+    environment=remote.parse_environment(options.env),
+    lead_seconds=options.lead_seconds,
+    max_restarts=options.max_restarts,
+  )
+  launch_checks.check_gpus(
+    options.rest_options,
+    nodes=job.nodes,
+    gpus_per_node=job.gpus_per_node,
+    processes=job.nodes * job.tasks_per_node,
+  )
+  return _outside(
+    options,
+    lambda tools: slurm_lib.launch(
+      job,
+      tools=tools,
+      limits=slurm_lib.Limits(grace=options.grace_seconds),
+      is_followed=not options.detach,
+      is_kept=options.keep,
+    ),
+  )
+
+
+def ssh(options: argparse.Namespace) -> int:
+  """Several machines that ssh reaches."""
+  from it_study.commands import launch_checks
+
+  _check_positive(options, 'grace_seconds')
+  hosts = ssh_lib.parse_hosts(options.hosts)
+  launch_checks.check_processes(
+    options.rest_options.command, len(hosts), where='the list of hosts'
+  )
+  return _outside(
+    options,
+    lambda tools: ssh_lib.launch(
+      ssh_lib.Run(
+        hosts=hosts,
+        words=options.rest,
+        program=options.program,
+        folder=options.folder,
+        port=options.port,
+        environment=remote.parse_environment(options.env),
+        grace_seconds=options.grace_seconds,
+      ),
+      tools=tools,
     ),
   )
 

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -59,6 +60,11 @@ def act(key: str) -> None:
     _do(*word.partition(':')[::2])
 
 
+def _caller() -> int:
+  """The shell that runs this program."""
+  return os.getppid()
+
+
 def _do(kind: str, value: str) -> None:
   if kind == 'out':
     print(value, flush=True)
@@ -66,6 +72,10 @@ def _do(kind: str, value: str) -> None:
     print(value, file=sys.stderr, flush=True)
   elif kind == 'sleep':
     time.sleep(float(value))
+  elif kind in ('log', 'status'):
+    # Of the job of number 7.
+    with open(FOLDER / 'logs' / f'it-study-7.{kind}', 'a') as file:
+      file.write(f'{value}\n')
   elif kind == 'hang':
     time.sleep(600)
   elif kind == 'state':
@@ -78,5 +88,7 @@ def _do(kind: str, value: str) -> None:
     with open(FOLDER / 'asked', 'a') as file:
       file.write('.')
     sys.exit(int(value))
+  elif kind == 'end_caller':
+    os.kill(_caller(), signal.SIGTERM)
   elif kind == 'exit':
     sys.exit(int(value))
