@@ -63,6 +63,10 @@ class Request:
   runtime: str | None = None
 
 
+class NameTakenError(InputError):
+  """There is a slice of that name, which is not this launch's."""
+
+
 class Slice:
   """One slice, there or not."""
 
@@ -124,6 +128,12 @@ class Slice:
         'tpu-vm', 'create', kind, f'--version={runtime}', *spot
       )
     done = self._tools.try_run(words, seconds=self._limits.create)
+    text = done.errors.lower().replace('_', ' ')
+    if done.status is not None and 'already exists' in text:
+      raise NameTakenError(
+        f'{request.name} is there already, or in the queue: give another '
+        f'--name, or delete it: {self.delete_line()}'
+      )
     if done.status != 0:
       raise LaunchError(
         f'creating {request.name} failed: {why(done, self._limits.create)}'
@@ -199,7 +209,7 @@ class Slice:
       done = self._tools.try_run(words, seconds=self._limits.delete)
       if done.status == 0 or any(part in done.errors for part in _NOT_FOUND):
         return True
-      self._tools.say(
+      self._tools.warn(
         f'deleting {self._request.name}: {why(done, self._limits.delete)}'
       )
       if attempt < _ATTEMPTS:

@@ -92,9 +92,12 @@ def launch(
   *,
   say: Callable[[str], None],
   grace_seconds: float,
+  warn: Callable[[str], None] | None = None,
 ) -> int:
   """Runs all to their end and returns one exit status for them."""
-  return workers.run(planned, say=say, grace_seconds=grace_seconds).status
+  return workers.run(
+    planned, say=say, warn=warn, grace_seconds=grace_seconds
+  ).status
 
 
 def _free_port() -> int:

@@ -260,7 +260,7 @@ class _Launch:
       )
     status = int(file.read_text().strip() or 1)
     if status not in (0, workers.PREEMPTED_STATUS):
-      self._tools.say(
+      self._tools.warn(
         f'job {self._id} ended with {workers.describe_status(status)}; its '
         f'output is in {self._file("log")}'
       )
@@ -292,7 +292,7 @@ class _Launch:
       ['scancel', *options, self._id], seconds=self._limits.ask
     )
     if done.status != 0:
-      self._tools.say(
+      self._tools.warn(
         f'scancel failed: {why(done, self._limits.ask)}. Job {self._id} MAY '
         f'STILL RUN: scancel {self._id}'
       )

@@ -90,7 +90,7 @@ def launch(
     return 0
   tools.say(f'running on {", ".join(run.hosts)}')
   return workers.run(
-    listed, say=tools.say, grace_seconds=run.grace_seconds
+    listed, say=tools.say, warn=tools.warn, grace_seconds=run.grace_seconds
   ).status
 
 

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import shlex
 import shutil
-import signal
-import threading
 import time
 
 from it_study import timed_process
 from it_study.errors import InputError
+from launch import workers
 
 
 class LaunchError(Exception):
@@ -25,11 +24,19 @@ class Tools:
   Attributes:
     is_dry: whether commands are printed, not run.
     say: is called with a line whenever something happens.
+    warn: is called with a line where something is wrong.
   """
 
-  def __init__(self, *, say: Callable[[str], None], is_dry: bool = False):
+  def __init__(
+    self,
+    *,
+    say: Callable[[str], None],
+    warn: Callable[[str], None] | None = None,
+    is_dry: bool = False,
+  ):
     self.is_dry = is_dry
     self.say = say
+    self.warn = warn or say
 
   def need(self, program: str, how: str) -> None:
     """Raises `InputError` unless a program is on PATH; `how` to get it."""
@@ -99,31 +106,17 @@ def why(done: timed_process.Finished, seconds: float) -> str:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-  """Lets SIGTERM do what Ctrl-C does: clean up on the way out."""
-  if threading.current_thread() is not threading.main_thread():
-    yield
-    return
+  """Lets other signals do what Ctrl-C does: clean up on the way out."""
 
   def stop(number, frame):
     raise KeyboardInterrupt
 
-  before = signal.signal(signal.SIGTERM, stop)
-  try:
+  with workers.handled(stop):
     yield
-  finally:
-    signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
 def unstoppable(say: Callable[[str], None], line: str) -> Iterator[None]:
   """Says a line in place of stopping, while what must be done is done."""
-  if threading.current_thread() is not threading.main_thread():
+  with workers.handled(lambda *_: say(line)):
     yield
-    return
-  numbers = (signal.SIGINT, signal.SIGTERM)
-  before = [signal.signal(n, lambda *_: say(line)) for n in numbers]
-  try:
-    yield
-  finally:
-    for number, handler in zip(numbers, before, strict=True):
-      signal.signal(number, handler)

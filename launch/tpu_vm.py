@@ -92,6 +92,7 @@ class _Launch:
     self._tools = tools
     self._limits = limits
     self._slice = gcloud.Slice(request, tools=tools, limits=limits)
+    self._is_ours = run.is_reused
 
   def launch(self) -> int:
     self._check()
@@ -154,6 +155,8 @@ class _Launch:
     for restart in range(self._run.max_restarts + 1):
       try:
         if not is_there:
+          # From here on there may be something to delete, even if it fails.
+          self._is_ours = True
           self._slice.create()
         is_there = True
         if not is_set_up:
@@ -164,6 +167,9 @@ class _Launch:
         if outcome.status == 0 or outcome.asked is not None:
           return outcome.status
         reason = None
+      except gcloud.NameTakenError:
+        self._is_ours = False
+        raise
       except LaunchError as error:
         if not is_there:
           raise
@@ -230,6 +236,7 @@ class _Launch:
     return workers.run(
       listed,
       say=self._tools.say,
+      warn=self._tools.warn,
       grace_seconds=self._run.grace_seconds,
     )
 
@@ -250,9 +257,11 @@ class _Launch:
       )
 
   def _leave(self) -> None:
-    """Deletes the slice, unless it is to stay."""
+    """Deletes the slice, unless it is to stay, or another's."""
+    if not self._is_ours:
+      return
     if self._run.is_kept:
-      self._tools.say(
+      self._tools.warn(
         f'{self._request.name} is kept and costs money until it is deleted: '
         f'{self._slice.delete_line()}'
       )
@@ -260,7 +269,7 @@ class _Launch:
     with unstoppable(self._tools.say, _STOPPING):
       if not self._slice.delete():
         # Not an error of its own, which would hide the one before.
-        self._tools.say(
+        self._tools.warn(
           f'{self._request.name} MAY STILL RUN AND COST MONEY. Delete it: '
           f'{self._slice.delete_line()}'
         )

@@ -1,7 +1,7 @@
 """Runs programs together: one fails, all are stopped, and none is left."""
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import os
@@ -24,7 +24,8 @@ _SECONDS_AFTER_FAILURE = 10.0
 # stranger holds it open.
 _DRAIN_SECONDS = 5.0
 _LAST_LINES = 10
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# The last one comes when the terminal is closed.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,7 @@ def run(
   workers: Sequence[Worker],
   *,
   say: Callable[[str], None],
+  warn: Callable[[str], None] | None = None,
   grace_seconds: float = 60.0,
 ) -> Outcome:
   """Runs programs to their end; returns when none of them is left.
@@ -94,12 +96,35 @@ def run(
   Args:
     workers: all start at once.
     say: is called with a line whenever something happens.
+    warn: is called in its place when a program fails; None is the same.
     grace_seconds: from being asked to stop to being ended.
 
   Raises:
     OSError: if a program cannot be started; those that were are ended.
   """
-  return _Run(workers, say, grace_seconds).run()
+  return _Run(workers, say, warn or say, grace_seconds).run()
+
+
+@contextlib.contextmanager
+def handled(handler: Callable) -> Iterator[None]:
+  """Handles the signals that ask to stop, those apart that are ignored.
+
+  Only in the main thread, which alone has signals.
+  """
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  before = {
+    number: signal.signal(number, handler)
+    for number in _SIGNALS
+    # As by nohup.
+    if signal.getsignal(number) is not signal.SIG_IGN
+  }
+  try:
+    yield
+  finally:
+    for number, former in before.items():
+      signal.signal(number, former)
 
 
 def describe_status(status: int) -> str:
@@ -117,9 +142,10 @@ def describe_status(status: int) -> str:
 class _Run:
   """One run of several programs."""
 
-  def __init__(self, workers, say, grace_seconds):
+  def __init__(self, workers, say, warn, grace_seconds):
     self._workers = workers
     self._say = say
+    self._warn = warn
     self._grace_seconds = grace_seconds
     self._events: queue.SimpleQueue = queue.SimpleQueue()
     self._processes: list[subprocess.Popen] = []
@@ -132,35 +158,25 @@ class _Run:
 
   def run(self) -> Outcome:
     read_end, write_end = os.pipe()
-    before = self._take_signals()
-    try:
-      for index, worker in enumerate(self._workers):
-        self._start(index, worker, read_end)
-      while len(self._statuses) < len(self._workers):
-        self._step()
-    except BaseException:
-      self._end_all()
-      raise
-    finally:
-      for number, handler in before.items():
-        signal.signal(number, handler)
-      os.close(read_end)
-      os.close(write_end)
+    # The queue may be used from within a handler.
+    with handled(lambda number, _: self._events.put(('asked', number))):
+      try:
+        for index, worker in enumerate(self._workers):
+          self._start(index, worker, read_end)
+        while len(self._statuses) < len(self._workers):
+          self._step()
+      except BaseException:
+        self._end_all()
+        raise
+      finally:
+        os.close(read_end)
+        os.close(write_end)
     return Outcome(
       statuses=[self._statuses[k] for k in range(len(self._workers))],
       asked=self._asked,
       failed=self._failed,
       last_lines=[list(lines) for lines in self._lines],
     )
-
-  def _take_signals(self) -> dict:
-    if threading.current_thread() is not threading.main_thread():
-      return {}
-    return {
-      # The queue may be used from within a handler.
-      number: signal.signal(number, lambda n, _: self._events.put(('asked', n)))
-      for number in _SIGNALS
-    }
 
   def _start(self, index: int, worker: Worker, read_end: int) -> None:
     process = subprocess.Popen(
@@ -256,13 +272,13 @@ class _Run:
         self._ask_at = time.monotonic() + self._grace_seconds
     elif self._failed is None and self._asked is None:
       self._failed = index
-      self._say(
+      self._warn(
         f'process {name} ended with {describe_status(status)}'
         + (f'; stopping {self._left()}' if left else '')
       )
       if not self._workers[index].is_shown:
         for line in self._lines[index]:
-          self._say(f'  {name}: {line}')
+          self._warn(f'  {name}: {line}')
       self._ask(min(self._grace_seconds, _SECONDS_AFTER_FAILURE))
 
   def _left(self) -> str:

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 
-import fakes
 from fakes import refusal
 from fakes import run_command as run
 import pytest
+
+from it_study.commands import table
 
 TRAIN = (
   'train',
@@ -130,11 +131,8 @@ def test_the_miniature_trains_in_two_processes_of_two_devices(tmp_path):
 
 
 @pytest.fixture(name='cloud')
-def _cloud(tmp_path, monkeypatch):
-  cloud = fakes.FakeTools(tmp_path / 'cloud', 'gcloud')
-  cloud.use(monkeypatch)
-  yield cloud
-  assert cloud.refused() == ''
+def _cloud(fake_tools):
+  return fake_tools('gcloud')
 
 
 def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='gs://b/m'):
@@ -230,6 +228,30 @@ def test_a_dry_run_of_a_slice_shows_what_it_costs(capsys, cloud):
     == 4
   )
   assert cloud.calls() == []
+
+
+def test_quiet_tells_of_failures_all_the_same(capfd):
+  words = ('launch', 'local', '--quiet', '--', 'train', '--gin_file=no.gin')
+  assert run(*words) == 2
+  assert 'it-study launch: process ' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['tpu_vm', 'slurm', 'ssh'])
+def test_an_example_runs_as_printed(capsys, cloud, name):
+  (command,) = (c for c in table.LAUNCH_COMMANDS if c.name == name)
+  words = shlex.split(command.example)
+  assert words.pop(0) == 'it-study'
+  assert run(*words) == 0
+  assert 'it-study train ' in capsys.readouterr().out
+  assert cloud.calls() == []
+
+
+@pytest.mark.slow
+def test_the_example_of_a_rehearsal_runs_as_printed(capfd, tmp_path):
+  (command,) = (c for c in table.LAUNCH_COMMANDS if c.name == 'local')
+  words = shlex.split(command.example.replace('/tmp/', f'{tmp_path}/'))
+  assert run(*words[1:]) == 0
+  assert 'trained: ' in capfd.readouterr().out
 
 
 @pytest.mark.tpu_aot

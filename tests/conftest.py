@@ -85,3 +85,26 @@ def _natinst_dir():
   if not os.environ.get('NATINST_DIR'):
     pytest.skip('needs NATINST_DIR')
   return pathlib.Path(os.environ['NATINST_DIR'])
+
+
+@pytest.fixture(name='fake_tools')
+def _fake_tools(tmp_path, monkeypatch):
+  """Puts programs of the names given on PATH; see `fakes.FakeTools`."""
+  import fakes
+
+  made = []
+
+  def make(*names):
+    made.append(fakes.FakeTools(tmp_path / 'tools', *names))
+    made[-1].use(monkeypatch)
+    return made[-1]
+
+  yield make
+  # What a real one would not have understood.
+  assert [tools.refused() for tools in made] == ['' for _ in made]
+
+
+@pytest.fixture(name='said')
+def _said():
+  """Where a test gathers what was said."""
+  return []

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 
-import fakes
+from launch_fixture import interrupt_when
 import pytest
 
 from it_study.errors import InputError
@@ -19,12 +19,10 @@ PROGRAMS = ('sbatch', 'squeue', 'scancel', 'srun', 'scontrol')
 
 
 @pytest.fixture(name='cluster')
-def _cluster(tmp_path, monkeypatch):
-  cluster = fakes.FakeTools(tmp_path / 'cluster', *PROGRAMS)
-  cluster.use(monkeypatch)
+def _cluster(fake_tools):
+  cluster = fake_tools(*PROGRAMS)
   (cluster.folder / 'logs').mkdir()
-  yield cluster
-  assert cluster.refused() == ''
+  return cluster
 
 
 @pytest.fixture(name='job')
@@ -32,11 +30,6 @@ def _job(cluster):
   return slurm.Job(
     words=['train', '--gin.X=a b'], log_dir=str(cluster.folder / 'logs')
   )
-
-
-@pytest.fixture(name='said')
-def _said():
-  return []
 
 
 @pytest.fixture(name='launch')
@@ -51,16 +44,6 @@ def _launch(job, said):
     )
 
   return launch
-
-
-def interrupt_when(cluster, key, *, count=1, number=signal.SIGINT):
-  def send():
-    deadline = time.monotonic() + 30
-    while cluster.calls().count(key) < count and time.monotonic() < deadline:
-      time.sleep(0.02)
-    os.kill(os.getpid(), number)
-
-  threading.Thread(target=send, daemon=True).start()
 
 
 def test_a_job_from_the_queue_to_its_end(cluster, launch, said, capsys):

@@ -39,16 +39,8 @@ time.sleep(60)
 
 
 @pytest.fixture(name='machines')
-def _machines(tmp_path, monkeypatch):
-  machines = fakes.FakeTools(tmp_path / 'machines', 'ssh')
-  machines.use(monkeypatch)
-  yield machines
-  assert machines.refused() == ''
-
-
-@pytest.fixture(name='said')
-def _said():
-  return []
+def _machines(fake_tools):
+  return fake_tools('ssh')
 
 
 @pytest.fixture(name='launch')

@@ -57,11 +57,6 @@ def _make(tmp_path):
   return make
 
 
-@pytest.fixture(name='said')
-def _said():
-  return []
-
-
 def pids(folder: pathlib.Path) -> list[int]:
   return [int(path.read_text()) for path in folder.glob('*.pid')]
 
@@ -167,7 +162,9 @@ def test_a_program_that_is_not_there(said):
   ]
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+  'number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+)
 def test_a_signal_stops_all_with_a_checkpoint(make, said, tmp_path, number):
   signal_when_started(tmp_path, [number])
   outcome = workers.run(
@@ -244,6 +241,16 @@ def test_a_launcher_that_is_killed_leaves_nothing(make, tmp_path):
   launcher.kill()
   launcher.wait()
   assert_none_is_left(tmp_path, count=3, seconds=15)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(make, said, tmp_path):
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    signal_when_started(tmp_path, [signal.SIGHUP], count=1)
+    outcome = workers.run([make(0, 'sleep=1')], say=said.append)
+  finally:
+    signal.signal(signal.SIGHUP, before)
+  assert (outcome.status, said) == (0, [])
 
 
 def test_signals_are_as_before(make, said):

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+import contextlib
 import os
 import re
 import sys
@@ -33,7 +34,9 @@ def local(options: argparse.Namespace) -> int:
     return 0
   say = _speaker(options)
   return _told(
-    local_lib.launch(planned, say=say, grace_seconds=options.grace_seconds),
+    local_lib.launch(
+      planned, say=say, warn=_warn, grace_seconds=options.grace_seconds
+    ),
     say,
   )
 
@@ -164,9 +167,11 @@ def _outside(
   """Runs what depends on others, whose failures are one line."""
   say = _speaker(options)
   try:
-    return _told(launch(Tools(say=say, is_dry=options.dry_run)), say)
+    return _told(
+      launch(Tools(say=say, warn=_warn, is_dry=options.dry_run)), say
+    )
   except LaunchError as error:
-    print(f'it-study launch: {error}', file=sys.stderr)
+    _warn(str(error))
     return 1
 
 
@@ -186,9 +191,12 @@ def _check_positive(options: argparse.Namespace, *names: str) -> None:
 
 
 def _speaker(options: argparse.Namespace) -> Callable[[str], None]:
-  """Prints what happens to the errors, not among the program's output."""
-  if options.quiet:
-    return lambda line: None
-  return lambda line: print(
-    f'it-study launch: {line}', file=sys.stderr, flush=True
-  )
+  """Says what happens, unless asked to be quiet."""
+  return (lambda line: None) if options.quiet else _warn
+
+
+def _warn(line: str) -> None:
+  """Prints a line to the errors, not among the program's output."""
+  # The terminal may be gone, and cleaning up must go on.
+  with contextlib.suppress(OSError):
+    print(f'it-study launch: {line}', file=sys.stderr, flush=True)
