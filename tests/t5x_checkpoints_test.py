@@ -11,6 +11,7 @@ from it_study import partitioning
 from it_study.convert import t5x as our_reading
 from it_study.convert import t5x_writing
 from it_study.decode.greedy import greedy_decode
+from it_study.errors import InputError
 from it_study.models.t5 import T5
 
 pytestmark = pytest.mark.t5x
@@ -184,3 +185,28 @@ def test_the_first_state_of_adafactor_is_that_of_t5x():
     assert found['param_states'][name].keys() == vars(state).keys()
     for moment, value in vars(state).items():
       np.testing.assert_array_equal(found['param_states'][name][moment], value)
+
+
+@orbax
+def test_stacked_layers_of_scalable_t5_are_refused(use_orbax, tmp_path):
+  # isort: off
+  from t5x.examples.scalable_t5 import network
+  # isort: on
+
+  module = network.Transformer(
+    network.T5Config(**golden.DIMENSIONS, **golden.VARIANTS['v1_1'])
+  )
+  theirs.save(
+    tmp_path,
+    'v1_1',
+    None,
+    module=module,
+    use_orbax=use_orbax,
+    dtype='float32',
+    step=STEP,
+  )
+  with pytest.raises(
+    InputError,
+    match=r'decoder/decoder/\w+/key/kernel is a stack of layers',
+  ):
+    load(tmp_path)

@@ -48,7 +48,9 @@ def params_of(variant: str) -> dict[str, Any]:
     )
 
 
-def make_state(variant: str, *, for_training: bool = True) -> tuple[Any, Any]:
+def make_state(
+  variant: str, *, module: Any = None, for_training: bool = True
+) -> tuple[Any, Any]:
   """T5X's partitioner, and what makes a state of the model."""
   # isort: off
   import seqio
@@ -59,7 +61,7 @@ def make_state(variant: str, *, for_training: bool = True) -> tuple[Any, Any]:
     golden.DIMENSIONS['vocab_size'], eos_id=1
   )
   model = models.EncoderDecoderModel(
-    module=golden.t5x_module(variant),
+    module=module or golden.t5x_module(variant),
     input_vocabulary=vocabulary,
     output_vocabulary=vocabulary,
     optimizer_def=adafactor.Adafactor(
@@ -93,24 +95,28 @@ def save(
   use_orbax: bool,
   dtype: str,
   step: int,
+  module: Any = None,
 ) -> None:
-  """Has T5X write `directory/checkpoint_STEP`, Adafactor's state included."""
+  """Has T5X write `directory/checkpoint_STEP`, Adafactor's state included.
+
+  Without `params` they are drawn; `module` is another than the variant's.
+  """
   # isort: off
   import flax
   from t5x import checkpoints
   # isort: on
 
-  partitioner, initializer = make_state(variant)
+  partitioner, initializer = make_state(variant, module=module)
   state = initializer.from_scratch(jax.random.PRNGKey(0))
+  if params is not None:
+    state = state.replace_params(flax.core.freeze(params))
   mesh_axes = partitioner.get_mesh_axes(state)
   # Placed as T5X has it, or it writes every tensor as one device's.
   state = partitioner.partition(
     lambda state: state,
     in_axis_resources=None,
     out_axis_resources=mesh_axes,
-  )(
-    state.replace_params(flax.core.freeze(params)).replace_step(jnp.array(step))
-  )
+  )(state.replace_step(jnp.array(step)))
   shapes = initializer.global_train_state_shape
   directory.mkdir(parents=True, exist_ok=True)
   if use_orbax:
