@@ -14,7 +14,7 @@ from it_study.decode.greedy import greedy_decode
 from it_study.errors import InputError
 from it_study.models.t5 import T5
 
-pytestmark = pytest.mark.t5x
+pytestmark = [pytest.mark.t5x, pytest.mark.slow]
 if importlib.util.find_spec('t5x') is None:
   pytest.skip('needs T5X', allow_module_level=True)
 
