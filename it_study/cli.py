@@ -136,8 +136,6 @@ def _take_rest(
   """Gives a command the one behind --, which is checked before it is needed."""
   program = options.help_parser.prog
   if not options.runs_another:
-    if rest is not None:
-      options.help_parser.error(f'{program} takes no command behind --')
     return
   if not rest:
     options.help_parser.error(
@@ -152,10 +150,11 @@ def _take_rest(
 def _split_rest(
   words: Sequence[str],
 ) -> tuple[Sequence[str], list[str] | None]:
-  """Takes what stands behind -- out of the words, None without a --."""
-  if '--' not in words:
+  """Takes what stands behind the -- of launch out of the words, or None."""
+  position = list(words).index('--') if '--' in words else 0
+  if 'launch' not in words[:position]:
+    # Elsewhere it says that no flags follow.
     return words, None
-  position = list(words).index('--')
   return words[:position], list(words[position + 1 :])
 
 

@@ -10,6 +10,9 @@ from it_study import timed_process
 from it_study.errors import InputError
 from launch import workers
 
+# Of a line that tells of an error.
+_LONGEST = 400
+
 
 class LaunchError(Exception):
   """Something outside failed: what, why, what was done about it, in one line.
@@ -101,7 +104,15 @@ def why(done: timed_process.Finished, seconds: float) -> str:
   """Why a tool failed, in a line."""
   if done.status is None:
     return f'no end within {seconds:g} s'
-  return done.last_line or f'exit status {done.status}'
+  # An error may be several lines of JSON, of which the last is a bracket.
+  found = done.errors.rfind('ERROR:')
+  if found >= 0:
+    return _short(' '.join(done.errors[found:].split()))
+  return _short(done.last_line) or f'exit status {done.status}'
+
+
+def _short(text: str) -> str:
+  return text if len(text) <= _LONGEST else f'{text[:_LONGEST]} ...'
 
 
 @contextlib.contextmanager

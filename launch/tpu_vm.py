@@ -105,8 +105,7 @@ class _Launch:
       code.archive(self._tools, archive)
       try:
         status = self._run_until_done(archive)
-        if status in (0, workers.PREEMPTED_STATUS):
-          self._collect()
+        self._collect(is_needed=status in (0, workers.PREEMPTED_STATUS))
         return status
       finally:
         self._leave()
@@ -134,7 +133,13 @@ class _Launch:
           f"{path} is on each host's own disk: unless it is mounted from one "
           f'place, {accelerator.hosts} hosts cannot write one checkpoint there'
         )
-      elif self._request.is_spot:
+        continue
+      if self._run.results is None and not self._run.is_kept:
+        raise InputError(
+          f"{path} is on the machine's own disk, which is deleted at the end: "
+          'collect it by --results DIR, or --keep the machine.'
+        )
+      if self._request.is_spot:
         self._tools.say(
           f"{path} is on the machine's own disk: when the machine is taken "
           'away, the run starts anew'
@@ -240,9 +245,18 @@ class _Launch:
       grace_seconds=self._run.grace_seconds,
     )
 
-  def _collect(self) -> None:
+  def _collect(self, *, is_needed: bool) -> None:
+    """Collects what was written; of a run that failed, what there is."""
     if self._run.results is None:
       return
+    try:
+      self._fetch_all()
+    except LaunchError as error:
+      if is_needed:
+        raise
+      self._tools.warn(str(error))
+
+  def _fetch_all(self) -> None:
     if not self._tools.is_dry:
       try:
         os.makedirs(self._run.results, exist_ok=True)

@@ -226,8 +226,7 @@ class _Run:
         if stream is not None:
           # Nobody may be reading any more, which is no reason to stop.
           with contextlib.suppress(OSError, ValueError):
-            stream.buffer.write(prefix + line)
-            stream.flush()
+            _write(stream, prefix + line)
 
   def _step(self) -> None:
     now = time.monotonic()
@@ -303,6 +302,15 @@ class _Run:
     for index, process in enumerate(self._processes):
       if index not in self._statuses and process.returncode is None:
         _kill_group(process)
+
+
+def _write(stream, line: bytes) -> None:
+  if hasattr(stream, 'buffer'):
+    stream.buffer.write(line)
+  else:
+    # Somebody reads it as text.
+    stream.write(line.decode('utf-8', 'replace'))
+  stream.flush()
 
 
 def _kill_group(process: subprocess.Popen) -> None:

@@ -41,7 +41,6 @@ TRAIN = (
     ),
     (('launch', 'local', '--proceses=2', '--', 'train'), "'--processes'?"),
     (('launch', 'lokal', '--', 'train'), "Did you mean 'local'?"),
-    (('score', 'p', '--', 'x'), 'it-study score takes no command behind --.'),
     (('launch', 'local', '--gin.X=1', '--', 'train'), 'takes no --gin.X=1.'),
     (
       ('launch', 'local', '--grace_seconds=0', '--', 'train'),
@@ -51,6 +50,10 @@ TRAIN = (
 )
 def test_words_that_are_none(capsys, words, message):
   assert message in refusal(capsys, *words)
+
+
+def test_elsewhere_no_flags_follow(capsys):
+  assert refusal(capsys, 'score', '--', '--p').startswith('--p: cannot be')
 
 
 def test_a_dry_run_starts_nothing(capsys, tmp_path):

@@ -48,8 +48,8 @@ def test_no_account(cloud, launch):
   with pytest.raises(LaunchError) as caught:
     launch()
   assert str(caught.value) == (
-    'gcloud does not answer: Please run gcloud auth login (run gcloud auth '
-    'login)'
+    'gcloud does not answer: ERROR: You do not currently have an active '
+    'account Please run gcloud auth login (run gcloud auth login)'
   )
   assert cloud.calls() == ['describe']
 
@@ -135,6 +135,15 @@ def test_a_worker_that_dies(cloud, launch, said):
   assert not is_left(cloud)
   # A fault of the program is not a reason to start it again.
   assert len(cloud.calls('create')) == 1
+
+
+def test_what_a_failed_run_wrote_is_collected(cloud, launch, tmp_path, said):
+  cloud.script(run_0='exit:1')
+  assert launch(results=str(tmp_path / 'r')) == 1
+  assert (tmp_path / 'r/metrics.jsonl').exists()
+  cloud.script(run_0='exit:1', storage=['err:nothing there;exit:1'] * 3)
+  assert launch(results=str(tmp_path / 'r')) == 1
+  assert 'collecting gs://b/m failed: nothing there' in said
 
 
 def test_a_slice_that_is_taken_away_is_created_anew(cloud, launch, said):

@@ -142,6 +142,11 @@ def test_a_slice_that_is_kept_and_used_again(cloud, launch, said):
       '--price_per_hour is -1; give what a chip costs.',
     ),
     (
+      {'outputs': ['out']},
+      "out is on the machine's own disk, which is deleted at the end: collect "
+      'it by --results DIR, or --keep the machine.',
+    ),
+    (
       {'compile_cache': '/tmp/x'},
       "--compile_cache is '/tmp/x'; give a folder in a bucket, such as "
       'gs://BUCKET/xla, which outlives the machine.',

@@ -50,8 +50,15 @@ def check_fits(
   if is_memory_checked and command != 'predict':
     _check_memory(words, accelerator, say)
   if command == 'study':
-    return [options.study_dir]
-  return [str(gin_utils.macro(_OUTPUT_MACROS[command]))]
+    output = options.study_dir
+  else:
+    output = str(gin_utils.macro(_OUTPUT_MACROS[command]))
+  if output.startswith('gs://'):
+    say(
+      f'{output}: {command} does not write to a bucket by itself yet; mount it '
+      'on every host and name the mount'
+    )
+  return [output]
 
 
 def check_gpus(

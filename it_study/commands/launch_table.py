@@ -242,8 +242,8 @@ LAUNCH_COMMANDS = (
     'tpu_vm',
     'launching:tpu_slice',
     'run on every host of a Cloud TPU: create, set up, run, collect, delete',
-    'it-study launch tpu_vm --type v5litepod-16 --zone us-west4-a --spot '
-    f'--dry_run -- {_TRAINING}',
+    'it-study launch tpu_vm --type v5litepod-8 --zone us-west4-a --results '
+    f'/tmp/it_study_results --dry_run -- {_TRAINING}',
     _tpu_arguments,
     continues=True,
     runs_another=True,
