@@ -39,6 +39,11 @@ TRAIN = (
       ('launch', 'local', '--', '--quiet'),
       "cannot run '--quiet' behind --.",
     ),
+    (
+      ('launch', 'local', '--', 'study'),
+      'study runs in one process, and --processes takes 2: run it in one, or '
+      'run train.',
+    ),
     (('launch', 'local', '--proceses=2', '--', 'train'), "'--processes'?"),
     (('launch', 'lokal', '--', 'train'), "Did you mean 'local'?"),
     (('launch', 'local', '--gin.X=1', '--', 'train'), 'takes no --gin.X=1.'),
@@ -165,8 +170,8 @@ def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='gs://b/m'):
     (tpu('--max_restarts=-1'), '--max_restarts is -1; give a number from 0'),
     (
       ('launch', 'tpu_vm', '--type=v4-16', '--zone=z', '--', 'study'),
-      'study runs in one process, and v4-16 takes 2: run it on one host, or '
-      'run train.',
+      'study runs in one process, and v4-16 takes 2: run it in one, or run '
+      'train.',
     ),
     (
       (*tpu(), '--gin.BATCH_SIZ=8'),
@@ -274,15 +279,15 @@ def test_a_step_that_does_not_fit_is_refused_by_its_compiler(capsys, cloud):
   [
     (
       ('ssh', '--hosts=a,b', '--', 'study'),
-      'study runs in one process, and the list of hosts takes 2: run it on one '
-      'host, or run train.',
+      'study runs in one process, and the list of hosts takes 2: run it in '
+      'one, or run train.',
     ),
     (('ssh', '--hosts=a,a', '--', 'study'), 'a is named twice.'),
     (('ssh', '--', 'study'), 'required: --hosts.'),
     (
       ('slurm', '--gpus_per_node=4', '--', 'study'),
-      'study runs in one process, and 1 x 4 GPUs takes 4: run it on one host, '
-      'or run train.',
+      'study runs in one process, and 1 x 4 GPUs takes 4: run it in one, or '
+      'run train.',
     ),
     (
       (

@@ -120,6 +120,22 @@ def test_the_module_of_the_page_on_extending(capsys):
   assert sorted(mixture.rate_per_task_name.values()) == [1.0, 3.0]
 
 
+def test_the_commands_of_the_page_on_launching(capsys, fake_tools):
+  tools = fake_tools('gcloud', 'ssh', 'sbatch', 'squeue', 'scancel')
+  found = blocks('docs/launch.md', 'sh')
+  assert len(found) == 4
+  for text in found:
+    (words,) = commands(text.replace('\\\n', ''))
+    # Whether it fits is another test's; it would be compiled for minutes.
+    if words[1] == 'tpu_vm':
+      words.insert(2, '--skip_memory_check')
+    assert fakes.run_command(*words) == 0
+    assert 'it-study train --gin_file' in capsys.readouterr().out.replace(
+      'it_study.cli', 'it-study'
+    )
+  assert tools.calls() == []
+
+
 @pytest.mark.slow
 def test_the_study_of_the_page_on_extending(capsys):
   python = blocks('docs/extending.md', 'python')

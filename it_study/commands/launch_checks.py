@@ -88,7 +88,7 @@ def check_processes(command: str, processes: int, *, where: str) -> None:
   if processes > 1 and command not in _OF_MANY_HOSTS:
     raise InputError(
       f'{command} runs in one process, and {where} takes {processes}: run it '
-      'on one host, or run train.'
+      'in one, or run train.'
     )
 
 

@@ -20,7 +20,12 @@ _NAME = re.compile(r'[a-z]([-a-z0-9]{0,60}[a-z0-9])?')
 
 def local(options: argparse.Namespace) -> int:
   """Several processes on this machine."""
+  from it_study.commands import launch_checks
+
   _check_positive(options, 'grace_seconds')
+  launch_checks.check_processes(
+    options.rest_options.command, options.processes, where='--processes'
+  )
   planned = local_lib.plan(
     [sys.executable, '-P', '-m', 'it_study.cli', *options.rest],
     processes=options.processes,
