@@ -1,5 +1,9 @@
 """Tests of it_study.commands.runs: what a training says while it is at it."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from it_study import trainer
@@ -50,3 +54,30 @@ def test_a_training_says_what_it_is_at(capsys, phase, step, metrics, expected):
     )
   )
   assert capsys.readouterr() == ('', expected)
+
+
+@pytest.mark.parametrize(
+  ('named', 'expected'), [('', '{cache}/xla'), ('gs://b/x', 'gs://b/x')]
+)
+def test_compiled_programs_are_kept_where_jax_is_told(
+  tmp_path, named, expected
+):
+  code = (
+    'import jax\n'
+    'from it_study.commands import runs\n'
+    'runs._prepare_devices()\n'
+    'print(jax.config.jax_compilation_cache_dir)\n'
+  )
+  environment = {
+    **os.environ,
+    'IT_STUDY_CACHE': str(tmp_path),
+    'JAX_COMPILATION_CACHE_DIR': named,
+  }
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    check=True,
+    env=environment,
+    text=True,
+  )
+  assert done.stdout.strip() == expected.format(cache=tmp_path)

@@ -8,7 +8,7 @@ import sys
 from it_study.doctor.finding import BROKEN, OK, WARNING, Finding
 
 PROJECT = 'it_study'
-_REQUIREMENT = re.compile(r'^([\w.-]+)\s*(?:\[[^\]]*\])?\s*\(?([^;)]*)\)?')
+_REQUIREMENT = re.compile(r'^([\w.-]+)\s*(\[[^\]]*\])?\s*\(?([^;)]*)\)?')
 _BOUND = re.compile(r'(>=|<=|==|<|>)\s*([\w.*]+)')
 # What numbers depend on is shown one by one; the rest in one line.
 _SHOWN = (
@@ -55,7 +55,8 @@ def check_packages(
     )
     requirements = requirements or [*_SHOWN]
   found = [
-    _check(name, bounds, version) for name, bounds in _needed(requirements)
+    _check(name, extra, bounds, version)
+    for name, extra, bounds in _needed(requirements)
   ]
   shown = [f for f in found if f.name in _SHOWN or f.status != OK]
   others = len(found) - len(shown)
@@ -76,18 +77,20 @@ def is_within(version: str, bounds: str) -> bool:
   )
 
 
-def _needed(requirements: Iterable[str]) -> list[tuple[str, str]]:
-  """Name and bounds of what is needed without any extra."""
-  needed = {'jaxlib': ''}
+def _needed(requirements: Iterable[str]) -> list[tuple[str, str, str]]:
+  """Name, its extra and bounds of what this project needs without extras."""
+  needed = {'jaxlib': ('', '')}
   for requirement in requirements:
     if 'extra ==' not in requirement:
-      name, bounds = _REQUIREMENT.match(requirement).groups()
-      needed[name] = bounds.strip()
-  return sorted(needed.items())
+      name, extra, bounds = _REQUIREMENT.match(requirement).groups()
+      needed[name] = extra or '', bounds.strip()
+  return sorted((name, *rest) for name, rest in needed.items())
 
 
-def _check(name: str, bounds: str, version: Callable[[str], str]) -> Finding:
-  asked = f'pip install {name}' + (f"'{bounds}'" if bounds else '')
+def _check(
+  name: str, extra: str, bounds: str, version: Callable[[str], str]
+) -> Finding:
+  asked = f"pip install '{name}{extra}{bounds}'"
   try:
     found = version(name)
   except importlib.metadata.PackageNotFoundError:

@@ -58,7 +58,9 @@ def check_devices(*, seconds: float) -> Finding:
       'devices',
       BROKEN,
       f'JAX cannot start: {done.last_line}',
-      'JAX_PLATFORMS=cpu does without an accelerator',
+      'mend the packages above first'
+      if 'ModuleNotFoundError' in done.last_line
+      else 'JAX_PLATFORMS=cpu does without an accelerator',
     )
   counts: dict[tuple, int] = {}
   for device in devices:
