@@ -89,9 +89,9 @@ def run(
 ) -> Outcome:
   """Runs programs to their end; returns when none of them is left.
 
-  SIGINT and SIGTERM ask all of them to stop; a second one ends them at once. If
-  one fails, the others are stopped. If this process is killed, `guard` stops
-  them.
+  SIGINT, SIGTERM and SIGHUP ask all of them to stop; a second one ends them at
+  once. If one fails, the others are stopped. If this process is killed, `guard`
+  stops them.
 
   Args:
     workers: all start at once.
@@ -184,7 +184,7 @@ class _Run:
         *(sys.executable, '-S', '-E', os.fspath(_GUARD), str(read_end)),
         *(str(self._grace_seconds), *worker.words),
       ],
-      stdin=(subprocess.PIPE if worker.ends_with_input else subprocess.DEVNULL),
+      stdin=subprocess.PIPE if worker.ends_with_input else subprocess.DEVNULL,
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       env=worker.environment,
@@ -265,7 +265,8 @@ class _Run:
     name = self._workers[index].name
     left = len(self._workers) - len(self._statuses)
     if status in _CLEAN:
-      if status == PREEMPTED_STATUS and left:
+      is_first = self._asked is None and self._failed is None
+      if status == PREEMPTED_STATUS and is_first:
         # They stop at the same step. A signal now might meet one that is about
         # to exit and takes no more notice of it.
         self._ask_at = time.monotonic() + self._grace_seconds

@@ -264,3 +264,22 @@ def test_a_status_in_words():
   assert workers.describe_status(1) == 'status 1'
   assert workers.describe_status(139) == 'signal SIGSEGV'
   assert workers.describe_status(255) == 'status 255'
+
+
+def test_a_deaf_one_is_ended_in_time_though_others_stop(make, said, tmp_path):
+  started = time.monotonic()
+  signal_when_started(tmp_path, [signal.SIGTERM], count=3)
+  outcome = workers.run(
+    [
+      make(0, 'deaf', 'sleep=60'),
+      make(1, 'on_term=75', 'sleep=60'),
+      make(2, 'on_term=75', 'sleep=60'),
+    ],
+    say=said.append,
+    grace_seconds=2.0,
+  )
+  # Not once more for each of those that stopped.
+  assert time.monotonic() - started < 15
+  assert outcome.statuses == [137, 75, 75]
+  assert outcome.status == 143
+  assert_none_is_left(tmp_path, count=3)
