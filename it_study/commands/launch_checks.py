@@ -12,7 +12,7 @@ from it_study.errors import InputError
 from launch import accelerators
 
 # They run as one program on all hosts; all others run in one process.
-_OF_MANY_HOSTS = ('train',)
+_OF_MANY_HOSTS = ('train', 'predict')
 _MESH = {'data': 'MESH_DATA', 'fsdp': 'MESH_FSDP', 'model': 'MESH_MODEL'}
 _OUTPUT_MACROS = {'train': 'MODEL_DIR', 'predict': 'INFER_OUTPUT_DIR'}
 # Large models take minutes to compile.
