@@ -10,7 +10,7 @@ import pytest
 from it_study import partitioning
 from it_study.convert import t5x as our_reading
 from it_study.convert import t5x_writing
-from it_study.decode.greedy import greedy_decode
+from it_study.decode.token_loop import decode_tokens
 from it_study.errors import InputError
 from it_study.models.t5 import T5
 
@@ -124,7 +124,7 @@ def test_greedy_output_of_a_t5x_checkpoint_is_that_of_predict_batch(
   expected = golden.t5x_greedy(variant, params, prompts(), 12)
   # Not the same answer to everything.
   assert len(np.unique(expected, axis=0)) > 5
-  tokens = greedy_decode(
+  tokens = decode_tokens(
     model=model,
     params=found,
     encoder_input_tokens=prompts(),
