@@ -13,6 +13,8 @@ from it_study import user_module
 from it_study.commands import table
 from it_study.errors import InputError, nearest
 
+_EXAMPLE = 'Example: '
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command and returns the exit status.
@@ -80,7 +82,9 @@ class _Parser(argparse.ArgumentParser):
 
   def __init__(self, **settings):
     # A flag is one thing everywhere, not whatever it is short for today.
-    super().__init__(allow_abbrev=False, **settings)
+    super().__init__(
+      allow_abbrev=False, formatter_class=_HelpFormatter, **settings
+    )
 
   def error(self, message: str):
     if 'invalid choice' in message:
@@ -97,6 +101,15 @@ class _Parser(argparse.ArgumentParser):
       message += '.' + nearest(found, _flags(self))
     message = message if message[-1] in '.?)' else f'{message}.'
     sys.exit(_fail(f'{message} See {self.prog} --help.'))
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+  """Leaves an example on one line, so that what is copied runs."""
+
+  def _fill_text(self, text: str, width: int, indent: str) -> str:
+    if text.startswith(_EXAMPLE):
+      return indent + text
+    return super()._fill_text(text, width, indent)
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:
@@ -178,7 +191,7 @@ def _parser() -> _Parser:
   parser = _Parser(
     prog='it-study',
     description=it_study.__doc__,
-    epilog='Example: it-study study',
+    epilog=f'{_EXAMPLE}it-study study',
     parents=[common],
   )
   parser.add_argument(
@@ -194,7 +207,7 @@ def _parser() -> _Parser:
       help=group.summary,
       parents=[common],
       description=group.description,
-      epilog=f'Example: {group.example}',
+      epilog=f'{_EXAMPLE}{group.example}',
     )
     below.set_defaults(help_parser=below)
     below.add_argument(
@@ -206,12 +219,17 @@ def _parser() -> _Parser:
   return parser
 
 
+def _sentence(summary: str) -> str:
+  end = '' if summary[-1] in '.?' else '.'
+  return f'{summary[0].upper()}{summary[1:]}{end}'
+
+
 def _add(commands, command: table.Command, common) -> None:
   parser = commands.add_parser(
     command.name,
     help=command.summary,
-    description=f'{command.summary[0].upper()}{command.summary[1:]}.',
-    epilog=f'Example: {command.example}',
+    description=_sentence(command.summary),
+    epilog=f'{_EXAMPLE}{command.example}',
     parents=[common],
   )
   parser.set_defaults(

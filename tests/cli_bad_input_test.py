@@ -164,6 +164,13 @@ def test_no_model(capsys):
   )
 
 
+def test_fewer_draws_than_none(capsys):
+  words = ('baseline', 'random', '--corpus=miniature', '--simulate=-5')
+  assert refusal(capsys, *words) == (
+    '--simulate is -5; give a number of draws, such as 100000.'
+  )
+
+
 def test_an_unknown_engine(capsys):
   assert refusal(capsys, 'study', '--engine=natvie') == (
     "ENGINE is 'natvie'; there are native, t5x. Did you mean 'native'?"

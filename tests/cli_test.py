@@ -122,9 +122,10 @@ def test_help_shows_an_example_that_is_of_this_command(capsys, name):
     else [GROUP_OF[name], name]
   )
   assert run(*words, '--help') == 0
-  shown = ' '.join(capsys.readouterr().out.split())
-  # The parser breaks lines at hyphens.
-  example = shlex.split(shown.split('Example: ')[1].replace('- ', '-'))
+  shown = capsys.readouterr().out
+  # On one line, so that what is copied runs.
+  (line,) = [x for x in shown.splitlines() if x.startswith('Example: ')]
+  example = shlex.split(line.removeprefix('Example: '))
   assert ' '.join(['it-study', *words]) in ' '.join(example)
   assert '--debug' in shown
   # It parses.

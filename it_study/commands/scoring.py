@@ -61,6 +61,11 @@ def _decompose(
 
 def baseline(options: argparse.Namespace) -> None:
   """Predicts without a model, and scores."""
+  if options.simulate < 0:
+    raise InputError(
+      f'--simulate is {options.simulate}; give a number of draws, such as '
+      '100000.'
+    )
   corpus = natinst.open_corpus(corpora.find(options.corpus))
   natinst.check_split(options.split)
   rows = baselines.run_baseline(
