@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import hypothesis
@@ -20,6 +21,11 @@ _CACHE = tempfile.mkdtemp(prefix='it_study_tests_')
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 os.environ['IT_STUDY_CACHE'] = _CACHE
 os.environ.pop('IT_STUDY_VOCABULARY', None)
+
+# Where the tests run in the background a shell has it ignored, and whatever they
+# start and interrupt would ignore it too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile(
