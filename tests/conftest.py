@@ -22,8 +22,8 @@ atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 os.environ['IT_STUDY_CACHE'] = _CACHE
 os.environ.pop('IT_STUDY_VOCABULARY', None)
 
-# Where the tests run in the background a shell has it ignored, and whatever they
-# start and interrupt would ignore it too.
+# Where the tests run in the background a shell has it ignored, and whatever
+# they start and interrupt would ignore it too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
 
