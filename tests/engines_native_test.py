@@ -20,7 +20,6 @@ from it_study import (
 )
 from it_study.convert import weights
 from it_study.engines import (
-  model_setup,
   native,
   prompt_batches,
   training_data,
@@ -409,16 +408,6 @@ def test_rows_without_ids_are_refused(tmp_path):
     InputError, match='no_ids does not carry the id of its instances'
   ):
     infer(tmp_path, mixture_or_task_name='no_ids')
-
-
-def test_products_are_in_bfloat16_where_the_device_has_it(monkeypatch):
-  config = model_setup.complete_config(fakes.tiny_model(), dtype='auto')
-  assert config.dtype == 'float32'
-  monkeypatch.setattr(jax, 'default_backend', lambda: 'tpu')
-  config = model_setup.complete_config(fakes.tiny_model(), dtype='auto')
-  assert config.dtype == 'bfloat16'
-  config = model_setup.complete_config(fakes.tiny_model(), dtype='float32')
-  assert config.dtype == 'float32'
 
 
 def test_a_prediction_ends_at_end_of_sequence():

@@ -1,6 +1,6 @@
 """A model made for the vocabulary, the device and the weights at hand."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import json
 import os
 import pathlib
@@ -51,17 +51,29 @@ def _vocabulary_rows(path: str | os.PathLike | None) -> int:
   return training_of(path).get('model', {}).get('vocab_size', 0)
 
 
-def check_training_vocabulary(
-  training: Mapping[str, Any], checkpoint_path: str | os.PathLike
-) -> None:
-  """Token ids mean nothing under another vocabulary, even one of equal size."""
+def check_weights(path: str | os.PathLike | None) -> dict[str, Any]:
+  """Holds the vocabulary in use to the one that weights were made with.
+
+  Token ids mean nothing under another, even one of equal size.
+
+  Returns:
+    training.json of the training that the weights are of; empty for others.
+
+  Raises:
+    InputError: if it is another.
+  """
+  if path is None:
+    return {}
+  check_folder_vocabulary(path)
+  training = training_of(path)
   trained = training.get('vocabulary_sha256')
   if trained not in (None, vocabularies.fingerprint()):
     raise InputError(
-      f'{os.fspath(checkpoint_path)} was trained with the vocabulary '
+      f'{os.fspath(path)} was trained with the vocabulary '
       f'{training["vocabulary"]}; in use is {vocabularies.describe()}. Name '
       f'the one it was trained with by {vocabularies.VARIABLE}.'
     )
+  return training
 
 
 def check_folder_vocabulary(path: str | os.PathLike) -> None:

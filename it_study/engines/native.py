@@ -1,25 +1,16 @@
 """The default engine: JAX, Flax, Optax and Orbax, nothing else."""
 
 from collections.abc import Callable, Mapping
-import dataclasses
-import json
 import logging
 import os
 import pathlib
 import time
 from typing import Any
 
-import jax
-
 from it_study import (
   distributed,
-  metrics_log,
   partitioning,
   trainer,
-  vocabularies,
-)
-from it_study import (
-  predict as predictions,
 )
 from it_study.convert import weights
 from it_study.decode.decoding import Decoding
@@ -28,6 +19,7 @@ from it_study.engines import (
   model_setup,
   prediction_files,
   training_data,
+  training_file,
 )
 from it_study.engines.prompt_batches import Machine
 from it_study.models.t5 import T5
@@ -155,31 +147,20 @@ def finetune(
     profile_steps=profile_steps,
     on_progress=on_progress,
   )
-  summary = {
-    'mixture_or_task_name': mixture_or_task_name,
-    'seed': seed,
-    'train_steps': train_steps,
-    'num_examples': len(batches.cache),
-    'num_parameters': sum(
-      leaf.size for leaf in jax.tree.leaves(result.state.params)
-    ),
-    'batch_size': batch_size,
-    'num_microbatches': result.num_microbatches,
-    'mesh': dict(mesh.shape),
-    'engine': ENGINE,
-    'vocabulary': vocabularies.describe(),
-    'vocabulary_sha256': vocabularies.fingerprint(),
-    'model': dataclasses.asdict(config),
-    'compile_seconds': result.compile_seconds,
-    'num_processes': jax.process_count(),
-    'train_seconds': metrics_log.total_seconds(model_dir / 'metrics.jsonl'),
-    'seconds': time.monotonic() - started,
-  }
-  if distributed.is_first():
-    predictions.write_text(
-      model_dir / 'training.json', json.dumps(summary, indent=2) + '\n'
-    )
-  return summary
+  return training_file.write(
+    model_dir,
+    engine=ENGINE,
+    mixture_or_task_name=mixture_or_task_name,
+    batches=batches,
+    config=config,
+    params=result.state.params,
+    mesh=mesh.shape,
+    num_microbatches=result.num_microbatches,
+    train_steps=train_steps,
+    seed=seed,
+    started=started,
+    compile_seconds=result.compile_seconds,
+  )
 
 
 def predict(
@@ -252,18 +233,15 @@ def predict(
       model_config, dtype=dtype, weights_path=checkpoint_path
     )
   )
-  training: dict[str, Any] = {}
+  training = model_setup.check_weights(checkpoint_path)
   if checkpoint_path is None:
     params = partitioning.init_params(model=model, seed=seed, mesh=mesh)
   else:
-    model_setup.check_folder_vocabulary(checkpoint_path)
     params = weights.restore(
       checkpoint_path,
       config=model.config,
       target=partitioning.abstract_params(model=model, mesh=mesh),
     )
-    training = model_setup.training_of(checkpoint_path)
-    model_setup.check_training_vocabulary(training, checkpoint_path)
   found, count = answers.answer(
     rows,
     decoding=decoding,

@@ -6,18 +6,13 @@ another number of hosts and begins anew when it is restarted.
 """
 
 from collections.abc import Callable, Mapping
-import dataclasses
 import functools
-import json
 import os
 import pathlib
 import time
 from typing import Any
 
-import jax
-
-from it_study import distributed, metrics_log, partitioning, vocabularies
-from it_study import predict as predictions
+from it_study import distributed, partitioning
 from it_study.decode.decoding import Decoding
 from it_study.engines import (
   model_setup,
@@ -27,6 +22,7 @@ from it_study.engines import (
   t5x_setup,
   t5x_trainer,
   training_data,
+  training_file,
 )
 from it_study.errors import InputError
 from it_study.losses import DEFAULT_Z_LOSS
@@ -162,28 +158,19 @@ def finetune(
         config, initial_checkpoint_path
       ),
     )
-  summary = {
-    'mixture_or_task_name': mixture_or_task_name,
-    'seed': seed,
-    'train_steps': train_steps,
-    'num_examples': len(batches.cache),
-    'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-    'batch_size': batch_size,
-    'num_microbatches': num_microbatches,
-    'mesh': dict(partitioner.mesh.shape),
-    'engine': ENGINE,
-    'vocabulary': vocabularies.describe(),
-    'vocabulary_sha256': vocabularies.fingerprint(),
-    'model': dataclasses.asdict(config),
-    'num_processes': jax.process_count(),
-    'train_seconds': metrics_log.total_seconds(model_dir / 'metrics.jsonl'),
-    'seconds': time.monotonic() - started,
-  }
-  if distributed.is_first():
-    predictions.write_text(
-      model_dir / 'training.json', json.dumps(summary, indent=2) + '\n'
-    )
-  return summary
+  return training_file.write(
+    model_dir,
+    engine=ENGINE,
+    mixture_or_task_name=mixture_or_task_name,
+    batches=batches,
+    config=config,
+    params=state.params,
+    mesh=partitioner.mesh.shape,
+    num_microbatches=num_microbatches,
+    train_steps=train_steps,
+    seed=seed,
+    started=started,
+  )
 
 
 def predict(
@@ -227,16 +214,11 @@ def predict(
   config = model_setup.complete_config(
     model_config, dtype=dtype, weights_path=checkpoint_path
   )
-  training: dict[str, Any] = {}
-  if checkpoint_path is not None:
-    model_setup.check_folder_vocabulary(checkpoint_path)
-    training = model_setup.training_of(checkpoint_path)
-    model_setup.check_training_vocabulary(training, checkpoint_path)
+  training = model_setup.check_weights(checkpoint_path)
   model = t5x_setup.make_model(config, decoding=decoding)
   partitioner = t5x_setup.make_partitioner(
     mesh_data=mesh_data, mesh_fsdp=mesh_fsdp, mesh_model=mesh_model
   )
-  scratch = infer_output_dir / 't5x'
   answers = t5x_inference.answer(
     rows,
     model=model,
@@ -247,7 +229,7 @@ def predict(
     decoding=decoding,
     lengths=task_feature_lengths,
     batch_size=batch_size,
-    folder=scratch,
+    folder=infer_output_dir / 't5x',
   )
   path = infer_output_dir / 'predictions.jsonl'
   if not distributed.is_first():

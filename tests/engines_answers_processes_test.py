@@ -1,0 +1,93 @@
+"""Test of a prediction in several processes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import fakes
+import pytest
+
+from it_study import predict, seqio_lib, vocabularies
+from it_study.decode.decoding import Decoding
+from it_study.engines import native
+import tasks  # noqa: F401  Registers the conditions.
+
+_IN_A_PROCESS = """
+import sys
+import jax
+jax.config.update('jax_num_cpu_devices', 2)
+from it_study import distributed
+distributed.start()
+import fakes
+from it_study import seqio_lib
+from it_study.decode.decoding import Decoding
+from it_study.engines import native
+import tasks
+corpus, out = sys.argv[1:]
+seqio_lib.use_corpus(corpus)
+for method in ('greedy', 'constrained_beam', 'ranked_conditional', 'sample'):
+  native.predict(
+    model_config=fakes.tiny_model(),
+    mixture_or_task_name='natinst_def_empty_ex_original1',
+    task_feature_lengths=fakes.LENGTHS,
+    infer_output_dir=f'{out}/{method}',
+    answer_dir=f'{out}/answers',
+    batch_size=30,
+    decoding=Decoding(method=method, num_beams=2),
+    mesh_fsdp=2,
+  )
+print('done', jax.process_count(), jax.device_count())
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_answer_as_one_does(tmp_path, monkeypatch):
+  corpus = fakes.write_small_corpus(tmp_path / 'corpus')
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  seqio_lib.use_corpus(corpus)
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  started = [
+    subprocess.Popen(
+      [sys.executable, '-c', _IN_A_PROCESS, corpus, tmp_path],
+      env={
+        **os.environ,
+        'JAX_PLATFORMS': 'cpu',
+        'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
+        'JAX_NUM_PROCESSES': '2',
+        'JAX_PROCESS_ID': str(index),
+        'PYTHONPATH': os.path.dirname(fakes.__file__),
+      },
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(2)
+  ]
+  for process in started:
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:]
+    assert out.splitlines()[-1] == 'done 2 4'
+  for method in ('greedy', 'constrained_beam', 'ranked_conditional', 'sample'):
+    alone = predict.read_predictions(
+      native.predict(
+        model_config=fakes.tiny_model(),
+        mixture_or_task_name='natinst_def_empty_ex_original1',
+        task_feature_lengths=fakes.LENGTHS,
+        infer_output_dir=tmp_path / 'alone' / method,
+        batch_size=32,
+        decoding=Decoding(method=method, num_beams=2),
+      )
+    )
+    together = predict.read_predictions(tmp_path / method / 'predictions.jsonl')
+    for row, other in zip(alone, together, strict=True):
+      assert row.prediction == other.prediction
+      assert (row.scores is None) == (other.scores is None)
+      if row.scores is not None:
+        assert row.scores == pytest.approx(other.scores, rel=1e-5)
+  # Rows without a label space were decoded greedily once.
+  path = tmp_path / 'ranked_conditional' / 'inference.json'
+  assert json.loads(path.read_text())['num_kept_answers'] == 6
