@@ -21,7 +21,6 @@ from it_study import (
 from it_study.convert import weights
 from it_study.engines import (
   native,
-  prompt_batches,
   training_data,
 )
 from it_study.errors import InputError
@@ -408,13 +407,3 @@ def test_rows_without_ids_are_refused(tmp_path):
     InputError, match='no_ids does not carry the id of its instances'
   ):
     infer(tmp_path, mixture_or_task_name='no_ids')
-
-
-def test_a_prediction_ends_at_end_of_sequence():
-  vocabulary = vocabularies.current_vocabulary()
-  tokens = np.array([ord('a') + 3, 0, ord('b') + 3, 1, ord('c') + 3])
-  assert prompt_batches.to_text(vocabulary, tokens) == 'ab'
-  # The table has 384 rows, the vocabulary 259 tokens.
-  assert (
-    prompt_batches.to_text(vocabulary, np.array([ord('a') + 3, 383])) == 'a'
-  )

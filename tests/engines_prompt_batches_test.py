@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from it_study import partitioning
+from it_study import partitioning, vocabularies
 from it_study.decode import token_loop
 from it_study.decode.decoding import Decoding
 from it_study.engines import prompt_batches
@@ -73,3 +73,14 @@ def test_an_empty_prompt_is_a_row_like_others(monkeypatch):
   )
   assert sorted(batch[0]) == [0, 1]
   assert shapes == [(2, 2)]
+
+
+def test_a_prediction_ends_at_end_of_sequence(monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  vocabulary = vocabularies.current_vocabulary()
+  tokens = np.array([ord('a') + 3, 0, ord('b') + 3, 1, ord('c') + 3])
+  assert prompt_batches.to_text(vocabulary, tokens) == 'ab'
+  # The table has 384 rows, the vocabulary 259 tokens.
+  assert (
+    prompt_batches.to_text(vocabulary, np.array([ord('a') + 3, 383])) == 'a'
+  )
