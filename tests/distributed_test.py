@@ -263,12 +263,12 @@ def test_several_processes_are_joined_where_there_are_some(
 
 
 def test_a_command_for_one_process_says_so(monkeypatch):
-  distributed.refuse('predict')
+  distributed.refuse('study')
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   with pytest.raises(InputError) as caught:
-    distributed.refuse('predict')
+    distributed.refuse('study')
   assert str(caught.value) == (
-    'predict runs in one process, found 2: start it without '
+    'study runs in one process, found 2: start it without '
     'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID. Only train '
-    'runs in several.'
+    'and predict run in several.'
   )
