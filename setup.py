@@ -16,6 +16,8 @@ _GIN_FOLDERS = ['gin_configs'] + [
   if folder.is_dir()
 ]
 
+_GCS = 'google-cloud-storage>=3.17,<4'
+
 # Lower bounds are the versions that the tests were run with; upper bounds keep
 # out the next release that may change what a number means.
 setuptools.setup(
@@ -72,7 +74,10 @@ setuptools.setup(
     'tensorstore>=0.1.86,<0.2',
   ],
   extras_require={
+    # Weights in buckets of Google Cloud Storage, but T5X's.
+    'gcs': [_GCS],
     'test': [
+      _GCS,
       'hypothesis>=6.170,<7',
       'pytest>=9.2,<10',
       'pytest-cov>=7.1,<8',

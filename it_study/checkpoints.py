@@ -1,6 +1,6 @@
 """Checkpoints that are complete, verified, or not used."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import concurrent.futures
 import dataclasses
 import json
@@ -216,13 +216,19 @@ class Checkpoints:
       shutil.rmtree(path)
 
 
-def find_best(directory: pathlib.Path) -> int | None:
+def find_best(
+  directory: pathlib.Path, steps: Sequence[int] | None = None
+) -> int | None:
   """Returns the step of lowest loss in a folder, None if none has a loss.
 
   Of equal ones it is the earliest.
+
+  Args:
+    directory: of checkpoints.
+    steps: to choose from; all that are there without it.
   """
   found = []
-  for step in _steps(directory):
+  for step in _steps(directory) if steps is None else steps:
     try:
       manifest = json.loads((directory / str(step) / MANIFEST).read_text())
     except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""A bucket of Google Cloud Storage on this machine, for one that only reads."""
+"""A bucket of Google Cloud Storage on this machine, for those who only read."""
 
 from collections.abc import Iterator
 import contextlib
@@ -11,10 +11,17 @@ import urllib.parse
 
 
 @contextlib.contextmanager
-def serve(folder: pathlib.Path) -> Iterator[str]:
+def serve(
+  folder: pathlib.Path, *, requests: list[str] | None = None
+) -> Iterator[str]:
   """Serves a folder's files as every bucket's; gives the server's address.
 
-  Knows two requests: a list of names by prefix, and a file or a range of it.
+  Knows two requests: a list of files by prefix, and a file or a range of it. A
+  file's generation is the time at which it was written.
+
+  Args:
+    folder: whose files are those of every bucket.
+    requests: takes the names of files that were asked for.
   """
 
   class Handler(http.server.BaseHTTPRequestHandler):
@@ -23,32 +30,41 @@ def serve(folder: pathlib.Path) -> Iterator[str]:
 
     def do_GET(self):
       url = urllib.parse.urlsplit(self.path)
-      query = urllib.parse.parse_qs(url.query)
-      match = re.fullmatch(r'/storage/v1/b/[^/]+/o(?:/(.+))?', url.path)
-      if match[1] is None:
-        self._answer(200, _list(folder, **{k: v[0] for k, v in query.items()}))
+      query = {k: v[0] for k, v in urllib.parse.parse_qs(url.query).items()}
+      match = re.fullmatch(
+        r'(?:/download)?/storage/v1/b/[^/]+/o(?:/(.+))?', url.path
+      )
+      if match is None:
+        self._answer(404, b'{}')
         return
-      file = folder / urllib.parse.unquote(match[1])
+      if match[1] is None:
+        self._answer(200, _list(folder, **query))
+        return
+      name = urllib.parse.unquote(match[1])
+      if requests is not None:
+        requests.append(name)
+      file = folder / name
       if not file.is_file():
         self._answer(404, b'{}')
         return
+      generation = _generation(file)
+      if query.get('ifGenerationMatch', generation) != generation:
+        self._answer(412, b'{}')
+        return
       content = file.read_bytes()
+      headers = {'x-goog-generation': generation}
       asked = re.fullmatch(r'bytes=(\d+)-(\d*)', self.headers.get('Range', ''))
-      if asked is None:
-        self._answer(200, content)
+      if asked is None or not content:
+        self._answer(200, content, headers)
         return
       first, last = int(asked[1]), int(asked[2] or len(content) - 1)
       last = min(last, len(content) - 1)
-      self._answer(
-        206,
-        content[first : last + 1],
-        {'Content-Range': f'bytes {first}-{last}/{len(content)}'},
-      )
+      headers['Content-Range'] = f'bytes {first}-{last}/{len(content)}'
+      self._answer(206, content[first : last + 1], headers)
 
     def _answer(self, status, content, headers=()):
       self.send_response(status)
       self.send_header('Content-Length', str(len(content)))
-      self.send_header('x-goog-generation', '1')
       for name, value in dict(headers).items():
         self.send_header(name, value)
       self.end_headers()
@@ -87,9 +103,18 @@ def _list(
   return json.dumps(
     {
       'items': [
-        {'name': name, 'generation': '1'}
+        {
+          'name': name,
+          'generation': _generation(folder / name),
+          'size': str((folder / name).stat().st_size),
+        }
         for name in names
         if name.startswith(prefix) and startOffset <= name < endOffset
       ]
     }
   ).encode()
+
+
+def _generation(file: pathlib.Path) -> str:
+  # None is 0, as the time of some golden files is.
+  return str(1 + file.stat().st_mtime_ns // 1000)

@@ -11,8 +11,9 @@ from typing import Any
 from it_study import corpora, folders, gin_utils, natinst
 from it_study import predict as predictions
 from it_study.commands import runs
-from it_study.convert import hf
+from it_study.convert import bucket_weights, hf
 from it_study.errors import InputError
+from it_study.stored_folder import StoredFolder
 
 _RECORD = 'audit.json'
 _METHODS = (
@@ -26,14 +27,18 @@ _METHODS = (
 
 def audit(options: argparse.Namespace) -> None:
   """Decodes a checkpoint in every way, and splits its errors."""
-  checkpoint = str(pathlib.Path(options.checkpoint).resolve())
+  checkpoint = options.checkpoint
+  if StoredFolder(checkpoint).local is not None:
+    checkpoint = str(pathlib.Path(checkpoint).resolve())
   options.gin_bindings = [
     f'CORPUS={options.corpus!r}',
     *options.gin_bindings,
   ]
   files = ['runs/predict.gin', *options.gin_file]
   if not options.gin_file:
-    own_files, own_bindings = _own_config(checkpoint)
+    own_files, own_bindings = _own_config(
+      checkpoint, bucket_weights.to_local(checkpoint)
+    )
     files += own_files
     options.gin_bindings = [*own_bindings, *options.gin_bindings]
   supplied = ('MIXTURE_OR_TASK_NAME', 'CHECKPOINT_PATH', 'INFER_OUTPUT_DIR')
@@ -90,9 +95,9 @@ def _predict(
     )
 
 
-def _own_config(checkpoint: str) -> tuple[list[str], list[str]]:
+def _own_config(checkpoint: str, copy: str) -> tuple[list[str], list[str]]:
   """Gin files and bindings of a checkpoint that says which model it is of."""
-  path = pathlib.Path(checkpoint)
+  path = pathlib.Path(copy)
   for folder in (path, *path.parents[:2]):
     if (folder / 'config.gin').is_file():
       return [str(folder / 'config.gin')], []

@@ -244,13 +244,16 @@ def _record() -> dict[str, Any]:
   import jax
 
   from it_study import vocabularies
+  from it_study.convert import bucket_weights
   from it_study.engines import model_setup
 
   device = jax.devices()[0]
   model = model_setup.complete_config(
     gin_utils.configured('T5Config'),
     dtype=gin_utils.macro('DTYPE'),
-    weights_path=gin_utils.macro('INITIAL_CHECKPOINT_PATH'),
+    weights_path=bucket_weights.to_local(
+      gin_utils.macro('INITIAL_CHECKPOINT_PATH')
+    ),
   )
   return {
     'model': dataclasses.asdict(model),

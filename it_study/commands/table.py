@@ -167,10 +167,10 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
   parser.description += (
     ' hf is a folder of config.json and safetensors, or PyTorch shards, of any '
     'T5: v1.0, v1.1, LM-adapted, Flan-T5, T0, Tk-Instruct. t5x is a '
-    'checkpoint_STEP of T5X, or the folder above it, local or gs://; its two '
-    'layouts are read alike, and written as t5x, which any T5X restores, or '
+    'checkpoint_STEP of T5X, or the folder above it; its two layouts are read '
+    'alike, and written as t5x, which any T5X restores, or '
     't5x_orbax. What is read also serves as INITIAL_CHECKPOINT_PATH and '
-    'CHECKPOINT_PATH as it is.'
+    'CHECKPOINT_PATH as it is, and may be in a bucket, gs://….'
   )
   parser.add_argument('source', metavar='SRC')
   parser.add_argument('destination', metavar='DST', help='a new folder')

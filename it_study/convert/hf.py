@@ -1,6 +1,6 @@
 """Reads and writes a T5 in the folder format of Hugging Face."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 import contextlib
 import dataclasses
 import json
@@ -18,6 +18,7 @@ from it_study.models.config import T5Config
 
 _Path = str | os.PathLike[str]
 CONFIG = 'config.json'
+VOCABULARY = 'spiece.model'
 # Files of weights, the better format first, and the index of their parts.
 _FORMATS = (
   ('model.safetensors', 'model.safetensors.index.json'),
@@ -32,6 +33,27 @@ def is_folder(path: _Path) -> bool:
   return (path / CONFIG).is_file() and any(
     (path / name).is_file() for names in _FORMATS for name in names
   )
+
+
+def has_weights(names: Set[str]) -> bool:
+  """As `is_folder`, of a folder with files of these names."""
+  return CONFIG in names and any(names.intersection(two) for two in _FORMATS)
+
+
+def files_read(names: Set[str]) -> list[str]:
+  """Which files of a folder of weights are read, its vocabulary among them.
+
+  Args:
+    names: of all files in it, such as weights in formats that are not read.
+  """
+  found = names & {CONFIG, VOCABULARY}
+  for single, index in _FORMATS:
+    if names & {single, index}:
+      stem, _, ending = single.rpartition('.')
+      part = re.compile(rf'{stem}(-[\w-]+)?\.{ending}')
+      found |= names & {index}
+      return sorted(found.union(filter(part.fullmatch, names)))
+  return sorted(found)
 
 
 def read_model_config(path: _Path, *, dtype: str = 'float32') -> T5Config:

@@ -19,9 +19,9 @@ import tensorstore as ts
 from it_study.checkpoint_manifest import MANIFEST, find_damage
 from it_study.convert import fitting, t5x_tensors
 from it_study.convert.inferred_config import infer_config
-from it_study.convert.stored_folder import StoredFolder, reason
 from it_study.errors import InputError, nearest
 from it_study.models.config import T5Config
+from it_study.stored_folder import StoredFolder, reason
 
 _Path = str | os.PathLike[str]
 _CHECKPOINT = re.compile(r'checkpoint_(\d+)')
@@ -59,7 +59,7 @@ def find_checkpoint(path: _Path) -> StoredFolder:
   folder = StoredFolder(path)
   if _CHECKPOINT.fullmatch(folder.name) or _is_checkpoint(folder):
     if not folder.names():
-      beside = _parent(folder).names()
+      beside = folder.parent.names()
       raise InputError(
         f'{folder}: {"empty" if folder.name in beside else "no such"} folder; '
         'a T5X checkpoint was looked for.'
@@ -310,10 +310,6 @@ def _is_checkpoint(folder: StoredFolder) -> bool:
     else set()
   )
   return t5x_tensors.is_layout(names, state)
-
-
-def _parent(folder: StoredFolder) -> StoredFolder:
-  return StoredFolder(str(folder).removesuffix(folder.name).rstrip('/') or '.')
 
 
 def _steps(folder: StoredFolder) -> dict[int, str]:

@@ -8,8 +8,8 @@ from typing import Any
 from flax import serialization
 import numpy as np
 
-from it_study.convert.stored_folder import StoredFolder, reason
 from it_study.errors import InputError
+from it_study.stored_folder import StoredFolder, reason
 
 # File of the older layout, and where Orbax puts what belongs to the model.
 MSGPACK = 'checkpoint'

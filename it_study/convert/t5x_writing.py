@@ -13,9 +13,9 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 
 from it_study.checkpoint_manifest import write_manifest
-from it_study.convert.stored_folder import reason
 from it_study.convert.t5x_tensors import MSGPACK, STATE
 from it_study.errors import InputError
+from it_study.stored_folder import reason
 
 LAYOUTS = ('msgpack', 'orbax')
 _PREFIX = 'checkpoint'

@@ -9,11 +9,11 @@ import orbax.checkpoint as ocp
 
 from it_study import checkpoints
 from it_study.checkpoint_manifest import write_manifest
-from it_study.convert import hf, t5x, t5x_writing
+from it_study.convert import bucket_weights, hf, t5x, t5x_writing
 from it_study.convert.inferred_config import infer_config
-from it_study.convert.stored_folder import StoredFolder
 from it_study.errors import InputError
 from it_study.models.config import T5Config
+from it_study.stored_folder import StoredFolder
 
 _Path = str | os.PathLike[str]
 # Both of T5X's layouts are read as t5x; it restores that of t5x_orbax with
@@ -28,7 +28,8 @@ def restore(path: _Path, *, config: T5Config, target: Any) -> dict[str, Any]:
   Args:
     path: a checkpoint as `checkpoints.find_checkpoint` takes it, a folder with
       a config.json and weights, or a T5X checkpoint as `t5x.find_checkpoint`
-      takes it, which may be in a bucket.
+      takes it, which may be in a bucket; of others there
+      `bucket_weights.to_local` makes a copy.
     config: of the model that takes them.
     target: tree of `jax.ShapeDtypeStruct` with the shardings wanted.
 
@@ -37,7 +38,6 @@ def restore(path: _Path, *, config: T5Config, target: Any) -> dict[str, Any]:
   """
   if hf.is_folder(path):
     return hf.load_params(path, config=config, target=target)
-  # Of what lies in a bucket, nothing else is read.
   if StoredFolder(path).local is None or t5x.is_checkpoint(path):
     return t5x.load_params(path, target=target)
   return checkpoints.restore_params(path, target=target)
@@ -78,6 +78,8 @@ def convert(
       f'{destination} is not empty; weights are written to a new folder.'
     )
   step = 0
+  if source_format != 't5x':
+    source = bucket_weights.to_local(source)
   if source_format == 'hf':
     config = hf.read_model_config(source)
     params = hf.load_params(source, config=config, target=_abstract(config))

@@ -78,7 +78,7 @@ def check_weights(path: str | os.PathLike | None) -> dict[str, Any]:
 
 def check_folder_vocabulary(path: str | os.PathLike) -> None:
   """Holds the vocabulary in use to the one that lies beside weights."""
-  model_file = pathlib.Path(path) / 'spiece.model'
+  model_file = pathlib.Path(path) / hf.VOCABULARY
   if model_file.is_file() and not vocabularies.begins_like(model_file):
     raise InputError(
       f'{model_file} is another vocabulary than the one in use, '

@@ -12,7 +12,7 @@ from it_study import (
   partitioning,
   trainer,
 )
-from it_study.convert import weights
+from it_study.convert import bucket_weights, weights
 from it_study.decode.decoding import Decoding
 from it_study.engines import (
   answers,
@@ -100,6 +100,7 @@ def finetune(
   """
   started = time.monotonic()
   model_dir = pathlib.Path(model_dir)
+  initial_checkpoint_path = bucket_weights.to_local(initial_checkpoint_path)
   mesh = partitioning.make_mesh(
     data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
   )
@@ -228,6 +229,7 @@ def predict(
   mesh = partitioning.make_mesh(
     data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
   )
+  checkpoint_path = bucket_weights.to_local(checkpoint_path)
   model = T5(
     model_setup.complete_config(
       model_config, dtype=dtype, weights_path=checkpoint_path

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from it_study import distributed, partitioning
+from it_study.convert import bucket_weights
 from it_study.decode.decoding import Decoding
 from it_study.engines import (
   model_setup,
@@ -90,6 +91,7 @@ def finetune(
     validates=eval_period is not None,
     on_progress=on_progress,
   )
+  initial_checkpoint_path = bucket_weights.to_local(initial_checkpoint_path)
   config = model_setup.complete_config(
     model_config, dtype=dtype, weights_path=initial_checkpoint_path
   )
@@ -211,6 +213,7 @@ def predict(
     batch_size=batch_size,
     seed=seed,
   )
+  checkpoint_path = bucket_weights.to_local(checkpoint_path)
   config = model_setup.complete_config(
     model_config, dtype=dtype, weights_path=checkpoint_path
   )

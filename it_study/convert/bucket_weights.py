@@ -1,0 +1,146 @@
+"""Weights in a bucket, copied to the local disk where they have to be.
+
+T5X's checkpoints are read where they lie, a tensor at a time. Those of Hugging
+Face and our own are copied to the cache first, by the names that they have in
+the bucket, and are not copied again while they are the same.
+"""
+
+import logging
+import os
+import pathlib
+import re
+
+from it_study import buckets, folders
+from it_study.checkpoint_manifest import MANIFEST, find_damage
+from it_study.checkpoints import find_best
+from it_study.convert import hf, t5x
+from it_study.errors import InputError
+from it_study.stored_folder import StoredFolder
+
+_BEST = 'best'
+_STEP = re.compile(r'(\d+)/' + re.escape(MANIFEST))
+# What tells of a training, in its folder.
+_RECORDS = ('training.json', 'config.gin')
+_logger = logging.getLogger(__name__)
+
+
+def to_local(path: str | os.PathLike[str] | None) -> str | None:
+  """A path that `weights.restore` takes and that needs no bucket.
+
+  Args:
+    path: of weights in any format, local or `gs://…`, with `/best` after a
+      training's too; or None.
+
+  Returns:
+    The same for what is local, or of T5X, or None; of others the path of a
+    copy. Of several processes each waits for those of its machine, and finds
+    what they have copied.
+
+  Raises:
+    InputError: there are no weights, or they cannot be copied.
+  """
+  if path is None or (folder := StoredFolder(path)).local is not None:
+    return path
+  cache = folders.cache_directory() / 'buckets'
+  folders.make_directory(cache)
+  with folders.one_at_a_time(cache / '.lock'):
+    if folder.name == _BEST and not folder.names():
+      return str(_copy_training(folder.parent, cache, best=True))
+    if hf.has_weights(folder.names()):
+      return str(_copy_folder(folder, cache))
+    if 'params' in folder.names():
+      here, damage = _copy_checkpoint(folder, cache)
+      if damage is not None:
+        raise InputError(
+          f'checkpoint {folder} cannot be used: {damage}. Name another, or the '
+          'folder above it to take the newest that is intact.'
+        )
+      return str(here)
+    if t5x.is_checkpoint(path):
+      return str(folder)
+    return str(_copy_training(folder, cache, best=False))
+
+
+def _copy_folder(folder: StoredFolder, cache: pathlib.Path) -> pathlib.Path:
+  """Copies what we read of a folder of Hugging Face."""
+  files = buckets.list_files(folder)
+  wanted = hf.files_read(set(files))
+  here = _place(folder, cache)
+  _say(folder, [files[name] for name in wanted], here)
+  buckets.copy_files(folder, [files[name] for name in wanted], to=here)
+  for path in here.iterdir():
+    # Of weights that lay there before.
+    if path.is_file() and path.name not in wanted:
+      path.unlink()
+  return here
+
+
+def _copy_training(
+  folder: StoredFolder, cache: pathlib.Path, *, best: bool
+) -> pathlib.Path:
+  """Copies the newest checkpoint that is intact, or the best one."""
+  if 'checkpoints' in folder.names():
+    folder = folder.child('checkpoints')
+  files = buckets.list_files(folder)
+  manifests = {
+    int(match[1]): file
+    for name, file in files.items()
+    if (match := _STEP.fullmatch(name))
+  }
+  if not manifests:
+    raise InputError(
+      f'{folder}: no weights there: neither a config.json with '
+      'model.safetensors, nor a checkpoint of T5X, nor one of ours, finished.'
+    )
+  steps = sorted(manifests, reverse=True)
+  here = _place(folder, cache)
+  if best:
+    buckets.copy_files(folder, manifests.values(), to=here)
+    found = find_best(here, steps)
+    if found is None:
+      raise InputError(
+        f'no best checkpoint in {folder}: none has a loss. Train with '
+        'KEEP_BEST=True and an EVAL_PERIOD, or leave /best out for the newest.'
+      )
+    steps = [found]
+  for step in steps:
+    here, damage = _copy_checkpoint(folder.child(str(step)), cache)
+    if damage is None:
+      return here
+    _logger.warning('checkpoint %s/%d is not used: %s.', folder, step, damage)
+  raise InputError(
+    f'{folder}: no usable checkpoint there; see the warnings. Name another '
+    'folder.'
+  )
+
+
+def _copy_checkpoint(
+  folder: StoredFolder, cache: pathlib.Path
+) -> tuple[pathlib.Path, str | None]:
+  """Copies a checkpoint, and beside it what tells of its training.
+
+  Returns:
+    The copy, and what is wrong with it.
+  """
+  files = list(buckets.list_files(folder).values())
+  here = _place(folder, cache)
+  _say(folder, files, here)
+  buckets.copy_files(folder, files, to=here)
+  for above in (folder.parent, folder.parent.parent):
+    for name in _RECORDS:
+      content = above.read(name)
+      if content is not None:
+        (_place(above, cache) / name).write_bytes(content)
+  return here, find_damage(here)
+
+
+def _place(folder: StoredFolder, cache: pathlib.Path) -> pathlib.Path:
+  return cache / str(folder).removeprefix('gs://')
+
+
+def _say(
+  folder: StoredFolder, files: list[buckets.StoredFile], here: pathlib.Path
+) -> None:
+  if not here.exists():
+    size = sum(file.num_bytes for file in files)
+    _logger.warning('%s: copying %.2f GB to %s.', folder, size / 1e9, here)
