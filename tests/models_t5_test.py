@@ -206,8 +206,8 @@ def test_decode_steps_give_the_logits_of_the_whole_sequence(variant):
   variables = {'params': params}
   # Room for 6 steps, so that the cache is longer than what is filled.
   cache = _start_decoding(model, params, 6)
-  assert cache.self_keys[0].shape == (2, 3, 6, 8)
-  assert cache.cross_keys[0].shape == (2, 3, 6, 8)
+  assert cache.self_keys[0].shape == (2, 3, 8, 6)
+  assert cache.self_values[0].shape == (2, 3, 6, 8)
   decode_step = jax.jit(functools.partial(model.apply, method='decode_step'))
   for step in range(4):
     logits, cache = decode_step(variables, SHIFTED[:, step], cache, step)

@@ -98,6 +98,13 @@ class Attention(nn.Module):
       self._split_heads(self.value(attended)),
     )
 
+  def stored(self, attended: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`[B, K, E]` -> for `step` keys `[B, H, D, K]`, values `[B, H, K, D]`."""
+    key, value = self.keys_and_values(attended)
+    # Laid out as a product with few queries reads them: any other way, XLA on
+    # CPUs takes up to eight times as long.
+    return key.swapaxes(2, 3), value
+
   def step(
     self, x: jax.Array, keys: jax.Array, values: jax.Array, *, bias: jax.Array
   ) -> jax.Array:
@@ -108,7 +115,7 @@ class Attention(nn.Module):
 
     Args:
       x: `[B R, E]`.
-      keys: `[B, H, K, D]`.
+      keys: `[B, H, D, K]`.
       values: `[B, H, K, D]`.
       bias: float32 that broadcasts to `[B, H, K]`, mask and position together.
 
@@ -118,14 +125,14 @@ class Attention(nn.Module):
     query = self.query(x).reshape(-1, self.num_heads, self.head_dim)
     if query.shape[0] == keys.shape[0]:
       scores = jnp.einsum(
-        'bhd,bhkd->bhk', query, keys, preferred_element_type=jnp.float32
+        'bhd,bhdk->bhk', query, keys, preferred_element_type=jnp.float32
       )
       weights = jax.nn.softmax(scores + bias).astype(self.dtype)  # [B, H, K]
       mixed = jnp.einsum('bhk,bhkd->bhd', weights, values)
       return self.out(mixed.reshape(mixed.shape[0], -1))
     query = query.reshape(keys.shape[0], -1, *query.shape[1:]).swapaxes(1, 2)
     scores = jnp.einsum(
-      'bhrd,bhkd->bhrk', query, keys, preferred_element_type=jnp.float32
+      'bhrd,bhdk->bhrk', query, keys, preferred_element_type=jnp.float32
     )
     weights = jax.nn.softmax(scores + bias[..., None, :]).astype(self.dtype)
     mixed = jnp.einsum('bhrk,bhkd->bhrd', weights, values).swapaxes(1, 2)

@@ -23,10 +23,10 @@ class DecodeCache:
   """What a decoding step needs besides its tokens; a pytree.
 
   Attributes:
-    self_keys: one array a layer, `[B R, H, S, D]`, filled up to the step.
-    self_values: the same.
-    cross_keys: one array a layer, `[B, H, L, D]`, of the encoded prompt.
-    cross_values: the same.
+    self_keys: one array a layer, `[B R, H, D, S]`, filled up to the step.
+    self_values: one array a layer, `[B R, H, S, D]`, filled up to the step.
+    cross_keys: one array a layer, `[B, H, D, L]`, of the encoded prompt.
+    cross_values: one array a layer, `[B, H, L, D]`, of the encoded prompt.
     prompt_bias: float32 `[B, 1, L]`, 0 on tokens, far below 0 on padding.
     distance_bias: float32 `[H, 2 S - 1]`, of distances 1 - S to S - 1.
   """
@@ -144,10 +144,9 @@ class DecoderLayer(nn.Module):
     """
     self_keys, self_values, cross_keys, cross_values = memory
     normed = self.pre_self_attention_layer_norm(x)
-    key, value = self.self_attention.keys_and_values(normed[:, None])
-    start = (0, 0, step, 0)
-    self_keys = lax.dynamic_update_slice(self_keys, key, start)
-    self_values = lax.dynamic_update_slice(self_values, value, start)
+    key, value = self.self_attention.stored(normed[:, None])
+    self_keys = lax.dynamic_update_slice(self_keys, key, (0, 0, 0, step))
+    self_values = lax.dynamic_update_slice(self_values, value, (0, 0, step, 0))
     x = x + self.self_attention.step(
       normed, self_keys, self_values, bias=self_bias
     )
@@ -247,20 +246,15 @@ class Decoder(nn.Module):
   ) -> DecodeCache:
     """The cache of step 0; `encoded` is `[B, L, E]`."""
     config = self.config
-    shape = (
-      encoded.shape[0] * rows_per_prompt,
-      config.num_heads,
-      max_decode_length,
-      config.head_dim,
-    )
+    rows_and_heads = (encoded.shape[0] * rows_per_prompt, config.num_heads)
+    keys_shape = (*rows_and_heads, config.head_dim, max_decode_length)
+    values_shape = (*rows_and_heads, max_decode_length, config.head_dim)
     cross = [
-      layer.encoder_decoder_attention.keys_and_values(encoded)
-      for layer in self.layers
+      layer.encoder_decoder_attention.stored(encoded) for layer in self.layers
     ]
-    empty = tuple(jnp.zeros(shape, config.dtype) for _ in self.layers)
     return DecodeCache(
-      self_keys=empty,
-      self_values=empty,
+      self_keys=tuple(jnp.zeros(keys_shape, config.dtype) for _ in cross),
+      self_values=tuple(jnp.zeros(values_shape, config.dtype) for _ in cross),
       cross_keys=tuple(key for key, _ in cross),
       cross_values=tuple(value for _, value in cross),
       prompt_bias=prompt_bias,
@@ -273,7 +267,7 @@ class Decoder(nn.Module):
     self, x: jax.Array, cache: DecodeCache, step: jax.Array | int
   ) -> tuple[jax.Array, DecodeCache]:
     """`[B R, E]` to the same, and the next cache."""
-    room = cache.self_keys[0].shape[2]
+    room = cache.self_keys[0].shape[3]
     # The row of query `step`: distances -step to S - 1 - step.
     bias = lax.dynamic_slice_in_dim(
       cache.distance_bias, room - 1 - step, room, axis=1
