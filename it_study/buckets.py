@@ -1,4 +1,4 @@
-"""Files in a bucket of Google Cloud Storage, copied to the local disk.
+"""Files in a bucket of Google Cloud Storage, and their copies here.
 
 Needs the extra `gcs`. Without credentials of its own a machine reads what is
 public.
@@ -20,77 +20,201 @@ class StoredFile:
   """A file in a bucket.
 
   Attributes:
-    name: its path below the folder that was listed.
+    name: its path below the folder.
     num_bytes: its size.
-    generation: another one for every content that it has had.
-    blob: the library's handle.
+    generation: another one for every content that it has had, later ones
+      larger; a time in microseconds.
   """
 
   name: str
   num_bytes: int
   generation: int
-  blob: Any = dataclasses.field(repr=False, compare=False)
 
 
-def list_files(folder: StoredFolder) -> dict[str, StoredFile]:
-  """All files below a folder in a bucket, by name; empty if there are none.
+class Bucket:
+  """The files below a folder in a bucket.
 
-  Raises:
-    InputError: the library is missing, or the bucket cannot be listed.
+  A copy has the time of its file's generation, by which it is known again.
   """
-  spec = folder.kvstore()
-  with _told(folder):
-    blobs = list(
-      _client(folder).list_blobs(spec['bucket'], prefix=spec['path'])
-    )
-  files = {}
-  for blob in blobs:
-    name = blob.name.removeprefix(spec['path'])
-    if '..' in name.split('/') or name.startswith('/'):
+
+  def __init__(self, folder: StoredFolder):
+    """Asks the bucket nothing yet.
+
+    Args:
+      folder: in a bucket.
+
+    Raises:
+      InputError: if the library is missing.
+    """
+    self._folder = folder
+    spec = folder.kvstore()
+    self._prefix = spec['path']
+    self._bucket = _client(folder).bucket(spec['bucket'])
+
+  def files(self, name: str = '') -> dict[str, StoredFile]:
+    """The file of a name, or all that are in the folder of that name.
+
+    Raises:
+      InputError: if they cannot be listed.
+    """
+    below = f'{name}/' if name else ''
+    with self._told(name):
+      blobs = list(self._bucket.list_blobs(prefix=self._prefix + name))
+    files = {}
+    for blob in blobs:
+      path = blob.name.removeprefix(self._prefix)
+      if '..' in path.split('/') or path.startswith('/'):
+        raise InputError(
+          f'{self._folder}: found a file named {path!r:.80}, which would not '
+          'lie in a copy of that folder. Name another folder.'
+        )
+      # Some tools store a folder as an object that ends in a slash.
+      if path.endswith('/') or not (path == name or path.startswith(below)):
+        continue
+      files[path] = StoredFile(
+        name=path, num_bytes=blob.size, generation=blob.generation
+      )
+    return files
+
+  def download(self, files: Iterable[StoredFile], *, to: pathlib.Path) -> None:
+    """Copies files, but those whose copy is there already.
+
+    Each is checked by its CRC32C and renamed into place when it is whole.
+
+    Args:
+      files: what to copy.
+      to: a local folder, made if need be.
+
+    Raises:
+      InputError: one cannot be read, or the local disk has no room.
+    """
+    for file in files:
+      path = to / file.name
+      if _is_copy(path, file):
+        continue
+      partial = path.with_name(f'{path.name}.partial')
+      with self._told(file.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Of the generation that was listed, whatever has become of the file.
+        self._blob(file.name).download_to_filename(
+          partial, if_generation_match=file.generation
+        )
+        _set_time(partial, file.generation)
+        partial.rename(path)
+
+  def upload(
+    self, path: pathlib.Path, name: str, *, known: StoredFile | None
+  ) -> None:
+    """Copies a file into the bucket, unless what is there is its copy.
+
+    One that is gone is passed over; one that changes meanwhile counts as
+    another than what was uploaded.
+
+    Args:
+      path: of the file here.
+      name: in the bucket, below the folder.
+      known: what is there.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    if known is not None and _is_copy(path, known):
+      return
+    with self._told(name, verb='written'):
+      try:
+        before = path.stat()
+        blob = self._blob(name)
+        blob.upload_from_filename(path)
+        after = path.stat()
+        if (before.st_size, before.st_mtime_ns) == (
+          after.st_size,
+          after.st_mtime_ns,
+        ):
+          _set_time(path, blob.generation)
+      except FileNotFoundError:
+        pass
+
+  def delete(self, file: StoredFile) -> None:
+    """Deletes a file, if it is what it was."""
+    self.delete_small(file.name, generation=file.generation)
+
+  def read_small(self, name: str) -> tuple[int, str]:
+    """Generation and content of a file; 0 and nothing if there is none."""
+    from google.api_core import exceptions
+
+    blob = self._blob(name)
+    with self._told(name):
+      while True:
+        try:
+          blob.reload()
+          generation = blob.generation
+          return generation, blob.download_as_text(
+            if_generation_match=generation
+          )
+        except exceptions.NotFound:
+          return 0, ''
+        except exceptions.PreconditionFailed:
+          # Written anew between the two requests.
+          continue
+
+  def write_small(
+    self, name: str, content: str, *, generation: int
+  ) -> int | None:
+    """Writes a file if it still is of a generation; 0 is of none at all.
+
+    Returns:
+      Its generation now, None if it was of another.
+    """
+    from google.api_core import exceptions
+
+    blob = self._blob(name)
+    with self._told(name, verb='written'):
+      try:
+        blob.upload_from_string(content, if_generation_match=generation)
+      except exceptions.PreconditionFailed:
+        return None
+    return blob.generation
+
+  def delete_small(self, name: str, *, generation: int) -> None:
+    """Deletes a file if it still is of a generation."""
+    from google.api_core import exceptions
+
+    with self._told(name, verb='deleted'):
+      is_other = (exceptions.NotFound, exceptions.PreconditionFailed)
+      with contextlib.suppress(*is_other):
+        self._blob(name).delete(if_generation_match=generation)
+
+  def _blob(self, name: str) -> Any:
+    return self._bucket.blob(self._prefix + name)
+
+  @contextlib.contextmanager
+  def _told(self, name: str, *, verb: str = 'read') -> Iterator[None]:
+    """Turns what the library and the system raise into one line."""
+    from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.storage.exceptions import DataCorruption
+    import requests
+
+    path = self._folder.child(name) if name else self._folder
+    try:
+      yield
+    except (
+      exceptions.GoogleAPIError,
+      GoogleAuthError,
+      DataCorruption,
+      requests.RequestException,
+    ) as error:
+      text = ' '.join(str(error).split())
       raise InputError(
-        f'{folder}: found a file named {name!r:.80}, which would not lie in a '
-        'copy of that folder. Name another folder.'
-      )
-    # Some tools store a folder as an object that ends in a slash.
-    if name and not name.endswith('/'):
-      files[name] = StoredFile(
-        name=name,
-        num_bytes=blob.size,
-        generation=blob.generation,
-        blob=blob,
-      )
-  return files
-
-
-def copy_files(
-  folder: StoredFolder, files: Iterable[StoredFile], *, to: pathlib.Path
-) -> None:
-  """Copies files, but those whose copy is there already.
-
-  A copy has the time of its file's generation, by which it is known again. Each
-  is checked by its CRC32C and renamed into place when it is whole.
-
-  Args:
-    folder: that was listed.
-    files: what to copy.
-    to: a local folder, made if need be.
-
-  Raises:
-    InputError: one cannot be read, or the local disk has no room.
-  """
-  for file in files:
-    path = to / file.name
-    if _is_copy(path, file):
-      continue
-    partial = path.with_name(f'{path.name}.partial')
-    with _told(folder.child(file.name)):
-      path.parent.mkdir(parents=True, exist_ok=True)
-      # Of the generation that was listed, whatever has become of the file.
-      file.blob.download_to_filename(
-        partial, if_generation_match=file.generation
-      )
-      os.utime(partial, ns=(_nanoseconds(file), _nanoseconds(file)))
-      partial.rename(path)
+        f'{path}: cannot be {verb}: {text:.300}. See that the bucket is named '
+        'rightly and that this machine may use it (gcloud auth '
+        'application-default login).'
+      ) from None
+    except OSError as error:
+      raise InputError(
+        f'{path}: cannot be copied: {error.strerror or error}. Name a disk '
+        'with room by IT_STUDY_CACHE.'
+      ) from None
 
 
 def _is_copy(path: pathlib.Path, file: StoredFile) -> bool:
@@ -98,15 +222,12 @@ def _is_copy(path: pathlib.Path, file: StoredFile) -> bool:
     stat = path.stat()
   except OSError:
     return False
-  return (stat.st_size, stat.st_mtime_ns) == (
-    file.num_bytes,
-    _nanoseconds(file),
-  )
+  nanoseconds = 1000 * file.generation
+  return (stat.st_size, stat.st_mtime_ns) == (file.num_bytes, nanoseconds)
 
 
-def _nanoseconds(file: StoredFile) -> int:
-  # A generation is a time in microseconds.
-  return file.generation * 1000
+def _set_time(path: pathlib.Path, generation: int) -> None:
+  os.utime(path, ns=(1000 * generation, 1000 * generation))
 
 
 def _client(folder: StoredFolder) -> Any:
@@ -122,32 +243,3 @@ def _client(folder: StoredFolder) -> Any:
     return storage.Client(project='none')
   except google.auth.exceptions.DefaultCredentialsError:
     return storage.Client.create_anonymous_client()
-
-
-@contextlib.contextmanager
-def _told(path: StoredFolder) -> Iterator[None]:
-  """Turns what the library and the system raise into one line."""
-  from google.api_core import exceptions
-  from google.auth.exceptions import GoogleAuthError
-  from google.cloud.storage.exceptions import DataCorruption
-  import requests
-
-  try:
-    yield
-  except (
-    exceptions.GoogleAPIError,
-    GoogleAuthError,
-    DataCorruption,
-    requests.RequestException,
-  ) as error:
-    text = ' '.join(str(error).split())
-    raise InputError(
-      f'{path}: cannot be read: {text:.300}. See that the bucket is named '
-      'rightly and that this machine may read it (gcloud auth '
-      'application-default login).'
-    ) from None
-  except OSError as error:
-    raise InputError(
-      f'{path}: cannot be copied to this machine: {error.strerror or error}. '
-      'Name a disk with room by IT_STUDY_CACHE.'
-    ) from None

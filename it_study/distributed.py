@@ -50,6 +50,11 @@ def start(environment: Mapping[str, str] = os.environ) -> None:
     jax.distributed.initialize()
 
 
+def count() -> int:
+  """Processes that run as one."""
+  return jax.process_count()
+
+
 def is_first() -> bool:
   """Whether this is the process that speaks and writes for all."""
   return jax.process_index() == 0

@@ -5,8 +5,6 @@ import pathlib
 import re
 from typing import Any
 
-import tensorstore as ts
-
 from it_study.errors import InputError
 
 _BUCKET = re.compile(r'gs://([^/]+)/?(.*)')
@@ -92,6 +90,8 @@ class StoredFolder:
     Raises:
       InputError: if it cannot be read.
     """
+    import tensorstore as ts
+
     try:
       found = ts.KvStore.open(self.kvstore()).result().read(name).result()
     except ValueError as error:
@@ -103,6 +103,8 @@ class StoredFolder:
   def _list(self) -> set[str]:
     if not self._bucket:
       return set(os.listdir(self._path)) if os.path.isdir(self._path) else set()
+    import tensorstore as ts
+
     keys = ts.KvStore.open(self.kvstore()).result().list().result()
     return {key.decode().split('/')[0] for key in keys}
 

@@ -7,19 +7,25 @@ import pathlib
 import re
 from typing import Any
 
-from it_study import corpus_stats, folders, grid, natinst
+from it_study import corpus_stats, grid, natinst
 from it_study import predict as predictions
 from it_study.conditions import Condition
 from it_study.errors import InputError
 from it_study.evaluation import label_rules
 from it_study.evaluation.comparison import MARGIN
+from it_study.shared_folder import open_folder
 from it_study.study_worker import (
+  ANSWERS,
   DONE,
   Step,
   Worker,
   training_folder,
   write_json,
 )
+
+RESULTS = 'results.jsonl'
+# What the folder says of the study itself.
+_RECORDS = ('study.gin', 'run.json')
 
 
 def run_study(
@@ -51,7 +57,8 @@ def run_study(
     corpus: directory of task files, already in use.
     conditions: to train under.
     seeds: of trainings and of the baselines' draws.
-    study_dir: gets the study folder.
+    study_dir: gets the study folder; `gs://…` is worked on in a copy below
+      the cache.
     finetune: an engine's, configured; is given task, folder, seed.
     predict: an engine's, configured; is given task, checkpoint, split, folder.
     splits: to test on.
@@ -74,11 +81,12 @@ def run_study(
       or the margin is not above 0.
   """
   _check_margin(equivalence_margin)
-  study_dir = pathlib.Path(study_dir)
   opened = natinst.open_corpus(corpus)
   tested = [Condition.from_name(name) for name in test_conditions]
-  folders.make_directory(study_dir)
-  with folders.one_at_a_time(study_dir / '.lock'):
+  folder = open_folder(study_dir)
+  study_dir = folder.path
+  with folder.one_at_a_time():
+    folder.fetch(*_RECORDS)
     before = _recorded(study_dir)
     seeds = _grown(before.get('seeds'), seeds)
     test_conditions = _grown(
@@ -112,20 +120,26 @@ def run_study(
     write_json(
       study_dir / 'run.json', _continue_record(study_dir, before, record)
     )
+    folder.publish(*_RECORDS)
   worker = Worker(
-    study_dir=study_dir,
+    folder=folder,
     corpus=opened,
     config=config,
     finetune=finetune,
     predict=predict,
     initial_checkpoint_path=initial_checkpoint_path,
-    answer_dir=answer_dir or study_dir / 'answers',
+    answer_dir=answer_dir or study_dir / ANSWERS,
     planned=len(trainings) + len(cells),
     on_step=on_step or (lambda step: None),
   )
   lines: dict[str, str] = {}
-  worker.run(cells, on_finished=lambda: _write_results(study_dir, cells, lines))
-  return study_dir / 'results.jsonl'
+
+  def write_results():
+    _write_results(study_dir, cells, lines)
+    folder.publish(RESULTS)
+
+  worker.run(cells, on_finished=write_results)
+  return study_dir / RESULTS
 
 
 def _check_margin(margin: object) -> None:
@@ -151,14 +165,13 @@ def _grown(before: list | None, now: Sequence) -> list:
 def _claim(
   study_dir: pathlib.Path, *, config: str, grown: dict[str, tuple]
 ) -> None:
-  """Makes the folder, or checks that it is this study's.
+  """Makes the folder this study's, or checks that it is.
 
   Args:
     study_dir: of the study.
     config: the configuration as text.
     grown: macros that may differ from what is there, and what they are now.
   """
-  folders.make_directory(study_dir)
   path = study_dir / 'study.gin'
   if not path.exists():
     predictions.write_text(path, config)
@@ -227,7 +240,7 @@ def _write_results(
       result = _result(study_dir, folder, cell)
       lines[cell.name] = predictions.json_line(result)
   text = ''.join(lines[cell.name] for cell in cells if cell.name in lines)
-  predictions.write_text(study_dir / 'results.jsonl', text)
+  predictions.write_text(study_dir / RESULTS, text)
 
 
 def _result(

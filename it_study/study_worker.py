@@ -8,11 +8,13 @@ import pathlib
 import time
 from typing import Any
 
-from it_study import folders, grid, natinst
+from it_study import grid, natinst
 from it_study import predict as predictions
 from it_study.evaluation import baselines, score
+from it_study.shared_folder import SharedFolder
 
 DONE = 'DONE'
+ANSWERS = 'answers'
 # An engine's phases, as they are shown.
 _PHASES = {'tokenising': 'tokenise', 'compiling': 'compile'}
 # Between two looks at what other workers are doing.
@@ -47,11 +49,11 @@ class Step:
 class Worker:
   """Does the pieces of a study that nobody has done or is doing.
 
-  A piece is worked on behind a lock in its folder, which goes with the process
-  that holds it, however it ends: then another worker takes the piece over.
+  A piece is worked on by who has claimed its folder; when that process ends,
+  however it does, another worker takes the piece over.
   """
 
-  study_dir: pathlib.Path
+  folder: SharedFolder
   corpus: natinst.Corpus
   config: str
   finetune: Callable[..., dict[str, Any]]
@@ -91,14 +93,16 @@ class Worker:
       return True
     if training in self.trained:
       return True
-    folder = training_folder(self.study_dir, training)
-    if not (folder / DONE).exists():
-      with folders.try_locked(folder) as is_ours:
+    name = f'trainings/{training.name}'
+    done = f'{name}/{DONE}'
+    if not self.folder.exists(done):
+      with self.folder.claimed(name) as is_ours:
         if not is_ours:
           return False
         # The worker before may have finished it just now.
-        if not (folder / DONE).exists():
-          self._run_training(training, folder)
+        if not self.folder.exists(done):
+          self._run_training(training, self.folder.path / name)
+    self.folder.fetch(done)
     self.trained.add(training)
     self.finished += 1
     return True
@@ -129,13 +133,15 @@ class Worker:
 
   def _finish(self, cell: grid.Cell) -> bool:
     """Whether the cell is done, by now or after doing it."""
-    folder = self.study_dir / 'cells' / cell.name
-    if not (folder / DONE).exists():
-      with folders.try_locked(folder) as is_ours:
+    name = f'cells/{cell.name}'
+    done = f'{name}/{DONE}'
+    if not self.folder.exists(done):
+      with self.folder.claimed(name, adds_to=(ANSWERS,)) as is_ours:
         if not is_ours:
           return False
-        if not (folder / DONE).exists():
-          self._run_cell(cell, folder)
+        if not self.folder.exists(done):
+          self._run_cell(cell, self.folder.path / name)
+    self.folder.fetch(name)
     self.finished += 1
     self._report(cell.name, 'done')
     return True
@@ -164,7 +170,8 @@ class Worker:
     training = cell.training
     checkpoint = self.initial_checkpoint_path
     if training.condition is not None:
-      checkpoint = training_folder(self.study_dir, training)
+      checkpoint = training_folder(self.folder.path, training)
+      self.folder.fetch(f'trainings/{training.name}')
     self.predict(
       mixture_or_task_name=cell.test_condition.name,
       checkpoint_path=checkpoint,

@@ -21,7 +21,7 @@ _SET_UP = (
   'cd {folder}; python3 -m pip install --quiet --user uv; '
   'PATH="$HOME/.local/bin:$PATH"; '
   'test -x .venv/bin/python || uv venv --quiet --python 3.11 .venv; '
-  "uv pip install --quiet --python .venv/bin/python '.[tpu]'"
+  "uv pip install --quiet --python .venv/bin/python '.[tpu,gcs]'"
 )
 _DETECT = {'IT_STUDY_DISTRIBUTED': 'detect'}
 _STOPPING = 'deleting what runs; it will not take long'

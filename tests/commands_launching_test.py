@@ -143,7 +143,7 @@ def _cloud(fake_tools):
   return fake_tools('gcloud')
 
 
-def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='gs://b/m'):
+def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='/mnt/m'):
   return (
     *('launch', 'tpu_vm', f'--type={kind}', '--zone=z', *words, '--'),
     *(*command, f'--gin.MODEL_DIR={model_dir}'),
@@ -176,6 +176,11 @@ def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='gs://b/m'):
     (
       (*tpu(), '--gin.BATCH_SIZ=8'),
       "gin macro 'BATCH_SIZ' is set, but nothing reads it.",
+    ),
+    (
+      tpu('--skip_memory_check', model_dir='gs://b/m'),
+      'gs://b/m: several processes that train or predict together do not write '
+      'to a bucket by themselves. Mount it on every host',
     ),
     (
       tpu(command=TRAIN[:-1]),
@@ -235,6 +240,13 @@ def test_a_dry_run_of_a_slice_shows_what_it_costs(capsys, cloud):
     )
     == 4
   )
+  assert cloud.calls() == []
+
+
+def test_one_host_writes_to_a_bucket(capsys, cloud):
+  words = ('--dry_run', '--skip_memory_check')
+  assert run(*tpu(*words, kind='v5litepod-8', model_dir='gs://b/m')) == 0
+  assert '--gin.MODEL_DIR=gs://b/m' in capsys.readouterr().out
   assert cloud.calls() == []
 
 

@@ -123,6 +123,8 @@ def test_the_module_of_the_page_on_extending(capsys):
 def test_the_commands_of_the_page_on_launching(capsys, fake_tools):
   tools = fake_tools('gcloud', 'ssh', 'sbatch', 'squeue', 'scancel')
   found = blocks('docs/launch.md', 'sh')
+  # A study in a bucket takes minutes; bucket_study_test.py has a small one.
+  assert [words[0] for words in commands(found.pop())] == ['study', 'report']
   assert len(found) == 4
   for text in found:
     (words,) = commands(text.replace('\\\n', ''))

@@ -1,12 +1,14 @@
-"""A bucket of Google Cloud Storage on this machine, for those who only read."""
+"""A bucket of Google Cloud Storage on this machine."""
 
 from collections.abc import Iterator
 import contextlib
 import http.server
 import json
+import os
 import pathlib
 import re
 import threading
+import time
 import urllib.parse
 
 
@@ -16,42 +18,40 @@ def serve(
 ) -> Iterator[str]:
   """Serves a folder's files as every bucket's; gives the server's address.
 
-  Knows two requests: a list of files by prefix, and a file or a range of it. A
-  file's generation is the time at which it was written.
+  Lists names by prefix; gives a file, a range of it, or what is known of it;
+  takes and deletes files, with preconditions on their generations. A file's
+  generation is the time at which it was written.
 
   Args:
     folder: whose files are those of every bucket.
     requests: takes the names of files that were asked for.
   """
+  lock = threading.Lock()
 
   class Handler(http.server.BaseHTTPRequestHandler):
     # Keeps connections.
     protocol_version = 'HTTP/1.1'
 
     def do_GET(self):
-      url = urllib.parse.urlsplit(self.path)
-      query = {k: v[0] for k, v in urllib.parse.parse_qs(url.query).items()}
-      match = re.fullmatch(
-        r'(?:/download)?/storage/v1/b/[^/]+/o(?:/(.+))?', url.path
-      )
-      if match is None:
-        self._answer(404, b'{}')
-        return
-      if match[1] is None:
+      name, query = self._asked()
+      if not name:
         self._answer(200, _list(folder, **query))
         return
-      name = urllib.parse.unquote(match[1])
+      if query.get('alt') != 'media':
+        self._answer_of(name, query)
+        return
       if requests is not None:
         requests.append(name)
-      file = folder / name
-      if not file.is_file():
+      with lock:
+        file = folder / name
+        generation = _generation(file)
+        content = file.read_bytes() if file.is_file() else None
+      if content is None:
         self._answer(404, b'{}')
         return
-      generation = _generation(file)
       if query.get('ifGenerationMatch', generation) != generation:
         self._answer(412, b'{}')
         return
-      content = file.read_bytes()
       headers = {'x-goog-generation': generation}
       asked = re.fullmatch(r'bytes=(\d+)-(\d*)', self.headers.get('Range', ''))
       if asked is None or not content:
@@ -61,6 +61,61 @@ def serve(
       last = min(last, len(content) - 1)
       headers['Content-Range'] = f'bytes {first}-{last}/{len(content)}'
       self._answer(206, content[first : last + 1], headers)
+
+    def do_POST(self):
+      _, query = self._asked()
+      body = self.rfile.read(int(self.headers['Content-Length']))
+      metadata, content = _parts(self.headers['Content-Type'], body)
+      name = json.loads(metadata)['name']
+      with lock:
+        file = folder / name
+        before = _generation(file)
+        if query.get('ifGenerationMatch', before) != before:
+          self._answer(412, b'{}')
+          return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        # Later than the one before, also within a microsecond.
+        now = max(time.time_ns(), 1000 * (int(before) + 1))
+        os.utime(file, ns=(now, now))
+      self._answer_of(name, {})
+
+    def do_DELETE(self):
+      name, query = self._asked()
+      with lock:
+        file = folder / name
+        before = _generation(file)
+        if not file.is_file():
+          self._answer(404, b'{}')
+        elif query.get('ifGenerationMatch', before) != before:
+          self._answer(412, b'{}')
+        else:
+          file.unlink()
+          self._answer(204, b'')
+
+    def _asked(self):
+      url = urllib.parse.urlsplit(self.path)
+      query = {k: v[0] for k, v in urllib.parse.parse_qs(url.query).items()}
+      match = re.fullmatch(
+        r'(?:/download|/upload)?/storage/v1/b/[^/]+/o(?:/(.+))?', url.path
+      )
+      # Whoever asks for credentials finds no such file.
+      name = (match[1] or '') if match else 'credentials'
+      return urllib.parse.unquote(name), query
+
+    def _answer_of(self, name, query):
+      with lock:
+        if not (folder / name).is_file():
+          self._answer(404, b'{}')
+          return
+        facts = _facts(folder, name)
+      if (
+        query.get('ifGenerationMatch', facts['generation'])
+        != (facts['generation'])
+      ):
+        self._answer(412, b'{}')
+        return
+      self._answer(200, json.dumps(facts).encode())
 
     def _answer(self, status, content, headers=()):
       self.send_response(status)
@@ -103,11 +158,7 @@ def _list(
   return json.dumps(
     {
       'items': [
-        {
-          'name': name,
-          'generation': _generation(folder / name),
-          'size': str((folder / name).stat().st_size),
-        }
+        _facts(folder, name)
         for name in names
         if name.startswith(prefix) and startOffset <= name < endOffset
       ]
@@ -115,6 +166,24 @@ def _list(
   ).encode()
 
 
+def _facts(folder: pathlib.Path, name: str) -> dict[str, str]:
+  return {
+    'name': name,
+    'generation': _generation(folder / name),
+    'size': str((folder / name).stat().st_size),
+  }
+
+
 def _generation(file: pathlib.Path) -> str:
-  # None is 0, as the time of some golden files is.
+  """0 is none."""
+  if not file.is_file():
+    return '0'
+  # Some golden files have the time 0.
   return str(1 + file.stat().st_mtime_ns // 1000)
+
+
+def _parts(content_type: str, body: bytes) -> list[bytes]:
+  """Of a multipart message."""
+  boundary = re.search(r'boundary="?([^"]+)"?', content_type)[1].encode()
+  parts = body.split(b'--' + boundary)[1:-1]
+  return [part.split(b'\r\n\r\n', 1)[1].removesuffix(b'\r\n') for part in parts]

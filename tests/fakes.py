@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import subprocess
 import sys
 
 from it_study import natinst
@@ -231,3 +232,20 @@ class FakeTools:
     """What a real tool would not have understood."""
     path = self.folder / 'refused'
     return path.read_text() if path.exists() else ''
+
+
+def start_script(script: str, *words: object, **environment: str):
+  """Starts Python on a script that may import this module."""
+  return subprocess.Popen(
+    [sys.executable, '-c', script, *map(str, words)],
+    env={
+      **os.environ,
+      'PYTHONPATH': os.pathsep.join(
+        (os.path.dirname(__file__), os.environ.get('PYTHONPATH', ''))
+      ),
+      **environment,
+    },
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )

@@ -3,8 +3,6 @@
 import collections
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import fakes
@@ -54,12 +52,7 @@ def _corpus(tmp_path_factory):
 
 
 def start(corpus, folder, log, pause=0.02):
-  return subprocess.Popen(
-    [sys.executable, '-c', _WORK, corpus, folder, log, str(pause)],
-    env={**os.environ, 'PYTHONPATH': os.path.dirname(fakes.__file__)},
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+  return fakes.start_script(_WORK, corpus, folder, log, pause)
 
 
 def calls(log):

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import sys
 
-from it_study import gin_utils, timed_process
+from it_study import gin_utils, shared_folder, timed_process
 from it_study.commands import runs
 from it_study.errors import InputError
 from launch import accelerators
@@ -53,11 +53,8 @@ def check_fits(
     output = options.study_dir
   else:
     output = str(gin_utils.macro(_OUTPUT_MACROS[command]))
-  if output.startswith('gs://'):
-    say(
-      f'{output}: {command} does not write to a bucket by itself yet; mount it '
-      'on every host and name the mount'
-    )
+  if output.startswith('gs://') and accelerator.hosts > 1:
+    shared_folder.refuse_bucket(output)
   return [output]
 
 

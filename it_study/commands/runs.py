@@ -20,6 +20,7 @@ from it_study import (
   folders,
   gin_utils,
   host_memory,
+  shared_folder,
   tensorflow_setup,
   user_module,
 )
@@ -76,8 +77,9 @@ def study(options: argparse.Namespace) -> None:
       run=_record(),
       on_step=on_step,
     )
+  folder = shared_folder.open_folder(options.study_dir)
   # Workers that share the study end at the same time.
-  with folders.one_at_a_time(pathlib.Path(options.study_dir) / '.lock'):
+  with folder.one_at_a_time():
     report(options)
 
 
@@ -87,14 +89,15 @@ def report(options: argparse.Namespace) -> None:
   from it_study.progress import CountProgress
 
   quiet = options.quiet or options.json
-  with CountProgress('cells scored', quiet=quiet) as on_progress:
-    results = report_lib.score(options.study_dir, on_progress=on_progress)
-  paths = report_lib.write_report(study_dir=options.study_dir, results=results)
-  if options.json:
-    print(json.dumps({'report': [os.fspath(path) for path in paths]}))
-  elif not options.quiet:
-    report_lib.render_terminal_table(options.study_dir, results=results)
-    print(f'report: {paths[0]}')
+  with shared_folder.reading(options.study_dir) as study_dir:
+    with CountProgress('cells scored', quiet=quiet) as on_progress:
+      results = report_lib.score(study_dir, on_progress=on_progress)
+    paths = report_lib.write_report(study_dir=study_dir, results=results)
+    if options.json:
+      print(json.dumps({'report': [os.fspath(path) for path in paths]}))
+    elif not options.quiet:
+      report_lib.render_terminal_table(study_dir, results=results)
+      print(f'report: {paths[0]}')
 
 
 def train(options: argparse.Namespace) -> None:
@@ -103,16 +106,18 @@ def train(options: argparse.Namespace) -> None:
     options, files=options.gin_file, supplied=SUPPLIED['train']
   )
   use_corpus()
-  model_dir = pathlib.Path(gin_utils.macro('MODEL_DIR'))
-  folders.make_directory(model_dir)
   from it_study import distributed
   from it_study import predict as predictions
 
-  if distributed.is_first():
-    predictions.write_text(model_dir / 'config.gin', config)
-  summary = engine_call('finetune')(
-    on_progress=None if options.quiet else _print_progress
-  )
+  model_dir = gin_utils.macro('MODEL_DIR')
+  with shared_folder.working(
+    model_dir, num_processes=distributed.count()
+  ) as folder:
+    if distributed.is_first():
+      predictions.write_text(folder / 'config.gin', config)
+    summary = engine_call('finetune')(
+      model_dir=folder, on_progress=None if options.quiet else _print_progress
+    )
   if distributed.is_first():
     _print_result(options, summary, f'trained: {model_dir}')
 
@@ -124,12 +129,19 @@ def predict(options: argparse.Namespace) -> None:
   from it_study import distributed
   from it_study.progress import CountProgress
 
+  out = gin_utils.macro('INFER_OUTPUT_DIR')
   # The first process speaks for all.
   quiet = options.quiet or options.json or not distributed.is_first()
-  with CountProgress('instances answered', quiet=quiet) as on_progress:
-    path = engine_call('predict')(on_progress=on_progress)
+  with (
+    shared_folder.working(out, num_processes=distributed.count()) as folder,
+    CountProgress('instances answered', quiet=quiet) as on_progress,
+  ):
+    path = engine_call('predict')(
+      infer_output_dir=folder, on_progress=on_progress
+    )
   if distributed.is_first():
-    _print_result(options, {'predictions': os.fspath(path)}, f'wrote {path}')
+    path = f'{os.fspath(out).rstrip("/")}/{path.name}'
+    _print_result(options, {'predictions': path}, f'wrote {path}')
 
 
 def configure(

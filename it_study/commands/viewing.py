@@ -6,7 +6,7 @@ import json
 
 def view(options: argparse.Namespace) -> None:
   """Serves the page until it is interrupted."""
-  from it_study import browser
+  from it_study import browser, shared_folder
 
   def show(url: str) -> None:
     if options.json:
@@ -14,4 +14,5 @@ def view(options: argparse.Namespace) -> None:
     elif not options.quiet:
       print(f'{url} shows {options.study_dir}; Ctrl-C ends it.', flush=True)
 
-  browser.serve(options.study_dir, port=options.port, on_start=show)
+  with shared_folder.reading(options.study_dir) as study_dir:
+    browser.serve(study_dir, port=options.port, on_start=show)

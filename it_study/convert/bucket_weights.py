@@ -63,11 +63,12 @@ def to_local(path: str | os.PathLike[str] | None) -> str | None:
 
 def _copy_folder(folder: StoredFolder, cache: pathlib.Path) -> pathlib.Path:
   """Copies what we read of a folder of Hugging Face."""
-  files = buckets.list_files(folder)
+  bucket = buckets.Bucket(folder)
+  files = bucket.files()
   wanted = hf.files_read(set(files))
   here = _place(folder, cache)
   _say(folder, [files[name] for name in wanted], here)
-  buckets.copy_files(folder, [files[name] for name in wanted], to=here)
+  bucket.download((files[name] for name in wanted), to=here)
   for path in here.iterdir():
     # Of weights that lay there before.
     if path.is_file() and path.name not in wanted:
@@ -81,10 +82,10 @@ def _copy_training(
   """Copies the newest checkpoint that is intact, or the best one."""
   if 'checkpoints' in folder.names():
     folder = folder.child('checkpoints')
-  files = buckets.list_files(folder)
+  bucket = buckets.Bucket(folder)
   manifests = {
     int(match[1]): file
-    for name, file in files.items()
+    for name, file in bucket.files().items()
     if (match := _STEP.fullmatch(name))
   }
   if not manifests:
@@ -95,7 +96,7 @@ def _copy_training(
   steps = sorted(manifests, reverse=True)
   here = _place(folder, cache)
   if best:
-    buckets.copy_files(folder, manifests.values(), to=here)
+    bucket.download(manifests.values(), to=here)
     found = find_best(here, steps)
     if found is None:
       raise InputError(
@@ -122,10 +123,11 @@ def _copy_checkpoint(
   Returns:
     The copy, and what is wrong with it.
   """
-  files = list(buckets.list_files(folder).values())
+  bucket = buckets.Bucket(folder)
+  files = list(bucket.files().values())
   here = _place(folder, cache)
   _say(folder, files, here)
-  buckets.copy_files(folder, files, to=here)
+  bucket.download(files, to=here)
   for above in (folder.parent, folder.parent.parent):
     for name in _RECORDS:
       content = above.read(name)
@@ -142,5 +144,5 @@ def _say(
   folder: StoredFolder, files: list[buckets.StoredFile], here: pathlib.Path
 ) -> None:
   if not here.exists():
-    size = sum(file.num_bytes for file in files)
-    _logger.warning('%s: copying %.2f GB to %s.', folder, size / 1e9, here)
+    size = sum(file.num_bytes for file in files) / 1e6
+    _logger.warning('%s: copying %.1f MB to %s.', folder, size, here)

@@ -1,0 +1,271 @@
+"""A folder in a bucket, worked on in a copy on the local disk.
+
+Whoever works on a part of it holds a lease: an object that is written only if
+it is still the one that was seen (Google Cloud Storage's generation
+preconditions, https://cloud.google.com/storage/docs/request-preconditions), and
+written anew while its holder lives. One that does not change for a while is
+taken over.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import re
+import socket
+import threading
+import time
+import uuid
+
+from it_study import buckets, folders
+from it_study.checkpoint_manifest import MANIFEST
+from it_study.errors import InputError
+from it_study.stored_folder import StoredFolder
+
+# A lease that stays the same for so many seconds has no holder any more.
+LEASE_SECONDS = 120.0
+# Between two times that a part at work is published.
+_PUBLISH_SECONDS = 60.0
+_LEASES = 'leases'
+# Written when all else is.
+_LAST = (MANIFEST, 'DONE', 'inference.json')
+# Ours, Orbax's, T5X's.
+_UNFINISHED = re.compile(r'\.partial$|\.orbax-checkpoint-tmp|\.tmp-\d+$')
+_logger = logging.getLogger(__name__)
+
+
+class BucketFolder:
+  """A `SharedFolder` in a bucket."""
+
+  def __init__(self, path: str | os.PathLike, *, copies: str = 'buckets'):
+    """Makes the copy's folder; nothing is read yet.
+
+    Args:
+      path: `gs://BUCKET/…`.
+      copies: name of the folder below the cache that has the copy.
+    """
+    folder = StoredFolder(path)
+    self._bucket = buckets.Bucket(folder)
+    name = str(folder).removeprefix('gs://')
+    self.path = folders.cache_directory() / copies / name
+    folders.make_directory(self.path)
+    # Lease to the generation that it had, and when that was first seen.
+    self._seen: dict[str, tuple[int, float]] = {}
+
+  def exists(self, name: str) -> bool:
+    """See `SharedFolder`."""
+    return name in self._bucket.files(name)
+
+  def fetch(self, *names: str, without: Collection[str] = ()) -> None:
+    """See `SharedFolder`."""
+    with folders.one_at_a_time(self.path / '.lock'):
+      for name in names:
+        files = self._bucket.files(name).values()
+        self._bucket.download(
+          (f for f in files if not set(f.name.split('/')) & set(without)),
+          to=self.path,
+        )
+
+  def publish(self, *names: str) -> None:
+    """See `SharedFolder`."""
+    for name in names:
+      self._publish(name)
+
+  @contextlib.contextmanager
+  def claimed(
+    self, name: str, *, adds_to: Sequence[str] = ()
+  ) -> Iterator[bool]:
+    """See `SharedFolder`."""
+
+    def publish():
+      for folder in adds_to:
+        self._publish(folder, only_adds=True)
+      self._publish(name)
+
+    with folders.try_locked(self.path / name) as is_ours:
+      lease = _Lease(self._bucket, f'{_LEASES}/{name}', self._seen)
+      if not (is_ours and lease.take()):
+        yield False
+        return
+      with _Keeper(lease, publish=publish) as keeper:
+        self.fetch(name, *adds_to)
+        self._drop_unpublished(name)
+        yield True
+        keeper.finish()
+
+  @contextlib.contextmanager
+  def one_at_a_time(self) -> Iterator[None]:
+    """See `SharedFolder`."""
+    lease = _Lease(self._bucket, f'{_LEASES}/folder', self._seen)
+    while not lease.take():
+      time.sleep(LEASE_SECONDS / 60)
+    with _Keeper(lease, publish=None):
+      yield
+
+  def _drop_unpublished(self, name: str) -> None:
+    """Deletes here what is not in the bucket: all go on from the same."""
+    files = self._bucket.files(name)
+    for path in _files_below(self.path / name):
+      if str(path.relative_to(self.path)) not in files:
+        path.unlink()
+
+  def _publish(self, name: str, *, only_adds: bool = False) -> None:
+    """Makes a part in the bucket what it is here."""
+    there = self._bucket.files(name)
+    here = {
+      str(path.relative_to(self.path)): path
+      for path in _files_below(self.path / name)
+      if _is_whole(path)
+    }
+    # What others wait for comes last, and goes first.
+    for file in sorted(here, key=lambda n: n.endswith(_LAST)):
+      self._bucket.upload(here[file], file, known=there.get(file))
+    if only_adds:
+      return
+    for file in sorted(
+      set(there) - set(here), key=lambda n: not n.endswith(_LAST)
+    ):
+      self._bucket.delete(there[file])
+
+
+def _files_below(path: pathlib.Path) -> list[pathlib.Path]:
+  if path.is_file():
+    return [path]
+  return sorted(
+    file
+    for file in path.rglob('*')
+    if file.is_file() and not file.name.startswith('.')
+  )
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+  """Whether nobody is in the midst of writing a file, or a checkpoint."""
+  parts = path.parts
+  if any(_UNFINISHED.search(part) for part in parts):
+    return False
+  if 'checkpoints' not in parts:
+    return True
+  step = pathlib.Path(*parts[: parts.index('checkpoints') + 2])
+  return (step / MANIFEST).exists()
+
+
+class _Lease:
+  """One worker's right to a part, as an object in the bucket."""
+
+  def __init__(
+    self, bucket: buckets.Bucket, name: str, seen: dict[str, tuple[int, float]]
+  ):
+    self.name = name
+    self._bucket = bucket
+    self._seen = seen
+    self._token = uuid.uuid4().hex
+    self._generation = 0
+    self._renewed = 0.0
+
+  def take(self) -> bool:
+    """Whether it is ours now: it was nobody's, or its holder is gone."""
+    generation, _ = self._bucket.read_small(self.name)
+    if generation:
+      before, since = self._seen.get(self.name, (0, 0.0))
+      if before != generation:
+        self._seen[self.name] = (generation, time.monotonic())
+        return False
+      if time.monotonic() - since < LEASE_SECONDS:
+        return False
+    return self._write(generation)
+
+  def renew(self) -> bool:
+    """Whether it is ours still."""
+    return self._write(self._generation)
+
+  def release(self) -> None:
+    """Lets others have it at once."""
+    self._bucket.delete_small(self.name, generation=self._generation)
+
+  def is_fresh(self) -> bool:
+    """Whether no other can have taken it over yet."""
+    return time.monotonic() - self._renewed < LEASE_SECONDS
+
+  def _write(self, generation: int) -> bool:
+    started = time.monotonic()
+    content = json.dumps(
+      {'host': socket.gethostname(), 'pid': os.getpid(), 'token': self._token}
+    )
+    written = self._bucket.write_small(
+      self.name, content, generation=generation
+    )
+    if written is None:
+      # It may be that our own request came through twice.
+      found, text = self._bucket.read_small(self.name)
+      if text != content:
+        return False
+      written = found
+    self._generation, self._renewed = written, started
+    return True
+
+
+class _Keeper:
+  """Renews a lease and publishes its part while a block runs."""
+
+  def __init__(self, lease: _Lease, *, publish: Callable[[], None] | None):
+    self._lease = lease
+    self._publish = publish
+    self._stop = threading.Event()
+    self._is_lost = False
+    works = [(self._renew, LEASE_SECONDS / 4)]
+    if publish is not None:
+      works.append((self._publish_now, _PUBLISH_SECONDS))
+    self._threads = [
+      threading.Thread(target=self._repeat, args=work, daemon=True)
+      for work in works
+    ]
+
+  def __enter__(self) -> '_Keeper':
+    for thread in self._threads:
+      thread.start()
+    return self
+
+  def __exit__(self, kind, *_) -> None:
+    self._stop.set()
+    for thread in self._threads:
+      thread.join()
+    # Stopped from outside, with work that another machine can go on from.
+    if kind is SystemExit and self._publish is not None and not self._is_lost:
+      self._publish()
+    if not self._is_lost:
+      self._lease.release()
+
+  def finish(self) -> None:
+    """Publishes for the last time.
+
+    Raises:
+      InputError: another worker has taken the part over meanwhile.
+    """
+    self._stop.set()
+    for thread in self._threads:
+      thread.join()
+    self._renew()
+    if self._is_lost:
+      raise InputError(
+        f'{self._lease.name}: another worker has taken this part over, since '
+        f'the bucket was out of reach for {LEASE_SECONDS:.0f} s. Start this '
+        'worker again; what is done stays done.'
+      )
+    self._publish()
+
+  def _repeat(self, work: Callable[[], None], seconds: float) -> None:
+    while not self._stop.wait(seconds):
+      try:
+        work()
+      except InputError as error:
+        _logger.warning('%s Trying again in %.0f s.', error, seconds)
+
+  def _renew(self) -> None:
+    if not self._is_lost and not self._lease.renew():
+      self._is_lost = True
+
+  def _publish_now(self) -> None:
+    if not self._is_lost and self._lease.is_fresh():
+      self._publish()
