@@ -2,17 +2,19 @@
 
 Random weights; labels are as long as the limit, so that both take as many
 steps; 1, 10 and 1,000 label spaces of 2 to 12 labels in one batch; in turn.
+Once taking the likeliest token, once with four beams.
 """
 
 import argparse
+from collections.abc import Callable
+import functools
 import time
 
 import jax
 import numpy as np
 
 from it_study import partitioning
-from it_study.decode import label_trie
-from it_study.decode.token_loop import decode_tokens
+from it_study.decode import beam, label_trie, token_loop
 from it_study.models.t5 import T5, T5Config
 
 CONFIG = T5Config(
@@ -55,32 +57,40 @@ def main() -> None:
     )
     ways[f'{count} spaces'] = {'trie': jax.device_put(trie), 'roots': rows}
 
+  beams = functools.partial(beam.beam_decode, num_beams=4)
+  for name, decode in (('greedy', token_loop.decode_tokens), ('beam', beams)):
+    decode = functools.partial(
+      decode,
+      model=model,
+      params=params,
+      encoder_input_tokens=prompts,
+      max_decode_length=STEPS,
+    )
+    medians = _medians(decode, ways, rounds=options.rounds)
+    shown = ', '.join(
+      f'{way} {median:.3f} s ({median / medians["free"]:.3f})'
+      for way, median in medians.items()
+    )
+    print(f'{name}: {shown}')
+
+
+def _medians(
+  decode: Callable, ways: dict[str, dict], *, rounds: int
+) -> dict[str, float]:
+  """Seconds of each way, which take turns."""
+
   def seconds(extra: dict) -> float:
     started = time.perf_counter()
-    jax.block_until_ready(
-      decode_tokens(
-        model=model,
-        params=params,
-        encoder_input_tokens=prompts,
-        max_decode_length=STEPS,
-        **extra,
-      )
-    )
+    jax.block_until_ready(decode(**extra))
     return time.perf_counter() - started
 
   for extra in ways.values():
     seconds(extra)
   times: dict[str, list[float]] = {name: [] for name in ways}
-  for _ in range(options.rounds):
+  for _ in range(rounds):
     for name, extra in ways.items():
       times[name].append(seconds(extra))
-  medians = {name: sorted(t)[len(t) // 2] for name, t in times.items()}
-  print(
-    ', '.join(
-      f'{name} {median:.3f} s ({median / medians["free"]:.3f})'
-      for name, median in medians.items()
-    )
-  )
+  return {name: sorted(t)[len(t) // 2] for name, t in times.items()}
 
 
 if __name__ == '__main__':
