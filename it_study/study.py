@@ -12,7 +12,7 @@ from it_study import predict as predictions
 from it_study.conditions import Condition
 from it_study.errors import InputError
 from it_study.evaluation import label_rules
-from it_study.evaluation.comparison import MARGIN
+from it_study.evaluation.comparison import MARGIN, check_margin
 from it_study.shared_folder import open_folder
 from it_study.study_worker import (
   ANSWERS,
@@ -78,9 +78,9 @@ def run_study(
 
   Raises:
     InputError: if the folder holds a study of another configuration or corpus,
-      or the margin is not above 0.
+      or the margin is not between 0 and 100.
   """
-  _check_margin(equivalence_margin)
+  check_margin(equivalence_margin, given_as='EQUIVALENCE_MARGIN')
   opened = natinst.open_corpus(corpus)
   tested = [Condition.from_name(name) for name in test_conditions]
   folder = open_folder(study_dir)
@@ -140,15 +140,6 @@ def run_study(
 
   worker.run(cells, on_finished=write_results)
   return study_dir / RESULTS
-
-
-def _check_margin(margin: object) -> None:
-  is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
-  if not is_number or not 0 < margin < 100:
-    raise InputError(
-      f'EQUIVALENCE_MARGIN: found {margin!r}, allowed is a number of points '
-      'between 0 and 100, such as 3.'
-    )
 
 
 def _recorded(study_dir: pathlib.Path) -> dict[str, Any]:

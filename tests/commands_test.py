@@ -284,7 +284,13 @@ def test_compare_tells_what_differs(capsys):
   found = json.loads(printed(capsys, *words, '--json', '--out=all.json'))
   assert found == json.loads(pathlib.Path('all.json').read_text())
   first = found['differences'][0]
-  assert (first['group'], first['metric']) == ('overall', 'exact_match')
+  assert (first['group'], first['metric']) == ('classification', 'exact_match')
+  # As score has it, on the same file.
+  scored = json.loads(printed(capsys, 'score', 'random.jsonl', '--json'))
+  assert scored['overall'] is None
+  assert first['first'] == pytest.approx(
+    scored['classification']['exact_match']
+  )
   assert first['difference'] == pytest.approx(first['first'] - first['second'])
   assert first['num_seeds'] == 1
   assert found['margin'] == 3.0
@@ -318,8 +324,12 @@ def test_compare_takes_seeds_in_pairs(capsys):
 
 def test_compare_refuses_a_margin_of_nothing(capsys):
   assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
-  assert run('compare', 'a.jsonl', 'a.jsonl', '--margin=0') == 2
-  assert 'allowed is a number of points above 0' in capsys.readouterr().err
+  for margin in ('0', '100', '200', 'nan'):
+    assert run('compare', 'a.jsonl', 'a.jsonl', f'--margin={margin}') == 2
+    assert capsys.readouterr().err == (
+      f'it-study: --margin: found {float(margin)!r}, allowed is a number of '
+      'points above 0 and below 100, such as 3.\n'
+    )
 
 
 def test_baseline_tells_what_to_expect(capsys):

@@ -86,18 +86,20 @@ def compare(options: argparse.Namespace) -> None:
   # Imported here, as statistics take a moment to import.
   from it_study.evaluation import comparison, comparison_table
 
+  comparison.check_margin(options.margin, given_as='--margin')
   corpus = None
   if options.corpus is not None:
     corpus = natinst.open_corpus(corpora.find(options.corpus))
   seeds, notes = [], {}
-  for paths in ((options.first, options.second), *(options.seed_pair or ())):
+  pairs = ((options.first, options.second), *(options.seed_pair or ()))
+  for paths in pairs:
     loaded = [
       scoring.load_rows(path, corpus=corpus, split=options.split)
       for path in paths
     ]
     notes |= dict.fromkeys(note for rows in loaded for note in rows.notes)
     seeds.append(tuple(rows.rows for rows in loaded))
-  result = comparison.compare(seeds, margin=options.margin)
+  result = comparison.compare(seeds, margin=options.margin, names=pairs)
   if options.out:
     predictions.write_text(
       options.out, json.dumps(result.to_json(), indent=2) + '\n'

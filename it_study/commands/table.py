@@ -133,7 +133,8 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     type=float,
     default=3.0,
     metavar='POINTS',
-    help='largest difference that counts as none; default %(default)s',
+    help='largest difference that counts as none, above 0 and below 100; '
+    'default %(default)s',
   )
   parser.add_argument('--per_category', action='store_true')
   flags.module_argument(parser)

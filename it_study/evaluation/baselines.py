@@ -200,6 +200,11 @@ def baseline_of(rows: Sequence[Prediction]) -> str | None:
   return None
 
 
+def answers_generation(rows: Sequence[Prediction]) -> bool:
+  """Whether rows answer generation, of which some baselines say nothing."""
+  return baseline_of(rows) not in _LABEL_BASELINES
+
+
 def _check_name(name: str) -> None:
   if name not in BASELINES:
     raise InputError(

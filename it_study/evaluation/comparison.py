@@ -8,11 +8,13 @@ import math
 import numpy as np
 
 from it_study.errors import InputError
-from it_study.evaluation import metrics, statistics
+from it_study.evaluation import baselines, metrics, statistics
+from it_study.evaluation.pairing import by_instance, check_same
 from it_study.evaluation.statistics import Estimate
 from it_study.natinst import CONTROL_CATEGORIES
 from it_study.normalization import normalize_answer
 from it_study.predict import Prediction
+from it_study.task_kinds import CLASSIFICATION
 
 METRICS = ('exact_match', 'rouge_1', 'rouge_l', 'format_correctness')
 MARGIN = 3.0
@@ -54,7 +56,8 @@ class Changes:
     lost: right in the first, wrong in the second.
     left_format: a label in the first, none in the second.
     entered_format: no label in the first, one in the second.
-    towards: most frequent new predictions, with how often, of classification.
+    towards: most frequent new predictions, with how often, of classification;
+      none that comes once only.
   """
 
   num_instances: int
@@ -83,6 +86,8 @@ class Compared:
     q_values: likewise, adjusted for the share of false claims (Benjamini and
       Hochberg).
     changes: of the groups that there are, headline groups first.
+    answers_generation: False where one side is a baseline that abstains from
+      generation; what holds generation is then left out, as `score` does.
   """
 
   margin: float
@@ -90,6 +95,7 @@ class Compared:
   p_values: tuple[float, ...]
   q_values: tuple[float, ...]
   changes: dict[str, 'Changes']
+  answers_generation: bool = True
 
   def to_json(self) -> dict:
     """All of it as plain values."""
@@ -137,29 +143,35 @@ def compare(
   seeds: Sequence[tuple[Sequence[Prediction], Sequence[Prediction]]],
   *,
   margin: float = MARGIN,
+  names: Sequence[tuple[str, str]] | None = None,
 ) -> Compared:
   """Compares two sets of predictions in every metric over every group.
 
   Args:
     seeds: for each seed, the rows of both, as for `PairedRows`.
     margin: largest difference, in points, that counts as none.
+    names: of the files, as for `PairedRows`.
 
   Raises:
-    InputError: for a margin that is not above 0, and as `PairedRows` does.
+    InputError: for a margin that is not between 0 and 100, for predictions
+      that have no group to compare, and as `PairedRows` does.
   """
-  pairs = PairedRows(seeds)
+  check_margin(margin)
+  pairs = PairedRows(seeds, names=names)
   differences, p_values, q_values = [], [], []
   for groups in (metrics.GROUPS, pairs.categories()):
     for metric in METRICS:
       found = [pairs.difference(metric, group) for group in groups]
       found = [difference for difference in found if difference is not None]
-      for difference in found:
-        # Refuses a bad margin before anything is shown.
-        difference.estimate.equivalence(margin)
       differences += found
       bare = [difference.estimate.p_value() for difference in found]
       p_values += statistics.adjust(bare)
       q_values += statistics.adjust(bare, method='benjamini_hochberg')
+  if not differences:
+    raise InputError(
+      'there is nothing to compare: one side is a baseline that answers no '
+      'generation, and there is no classification beside it.'
+    )
   changes = {
     group: pairs.changes(group)
     for group in (*metrics.GROUPS, *pairs.categories())
@@ -170,7 +182,18 @@ def compare(
     p_values=tuple(p_values),
     q_values=tuple(q_values),
     changes={name: c for name, c in changes.items() if c is not None},
+    answers_generation=pairs.answers_generation,
   )
+
+
+def check_margin(margin: object, *, given_as: str = 'margin') -> None:
+  """Raises `InputError` for a margin that no two percentages could test."""
+  is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
+  if not is_number or not 0 < margin < 100:
+    raise InputError(
+      f'{given_as}: found {margin!r}, allowed is a number of points above 0 '
+      f'and below 100, such as {MARGIN:g}.'
+    )
 
 
 def _finite(value: float) -> float | None:
@@ -180,30 +203,48 @@ def _finite(value: float) -> float | None:
 class PairedRows:
   """Rows of two ways of predicting, paired by instance, for one seed or more.
 
-  Kinds, categories and label spaces are taken from the first.
+  Kinds, categories and label spaces are taken from the first. Where a side is
+  a baseline that abstains from generation, groups that hold generation have
+  neither difference nor changes.
 
   Args:
     seeds: for each seed, the rows of both.
+    names: what an error calls them, for each seed; None counts them.
+
+  Attributes:
+    answers_generation: whether both sides do.
 
   Raises:
     InputError: if an instance is in one only, comes twice or has no id.
   """
 
   def __init__(
-    self, seeds: Sequence[tuple[Sequence[Prediction], Sequence[Prediction]]]
+    self,
+    seeds: Sequence[tuple[Sequence[Prediction], Sequence[Prediction]]],
+    *,
+    names: Sequence[tuple[str, str]] | None = None,
   ):
     if not seeds:
       raise InputError(
         'a comparison needs two sets of predictions, found none.'
       )
+    if names is None:
+      names = [(f'A{k}', f'B{k}') for k in range(1, len(seeds) + 1)]
+    self.answers_generation = all(
+      baselines.answers_generation(rows) for pair in seeds for rows in pair
+    )
     self._seeds: list[list[_Pair]] = []
-    keys = None
-    for rows, others in seeds:
-      first, second = _by_instance(rows), _by_instance(others)
-      keys = sorted(first) if keys is None else keys
-      for several in (first, second):
-        _check_same(keys, several)
-      self._seeds.append([(first[key], second[key]) for key in keys])
+    base, keys = None, []
+    for pair, pair_names in zip(seeds, names, strict=True):
+      both = [
+        by_instance(rows, name)
+        for rows, name in zip(pair, pair_names, strict=True)
+      ]
+      if base is None:
+        base, keys = both[0], sorted(both[0])
+      for several, name in zip(both, pair_names, strict=True):
+        check_same(base, several, names[0][0], name)
+      self._seeds.append([(both[0][key], both[1][key]) for key in keys])
     self._known: dict[tuple[str, int, int], np.ndarray] = {}
 
   def categories(self) -> list[str]:
@@ -213,7 +254,7 @@ class PairedRows:
   def difference(
     self, metric: str, group: str = 'overall'
   ) -> Difference | None:
-    """The difference in a metric over a group; None where it has no instance.
+    """The difference in a metric over a group; None where there is none.
 
     Raises:
       InputError: for an unknown metric or group.
@@ -267,7 +308,8 @@ class PairedRows:
         )
         if first.label_space is not None:
           towards[answer] += 1
-    ranked = sorted(towards.items(), key=lambda item: (-item[1], item[0]))
+    often = [item for item in towards.items() if item[1] > 1]
+    ranked = sorted(often, key=lambda item: (-item[1], item[0]))
     return Changes(
       num_instances=len(places) * len(self._seeds),
       towards=tuple(ranked[:most]),
@@ -292,7 +334,14 @@ class PairedRows:
       allowed = (*metrics.GROUPS, *categories)
       statistics.check_choice('group', group, allowed)
       chosen = [metrics.in_group(row, group) for row in rows]
-    return np.flatnonzero(chosen)
+    places = np.flatnonzero(chosen)
+    if not self.answers_generation and (
+      group == 'overall'
+      or any(rows[place].kind != CLASSIFICATION for place in places)
+    ):
+      # An empty string is no answer, and no wrong one either.
+      return places[:0]
+    return places
 
   def _points(self, metric: str, seed: int, side: int) -> np.ndarray:
     key = (metric, seed, side)
@@ -308,34 +357,3 @@ def _points_of(row: Prediction, metric: str) -> float:
   if metric == 'format_correctness':
     return np.nan if score.in_format is None else 100.0 * score.in_format
   return 100.0 * getattr(score, metric)
-
-
-def _by_instance(
-  rows: Sequence[Prediction],
-) -> dict[tuple[str, str], Prediction]:
-  keyed: dict[tuple[str, str], Prediction] = {}
-  for row in rows:
-    if row.id is None or row.task is None:
-      raise InputError(
-        'a row names no instance; a paired comparison needs ids. Name the '
-        'corpus, which can find them.'
-      )
-    if (row.task, row.id) in keyed:
-      raise InputError(
-        f'instance {row.id!r} of task {row.task!r} is predicted twice in one '
-        'file; a paired comparison needs it once.'
-      )
-    keyed[row.task, row.id] = row
-  return keyed
-
-
-def _check_same(
-  keys: Sequence[tuple[str, str]], rows: dict[tuple[str, str], Prediction]
-) -> None:
-  alone = sorted(set(keys) ^ rows.keys())
-  if alone:
-    raise InputError(
-      f'{len(alone)} instances are predicted in one of the files only, '
-      f'{alone[0][1]!r} of task {alone[0][0]!r} first; a paired comparison '
-      'needs the same instances in all.'
-    )

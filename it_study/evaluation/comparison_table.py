@@ -17,6 +17,10 @@ def print_comparison(
 ) -> None:
   """Prints a table of differences, then how single predictions change.
 
+  No number is ever cut: where the table is wider than the console, intervals
+  stand below their difference, and where that is too wide as well, each row
+  becomes a sentence.
+
   Args:
     compared: as `comparison.compare` gives it.
     per_category: whether to add a row for each category.
@@ -27,7 +31,15 @@ def print_comparison(
   from rich import text
 
   console = console or rich_console.Console(highlight=False)
-  console.print(_table(compared, per_category=per_category))
+  _print_differences(compared, per_category=per_category, console=console)
+  if not compared.answers_generation:
+    console.print(
+      text.Text(
+        'A baseline that answers no generation is among them: overall, '
+        'generation and what else holds generation are left out, as score '
+        'leaves them out.'
+      )
+    )
   estimate = compared.differences[0].estimate
   console.print(
     text.Text(
@@ -60,43 +72,88 @@ def print_comparison(
     console.print(text.Text(f'{line}.'))
 
 
-def _table(compared: Compared, *, per_category: bool):
+def _print_differences(
+  compared: Compared, *, per_category: bool, console
+) -> None:
+  from rich import text
+
+  for is_narrow in (False, True):
+    table = _table(compared, per_category=per_category, is_narrow=is_narrow)
+    if _smallest_width(table, console) <= console.width:
+      console.print(table)
+      return
+  for title, rows in _by_metric(compared, per_category=per_category):
+    console.print(text.Text(title, 'italic'))
+    for difference, p_value in rows:
+      name, first, second, gap, interval, *rest = _row(
+        difference, p_value, compared.margin
+      )
+      p_text, within, detectable = rest
+      console.print(
+        text.Text(
+          f'{name}: A {first}, B {second}, A − B {gap} {interval}, p {p_text}, '
+          f'within ±{compared.margin:g}: {within}, detectable: {detectable}',
+          overflow='fold',
+        )
+      )
+
+
+def _smallest_width(table, console) -> int:
+  """Width at which every column but the first is whole."""
+  from rich import measure
+
+  names = table.columns[0]
+  names.max_width = names.min_width
+  # Unbounded, as what is measured is otherwise cut to the console first.
+  options = console.options.update(max_width=10_000)
+  width = measure.Measurement.get(console, options, table).maximum
+  names.max_width = None
+  return width
+
+
+def _by_metric(compared: Compared, *, per_category: bool):
+  """The rows to show of each metric, with its title."""
+  pairs = list(zip(compared.differences, compared.p_values, strict=True))
+  for metric, title in _METRICS.items():
+    chosen = [
+      pair
+      for pair in pairs
+      if pair[0].metric == metric and (per_category or pair[0].group in GROUPS)
+    ]
+    if chosen:
+      yield title, chosen
+
+
+def _table(compared: Compared, *, per_category: bool, is_narrow: bool):
   from rich import box, text
   from rich import table as rich_table
 
   margin = compared.margin
   table = rich_table.Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
   table.add_column('', min_width=14, overflow='fold')
-  for name in ('A', 'B', 'A − B'):
+  gaps = ('A − B\n95%',) if is_narrow else ('A − B', '95%')
+  for name in ('A', 'B', *gaps, 'p', f'within\n±{margin:g}', 'detect-\nable'):
     table.add_column(name, justify='right', no_wrap=True)
-  for name in ('95%', 'p', f'within\n±{margin:g}', 'detect-\nable'):
-    table.add_column(name, justify='right', no_wrap=True)
-  rows = list(zip(compared.differences, compared.p_values, strict=True))
-  for metric, title in _METRICS.items():
-    chosen = [
-      row
-      for row in rows
-      if row[0].metric == metric and (per_category or row[0].group in GROUPS)
-    ]
-    if not chosen:
-      continue
+  for title, rows in _by_metric(compared, per_category=per_category):
     table.add_row(text.Text(title, 'italic'))
-    for difference, p_value in chosen:
-      table.add_row(*_row(difference, p_value, margin))
+    for difference, p_value in rows:
+      name, first, second, gap, interval, *rest = _row(
+        difference, p_value, margin
+      )
+      shown = (f'{gap}\n{interval}',) if is_narrow else (gap, interval)
+      # Text, as a name may hold what rich takes for markup.
+      table.add_row(*map(text.Text, (name, first, second, *shown, *rest)))
     table.add_section()
   return table
 
 
-def _row(difference: Difference, p_value: float, margin: float) -> list:
-  from rich import text
-
+def _row(difference: Difference, p_value: float, margin: float) -> list[str]:
   estimate = difference.estimate
   interval = estimate.interval()
   equivalence = estimate.equivalence(margin)
   detectable = estimate.minimum_detectable_effect()
   return [
-    # Text, as a name may hold what rich takes for markup.
-    text.Text(visible(difference.group)),
+    visible(difference.group),
     f'{difference.first:.1f}',
     f'{difference.second:.1f}',
     f'{estimate.mean:+.1f}',
