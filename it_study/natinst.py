@@ -295,6 +295,18 @@ def check_split(split: str) -> None:
     )
 
 
+def check_num_tasks(
+  found: int | None, available: int, *, given_as: str = 'num_tasks'
+) -> None:
+  """Raises `InputError` if more training tasks are asked for than there are."""
+  if found is not None and found > available:
+    raise InputError(
+      f'{given_as}: found {found:,} training tasks, allowed are 1 to '
+      f'{available:,}, which is what the corpus has, or None for all of them. '
+      'Name fewer (NUM_TASKS of a sweep), or a larger corpus.'
+    )
+
+
 def _open(
   directory: str | pathlib.Path,
   track: str,

@@ -131,7 +131,14 @@ class RowsSource(seqio.TfdsDataSource):
     return chosen
 
   def chosen_tasks(self, choice: Choice) -> list[str]:
-    """The training tasks that a condition takes."""
+    """The training tasks that a condition takes.
+
+    Raises:
+      InputError: if it asks for more than there are.
+    """
+    natinst.check_num_tasks(
+      choice.num_tasks, len(self.metadata()['train_tasks'])
+    )
     names = sorted(
       self.metadata()['train_tasks'],
       key=lambda name: (stable_hash(choice.seed, name, 'tasks'), name),

@@ -78,11 +78,16 @@ def run_study(
 
   Raises:
     InputError: if the folder holds a study of another configuration or corpus,
-      or the margin is not between 0 and 100.
+      a condition asks for more training tasks than there are, or the margin is
+      not between 0 and 100.
   """
   check_margin(equivalence_margin, given_as='EQUIVALENCE_MARGIN')
   opened = natinst.open_corpus(corpus)
   tested = [Condition.from_name(name) for name in test_conditions]
+  for condition in conditions:
+    natinst.check_num_tasks(
+      condition.num_tasks, len(opened.train_tasks), given_as=condition.name
+    )
   folder = open_folder(study_dir)
   study_dir = folder.path
   with folder.one_at_a_time():

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from it_study import build_manifest, natinst, natinst_tfds, row_source
 from it_study.conditions import Condition
+from it_study.errors import InputError
 from it_study.seeding import stable_hash
 from it_study.tk_instruct import TkInstruct
 
@@ -329,3 +330,10 @@ def test_another_process_chooses_the_same(rows):
   assert json.loads(told) == {
     name: ranks.tolist() for name, ranks in rows.chosen(condition).items()
   }
+
+
+def test_more_tasks_than_there_are_are_refused(rows):
+  available = len(rows.metadata()['train_tasks'])
+  assert len(rows.chosen_tasks(Condition(num_tasks=available))) == available
+  with pytest.raises(InputError, match=f'allowed are 1 to {available}, which'):
+    rows.chosen_tasks(Condition(num_tasks=available + 1))

@@ -377,3 +377,15 @@ def test_the_untuned_model_is_what_trainings_start_from(corpus, tmp_path):
 
 def _name(path):
   return path.name
+
+
+def test_more_training_tasks_than_there_are_are_refused(corpus, tmp_path):
+  conditions = (Condition(num_tasks=1), Condition(num_tasks=99))
+  with pytest.raises(
+    InputError,
+    match=r'^natinst_def_original_ex_original2_t99: found 99 training tasks, '
+    r'allowed are 1 to \d, which is what the corpus has, or None for all of '
+    r'them. Name fewer \(NUM_TASKS of a sweep\), or a larger corpus.$',
+  ):
+    run(corpus, tmp_path / 'study', conditions=conditions)
+  assert not (tmp_path / 'study').exists()
