@@ -6,8 +6,13 @@
   const config = {displayModeBar: false, responsive: false};
   const holders = Array.from(document.querySelectorAll('[data-figure]'));
 
+  // As wide as page.css has figures on paper, whose layout is not known yet
+  // when they have to be drawn for it.
+  const PAPER = 860;
+  let isPrinting = false;
+
   function fit(holder) {
-    const width = holder.clientWidth;
+    const width = isPrinting ? PAPER : holder.clientWidth;
     if (!width || holder.dataset.width === String(width)) return;
     const isNew = !holder.dataset.width;
     holder.dataset.width = width;
@@ -107,9 +112,12 @@
   window.addEventListener('beforeprint', function () {
     folded = Array.from(document.querySelectorAll('details:not([open])'));
     folded.forEach(function (details) { details.open = true; });
+    isPrinting = true;
     holders.forEach(fit);
   });
   window.addEventListener('afterprint', function () {
     folded.forEach(function (details) { details.open = false; });
+    isPrinting = false;
+    holders.forEach(fit);
   });
 })();

@@ -5,6 +5,9 @@ import dataclasses
 from it_study.evaluation.statistics import Interval
 from it_study.report.text import limits, number, shorten
 
+# Rows, of at most three lines each, of a table that paper keeps whole.
+_SHORT = 12
+
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
@@ -49,6 +52,10 @@ class Table:
       else:
         spans.append((column.above, 1))
     return spans
+
+  def is_short(self) -> bool:
+    """Whether a printed page has room for all of it, and so keeps it whole."""
+    return sum(map(len, self.rows.values())) <= _SHORT
 
   def starts(self) -> set[int]:
     """Indices of the columns at which a span starts, the first apart."""
