@@ -45,6 +45,7 @@ def test_exact_match_is_form_times_knowledge():
     right_out_of_format=0.0,
     guess=0.25,
     skill=0.0,
+    guess_in_format=0.25,
     skill_in_format=(2 / 6 - 0.25) / 0.75,
   )
 

@@ -301,6 +301,16 @@ def test_the_table(corpus):
   ]
 
 
+def test_the_table_tells_why_categories_do_not_add_up(corpus):
+  metrics = baselines.baseline_metrics('random', corpus=corpus)
+  assert 'do not add up' not in ' '.join(show(metrics).split())
+  # As where a category holds generation beside classification.
+  metrics['by_category'] = {}
+  text = ' '.join(show(metrics).split())
+  assert 'those shown do not add up to it' in text
+  assert 'expected exact match of a draw: 50.00' in text
+
+
 def test_the_table_takes_names_for_text(corpus):
   metrics, _ = score.Score(
     baselines.baseline_metrics('copy_demo', corpus=corpus), ()

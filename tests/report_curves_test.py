@@ -73,16 +73,42 @@ def test_the_figures_draw_guessing_across_the_curves(results):
   assert first.layout['xaxis']['ticktext'] == ['1', '10', '100']
   texts = [note['text'] for note in first.layout['annotations']]
   assert texts == ['guessing 45.8', 'paper: guessing 42.6']
-  # A band and a line for each curve.
-  assert len(first.data) == 4
+  # The upper line is named above it, the lower one below.
+  assert [note['yanchor'] for note in first.layout['annotations']] == [
+    'bottom',
+    'top',
+  ]
+  # A band and a line for each curve, and where one beats guessing.
+  assert len(first.data) == 5
   assert first.data[1]['x'] == [1, 10, 100]
   json.dumps([figure.data for figure in figures], allow_nan=False)
 
 
 def test_the_table_has_every_amount(results):
   rows = curve_figures.crossing_table(results).rows
-  assert [len(entries) for entries in rows.values()] == [5, 2]
-  assert rows['Training instances a task'][0][1].text == '1'
+  assert [len(entries) for entries in rows.values()] == [3, 2, 2]
+  titles = list(rows)
+  # The crossing is told once a curve, not once an amount.
+  assert titles[0].startswith('Original definition, 2 examples: beats guessing')
+  assert titles[0].endswith(']\nTraining instances a task')
+  assert [entries[0].text for entries in rows[titles[0]]] == ['1', '10', '100']
+
+
+def test_the_figure_marks_where_guessing_is_beaten(results):
+  curve, never, _ = curves.find_curves(results)
+  figure = curve_figures.curve_figures(results)[0]
+  marks = [
+    trace
+    for trace in figure.data
+    if trace.get('marker', {}).get('symbol') == 'diamond'
+  ]
+  assert never.crossing.amount is None
+  assert [mark['x'] for mark in marks] == [[curve.crossing.amount]]
+  assert marks[0]['y'] == [answer.chance(results.arms, 'test').expected]
+  error = marks[0]['error_x']
+  assert marks[0]['x'][0] + error['array'][0] == curve.crossing.high
+  assert marks[0]['x'][0] - error['arrayminus'][0] == curve.crossing.low
+  assert 'A diamond marks where' in figure.description
 
 
 def test_a_study_without_a_sweep_has_none(tmp_path):

@@ -1,7 +1,15 @@
 """Tests of the tables of form, knowledge, and changed answers."""
 
+import dataclasses
+
 import pytest
-from report_fixture import DEFINITIONS, EXAMPLES, make_study
+from report_fixture import (
+  DEFINITIONS,
+  EXAMPLES,
+  add_cell,
+  make_rows,
+  make_study,
+)
 
 from it_study.report import background_tables, parts_tables
 from it_study.report.arms import select
@@ -48,6 +56,7 @@ def test_decomposition_table(results):
     '100.0',
     '45.8',
     '100.0',
+    '45.8',
     '100.0',
   ]
   assert texts(rows['Trained and tested on'][2])[5] == '−84.6'
@@ -99,3 +108,40 @@ def test_rules_that_choose_tasks_are_listed():
   assert len(rows['From 38.0 to 40.0 by rule']) == 3
   for broken in (None, 'x', [], [{'rule': 'x'}]):
     assert background_tables.label_rules_table({'label_rules': broken}) is None
+
+
+def test_skill_can_be_recomputed_from_the_columns_beside_it(tmp_path):
+  study = make_study(tmp_path, accuracies={DEFINITIONS[0]: 0.6})
+  # The harder task is answered out of format: a guess on the rest is better.
+  rows = [
+    dataclasses.replace(
+      row,
+      prediction='?' if len(row.label_space or ()) == 3 else row.prediction,
+    )
+    for row in make_rows(
+      accuracy=0.7,
+      train_condition=DEFINITIONS[1],
+      test_condition=DEFINITIONS[1],
+    )
+  ]
+  add_cell(study, rows, training='other_seed0')
+  table = parts_tables.decomposition_table(score_study(read_study(study)))
+  titles = [(column.above, column.title) for column in table.columns[1:]]
+  assert titles[-2:] == [
+    ('Beyond a guess, if in format', 'Guess'),
+    ('Beyond a guess, if in format', 'Skill'),
+  ]
+  guesses = set()
+  for row in table.rows['Trained and tested on']:
+    match, in_format, right, guess, skill, inner_guess, inner_skill = (
+      float(text.replace('−', '-')) for text in texts(row)[1:]
+    )
+    assert match == pytest.approx(in_format * right / 100, abs=0.1)
+    assert skill == pytest.approx(
+      100 * (match - guess) / (100 - guess), abs=0.3
+    )
+    assert inner_skill == pytest.approx(
+      100 * (right - inner_guess) / (100 - inner_guess), abs=0.3
+    )
+    guesses.add((guess, inner_guess))
+  assert guesses == {(45.8, 45.8), (45.8, 50.0)}

@@ -194,9 +194,21 @@ def test_a_failed_control_is_a_banner(tmp_path):
 def test_a_corpus_without_controls_gets_one_neutral_line(tmp_path):
   rows = make_rows(train_condition=DEFINITIONS[0], num_instances=3)
   add_cell(tmp_path, rows, training='t')
-  page = Page(write_report(study_dir=tmp_path)[0])
+  paths = write_report(study_dir=tmp_path)
+  page = Page(paths[0])
   assert ('class', 'neutral') in page.attributes
   assert ('class', 'banner bad') not in page.attributes
+  # Of a corpus whose training tasks were not looked at, nothing is claimed.
+  assert 'No control was tested' in page.text
+  assert 'No control was tested' in paths[1].read_text()
+  rows = make_rows(
+    split='validation',
+    train_condition=DEFINITIONS[0],
+    num_instances=3,
+    tasks=TEST_TASKS,
+  )
+  add_cell(tmp_path, rows, training='t')
+  page = Page(write_report(study_dir=tmp_path)[0])
   assert 'This corpus has no control tasks' in page.text
 
 
@@ -336,3 +348,33 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
   with pytest.raises(InputError, match=r'index\.html: cannot be written: '):
     write_report(study_dir=tmp_path)
   assert os.listdir(tmp_path / 'report') == ['index.html']
+
+
+def test_paper_keeps_short_tables_whole_and_heads_complete(paths):
+  page = Page(paths[0])
+  # The list of all cells is long, most tables are short.
+  short = page.attributes.count(('class', 'short'))
+  assert 0 < short < page.elements.count('table')
+  style = page.source.split('<style>')[1].split('</style>')[0]
+  on_paper = style[style.rindex('@media print') :]
+  for rule in ('table.short { break-inside: avoid; }', 'thead button {'):
+    assert rule in on_paper
+
+
+def test_categories_that_a_baseline_leaves_out_are_explained(tmp_path):
+  told = 'Baselines that draw labels answer no generation'
+  for name, category in (('apart', 'Data to Text'), ('mixed', 'Word Analogy')):
+    study = tmp_path / name
+    tasks = (('Word Analogy', ('north', 'south')), (category, None))
+    for baseline in ('random', None):
+      rows = make_rows(
+        engine='baseline:random' if baseline else 'native',
+        train_condition=None if baseline else DEFINITIONS[0],
+        num_instances=3,
+        tasks=tasks,
+      )
+      add_cell(
+        study, rows, baseline=baseline, training=None if baseline else 't'
+      )
+    page = Page(write_report(study_dir=study)[0])
+    assert (told in page.text) == (name == 'mixed')

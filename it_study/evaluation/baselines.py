@@ -1,7 +1,7 @@
 """Baselines that need no model, and what chance is expected to score."""
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import itertools
 import math
 from typing import NamedTuple
@@ -203,6 +203,22 @@ def baseline_of(rows: Sequence[Prediction]) -> str | None:
 def answers_generation(rows: Sequence[Prediction]) -> bool:
   """Whether rows answer generation, of which some baselines say nothing."""
   return baseline_of(rows) not in _LABEL_BASELINES
+
+
+def leaves_out_categories(result: Mapping) -> bool:
+  """Whether metrics lack categories of which the headline counts a part.
+
+  So it is where a baseline abstains from generation, and a category holds some
+  beside classification: `by_category` then has fewer instances than
+  `classification`.
+  """
+  headline = result['classification']
+  if headline is None or result['overall'] is not None:
+    return False
+  shown = sum(
+    group['num_instances'] for group in result['by_category'].values()
+  )
+  return shown < headline['num_instances']
 
 
 def _check_name(name: str) -> None:

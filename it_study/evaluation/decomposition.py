@@ -27,8 +27,10 @@ class Decomposition:
     guess: share that a uniform guess is expected to have right.
     skill: exact match beyond chance (see `chance.skill`); None where a guess is
       always right.
-    skill_in_format: likewise of the answers in format, against a guess on the
-      same instances; None as well where there are none.
+    guess_in_format: share that a uniform guess is expected to have right on the
+      instances whose answer is in format; None if there are none.
+    skill_in_format: right_in_format beyond guess_in_format, likewise; None as
+      well where there are none.
   """
 
   num_instances: int
@@ -38,6 +40,7 @@ class Decomposition:
   right_out_of_format: float
   guess: float
   skill: float | None
+  guess_in_format: float | None
   skill_in_format: float | None
 
 
@@ -76,12 +79,16 @@ def decompose_scores(
     for score, is_label in zip(exact_match, in_format, strict=True)
   )
   chance = math.fsum(guess) / count
-  skill_in_format = None
+  guess_in_format = skill_in_format = None
   if inside:
-    chance_inside = math.fsum(
-      share * is_label for share, is_label in zip(guess, in_format, strict=True)
+    guess_in_format = (
+      math.fsum(
+        share * is_label
+        for share, is_label in zip(guess, in_format, strict=True)
+      )
+      / inside
     )
-    skill_in_format = skill(both / inside, chance_inside / inside)
+    skill_in_format = skill(both / inside, guess_in_format)
   return Decomposition(
     num_instances=count,
     exact_match=right / count,
@@ -90,6 +97,7 @@ def decompose_scores(
     right_out_of_format=(right - both) / count,
     guess=chance,
     skill=skill(right / count, chance),
+    guess_in_format=guess_in_format,
     skill_in_format=skill_in_format,
   )
 
@@ -123,9 +131,10 @@ def sentence(parts: Decomposition) -> str:
 
   >>> sentence(Decomposition(
   ...   num_instances=4, exact_match=0.25, in_format=0.5, right_in_format=0.5,
-  ...   right_out_of_format=0.0, guess=0.5, skill=-0.5, skill_in_format=0.0))
+  ...   right_out_of_format=0.0, guess=0.5, skill=-0.5, guess_in_format=0.5,
+  ...   skill_in_format=0.0))
   'Exact match 25.0% = 50.0% in format x 50.0% right of those; a guess 50.0%, \
-skill -50.0%, of those in format 0.0%.'
+skill -50.0%; of those in format a guess 50.0%, skill 0.0%.'
   """
 
   def percent(value: float | None) -> str:
@@ -139,6 +148,7 @@ skill -50.0%, of those in format 0.0%.'
   return (
     f'Exact match {percent(parts.exact_match)} = {percent(parts.in_format)} in '
     f'format x {percent(parts.right_in_format)} right of those{outside}; a '
-    f'guess {percent(parts.guess)}, skill {percent(parts.skill)}, of those in '
-    f'format {percent(parts.skill_in_format)}.'
+    f'guess {percent(parts.guess)}, skill {percent(parts.skill)}; of those in '
+    f'format a guess {percent(parts.guess_in_format)}, skill '
+    f'{percent(parts.skill_in_format)}.'
   )

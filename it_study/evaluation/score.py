@@ -254,10 +254,17 @@ def _cells(group: Mapping | None) -> list[str]:
 
 
 def _caption(metrics: Mapping) -> str | None:
+  lines = []
   expected = (metrics['classification'] or {}).get('expected')
-  if expected is None:
-    return None
-  return (
-    'classification, expected exact match of a draw: '
-    f'{expected["exact_match"]:.2f} ± {expected["standard_deviation"]:.2f}'
-  )
+  if expected is not None:
+    lines.append(
+      'classification, expected exact match of a draw: '
+      f'{expected["exact_match"]:.2f} ± {expected["standard_deviation"]:.2f}'
+    )
+  if baselines.leaves_out_categories(metrics):
+    lines.append(
+      'This baseline answers no generation. Categories that hold any are left '
+      'out, though their classification tasks count above: those shown do not '
+      'add up to it.'
+    )
+  return '\n'.join(lines) or None

@@ -12,7 +12,7 @@ from it_study.report.curves import (
 from it_study.report.figures import COLOURS, Figure
 from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN, Group
-from it_study.report.table import Column, Entry, Table, name_entry
+from it_study.report.table import Column, Entry, Table
 from it_study.report.tables import score_entry
 from it_study.report.text import number
 
@@ -51,26 +51,20 @@ def crossing_table(results: Results) -> Table | None:
     return None
   rows = {}
   for field, title in AMOUNTS.items():
-    entries = []
     for curve in curves:
-      if curve.field != field:
-        continue
-      for amount, arm in zip(curve.amounts, curve.arms, strict=True):
-        entries.append(
+      if curve.field == field:
+        rows[f'{curve.label}: {crossing_text(curve)}\n{title}'] = tuple(
           (
-            name_entry(curve.label, detail=crossing_text(curve)),
             Entry(f'{amount:,}'),
             score_entry(arm, 'exact_match', CLS),
             score_entry(arm, 'format_correctness', CLS),
             score_entry(arm, 'rouge_l', GEN),
           )
+          for amount, arm in zip(curve.amounts, curve.arms, strict=True)
         )
-    if entries:
-      rows[title] = tuple(entries)
   return Table(
     columns=(
-      Column('Trained and tested on', is_number=False),
-      Column('Amount'),
+      Column('Amount', is_number=False),
       Column('Exact match', above='Classification'),
       Column('In format', above='Classification'),
       Column('ROUGE-L', above='Generation'),
@@ -93,6 +87,19 @@ def _figure(
     data += _traces(curve, metric, group, COLOURS[place % len(COLOURS)])
   if metric == 'exact_match':
     shapes, notes, text = _references(results)
+    chance = answer.chance(results.arms, 'test')
+    points = [
+      _crossing(curve, chance.expected, COLOURS[place % len(COLOURS)])
+      for place, curve in enumerate(curves)
+      if chance is not None
+    ]
+    points = [point for point in points if point is not None]
+    if points:
+      data += points
+      text += (
+        ' A diamond marks where a curve first beats guessing, with its 95% '
+        'interval; an interval that ends at the edge goes on beyond it.'
+      )
   layout = plot.layout(height=420)
   layout |= {
     'xaxis': plot.axis(AMOUNTS[field])
@@ -116,14 +123,53 @@ def _figure(
   )
 
 
+def _crossing(curve: Curve, level: float, colour: str) -> dict | None:
+  """Where a curve first beats guessing, with its interval, as a mark."""
+  crossing = curve.crossing
+  if crossing is None or crossing.amount is None:
+    return None
+  low = crossing.low or curve.amounts[0]
+  high = crossing.high or curve.amounts[-1]
+  return {
+    'type': 'scatter',
+    'mode': 'markers',
+    'x': [crossing.amount],
+    'y': [level],
+    'error_x': {
+      'type': 'data',
+      'symmetric': False,
+      'array': [high - crossing.amount],
+      'arrayminus': [crossing.amount - low],
+      'color': colour,
+      'thickness': 3,
+      'width': 7,
+    },
+    'hovertext': [f'{plot.safe(curve.label)}<br>{crossing_text(curve)}'],
+    'hoverinfo': 'text',
+    'showlegend': False,
+    'marker': {
+      'color': '#FFFFFF',
+      'size': 12,
+      'symbol': 'diamond',
+      'line': {'color': colour, 'width': 2.5},
+    },
+  }
+
+
 def _references(results: Results) -> tuple[list[dict], list[dict], str]:
   """The random baseline across the curves, and the paper's own figures."""
   shapes, notes, text = [], [], ''
   chance = answer.chance(results.arms, 'test')
+  # Of two lines the upper one is named above, the lower one below it.
+  is_above = chance is not None and chance.expected > PAPER_GUESS
   if chance is not None:
     shapes.append(_level(chance.expected, 'dash', 1.2))
     notes.append(
-      _note(chance.expected, f'guessing {number(chance.expected)}', 'top')
+      _note(
+        chance.expected,
+        f'guessing {number(chance.expected)}',
+        'bottom' if is_above else 'top',
+      )
     )
     text = ' The dashed line is what random guessing is expected to score'
     if chance.standard_deviation is not None:
@@ -140,7 +186,11 @@ def _references(results: Results) -> tuple[list[dict], list[dict], str]:
     f'{PAPER_LOW_RESOURCE:.0f} (Kung and Peng 2023, abstract).'
   )
   notes.append(
-    _note(PAPER_GUESS, f'paper: guessing {PAPER_GUESS}', 'bottom', side='left')
+    _note(
+      PAPER_GUESS,
+      f'paper: guessing {PAPER_GUESS}',
+      'top' if is_above else 'bottom',
+    )
   )
   return shapes, notes, text
 
@@ -158,13 +208,14 @@ def _level(y: float, dash: str, width: float) -> dict:
   }
 
 
-def _note(y: float, text: str, side_y: str, *, side: str = 'right') -> dict:
+def _note(y: float, text: str, side: str) -> dict:
+  """A line's name at its right end; `side` is 'bottom' for above the line."""
   return {
-    'x': 1 if side == 'right' else 0,
+    'x': 1,
     'xref': 'paper',
-    'xanchor': side,
+    'xanchor': 'right',
     'y': y,
-    'yanchor': side_y,
+    'yanchor': side,
     'text': text,
     'showarrow': False,
     'font': {'size': 12, 'color': plot.INK},

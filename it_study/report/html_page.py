@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from it_study.report.figures import Figure
-from it_study.report.sections import NO_CONTROLS, TITLE, Code, Report
+from it_study.report.sections import TITLE, Code, Report
 from it_study.report.table import Table
 from it_study.report.text import visible
 
@@ -33,7 +33,6 @@ def render_html(report: Report) -> str:
   scripts = [_plotly(), _resource('page.js')]
   return _template().render(
     title=TITLE,
-    no_controls=NO_CONTROLS,
     report=report,
     style=Markup(_resource('page.css')),
     scripts=[Markup(script) for script in scripts],

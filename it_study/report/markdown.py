@@ -5,7 +5,6 @@ import re
 from it_study.report.answer import FAILED
 from it_study.report.figures import Figure
 from it_study.report.sections import (
-  NO_CONTROLS,
   TITLE,
   Code,
   Report,
@@ -28,7 +27,7 @@ def render_markdown(report: Report) -> str:
   for warning in report.answer.warnings:
     lines += [f'> **Warning.** {escape(warning)}', '']
   if not report.controls:
-    lines += [NO_CONTROLS, '']
+    lines += [report.no_controls, '']
   for control in report.controls:
     status = (
       control.status.upper() if control.status == FAILED else (control.status)

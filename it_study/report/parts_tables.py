@@ -23,6 +23,16 @@ from it_study.report.table import (
 from it_study.report.tables import score_entry
 from it_study.report.text import MISSING, number, shorten
 
+EXPLANATION = (
+  'Exact match is the product of two shares: of answers in format, and of '
+  'those in format that are right. Guess is what a uniform guess is expected '
+  'to score, and skill what is left of exact match beyond it, (exact match − '
+  'guess) / (100 − guess) × 100: 0 for guessing, 100 for all right, below 0 '
+  'for worse than guessing. The last two columns look at the answers in format '
+  'alone. Their guess is on those same instances, which may be easier or '
+  'harder than the rest, and their skill is (right, if in format − guess) / '
+  '(100 − guess) × 100.'
+)
 _MOST_ANSWERS = 3
 
 
@@ -187,12 +197,13 @@ def _changes(
   towards = Counter(
     text for text in answers[1][changed] if isinstance(text, str)
   )
+  often = [item for item in towards.items() if item[1] > 1]
   total = changed.size
   listed = ', '.join(
     f'“{shorten(text, 24)}” {100 * number_of / changed.sum():.0f}%'
-    for text, number_of in sorted(
-      towards.items(), key=lambda item: (-item[1], item[0])
-    )[:_MOST_ANSWERS]
+    for text, number_of in sorted(often, key=lambda item: (-item[1], item[0]))[
+      :_MOST_ANSWERS
+    ]
   )
   return (
     value_entry(100.0 * changed.sum() / total),
@@ -210,6 +221,7 @@ def _parts(arm: Arm, group: Group) -> tuple[Entry, ...]:
     parts.right_in_format,
     parts.guess,
     parts.skill,
+    parts.guess_in_format,
     parts.skill_in_format,
   )
   return tuple(
@@ -231,7 +243,8 @@ def _parts_table(title: str, rows: dict) -> Table | None:
       Column('Right, if in format', above='Exact match = form × knowledge'),
       Column('Guess', above='Beyond a guess'),
       Column('Skill', above='Beyond a guess'),
-      Column('Skill, if in format', above='Beyond a guess'),
+      Column('Guess', above='Beyond a guess, if in format'),
+      Column('Skill', above='Beyond a guess, if in format'),
     ),
     rows=rows,
   )

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import shlex
 
+from it_study.evaluation import baselines
 from it_study.report import (
   answer,
   background_tables,
@@ -51,7 +52,8 @@ class Report:
   Attributes:
     subtitle: what was studied, in a line.
     answer: verdict, sentence, caveats.
-    controls: empty if the corpus has none.
+    controls: empty if the corpus has none, or none was tested.
+    no_controls: what to say where there are none.
     headline: the one figure at the top.
     notes: what is missing or does not fit, one sentence each.
     sections: the rest, in order.
@@ -60,6 +62,7 @@ class Report:
   subtitle: str
   answer: Answer
   controls: tuple[Control, ...]
+  no_controls: str
   headline: Figure | None
   notes: tuple[str, ...]
   sections: tuple[Section, ...]
@@ -70,9 +73,14 @@ class Report:
 
 
 TITLE = 'Did the models learn to follow instructions, or to guess?'
-NO_CONTROLS = (
+_NO_CONTROLS = (
   'This corpus has no control tasks, so the study cannot show by itself that '
   'it would notice a model that follows instructions.'
+)
+_CONTROLS_NOT_TESTED = (
+  'No control was tested: control tasks are training tasks, and this study '
+  'tests on the test split alone (run_study.splits). So it cannot show by '
+  'itself that it would notice a model that follows instructions.'
 )
 
 
@@ -105,6 +113,9 @@ def make_report(results: Results) -> Report:
       results.arms, margin=results.margin, curves=find_curves(results)
     ),
     controls=answer.controls(results.arms),
+    no_controls=_NO_CONTROLS
+    if any(arm.split == 'validation' for arm in results.arms)
+    else _CONTROLS_NOT_TESTED,
     headline=figures.headline_figure(results),
     notes=results.notes,
     sections=tuple(section for section in sections if section is not None),
@@ -219,8 +230,23 @@ def _categories(results: Results) -> Section | None:
     "Each category by the metric that Super-NaturalInstructions' authors judge "
     'it by. That split differs from the one into classification and '
     'generation, which goes by task. With one task, an interval speaks of '
-    'that task alone.',
+    'that task alone.'
+    f'{_abstentions(results)}',
     tables.category_table(results),
+  )
+
+
+def _abstentions(results: Results) -> str:
+  """Why a baseline's categories do not add up to its headline, if so."""
+  arms = select(results.arms, split='test', baselines=True)
+  if not any(
+    baselines.leaves_out_categories(arm.cells[0].metrics) for arm in arms
+  ):
+    return ''
+  return (
+    ' Baselines that draw labels answer no generation: a category that holds '
+    'any has a dash for them, while its classification tasks do count in their '
+    'headline. So their categories do not add up to it.'
   )
 
 
@@ -250,10 +276,7 @@ def _format(results: Results) -> Section | None:
     'A model can learn the form of an answer without learning the task: its '
     'answers are then in format, and right as often as a guess.',
     figures.format_figure(results),
-    'Exact match is the product of two shares: of answers in format, and of '
-    'those in format that are right. Skill is what is left of exact match '
-    'beyond a guess, (exact match − guess) / (1 − guess): 0 for guessing, 100 '
-    'for all right.',
+    parts_tables.EXPLANATION,
     parts_tables.decomposition_table(results),
   )
 
@@ -262,6 +285,7 @@ def _skill(results: Results) -> Section | None:
   return _section(
     'skill',
     'Form and knowledge by category and task',
+    parts_tables.EXPLANATION,
     parts_tables.skill_table(results),
     is_folded=True,
   )
@@ -280,6 +304,7 @@ def _validation(results: Results) -> Section | None:
 
 
 def _baselines(results: Results) -> Section | None:
+  rules = background_tables.label_rules_table(results.study.run)
   return _section(
     'baselines',
     'Baselines',
@@ -287,9 +312,11 @@ def _baselines(results: Results) -> Section | None:
     'drawing labels gives on average, in closed form, with the standard '
     'deviation (SD) of a single draw.',
     background_tables.baseline_table(results),
-    'How many test tasks count as classification is a choice, and guessing '
-    'moves with it:',
-    background_tables.label_rules_table(results.study.run),
+    None
+    if rules is None
+    else 'How many test tasks count as classification is a choice, and '
+    'guessing moves with it:',
+    rules,
   )
 
 
