@@ -163,3 +163,26 @@ def test_a_damaged_file_is_named(tmp_path):
   path.unlink()
   with pytest.raises(InputError, match=r'no cell with a predictions\.jsonl'):
     Index(tmp_path)
+
+
+def test_a_group_is_what_a_score_is_over(index):
+  cell = cell_of(index, 'Trained on No definition', 'tested on No', 'test')
+  metrics = next(c for c in index.study.cells if c.cell == cell).metrics
+  for group in ('overall', 'classification', 'generation'):
+    found = index.rows(Query(cell=cell, group=group))
+    assert found['num_rows'] == 60
+    assert found['total'] == metrics[group]['num_instances']
+    assert 100 * found['num_right'] / found['total'] == pytest.approx(
+      metrics[group]['exact_match']
+    )
+  assert (found['num_judged'], found['num_in_format']) == (0, 0)
+  # Controls are in no headline, and are found by their category.
+  cell = cell_of(
+    index, 'Trained on No definition', 'tested on No', 'validation'
+  )
+  assert index.rows(Query(cell=cell))['total'] == 60
+  assert index.rows(Query(cell=cell, group='overall'))['total'] == 20
+  control = Query(cell=cell, category='Positive Control')
+  assert index.rows(control)['total'] == 20
+  with pytest.raises(InputError, match='group: found CLS, allowed are overall'):
+    index.rows(Query(cell=cell, group='CLS'))

@@ -17,6 +17,7 @@ from report_fixture import DEFINITIONS, add_cell, make_rows, make_study
 from it_study import cli
 from it_study.browser import index as index_lib
 from it_study.browser import server as server_lib
+from it_study.report import write_report
 
 ROOT = pathlib.Path(__file__).parent.parent
 MARKUP = '<img src=x onerror="document.title=\'owned\'"><b>bold</b>'
@@ -125,7 +126,13 @@ def test_a_port_in_use_is_one_line(served, tmp_path, capsys):
   assert cli.main(['view', str(tmp_path / 'study'), f'--port={served}']) == 2
   error = capsys.readouterr().err
   assert f'port {served} of 127.0.0.1 cannot be used' in error
-  assert cli.main(['view', str(tmp_path / 'study'), '--port=99999']) == 2
+  for port in ('99999', '-1'):
+    # A wrong port is told before a study is read.
+    assert cli.main(['view', str(tmp_path / 'nothing'), f'--port={port}']) == 2
+    assert capsys.readouterr().err == (
+      f'it-study: --port: found {port}, allowed is 0 to 65535. Leave it out: a '
+      'free one is then taken.\n'
+    )
   assert cli.main(['view', str(tmp_path / 'nothing')]) == 2
   assert 'no such study folder' in capsys.readouterr().err
 
@@ -148,7 +155,36 @@ def test_an_interrupt_ends_it_quietly(tmp_path):
   assert (process.returncode, error) == (0, '')
 
 
-def test_markup_of_data_stays_text_in_a_real_browser(served):
+def test_a_file_of_a_cell_leads_to_the_page_that_shows_it(served):
+  response, body = ask(
+    served, '/cells/a%20b/predictions.jsonl?group=overall&task=x%0d%0aSet:y'
+  )
+  assert (response.status, body) == (302, b'')
+  assert response.getheader('Location') == (
+    '/?group=overall&task=x%0D%0ASet%3Ay&cell=a+b'
+  )
+  for path in ('/cells/a/metrics.json', '/cells/a/b/predictions.jsonl'):
+    assert ask(served, path)[0].status == 404
+
+
+def test_the_report_is_beside_it(served, tmp_path):
+  path = '/report/index.html'
+  assert not json.loads(ask(served, '/study')[1])['has_report']
+  response, body = ask(served, path)
+  assert response.status == 404
+  assert "'it-study report' writes it" in json.loads(body)['error']
+  write_report(study_dir=tmp_path / 'study')
+  assert json.loads(ask(served, '/study')[1])['has_report']
+  response, body = ask(served, path)
+  assert body == (tmp_path / 'study' / 'report' / 'index.html').read_bytes()
+  # Whatever is in the file, it can send nothing anywhere.
+  policy = response.getheader('Content-Security-Policy')
+  assert policy.startswith("default-src 'none'; ")
+  assert 'connect-src' not in policy
+
+
+@pytest.fixture(name='browser')
+def _browser():
   sync_api = pytest.importorskip(
     'playwright.sync_api', reason='needs playwright'
   )
@@ -160,23 +196,62 @@ def test_markup_of_data_stays_text_in_a_real_browser(served):
     browser = playwright.chromium.launch(
       executable_path=chromium, args=[*quiet, '--disable-component-update']
     )
-    page = browser.new_page(viewport={'width': 390, 'height': 844})
-    problems, requests = [], []
-    page.on('console', lambda message: problems.append(message.text))
-    page.on('pageerror', lambda error: problems.append(str(error)))
-    page.on('request', lambda request: requests.append(request.url))
-    page.goto(f'http://127.0.0.1:{served}/')
-    page.wait_for_selector('#rows li')
-    label = page.locator('#cell option', has_text='tested on Simplified')
-    page.select_option('#cell', value=label.first.get_attribute('value'))
-    page.wait_for_selector('#rows :text("<img src=x")')
-    page.locator('#rows button').first.click()
-    page.wait_for_selector('#instance table')
-    assert page.locator('#instance img, #instance b, #rows img').count() == 0
-    assert MARKUP in page.text_content('#instance')
-    assert page.title() == 'Predictions of study'
-    # Nothing is wider than a phone.
-    assert page.evaluate('document.documentElement.scrollWidth') == 390
+    yield browser
     browser.close()
+
+
+def test_the_address_holds_what_is_shown(served, browser):
+  page = browser.new_page()
+  page.goto(f'http://127.0.0.1:{served}/?group=classification&right=no&text=3')
+  page.wait_for_selector('#status:has-text(", 0.0% right")')
+  page.select_option('#right', value='yes')
+  page.wait_for_selector('#status:has-text(", 100.0% right")')
+  page.locator('#rows button').first.click()
+  page.wait_for_selector('#instance table')
+  shown = page.text_content('#instance h2')
+  link = page.url
+  fields = set(link.split('?')[1].split('&'))
+  assert {'group=classification', 'right=yes', 'text=3'} < fields
+  page.go_back()
+  page.wait_for_selector('#instance', state='hidden')
+  page.go_back()
+  page.wait_for_selector('#status:has-text(", 0.0% right")')
+  assert page.input_value('#right') == 'no'
+  page.go_forward()
+  page.wait_for_selector('#status:has-text(", 100.0% right")')
+  assert page.input_value('#right') == 'yes'
+  # A link opens the same elsewhere.
+  other = browser.new_page()
+  other.goto(link)
+  other.wait_for_selector('#instance table')
+  assert other.text_content('#instance h2') == shown
+  assert other.url == link
+  assert other.input_value('#text') == '3'
+  other.goto(f'http://127.0.0.1:{served}/?task=nowhere')
+  other.wait_for_selector('#clear')
+  assert other.text_content('#status').startswith('No match: none of the ')
+  assert other.input_value('#task') == 'nowhere'
+  other.click('#clear')
+  other.wait_for_selector('#rows li')
+
+
+def test_markup_of_data_stays_text_in_a_real_browser(served, browser):
+  page = browser.new_page(viewport={'width': 390, 'height': 844})
+  problems, requests = [], []
+  page.on('console', lambda message: problems.append(message.text))
+  page.on('pageerror', lambda error: problems.append(str(error)))
+  page.on('request', lambda request: requests.append(request.url))
+  page.goto(f'http://127.0.0.1:{served}/')
+  page.wait_for_selector('#rows li')
+  label = page.locator('#cell option', has_text='tested on Simplified')
+  page.select_option('#cell', value=label.first.get_attribute('value'))
+  page.wait_for_selector('#rows :text("<img src=x")')
+  page.locator('#rows button').first.click()
+  page.wait_for_selector('#instance table')
+  assert page.locator('#instance img, #instance b, #rows img').count() == 0
+  assert MARKUP in page.text_content('#instance')
+  assert page.title() == 'Predictions of study'
+  # Nothing is wider than a phone.
+  assert page.evaluate('document.documentElement.scrollWidth') == 390
   assert problems == []
   assert all(url.startswith(f'http://127.0.0.1:{served}/') for url in requests)

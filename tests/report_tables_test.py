@@ -4,9 +4,10 @@ import pytest
 from report_fixture import DEFINITIONS, EXAMPLES, RUN, make_study
 
 from it_study.report import background_tables, tables
+from it_study.report.arms import select
 from it_study.report.load import read_study
 from it_study.report.results import score_study
-from it_study.report.scores import CLS, GEN
+from it_study.report.scores import CLS, GEN, Group
 
 
 @pytest.fixture(scope='module')
@@ -141,3 +142,20 @@ def test_every_cell_leads_to_its_predictions(results):
   links = {row[0].href for entries in rows.values() for row in entries}
   assert len(links) == len(results.study.cells)
   assert ('../cells/random__None__test/predictions.jsonl') in links
+
+
+def test_a_number_links_to_the_instances_it_is_over(results):
+  arm = select(results.arms, split='test', matched=True)[0]
+  start = f'../cells/{arm.cells[0].cell}/predictions.jsonl?'
+  for group, filters in (
+    (CLS, 'group=classification'),
+    (Group('task', 'task002_test'), 'task=task002_test'),
+    (Group('category', 'Word Analogy'), 'category=Word+Analogy'),
+    (Group('control', 'Positive Control'), 'category=Positive+Control'),
+  ):
+    assert tables.predictions_href(arm, group) == start + filters
+  row = tables.main_table(results).rows['Trained and tested on'][0]
+  assert row[1].href == f'{start}group=classification'
+  # A number that is not there leads nowhere.
+  random = tables.main_table(results).rows['Baselines'][0]
+  assert [entry.href is None for entry in random[4:]] == [True] * 4

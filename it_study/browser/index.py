@@ -32,6 +32,7 @@ class Entry(NamedTuple):
   id: str
   task: str
   category: str
+  kind: str
   is_right: bool
   is_in_format: bool | None
 
@@ -44,6 +45,7 @@ class Query:
     cell: its name.
     text: words that all stand in the id, prompt, references or prediction,
       whatever their case.
+    group: one of `metrics.GROUPS`, which hold no control, or None for all.
     task: name, or None for all.
     category: name, or None for all.
     right: whether exact match holds, or None for both.
@@ -55,6 +57,7 @@ class Query:
 
   cell: str
   text: str = ''
+  group: str | None = None
   task: str | None = None
   category: str | None = None
   right: bool | None = None
@@ -87,10 +90,16 @@ class Index:
     self._places = functools.lru_cache(maxsize=_KEPT_CELLS)(self._find_places)
     self._starts = functools.lru_cache(maxsize=_KEPT_CELLS)(self._find_starts)
 
+  @property
+  def report_path(self) -> pathlib.Path:
+    """Where the study's report is, if it has one."""
+    return self.study.directory / 'report' / 'index.html'
+
   def describe(self) -> dict[str, Any]:
     """The study's name and cells, for the page's menus."""
     return {
       'name': visible(self.study.directory.resolve().name),
+      'has_report': self.report_path.is_file(),
       'cells': [
         {
           'cell': cell.cell,
@@ -122,8 +131,18 @@ class Index:
       return self._entries(cell)
 
   def rows(self, query: Query) -> dict[str, Any]:
-    """The rows that a query finds: their number, and a page of them."""
-    found = [e for e in self.entries(query.cell) if _fits(e, query)]
+    """The rows that a query finds: how many, how good, and a page of them.
+
+    Raises:
+      InputError: for an unknown cell or group.
+    """
+    entries = self.entries(query.cell)
+    if query.group not in (None, *metrics.GROUPS):
+      raise InputError(
+        f'group: found {shorten(query.group)}, allowed are '
+        f'{", ".join(metrics.GROUPS)}.'
+      )
+    found = [entry for entry in entries if _fits(entry, query)]
     words = query.text.lower().split()
     if words:
       texts = self._texts(query.cell, found)
@@ -134,8 +153,13 @@ class Index:
       ]
     limit = max(0, min(query.limit, LIMIT))
     page = found[query.offset : query.offset + limit]
+    judged = [e.is_in_format for e in found if e.is_in_format is not None]
     return {
       'total': len(found),
+      'num_rows': len(entries),
+      'num_right': sum(entry.is_right for entry in found),
+      'num_judged': len(judged),
+      'num_in_format': sum(judged),
       'rows': [
         {
           'id': visible(entry.id),
@@ -223,6 +247,7 @@ class Index:
           id=row.id or '',
           task=row.task or '',
           category=row.category or '',
+          kind=row.kind or '',
           is_right=answer,
           is_in_format=in_format,
         )
@@ -305,6 +330,8 @@ def _fits(entry: Entry, query: Query) -> bool:
     (query.right, lambda: entry.is_right),
     (query.in_format, lambda: entry.is_in_format),
   )
+  if query.group is not None and not metrics.in_group(entry, query.group):
+    return False
   return all(asked is None or asked == has() for asked, has in checks)
 
 

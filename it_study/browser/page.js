@@ -1,11 +1,17 @@
 'use strict';
-// Whatever comes from data is set as text, never as markup.
+// Whatever comes from data is set as text, never as markup. The address holds
+// what is shown: a link opens it anew, back and forward go through it.
 (function () {
   const LIMIT = 50;
   const at = function (id) { return document.getElementById(id); };
-  const filters = ['cell', 'task', 'category', 'right', 'in_format', 'text'];
+  const filters = ['group', 'task', 'category', 'right', 'in_format', 'text'];
+  const selects = filters.filter(function (name) { return name !== 'text'; });
+  let cells = [];
   let offset = 0;
+  let shown = null;
   let asked = 0;
+  let restored = 0;
+  let isTyping = false;
 
   function make(tag, text, name) {
     const element = document.createElement(tag);
@@ -26,6 +32,27 @@
     at('status').className = isError ? 'error' : '';
   }
 
+  function sayError(error) { say(error.message, true); }
+
+  function address() {
+    const fields = new URLSearchParams({cell: at('cell').value});
+    filters.forEach(function (name) {
+      if (at(name).value) fields.set(name, at(name).value);
+    });
+    if (offset) fields.set('offset', offset);
+    if (shown) {
+      fields.set('shown_task', shown[0]);
+      fields.set('shown_id', shown[1]);
+    }
+    return '?' + fields;
+  }
+
+  function remember(isSameStep) {
+    const next = address();
+    if (next === location.search) return;
+    history[isSameStep ? 'replaceState' : 'pushState'](null, '', next);
+  }
+
   function fill(select, values, first) {
     const before = select.value;
     select.replaceChildren();
@@ -38,6 +65,14 @@
     }
   }
 
+  // What an address asks for stays asked for, though it is not there.
+  function pick(select, value) {
+    select.value = value;
+    if (select.value === value) return;
+    select.append(new Option(value + ' (not here)', value));
+    select.value = value;
+  }
+
   function plain(values) {
     return values.map(function (value) { return {label: value || '(none)', value: value}; });
   }
@@ -48,23 +83,62 @@
     return make('span', text, 'mark ' + (row.right ? 'right' : 'wrong'));
   }
 
+  function count(number) {
+    return number.toLocaleString('en') + (number === 1 ? ' prediction' : ' predictions');
+  }
+
+  function share(part, whole) { return (100 * part / whole).toFixed(1) + '%'; }
+
+  function summary(answer) {
+    if (!answer.total) {
+      return 'No match: none of the ' + count(answer.num_rows) + ' of this cell fits all filters.';
+    }
+    let text = count(answer.total) + ', ' + share(answer.num_right, answer.total) + ' right';
+    if (answer.num_judged) {
+      text += ', ' + share(answer.num_in_format, answer.num_judged) + ' in format';
+      if (answer.num_judged < answer.total) {
+        text += ' of ' + answer.num_judged.toLocaleString('en') + ' with a label space';
+      }
+    }
+    return text + '.';
+  }
+
   async function list() {
     const number = ++asked;
-    const fields = {offset: offset, limit: LIMIT};
+    const cell = at('cell').selectedOptions[0];
+    // A menu cuts what a phone has no room for.
+    at('label').textContent = cell ? cell.textContent : '';
+    const fields = {cell: at('cell').value, offset: offset, limit: LIMIT};
     filters.forEach(function (name) { fields[name] = at(name).value; });
     try {
       const answer = await ask('rows', fields);
       // A later question has overtaken this one.
       if (number !== asked) return;
+      if (offset && offset >= answer.total) {
+        // The address asks for a page that there is not.
+        offset = 0;
+        remember(true);
+        await list();
+        return;
+      }
       at('rows').replaceChildren(...answer.rows.map(item));
       const last = Math.min(offset + LIMIT, answer.total);
-      say(answer.total.toLocaleString('en') + ' predictions');
+      say(summary(answer));
+      at('clear').hidden = Boolean(answer.total);
+      at('pages').hidden = answer.total <= LIMIT;
       at('page').textContent = answer.total ? (offset + 1) + '–' + last : '';
       at('before').disabled = offset === 0;
       at('after').disabled = last >= answer.total;
     } catch (error) {
-      if (number === asked) say(error.message, true);
+      if (number !== asked) return;
+      at('rows').replaceChildren();
+      at('pages').hidden = true;
+      sayError(error);
     }
+  }
+
+  function isShown(key) {
+    return shown !== null && shown[0] === key[0] && shown[1] === key[1];
   }
 
   function item(row) {
@@ -73,22 +147,30 @@
     button.append(mark(row), make('span', row.prediction || '(empty)'));
     button.append(make('div', 'Reference: ' + row.targets.join(' | '), 'meta'));
     button.append(make('div', row.task + ' · ' + row.id, 'meta'));
+    if (isShown(row.key)) button.setAttribute('aria-current', 'true');
     button.addEventListener('click', function () {
       document.querySelectorAll('#rows [aria-current]').forEach(function (other) {
         other.removeAttribute('aria-current');
       });
       button.setAttribute('aria-current', 'true');
-      show(row.key);
+      shown = row.key;
+      step();
+      show();
     });
     const element = make('li');
     element.append(button);
     return element;
   }
 
-  async function show(key) {
+  async function show() {
     const holder = at('instance');
+    const key = shown;
+    document.querySelector('main').classList.toggle('alone', key === null);
+    holder.hidden = key === null;
+    if (key === null) return;
     try {
       const answer = await ask('instance', {cell: at('cell').value, task: key[0], id: key[1]});
+      if (key !== shown) return;
       holder.replaceChildren(make('h2', answer.id));
       holder.append(make('p', [answer.task, answer.category, answer.kind].join(' · '), 'meta'));
       if (answer.label_space.length) {
@@ -97,9 +179,9 @@
       holder.append(make('h3', 'References'), make('p', answer.targets.join(' | ')));
       holder.append(make('h3', 'Every condition, and what the model saw'));
       const table = make('table');
-      const cells = answer.cells.filter(function (cell) { return cell.is_asked; });
-      cells.push(...answer.cells.filter(function (cell) { return !cell.is_asked; }));
-      cells.forEach(function (cell) {
+      const found = answer.cells.filter(function (cell) { return cell.is_asked; });
+      found.push(...answer.cells.filter(function (cell) { return !cell.is_asked; }));
+      found.forEach(function (cell) {
         const row = table.insertRow();
         if (cell.is_asked) row.className = 'asked';
         row.append(make('th', cell.label));
@@ -115,48 +197,85 @@
     } catch (error) {
       holder.replaceChildren(make('p', error.message, 'wrong'));
     }
-    holder.hidden = false;
-    document.querySelector('main').classList.remove('alone');
     if (window.matchMedia('(max-width: 760px)').matches) holder.scrollIntoView();
   }
 
-  async function choose() {
-    const names = await ask('names', {cell: at('cell').value});
-    fill(at('task'), plain(names.tasks), 'all');
-    fill(at('category'), plain(names.categories), 'all');
-    restart();
+  async function names() {
+    const answer = await ask('names', {cell: at('cell').value});
+    fill(at('task'), plain(answer.tasks), 'all');
+    fill(at('category'), plain(answer.categories), 'all');
+  }
+
+  // What the address says, all of it.
+  async function restore() {
+    const number = ++restored;
+    const fields = new URLSearchParams(location.search);
+    isTyping = false;
+    clearTimeout(typing);
+    pick(at('cell'), fields.get('cell') || cells[0].value);
+    await names();
+    if (number !== restored) return;
+    selects.forEach(function (name) { pick(at(name), fields.get(name) || ''); });
+    at('text').value = fields.get('text') || '';
+    const start = fields.get('offset') || '';
+    offset = /^\d{1,9}$/.test(start) ? Number(start) : 0;
+    shown = fields.has('shown_id') ? [fields.get('shown_task') || '', fields.get('shown_id')] : null;
+    remember(true);
+    show();
+    await list();
+  }
+
+  // A step of the reader's, to which "back" returns.
+  function step() {
+    restored++;
+    isTyping = false;
+    remember();
   }
 
   function restart() {
     offset = 0;
+    step();
     list();
   }
 
   let typing = 0;
   at('text').addEventListener('input', function () {
     clearTimeout(typing);
-    typing = setTimeout(restart, 200);
+    typing = setTimeout(function () {
+      offset = 0;
+      // Letters of one search are one step.
+      remember(isTyping);
+      isTyping = true;
+      list();
+    }, 200);
   });
   at('filters').addEventListener('submit', function (event) {
     event.preventDefault();
+    clearTimeout(typing);
     restart();
   });
   at('cell').addEventListener('change', function () {
-    choose().catch(function (error) { say(error.message, true); });
+    names().then(function () { restart(); show(); }).catch(sayError);
   });
-  ['task', 'category', 'right', 'in_format'].forEach(function (name) {
-    at(name).addEventListener('change', restart);
+  selects.forEach(function (name) { at(name).addEventListener('change', restart); });
+  at('clear').addEventListener('click', function () {
+    filters.forEach(function (name) { at(name).value = ''; });
+    restart();
   });
-  at('before').addEventListener('click', function () { offset = Math.max(0, offset - LIMIT); list(); });
-  at('after').addEventListener('click', function () { offset += LIMIT; list(); });
+  at('before').addEventListener('click', function () {
+    offset = Math.max(0, offset - LIMIT);
+    step();
+    list();
+  });
+  at('after').addEventListener('click', function () { offset += LIMIT; step(); list(); });
+  window.addEventListener('popstate', function () { restore().catch(sayError); });
 
-  document.querySelector('main').classList.add('alone');
   ask('study', {}).then(function (study) {
     at('name').textContent = study.name;
     document.title = 'Predictions of ' + study.name;
-    fill(at('cell'), study.cells.map(function (cell) {
-      return {label: cell.label, value: cell.cell};
-    }));
-    return choose();
-  }).catch(function (error) { say(error.message, true); });
+    at('report').hidden = !study.has_report;
+    cells = study.cells.map(function (cell) { return {label: cell.label, value: cell.cell}; });
+    fill(at('cell'), cells);
+    return restore();
+  }).catch(sayError);
 })();

@@ -20,6 +20,14 @@ _POLICY = (
   "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
   "frame-ancestors 'none'"
 )
+# The report brings its own policy, of the hashes of its scripts; this one keeps
+# a report of others from sending what it can read here.
+_REPORT_POLICY = (
+  "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+  "img-src data: blob:; base-uri 'none'; form-action 'none'; "
+  "frame-ancestors 'none'"
+)
+_REPORT = '/report/index.html'
 _FILES = {
   '/': ('page.html', 'text/html'),
   '/page.js': ('page.js', 'text/javascript'),
@@ -40,13 +48,13 @@ def make_server(
   Raises:
     InputError: if the port cannot be had.
   """
+  _check_port(port)
   try:
     return _Server((HOST, port), functools.partial(_Handler, index))
-  except (OSError, OverflowError) as error:
-    reason = getattr(error, 'strerror', None) or error
+  except OSError as error:
     raise InputError(
-      f'port {port} of {HOST} cannot be used: {reason}. Name another with '
-      '--port, or leave it out: a free one is then taken.'
+      f'port {port} of {HOST} cannot be used: {error.strerror or error}. Name '
+      'another with --port, or leave it out: a free one is then taken.'
     ) from None
 
 
@@ -66,10 +74,20 @@ def serve(
   Raises:
     InputError: if the folder is no study, or the port cannot be had.
   """
+  _check_port(port)
   with make_server(Index(study_dir), port=port) as server:
     on_start(f'http://{HOST}:{server.server_port}/')
     with contextlib.suppress(KeyboardInterrupt):
       server.serve_forever()
+
+
+def _check_port(port: int) -> None:
+  """Raises `InputError` for what is no port; reading a study takes longer."""
+  if not 0 <= port <= 65535:
+    raise InputError(
+      f'--port: found {port}, allowed is 0 to 65535. Leave it out: a free one '
+      'is then taken.'
+    )
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -100,6 +118,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       name, kind = _FILES[address.path]
       self._send(200, _resource(name), kind)
       return
+    if address.path == _REPORT:
+      self._send_report()
+      return
+    cell = _linked_cell(address.path)
+    if cell is not None:
+      self._redirect(cell, address.query)
+      return
     answer = _ANSWERS.get(address.path)
     if answer is None:
       self._send_json(404, {'error': 'there is no such page.'})
@@ -125,12 +150,34 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     body = json.dumps(value, ensure_ascii=True).encode()
     self._send(status, body, 'application/json')
 
-  def _send(self, status: int, body: bytes, kind: str) -> None:
+  def _send_report(self) -> None:
+    try:
+      body = self._index.report_path.read_bytes()
+    except OSError:
+      self._send_json(
+        404, {'error': "there is no report yet; 'it-study report' writes it."}
+      )
+      return
+    self._send(200, body, 'text/html', policy=_REPORT_POLICY)
+
+  def _redirect(self, cell: str, query: str) -> None:
+    """From a file that the report links to, to the page that shows it."""
+    fields = dict(urllib.parse.parse_qsl(query))
+    self.send_response(302)
+    self.send_header(
+      'Location', '/?' + urllib.parse.urlencode({**fields, 'cell': cell})
+    )
+    self.send_header('Content-Length', '0')
+    self.end_headers()
+
+  def _send(
+    self, status: int, body: bytes, kind: str, *, policy: str = _POLICY
+  ) -> None:
     self.send_response(status)
     for name, value in (
       ('Content-Type', f'{kind}; charset=utf-8'),
       ('Content-Length', str(len(body))),
-      ('Content-Security-Policy', _POLICY),
+      ('Content-Security-Policy', policy),
       ('X-Content-Type-Options', 'nosniff'),
       ('Referrer-Policy', 'no-referrer'),
       ('Cross-Origin-Resource-Policy', 'same-origin'),
@@ -141,11 +188,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.wfile.write(body)
 
 
+def _linked_cell(path: str) -> str | None:
+  """The cell whose predictions a path of the study folder is; else None."""
+  match path.split('/'):
+    case ['', 'cells', cell, 'predictions.jsonl']:
+      return urllib.parse.unquote(cell)
+  return None
+
+
 def _rows(index: Index, fields: Mapping[str, str]) -> dict[str, Any]:
   return index.rows(
     Query(
       cell=fields.get('cell', ''),
       text=fields.get('text', ''),
+      group=fields.get('group') or None,
       task=fields.get('task') or None,
       category=fields.get('category') or None,
       right=_TRUTH.get(fields.get('right', '')),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 import functools
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from it_study.evaluation.rouge import Rouge
 from it_study.natinst import CONTROL_CATEGORIES
@@ -89,7 +89,14 @@ def score_row(row: Prediction, *, scorer: Rouge | None = None) -> InstanceScore:
   )
 
 
-def in_group(row: Prediction, group: str) -> bool:
+class Kinded(Protocol):
+  """What has a category and a kind, as a row of predictions has."""
+
+  category: str | None
+  kind: str | None
+
+
+def in_group(row: Kinded, group: str) -> bool:
   """Whether a row counts in a headline group, one of `GROUPS`."""
   return not _is_control(row) and group in ('overall', row.kind)
 
@@ -160,7 +167,7 @@ def compute_metrics(
 _Scored = tuple[Prediction, InstanceScore]
 
 
-def _is_control(row: Prediction) -> bool:
+def _is_control(row: Kinded) -> bool:
   return row.category in CONTROL_CATEGORIES
 
 

@@ -138,7 +138,9 @@ def _main(results: Results) -> Section | None:
     'Results on unseen tasks',
     'Each model is tested as it was trained. Percentages of instances for '
     'exact match and format, points from 0 to 100 for ROUGE-L; in brackets, '
-    f'95% intervals over {population(results)}.',
+    f'95% intervals over {population(results)}. A number links to the '
+    'predictions behind it, of several seeds to those of the first: open this '
+    'page from it-study view to see exactly these, or else their whole file.',
     tables.main_table(results),
   )
 

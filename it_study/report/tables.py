@@ -1,7 +1,7 @@
 """The tables of scores."""
 
 from collections.abc import Mapping, Sequence
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from it_study.evaluation import statistics
 from it_study.report.arms import ALPHA, Arm, Comparison, compare, select
@@ -183,15 +183,22 @@ def score_entry(
   """An arm's score in a group, one click from the predictions behind it."""
   interval = arm.interval(metric, group) if with_interval else None
   value = arm.value(metric, group)
-  href = None if value is None else predictions_href(arm)
+  href = None if value is None else predictions_href(arm, group)
   return value_entry(value, interval, href=href)
 
 
-def predictions_href(arm: Arm) -> str:
-  """Where an arm's predictions lie; of several seeds, the list of its cells."""
-  if len(arm.cells) > 1:
-    return '#setup'
-  return f'../cells/{quote(arm.cells[0].cell)}/predictions.jsonl'
+def predictions_href(arm: Arm, group: Group) -> str:
+  """Where an arm's predictions of a group lie; of several seeds, the first's.
+
+  `it-study view` opens it with what stands behind the ? as its filters; as a
+  file it is the whole cell, and the rest has no effect.
+  """
+  name = group.name
+  kind = 'group' if group.kind == 'headline' else group.kind
+  if kind == 'control':
+    kind = 'category'
+  cell = quote(arm.cells[0].cell)
+  return f'../cells/{cell}/predictions.jsonl?{urlencode({kind: name})}'
 
 
 def category_table(results: Results) -> Table | None:
