@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 import difflib
+import os
+import pathlib
 import reprlib
 
 _SHORT = reprlib.Repr()
@@ -32,3 +34,27 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
   """
   matches = difflib.get_close_matches(str(name), list(allowed), n=1)
   return f' Did you mean {matches[0]!r}?' if matches else ''
+
+
+def nearest_path(path: str | os.PathLike[str]) -> str:
+  """Like `nearest`, for a path that is not there: what lies beside it.
+
+  The first part of the path that is missing is the one looked for. What is no
+  local path, or cannot be listed, has no hint.
+  """
+  path = pathlib.Path(path)
+  missing = [
+    part for part in (path, *path.parents) if not os.path.lexists(part)
+  ]
+  if not missing:
+    return ''
+  try:
+    beside = sorted(os.listdir(missing[-1].parent))
+  except (OSError, ValueError):
+    return ''
+  matches = difflib.get_close_matches(missing[-1].name, beside, n=1)
+  if not matches:
+    return ''
+  found = missing[-1].with_name(matches[0])
+  whole = found / path.relative_to(missing[-1])
+  return f' Did you mean {os.fspath(whole if whole.exists() else found)!r}?'

@@ -7,7 +7,7 @@ import pathlib
 import re
 
 from it_study import errors
-from it_study.errors import InputError
+from it_study.errors import InputError, nearest_path
 from it_study.findings import ERROR, Finding
 
 # What begins a comment: at the start of a line, or after white space.
@@ -93,6 +93,7 @@ def read(path: str | pathlib.Path) -> Exclusions:
   except OSError as error:
     raise InputError(
       f'exclusion list {path}: cannot be read: {error.strerror or error}.'
+      f'{nearest_path(path)}'
     ) from None
   except UnicodeDecodeError as error:
     raise InputError(

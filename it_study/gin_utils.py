@@ -11,7 +11,7 @@ import re
 
 import gin
 
-from it_study.errors import InputError, nearest
+from it_study.errors import InputError, nearest, nearest_path
 
 CONFIG_DIRECTORY = pathlib.Path(__file__).resolve().parents[1] / 'gin_configs'
 
@@ -161,8 +161,8 @@ def _check_file(name: str, paths: Sequence[str]) -> None:
   shipped = _shipped_files()
   raise InputError(
     f'no gin file {name!r}: looked in the working directory and in '
-    f'{", ".join(paths[1:])}.{nearest(name, shipped)} Shipped are '
-    f'{", ".join(shipped)}.'
+    f'{", ".join(paths[1:])}.{nearest(name, shipped) or nearest_path(name)} '
+    f'Shipped are {", ".join(shipped)}.'
   )
 
 

@@ -8,7 +8,7 @@ import pathlib
 
 from it_study import corpus_files, file_hashes, task_kinds
 from it_study import exclusions as exclusion_lists
-from it_study.errors import InputError, nearest, shown
+from it_study.errors import InputError, nearest, nearest_path, shown
 from it_study.exclusions import NO_EXCLUSIONS, Exclusions
 from it_study.findings import ERROR, NOTE, Finding
 from it_study.seeding import stable_hash
@@ -326,6 +326,7 @@ def _open(
       raise InputError(
         f'corpus {directory}: no directory {folder}; it should hold {holds}. '
         "'it-study corpus mini DIR' writes a small corpus to start with."
+        f'{nearest_path(directory)}'
       )
   if exclusions is None:
     own = splits / EXCLUSIONS_FILE

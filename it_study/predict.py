@@ -9,7 +9,7 @@ import pathlib
 import re
 
 from it_study import line_file
-from it_study.errors import InputError, nearest
+from it_study.errors import InputError, nearest, nearest_path
 from it_study.natinst import SPLITS, Corpus, Instance, Task
 from it_study.task_kinds import KINDS
 
@@ -207,7 +207,7 @@ def read_json_lines(path: _Path) -> Iterator[tuple[int, dict[str, object]]]:
     content = pathlib.Path(path).read_bytes()
   except OSError as error:
     raise InputError(
-      f'{path}: cannot be read: {error.strerror or error}.'
+      f'{path}: cannot be read: {error.strerror or error}.{nearest_path(path)}'
     ) from None
   empty = True
   for number, line in enumerate(

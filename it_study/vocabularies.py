@@ -9,7 +9,7 @@ import sentencepiece
 import seqio
 import tensorflow as tf
 
-from it_study.errors import InputError, nearest
+from it_study.errors import InputError, nearest, nearest_path
 
 VARIABLE = 'IT_STUDY_VOCABULARY'
 DEFAULT = 'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
@@ -110,7 +110,8 @@ def check_model_file(path: str) -> None:
     raise InputError(
       f'vocabulary {path}: cannot be read ({reason}). Allowed are the path of '
       f'a SentencePiece model, {BYTE!r} or {MINIATURE!r}; name it with '
-      f'--vocabulary or {VARIABLE}.{nearest(path, (BYTE, MINIATURE))}'
+      f'--vocabulary or {VARIABLE}.'
+      f'{nearest(path, (BYTE, MINIATURE)) or nearest_path(path)}'
     ) from None
   processor = sentencepiece.SentencePieceProcessor()
   try:

@@ -357,3 +357,24 @@ def test_a_limit_below_one(capsys, corpus):
   assert _refused_prompt(capsys, '--max_input_length=-5') == (
     '--max_input_length is -5; give 1 or more.'
   )
+
+
+@pytest.mark.parametrize(
+  'words',
+  [
+    ('score', 'predictons.jsonl'),
+    ('compare', 'predictons.jsonl', 'predictions.jsonl'),
+    ('corpus', 'check', 'corpsu'),
+    ('baseline', 'random', '--corpus=corpsu'),
+    ('report', 'studdy'),
+    ('view', 'studdy'),
+    ('study', '--gin_file=mi.gin'),
+  ],
+)
+def test_a_misspelt_path_gets_the_nearest_one(capsys, corpus, words):
+  pathlib.Path('predictions.jsonl').touch()
+  pathlib.Path('study').mkdir()
+  pathlib.Path('my.gin').touch()
+  found = refusal(capsys, *words)
+  near = ('predictions.jsonl', 'corpus', 'study', 'my.gin')
+  assert any(f' Did you mean {name!r}?' in found for name in near)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from it_study.errors import InputError, nearest, shown
+from it_study.errors import InputError, nearest, nearest_path, shown
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,19 @@ def test_shown_is_short():
 
 def test_input_errors_are_value_errors():
   assert issubclass(InputError, ValueError)
+
+
+def test_nearest_path(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'cells' / 'one').mkdir(parents=True)
+  (tmp_path / 'cells' / 'one' / 'predictions.jsonl').touch()
+  for path, hint in (
+    ('cells/one/prediction.jsonl', 'cells/one/predictions.jsonl'),
+    # What comes after the part that is misspelt is kept, if it is there.
+    ('cels/one/predictions.jsonl', 'cells/one/predictions.jsonl'),
+    ('cels/two/predictions.jsonl', 'cells'),
+    (tmp_path / 'cell', str(tmp_path / 'cells')),
+  ):
+    assert nearest_path(path) == f' Did you mean {hint!r}?'
+  for path in ('cells/one', 'quite/different', 'gs://cells/one', 'a\0b', ''):
+    assert nearest_path(path) == ''

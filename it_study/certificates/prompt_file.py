@@ -18,7 +18,7 @@ from it_study.certificates.certify import (
 from it_study.certificates.failures import Failure
 from it_study.certificates.judge import TaskJudge
 from it_study.conditions import Condition
-from it_study.errors import InputError, shown
+from it_study.errors import InputError, nearest_path, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def read_prompts(path: str | os.PathLike) -> list[PromptRow]:
     lines = path.read_bytes().decode().split('\n')
   except OSError as error:
     raise InputError(
-      f'{path}: cannot be read: {error.strerror or error}.'
+      f'{path}: cannot be read: {error.strerror or error}.{nearest_path(path)}'
     ) from None
   except UnicodeDecodeError as error:
     raise InputError(f'{path}: not UTF-8 at byte {error.start}.') from None

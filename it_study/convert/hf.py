@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from it_study.convert import fitting, hf_names
-from it_study.errors import InputError
+from it_study.errors import InputError, nearest_path
 from it_study.models.config import T5Config
 
 _Path = str | os.PathLike[str]
@@ -382,7 +382,7 @@ def _read_json(path: pathlib.Path) -> Any:
   try:
     return json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
-    raise InputError(f'{path}: no such file.') from None
+    raise InputError(f'{path}: no such file.{nearest_path(path)}') from None
   except (ValueError, RecursionError):
     raise InputError(f'{path}: not JSON; it may be cut off.') from None
   except OSError as error:

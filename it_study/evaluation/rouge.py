@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 
-from it_study.errors import InputError
+from it_study.errors import InputError, nearest_path
 
 Tokenizer = Callable[[str], Sequence[str]]
 
@@ -156,7 +156,7 @@ def byte_pair_words(path: str | os.PathLike[str]) -> Tokenizer:
     raise InputError(
       f"{path}: no such file. The cross-lingual track needs GPT-2's "
       'tokenizer.json, which lies beside its weights on model hubs; copy it '
-      'here and name it.'
+      f'here and name it.{nearest_path(path)}'
     )
   try:
     import tokenizers

@@ -7,7 +7,7 @@ import math
 import os
 import pathlib
 
-from it_study.errors import InputError
+from it_study.errors import InputError, nearest_path
 from it_study.evaluation.baselines import BASELINES
 from it_study.evaluation.metrics import GROUPS
 from it_study.natinst import SPLITS
@@ -98,6 +98,7 @@ def read_study(study_dir: _Path) -> Study:
     raise InputError(
       f'{directory}: no such study folder. Name one that '
       "'it-study study --study_dir=DIR' has written."
+      f'{nearest_path(directory)}'
     )
   notes: list[str] = []
   cells = _read_cells(directory, notes)
