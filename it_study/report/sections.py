@@ -287,7 +287,7 @@ def _skill(results: Results) -> Section | None:
   return _section(
     'skill',
     'Form and knowledge by category and task',
-    parts_tables.EXPLANATION,
+    'Columns are read as above.',
     parts_tables.skill_table(results),
     is_folded=True,
   )

@@ -6,7 +6,7 @@ from it_study.evaluation.statistics import Interval
 from it_study.report.text import limits, number, shorten
 
 # Rows, of at most three lines each, of a table that paper keeps whole.
-_SHORT = 12
+_SHORT = 8
 
 
 @dataclasses.dataclass(frozen=True)
