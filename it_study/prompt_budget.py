@@ -203,6 +203,7 @@ def _chosen(
 def _chosen_tasks(
   names: tuple[str, ...], num_tasks: int | None, seed: int
 ) -> frozenset[str]:
+  natinst.check_num_tasks(num_tasks, len(names))
   ordered = sorted(
     names, key=lambda name: (stable_hash(seed, name, 'tasks'), name)
   )

@@ -177,6 +177,11 @@ def test_it_chooses_as_seqio_does(corpus, condition):
   )
 
 
+def test_more_training_tasks_than_there_are_are_refused(corpus):
+  with pytest.raises(InputError, match='found 9 training tasks, allowed are 1'):
+    measure(corpus, 'natinst_def_empty_ex_empty0_t9', splits=('train',))
+
+
 def test_in_other_processes_it_is_the_same(twins):
   corpus = twins
   names = ('natinst_def_shuffled_ex_original1_budget',)
