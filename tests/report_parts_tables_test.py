@@ -145,3 +145,26 @@ def test_skill_can_be_recomputed_from_the_columns_beside_it(tmp_path):
     )
     guesses.add((guess, inner_guess))
   assert guesses == {(45.8, 45.8), (45.8, 50.0)}
+
+
+def test_an_answer_that_comes_once_is_not_listed_as_frequent(tmp_path):
+  # Trained on no definition it is always wrong: twice 'no', else a label each.
+  rows = [
+    dataclasses.replace(row, prediction=row.targets[0])
+    for row in make_rows(
+      num_instances=1,
+      train_condition=DEFINITIONS[2],
+      test_condition=DEFINITIONS[0],
+    )
+  ]
+  add_cell(tmp_path, rows, training='t')
+  wrong = make_rows(
+    accuracy=0,
+    num_instances=1,
+    train_condition=DEFINITIONS[2],
+    test_condition=DEFINITIONS[2],
+  )
+  add_cell(tmp_path, wrong, training='t')
+  table = parts_tables.sensitivity_table(score_study(read_study(tmp_path)))
+  row = next(r for r in table.rows[''] if r[1].text == 'classification')
+  assert texts(row)[2:] == ['100.0', '0.0', '100.0', '“no” 50%']
