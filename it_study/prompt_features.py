@@ -72,6 +72,9 @@ def render_rows(
         render_row,
         [row[name] for name in _RENDERED],
         [*[tf.string] * 4, tf.int64, tf.bool, tf.float32],
+        # T5X saves where it stands in the data, which TensorFlow refuses of
+        # what it takes to have a state.
+        stateful=False,
       )
     )
     return {

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import seqio
+import tensorflow as tf
 
 from it_study import natinst, seqio_lib, vocabularies
 from it_study.conditions import EXAMPLE_LEVELS, Condition
@@ -76,6 +77,21 @@ def test_lengths_hold_and_what_was_cut_is_counted():
   assert row['targets'].tolist() == [ord(c) + 3 for c in 'Thin'] + [1] or row[
     'targets'
   ].tolist() == [ord(c) + 3 for c in 'The '] + [1]
+
+
+def test_a_place_in_the_data_can_be_saved(tmp_path):
+  task = seqio.get_mixture_or_task(fakes.NAME)
+  before, after = (
+    iter(task.get_dataset(fakes.LENGTHS, 'train', seed=3)) for _ in range(2)
+  )
+  for _ in range(5):
+    next(before)
+  path = tf.train.Checkpoint(rows=before).write(str(tmp_path / 'place'))
+  # As T5X does in a process that goes on.
+  tf.train.Checkpoint(rows=after).read(path).assert_consumed()
+  ids = [[row['id'].numpy() for row in rows] for rows in (before, after)]
+  assert ids[0] == ids[1]
+  assert len(ids[0]) == fakes.NUM_ROWS['train'] - 5
 
 
 def test_without_lengths_nothing_is_cut():
