@@ -13,7 +13,7 @@ _VERSION = re.search(
 _GIN_FOLDERS = ['gin_configs'] + [
   f'gin_configs.{folder.name}'
   for folder in sorted((_HERE / 'gin_configs').iterdir())
-  if folder.is_dir()
+  if folder.is_dir() and folder.name != '__pycache__'
 ]
 
 _GCS = 'google-cloud-storage>=3.17,<4'

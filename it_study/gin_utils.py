@@ -14,6 +14,8 @@ import gin
 from it_study.errors import InputError, nearest, nearest_path
 
 CONFIG_DIRECTORY = pathlib.Path(__file__).resolve().parents[1] / 'gin_configs'
+# Files that T5X reads by itself, in a dialect of gin that imports by name.
+T5X_DIRECTORY = CONFIG_DIRECTORY / 't5x'
 
 _DEFINITION = re.compile(r'^([A-Za-z_]\w*) *=', re.MULTILINE)
 _REFERENCE = re.compile(r'%([A-Za-z_]\w*)(?![\w.])')
@@ -156,7 +158,15 @@ def _register(configurable: Callable) -> None:
 
 
 def _check_file(name: str, paths: Sequence[str]) -> None:
-  if any((pathlib.Path(path) / name).is_file() for path in paths):
+  files = [pathlib.Path(path) / name for path in paths]
+  found = next((file for file in files if file.is_file()), None)
+  if found is not None:
+    if found.resolve().parent == T5X_DIRECTORY:
+      raise InputError(
+        f'gin file {name} is for T5X by itself: give it to python -m t5x.main, '
+        'as its first lines show. With --engine t5x, T5X runs the same files '
+        'as the native engine.'
+      )
     return
   shipped = _shipped_files()
   raise InputError(
@@ -170,6 +180,7 @@ def _shipped_files() -> list[str]:
   return sorted(
     str(path.relative_to(CONFIG_DIRECTORY))
     for path in CONFIG_DIRECTORY.rglob('*.gin')
+    if path.parent != T5X_DIRECTORY
   )
 
 

@@ -156,6 +156,15 @@ def test_a_name_that_is_no_file(folder, name):
   assert refusal(files=[name]).startswith(f'no gin file {name!r}: looked in ')
 
 
+@pytest.mark.parametrize('name', ['t5x/finetune.gin', 't5x/lm_xl_finetune.gin'])
+def test_a_file_for_t5x_by_itself(folder, name):
+  assert refusal(files=[name]) == (
+    f'gin file {name} is for T5X by itself: give it to python -m t5x.main, as '
+    'its first lines show. With --engine t5x, T5X runs the same files as the '
+    'native engine.'
+  )
+
+
 def test_an_include_that_is_not_there(folder):
   (folder / 'mine.gin').write_text("include 'runs/studdy.gin'\n")
   assert refusal(files=['mine.gin']) == (
