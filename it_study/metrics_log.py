@@ -1,6 +1,6 @@
 """The lines of metrics.jsonl, and the watch that they are finite."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import json
 import math
 import pathlib
@@ -138,10 +138,21 @@ class MetricsLog:
 def drop_lines_after(path: pathlib.Path, step: int) -> None:
   """Takes out what a training will write again, and a line that was cut off."""
   if path.exists():
-    kept = list(_lines_up_to(step, path.read_text()))
-    partial = path.with_name(f'{path.name}.partial')
-    partial.write_text(''.join(f'{line}\n' for line in kept))
-    partial.replace(path)
+    _replace(path, _lines_up_to(step, path.read_text()))
+
+
+def lines_of(path: pathlib.Path) -> list[dict[str, float]]:
+  """The lines of a metrics.jsonl, an unfinished one apart."""
+  if not path.exists():
+    return []
+  return [json.loads(line) for line in _lines_up_to(math.inf, path.read_text())]
+
+
+def add_to_last_line(path: pathlib.Path, more: Mapping[str, float]) -> None:
+  """Puts further numbers into the last line of a metrics.jsonl."""
+  lines = lines_of(path)
+  lines[-1] |= more
+  _replace(path, map(json.dumps, lines))
 
 
 def total_seconds(path: pathlib.Path) -> float:
@@ -153,7 +164,13 @@ def total_seconds(path: pathlib.Path) -> float:
   return math.fsum(json.loads(line)['seconds'] for line in lines)
 
 
-def _lines_up_to(step: int, text: str) -> Iterator[str]:
+def _replace(path: pathlib.Path, lines: Iterable[str]) -> None:
+  partial = path.with_name(f'{path.name}.partial')
+  partial.write_text(''.join(f'{line}\n' for line in lines))
+  partial.replace(path)
+
+
+def _lines_up_to(step: float, text: str) -> Iterator[str]:
   """Yields the lines of metrics.jsonl up to a step, an unfinished one apart."""
   for line in text.splitlines():
     try:

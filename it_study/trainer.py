@@ -151,14 +151,14 @@ def train(
       checkpoint is written. Only when called from the main thread; elsewhere
       signals are left alone.
   """
-  _check_settings(
+  check_settings(
     seed=seed,
     train_steps=train_steps,
     checkpoint_period=checkpoint_period,
     log_period=log_period,
     **({} if eval_period is None else {'eval_period': eval_period}),
   )
-  _check_keep_best(keep_best, checkpoint_period, eval_period)
+  check_keep_best(keep_best, checkpoint_period, eval_period)
   num_microbatches = partitioning.count_microbatches(
     batch_size=feed.batch_size, mesh=mesh, microbatch_size=microbatch_size
   )
@@ -293,12 +293,8 @@ def train(
   )
 
 
-def _peak_flops(mesh: Mesh) -> float | None:
-  peaks = [hardware.peak_flops(device) for device in mesh.devices.flat]
-  return None if None in peaks else sum(peaks)
-
-
-def _check_settings(*, seed: int, **counts: int) -> None:
+def check_settings(*, seed: int, **counts: int) -> None:
+  """Raises `InputError` for a count below one or a seed out of range."""
   for name, count in counts.items():
     if count < 1:
       raise InputError(f'{name} is {count}; give 1 or more.')
@@ -306,15 +302,21 @@ def _check_settings(*, seed: int, **counts: int) -> None:
     raise InputError(f'seed is {seed}; give a number from 0 to 2**32 - 1.')
 
 
-def _check_keep_best(
+def check_keep_best(
   keep_best: bool, checkpoint_period: int, eval_period: int | None
 ) -> None:
+  """Raises `InputError` if a checkpoint to choose from would have no loss."""
   if keep_best and (eval_period is None or checkpoint_period % eval_period):
     raise InputError(
       'KEEP_BEST needs the validation loss of every checkpoint: EVAL_PERIOD '
       f'is {eval_period}, CHECKPOINT_PERIOD {checkpoint_period}. Give an '
       'EVAL_PERIOD of which CHECKPOINT_PERIOD is a multiple.'
     )
+
+
+def _peak_flops(mesh: Mesh) -> float | None:
+  peaks = [hardware.peak_flops(device) for device in mesh.devices.flat]
+  return None if None in peaks else sum(peaks)
 
 
 def _restore_or_init(

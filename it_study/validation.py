@@ -48,13 +48,7 @@ class Validation:
     }
 
   def _batch(self, step: int) -> dict[str, jax.Array]:
-    """A batch; the last one is filled up with rows that do not count."""
-    batch_size = self._feed.batch_size
-    left = len(self._feed.cache) - step * batch_size
-    batch = self._feed.batch(step)
-    if left < batch_size:
-      for array in batch.values():
-        array[left:] = 0
+    batch = held_out_batch(self._feed, step)
     sharding = partitioning.batch_sharding(self._mesh)
     return {
       name: jax.make_array_from_callback(
@@ -62,6 +56,27 @@ class Validation:
       )
       for name, array in batch.items()
     }
+
+
+def held_out_batch(
+  feed: Feed, step: int, *, rows: slice | None = None
+) -> dict[str, np.ndarray]:
+  """A batch of the one epoch that is looked at.
+
+  The last one is filled up with rows of zeros, which do not count.
+
+  Args:
+    feed: of the held-out examples, not packed.
+    step: which batch.
+    rows: of the batch, those to return; None returns all.
+  """
+  rows = rows or slice(0, feed.batch_size)
+  batch = feed.batch(step, rows=rows)
+  left = len(feed.cache) - step * feed.batch_size - rows.start
+  if left < rows.stop - rows.start:
+    for array in batch.values():
+      array[max(left, 0) :] = 0
+  return batch
 
 
 @functools.lru_cache(maxsize=16)

@@ -4,91 +4,34 @@ import importlib.util
 import json
 import math
 import os
-import pathlib
 import signal
 import subprocess
 import sys
 import time
 
+from engines_t5x_fixture import (
+  _corpus,  # noqa: F401
+  _use,  # noqa: F401
+  finetune,
+  finetune_both,
+  infer,
+  lines,
+  needs_t5x,
+)
 import fakes
 import numpy as np
 import pytest
 
-from it_study import optimizers, predict, seqio_lib, vocabularies
-from it_study.convert import t5x as t5x_checkpoints
-from it_study.decode.decoding import Decoding
-from it_study.engines import native, t5x
+from it_study import optimizers, predict
+from it_study.convert import t5x as convert_t5x
+from it_study.engines import native, t5x, t5x_checkpoints
 from it_study.errors import InputError
 from it_study.preemption import PREEMPTED_STATUS
-import tasks  # noqa: F401  Registers the conditions.
-
-needs_t5x = [
-  pytest.mark.t5x,
-  pytest.mark.skipif(
-    importlib.util.find_spec('t5x') is None, reason='needs T5X'
-  ),
-]
-
-
-@pytest.fixture(name='corpus', scope='module')
-def _corpus(tmp_path_factory):
-  return fakes.write_small_corpus(tmp_path_factory.mktemp('t5x') / 'corpus')
-
-
-@pytest.fixture(autouse=True)
-def _use(corpus, monkeypatch):
-  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
-  seqio_lib.use_corpus(corpus)
-
-
-def finetune(engine, model_dir, **settings):
-  defaults = {
-    'model_config': fakes.tiny_model(),
-    'optimizer': optimizers.adafactor(learning_rate=1e-2),
-    'mixture_or_task_name': f'{fakes.NAME}_n3',
-    'task_feature_lengths': fakes.LENGTHS,
-    'model_dir': model_dir,
-    'batch_size': 4,
-    'train_steps': 20,
-    'log_period': 1,
-    'checkpoint_period': 10,
-  }
-  return engine.finetune(**{**defaults, **settings})
-
-
-def infer(engine, folder, checkpoint, method='greedy'):
-  path = engine.predict(
-    model_config=fakes.tiny_model(),
-    mixture_or_task_name=fakes.NAME,
-    task_feature_lengths=fakes.LENGTHS,
-    infer_output_dir=folder,
-    checkpoint_path=checkpoint,
-    batch_size=32,
-    decoding=Decoding(method=method),
-  )
-  return predict.read_predictions(path)
-
-
-def lines(model_dir):
-  text = (pathlib.Path(model_dir) / 'metrics.jsonl').read_text()
-  return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.fixture(name='both', scope='module')
 def _both(corpus, tmp_path_factory):
-  """20 steps of each engine from the same weights."""
-  folder = tmp_path_factory.mktemp('both')
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setenv(vocabularies.VARIABLE, 'byte')
-    seqio_lib.use_corpus(corpus)
-    finetune(native, folder / 'start', train_steps=2)
-    for engine in (native, t5x):
-      finetune(
-        engine,
-        folder / engine.ENGINE,
-        initial_checkpoint_path=str(folder / 'start'),
-      )
-  return folder
+  return finetune_both(corpus, tmp_path_factory.mktemp('both'))
 
 
 class TestWithT5X:
@@ -170,7 +113,7 @@ class TestWithT5X:
     assert [line['step'] for line in again] == list(range(1, 21))
     for name in ('loss', 'gradient_norm'):
       assert [line[name] for line in again] == [line[name] for line in straight]
-    assert t5x.newest_step(tmp_path) == 20
+    assert t5x_checkpoints.newest_step(tmp_path) == 20
     # And once more: there is nothing left to do.
     assert finetune(t5x, tmp_path, train_steps=20)['train_steps'] == 20
     assert len(lines(tmp_path)) == 20
@@ -229,7 +172,6 @@ class TestWithT5X:
   @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-      ({'keep_best': True}, "KEEP_BEST is set, which the engine 't5x'"),
       ({'profile_steps': (1, 2)}, 'PROFILE_STEPS is set, which the engine'),
       (
         {'mesh_data': 2, 'mesh_fsdp': 4},
@@ -270,9 +212,9 @@ class TestWithT5X:
     life.send_signal(signal.SIGTERM)
     _, errors = life.communicate(timeout=120)
     assert life.returncode == PREEMPTED_STATUS, errors[-2000:]
-    step = t5x.newest_step(tmp_path)
+    step = t5x_checkpoints.newest_step(tmp_path)
     assert step == lines(tmp_path)[-1]['step'] > 0
-    assert t5x_checkpoints.is_checkpoint(tmp_path)
+    assert convert_t5x.is_checkpoint(tmp_path)
     again = subprocess.run(
       [*words, f'--gin.TRAIN_STEPS={step + 2}', '--quiet'],
       env={**os.environ, 'JAX_PLATFORMS': 'cpu'},

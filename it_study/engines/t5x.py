@@ -6,18 +6,20 @@ another number of hosts and begins anew when it is restarted.
 """
 
 from collections.abc import Callable, Mapping
+import contextlib
 import functools
 import os
 import pathlib
 import time
 from typing import Any
 
-from it_study import distributed, partitioning
+from it_study import distributed, metrics_log, partitioning
 from it_study.convert import bucket_weights
 from it_study.decode.decoding import Decoding
 from it_study.engines import (
   model_setup,
   prediction_files,
+  t5x_checkpoints,
   t5x_feed,
   t5x_inference,
   t5x_setup,
@@ -29,7 +31,7 @@ from it_study.errors import InputError
 from it_study.losses import DEFAULT_Z_LOSS
 from it_study.optimizers import Optimizer
 from it_study.preemption import preemption
-from it_study.trainer import Progress
+from it_study.trainer import Progress, check_keep_best, check_settings
 
 ENGINE = 't5x'
 _GREEDY = Decoding()
@@ -64,13 +66,23 @@ def finetune(
 ) -> dict[str, Any]:
   """Fine-tunes a model by `t5x.train.train`.
 
-  Arguments, result and errors are those of `native.finetune`, but that T5X has
-  no `keep_best` and traces no steps. Steps count from 0 whatever the initial
-  weights, and a training that is started again ends where it was to end.
+  Arguments, result and errors are those of `native.finetune`, but that T5X
+  traces no steps and wants one of the two periods to be a multiple of the
+  other. Steps count from 0 whatever the initial weights, and a training that is
+  started again ends where it was to end.
   """
   t5x_setup.require()
-  _refuse(KEEP_BEST=keep_best, PROFILE_STEPS=profile_steps is not None)
+  _refuse(PROFILE_STEPS=profile_steps is not None)
+  check_settings(
+    seed=seed,
+    checkpoint_period=checkpoint_period,
+    log_period=log_period,
+    **({} if eval_period is None else {'eval_period': eval_period}),
+  )
+  _check_periods(checkpoint_period=checkpoint_period, eval_period=eval_period)
+  check_keep_best(keep_best, checkpoint_period, eval_period)
   from t5x import train as t5x_train
+  from t5x import trainer as upstream_trainer
   from t5x import utils
 
   started = time.monotonic()
@@ -104,7 +116,7 @@ def finetune(
     ),
     microbatch_size=microbatch_size,
   )
-  start = newest_step(model_dir)
+  start = t5x_checkpoints.newest_step(model_dir)
   # Step to tokens in its batch, from when that is built to when it is told.
   tokens: dict[int, int] = {}
   dataset = t5x_feed.dataset_config(
@@ -113,11 +125,16 @@ def finetune(
     split='train',
     batch_size=batch_size,
   )
-  with preemption() as is_preempted:
+  with (
+    preemption() as is_preempted,
+    # After it comes the exit of a preemption; T5X has saved a checkpoint.
+    contextlib.suppress(upstream_trainer.PreemptionError),
+  ):
     reporter = t5x_trainer.Reporter(
-      model_dir / 'metrics.jsonl',
+      model_dir,
       start=start,
       train_steps=train_steps,
+      keep_best=keep_best,
       on_progress=on_progress,
     )
     _, state = t5x_train.train(
@@ -145,6 +162,7 @@ def finetune(
       total_steps=train_steps,
       eval_steps=0,
       eval_period=eval_period or 0,
+      run_eval_before_training=_is_unseen(model_dir, start, eval_period),
       stats_period=log_period,
       random_seed=seed,
       summarize_config_fn=lambda *_, **__: None,
@@ -254,13 +272,29 @@ def predict(
   )
 
 
-def newest_step(model_dir: pathlib.Path) -> int:
-  """The step of the newest checkpoint that T5X wrote, 0 without one."""
-  if not model_dir.is_dir():
-    return 0
-  names = [path.name for path in model_dir.glob('checkpoint_*')]
-  steps = [name.removeprefix('checkpoint_') for name in names]
-  return max((int(step) for step in steps if step.isdecimal()), default=0)
+def _check_periods(*, checkpoint_period: int, eval_period: int | None) -> None:
+  if eval_period is None:
+    return
+  longer, shorter = sorted((checkpoint_period, eval_period), reverse=True)
+  if longer % shorter:
+    raise InputError(
+      f'EVAL_PERIOD is {eval_period} and CHECKPOINT_PERIOD '
+      f'{checkpoint_period}: T5X wants one to be a multiple of the other. '
+      'Change one, or use the native engine.'
+    )
+
+
+def _is_unseen(model_dir: pathlib.Path, step: int, period: int | None) -> bool:
+  """Whether a training died between a checkpoint and the look at its loss."""
+  lines = metrics_log.lines_of(model_dir / 'metrics.jsonl')
+  return (
+    period is not None
+    and step > 0
+    and step % period == 0
+    and bool(lines)
+    and lines[-1]['step'] == step
+    and 'validation_loss' not in lines[-1]
+  )
 
 
 def _refuse(**asked: bool) -> None:

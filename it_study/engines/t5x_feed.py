@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from it_study import validation
 from it_study.errors import InputError
 from it_study.feed import Feed
 from it_study.placed_batches import count_tokens
@@ -79,7 +80,8 @@ def validation_batches(feed: Feed, index: int, count: int) -> Any:
   example = feed.batch(0, rows=rows)
   return tf.data.Dataset.from_generator(
     lambda: (
-      feed.batch(step, rows=rows) for step in range(feed.num_steps(epochs=1))
+      validation.held_out_batch(feed, step, rows=rows)
+      for step in range(feed.num_steps(epochs=1))
     ),
     output_signature={
       name: tf.TensorSpec(array.shape, array.dtype)

@@ -46,7 +46,8 @@ def make_model(
   from t5x.examples.t5 import network
 
   vocabulary = vocabularies.checked_vocabulary()
-  return models.EncoderDecoderModel(
+  make = functools.partial(
+    models.EncoderDecoderModel,
     module=network.Transformer(
       config=network.T5Config(
         vocab_size=config.vocab_size,
@@ -68,10 +69,14 @@ def make_model(
     input_vocabulary=vocabulary,
     output_vocabulary=vocabulary,
     optimizer_def=None if optimizer is None else _optimizer_def(optimizer),
-    z_loss=z_loss,
-    loss_normalizing_factor=_LOSS_NORMALIZING_FACTOR,
     **({} if decoding is None else _decoder(decoding)),
   )
+  model = make(z_loss=z_loss, loss_normalizing_factor=_LOSS_NORMALIZING_FACTOR)
+  # Where T5X evaluates, its loss is that of training: with the z-loss, and
+  # divided batch by batch, of which no mean over all tokens can be made.
+  summing = make(z_loss=0.0, loss_normalizing_factor=None)
+  model.eval_fn = functools.partial(summing.loss_fn, dropout_rng=None)
+  return model
 
 
 def make_partitioner(*, mesh_data: int, mesh_fsdp: int, mesh_model: int) -> Any:

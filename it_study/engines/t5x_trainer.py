@@ -1,6 +1,7 @@
 """T5X's trainer and its initial state, as our trainings need them."""
 
 from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import json
 import math
 import pathlib
@@ -12,6 +13,7 @@ import jax
 
 from it_study import distributed, metrics_log
 from it_study.convert import weights
+from it_study.engines import t5x_checkpoints
 from it_study.models.config import T5Config
 from it_study.trainer import Progress, TrainingDivergedError
 
@@ -56,17 +58,29 @@ class Reporter:
 
   def __init__(
     self,
-    path: pathlib.Path,
+    model_dir: pathlib.Path,
     *,
     start: int,
     train_steps: int,
+    keep_best: bool,
     on_progress: Callable[[Progress], None] | None,
   ):
-    self._path = path
+    """Drops the lines of steps after `start`.
+
+    Args:
+      model_dir: gets metrics.jsonl.
+      start: the step that the training goes on from.
+      train_steps: of the training.
+      keep_best: whether the checkpoint of lowest validation loss is kept.
+      on_progress: is told of every line.
+    """
+    self._model_dir = model_dir
+    self._path = model_dir / 'metrics.jsonl'
     self._train_steps = train_steps
+    self._keep_best = keep_best
     self._on_progress = on_progress
     if distributed.is_first():
-      metrics_log.drop_lines_after(path, start)
+      metrics_log.drop_lines_after(self._path, start)
 
   def compiling(self, step: int) -> None:
     self._tell('compiling', step, {}, None)
@@ -113,6 +127,29 @@ class Reporter:
     left = (self._train_steps - step) * seconds / num_steps
     self._tell('training', step, line, left)
 
+  def evaluated(self, step: int, *, metrics: Mapping, seconds: float) -> None:
+    """Takes T5X's metrics of the instances held out, of one pass over them."""
+    held_out = {
+      'validation_loss': float(
+        metrics['loss_per_nonpadding_target_token'].value
+      ),
+      'validation_accuracy': float(metrics['accuracy'].value),
+      'validation_seconds': seconds,
+    }
+    loss = held_out['validation_loss']
+    if not math.isfinite(loss):
+      raise TrainingDivergedError(
+        f'training stopped: validation loss is {loss} at step {step}. Try a '
+        'lower learning rate, more warm-up steps or clipped gradients, in '
+        'another folder; in bfloat16, try float32.'
+      )
+    metrics_log.add_to_last_line(self._path, held_out)
+    line = metrics_log.lines_of(self._path)[-1]
+    if self._keep_best:
+      t5x_checkpoints.keep_best(self._model_dir, step=step)
+    left = (self._train_steps - step) * line['seconds'] / line['steps']
+    self._tell('training', step, line, left)
+
   def _tell(
     self, phase: str, step: int, metrics: Mapping, seconds_left: float | None
   ) -> None:
@@ -152,27 +189,61 @@ def trainer_class() -> type:
       self._reporter = reporter
       self._is_preempted = is_preempted
       self._tokens = tokens
+      self._num_looks = 0
 
     def compile_train(self, batch):
       self._reporter.compiling(int(self.train_state.step))
       super().compile_train(batch)
 
     def train(self, batch_iter: Iterator, num_steps: int, start_step=None):
-      started = time.monotonic()
-      summary = super().train(batch_iter, num_steps, start_step)
-      metrics = summary.result()
-      step = start_step + num_steps
-      # Of several processes only the first is told the metrics.
-      if distributed.is_first():
-        self._reporter.trained(
-          step,
-          num_steps=num_steps,
-          num_tokens=sum(self._tokens.pop(step - k) for k in range(num_steps)),
-          seconds=time.monotonic() - started,
-          metrics=metrics,
-        )
-      if self._is_preempted(step):
-        self.stop_training = True
+      with self._closed_by_failure():
+        started = time.monotonic()
+        summary = super().train(batch_iter, num_steps, start_step)
+        metrics = summary.result()
+        step = start_step + num_steps
+        # Of several processes only the first is told the metrics.
+        if distributed.is_first():
+          self._reporter.trained(
+            step,
+            num_steps=num_steps,
+            num_tokens=sum(
+              self._tokens.pop(step - k) for k in range(num_steps)
+            ),
+            seconds=time.monotonic() - started,
+            metrics=metrics,
+          )
+        # Several processes agree on one of the next looks by its number, so
+        # none may be left out, as steps are between two of these.
+        self._num_looks += 1
+        if self._is_preempted(self._num_looks):
+          # T5X's `stop_training` would be taken back by an evaluation, and
+          # leave no checkpoint at the end of a period.
+          raise t5x_trainer.PreemptionError
       return summary
+
+    def eval(self, batch_iters: Mapping[str, Iterator]):
+      with self._closed_by_failure():
+        started = time.monotonic()
+        summaries = super().eval(batch_iters)
+        if distributed.is_first():
+          (metrics,) = summaries.values()
+          self._reporter.evaluated(
+            int(self.train_state.step),
+            metrics=metrics,
+            seconds=time.monotonic() - started,
+          )
+      return summaries
+
+    @contextlib.contextmanager
+    def _closed_by_failure(self) -> Iterator[None]:
+      """Closes the writers of events, which T5X does at the end alone.
+
+      Left to be collected they are flushed wherever Python is by then, be it
+      into the graph that TensorFlow makes of another dataset.
+      """
+      with contextlib.ExitStack() as failed:
+        failed.callback(self.close)
+        yield
+        failed.pop_all()
 
   return Trainer
