@@ -4,6 +4,8 @@ import functools
 import importlib.util
 from typing import Any
 
+import numpy as np
+
 from it_study import vocabularies
 from it_study.decode.decoding import Decoding
 from it_study.errors import InputError
@@ -103,7 +105,24 @@ def make_partitioner(*, mesh_data: int, mesh_fsdp: int, mesh_model: int) -> Any:
       f'MESH_MODEL={mesh_model} and MESH_FSDP={mesh_fsdp} do not divide '
       f'{jax.device_count()} devices. Change them.'
     )
-  return partitioning.PjitPartitioner(
+
+  class Partitioner(partitioning.PjitPartitioner):
+    """T5X's, whose mesh is one for tests where devices are a CPU's.
+
+    It would have all of a process's devices along `model`, however many are
+    asked for.
+    """
+
+    @functools.cached_property
+    def mesh(self):
+      devices = jax.devices()
+      if devices[0].platform != 'cpu':
+        return super().mesh
+      return jax.sharding.Mesh(
+        np.array(devices).reshape(-1, mesh_model), ('data', 'model')
+      )
+
+  return Partitioner(
     num_partitions=mesh_model,
     logical_axis_rules=partitioning.standard_logical_axis_rules(
       activation_partitioning_dims=1,
