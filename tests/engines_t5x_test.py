@@ -118,6 +118,23 @@ class TestWithT5X:
     assert finetune(t5x, tmp_path, train_steps=20)['train_steps'] == 20
     assert len(lines(tmp_path)) == 20
 
+  def test_the_learning_rate_is_that_of_the_last_step(self, tmp_path):
+    rate = optimizers.linear_warmup(learning_rate=1e-2, warmup_steps=10)
+    for engine in (native, t5x):
+      finetune(
+        engine,
+        tmp_path / engine.ENGINE,
+        optimizer=optimizers.adafactor(learning_rate=rate),
+        train_steps=6,
+        log_period=3,
+      )
+    ours, theirs = (
+      [line['learning_rate'] for line in lines(tmp_path / engine.ENGINE)]
+      for engine in (native, t5x)
+    )
+    assert ours == pytest.approx([2e-3, 5e-3])
+    assert theirs == pytest.approx(ours)
+
   def test_epochs_and_microbatches_are_the_native_engine_s(self, tmp_path):
     settings = {
       'train_steps': None,

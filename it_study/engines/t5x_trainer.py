@@ -92,9 +92,19 @@ class Reporter:
     num_steps: int,
     num_tokens: int,
     seconds: float,
+    learning_rate: float,
     metrics: Mapping,
   ) -> None:
-    """Takes T5X's metrics of some steps, averaged over them."""
+    """Takes T5X's metrics of some steps, averaged over them.
+
+    Args:
+      step: the last of them.
+      num_steps: how many.
+      num_tokens: in their batches.
+      seconds: that they took.
+      learning_rate: of the last step.
+      metrics: by name.
+    """
     line = {
       'step': step,
       'steps': num_steps,
@@ -107,9 +117,10 @@ class Reporter:
           'z_loss',
           'accuracy',
           'gradient_norm',
-          'learning_rate',
         )
       },
+      # T5X tells the mean of the steps.
+      'learning_rate': learning_rate,
       'tokens_per_second': float(num_tokens / seconds),
       'seconds': seconds,
     }
@@ -210,6 +221,7 @@ def trainer_class() -> type:
               self._tokens.pop(step - k) for k in range(num_steps)
             ),
             seconds=time.monotonic() - started,
+            learning_rate=float(self._learning_rate_fn(step - 1)),
             metrics=metrics,
           )
         # Several processes agree on one of the next looks by its number, so
