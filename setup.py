@@ -74,7 +74,7 @@ setuptools.setup(
     'tensorstore>=0.1.86,<0.2',
   ],
   extras_require={
-    # Weights in buckets of Google Cloud Storage, but T5X's.
+    # Buckets of Google Cloud Storage; T5X's checkpoints are read without it.
     'gcs': [_GCS],
     'test': [
       _GCS,

@@ -39,17 +39,16 @@ _logger = logging.getLogger(__name__)
 class BucketFolder:
   """A `SharedFolder` in a bucket."""
 
-  def __init__(self, path: str | os.PathLike, *, copies: str = 'buckets'):
+  def __init__(self, path: str | os.PathLike, *, copies: str = buckets.WORKING):
     """Makes the copy's folder; nothing is read yet.
 
     Args:
       path: `gs://BUCKET/…`.
-      copies: name of the folder below the cache that has the copy.
+      copies: as for `buckets.place_of`.
     """
     folder = StoredFolder(path)
     self._bucket = buckets.Bucket(folder)
-    name = str(folder).removeprefix('gs://')
-    self.path = folders.cache_directory() / copies / name
+    self.path = buckets.place_of(folder, copies=copies)
     folders.make_directory(self.path)
     # Lease to the generation that it had, and when that was first seen.
     self._seen: dict[str, tuple[int, float]] = {}
@@ -60,13 +59,8 @@ class BucketFolder:
 
   def fetch(self, *names: str, without: Collection[str] = ()) -> None:
     """See `SharedFolder`."""
-    with folders.one_at_a_time(self.path / '.lock'):
-      for name in names:
-        files = self._bucket.files(name).values()
-        self._bucket.download(
-          (f for f in files if not set(f.name.split('/')) & set(without)),
-          to=self.path,
-        )
+    for name in names:
+      self._fetch(name, without)
 
   def publish(self, *names: str) -> None:
     """See `SharedFolder`."""
@@ -90,8 +84,12 @@ class BucketFolder:
         yield False
         return
       with _Keeper(lease, publish=publish) as keeper:
-        self.fetch(name, *adds_to)
-        self._drop_unpublished(name)
+        self.fetch(*adds_to)
+        published = self._fetch(name)
+        # All go on from the same.
+        for path in _files_below(self.path / name):
+          if str(path.relative_to(self.path)) not in published:
+            path.unlink()
         yield True
         keeper.finish()
 
@@ -104,12 +102,19 @@ class BucketFolder:
     with _Keeper(lease, publish=None):
       yield
 
-  def _drop_unpublished(self, name: str) -> None:
-    """Deletes here what is not in the bucket: all go on from the same."""
-    files = self._bucket.files(name)
-    for path in _files_below(self.path / name):
-      if str(path.relative_to(self.path)) not in files:
-        path.unlink()
+  def _fetch(self, name: str, without: Collection[str] = ()) -> set[str]:
+    """As `fetch`, and returns the names of all files that are there."""
+    with folders.one_at_a_time(self.path / '.lock'):
+      files = self._bucket.files(name)
+      self._bucket.download(
+        (
+          file
+          for file in files.values()
+          if not set(file.name.split('/')) & set(without)
+        ),
+        to=self.path,
+      )
+    return set(files)
 
   def _publish(self, name: str, *, only_adds: bool = False) -> None:
     """Makes a part in the bucket what it is here."""
@@ -117,7 +122,7 @@ class BucketFolder:
     here = {
       str(path.relative_to(self.path)): path
       for path in _files_below(self.path / name)
-      if _is_whole(path)
+      if _is_whole(self.path / name, path)
     }
     # What others wait for comes last, and goes first.
     for file in sorted(here, key=lambda n: n.endswith(_LAST)):
@@ -127,7 +132,7 @@ class BucketFolder:
     for file in sorted(
       set(there) - set(here), key=lambda n: not n.endswith(_LAST)
     ):
-      self._bucket.delete(there[file])
+      self._bucket.delete(file, generation=there[file].generation)
 
 
 def _files_below(path: pathlib.Path) -> list[pathlib.Path]:
@@ -140,15 +145,14 @@ def _files_below(path: pathlib.Path) -> list[pathlib.Path]:
   )
 
 
-def _is_whole(path: pathlib.Path) -> bool:
-  """Whether nobody is in the midst of writing a file, or a checkpoint."""
-  parts = path.parts
-  if any(_UNFINISHED.search(part) for part in parts):
+def _is_whole(part: pathlib.Path, path: pathlib.Path) -> bool:
+  """Whether nobody is in the midst of writing a file, or its checkpoint."""
+  below = path.relative_to(part).parts
+  if any(_UNFINISHED.search(name) for name in below):
     return False
-  if 'checkpoints' not in parts:
+  if below[:1] != ('checkpoints',):
     return True
-  step = pathlib.Path(*parts[: parts.index('checkpoints') + 2])
-  return (step / MANIFEST).exists()
+  return part.joinpath(*below[:2], MANIFEST).exists()
 
 
 class _Lease:
@@ -182,7 +186,7 @@ class _Lease:
 
   def release(self) -> None:
     """Lets others have it at once."""
-    self._bucket.delete_small(self.name, generation=self._generation)
+    self._bucket.delete(self.name, generation=self._generation)
 
   def is_fresh(self) -> bool:
     """Whether no other can have taken it over yet."""
@@ -228,9 +232,7 @@ class _Keeper:
     return self
 
   def __exit__(self, kind, *_) -> None:
-    self._stop.set()
-    for thread in self._threads:
-      thread.join()
+    self._join()
     # Stopped from outside, with work that another machine can go on from.
     if kind is SystemExit and self._publish is not None and not self._is_lost:
       self._publish()
@@ -243,9 +245,7 @@ class _Keeper:
     Raises:
       InputError: another worker has taken the part over meanwhile.
     """
-    self._stop.set()
-    for thread in self._threads:
-      thread.join()
+    self._join()
     self._renew()
     if self._is_lost:
       raise InputError(
@@ -254,6 +254,11 @@ class _Keeper:
         'worker again; what is done stays done.'
       )
     self._publish()
+
+  def _join(self) -> None:
+    self._stop.set()
+    for thread in self._threads:
+      thread.join()
 
   def _repeat(self, work: Callable[[], None], seconds: float) -> None:
     while not self._stop.wait(seconds):

@@ -11,8 +11,13 @@ import os
 import pathlib
 from typing import Any
 
+from it_study.cache_folder import cache_directory
 from it_study.errors import InputError
 from it_study.stored_folder import StoredFolder
+
+# Folders below the cache: of copies that a run works in, and of those that are
+# read alone, which are never behind what a run on this machine has made.
+WORKING, READING = 'buckets', 'buckets-read'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +97,8 @@ class Bucket:
       path = to / file.name
       if _is_copy(path, file):
         continue
-      partial = path.with_name(f'{path.name}.partial')
+      # Of this process's own, as others may be at the same file.
+      partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
       with self._told(file.name):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Of the generation that was listed, whatever has become of the file.
@@ -134,10 +140,6 @@ class Bucket:
       except FileNotFoundError:
         pass
 
-  def delete(self, file: StoredFile) -> None:
-    """Deletes a file, if it is what it was."""
-    self.delete_small(file.name, generation=file.generation)
-
   def read_small(self, name: str) -> tuple[int, str]:
     """Generation and content of a file; 0 and nothing if there is none."""
     from google.api_core import exceptions
@@ -175,7 +177,7 @@ class Bucket:
         return None
     return blob.generation
 
-  def delete_small(self, name: str, *, generation: int) -> None:
+  def delete(self, name: str, *, generation: int) -> None:
     """Deletes a file if it still is of a generation."""
     from google.api_core import exceptions
 
@@ -215,6 +217,11 @@ class Bucket:
         f'{path}: cannot be copied: {error.strerror or error}. Name a disk '
         'with room by IT_STUDY_CACHE.'
       ) from None
+
+
+def place_of(folder: StoredFolder, *, copies: str) -> pathlib.Path:
+  """Where the copy of a folder is; `copies` is `WORKING` or `READING`."""
+  return cache_directory() / copies / str(folder).removeprefix('gs://')
 
 
 def _is_copy(path: pathlib.Path, file: StoredFile) -> bool:

@@ -62,9 +62,7 @@ class LocalFolder:
   """A folder that all workers see alike, on a disk or a network file system."""
 
   def __init__(self, path: str | os.PathLike):
-    """Makes the folder. Raises `InputError` if that cannot be done."""
     self.path = pathlib.Path(path)
-    folders.make_directory(self.path)
 
   def exists(self, name: str) -> bool:
     return (self.path / name).exists()
@@ -81,10 +79,8 @@ class LocalFolder:
     del adds_to
     return folders.try_locked(self.path / name)
 
-  @contextlib.contextmanager
-  def one_at_a_time(self) -> Iterator[None]:
-    with folders.one_at_a_time(self.path / '.lock'):
-      yield
+  def one_at_a_time(self) -> contextlib.AbstractContextManager[None]:
+    return folders.one_at_a_time(self.path / '.lock')
 
 
 def open_folder(path: str | os.PathLike) -> SharedFolder:
@@ -95,35 +91,32 @@ def open_folder(path: str | os.PathLike) -> SharedFolder:
       is missing.
   """
   if StoredFolder(path).local is not None:
+    folders.make_directory(path)
     return LocalFolder(path)
   from it_study.bucket_folder import BucketFolder
 
   return BucketFolder(path)
 
 
-@contextlib.contextmanager
-def reading(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """A study's folder as it can be read here, without its checkpoints.
+def open_to_read(path: str | os.PathLike) -> SharedFolder:
+  """A study's folder, all of it but checkpoints and answers fetched.
 
-  A report that the block writes to it is published.
+  It is not the copy that a worker on this machine may be at work in.
 
   Raises:
     InputError: if it is in a bucket that cannot be read.
   """
   if StoredFolder(path).local is not None:
-    yield pathlib.Path(path)
-    return
+    return LocalFolder(path)
+  from it_study import buckets
   from it_study.bucket_folder import BucketFolder
 
-  # Not the copy that a worker on this machine may be at work in.
-  folder = BucketFolder(path, copies='buckets-read')
+  folder = BucketFolder(path, copies=buckets.READING)
   folder.fetch(
-    *('study.gin', 'run.json', 'results.jsonl', 'cells', 'trainings'),
+    *('study.gin', 'run.json', 'results.jsonl', 'cells', 'trainings', 'report'),
     without=('checkpoints', 'events'),
   )
-  yield folder.path
-  if (folder.path / 'report').exists():
-    folder.publish('report')
+  return folder
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from it_study.study_worker import (
   DONE,
   Step,
   Worker,
-  training_folder,
+  training_piece,
   write_json,
 )
 
@@ -246,7 +246,7 @@ def _result(
   condition = training.condition if training is not None else None
   trained = inferred = {}
   if condition is not None:
-    trained = _read_json(training_folder(study_dir, training) / DONE)
+    trained = _read_json(study_dir / training_piece(training) / DONE)
   if training is not None:
     inferred = _read_json(folder / 'inference.json')
   return {

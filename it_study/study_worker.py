@@ -93,7 +93,7 @@ class Worker:
       return True
     if training in self.trained:
       return True
-    name = f'trainings/{training.name}'
+    name = training_piece(training)
     done = f'{name}/{DONE}'
     if not self.folder.exists(done):
       with self.folder.claimed(name) as is_ours:
@@ -170,8 +170,8 @@ class Worker:
     training = cell.training
     checkpoint = self.initial_checkpoint_path
     if training.condition is not None:
-      checkpoint = training_folder(self.folder.path, training)
-      self.folder.fetch(f'trainings/{training.name}')
+      checkpoint = self.folder.path / training_piece(training)
+      self.folder.fetch(training_piece(training))
     self.predict(
       mixture_or_task_name=cell.test_condition.name,
       checkpoint_path=checkpoint,
@@ -205,10 +205,9 @@ class Worker:
     )
 
 
-def training_folder(
-  study_dir: pathlib.Path, training: grid.Training
-) -> pathlib.Path:
-  return study_dir / 'trainings' / training.name
+def training_piece(training: grid.Training) -> str:
+  """The folder of a training, in that of its study."""
+  return f'trainings/{training.name}'
 
 
 def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:

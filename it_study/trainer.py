@@ -30,6 +30,7 @@ from it_study.train_step import (
   compile_train_step,
   init_state,
 )
+from it_study.training_settings import check_keep_best, check_settings
 from it_study.validation import Validation
 
 
@@ -291,27 +292,6 @@ def train(
     restored_step=restored_step,
     num_microbatches=num_microbatches,
   )
-
-
-def check_settings(*, seed: int, **counts: int) -> None:
-  """Raises `InputError` for a count below one or a seed out of range."""
-  for name, count in counts.items():
-    if count < 1:
-      raise InputError(f'{name} is {count}; give 1 or more.')
-  if not 0 <= seed < 2**32:
-    raise InputError(f'seed is {seed}; give a number from 0 to 2**32 - 1.')
-
-
-def check_keep_best(
-  keep_best: bool, checkpoint_period: int, eval_period: int | None
-) -> None:
-  """Raises `InputError` if a checkpoint to choose from would have no loss."""
-  if keep_best and (eval_period is None or checkpoint_period % eval_period):
-    raise InputError(
-      'KEEP_BEST needs the validation loss of every checkpoint: EVAL_PERIOD '
-      f'is {eval_period}, CHECKPOINT_PERIOD {checkpoint_period}. Give an '
-      'EVAL_PERIOD of which CHECKPOINT_PERIOD is a multiple.'
-    )
 
 
 def _peak_flops(mesh: Mesh) -> float | None:

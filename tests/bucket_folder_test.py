@@ -189,6 +189,31 @@ def test_an_old_checkpoint_goes_and_answers_of_others_stay(machine, there):
   assert names(there) == {'study/answers/theirs'}
 
 
+def test_a_folder_may_be_named_as_those_of_checkpoints_are(machine, there):
+  first = machine('a', 'gs://bucket/checkpoints')
+  with first.claimed('checkpoints'):
+    write(first.path, 'checkpoints/training.json', '{}')
+  assert names(there) == {'checkpoints/checkpoints/training.json'}
+
+
+def test_who_reads_a_study_changes_nothing(machine, there, tmp_path):
+  worker = machine('a')
+  for name in ('report/index.html', 'cells/one/rows', 'results.jsonl'):
+    write(there, f'study/{name}', 'old')
+  write(there, 'study/trainings/one/checkpoints/1/params', 'large')
+  write(worker.path, 'cells/one/rows', 'at work')
+  reader = shared_folder.open_to_read('gs://bucket/study')
+  assert names(reader.path) == {
+    *('.lock', 'report/index.html', 'cells/one/rows', 'results.jsonl')
+  }
+  assert (worker.path / 'cells/one/rows').read_text() == 'at work'
+  write(there, 'study/report/index.html', 'of another')
+  again = shared_folder.open_to_read('gs://bucket/study')
+  assert (again.path / 'report/index.html').read_text() == 'of another'
+  local = shared_folder.open_to_read(tmp_path / 'nothing')
+  assert not local.path.exists()
+
+
 def test_a_file_is_uploaded_once(machine, there):
   first = machine('a')
   write(first.path, 'cells/one/rows', 'rows')

@@ -67,7 +67,7 @@ class Bucket:
     ]
 
   def copied(self, name):
-    return str(self.cache / 'buckets/bucket' / name)
+    return str(self.cache / 'buckets-read/bucket' / name)
 
 
 @pytest.fixture(name='bucket')
@@ -179,7 +179,7 @@ def test_checkpoints_of_t5x_stay_where_they_are(tmp_path):
   bucket.files = t5x_fixture.theirs()
   path = 'gs://bucket/v1_1_orbax'
   assert bucket.to_local(path) == ([path], [])
-  assert not (tmp_path / 'cache/buckets/bucket').exists()
+  assert not (tmp_path / 'cache/buckets-read/bucket').exists()
 
 
 def test_local_paths_and_none_pass_through(tmp_path):

@@ -30,15 +30,15 @@ def audit(options: argparse.Namespace) -> None:
   checkpoint = options.checkpoint
   if StoredFolder(checkpoint).local is not None:
     checkpoint = str(pathlib.Path(checkpoint).resolve())
+  # Once, so that all methods decode the same, whatever is trained meanwhile.
+  weights = bucket_weights.to_local(checkpoint)
   options.gin_bindings = [
     f'CORPUS={options.corpus!r}',
     *options.gin_bindings,
   ]
   files = ['runs/predict.gin', *options.gin_file]
   if not options.gin_file:
-    own_files, own_bindings = _own_config(
-      checkpoint, bucket_weights.to_local(checkpoint)
-    )
+    own_files, own_bindings = _own_config(weights)
     files += own_files
     options.gin_bindings = [*own_bindings, *options.gin_bindings]
   supplied = ('MIXTURE_OR_TASK_NAME', 'CHECKPOINT_PATH', 'INFER_OUTPUT_DIR')
@@ -59,7 +59,7 @@ def audit(options: argparse.Namespace) -> None:
     )
     runs.use_corpus()
     for method in _METHODS:
-      _predict(options, checkpoint, out, method)
+      _predict(options, weights, out, method)
   corpus = natinst.open_corpus(corpora.find(options.corpus))
   found = _measure(out, decodings=_METHODS, corpus=corpus, split=options.split)
   predictions.write_text(
@@ -95,9 +95,9 @@ def _predict(
     )
 
 
-def _own_config(checkpoint: str, copy: str) -> tuple[list[str], list[str]]:
+def _own_config(checkpoint: str) -> tuple[list[str], list[str]]:
   """Gin files and bindings of a checkpoint that says which model it is of."""
-  path = pathlib.Path(copy)
+  path = pathlib.Path(checkpoint)
   for folder in (path, *path.parents[:2]):
     if (folder / 'config.gin').is_file():
       return [str(folder / 'config.gin')], []

@@ -89,15 +89,16 @@ def report(options: argparse.Namespace) -> None:
   from it_study.progress import CountProgress
 
   quiet = options.quiet or options.json
-  with shared_folder.reading(options.study_dir) as study_dir:
-    with CountProgress('cells scored', quiet=quiet) as on_progress:
-      results = report_lib.score(study_dir, on_progress=on_progress)
-    paths = report_lib.write_report(study_dir=study_dir, results=results)
-    if options.json:
-      print(json.dumps({'report': [os.fspath(path) for path in paths]}))
-    elif not options.quiet:
-      report_lib.render_terminal_table(study_dir, results=results)
-      print(f'report: {paths[0]}')
+  folder = shared_folder.open_to_read(options.study_dir)
+  with CountProgress('cells scored', quiet=quiet) as on_progress:
+    results = report_lib.score(folder.path, on_progress=on_progress)
+  paths = report_lib.write_report(study_dir=folder.path, results=results)
+  folder.publish('report')
+  if options.json:
+    print(json.dumps({'report': [os.fspath(path) for path in paths]}))
+  elif not options.quiet:
+    report_lib.render_terminal_table(folder.path, results=results)
+    print(f'report: {paths[0]}')
 
 
 def train(options: argparse.Namespace) -> None:

@@ -14,5 +14,5 @@ def view(options: argparse.Namespace) -> None:
     elif not options.quiet:
       print(f'{url} shows {options.study_dir}; Ctrl-C ends it.', flush=True)
 
-  with shared_folder.reading(options.study_dir) as study_dir:
-    browser.serve(study_dir, port=options.port, on_start=show)
+  study_dir = shared_folder.open_to_read(options.study_dir).path
+  browser.serve(study_dir, port=options.port, on_start=show)

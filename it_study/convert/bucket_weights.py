@@ -41,15 +41,15 @@ def to_local(path: str | os.PathLike[str] | None) -> str | None:
   """
   if path is None or (folder := StoredFolder(path)).local is not None:
     return path
-  cache = folders.cache_directory() / 'buckets'
+  cache = folders.cache_directory() / buckets.READING
   folders.make_directory(cache)
   with folders.one_at_a_time(cache / '.lock'):
     if folder.name == _BEST and not folder.names():
-      return str(_copy_training(folder.parent, cache, best=True))
+      return str(_copy_training(folder.parent, best=True))
     if hf.has_weights(folder.names()):
-      return str(_copy_folder(folder, cache))
+      return str(_copy_folder(folder))
     if 'params' in folder.names():
-      here, damage = _copy_checkpoint(folder, cache)
+      here, damage = _copy_checkpoint(folder)
       if damage is not None:
         raise InputError(
           f'checkpoint {folder} cannot be used: {damage}. Name another, or the '
@@ -58,15 +58,15 @@ def to_local(path: str | os.PathLike[str] | None) -> str | None:
       return str(here)
     if t5x.is_checkpoint(path):
       return str(folder)
-    return str(_copy_training(folder, cache, best=False))
+    return str(_copy_training(folder, best=False))
 
 
-def _copy_folder(folder: StoredFolder, cache: pathlib.Path) -> pathlib.Path:
+def _copy_folder(folder: StoredFolder) -> pathlib.Path:
   """Copies what we read of a folder of Hugging Face."""
   bucket = buckets.Bucket(folder)
   files = bucket.files()
   wanted = hf.files_read(set(files))
-  here = _place(folder, cache)
+  here = _place_of(folder)
   _say(folder, [files[name] for name in wanted], here)
   bucket.download((files[name] for name in wanted), to=here)
   for path in here.iterdir():
@@ -76,9 +76,7 @@ def _copy_folder(folder: StoredFolder, cache: pathlib.Path) -> pathlib.Path:
   return here
 
 
-def _copy_training(
-  folder: StoredFolder, cache: pathlib.Path, *, best: bool
-) -> pathlib.Path:
+def _copy_training(folder: StoredFolder, *, best: bool) -> pathlib.Path:
   """Copies the newest checkpoint that is intact, or the best one."""
   if 'checkpoints' in folder.names():
     folder = folder.child('checkpoints')
@@ -94,7 +92,7 @@ def _copy_training(
       'model.safetensors, nor a checkpoint of T5X, nor one of ours, finished.'
     )
   steps = sorted(manifests, reverse=True)
-  here = _place(folder, cache)
+  here = _place_of(folder)
   if best:
     bucket.download(manifests.values(), to=here)
     found = find_best(here, steps)
@@ -105,7 +103,7 @@ def _copy_training(
       )
     steps = [found]
   for step in steps:
-    here, damage = _copy_checkpoint(folder.child(str(step)), cache)
+    here, damage = _copy_checkpoint(folder.child(str(step)))
     if damage is None:
       return here
     _logger.warning('checkpoint %s/%d is not used: %s.', folder, step, damage)
@@ -116,7 +114,7 @@ def _copy_training(
 
 
 def _copy_checkpoint(
-  folder: StoredFolder, cache: pathlib.Path
+  folder: StoredFolder,
 ) -> tuple[pathlib.Path, str | None]:
   """Copies a checkpoint, and beside it what tells of its training.
 
@@ -125,19 +123,18 @@ def _copy_checkpoint(
   """
   bucket = buckets.Bucket(folder)
   files = list(bucket.files().values())
-  here = _place(folder, cache)
+  here = _place_of(folder)
   _say(folder, files, here)
   bucket.download(files, to=here)
   for above in (folder.parent, folder.parent.parent):
+    beside = buckets.Bucket(above)
     for name in _RECORDS:
-      content = above.read(name)
-      if content is not None:
-        (_place(above, cache) / name).write_bytes(content)
+      beside.download(beside.files(name).values(), to=_place_of(above))
   return here, find_damage(here)
 
 
-def _place(folder: StoredFolder, cache: pathlib.Path) -> pathlib.Path:
-  return cache / str(folder).removeprefix('gs://')
+def _place_of(folder: StoredFolder) -> pathlib.Path:
+  return buckets.place_of(folder, copies=buckets.READING)
 
 
 def _say(

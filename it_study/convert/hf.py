@@ -30,8 +30,8 @@ SHARD_BYTES = 5_000_000_000
 def is_folder(path: _Path) -> bool:
   """Whether a path is a folder with a config.json and weights in it."""
   path = pathlib.Path(path)
-  return (path / CONFIG).is_file() and any(
-    (path / name).is_file() for names in _FORMATS for name in names
+  return path.is_dir() and has_weights(
+    {file.name for file in path.iterdir() if file.is_file()}
   )
 
 
@@ -44,16 +44,14 @@ def files_read(names: Set[str]) -> list[str]:
   """Which files of a folder of weights are read, its vocabulary among them.
 
   Args:
-    names: of all files in it, such as weights in formats that are not read.
+    names: of all files in it, which has weights; they may be there in formats
+      that are not read too.
   """
-  found = names & {CONFIG, VOCABULARY}
-  for single, index in _FORMATS:
-    if names & {single, index}:
-      stem, _, ending = single.rpartition('.')
-      part = re.compile(rf'{stem}(-[\w-]+)?\.{ending}')
-      found |= names & {index}
-      return sorted(found.union(filter(part.fullmatch, names)))
-  return sorted(found)
+  single, index = next(two for two in _FORMATS if names.intersection(two))
+  stem, _, ending = single.rpartition('.')
+  part = re.compile(rf'{stem}(-[\w-]+)?\.{ending}')
+  found = names & {CONFIG, VOCABULARY, index}
+  return sorted(found.union(filter(part.fullmatch, names)))
 
 
 def read_model_config(path: _Path, *, dtype: str = 'float32') -> T5Config:

@@ -31,7 +31,8 @@ from it_study.errors import InputError
 from it_study.losses import DEFAULT_Z_LOSS
 from it_study.optimizers import Optimizer
 from it_study.preemption import preemption
-from it_study.trainer import Progress, check_keep_best, check_settings
+from it_study.trainer import Progress
+from it_study.training_settings import check_keep_best, check_settings
 
 ENGINE = 't5x'
 _GREEDY = Decoding()

@@ -27,6 +27,15 @@ _FEW_TASKS = 30
 _FEW_SEEDS = 10
 
 PASSED, FAILED, UNCLEAR, ABSENT = 'passed', 'failed', 'unclear', 'absent'
+_NO_CONTROLS = (
+  'This corpus has no control tasks, so the study cannot show by itself that '
+  'it would notice a model that follows instructions.'
+)
+_CONTROLS_NOT_TESTED = (
+  'No control was tested: control tasks are training tasks, and this study '
+  'tests on the test split alone (run_study.splits). So it cannot show by '
+  'itself that it would notice a model that follows instructions.'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +88,13 @@ def chance(arms: Sequence[Arm], split: str) -> Chance | None:
       if len(points):
         return Chance(float(points.mean()), None)
   return None
+
+
+def no_controls(arms: Sequence[Arm]) -> str:
+  """What to say where there are no controls."""
+  if any(arm.split == 'validation' for arm in arms):
+    return _NO_CONTROLS
+  return _CONTROLS_NOT_TESTED
 
 
 def controls(arms: Sequence[Arm]) -> tuple[Control, ...]:

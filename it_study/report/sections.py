@@ -73,15 +73,6 @@ class Report:
 
 
 TITLE = 'Did the models learn to follow instructions, or to guess?'
-_NO_CONTROLS = (
-  'This corpus has no control tasks, so the study cannot show by itself that '
-  'it would notice a model that follows instructions.'
-)
-_CONTROLS_NOT_TESTED = (
-  'No control was tested: control tasks are training tasks, and this study '
-  'tests on the test split alone (run_study.splits). So it cannot show by '
-  'itself that it would notice a model that follows instructions.'
-)
 
 
 def make_report(results: Results) -> Report:
@@ -113,9 +104,7 @@ def make_report(results: Results) -> Report:
       results.arms, margin=results.margin, curves=find_curves(results)
     ),
     controls=answer.controls(results.arms),
-    no_controls=_NO_CONTROLS
-    if any(arm.split == 'validation' for arm in results.arms)
-    else _CONTROLS_NOT_TESTED,
+    no_controls=answer.no_controls(results.arms),
     headline=figures.headline_figure(results),
     notes=results.notes,
     sections=tuple(section for section in sections if section is not None),
