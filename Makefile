@@ -12,7 +12,7 @@ study: $(VENV)/installed
 
 # All tests that this machine can run; ARGS='tests/prompts_test.py -k limit'.
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 --cov=it_study --cov-report=term \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=it_study --cov-report=term \
 	  $(if $(ARGS),,--cov-fail-under=85) $(ARGS)
 
 lint: $(VENV)/installed-test

@@ -10,6 +10,7 @@ tasks for noise that more seeds average out.
 from collections.abc import Sequence
 import dataclasses
 import functools
+import gc
 import math
 
 import numpy as np
@@ -349,7 +350,13 @@ def adjust(p_values: Sequence[float], *, method: str = 'holm') -> list[float]:
   # Imported here: it takes a second, and few commands adjust.
   from statsmodels.stats import multitest
 
-  adjusted = multitest.multipletests(p_values, method=ADJUSTMENTS[method])[1]
+  # It collects the garbage of the whole process, which takes a second where JAX
+  # and TensorFlow are loaded; what is frozen is left alone.
+  gc.freeze()
+  try:
+    adjusted = multitest.multipletests(p_values, method=ADJUSTMENTS[method])[1]
+  finally:
+    gc.unfreeze()
   return [float(p) for p in adjusted]
 
 
