@@ -38,7 +38,7 @@ def main() -> None:
   parser.add_argument('--peers', default='ours,t5x,torch')
   parser.add_argument('--rounds', type=int, default=3)
   parser.add_argument('--repeats', type=int, default=2)
-  parser.add_argument('--batch_size', type=int, default=16, help='ours alone')
+  parser.add_argument('--batch_size', type=int, default=64, help='ours alone')
   parser.add_argument('--one', choices=_NEEDS, help=argparse.SUPPRESS)
   parser.add_argument('--folder', help=argparse.SUPPRESS)
   options = parser.parse_args()
@@ -162,10 +162,11 @@ class _Ours:
   def __init__(
     self, path: pathlib.Path, options: argparse.Namespace, room: int
   ):
-    from it_study import partitioning
+    from it_study import host_memory, partitioning
     from it_study.convert import hf
     from it_study.engines.prompt_batches import Machine
 
+    host_memory.keep_head_room()
     model = _model()
     mesh = partitioning.make_mesh()
     self._machine = Machine(

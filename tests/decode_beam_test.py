@@ -166,6 +166,17 @@ def test_kept_to_the_best_label(params, style):
     scores = likelihoods(params, spaces[row])[row]
     best = spaces[row][int(np.argmax(scores))]
     assert found[row].tolist() == [*best, *[0] * (ROOM - len(best))]
+  # Without a free row beside them few tokens are looked at.
+  kept = decode(
+    params,
+    PROMPTS[[0, 1, 3]],
+    num_beams=6,
+    length_alpha=0.0,
+    style=style,
+    trie=trie,
+    roots=np.array(roots, np.int32)[[0, 1, 3]],
+  )
+  np.testing.assert_array_equal(kept, found[[0, 1, 3]])
 
 
 @styles

@@ -4,19 +4,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from it_study import partitioning, vocabularies
-from it_study.decode import token_loop
+from it_study.decode import encoding, token_loop
 from it_study.decode.decoding import Decoding
 from it_study.engines import prompt_batches
 
 
-def shapes_of(lengths, monkeypatch, *, batch_size=4, longest=80):
-  """Shapes that are decoded, and what every prompt came back as."""
+def shapes_of(lengths, monkeypatch, *, batch_size=4, longest=80, encoded=None):
+  """Shapes that are decoded; of parts that are encoded, into `encoded`."""
   shapes = []
+
+  def encode(*, parts, **_):
+    if encoded is not None:
+      encoded.append([part.shape for part in parts])
 
   def echo(*, encoder_input_tokens, **_):
     shapes.append(encoder_input_tokens.shape)
     return jnp.asarray(encoder_input_tokens)[:, :1]
 
+  monkeypatch.setattr(encoding, 'encode', encode)
   monkeypatch.setattr(token_loop, 'decode_tokens', echo)
   machine = prompt_batches.Machine(
     model=None,
@@ -45,6 +50,17 @@ def test_the_longest_come_first_padded_to_one_of_eight_lengths(monkeypatch):
   assert shapes_of(lengths, monkeypatch) == [(4, 80), (4, 20), (1, 10)]
 
 
+def test_a_part_of_a_batch_is_encoded_no_longer_than_its_prompts(monkeypatch):
+  encoded = []
+  lengths = [5, 80, 12, 71, 33, 9, 11, 40, 10, 10]
+  shapes = shapes_of(lengths, monkeypatch, batch_size=8, encoded=encoded)
+  assert shapes == [(8, 80), (2, 10)]
+  assert encoded == [
+    [(1, 80), (1, 80), (1, 40), (1, 40), (1, 20), (1, 20), (1, 10), (1, 10)],
+    [(1, 10), (1, 10)],
+  ]
+
+
 def test_few_prompts_are_few_rows(monkeypatch):
   assert shapes_of([7] * 3, monkeypatch, batch_size=64) == [(4, 10)]
   assert shapes_of([7] * 33, monkeypatch, batch_size=64) == [(64, 10)]
@@ -58,6 +74,7 @@ def test_an_empty_prompt_is_a_row_like_others(monkeypatch):
     shapes.append(encoder_input_tokens.shape)
     return jnp.zeros((encoder_input_tokens.shape[0], 1), jnp.int32)
 
+  monkeypatch.setattr(encoding, 'encode', lambda **_: None)
   monkeypatch.setattr(token_loop, 'decode_tokens', count)
   machine = prompt_batches.Machine(
     model=None,

@@ -2,6 +2,7 @@
 
 Shape letters:
   B batch   K num_beams   S max_decode_length   V vocab_size
+  L prompt length   E emb_dim
 """
 
 import contextlib
@@ -34,6 +35,7 @@ def beam_decode(
   eos_id: int = 1,
   trie: LabelTrie | None = None,
   roots: jax.Array | None = None,
+  encoded: jax.Array | None = None,
 ) -> jax.Array:
   """Continues every prompt with the best-scored sequence that a beam finds.
 
@@ -61,6 +63,7 @@ def beam_decode(
     eos_id: the token that ends a sequence.
     trie: label spaces to keep to, see `label_trie.build`; None keeps to none.
     roots: int32 `[B]`, the node at which each row's label space begins.
+    encoded: `[B, L, E]`, where the prompts are encoded already.
 
   Returns:
     int32 `[B, S]`: tokens, `eos_id`, then 0; no `eos_id` in a sequence that had
@@ -72,6 +75,7 @@ def beam_decode(
     jnp.float32(length_alpha),
     trie,
     roots,
+    encoded,
     config=model.config,
     max_decode_length=max_decode_length,
     num_beams=num_beams,
@@ -132,6 +136,7 @@ def _beam_decode(
   length_alpha: jax.Array,
   trie: LabelTrie | None,
   roots: jax.Array | None,
+  encoded: jax.Array | None,
   *,
   config: T5Config,
   max_decode_length: int,
@@ -158,14 +163,9 @@ def _beam_decode(
     logits, cache = apply(
       state.last.reshape(-1), state.cache, step, method='decode_step'
     )
-    gains = jax.nn.log_softmax(logits)  # [B K, V]
-    if trie is not None:
-      gains = label_trie.mask(trie, state.nodes.reshape(-1), gains)
-    size = gains.shape[-1]
-    scores = live.scores[..., None] + gains.reshape(batch, num_beams, size)
-    # At most K of the best 2 K end here, so that K are left to go on.
-    scores, places = lax.top_k(scores.reshape(batch, -1), 2 * num_beams)
-    parents, chosen = places // size, (places % size).astype(jnp.int32)
+    scores, parents, chosen = _best_extensions(
+      live.scores, logits, trie, state.nodes
+    )
     tokens = lax.dynamic_update_slice_in_dim(
       _take(live.tokens, parents), chosen[..., None], step, axis=2
     )  # [B, 2 K, S]
@@ -200,7 +200,8 @@ def _beam_decode(
   with contextlib.ExitStack() as stack:
     if mesh is not None:
       stack.enter_context(partitioning.activation_sharding(mesh))
-    encoded = apply(prompts, method='encode')
+    if encoded is None:
+      encoded = apply(prompts, method='encode')
     cache = apply(
       encoded,
       prompts,
@@ -229,6 +230,51 @@ def _beam_decode(
   has_ended = (state.ended.scores[:, 0] > -jnp.inf)[:, None]
   best = jnp.where(has_ended, state.ended.tokens[:, 0], state.live.tokens[:, 0])
   return jnp.where(is_padding[:, None], PAD_ID, best)
+
+
+def _best_extensions(
+  scores: jax.Array,
+  logits: jax.Array,
+  trie: LabelTrie | None,
+  nodes: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The best 2 K sequences with one more token, the best first.
+
+  At most K of them end there, so that K are left to go on.
+
+  Args:
+    scores: float32 `[B, K]`, of the sequences without it.
+    logits: float32 `[B K, V]` of the token.
+    trie: label spaces to keep to, or None.
+    nodes: int32 `[B, K]`, where the sequences stand in it.
+
+  Returns:
+    `[B, 2 K]` each: float32 scores, int32 indices of the sequences, and tokens.
+  """
+  batch, num_beams = scores.shape
+
+  def choose(gains, tokens=None):
+    """From gains `[B K, C]` of all tokens or of those of `[B K, C]`."""
+    size = gains.shape[-1]
+    extended = scores[..., None] + gains.reshape(batch, num_beams, size)
+    best, places = lax.top_k(extended.reshape(batch, -1), 2 * num_beams)
+    parents, chosen = places // size, (places % size).astype(jnp.int32)
+    if tokens is not None:
+      chosen = jnp.take_along_axis(tokens.reshape(batch, -1), places, axis=1)
+    return best, parents, chosen
+
+  if trie is None:
+    return choose(jax.nn.log_softmax(logits))
+  flat = nodes.reshape(-1)
+  return lax.cond(
+    # What scores -inf may have strayed to any node.
+    jnp.any((nodes == label_trie.FREE) & (scores > -jnp.inf)),
+    lambda: choose(label_trie.mask(trie, flat, jax.nn.log_softmax(logits))),
+    # The same among few tokens, where all rows keep to label spaces.
+    lambda: choose(
+      *label_trie.allowed_scores(trie, flat, jax.nn.log_softmax(logits))
+    ),
+  )
 
 
 def _take(array: jax.Array, indices: jax.Array) -> jax.Array:

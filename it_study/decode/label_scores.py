@@ -18,6 +18,7 @@ def score_labels(
   params: Any,
   encoder_input_tokens: jax.Array,
   labels: jax.Array,
+  encoded: jax.Array | None = None,
 ) -> jax.Array:
   """Scores labels after prompts; the encoder runs once a prompt.
 
@@ -27,6 +28,7 @@ def score_labels(
     encoder_input_tokens: int32 `[B, L]`, padded with 0.
     labels: int32 `[B, M, T]`, tokens of each prompt's labels, end of sequence
       included, padded with 0; a label of padding alone fills up.
+    encoded: `[B, L, E]`, where the prompts are encoded already.
 
   Returns:
     float32 `[B, M]`: sums of the tokens' log-probabilities, in nats; 0 for a
@@ -36,6 +38,7 @@ def score_labels(
     params,
     encoder_input_tokens,
     labels,
+    encoded,
     config=model.config,
     mesh=partitioning.mesh_of(params),
   )
@@ -46,6 +49,7 @@ def _score_labels(
   params: Any,
   prompts: jax.Array,
   labels: jax.Array,
+  encoded: jax.Array | None,
   *,
   config: T5Config,
   mesh: Mesh | None,
@@ -54,7 +58,8 @@ def _score_labels(
   with contextlib.ExitStack() as stack:
     if mesh is not None:
       stack.enter_context(partitioning.activation_sharding(mesh))
-    encoded = apply(prompts, method='encode')  # [B, L, E]
+    if encoded is None:
+      encoded = apply(prompts, method='encode')  # [B, L, E]
 
     def score(targets):
       """Of one label a prompt: `[B, T] -> [B]`."""

@@ -60,7 +60,8 @@ def build(
         node = children[node][token]
   shape = (
     power_of_two(len(children)),
-    power_of_two(max(map(len, children))),
+    # Two at least: a beam search wants twice as many sequences as it has.
+    power_of_two(max(2, *map(len, children))),
   )
   tokens = np.full(shape, _NO_TOKEN, np.int32)
   following = np.zeros(shape, np.int32)
@@ -84,15 +85,33 @@ def choose(
   Returns:
     int32 `[B]` tokens, of equally likely ones the smallest, and nodes.
   """
-  allowed = trie.tokens[nodes]  # [B, choices]
-  scores = jnp.take_along_axis(logits, jnp.maximum(allowed, 0), axis=-1)
-  scores = jnp.where(allowed == _NO_TOKEN, -jnp.inf, scores)
+  scores, allowed = allowed_scores(trie, nodes, logits)
   choice = jnp.argmax(scores, axis=-1)[:, None]  # [B, 1]
   token = jnp.take_along_axis(allowed, choice, axis=-1)[:, 0]
   after = jnp.take_along_axis(trie.following[nodes], choice, axis=-1)[:, 0]
   free = jnp.argmax(logits, axis=-1).astype(jnp.int32)
   is_free = nodes == FREE
   return jnp.where(is_free, free, token), jnp.where(is_free, FREE, after)
+
+
+def allowed_scores(
+  trie: LabelTrie, nodes: jax.Array, scores: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """What each row may say at its node, which is not `FREE`.
+
+  Args:
+    trie: of all rows' label spaces.
+    nodes: int32 `[B]`.
+    scores: float32 `[B, V]`.
+
+  Returns:
+    Scores and int32 tokens, `[B, C]` each, by token; -inf and 0 where a row has
+    fewer than C to choose from.
+  """
+  allowed = trie.tokens[nodes]
+  tokens = jnp.maximum(allowed, 0)
+  gathered = jnp.take_along_axis(scores, tokens, axis=-1)
+  return jnp.where(allowed == _NO_TOKEN, -jnp.inf, gathered), tokens
 
 
 def mask(trie: LabelTrie, nodes: jax.Array, scores: jax.Array) -> jax.Array:

@@ -27,6 +27,7 @@ def decode_tokens(
   trie: LabelTrie | None = None,
   roots: jax.Array | None = None,
   sampling: Sampling | None = None,
+  encoded: jax.Array | None = None,
 ) -> jax.Array:
   """Continues every prompt by its likeliest tokens, or by drawn ones.
 
@@ -44,6 +45,7 @@ def decode_tokens(
     trie: label spaces to keep to, see `label_trie.build`; None keeps to none.
     roots: int32 `[batch]`, the node at which each row's label space begins.
     sampling: how tokens are drawn; None takes the likeliest.
+    encoded: `[batch, length, emb_dim]`, where the prompts are encoded already.
 
   Returns:
     int32 `[batch, max_decode_length]`: tokens, `eos_id` where the row ended,
@@ -57,6 +59,7 @@ def decode_tokens(
     trie,
     roots,
     sampling,
+    encoded,
     config=model.config,
     max_decode_length=max_decode_length,
     eos_id=eos_id,
@@ -73,6 +76,7 @@ def _decode_tokens(
   trie: LabelTrie | None,
   roots: jax.Array | None,
   sampling: Sampling | None,
+  encoded: jax.Array | None,
   *,
   config: T5Config,
   max_decode_length: int,
@@ -106,7 +110,8 @@ def _decode_tokens(
   with contextlib.ExitStack() as stack:
     if mesh is not None:
       stack.enter_context(partitioning.activation_sharding(mesh))
-    encoded = apply(prompts, method='encode')
+    if encoded is None:
+      encoded = apply(prompts, method='encode')
     cache = apply(encoded, prompts, max_decode_length, method='start_decoding')
     batch = prompts.shape[0]
     *_, decoded, _, _ = lax.while_loop(

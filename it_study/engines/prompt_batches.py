@@ -11,7 +11,13 @@ import numpy as np
 import seqio
 
 from it_study import partitioning
-from it_study.decode import beam, label_scores, label_trie, token_loop
+from it_study.decode import (
+  beam,
+  encoding,
+  label_scores,
+  label_trie,
+  token_loop,
+)
 from it_study.decode.decoding import Decoding
 from it_study.decode.label_trie import power_of_two
 from it_study.decode.sampling import Sampling
@@ -23,6 +29,8 @@ from it_study.models.t5 import T5
 # Prompt lengths are rounded up to these shares of the limit, so that few
 # shapes are compiled and little padding is computed.
 _LENGTH_BUCKETS = 8
+# A batch is encoded in so many parts, each padded to its own longest prompt.
+_PARTS = 8
 
 # Indices of prompts, and what was made of each.
 Batch = tuple[list[int], list[Any]]
@@ -82,7 +90,9 @@ def decode(
     root_of = dict(zip(unique, starts, strict=True))
     roots = [root_of[space] for space in spaces]
 
-  def run(tokens: jax.Array, indices: list[int]) -> jax.Array:
+  def run(
+    tokens: jax.Array, encoded: jax.Array, indices: list[int]
+  ) -> jax.Array:
     settings: dict[str, Any] = {}
     if roots is not None:
       nodes = np.full(tokens.shape[0], label_trie.FREE, np.int32)
@@ -110,6 +120,7 @@ def decode(
       model=machine.model,
       params=machine.params,
       encoder_input_tokens=tokens,
+      encoded=encoded,
       max_decode_length=machine.max_decode_length,
       **settings,
     )
@@ -134,7 +145,9 @@ def score(
     Batch by batch, indices of prompts and their labels' scores, as dicts.
   """
 
-  def run(tokens: jax.Array, indices: list[int]) -> jax.Array:
+  def run(
+    tokens: jax.Array, encoded: jax.Array, indices: list[int]
+  ) -> jax.Array:
     labels = label_spaces_lib.pad(
       [label_spaces[index] for index in indices], batch_size=tokens.shape[0]
     )
@@ -142,6 +155,7 @@ def score(
       model=machine.model,
       params=machine.params,
       encoder_input_tokens=tokens,
+      encoded=encoded,
       labels=_place(machine, labels),
     )
 
@@ -161,7 +175,7 @@ def score(
 def _in_batches(
   machine: Machine,
   prompts: Sequence[np.ndarray],
-  run: Callable[[jax.Array, list[int]], jax.Array],
+  run: Callable[[jax.Array, jax.Array, list[int]], jax.Array],
 ) -> Iterator[Batch]:
   """Runs prompts a batch at a time, in smaller ones where memory is short.
 
@@ -179,7 +193,8 @@ def _in_batches(
     for row, index in enumerate(batch):
       tokens[row, : len(prompts[index])] = prompts[index]
     try:
-      results = _fetch(run(_place(machine, tokens), batch))
+      encoded = _encode(machine, tokens)
+      results = _fetch(run(_place(machine, tokens), encoded, batch))
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
         raise
@@ -194,6 +209,23 @@ def _in_batches(
       continue
     yield batch, list(results[: len(batch)])
     left = left[size:]
+
+
+def _encode(machine: Machine, tokens: np.ndarray) -> jax.Array:
+  """`[B, L] -> [B, L, E]`, by parts that are padded no more than they need."""
+  num_rows, length = tokens.shape
+  shards = machine.mesh.shape['data'] * machine.mesh.shape['fsdp']
+  size = _round_up(-(-machine.batch_size // _PARTS), shards)
+  parts = []
+  for start in range(0, num_rows, size):
+    rows = tokens[start : start + size]
+    used = np.flatnonzero(rows.any(axis=0))
+    longest = 1 + int(used[-1]) if used.size else 0
+    rows = rows[:, : _padded_length(longest, machine.max_length)]
+    parts.append(_place(machine, rows))
+  return encoding.encode(
+    model=machine.model, params=machine.params, parts=parts, length=length
+  )
 
 
 def _padded_length(length: int, longest: int) -> int:

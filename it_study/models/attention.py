@@ -9,6 +9,7 @@ import functools
 
 from flax import linen as nn
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 from it_study.initialization import variance_scaling
@@ -124,11 +125,9 @@ class Attention(nn.Module):
     """
     query = self.query(x).reshape(-1, self.num_heads, self.head_dim)
     if query.shape[0] == keys.shape[0]:
-      scores = jnp.einsum(
-        'bhd,bhdk->bhk', query, keys, preferred_element_type=jnp.float32
-      )
+      scores = _contract(query, keys)
       weights = jax.nn.softmax(scores + bias).astype(self.dtype)  # [B, H, K]
-      mixed = jnp.einsum('bhk,bhkd->bhd', weights, values)
+      mixed = _contract(weights, values).astype(self.dtype)
       return self.out(mixed.reshape(mixed.shape[0], -1))
     query = query.reshape(keys.shape[0], -1, *query.shape[1:]).swapaxes(1, 2)
     scores = jnp.einsum(
@@ -156,3 +155,20 @@ class Attention(nn.Module):
       self.make_rng('dropout'), keep, (*value.shape[:3], 1)
     )
     return value * (mask.astype(value.dtype) / keep)
+
+
+def _contract(x: jax.Array, table: jax.Array) -> jax.Array:
+  """`[B, H, I]`, `[B, H, I, J]` -> float32 `[B, H, J]`, summed over I."""
+
+  def multiply_and_add(x, table):
+    x, table = x.astype(jnp.float32), table.astype(jnp.float32)
+    return jnp.sum(x[..., None] * table, axis=2)
+
+  def product(x, table):
+    return jnp.einsum(
+      'bhi,bhij->bhj', x, table, preferred_element_type=jnp.float32
+    )
+
+  # XLA on CPUs makes small products of these, one after the other; as a sum
+  # all threads read the table, in half the time.
+  return lax.platform_dependent(x, table, cpu=multiply_and_add, default=product)
