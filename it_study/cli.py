@@ -95,7 +95,7 @@ class _Parser(argparse.ArgumentParser):
         for choice in action.choices or ()
         if isinstance(choice, str)
       ]
-      message += nearest(found, choices)
+      message += f'.{nearest(found, choices)}'
     if 'unrecognized arguments' in message:
       found = message.split(': ')[1].split()[0].split('=')[0]
       message += '.' + nearest(found, _flags(self))

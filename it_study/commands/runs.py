@@ -157,16 +157,13 @@ def configure(
       'no gin file: name a model and a run with --gin_file; the example under '
       '--help runs as printed.'
     )
+  bindings = _with_engine(options)
   _prepare_devices()
   from it_study import optimizers
   from it_study import study as study_lib
   from it_study.decode.decoding import Decoding
-  from it_study.models.t5 import T5Config
-
-  bindings = list(options.gin_bindings)
-  if getattr(options, 'engine', None):
-    bindings.append(f'ENGINE={options.engine}')
   from it_study.engines import native, t5x_setup
+  from it_study.models.t5 import T5Config
 
   config = gin_utils.load(
     files=files,
@@ -217,6 +214,24 @@ def engine_call(name: str) -> Callable[..., Any]:
   call = getattr(importlib.import_module(f'it_study.engines.{engine}'), name)
   parameters = inspect.signature(call).parameters
   return functools.partial(call, **gin_utils.bound(name, parameters))
+
+
+def _with_engine(options: argparse.Namespace) -> list[str]:
+  """The bindings with the one that --engine stands for."""
+  bindings = list(options.gin_bindings)
+  # Not every command that is configured has the flag.
+  flag = getattr(options, 'engine', None)
+  if flag is None:
+    return bindings
+  for binding in bindings:
+    name, _, value = binding.partition('=')
+    value = value.strip(' \'"')
+    if name.strip() == 'ENGINE' and value != flag:
+      raise InputError(
+        f'--engine is {flag!r} and --gin.ENGINE is {value!r}; they are the '
+        'same setting: give one of them.'
+      )
+  return [*bindings, f'ENGINE={flag}']
 
 
 def _prepare_devices() -> None:
