@@ -197,7 +197,7 @@ def _parser() -> _Parser:
   parser.add_argument(
     '--version', action='version', version=f'it-study {it_study.__version__}'
   )
-  parser.set_defaults(run=None, help_parser=parser)
+  parser.set_defaults(run=None, help_parser=parser, root_parser=parser)
   commands = parser.add_subparsers(dest='command', metavar='COMMAND')
   for command in table.COMMANDS:
     _add(commands, command, common)

@@ -126,6 +126,21 @@ def check_bound(parameter: str, what: str) -> None:
     ) from None
 
 
+def shipped_files() -> list[str]:
+  """The gin files that come along, as --gin_file takes them."""
+  return sorted(
+    str(path.relative_to(CONFIG_DIRECTORY))
+    for path in CONFIG_DIRECTORY.rglob('*.gin')
+    if path.parent != T5X_DIRECTORY
+  )
+
+
+def shipped_macros(name: str) -> list[str]:
+  """The macros that a shipped file and what it includes set."""
+  text = _source(name, [str(CONFIG_DIRECTORY)])
+  return sorted(set(_DEFINITION.findall(text)))
+
+
 def quote_binding(binding: str) -> str:
   """Quotes the value of 'NAME=value' where it is a bare string.
 
@@ -168,19 +183,11 @@ def _check_file(name: str, paths: Sequence[str]) -> None:
         'as the native engine.'
       )
     return
-  shipped = _shipped_files()
+  shipped = shipped_files()
   raise InputError(
     f'no gin file {name!r}: looked in the working directory and in '
     f'{", ".join(paths[1:])}.{nearest(name, shipped) or nearest_path(name)} '
     f'Shipped are {", ".join(shipped)}.'
-  )
-
-
-def _shipped_files() -> list[str]:
-  return sorted(
-    str(path.relative_to(CONFIG_DIRECTORY))
-    for path in CONFIG_DIRECTORY.rglob('*.gin')
-    if path.parent != T5X_DIRECTORY
   )
 
 
@@ -273,7 +280,7 @@ def _explain(
   if missing:
     return (
       f'no file {missing[1]!r} to include; looked in the working directory and '
-      f'in {", ".join(paths[1:])}.{nearest(missing[1], _shipped_files())}'
+      f'in {", ".join(paths[1:])}.{nearest(missing[1], shipped_files())}'
     )
   unknown = re.search(
     r"No configurable matching (?:reference )?'@?([\w./]+)(?:\(\))?'", text

@@ -43,7 +43,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 def _study_arguments(parser: argparse.ArgumentParser) -> None:
   _run_arguments(parser)
   parser.add_argument(
-    '--study_dir', default='it_study_out', help='default %(default)s'
+    '--study_dir',
+    default='it_study_out',
+    metavar='DIR',
+    help='default %(default)s',
   )
 
 
@@ -230,6 +233,15 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def _completion_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.description += (
+    ' For bash and zsh: eval "$(it-study completion bash)", or zsh, in the '
+    'file that the shell starts with, in zsh behind compinit. For tcsh: source '
+    'a file with what is printed.'
+  )
+  parser.add_argument('shell', choices=('bash', 'zsh', 'tcsh'))
+
+
 COMMANDS = (
   Command(
     'study',
@@ -350,6 +362,13 @@ COMMANDS = (
     'what works on this machine, and what to do about the rest',
     'it-study doctor',
     _doctor_arguments,
+  ),
+  Command(
+    'completion',
+    'completing:completion',
+    'print a script that completes command lines in a shell',
+    'it-study completion bash',
+    _completion_arguments,
   ),
 )
 
