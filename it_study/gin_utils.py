@@ -53,9 +53,16 @@ def load(
     again gives the same configuration.
 
   Raises:
-    InputError: for a file that is not there or does not parse, a binding of
-      something unknown, a misspelt macro, or one that is required and unset.
+    InputError: for a file or folder that is not there, a file that does not
+      parse, a binding of something unknown, a misspelt macro, or one that is
+      required and unset.
   """
+  for path in search_paths:
+    if not pathlib.Path(path).is_dir():
+      raise InputError(
+        f'--gin_search_paths: no folder {path!r}. Name folders, with commas '
+        f'between them.{nearest_path(path)}'
+      )
   paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
   for name in files:
     _check_file(name, paths)

@@ -45,7 +45,7 @@ GROUP_OF = {
     (('score',), 'required: PREDICTIONS. See it-study score --help.'),
     (
       ('baseline', 'random', '--corpus=c', '--seed=x'),
-      "invalid int value: 'x'. See it-study baseline --help.",
+      "--seed: found 'x', allowed is a whole number. See it-study baseline",
     ),
     (('prompt', '--corpus=c'), '--condition. See it-study prompt --help.'),
   ],

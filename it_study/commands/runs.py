@@ -114,13 +114,24 @@ def train(options: argparse.Namespace) -> None:
   with shared_folder.working(
     model_dir, num_processes=distributed.count()
   ) as folder:
+    before = _text(folder / 'config.gin')
     if distributed.is_first():
       predictions.write_text(folder / 'config.gin', config)
-    summary = engine_call('finetune')(
-      model_dir=folder, on_progress=None if options.quiet else _print_progress
-    )
+    try:
+      summary = engine_call('finetune')(
+        model_dir=folder, on_progress=None if options.quiet else _print_progress
+      )
+    except InputError:
+      # What is refused is not what the checkpoints that are there came from.
+      if before is not None and distributed.is_first():
+        predictions.write_text(folder / 'config.gin', before)
+      raise
   if distributed.is_first():
     _print_result(options, summary, f'trained: {model_dir}')
+
+
+def _text(path: pathlib.Path) -> str | None:
+  return path.read_text(encoding='utf-8') if path.is_file() else None
 
 
 def predict(options: argparse.Namespace) -> None:
