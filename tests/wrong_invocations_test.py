@@ -35,6 +35,7 @@ def _folder(tmp_path_factory):
   (folder / 'hf').mkdir()
   (folder / 'hf/config.json').write_text('{"model_type": "t5"}')
   (folder / 'model').mkdir()
+  (folder / 'model/config.gin').write_text('SEED = 7\n')
   (folder / 'study').mkdir()
   options = cli._parse(cli._parser(), ['study', '--gin.BATCH_SIZE=7'])
   config = runs.configure(
