@@ -66,6 +66,7 @@ setuptools.setup(
     'scipy>=1.17,<2',
     'sentencepiece>=0.2.3,<0.3',
     'seqio>=0.0.20,<0.0.21',
+    'shtab>=1.13,<2',
     'statsmodels>=0.15,<0.16',
     # clu writes events through it without asking for it.
     'tensorboard>=2.21,<3',

@@ -19,7 +19,7 @@ from it_study.checkpoint_manifest import (
   find_damage,
   write_manifest,
 )
-from it_study.errors import InputError
+from it_study.errors import InputError, nearest_path
 
 # In place of a step.
 _NONE = -1
@@ -72,9 +72,9 @@ class Checkpoints:
     Raises:
       InputError: `keep` is below one.
     """
-    if keep < 1:
+    if type(keep) is not int or keep < 1:
       raise InputError(
-        f'checkpoints to keep: {keep}; give 1 or more, or a training that is'
+        f'checkpoints to keep: {keep!r}; give 1 or more, or a training that is'
         ' stopped cannot go on.'
       )
     self.directory = pathlib.Path(directory).resolve()
@@ -283,6 +283,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
   raise InputError(
     f'no usable checkpoint at {path}: looked for folders named by their step'
     f' with a {MANIFEST} in them. Train first, or name another folder.'
+    f'{nearest_path(path)}'
   )
 
 

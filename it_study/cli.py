@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import importlib
 import logging
 import os
+import re
 import sys
 import traceback
 
@@ -14,6 +15,7 @@ from it_study.commands import table
 from it_study.errors import InputError, nearest
 
 _EXAMPLE = 'Example: '
+_NUMBERS = {'int': 'whole number', 'float': 'number'}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.help_parser.print_help()
     return 2
   _take_rest(options, rest, parser)
+  level = logging.ERROR if options.quiet else logging.WARNING
   logging.basicConfig(
-    level=logging.DEBUG if options.debug else logging.WARNING,
+    level=logging.DEBUG if options.debug else level,
     format='%(levelname)s: %(message)s',
     force=True,
   )
@@ -95,10 +98,16 @@ class _Parser(argparse.ArgumentParser):
         for choice in action.choices or ()
         if isinstance(choice, str)
       ]
-      message += nearest(found, choices)
+      message += f'.{nearest(found, choices)}'
     if 'unrecognized arguments' in message:
       found = message.split(': ')[1].split()[0].split('=')[0]
       message += '.' + nearest(found, _flags(self))
+    # In argparse's words, a value is of a type.
+    message = re.sub(
+      'invalid (int|float) value: (.*)',
+      lambda found: f'found {found[2]}, allowed is a {_NUMBERS[found[1]]}',
+      message,
+    )
     message = message if message[-1] in '.?)' else f'{message}.'
     sys.exit(_fail(f'{message} See {self.prog} --help.'))
 
@@ -135,8 +144,11 @@ def _parse(parser: _Parser, words: Sequence[str]) -> argparse.Namespace:
     words, argparse.Namespace(debug=False, quiet=False, json=False)
   )
   if unknown:
+    message = f'unrecognized arguments: {" ".join(unknown)}'
+    if getattr(options, 'runs_another', False) and unknown[0][0] != '-':
+      message += '. What to run stands behind --'
     # Told by the parser of the command, whose help names its flags.
-    options.help_parser.error(f'unrecognized arguments: {" ".join(unknown)}')
+    options.help_parser.error(message)
   if bindings and not hasattr(options, 'gin_file'):
     sys.exit(_fail(f'{options.command} takes no --gin.{bindings[0]}.'))
   options.gin_bindings = bindings
@@ -197,7 +209,7 @@ def _parser() -> _Parser:
   parser.add_argument(
     '--version', action='version', version=f'it-study {it_study.__version__}'
   )
-  parser.set_defaults(run=None, help_parser=parser)
+  parser.set_defaults(run=None, help_parser=parser, root_parser=parser)
   commands = parser.add_subparsers(dest='command', metavar='COMMAND')
   for command in table.COMMANDS:
     _add(commands, command, common)

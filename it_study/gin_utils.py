@@ -53,9 +53,16 @@ def load(
     again gives the same configuration.
 
   Raises:
-    InputError: for a file that is not there or does not parse, a binding of
-      something unknown, a misspelt macro, or one that is required and unset.
+    InputError: for a file or folder that is not there, a file that does not
+      parse, a binding of something unknown, a misspelt macro, or one that is
+      required and unset.
   """
+  for path in search_paths:
+    if not pathlib.Path(path).is_dir():
+      raise InputError(
+        f'--gin_search_paths: no folder {path!r}. Name folders, with commas '
+        f'between them.{nearest_path(path)}'
+      )
   paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
   for name in files:
     _check_file(name, paths)
@@ -126,6 +133,21 @@ def check_bound(parameter: str, what: str) -> None:
     ) from None
 
 
+def shipped_files() -> list[str]:
+  """The gin files that come along, as --gin_file takes them."""
+  return sorted(
+    str(path.relative_to(CONFIG_DIRECTORY))
+    for path in CONFIG_DIRECTORY.rglob('*.gin')
+    if path.parent != T5X_DIRECTORY
+  )
+
+
+def shipped_macros(name: str) -> list[str]:
+  """The macros that a shipped file and what it includes set."""
+  text = _source(name, [str(CONFIG_DIRECTORY)])
+  return sorted(set(_DEFINITION.findall(text)))
+
+
 def quote_binding(binding: str) -> str:
   """Quotes the value of 'NAME=value' where it is a bare string.
 
@@ -168,19 +190,11 @@ def _check_file(name: str, paths: Sequence[str]) -> None:
         'as the native engine.'
       )
     return
-  shipped = _shipped_files()
+  shipped = shipped_files()
   raise InputError(
     f'no gin file {name!r}: looked in the working directory and in '
     f'{", ".join(paths[1:])}.{nearest(name, shipped) or nearest_path(name)} '
     f'Shipped are {", ".join(shipped)}.'
-  )
-
-
-def _shipped_files() -> list[str]:
-  return sorted(
-    str(path.relative_to(CONFIG_DIRECTORY))
-    for path in CONFIG_DIRECTORY.rglob('*.gin')
-    if path.parent != T5X_DIRECTORY
   )
 
 
@@ -273,7 +287,7 @@ def _explain(
   if missing:
     return (
       f'no file {missing[1]!r} to include; looked in the working directory and '
-      f'in {", ".join(paths[1:])}.{nearest(missing[1], _shipped_files())}'
+      f'in {", ".join(paths[1:])}.{nearest(missing[1], shipped_files())}'
     )
   unknown = re.search(
     r"No configurable matching (?:reference )?'@?([\w./]+)(?:\(\))?'", text

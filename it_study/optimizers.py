@@ -28,10 +28,10 @@ class Schedule:
   total_steps: int = 0
 
   def __post_init__(self):
-    if not (math.isfinite(self.learning_rate) and self.learning_rate >= 0):
+    rate = self.learning_rate
+    if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
       raise InputError(
-        f'learning rate is {self.learning_rate}; give a finite number, 0 or'
-        ' more.'
+        f'learning rate is {rate!r}; give a finite number, 0 or more.'
       )
     if self.warmup_steps < 0:
       raise InputError(f'warm-up is {self.warmup_steps} steps; give 0 or more.')

@@ -56,9 +56,9 @@ def make_mesh(
   sizes = {'data': data, 'fsdp': fsdp, 'model': model}
   asked = ' x '.join(f'{name}={size}' for name, size in sizes.items())
   for name, size in sizes.items():
-    if size != -1 and size < 1:
+    if type(size) is not int or (size != -1 and size < 1):
       raise InputError(
-        f'Mesh {asked}: {name} is {size}; give a number from 1 up, or -1 for '
+        f'Mesh {asked}: {name} is {size!r}; give a number from 1 up, or -1 for '
         'what the others leave.'
       )
   open_axes = [name for name, size in sizes.items() if size == -1]

@@ -249,9 +249,10 @@ def _parse_line(line: bytes, where: str) -> dict[str, object]:
       f'{where}: not UTF-8 at byte {error.start}: {error.reason}.'
     ) from None
   except json.JSONDecodeError as error:
+    reason = error.msg.removesuffix(' at')
     raise InputError(
-      f'{where}: not JSON: {error.msg} at column {error.colno}; one JSON '
-      'object a line is allowed.'
+      f'{where}: not JSON: {reason} at column {error.colno}; one JSON object a '
+      'line is allowed.'
     ) from None
   except RecursionError:
     raise InputError(f'{where}: not a row: JSON nested too deeply.') from None

@@ -7,8 +7,8 @@ from typing import Any
 
 from it_study.errors import InputError
 
-_BUCKET = re.compile(r'gs://([^/]+)/?(.*)')
-_SCHEME = re.compile(r'\w+://')
+_BUCKET = re.compile(r'gs://([\w.-]+)(?:/|$)(.*)')
+_SCHEME = re.compile(r'\w+:/')
 
 
 class StoredFolder:
@@ -27,11 +27,14 @@ class StoredFolder:
     Raises:
       InputError: for a path of another kind.
     """
-    self._path = os.fspath(path).rstrip('/') or '/'
+    given = os.fspath(path)
+    self._path = given.rstrip('/') or '/'
     self._bucket = _BUCKET.fullmatch(self._path)
-    if self._bucket is None and _SCHEME.match(self._path):
+    # A slip in gs:// is no local folder either, which would be made.
+    if self._bucket is None and _SCHEME.match(given):
       raise InputError(
-        f'{self._path}: allowed is a local folder, or one in a bucket, gs://….'
+        f'{given}: allowed is a local folder, or one in a bucket, '
+        'gs://BUCKET/FOLDER.'
       )
     self._names: set[str] | None = None
 

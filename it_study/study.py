@@ -78,10 +78,11 @@ def run_study(
 
   Raises:
     InputError: if the folder holds a study of another configuration or corpus,
-      a condition asks for more training tasks than there are, or the margin is
-      not between 0 and 100.
+      a condition asks for more training tasks than there are, the seeds are
+      none, or the margin is not between 0 and 100.
   """
   check_margin(equivalence_margin, given_as='EQUIVALENCE_MARGIN')
+  _check_seeds(seeds)
   opened = natinst.open_corpus(corpus)
   tested = [Condition.from_name(name) for name in test_conditions]
   for condition in conditions:
@@ -151,6 +152,18 @@ def _recorded(study_dir: pathlib.Path) -> dict[str, Any]:
   """What run.json says of earlier runs, empty before the first."""
   path = study_dir / 'run.json'
   return _read_json(path) if path.exists() else {}
+
+
+def _check_seeds(seeds: object) -> None:
+  if (
+    not isinstance(seeds, list | tuple)
+    or not seeds
+    or not all(type(seed) is int for seed in seeds)
+  ):
+    raise InputError(
+      f'SEEDS is {seeds!r}; give whole numbers in brackets, such as (0, 1, 2), '
+      'or (0,) for one.'
+    )
 
 
 def _grown(before: list | None, now: Sequence) -> list:

@@ -153,6 +153,7 @@ def train(
       signals are left alone.
   """
   check_settings(
+    optimizer=optimizer,
     seed=seed,
     train_steps=train_steps,
     checkpoint_period=checkpoint_period,

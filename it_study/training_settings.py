@@ -1,13 +1,22 @@
 """What every engine asks of a training's settings."""
 
 from it_study.errors import InputError
+from it_study.optimizers import Optimizer
 
 
-def check_settings(*, seed: int, **counts: int) -> None:
-  """Raises `InputError` for a count below one or a seed out of range."""
+def check_settings(*, optimizer: Optimizer, seed: int, **counts: int) -> None:
+  """Raises `InputError` for a count below one or a seed out of range.
+
+  So it does for an optimizer that is none: gin takes a name without @ for text.
+  """
+  if not isinstance(optimizer, Optimizer):
+    raise InputError(
+      f'optimizer is {optimizer!r}; give a call, such as @adafactor() or '
+      '@adamw().'
+    )
   for name, count in counts.items():
-    if count < 1:
-      raise InputError(f'{name} is {count}; give 1 or more.')
+    if type(count) is not int or count < 1:
+      raise InputError(f'{name} is {count!r}; give 1 or more.')
   if not 0 <= seed < 2**32:
     raise InputError(f'seed is {seed}; give a number from 0 to 2**32 - 1.')
 

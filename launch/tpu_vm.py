@@ -124,6 +124,8 @@ class _Launch:
         f'--compile_cache is {run.compile_cache!r}; give a folder in a bucket, '
         'such as gs://BUCKET/xla, which outlives the machine.'
       )
+    if run.results is not None:
+      _check_results(run.results)
     accelerator = self._request.accelerator
     for path in run.outputs:
       if path.startswith('gs://'):
@@ -287,3 +289,15 @@ class _Launch:
           f'{self._request.name} MAY STILL RUN AND COST MONEY. Delete it: '
           f'{self._slice.delete_line()}'
         )
+
+
+def _check_results(folder: str) -> None:
+  """Raises `InputError` if the results could not be collected in the end."""
+  path = os.path.abspath(folder)
+  while not os.path.lexists(path):
+    path = os.path.dirname(path)
+  if not os.path.isdir(path) or not os.access(path, os.W_OK):
+    raise InputError(
+      f'--results is {folder!r}, and {path} is no folder that can be written '
+      'to; name another.'
+    )

@@ -172,7 +172,13 @@ def test_fewer_draws_than_none(capsys):
 
 
 def test_an_unknown_engine(capsys):
-  assert refusal(capsys, 'study', '--engine=natvie') == (
+  for command in ('study', 'train', 'predict'):
+    found = refusal(capsys, command, '--engine=natvie')
+    assert found.startswith("argument --engine: invalid choice: 'natvie' (")
+    assert found.endswith(
+      f"). Did you mean 'native'? See it-study {command} --help."
+    )
+  assert refusal(capsys, 'study', '--gin.ENGINE=natvie') == (
     "ENGINE is 'natvie'; there are native, t5x. Did you mean 'native'?"
   )
 

@@ -45,7 +45,7 @@ GROUP_OF = {
     (('score',), 'required: PREDICTIONS. See it-study score --help.'),
     (
       ('baseline', 'random', '--corpus=c', '--seed=x'),
-      "invalid int value: 'x'. See it-study baseline --help.",
+      "--seed: found 'x', allowed is a whole number. See it-study baseline",
     ),
     (('prompt', '--corpus=c'), '--condition. See it-study prompt --help.'),
   ],
@@ -144,7 +144,8 @@ def test_help_is_quick_and_imports_nothing_heavy():
     'try: cli.main(sys.argv[1:])\n'
     'except SystemExit: pass\n'
     'heavy = {"jax", "tensorflow", "seqio", "numpy", "gin", "rich", "scipy",'
-    ' "flax", "sentencepiece", "nltk", "rouge_score", "plotly"}\n'
+    ' "flax", "sentencepiece", "nltk", "rouge_score", "plotly",'
+    ' "shtab"}\n'
     'print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n'
     'print(time.process_time() - started, file=sys.stderr)\n'
   )

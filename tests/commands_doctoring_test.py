@@ -62,7 +62,10 @@ def test_for_a_program(capsys, find):
 def test_quiet(capsys, find):
   find([*FINDINGS, BAD])
   assert run('doctor', '--quiet') == 1
-  assert capsys.readouterr().out == ''
+  assert capsys.readouterr() == (
+    '',
+    'it-study: cache: cannot be written; move it\n',
+  )
 
 
 def test_no_time_at_all(capsys):

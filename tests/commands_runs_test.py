@@ -1,19 +1,65 @@
-"""Tests of it_study.commands.runs: what a training says while it is at it."""
+"""Tests of it_study.commands.runs: which engine, and what a training says."""
 
 import os
 import subprocess
 import sys
 
+from fakes import refusal
 import pytest
 
 from it_study import trainer
 from it_study.commands import runs
+from it_study.errors import InputError
 
 METRICS = {
   'loss': 1.25,
   'gradient_norm': 0.12345,
   'tokens_per_second': 16707.8,
 }
+
+
+COMMANDS = {
+  'study': ('--gin_file=runs/study.gin', '--gin.EPOCHS=1'),
+  'train': ('--gin_file=runs/finetune.gin', '--gin.MODEL_DIR=out'),
+  'predict': (
+    '--gin_file=runs/predict.gin',
+    '--gin.CHECKPOINT_PATH=in',
+    '--gin.INFER_OUTPUT_DIR=out',
+  ),
+}
+
+
+def words_of(command):
+  words = [command, '--gin_file=models/t5_1_1_tiny.gin', *COMMANDS[command]]
+  if command != 'study':
+    words.append('--gin.MIXTURE_OR_TASK_NAME=none')
+  return *words, '--gin.CORPUS=none'
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+@pytest.mark.parametrize(
+  'flags',
+  [
+    ('--engine=t5x',),
+    ('--gin.ENGINE=t5x',),
+    ('--engine', 't5x', "--gin.ENGINE='t5x'"),
+  ],
+)
+def test_the_flag_is_the_macro(capsys, monkeypatch, command, flags):
+  def require():
+    raise InputError('T5X is asked for')
+
+  monkeypatch.setattr('it_study.engines.t5x_setup.require', require)
+  assert refusal(capsys, *words_of(command), *flags) == 'T5X is asked for'
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_a_flag_and_a_macro_that_differ(capsys, command):
+  words = (*words_of(command), '--engine=t5x', "--gin.ENGINE='native'")
+  assert refusal(capsys, *words) == (
+    "--engine is 't5x' and --gin.ENGINE is 'native'; they are the same "
+    'setting: give one of them.'
+  )
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ LIGHT = (
   'stats',
   'build',
   'verify',
+  'completion',
 )
 EXAMPLES = {
   command.name: command.example

@@ -221,7 +221,7 @@ def test_the_command_converts_there_and_back(variant, tmp_path, capsys):
   assert cli.main(['convert', source, 'x', '--from=hf', '--to=hf']) == 2
   assert 'there is nothing to do' in capsys.readouterr().err
   assert cli.main(['convert', 'nothing', 'x', *words]) == 2
-  assert 'config.json: no such file' in capsys.readouterr().err
+  assert 'nothing: no such folder' in capsys.readouterr().err
 
 
 @variants

@@ -38,7 +38,7 @@ def start(corpus, model_dir, *, processes, devices, steps, **bindings):
       *(sys.executable, '-m', 'it_study.cli', 'launch', 'local'),
       *(f'--processes={processes}', f'--devices={devices}', '--', 'train'),
       *('--gin_file=models/t5_1_1_tiny.gin', '--gin_file=runs/finetune.gin'),
-      '--gin.ENGINE=t5x',
+      '--engine=t5x',
       *(f'--gin.{name}={value}' for name, value in words.items()),
     ],
     env={**os.environ, 'JAX_PLATFORMS': 'cpu'},

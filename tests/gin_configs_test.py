@@ -11,7 +11,7 @@ from it_study.commands import runs
 from it_study.engines import native
 from it_study.models.t5 import T5Config
 
-FILES = gin_utils._shipped_files()
+FILES = gin_utils.shipped_files()
 # What other files are made of; they have no command of their own.
 PARTS = ('models/', 'runs/common.gin', 'runs/miniature.gin')
 LEAVES = [name for name in FILES if not name.startswith(PARTS)]

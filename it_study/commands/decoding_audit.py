@@ -12,7 +12,7 @@ from it_study import corpora, folders, gin_utils, natinst
 from it_study import predict as predictions
 from it_study.commands import runs
 from it_study.convert import bucket_weights, hf
-from it_study.errors import InputError
+from it_study.errors import InputError, nearest_path
 from it_study.stored_folder import StoredFolder
 
 _RECORD = 'audit.json'
@@ -106,6 +106,11 @@ def _own_config(checkpoint: str) -> tuple[list[str], list[str]]:
     # These two are told by the vocabulary and the device.
     del config['vocab_size'], config['dtype']
     return [], [f'T5Config.{key}={value!r}' for key, value in config.items()]
+  if not path.exists():
+    raise InputError(
+      f'{checkpoint}: no such checkpoint. Name the MODEL_DIR of a training, or '
+      f'a folder of Hugging Face.{nearest_path(path)}'
+    )
   raise InputError(
     f'{checkpoint}: neither the config.gin of a training of ours nor the '
     "config.json of Hugging Face's is there, so the model's size is not known. "

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import sys
 
 from it_study import doctor as doctor_lib
@@ -40,8 +41,22 @@ def doctor(options: argparse.Namespace) -> int:
       )
     )
   elif not options.quiet:
-    print('\n'.join(_lines(findings, coloured=sys.stdout.isatty())))
+    print('\n'.join(_lines(findings, coloured=_has_colour())))
+  else:
+    for finding in broken:
+      advice = f'; {finding.advice}' if finding.advice else ''
+      print(
+        f'it-study: {finding.name}: {finding.found}{advice}', file=sys.stderr
+      )
   return 1 if broken else 0
+
+
+def _has_colour() -> bool:
+  return (
+    sys.stdout.isatty()
+    and not os.environ.get('NO_COLOR')
+    and os.environ.get('TERM') != 'dumb'
+  )
 
 
 def _lines(findings, *, coloured: bool) -> list[str]:

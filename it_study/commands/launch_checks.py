@@ -9,6 +9,7 @@ import sys
 from it_study import gin_utils, shared_folder, timed_process
 from it_study.commands import runs
 from it_study.errors import InputError
+from it_study.stored_folder import StoredFolder
 from launch import accelerators
 
 # They run as one program on all hosts; all others run in one process.
@@ -53,7 +54,8 @@ def check_fits(
     output = options.study_dir
   else:
     output = str(gin_utils.macro(_OUTPUT_MACROS[command]))
-  if output.startswith('gs://') and accelerator.hosts > 1:
+  is_local = StoredFolder(output).local is not None
+  if not is_local and accelerator.hosts > 1:
     shared_folder.refuse_bucket(output)
   return [output]
 

@@ -176,8 +176,8 @@ def _slurm_arguments(parser: argparse.ArgumentParser) -> None:
     metavar='N',
     help='before it is queued anew; default %(default)g',
   )
-  parser.add_argument('--partition', metavar='P')
-  parser.add_argument('--account', metavar='A')
+  parser.add_argument('--partition', metavar='NAME')
+  parser.add_argument('--account', metavar='NAME')
   parser.add_argument(
     '--sbatch',
     action='append',

@@ -1,8 +1,10 @@
 """launch: starts every process of a run, wherever they are to be."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
+import io
+import json
 import os
 import re
 import sys
@@ -33,9 +35,10 @@ def local(options: argparse.Namespace) -> int:
     environment=os.environ,
   )
   if options.dry_run:
-    print(
-      '\n'.join(local_lib.shell_lines(planned, environment=os.environ)),
-    )
+    with _shown(options):
+      print(
+        '\n'.join(local_lib.shell_lines(planned, environment=os.environ)),
+      )
     return 0
   say = _speaker(options)
   return _told(
@@ -172,12 +175,25 @@ def _outside(
   """Runs what depends on others, whose failures are one line."""
   say = _speaker(options)
   try:
-    return _told(
-      launch(Tools(say=say, warn=_warn, is_dry=options.dry_run)), say
-    )
+    with _shown(options):
+      return _told(
+        launch(Tools(say=say, warn=_warn, is_dry=options.dry_run)), say
+      )
   except LaunchError as error:
     _warn(str(error))
     return 1
+
+
+@contextlib.contextmanager
+def _shown(options: argparse.Namespace) -> Iterator[None]:
+  """Prints what a dry run prints in the block as the flags ask for it."""
+  if not options.dry_run or not (options.json or options.quiet):
+    yield
+    return
+  with contextlib.redirect_stdout(io.StringIO()) as printed:
+    yield
+  if options.json:
+    print(json.dumps({'lines': printed.getvalue().splitlines()}))
 
 
 def _told(status: int, say: Callable[[str], None]) -> int:

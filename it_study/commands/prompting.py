@@ -52,7 +52,7 @@ def prompt(options: argparse.Namespace) -> None:
     if options.out:
       line_file.write_lines(options.out, _json_lines(shown, show))
     else:
-      _print(shown, as_json=options.json)
+      _print(shown, options)
   if counts['fewer'] and not options.quiet:
     print(
       f'it-study: note: {counts["fewer"]:,} of {counts["prompts"]:,} prompts '
@@ -160,11 +160,13 @@ def _near(name: str, names: Sequence[str]) -> str:
   return nearest(name, names)
 
 
-def _print(rows: Iterator[_Row], *, as_json: bool) -> None:
+def _print(rows: Iterator[_Row], options: argparse.Namespace) -> None:
   display = Display()
   for row in rows:
-    if as_json:
+    if options.json:
       print(predictions.json_line(row.to_json()), end='')
+    # Made all the same, as that is what may fail.
+    if options.json or options.quiet:
       continue
     display.say(f'--- {row.id} ({row.task})')
     display.show_prompt(row.prompt.text, row.spans())

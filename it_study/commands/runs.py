@@ -114,13 +114,24 @@ def train(options: argparse.Namespace) -> None:
   with shared_folder.working(
     model_dir, num_processes=distributed.count()
   ) as folder:
+    before = _text(folder / 'config.gin')
     if distributed.is_first():
       predictions.write_text(folder / 'config.gin', config)
-    summary = engine_call('finetune')(
-      model_dir=folder, on_progress=None if options.quiet else _print_progress
-    )
+    try:
+      summary = engine_call('finetune')(
+        model_dir=folder, on_progress=None if options.quiet else _print_progress
+      )
+    except InputError:
+      # What is refused is not what the checkpoints that are there came from.
+      if before is not None and distributed.is_first():
+        predictions.write_text(folder / 'config.gin', before)
+      raise
   if distributed.is_first():
     _print_result(options, summary, f'trained: {model_dir}')
+
+
+def _text(path: pathlib.Path) -> str | None:
+  return path.read_text(encoding='utf-8') if path.is_file() else None
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -157,16 +168,13 @@ def configure(
       'no gin file: name a model and a run with --gin_file; the example under '
       '--help runs as printed.'
     )
+  bindings = _with_engine(options)
   _prepare_devices()
   from it_study import optimizers
   from it_study import study as study_lib
   from it_study.decode.decoding import Decoding
-  from it_study.models.t5 import T5Config
-
-  bindings = list(options.gin_bindings)
-  if getattr(options, 'engine', None):
-    bindings.append(f'ENGINE={options.engine}')
   from it_study.engines import native, t5x_setup
+  from it_study.models.t5 import T5Config
 
   config = gin_utils.load(
     files=files,
@@ -217,6 +225,24 @@ def engine_call(name: str) -> Callable[..., Any]:
   call = getattr(importlib.import_module(f'it_study.engines.{engine}'), name)
   parameters = inspect.signature(call).parameters
   return functools.partial(call, **gin_utils.bound(name, parameters))
+
+
+def _with_engine(options: argparse.Namespace) -> list[str]:
+  """The bindings with the one that --engine stands for."""
+  bindings = list(options.gin_bindings)
+  # Not every command that is configured has the flag.
+  flag = getattr(options, 'engine', None)
+  if flag is None:
+    return bindings
+  for binding in bindings:
+    name, _, value = binding.partition('=')
+    value = value.strip(' \'"')
+    if name.strip() == 'ENGINE' and value != flag:
+      raise InputError(
+        f'--engine is {flag!r} and --gin.ENGINE is {value!r}; they are the '
+        'same setting: give one of them.'
+      )
+  return [*bindings, f'ENGINE={flag}']
 
 
 def _prepare_devices() -> None:

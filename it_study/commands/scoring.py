@@ -1,7 +1,7 @@
 """score, baseline and compare: numbers without a device."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 import dataclasses
 import json
 import sys
@@ -15,9 +15,7 @@ from it_study.evaluation import score as scoring
 
 def score(options: argparse.Namespace) -> None:
   """Scores a file of predictions."""
-  corpus = None
-  if options.corpus is not None:
-    corpus = natinst.open_corpus(corpora.find(options.corpus))
+  corpus = _corpus(options)
   result = scoring.score_file(
     options.predictions,
     corpus=corpus,
@@ -25,18 +23,27 @@ def score(options: argparse.Namespace) -> None:
     out=options.out,
     scorer=_scorer(options),
   )
-  if not options.quiet:
-    for note in result.notes:
-      print(f'it-study: note: {note}', file=sys.stderr)
+  # What can fail comes first, and then what is shown.
+  sentence = _decompose(options, corpus) if options.decomposition else ''
+  _tell(options, result.notes)
   _show(options, result.metrics, per_task=options.per_task)
-  if options.decomposition:
-    _decompose(options, corpus)
+  if sentence and not (options.json or options.quiet):
+    print(sentence)
+
+
+def _corpus(options: argparse.Namespace) -> natinst.Corpus | None:
+  """The corpus that is named, if one is, and a look at the split."""
+  if options.split is not None:
+    natinst.check_split(options.split)
+  if options.corpus is None:
+    return None
+  return natinst.open_corpus(corpora.find(options.corpus))
 
 
 def _decompose(
   options: argparse.Namespace, corpus: natinst.Corpus | None
-) -> None:
-  """Takes exact match apart, on the terminal or into a file."""
+) -> str:
+  """Writes exact match taken apart; returns that of the whole, in words."""
   from it_study.evaluation import decomposition
 
   loaded = scoring.load_rows(
@@ -55,8 +62,7 @@ def _decompose(
     + '\n',
   )
   whole = found.get(('headline', 'classification'))
-  if whole is not None and not (options.json or options.quiet):
-    print(decomposition.sentence(whole))
+  return '' if whole is None else decomposition.sentence(whole)
 
 
 def baseline(options: argparse.Namespace) -> None:
@@ -87,9 +93,7 @@ def compare(options: argparse.Namespace) -> None:
   from it_study.evaluation import comparison, comparison_table
 
   comparison.check_margin(options.margin, given_as='--margin')
-  corpus = None
-  if options.corpus is not None:
-    corpus = natinst.open_corpus(corpora.find(options.corpus))
+  corpus = _corpus(options)
   seeds, notes = [], {}
   pairs = ((options.first, options.second), *(options.seed_pair or ()))
   for paths in pairs:
@@ -104,11 +108,10 @@ def compare(options: argparse.Namespace) -> None:
     predictions.write_text(
       options.out, json.dumps(result.to_json(), indent=2) + '\n'
     )
+  _tell(options, notes)
   if options.json:
     print(json.dumps(result.to_json()))
   elif not options.quiet:
-    for note in notes:
-      print(f'it-study: note: {note}', file=sys.stderr)
     comparison_table.print_comparison(result, per_category=options.per_category)
 
 
@@ -160,6 +163,12 @@ def _scorer(options: argparse.Namespace) -> rouge.Rouge | None:
       'on model hubs.'
     )
   return rouge.Rouge(rouge.byte_pair_words(options.tokenizer))
+
+
+def _tell(options: argparse.Namespace, notes: Iterable[str]) -> None:
+  if not options.quiet:
+    for note in notes:
+      print(f'it-study: note: {note}', file=sys.stderr)
 
 
 def _show(

@@ -6,6 +6,7 @@ from it_study.commands import flags
 from it_study.commands.corpus_table import CORPUS_COMMANDS
 from it_study.commands.flags import Command, Group
 from it_study.commands.launch_table import LAUNCH_COMMANDS
+from it_study.engines import ENGINES
 
 __all__ = [
   'COMMANDS',
@@ -30,15 +31,22 @@ def _gin_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def _study_arguments(parser: argparse.ArgumentParser) -> None:
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
   _gin_arguments(parser)
   parser.add_argument(
-    '--study_dir', default='it_study_out', help='default %(default)s'
-  )
-  parser.add_argument(
     '--engine',
-    default=None,
-    help='native or t5x; before the macro ENGINE',
+    choices=ENGINES,
+    help='the same as --gin.ENGINE; default: as the gin files say, native',
+  )
+
+
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+  _run_arguments(parser)
+  parser.add_argument(
+    '--study_dir',
+    default='it_study_out',
+    metavar='DIR',
+    help='default %(default)s',
   )
 
 
@@ -225,6 +233,15 @@ def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
   )
 
 
+def _completion_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.description += (
+    ' For bash and zsh: eval "$(it-study completion bash)", or zsh, in the '
+    'file that the shell starts with, in zsh behind compinit. For tcsh: source '
+    'a file with what is printed.'
+  )
+  parser.add_argument('shell', choices=('bash', 'zsh', 'tcsh'))
+
+
 COMMANDS = (
   Command(
     'study',
@@ -257,7 +274,7 @@ COMMANDS = (
     '--gin.IT_STUDY_VOCABULARY=miniature --gin.TRAIN_STEPS=20 '
     '--gin.BATCH_SIZE=8 --gin.MODEL_DIR=/tmp/it_study_model '
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
-    _gin_arguments,
+    _run_arguments,
     continues=True,
   ),
   Command(
@@ -279,7 +296,7 @@ COMMANDS = (
     '--gin.INFER_OUTPUT_DIR=/tmp/it_study_predictions '
     "--gin.TASK_FEATURE_LENGTHS=\"{'inputs': 128, 'targets': 16}\" "
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
-    _gin_arguments,
+    _run_arguments,
   ),
   Command(
     'audit',
@@ -345,6 +362,13 @@ COMMANDS = (
     'what works on this machine, and what to do about the rest',
     'it-study doctor',
     _doctor_arguments,
+  ),
+  Command(
+    'completion',
+    'completing:completion',
+    'print a script that completes command lines in a shell',
+    'it-study completion bash',
+    _completion_arguments,
   ),
 )
 

@@ -11,7 +11,7 @@ from it_study import checkpoints
 from it_study.checkpoint_manifest import write_manifest
 from it_study.convert import bucket_weights, hf, t5x, t5x_writing
 from it_study.convert.inferred_config import infer_config
-from it_study.errors import InputError
+from it_study.errors import InputError, nearest_path
 from it_study.models.config import T5Config
 from it_study.stored_folder import StoredFolder
 
@@ -77,6 +77,8 @@ def convert(
     raise InputError(
       f'{destination} is not empty; weights are written to a new folder.'
     )
+  if source_format != 'it_study' and StoredFolder(source).local is not None:
+    _check_folder(source)
   step = 0
   if source_format != 't5x':
     source = bucket_weights.to_local(source)
@@ -103,6 +105,14 @@ def convert(
       destination, params, step=step, layout=layout
     )
   return destination
+
+
+def _check_folder(path: str | os.PathLike[str]) -> None:
+  if not os.path.isdir(path):
+    raise InputError(
+      f'{os.fspath(path)}: no such folder. Name the one that holds the '
+      f'weights.{nearest_path(path)}'
+    )
 
 
 def _abstract(config: T5Config) -> Any:

@@ -75,6 +75,7 @@ def finetune(
   t5x_setup.require()
   _refuse(PROFILE_STEPS=profile_steps is not None)
   check_settings(
+    optimizer=optimizer,
     seed=seed,
     checkpoint_period=checkpoint_period,
     log_period=log_period,

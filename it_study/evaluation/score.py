@@ -205,7 +205,8 @@ def _one_split(file: formats.RowFile, split: str | None) -> str | None:
     )
   if splits and split not in (None, splits[0]):
     raise InputError(
-      f'{file.path}: rows of split {splits[0]!r}, asked for is {split!r}.'
+      f'{file.path}: rows of split {splits[0]!r}, asked for is {split!r}. '
+      'Leave the split out, or name the file of that one.'
     )
   return splits[0] if splits else split
 

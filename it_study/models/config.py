@@ -110,8 +110,9 @@ def _check_config(config: T5Config) -> None:
         f'T5Config.mlp_activations has {name!r}: allowed are '
         f'{", ".join(layers.ACTIVATIONS)}.{nearest(name, layers.ACTIVATIONS)}'
       )
-  if not 0.0 <= config.dropout_rate < 1.0:
+  rate = config.dropout_rate
+  if not isinstance(rate, int | float) or not 0.0 <= rate < 1.0:
     raise InputError(
-      f'T5Config.dropout_rate is {config.dropout_rate!r}: give a share from 0 '
+      f'T5Config.dropout_rate is {rate!r}: give a share from 0 '
       'up to, not including, 1.'
     )

@@ -1,0 +1,120 @@
+"""Tests of it_study.cli: what is printed for a person, a program, nobody."""
+
+import io
+import json
+import logging
+import sys
+
+import fakes
+import pytest
+
+from it_study import vocabularies
+
+CONDITION = '--condition=natinst_def_empty_ex_original1'
+COMMANDS = {
+  'score': ('score', 'a.jsonl', '--decomposition=parts.json'),
+  'baseline': ('baseline', 'random', '--corpus=corpus', '--simulate=10'),
+  'compare': ('compare', 'a.jsonl', 'b.jsonl'),
+  'prompt': ('prompt', '--corpus=corpus', CONDITION, '--limit=2'),
+  'explain': ('explain', 'entail-3', '--corpus=corpus', CONDITION),
+  'check': ('corpus', 'check', 'corpus'),
+  'audit': ('corpus', 'audit', 'corpus'),
+  'stats': ('corpus', 'stats', 'corpus', CONDITION, '--max_input_length=99'),
+  'mini': ('corpus', 'mini', 'mini'),
+  'controls': ('corpus', 'controls', 'corpus', 'controlled'),
+  'build': ('corpus', 'build', 'corpus', '--data_dir=rows'),
+  'verify': (
+    *('corpus', 'verify', 'corpus', '--data_dir=rows', CONDITION),
+    *('--split', 'test', '--num_workers=1'),
+  ),
+  'completion': ('completion', 'bash'),
+  'launch local': ('launch', 'local', '--dry_run', '--', 'train'),
+  'launch ssh': ('launch', 'ssh', '--hosts=a,b', '--dry_run', '--', 'train'),
+  'launch slurm': ('launch', 'slurm', '--dry_run', '--', 'score', 'a.jsonl'),
+  'launch tpu_vm': (
+    *('launch', 'tpu_vm', '--type=v5litepod-1', '--zone=z', '--dry_run'),
+    *('--', 'score', 'a.jsonl'),
+  ),
+}
+
+
+class Terminal(io.StringIO):
+  """Passes for a terminal."""
+
+  def isatty(self) -> bool:
+    return True
+
+
+@pytest.fixture(name='folder', scope='module')
+def _folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('output')
+  corpus = fakes.write_small_corpus(folder / 'corpus')
+  for out, name in (('a', 'random'), ('b', 'majority')):
+    words = ('baseline', name, '--corpus', corpus, '--quiet')
+    assert fakes.run_command(*words, '--out', folder / f'{out}.jsonl') == 0
+  words = ('corpus', 'build', corpus, '--quiet')
+  assert fakes.run_command(*words, '--data_dir', folder / 'rows') == 0
+  return folder
+
+
+@pytest.fixture(autouse=True)
+def _here(folder, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  monkeypatch.chdir(folder)
+  monkeypatch.setenv('TERM', 'xterm-256color')
+  for name in ('NO_COLOR', 'FORCE_COLOR', 'TTY_COMPATIBLE', 'COLORTERM'):
+    monkeypatch.delenv(name, raising=False)
+
+
+def with_flag(words, flag):
+  """A command line with a flag, before what it runs."""
+  position = words.index('--') if '--' in words else len(words)
+  return (*words[:position], flag, *words[position:])
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_it_obeys(capsys, name):
+  words = COMMANDS[name]
+  assert fakes.run_command(*with_flag(words, '--json')) == 0
+  for line in capsys.readouterr().out.splitlines():
+    assert isinstance(json.loads(line), dict)
+  assert fakes.run_command(*with_flag(words, '--quiet')) == 0
+  assert capsys.readouterr() == ('', '')
+  assert fakes.run_command(*words) == 0
+  told = capsys.readouterr()
+  assert told.out
+  # Neither colours nor bars where there is no terminal.
+  assert '\x1b' not in told.out + told.err
+  assert '\r' not in told.out + told.err
+
+
+@pytest.mark.parametrize('name', ['score', 'prompt', 'explain'])
+def test_on_a_terminal_there_is_more(monkeypatch, name):
+  monkeypatch.setattr(sys, 'stdout', Terminal())
+  assert fakes.run_command(*COMMANDS[name]) == 0
+  assert '\x1b[' in sys.stdout.getvalue()
+  monkeypatch.setattr(sys, 'stdout', Terminal())
+  assert fakes.run_command(*COMMANDS[name], '--json') == 0
+  for line in sys.stdout.getvalue().splitlines():
+    json.loads(line)
+
+
+def test_a_quiet_command_logs_errors_alone(capsys, monkeypatch):
+  def score(options):
+    logging.warning('something to know')
+    logging.error('something is wrong')
+
+  monkeypatch.setattr('it_study.commands.scoring.score', score)
+  assert fakes.run_command('score', 'a.jsonl') == 0
+  assert capsys.readouterr().err == (
+    'WARNING: something to know\nERROR: something is wrong\n'
+  )
+  assert fakes.run_command('score', 'a.jsonl', '--quiet') == 0
+  assert capsys.readouterr().err == 'ERROR: something is wrong\n'
+
+
+def test_a_dry_run_for_a_program(capsys):
+  words = with_flag(COMMANDS['launch ssh'], '--json')
+  assert fakes.run_command(*words) == 0
+  lines = json.loads(capsys.readouterr().out)['lines']
+  assert [line.split()[0] for line in lines] == ['ssh'] * 4

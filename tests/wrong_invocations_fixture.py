@@ -1,0 +1,301 @@
+"""Wrong command lines, and what is said to them."""
+
+CONDITION = 'natinst_def_empty_ex_empty0'
+MODEL = '--gin_file=models/t5_1_1_tiny.gin'
+DATA = (
+  '--gin.CORPUS=corpus --gin.IT_STUDY_VOCABULARY=byte '
+  f'--gin.MIXTURE_OR_TASK_NAME={CONDITION}'
+)
+TRAIN = (
+  f'train {MODEL} --gin_file=runs/finetune.gin {DATA} --gin.MODEL_DIR=model '
+  '--gin.TRAIN_STEPS=1'
+)
+PREDICT = (
+  f'predict {MODEL} --gin_file=runs/predict.gin {DATA} '
+  '--gin.INFER_OUTPUT_DIR=out'
+)
+SLICE = 'launch tpu_vm --zone=z --skip_memory_check --type=v5litepod-16'
+
+# A command line, and what it says; what stands for ' ... ' varies.
+CASES = (
+  (
+    'scroe predictions.jsonl',
+    "argument COMMAND: invalid choice: 'scroe' (choose from ... ). Did you "
+    "mean 'score'? See it-study --help.",
+  ),
+  # Gin.
+  (
+    f'{TRAIN} --gin.BATCHSIZE=4',
+    "gin macro 'BATCHSIZE' is set, but nothing reads it. Did you mean "
+    "'BATCH_SIZE'? Macros that are read: BATCH_SIZE, ... , TRAIN_STEPS.",
+  ),
+  (
+    'train --gin_file=runs/finetun.gin',
+    "no gin file 'runs/finetun.gin': looked in the working directory and in "
+    "... /gin_configs. Did you mean 'runs/finetune.gin'? Shipped are ...",
+  ),
+  (
+    f'{TRAIN} --gin_file=leaf.gin',
+    "gin file leaf.gin: finetune has no parameter 'bach_size'. Did you mean "
+    "'batch_size'?",
+  ),
+  (
+    f'{TRAIN} --gin_search_paths=corpsu',
+    "--gin_search_paths: no folder 'corpsu'. Name folders, with commas between "
+    "them. Did you mean 'corpus'?",
+  ),
+  (f'{TRAIN} --gin.SEED', '--gin.SEED: a binding reads --gin.NAME=value.'),
+  (
+    f'{TRAIN} --gin.TASK_FEATURE_LENGTHS="{{\'inputs\': 64"',
+    "--gin.TASK_FEATURE_LENGTHS = {'inputs': 64: a bracket or a quotation is "
+    'opened and not closed.',
+  ),
+  # What a macro is set to.
+  (
+    f'{TRAIN} --gin.BATCH_SIZE=big',
+    "BATCH_SIZE is 'big': give a whole number from 1 up.",
+  ),
+  (
+    f'{TRAIN} --gin.MESH_MODEL=two',
+    "Mesh data=-1 x fsdp=1 x model=two: model is 'two'; give a number from 1 "
+    'up, or -1 for what the others leave.',
+  ),
+  (
+    f'{TRAIN} --gin.LEARNING_RATE=fast',
+    "learning rate is 'fast'; give a finite number, 0 or more.",
+  ),
+  (
+    f'{TRAIN} --gin.OPTIMIZER=adafactor',
+    "optimizer is 'adafactor'; give a call, such as @adafactor() or @adamw().",
+  ),
+  (
+    f'{TRAIN} --gin.DROPOUT_RATE=half',
+    "T5Config.dropout_rate is 'half': give a share from 0 up to, not "
+    'including, 1.',
+  ),
+  (
+    f'{TRAIN} --gin.LOG_PERIOD=often',
+    "log_period is 'often'; give 1 or more.",
+  ),
+  (
+    f'{TRAIN} --gin.KEEP_CHECKPOINTS=all',
+    "checkpoints to keep: 'all'; give 1 or more, or a training that is stopped "
+    'cannot go on.',
+  ),
+  (
+    f'{TRAIN} --gin.MODEL_DIR=gs:/bucket/model',
+    'gs:/bucket/model: allowed is a local folder, or one in a bucket, '
+    'gs://BUCKET/FOLDER.',
+  ),
+  (
+    f'{PREDICT} --gin.CHECKPOINT_PATH=modle',
+    'no usable checkpoint at ... /modle: looked for folders named by their '
+    'step with a manifest.json in them. Train first, or name another folder. '
+    "Did you mean ' ... /model'?",
+  ),
+  (
+    f'{PREDICT} --gin.CHECKPOINT_PATH=None --gin.SPLIT=tset',
+    f"{CONDITION} has no split 'tset'; there are train, validation, test. Did "
+    "you mean 'test'?",
+  ),
+  (
+    f'plan {MODEL} --gin_file=runs/finetune.gin --topology=v5e:4x5',
+    "topology 'v5e:4x5' is not known. Did you mean 'v5e:4x8'? There are v5e: "
+    'with 2x2, ...',
+  ),
+  # Studies.
+  (
+    'study --study_dir=study',
+    "study holds a study of another configuration (now 'BATCH_SIZE = 16', "
+    "there 'BATCH_SIZE = 7'). Name another --study_dir, or run it with the "
+    'settings in its study.gin.',
+  ),
+  (
+    'study --gin.SEEDS=0',
+    'SEEDS is 0; give whole numbers in brackets, such as (0, 1, 2), or (0,) '
+    'for one.',
+  ),
+  (
+    'study --study_dir=gs://',
+    'gs://: allowed is a local folder, or one in a bucket, gs://BUCKET/FOLDER.',
+  ),
+  (
+    'report corpus',
+    'corpus: no finished cell: results.jsonl is missing or empty. Run '
+    "'it-study study --study_dir=DIR' first.",
+  ),
+  (
+    'view study --port=99999',
+    '--port: found 99999, allowed is 0 to 65535. Leave it out: a free one is '
+    'then taken.',
+  ),
+  # Predictions.
+  (
+    'score malformed.jsonl --out=metrics.json',
+    'malformed.jsonl:2: missing: prediction; a row has id, task, ... (scores '
+    'may be left out).',
+  ),
+  (
+    'score cut.jsonl --out=metrics.json',
+    'cut.jsonl:2: not JSON: Unterminated string starting at column ... ; one '
+    'JSON object a line is allowed.',
+  ),
+  (
+    'score whole.jsonl --split=tset',
+    "split 'tset' is unknown; there are train, validation, test. Did you mean "
+    "'test'?",
+  ),
+  (
+    'score whole.jsonl --split=train',
+    "whole.jsonl: rows of split 'test', asked for is 'train'. Leave the split "
+    'out, or name the file of that one.',
+  ),
+  # Before anything is shown.
+  (
+    'score whole.jsonl --decomposition=corpus',
+    'corpus: cannot be written: Is a directory. Name a file in a directory '
+    'that is there and can be written to.',
+  ),
+  (
+    'compare whole.jsonl half.jsonl --out=metrics.json',
+    'whole.jsonl and half.jsonl hold different instances: half.jsonl lacks 96 '
+    "of 106 ('entail-10', 'entail-11', …). A paired comparison needs the same "
+    'ones. Predict the same split of the same corpus for both.',
+  ),
+  (
+    'compare whole.jsonl whole.jsonl --margin=many',
+    "argument --margin: found 'many', allowed is a number. See it-study "
+    'compare --help.',
+  ),
+  (
+    'baseline random --corpus=corpus --out=corpus',
+    'corpus: cannot be written: Is a directory. Name a file in a directory '
+    'that is there and can be written to.',
+  ),
+  # Prompts.
+  (
+    'prompt --corpus=corpus --condition=natinst_def_original_ex_original0',
+    "condition 'natinst_def_original_ex_original0': ex_original0 is no "
+    'condition: no examples are written ex_empty0, and every other level needs '
+    'at least one.',
+  ),
+  (
+    f'prompt --corpus=corpus --condition={CONDITION} --module=no_such',
+    "--module is 'no_such': No module named 'no_such'. Name a module that "
+    'Python can import, an installed one or one in the working directory.',
+  ),
+  (
+    'explain entail-1000 --corpus=corpus',
+    "corpus corpus: no instance 'entail-1000' in its splits; the nearest are "
+    "'entail-100', ...",
+  ),
+  # Weights.
+  (
+    'convert hff weights --from=hf --to=t5x',
+    'hff: no such folder. Name the one that holds the weights. Did you mean '
+    "'hf'?",
+  ),
+  (
+    'convert hf weights --from=hf --to=it_study',
+    'hf: no weights; a folder of Hugging Face holds model.safetensors or '
+    'pytorch_model.bin, or an index of parts.',
+  ),
+  (
+    'convert hf corpus --from=hf --to=t5x',
+    'corpus is not empty; weights are written to a new folder.',
+  ),
+  (
+    'convert hf weights --from=hf --to=t5',
+    "argument --to: invalid choice: 't5' (choose from ... ). Did you mean "
+    "'t5x'? See it-study convert --help.",
+  ),
+  (
+    'audit modle --corpus=corpus',
+    ' ... /modle: no such checkpoint. Name the MODEL_DIR of a training, or a '
+    "folder of Hugging Face. Did you mean ' ... /model'?",
+  ),
+  # Corpora.
+  (
+    'corpus fetch whole.jsonl',
+    'whole.jsonl is a file. Name a directory.',
+  ),
+  (
+    'corpus mini corpus',
+    "corpus is not empty and not a miniature: it holds 'splits', but no "
+    'miniature.json. Name a new or an empty directory.',
+  ),
+  (
+    'corpus controls corpus corpus',
+    'corpus is the corpus itself; controls go into a copy. Name a new '
+    'directory.',
+  ),
+  (
+    'corpus check corpsu',
+    'corpus corpsu: no directory corpsu; it should hold tasks/ and splits/. '
+    "'it-study corpus mini DIR' writes a small corpus to start with. Did you "
+    "mean 'corpus'?",
+  ),
+  (
+    'corpus audit corpus --severity=eror',
+    "argument --severity: invalid choice: 'eror' (choose from ... ). Did you "
+    "mean 'error'? See it-study corpus audit --help.",
+  ),
+  (
+    'corpus stats corpus --track=defalt',
+    "corpus corpus: no track 'defalt' in corpus/splits; there are default. Did "
+    "you mean 'default'?",
+  ),
+  (
+    'corpus build corpus --data_dir=whole.jsonl',
+    'cannot write to whole.jsonl: File exists. Name a directory that can be '
+    'written.',
+  ),
+  (
+    'corpus verify corpus --data_dir=corpus',
+    'no rows in corpus: no directory corpus/natural_instructions_study/ ... . '
+    "Write them with 'it-study corpus build corpus --data_dir corpus'.",
+  ),
+  # Machines.
+  (
+    'launch local --processes=0 -- train',
+    '--processes is 0; give a whole number from 1 to 64, such as 2.',
+  ),
+  (
+    'launch local train',
+    'unrecognized arguments: train. What to run stands behind --. See it-study '
+    'launch local --help.',
+  ),
+  (
+    f'{SLICE} -- {TRAIN} --gin.MESH_MODEL=3',
+    'the mesh MESH_DATA=-1, MESH_FSDP=1, MESH_MODEL=3 does not fit v5litepod-16'
+    ': it takes a multiple of 3 devices, found 16. Change the mesh.',
+  ),
+  (
+    f'{SLICE} -- {TRAIN} --gin.MODEL_DIR=gs:/bucket/model',
+    'gs:/bucket/model: allowed is a local folder, or one in a bucket, '
+    'gs://BUCKET/FOLDER.',
+  ),
+  (
+    f'{SLICE} --dry_run --results=whole.jsonl/results -- {TRAIN}',
+    "--results is 'whole.jsonl/results', and ... /whole.jsonl is no folder "
+    'that can be written to; name another.',
+  ),
+  (
+    f'launch slurm --process_per=core -- {TRAIN}',
+    "--process_per is 'core'; give gpu or node.",
+  ),
+  (
+    'launch ssh --hosts=a,a -- train',
+    "--hosts 'a,a': a is named twice.",
+  ),
+  (
+    'doctor --seconds=long',
+    "argument --seconds: found 'long', allowed is a number. See it-study "
+    'doctor --help.',
+  ),
+  (
+    'completion fsh',
+    "argument shell: invalid choice: 'fsh' (choose from ... ). Did you mean "
+    "'zsh'? See it-study completion --help.",
+  ),
+)
