@@ -30,7 +30,7 @@ from it_study.train_step import (
   compile_train_step,
   init_state,
 )
-from it_study.training_settings import check_keep_best, check_settings
+from it_study.training_settings import check_count, check_settings
 from it_study.validation import Validation
 
 
@@ -155,12 +155,12 @@ def train(
   check_settings(
     optimizer=optimizer,
     seed=seed,
-    train_steps=train_steps,
     checkpoint_period=checkpoint_period,
+    eval_period=eval_period,
+    keep_best=keep_best,
     log_period=log_period,
-    **({} if eval_period is None else {'eval_period': eval_period}),
   )
-  check_keep_best(keep_best, checkpoint_period, eval_period)
+  check_count('TRAIN_STEPS', train_steps)
   num_microbatches = partitioning.count_microbatches(
     batch_size=feed.batch_size, mesh=mesh, microbatch_size=microbatch_size
   )

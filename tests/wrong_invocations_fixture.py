@@ -66,7 +66,7 @@ CASES = (
   ),
   (
     f'{TRAIN} --gin.OPTIMIZER=adafactor',
-    "optimizer is 'adafactor'; give a call, such as @adafactor() or @adamw().",
+    "OPTIMIZER is 'adafactor'; give a call, such as @adafactor() or @adamw().",
   ),
   (
     f'{TRAIN} --gin.DROPOUT_RATE=half',
@@ -75,7 +75,7 @@ CASES = (
   ),
   (
     f'{TRAIN} --gin.LOG_PERIOD=often',
-    "log_period is 'often'; give 1 or more.",
+    "LOG_PERIOD is 'often'; give 1 or more.",
   ),
   (
     f'{TRAIN} --gin.KEEP_CHECKPOINTS=all',

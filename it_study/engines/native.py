@@ -24,6 +24,7 @@ from it_study.engines import (
 from it_study.engines.prompt_batches import Machine
 from it_study.models.t5 import T5
 from it_study.optimizers import Optimizer
+from it_study.training_settings import check_settings
 
 _logger = logging.getLogger(__name__)
 
@@ -99,6 +100,15 @@ def finetune(
     InputError: if an argument does not fit, or the loss is not finite.
   """
   started = time.monotonic()
+  # Before anything is tokenised, which may take long.
+  check_settings(
+    optimizer=optimizer,
+    seed=seed,
+    checkpoint_period=checkpoint_period,
+    eval_period=eval_period,
+    keep_best=keep_best,
+    log_period=log_period,
+  )
   model_dir = pathlib.Path(model_dir)
   initial_checkpoint_path = bucket_weights.to_local(initial_checkpoint_path)
   mesh = partitioning.make_mesh(

@@ -32,7 +32,7 @@ from it_study.losses import DEFAULT_Z_LOSS
 from it_study.optimizers import Optimizer
 from it_study.preemption import preemption
 from it_study.trainer import Progress
-from it_study.training_settings import check_keep_best, check_settings
+from it_study.training_settings import check_settings
 
 ENGINE = 't5x'
 _GREEDY = Decoding()
@@ -78,11 +78,11 @@ def finetune(
     optimizer=optimizer,
     seed=seed,
     checkpoint_period=checkpoint_period,
+    eval_period=eval_period,
+    keep_best=keep_best,
     log_period=log_period,
-    **({} if eval_period is None else {'eval_period': eval_period}),
   )
   _check_periods(checkpoint_period=checkpoint_period, eval_period=eval_period)
-  check_keep_best(keep_best, checkpoint_period, eval_period)
   from t5x import train as t5x_train
   from t5x import trainer as upstream_trainer
   from t5x import utils
