@@ -235,7 +235,11 @@ def _judge_negative(pair: Comparison, group: Group) -> Control:
   if is_off or pair.largest > 2 * NEGATIVE_MARGIN:
     text = f'{evidence} It should be near 0; the interval is too wide to tell.'
     return Control(group.name, UNCLEAR, text)
-  return Control(group.name, PASSED, f'{evidence} It should be near 0.')
+  text = (
+    f'{evidence} It should be near 0; up to {NEGATIVE_MARGIN:.0f} points '
+    'either way count as that.'
+  )
+  return Control(group.name, PASSED, text)
 
 
 def _control_evidence(pair: Comparison, group: Group) -> str:
