@@ -90,6 +90,39 @@ def test_an_instance_stands_beside_itself_in_every_cell_of_its_split(index):
   assert all(c['inputs'] == 'input 3' for c in found['cells'])
 
 
+def test_the_seeds_of_a_mean_are_listed_together(tmp_path):
+  study = make_study(
+    tmp_path / 'study',
+    accuracies={DEFINITIONS[0]: 0.5},
+    num_instances=2,
+    seeds=(0, 1, 2),
+  )
+  index = Index(study)
+  cell = cell_of(index, 'Trained on', 'tested on Original', ' test, seed 0')
+  one = index.rows(Query(cell=cell))
+  every = index.rows(Query(cell=cell, all_seeds=True))
+  assert [
+    c['num_seeds'] for c in index.describe()['cells'] if c['cell'] == cell
+  ] == [3]
+  assert every['total'] == every['num_rows'] == 3 * one['total']
+  assert [row['seed'] for row in every['rows'][:4]] == [0, 1, 2, 0]
+  assert len({tuple(row['key']) for row in every['rows'][:3]}) == 1
+  asked = Query(cell=cell, all_seeds=True, text='task001_test-1')
+  assert index.rows(asked)['total'] == 3
+  found = index.instance(
+    cell=cell, task='task000_test', row_id='task000_test-1', all_seeds=True
+  )
+  labels = [c['label'] for c in found['cells'] if c['is_asked']]
+  assert [label.split(', ')[-1] for label in labels] == [
+    f'seed {k}' for k in range(3)
+  ]
+  # A baseline has one.
+  random = cell_of(index, 'Baseline random, test')
+  assert index.rows(Query(cell=random)) == index.rows(
+    Query(cell=random, all_seeds=True)
+  )
+
+
 def test_an_instance_is_found_in_a_file_of_another_order(tmp_path):
   rows = make_rows(num_instances=3)
   add_cell(tmp_path, rows)

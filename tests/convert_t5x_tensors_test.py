@@ -112,8 +112,8 @@ def test_folders_without_a_checkpoint_are_told_apart(tmp_path, capsys):
     f'{tmp_path}/checkpoint_5: empty folder; a T5X checkpoint was looked for.'
   ) in fixture.refused(tmp_path / 'checkpoint_5', capsys)
   found = fixture.refused(tmp_path / 'checkpoint_6', capsys)
-  assert f'{tmp_path}/checkpoint_6: no such folder; ' in found
-  assert "Did you mean 'checkpoint_5'?" in found
+  assert f'{tmp_path}/checkpoint_6: no such folder. ' in found
+  assert f"Did you mean '{tmp_path}/checkpoint_5'?" in found
   (tmp_path / 'empty').mkdir()
   assert (
     f'{tmp_path}/empty: no T5X checkpoint there. Name a folder checkpoint_STEP'

@@ -10,7 +10,7 @@ import docs_test
 import fakes
 import pytest
 
-from it_study import cli, corpora, gin_utils, vocabularies
+from it_study import cli, corpora, gin_utils, grid, vocabularies
 from it_study.commands import runs
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -80,6 +80,17 @@ def _use_an_engine_of_no_brains(monkeypatch):
     return lambda **more: getattr(engine, name)(**{**given, **more})
 
   monkeypatch.setattr(runs, 'engine_call', engine_call)
+  configured = gin_utils.configured
+
+  def without_grid(name):
+    # Of a study, what it plans: other tests run its cells.
+    return _plan if name == 'run_study' else configured(name)
+
+  def _plan(**_):
+    bound = gin_utils.bound('run_study', ('conditions', 'seeds', 'splits'))
+    assert all(grid.plan(**bound))
+
+  monkeypatch.setattr(gin_utils, 'configured', without_grid)
   # A report of thousands of rows takes longer than all else here.
   monkeypatch.setattr(runs, 'report', lambda options: None)
 

@@ -1,5 +1,7 @@
 """Tests of it_study.report.tables and background_tables."""
 
+import dataclasses
+
 import pytest
 from report_fixture import DEFINITIONS, EXAMPLES, RUN, make_study
 
@@ -154,6 +156,11 @@ def test_a_number_links_to_the_instances_it_is_over(results):
     (Group('control', 'Positive Control'), 'category=Positive+Control'),
   ):
     assert tables.predictions_href(arm, group) == start + filters
+  # A mean over seeds is over all their instances.
+  several = dataclasses.replace(arm, cells=arm.cells * 2)
+  assert tables.predictions_href(several, CLS) == (
+    f'{start}group=classification&seeds=all'
+  )
   row = tables.main_table(results).rows['Trained and tested on'][0]
   assert row[1].href == f'{start}group=classification'
   # A number that is not there leads nowhere.

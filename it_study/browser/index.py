@@ -13,7 +13,7 @@ import numpy as np
 from it_study.errors import InputError
 from it_study.evaluation import metrics
 from it_study.predict import Prediction
-from it_study.report.arms import condition_label
+from it_study.report.arms import condition_label, make_arms
 from it_study.report.load import Cell, Study, read_study
 from it_study.report.text import shorten
 from it_study.visible_text import visible
@@ -43,6 +43,7 @@ class Query:
 
   Attributes:
     cell: its name.
+    all_seeds: whether to list the cells that differ from it by seed alone too.
     text: words that all stand in the id, prompt, references or prediction,
       whatever their case.
     group: one of `metrics.GROUPS`, which hold no control, or None for all.
@@ -56,6 +57,7 @@ class Query:
   """
 
   cell: str
+  all_seeds: bool = False
   text: str = ''
   group: str | None = None
   task: str | None = None
@@ -85,6 +87,11 @@ class Index:
         f'{self.study.directory}: no cell with a predictions.jsonl. Run '
         "'it-study study' with this --study_dir first."
       )
+    # Of each cell, itself and those that differ by seed alone, by seed.
+    self._seeds: dict[str, tuple[str, ...]] = {}
+    for arm in make_arms(self._cells.values()):
+      names = tuple(cell.cell for cell in arm.cells)
+      self._seeds |= dict.fromkeys(names, names)
     self._lock = threading.Lock()
     self._entries = functools.lru_cache(maxsize=_KEPT_CELLS)(self._read)
     self._places = functools.lru_cache(maxsize=_KEPT_CELLS)(self._find_places)
@@ -105,6 +112,7 @@ class Index:
           'cell': cell.cell,
           'label': _label(cell),
           'split': cell.split,
+          'num_seeds': len(self._seeds[cell.cell]),
           'exact_match': (cell.metrics['overall'] or {}).get('exact_match'),
           'num_instances': cell.metrics.get('num_instances'),
         }
@@ -136,27 +144,38 @@ class Index:
     Raises:
       InputError: for an unknown cell or group.
     """
-    entries = self.entries(query.cell)
+    names = self._asked(query.cell, query.all_seeds)
+    entries = [self.entries(name) for name in names]
     if query.group not in (None, *metrics.GROUPS):
       raise InputError(
         f'group: found {shorten(query.group)}, allowed are '
         f'{", ".join(metrics.GROUPS)}.'
       )
-    found = [entry for entry in entries if _fits(entry, query)]
     words = query.text.lower().split()
-    if words:
-      texts = self._texts(query.cell, found)
-      found = [
-        entry
-        for entry, text in zip(found, texts, strict=True)
-        if all(word in text for word in words)
+    places = []
+    for name, several in zip(names, entries, strict=True):
+      fitting = [
+        (place, name, entry)
+        for place, entry in enumerate(several)
+        if _fits(entry, query)
       ]
+      if words:
+        texts = self._texts(name, (entry for _, _, entry in fitting))
+        fitting = [
+          found
+          for found, text in zip(fitting, texts, strict=True)
+          if all(word in text for word in words)
+        ]
+      places += fitting
+    # The seeds of an instance side by side: a sort keeps their order.
+    places.sort(key=lambda found: found[0])
+    found = [entry for _, _, entry in places]
     limit = max(0, min(query.limit, LIMIT))
-    page = found[query.offset : query.offset + limit]
+    page = places[query.offset : query.offset + limit]
     judged = [e.is_in_format for e in found if e.is_in_format is not None]
     return {
       'total': len(found),
-      'num_rows': len(entries),
+      'num_rows': sum(map(len, entries)),
       'num_right': sum(entry.is_right for entry in found),
       'num_judged': len(judged),
       'num_in_format': sum(judged),
@@ -164,6 +183,7 @@ class Index:
         {
           'id': visible(entry.id),
           'key': [entry.task, entry.id],
+          'seed': self._cells[name].seed,
           'task': visible(entry.task),
           'category': visible(entry.category),
           'right': entry.is_right,
@@ -171,21 +191,23 @@ class Index:
           'prediction': _show(row.prediction, _SHORT),
           'targets': [_show(text, _SHORT) for text in row.targets[:5]],
         }
-        for entry, row in zip(
-          page,
-          self._parsed(query.cell, (entry.offset for entry in page)),
-          strict=True,
-        )
+        for _, name, entry in page
+        for row in self._parsed(name, [entry.offset])
       ],
     }
 
-  def instance(self, *, cell: str, task: str, row_id: str) -> dict[str, Any]:
+  def instance(
+    self, *, cell: str, task: str, row_id: str, all_seeds: bool = False
+  ) -> dict[str, Any]:
     """One instance in every cell of the split of `cell`, side by side.
+
+    Asked for is `cell`, with `all_seeds` also what differs by seed alone.
 
     Raises:
       InputError: if the cell does not hold the instance.
     """
     split = self._cell(cell).split
+    asked = self._asked(cell, all_seeds)
     found = []
     place = self._places(cell).get((task, row_id))
     for name, other in self._cells.items():
@@ -199,7 +221,7 @@ class Index:
         {
           'cell': name,
           'label': _label(other),
-          'is_asked': name == cell,
+          'is_asked': name in asked,
           'inputs': _show(row.inputs or '', _LONG),
           'prediction': _show(row.prediction, _LONG),
           'right': bool(score.exact_match),
@@ -225,6 +247,10 @@ class Index:
       'targets': [_show(text, _LONG) for text in first.targets[:50]],
       'cells': found,
     }
+
+  def _asked(self, cell: str, all_seeds: bool) -> tuple[str, ...]:
+    self._cell(cell)
+    return self._seeds[cell] if all_seeds else (cell,)
 
   def _cell(self, name: str) -> Cell:
     if name not in self._cells:
@@ -295,7 +321,7 @@ class Index:
         rows.append(_parse(file.readline(), path))
     return rows
 
-  def _texts(self, cell: str, entries: list[Entry]) -> Iterator[str]:
+  def _texts(self, cell: str, entries: Iterable[Entry]) -> Iterator[str]:
     """All that is searched of each row, in lower case."""
     for row in self._parsed(cell, (entry.offset for entry in entries)):
       parts = (row.id, row.task, row.inputs, row.prediction, *row.targets)

@@ -4,8 +4,9 @@
 (function () {
   const LIMIT = 50;
   const at = function (id) { return document.getElementById(id); };
-  const filters = ['group', 'task', 'category', 'right', 'in_format', 'text'];
+  const filters = ['seeds', 'group', 'task', 'category', 'right', 'in_format', 'text'];
   const selects = filters.filter(function (name) { return name !== 'text'; });
+  const numSeeds = new Map();
   let cells = [];
   let offset = 0;
   let shown = null;
@@ -91,7 +92,7 @@
 
   function summary(answer) {
     if (!answer.total) {
-      return 'No match: none of the ' + count(answer.num_rows) + ' of this cell fits all filters.';
+      return 'No match: none of the ' + count(answer.num_rows) + ' here fits all filters.';
     }
     let text = count(answer.total) + ', ' + share(answer.num_right, answer.total) + ' right';
     if (answer.num_judged) {
@@ -108,6 +109,8 @@
     const cell = at('cell').selectedOptions[0];
     // A menu cuts what a phone has no room for.
     at('label').textContent = cell ? cell.textContent : '';
+    if (at('seeds').value) at('label').textContent += ', and the other seeds';
+    at('of_seeds').hidden = !(numSeeds.get(at('cell').value) > 1 || at('seeds').value);
     const fields = {cell: at('cell').value, offset: offset, limit: LIMIT};
     filters.forEach(function (name) { fields[name] = at(name).value; });
     try {
@@ -146,7 +149,8 @@
     button.type = 'button';
     button.append(mark(row), make('span', row.prediction || '(empty)'));
     button.append(make('div', 'Reference: ' + row.targets.join(' | '), 'meta'));
-    button.append(make('div', row.task + ' · ' + row.id, 'meta'));
+    const seed = at('seeds').value ? ' · seed ' + row.seed : '';
+    button.append(make('div', row.task + ' · ' + row.id + seed, 'meta'));
     if (isShown(row.key)) button.setAttribute('aria-current', 'true');
     button.addEventListener('click', function () {
       document.querySelectorAll('#rows [aria-current]').forEach(function (other) {
@@ -169,7 +173,9 @@
     holder.hidden = key === null;
     if (key === null) return;
     try {
-      const answer = await ask('instance', {cell: at('cell').value, task: key[0], id: key[1]});
+      const answer = await ask('instance', {
+        cell: at('cell').value, seeds: at('seeds').value, task: key[0], id: key[1]
+      });
       if (key !== shown) return;
       holder.replaceChildren(make('h2', answer.id));
       holder.append(make('p', [answer.task, answer.category, answer.kind].join(' · '), 'meta'));
@@ -258,6 +264,7 @@
     names().then(function () { restart(); show(); }).catch(sayError);
   });
   selects.forEach(function (name) { at(name).addEventListener('change', restart); });
+  at('seeds').addEventListener('change', function () { show(); });
   at('clear').addEventListener('click', function () {
     filters.forEach(function (name) { at(name).value = ''; });
     restart();
@@ -275,6 +282,7 @@
     document.title = 'Predictions of ' + study.name;
     at('report').hidden = !study.has_report;
     cells = study.cells.map(function (cell) { return {label: cell.label, value: cell.cell}; });
+    study.cells.forEach(function (cell) { numSeeds.set(cell.cell, cell.num_seeds); });
     fill(at('cell'), cells);
     return restore();
   }).catch(sayError);

@@ -75,10 +75,12 @@ def serve(
     InputError: if the folder is no study, or the port cannot be had.
   """
   _check_port(port)
-  with make_server(Index(study_dir), port=port) as server:
+  with (
+    make_server(Index(study_dir), port=port) as server,
+    contextlib.suppress(KeyboardInterrupt),
+  ):
     on_start(f'http://{HOST}:{server.server_port}/')
-    with contextlib.suppress(KeyboardInterrupt):
-      server.serve_forever()
+    server.serve_forever()
 
 
 def _check_port(port: int) -> None:
@@ -200,6 +202,7 @@ def _rows(index: Index, fields: Mapping[str, str]) -> dict[str, Any]:
   return index.rows(
     Query(
       cell=fields.get('cell', ''),
+      all_seeds=fields.get('seeds') == 'all',
       text=fields.get('text', ''),
       group=fields.get('group') or None,
       task=fields.get('task') or None,
@@ -227,6 +230,7 @@ _ANSWERS: dict[str, Callable[[Index, Mapping[str, str]], dict[str, Any]]] = {
     cell=fields.get('cell', ''),
     task=fields.get('task', ''),
     row_id=fields.get('id', ''),
+    all_seeds=fields.get('seeds') == 'all',
   ),
 }
 

@@ -19,7 +19,7 @@ from it_study.report import text
 # T5's own vocabulary, rounded up as the released models have it.
 _T5_VOCABULARY_SIZE = 32_128
 # What only a run needs.
-_UNUSED = ('CORPUS', 'MODEL_DIR', 'MIXTURE_OR_TASK_NAME')
+_UNUSED = ('CORPUS', *runs.OF_A_PIECE)
 _MESH = ('data', 'fsdp', 'model')
 _SETTINGS = (
   'model_config',

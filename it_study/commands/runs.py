@@ -42,7 +42,7 @@ _PACKAGES = (
   'numpy',
 )
 # Macros of which each piece of a study has its own.
-_OF_A_PIECE = (
+OF_A_PIECE = (
   'MIXTURE_OR_TASK_NAME',
   'MODEL_DIR',
   'CHECKPOINT_PATH',
@@ -50,9 +50,9 @@ _OF_A_PIECE = (
 )
 # What each command fills in itself, so may be unset.
 SUPPLIED = {
-  'study': _OF_A_PIECE,
-  'train': _OF_A_PIECE[2:],
-  'predict': _OF_A_PIECE[1:2],
+  'study': OF_A_PIECE,
+  'train': OF_A_PIECE[2:],
+  'predict': OF_A_PIECE[1:2],
 }
 # What it runs if no file is named.
 DEFAULT_FILES = {'study': ['studies/miniature.gin']}

@@ -188,17 +188,19 @@ def score_entry(
 
 
 def predictions_href(arm: Arm, group: Group) -> str:
-  """Where an arm's predictions of a group lie; of several seeds, the first's.
+  """Where an arm's predictions of a group lie.
 
-  `it-study view` opens it with what stands behind the ? as its filters; as a
-  file it is the whole cell, and the rest has no effect.
+  `it-study view` opens it with what stands behind the ? as its filters, those
+  of all seeds; as a file it is the whole cell of the first seed, and the rest
+  has no effect.
   """
   name = group.name
   kind = 'group' if group.kind == 'headline' else group.kind
   if kind == 'control':
     kind = 'category'
   cell = quote(arm.cells[0].cell)
-  return f'../cells/{cell}/predictions.jsonl?{urlencode({kind: name})}'
+  fields = {kind: name} | ({'seeds': 'all'} if len(arm.cells) > 1 else {})
+  return f'../cells/{cell}/predictions.jsonl?{urlencode(fields)}'
 
 
 def category_table(results: Results) -> Table | None:
