@@ -30,7 +30,7 @@ from it_study.train_step import (
   compile_train_step,
   init_state,
 )
-from it_study.training_settings import check_count, check_settings
+from it_study.training_settings import check_settings, check_whole
 from it_study.validation import Validation
 
 
@@ -160,7 +160,7 @@ def train(
     keep_best=keep_best,
     log_period=log_period,
   )
-  check_count('TRAIN_STEPS', train_steps)
+  check_whole(TRAIN_STEPS=train_steps)
   num_microbatches = partitioning.count_microbatches(
     batch_size=feed.batch_size, mesh=mesh, microbatch_size=microbatch_size
   )

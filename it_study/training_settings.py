@@ -1,5 +1,7 @@
 """What every engine asks of a training's settings."""
 
+from typing import Any
+
 from it_study.errors import InputError
 from it_study.optimizers import Optimizer
 
@@ -25,12 +27,13 @@ def check_settings(
       f'OPTIMIZER is {optimizer!r}; give a call, such as @adafactor() or '
       '@adamw().'
     )
-  periods = {'CHECKPOINT_PERIOD': checkpoint_period, 'LOG_PERIOD': log_period}
-  if eval_period is not None:
-    periods['EVAL_PERIOD'] = eval_period
-  for name, period in periods.items():
-    check_count(name, period)
-  if not 0 <= seed < 2**32:
+  check_whole(
+    CHECKPOINT_PERIOD=checkpoint_period,
+    EVAL_PERIOD=eval_period,
+    LOG_PERIOD=log_period,
+    SEED=seed,
+  )
+  if seed >= 2**32:
     raise InputError(f'SEED is {seed}; give a number from 0 to 2**32 - 1.')
   if keep_best and (eval_period is None or checkpoint_period % eval_period):
     raise InputError(
@@ -40,7 +43,19 @@ def check_settings(
     )
 
 
-def check_count(name: str, count: int) -> None:
-  """Raises `InputError` for what is no whole number from 1 up."""
-  if type(count) is not int or count < 1:
-    raise InputError(f'{name} is {count!r}; give 1 or more.')
+def check_whole(**values: Any) -> None:
+  """Raises `InputError` for text, a fraction, or a count below one.
+
+  Gin lets them through. The seed may be 0; what is None is not looked at.
+
+  Args:
+    **values: by the name of the macro that sets them.
+  """
+  for name, value in values.items():
+    least = 0 if name == 'SEED' else 1
+    if value is not None and (
+      not isinstance(value, int) or isinstance(value, bool) or value < least
+    ):
+      raise InputError(
+        f'{name} is {value!r}: give a whole number from {least} up.'
+      )

@@ -111,10 +111,11 @@ def test_a_dead_holder_s_piece_is_taken_over(machine, there, monkeypatch):
   write(there, 'study/cells/one/half', 'so far')
   # Here nobody has published it.
   write(second.path, 'cells/one/stale', 'of an attempt before')
-  refusals = 0
+  refusals, started = 0, time.monotonic()
   while True:
     with second.claimed(PIECE) as is_ours:
       if is_ours:
+        assert time.monotonic() - started >= bucket_folder.LEASE_SECONDS
         assert names(second.path / PIECE) == {'.lock', 'half'}
         break
     refusals += 1

@@ -337,7 +337,7 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
     ),
     ({'train_steps': 0}, 'TRAIN_STEPS is 0: give a whole number from 1 up'),
     ({'batch_size': '8'}, "BATCH_SIZE is '8': give a whole number"),
-    ({'seed': -1}, 'SEED is -1; give a number from 0 to'),
+    ({'seed': -1}, 'SEED is -1: give a whole number from 0 up'),
     (
       {'task_feature_lengths': {'inputs': 64}},
       r'TASK_FEATURE_LENGTHS is .*: give both lengths',

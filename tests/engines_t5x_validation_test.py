@@ -115,7 +115,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ('settings', 'message'),
   [
-    ({'eval_period': 0}, 'EVAL_PERIOD is 0; give 1 or more.'),
+    ({'eval_period': 0}, 'EVAL_PERIOD is 0: give a whole number from 1 up.'),
     (
       {'eval_period': 4},
       'EVAL_PERIOD is 4 and CHECKPOINT_PERIOD 6: T5X wants one to be a '

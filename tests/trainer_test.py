@@ -229,9 +229,11 @@ def test_other_settings_do_not_go_on(tmp_path):
 
 def test_bad_settings_are_named(tmp_path):
   feed = make_feed(tmp_path)
-  with pytest.raises(InputError, match='TRAIN_STEPS is 0; give 1 or more'):
+  with pytest.raises(InputError, match='TRAIN_STEPS is 0: give a whole number'):
     run(tmp_path, feed=feed, train_steps=0)
-  with pytest.raises(InputError, match='SEED is -1; give a number from 0'):
+  with pytest.raises(
+    InputError, match='SEED is -1: give a whole number from 0'
+  ):
     run(tmp_path, feed=feed, seed=-1)
   mesh = types.SimpleNamespace(shape={'data': 3, 'fsdp': 1, 'model': 1})
   with pytest.raises(InputError, match='size 4 cannot be split over 3 devices'):

@@ -75,7 +75,7 @@ CASES = (
   ),
   (
     f'{TRAIN} --gin.LOG_PERIOD=often',
-    "LOG_PERIOD is 'often'; give 1 or more.",
+    "LOG_PERIOD is 'often': give a whole number from 1 up.",
   ),
   (
     f'{TRAIN} --gin.KEEP_CHECKPOINTS=all',

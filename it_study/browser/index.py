@@ -172,6 +172,12 @@ class Index:
     found = [entry for _, _, entry in places]
     limit = max(0, min(query.limit, LIMIT))
     page = places[query.offset : query.offset + limit]
+    texts = {
+      name: iter(
+        self._parsed(name, [e.offset for _, cell, e in page if cell == name])
+      )
+      for name in names
+    }
     judged = [e.is_in_format for e in found if e.is_in_format is not None]
     return {
       'total': len(found),
@@ -192,7 +198,7 @@ class Index:
           'targets': [_show(text, _SHORT) for text in row.targets[:5]],
         }
         for _, name, entry in page
-        for row in self._parsed(name, [entry.offset])
+        for row in (next(texts[name]),)
       ],
     }
 

@@ -1,10 +1,10 @@
 """What an engine is given, checked before anything is done."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from it_study import user_module
 from it_study.errors import InputError
+from it_study.training_settings import check_whole
 
 
 def check_duration(*, train_steps: int | None, epochs: int | None) -> None:
@@ -15,24 +15,6 @@ def check_duration(*, train_steps: int | None, epochs: int | None) -> None:
       'the other to None.'
     )
   check_whole(TRAIN_STEPS=train_steps, EPOCHS=epochs)
-
-
-def check_whole(**values: Any) -> None:
-  """Raises `InputError` for text, a fraction, or a count below one.
-
-  Gin lets them through. The seed may be 0; what is None is not looked at.
-
-  Args:
-    **values: by the name of the macro that sets them.
-  """
-  for name, value in values.items():
-    least = 0 if name == 'SEED' else 1
-    if value is not None and (
-      not isinstance(value, int) or isinstance(value, bool) or value < least
-    ):
-      raise InputError(
-        f'{name} is {value!r}: give a whole number from {least} up.'
-      )
 
 
 def check_lengths(lengths: Mapping[str, int]) -> None:
