@@ -12,8 +12,9 @@ study: $(VENV)/installed
 
 # All tests that this machine can run; ARGS='tests/prompts_test.py -k limit'.
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=it_study --cov-report=term \
-	  $(if $(ARGS),,--cov-fail-under=85) $(ARGS)
+	$(BIN)/python \
+	  $(if $(ARGS),,-m slipcover --source=it_study,launch --fail-under=85) \
+	  -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
