@@ -89,6 +89,12 @@ class TestWithT5X:
       'predictions.jsonl',
     ]
 
+  @pytest.mark.parametrize('checkpoint', ['t5x', 'native'])
+  def test_paths_may_be_relative(self, both, tmp_path, checkpoint, monkeypatch):
+    monkeypatch.chdir(both)
+    found = infer(t5x, tmp_path, checkpoint, 'greedy')
+    assert len(found) == fakes.NUM_ROWS['test']
+
   def test_a_checkpoint_of_either_goes_on_in_the_other(self, both, tmp_path):
     runs = {
       engine.ENGINE: finetune(

@@ -21,6 +21,7 @@ from it_study.engines.answers import Answer
 from it_study.engines.label_spaces import Labels
 from it_study.errors import InputError
 from it_study.models.t5 import T5, T5Config
+from it_study.stored_folder import StoredFolder
 
 # Batches between two flushes of T5X's, after which it can go on.
 _CHUNK_BATCHES = 8
@@ -262,7 +263,7 @@ def _as_t5x_checkpoint(
 ) -> str:
   """A checkpoint that T5X reads, written to a folder unless it is one."""
   if path is not None and t5x.is_checkpoint(path):
-    return str(t5x.find_checkpoint(path))
+    return _absolute(t5x.find_checkpoint(path))
   if distributed.is_first() and not folder.exists():
     if path is None:
       params = flax.core.unfreeze(
@@ -276,7 +277,12 @@ def _as_t5x_checkpoint(
       params = weights.restore(path, config=config, target=target)
     t5x_writing.save_params(folder, params)
   distributed.agree(0)
-  return str(t5x.find_checkpoint(folder))
+  return _absolute(t5x.find_checkpoint(folder))
+
+
+def _absolute(folder: StoredFolder) -> str:
+  """A path as Orbax takes it, which refuses a relative one."""
+  return str(folder if folder.local is None else folder.local.absolute())
 
 
 def _first_params(*, model: Any, partitioner: Any, seed: int) -> Any:
