@@ -85,7 +85,7 @@ def train(
   optimizer: Optimizer,
   mesh: Mesh,
   model_dir: str | os.PathLike[str],
-  initial_params: Any = None,
+  initial_params: Callable[[], Any] | None = None,
   z_loss: float = losses.DEFAULT_Z_LOSS,
   label_smoothing: float = 0.0,
   microbatch_size: int | None = None,
@@ -125,7 +125,9 @@ def train(
     optimizer: from `it_study.optimizers`.
     mesh: from `partitioning.make_mesh`.
     model_dir: gets `checkpoints/` and `metrics.jsonl`.
-    initial_params: nested dict of arrays, left as they are; drawn if None.
+    initial_params: gives a nested dict of arrays, and is called only where
+      there is no checkpoint; they are left as they are, and nothing here keeps
+      them. Drawn if None.
     z_loss: coefficient of the squared log normaliser.
     label_smoothing: probability taken from the target.
     microbatch_size: the most rows that a device computes at once; more are
@@ -307,7 +309,7 @@ def _restore_or_init(
   optimizer: Optimizer,
   mesh: Mesh,
   seed: int,
-  initial_params: Any,
+  initial_params: Callable[[], Any] | None,
   settings: dict[str, Any],
 ) -> tuple[TrainState, int | None]:
   """Returns the state and the step it was restored from, None for a new one."""
@@ -329,11 +331,11 @@ def _restore_or_init(
     )
     return state, newest
   if initial_params is None:
-    initial_params = partitioning.init_params(model=model, seed=seed, mesh=mesh)
-  check_shapes(initial_params, abstract.params, source='initial_params')
-  state = init_state(
-    model=model, optimizer=optimizer, mesh=mesh, params=initial_params
-  )
+    params = partitioning.init_params(model=model, seed=seed, mesh=mesh)
+  else:
+    params = initial_params()
+    check_shapes(params, abstract.params, source='initial_params')
+  state = init_state(model=model, optimizer=optimizer, mesh=mesh, params=params)
   return state, None
 
 

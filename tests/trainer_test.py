@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import types
+import weakref
 
 import jax
 import numpy as np
@@ -46,7 +47,7 @@ def run(folder, **settings):
     'optimizer': OPTIMIZER,
     'mesh': one_device(),
     'model_dir': folder / 'model',
-    'initial_params': initial_params(),
+    'initial_params': initial_params,
     'checkpoint_period': 3,
     'log_period': 2,
   }
@@ -193,11 +194,34 @@ def test_initial_params_are_used_and_left_alone(straight, tmp_path):
   given = jax.tree.map(lambda leaf: leaf + 0.01, before)
   ends = [
     run(tmp_path, initial_params=params, model_dir=tmp_path / name)
-    for name, params in (('one', given), ('two', initial_params()))
+    for name, params in (('one', lambda: given), ('two', initial_params))
   ]
   jax.tree.map(np.testing.assert_array_equal, initial_params(), before)
   assert_same_state(ends[1].state, straight[0].state)
   assert ends[0].metrics['loss'] != ends[1].metrics['loss']
+
+
+def test_initial_params_are_asked_for_once_and_not_kept(tmp_path):
+  given = []
+
+  def give():
+    params = jax.tree.map(lambda leaf: leaf + 0, initial_params())
+    given.extend(map(weakref.ref, jax.tree.leaves(params)))
+    return params
+
+  kept = []
+  settings = {
+    'initial_params': give,
+    'on_progress': lambda _: kept.append(
+      sum(one() is not None for one in given)
+    ),
+  }
+  run(tmp_path, train_steps=2, **settings)
+  number = len(given)
+  run(tmp_path, train_steps=4, **settings)
+  assert number == len(given) > 0
+  assert len(kept) == 4
+  assert set(kept) == {0}
 
 
 def test_progress_is_told(tmp_path):
@@ -240,7 +264,7 @@ def test_bad_settings_are_named(tmp_path):
     run(tmp_path, feed=feed, mesh=mesh)
   params = {'decoder': {'kernel': np.zeros((2, 2))}}
   with pytest.raises(InputError, match='initial_params does not fit the model'):
-    run(tmp_path, feed=feed, initial_params=params)
+    run(tmp_path, feed=feed, initial_params=lambda: params)
 
 
 def test_a_batch_in_parts_gives_the_same_losses(tmp_path):

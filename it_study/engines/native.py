@@ -1,6 +1,7 @@
 """The default engine: JAX, Flax, Optax and Orbax, nothing else."""
 
 from collections.abc import Callable, Mapping
+import functools
 import logging
 import os
 import pathlib
@@ -133,7 +134,9 @@ def finetune(
   initial_params = None
   if initial_checkpoint_path is not None:
     model_setup.check_folder_vocabulary(initial_checkpoint_path)
-    initial_params = weights.restore(
+    # A function, so that nobody keeps these parameters beside the state's.
+    initial_params = functools.partial(
+      weights.restore,
       initial_checkpoint_path,
       config=config,
       target=partitioning.abstract_params(model=T5(config), mesh=mesh),
