@@ -183,6 +183,28 @@ def test_an_unknown_engine(capsys):
   )
 
 
+@pytest.mark.parametrize(
+  ('binding', 'message'),
+  [
+    (
+      'EPOCHS=1',
+      'TRAIN_STEPS is 700 and EPOCHS is 1: set one of them, the other to None.',
+    ),
+    ('SEED=one', "SEED is 'one': give a whole number from 0 up."),
+    ('BATCH_SIZE=0', 'BATCH_SIZE is 0: give a whole number from 1 up.'),
+    ('INFER_BATCH_SIZE=0', 'INFER_BATCH_SIZE is 0: give a whole number from 1'),
+    ('OPTIMIZER=adamw', "OPTIMIZER is 'adamw'; give a call, such as"),
+    ('DECODING=beem', "Did you mean 'beam'?"),
+    ('MESH_MODEL=7', 'Change MESH_DATA, MESH_FSDP or MESH_MODEL.'),
+  ],
+)
+def test_a_study_that_cannot_run_claims_no_folder(capsys, binding, message):
+  # Else the right configuration would be refused as another one.
+  told = refusal(capsys, 'study', f'--gin.{binding}', '--study_dir=out')
+  assert message in told
+  assert not pathlib.Path('out').exists()
+
+
 def test_bindings_go_to_commands_that_read_them(capsys, corpus):
   assert refusal(capsys, 'corpus', 'stats', 'corpus', '--gin.SEED=1') == (
     'corpus takes no --gin.SEED=1.'
