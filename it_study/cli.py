@@ -149,10 +149,48 @@ def _parse(parser: _Parser, words: Sequence[str]) -> argparse.Namespace:
       message += '. What to run stands behind --'
     # Told by the parser of the command, whose help names its flags.
     options.help_parser.error(message)
+  _refuse_empty(options)
   if bindings and not hasattr(options, 'gin_file'):
-    sys.exit(_fail(f'{options.command} takes no --gin.{bindings[0]}.'))
+    takers = ', '.join(_with_gin(parser))
+    sys.exit(
+      _fail(
+        f'{options.help_parser.prog} takes no --gin.{bindings[0]}. Give it '
+        f'behind a command that does: {takers}.'
+      )
+    )
   options.gin_bindings = bindings
   return options
+
+
+def _with_gin(parser: _Parser) -> list[str]:
+  """Names of the commands that are configured by gin."""
+  (commands,) = (
+    action
+    for action in parser._actions
+    if isinstance(action, argparse._SubParsersAction)
+  )
+  return [
+    name
+    for name, command in commands.choices.items()
+    if '--gin_file' in command._option_string_actions
+  ]
+
+
+def _refuse_empty(options: argparse.Namespace) -> None:
+  """Refuses an empty value, as a variable of the shell that is not set gives.
+
+  An empty folder would be the working directory, and be written to.
+  """
+  for action in options.help_parser._actions:
+    found = getattr(options, action.dest, None)
+    given = found if isinstance(found, list) else [found]
+    if action.default == '' or not any(
+      isinstance(value, str) and not value.strip() for value in given
+    ):
+      continue
+    name = action.option_strings[0] if action.option_strings else action.metavar
+    advice = '' if action.required else ' or leave it out'
+    options.help_parser.error(f'{name} is empty; give it a value{advice}')
 
 
 def _take_rest(

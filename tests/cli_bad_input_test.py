@@ -207,7 +207,11 @@ def test_a_study_that_cannot_run_claims_no_folder(capsys, binding, message):
 
 def test_bindings_go_to_commands_that_read_them(capsys, corpus):
   assert refusal(capsys, 'corpus', 'stats', 'corpus', '--gin.SEED=1') == (
-    'corpus takes no --gin.SEED=1.'
+    'it-study corpus stats takes no --gin.SEED=1. Give it behind a command '
+    'that does: study, train, plan, predict, audit.'
+  )
+  assert refusal(capsys, '--gin.SEED=1').startswith(
+    'it-study takes no --gin.SEED=1. Give it behind a command'
   )
 
 
@@ -341,6 +345,12 @@ def test_an_unknown_split_or_task(capsys, corpus):
       '--task=task5_tilte',
     )
     == "no task 'task5_tilte' in test. Did you mean 'task5_title'?"
+  )
+
+
+def test_a_task_of_another_split(capsys, corpus):
+  assert _refused_prompt(capsys, '--task=task3_few') == (
+    "no task 'task3_few' in test. It is in train and validation: give --split."
   )
 
 

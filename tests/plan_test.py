@@ -242,9 +242,6 @@ def test_a_mesh_that_does_not_fit(capsys):
     'Mesh data=-1 x fsdp=1 x model=2 does not fit 1 cpu device(s): the product '
     'must be 1. Change MESH_DATA, MESH_FSDP or MESH_MODEL.'
   )
-  assert refusal(capsys, '--devices=0') == (
-    '--devices is 0; give a whole number from 1 up.'
-  )
 
 
 def test_a_process_that_has_too_few_devices(capsys):

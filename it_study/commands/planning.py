@@ -36,6 +36,10 @@ _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
 
 def plan(options: argparse.Namespace) -> None:
   """Prints what a training step takes, by a program compiled ahead of time."""
+  if options.devices is not None and options.devices < 1:
+    raise InputError(
+      f'--devices is {options.devices}; give a whole number from 1 up.'
+    )
   if options.topology is not None:
     if options.devices is not None:
       raise InputError(
@@ -163,8 +167,6 @@ def _virtual_devices(
     count = math.prod(size for size in sizes.values() if size != -1)
     # The mesh says what is wrong with its sizes.
     count = max(count, 1)
-  if count < 1:
-    raise InputError(f'--devices is {count}; give a whole number from 1 up.')
   return _keep_to_cpu(count)
 
 
