@@ -244,6 +244,26 @@ def test_a_mesh_that_does_not_fit(capsys):
   )
 
 
+def test_a_number_is_refused_before_slow_imports():
+  code = (
+    'import sys\n'
+    'from it_study import cli\n'
+    "status = cli.main(['plan', '--devices=0'])\n"
+    "print(status, {'jax', 'scipy', 'tensorflow'} & set(sys.modules))"
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    check=True,
+    env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+    text=True,
+  )
+  assert done.stdout == '2 set()\n'
+  assert done.stderr == (
+    'it-study: --devices is 0; give a whole number from 1 up.\n'
+  )
+
+
 def test_a_process_that_has_too_few_devices(capsys):
   found = len(jax.devices('cpu'))
   assert refusal(capsys, f'--devices={found + 1}') == (

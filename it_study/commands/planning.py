@@ -14,7 +14,6 @@ from typing import Any
 from it_study import gin_utils
 from it_study.commands import runs
 from it_study.errors import InputError
-from it_study.report import text
 
 # T5's own vocabulary, rounded up as the released models have it.
 _T5_VOCABULARY_SIZE = 32_128
@@ -53,6 +52,7 @@ def plan(options: argparse.Namespace) -> None:
   from it_study import partitioning
   from it_study import plan as plan_lib
   from it_study.engines import arguments
+  from it_study.report import text
 
   settings = _settings()
   sizes = {axis: settings[f'mesh_{axis}'] for axis in _MESH}
