@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(f'it-study: stopped; {next_}.', file=sys.stderr)
     return 130
+  except SystemExit as stop:
+    _tell_of_checkpoint(stop.code)
+    raise
   except BrokenPipeError:
     # The reader of our output has seen enough.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -208,6 +211,19 @@ def _take_rest(
   options.rest, options.rest_options = rest, _parse(parser, rest)
   if options.rest_options.run is None or options.rest_options.runs_another:
     options.help_parser.error(f'cannot run {" ".join(rest[:2])!r} behind --')
+
+
+def _tell_of_checkpoint(status: object) -> None:
+  """Says what the status of a training means that SIGTERM has stopped."""
+  # What raised it has JAX in use; elsewhere JAX would have to be imported.
+  preemption = sys.modules.get('it_study.preemption')
+  if preemption is None or status != preemption.PREEMPTED_STATUS:
+    return
+  if preemption.distributed.is_first():
+    print(
+      'it-study: stopped with a checkpoint; the same command continues.',
+      file=sys.stderr,
+    )
 
 
 def _split_rest(
