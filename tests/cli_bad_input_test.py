@@ -135,6 +135,14 @@ def test_a_gin_macro_that_is_required_and_missing(capsys):
   )
 
 
+def test_a_model_without_a_run(capsys):
+  assert refusal(capsys, 'train', *MODEL) == (
+    "gin macro 'CORPUS' is required and not set (likewise ENGINE, "
+    'IT_STUDY_VOCABULARY). Set it with --gin.CORPUS=VALUE or in a gin file. '
+    'The files under runs/ set what has a default: name one with --gin_file.'
+  )
+
+
 def test_a_misspelt_gin_macro(capsys):
   message = refusal(capsys, 'study', '--gin.TRAIN_STEP=4')
   assert message.startswith(
