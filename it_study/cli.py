@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(f'it-study: stopped; {next_}.', file=sys.stderr)
     return 130
+  except SystemExit as stop:
+    _tell_of_checkpoint(stop.code)
+    raise
   except BrokenPipeError:
     # The reader of our output has seen enough.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -149,10 +152,48 @@ def _parse(parser: _Parser, words: Sequence[str]) -> argparse.Namespace:
       message += '. What to run stands behind --'
     # Told by the parser of the command, whose help names its flags.
     options.help_parser.error(message)
+  _refuse_empty(options)
   if bindings and not hasattr(options, 'gin_file'):
-    sys.exit(_fail(f'{options.command} takes no --gin.{bindings[0]}.'))
+    takers = ', '.join(_with_gin(parser))
+    sys.exit(
+      _fail(
+        f'{options.help_parser.prog} takes no --gin.{bindings[0]}. Give it '
+        f'behind a command that does: {takers}.'
+      )
+    )
   options.gin_bindings = bindings
   return options
+
+
+def _with_gin(parser: _Parser) -> list[str]:
+  """Names of the commands that are configured by gin."""
+  (commands,) = (
+    action
+    for action in parser._actions
+    if isinstance(action, argparse._SubParsersAction)
+  )
+  return [
+    name
+    for name, command in commands.choices.items()
+    if '--gin_file' in command._option_string_actions
+  ]
+
+
+def _refuse_empty(options: argparse.Namespace) -> None:
+  """Refuses an empty value, as a variable of the shell that is not set gives.
+
+  An empty folder would be the working directory, and be written to.
+  """
+  for action in options.help_parser._actions:
+    found = getattr(options, action.dest, None)
+    given = found if isinstance(found, list) else [found]
+    if action.default == '' or not any(
+      isinstance(value, str) and not value.strip() for value in given
+    ):
+      continue
+    name = action.option_strings[0] if action.option_strings else action.metavar
+    advice = '' if action.required else ' or leave it out'
+    options.help_parser.error(f'{name} is empty; give it a value{advice}')
 
 
 def _take_rest(
@@ -170,6 +211,19 @@ def _take_rest(
   options.rest, options.rest_options = rest, _parse(parser, rest)
   if options.rest_options.run is None or options.rest_options.runs_another:
     options.help_parser.error(f'cannot run {" ".join(rest[:2])!r} behind --')
+
+
+def _tell_of_checkpoint(status: object) -> None:
+  """Says what the status of a training means that SIGTERM has stopped."""
+  # What raised it has JAX in use; elsewhere JAX would have to be imported.
+  preemption = sys.modules.get('it_study.preemption')
+  if preemption is None or status != preemption.PREEMPTED_STATUS:
+    return
+  if preemption.distributed.is_first():
+    print(
+      'it-study: stopped with a checkpoint; the same command continues.',
+      file=sys.stderr,
+    )
 
 
 def _split_rest(

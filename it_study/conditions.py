@@ -329,7 +329,7 @@ def sweep(
     ('instances_per_task', instances_per_task),
     ('num_tasks', num_tasks),
   ):
-    if not several or isinstance(several, str):
+    if not several or not isinstance(several, list | tuple):
       raise InputError(
         f'{what} of a sweep: found {several!r}, allowed is a tuple of one or '
         'more.'
@@ -350,7 +350,17 @@ def sweep(
 
 def named_conditions(*, names: Sequence[str]) -> tuple[Condition, ...]:
   """Conditions by name, for a grid of one's own."""
+  check_several(names, given_as='named_conditions.names')
   return tuple(Condition.from_name(name) for name in names)
+
+
+def check_several(names: object, *, given_as: str) -> None:
+  """Raises `InputError` for one name, which is a sequence of letters too."""
+  if not isinstance(names, list | tuple):
+    raise InputError(
+      f"{given_as} is {names!r}; give names in brackets, such as ('A', 'B'), "
+      "or ('A',) for one."
+    )
 
 
 def common_grid() -> Iterator[Condition]:

@@ -250,10 +250,16 @@ def _check_macros(
     (unset & referenced | (referenced - defined)) - set(supplied)
   )
   if missing:
+    # What no file mentions is most likely in one that is not named.
+    advice = (
+      ' The files under runs/ set what has a default: name one with --gin_file.'
+      if set(missing) - unset
+      else ''
+    )
     raise InputError(
       f'gin macro {missing[0]!r} is required and not set'
       + (f' (likewise {", ".join(missing[1:])})' if missing[1:] else '')
-      + f'. Set it with --gin.{missing[0]}=VALUE or in a gin file.'
+      + f'. Set it with --gin.{missing[0]}=VALUE or in a gin file.{advice}'
     )
   for name in defined - referenced:
     text = re.sub(

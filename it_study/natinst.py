@@ -323,8 +323,11 @@ def _open(
     (splits, 'train_tasks.txt and test_tasks.txt'),
   ):
     if not folder.is_dir():
+      found = f'no directory {folder}'
+      if folder.exists():
+        found = f'{folder} is no directory'
       raise InputError(
-        f'corpus {directory}: no directory {folder}; it should hold {holds}. '
+        f'corpus {directory}: {found}; it should hold {holds}. '
         "'it-study corpus mini DIR' writes a small corpus to start with."
         f'{nearest_path(directory)}'
       )

@@ -9,7 +9,7 @@ from typing import Any
 
 from it_study import corpus_stats, grid, natinst
 from it_study import predict as predictions
-from it_study.conditions import Condition
+from it_study.conditions import Condition, check_several
 from it_study.errors import InputError
 from it_study.evaluation import label_rules
 from it_study.evaluation.comparison import MARGIN, check_margin
@@ -79,10 +79,16 @@ def run_study(
   Raises:
     InputError: if the folder holds a study of another configuration or corpus,
       a condition asks for more training tasks than there are, the seeds are
-      none, or the margin is not between 0 and 100.
+      none, a split or a test condition is unknown, or the margin is not between
+      0 and 100.
   """
   check_margin(equivalence_margin, given_as='EQUIVALENCE_MARGIN')
   _check_seeds(seeds)
+  # A folder would be claimed for good by what cannot run.
+  check_several(splits, given_as='run_study.splits')
+  for split in splits:
+    natinst.check_split(split)
+  check_several(test_conditions, given_as='TEST_CONDITIONS')
   opened = natinst.open_corpus(corpus)
   tested = [Condition.from_name(name) for name in test_conditions]
   for condition in conditions:

@@ -160,6 +160,35 @@ def script(job: Job) -> str:
   return '\n'.join(lines) + '\n'
 
 
+def check(job: Job) -> None:
+  """Raises `InputError` for a request that no cluster can fulfil."""
+  if not _NAME.fullmatch(job.name):
+    raise InputError(
+      f'--name is {job.name!r}; give letters, digits, - and _, a letter first.'
+    )
+  if job.process_per not in ('gpu', 'node'):
+    raise InputError(f'--process_per is {job.process_per!r}; give gpu or node.')
+  for name, number, least in (
+    ('--nodes', job.nodes, 1),
+    ('--gpus_per_node', job.gpus_per_node, 0),
+    ('--lead_seconds', job.lead_seconds, 0),
+    ('--max_restarts', job.max_restarts, 0),
+  ):
+    if number < least:
+      raise InputError(f'{name} is {number}; give a number from {least} up.')
+  if 3600 * job.hours <= job.lead_seconds:
+    raise InputError(
+      f'--hours is {job.hours:g}, which leaves nothing before the '
+      f'{job.lead_seconds} s for the last checkpoint (--lead_seconds).'
+    )
+  for option in job.options:
+    if not _OPTION.fullmatch(option) or '\n' in option:
+      raise InputError(
+        f'--sbatch {option!r}: give an option of sbatch, such as '
+        '--sbatch=--constraint=h100.'
+      )
+
+
 class _Launch:
   """One job, from its script to its end."""
 
@@ -172,7 +201,7 @@ class _Launch:
     self._read = 0
 
   def launch(self, is_followed: bool) -> int:
-    _check(self._job)
+    check(self._job)
     for program in ('sbatch', 'squeue', 'scancel'):
       self._tools.need(program, 'log in to a machine of the cluster.')
     path = pathlib.Path(f'{_base(self._job)}.sbatch')
@@ -316,31 +345,3 @@ class _Launch:
 
 def _base(job: Job) -> str:
   return os.path.join(os.path.abspath(job.log_dir), job.name)
-
-
-def _check(job: Job) -> None:
-  if not _NAME.fullmatch(job.name):
-    raise InputError(
-      f'--name is {job.name!r}; give letters, digits, - and _, a letter first.'
-    )
-  if job.process_per not in ('gpu', 'node'):
-    raise InputError(f'--process_per is {job.process_per!r}; give gpu or node.')
-  for name, number, least in (
-    ('--nodes', job.nodes, 1),
-    ('--gpus_per_node', job.gpus_per_node, 0),
-    ('--lead_seconds', job.lead_seconds, 0),
-    ('--max_restarts', job.max_restarts, 0),
-  ):
-    if number < least:
-      raise InputError(f'{name} is {number}; give a number from {least} up.')
-  if 3600 * job.hours <= job.lead_seconds:
-    raise InputError(
-      f'--hours is {job.hours:g}, which leaves nothing before the '
-      f'{job.lead_seconds} s for the last checkpoint (--lead_seconds).'
-    )
-  for option in job.options:
-    if not _OPTION.fullmatch(option) or '\n' in option:
-      raise InputError(
-        f'--sbatch {option!r}: give an option of sbatch, such as '
-        '--sbatch=--constraint=h100.'
-      )

@@ -115,7 +115,7 @@ class _Launch:
       'gcloud', "install Google Cloud's command line, then gcloud auth login."
     )
     run = self._run
-    if run.price_per_hour is not None and run.price_per_hour < 0:
+    if run.price_per_hour is not None and not run.price_per_hour >= 0:
       raise InputError(
         f'--price_per_hour is {run.price_per_hour:g}; give what a chip costs.'
       )

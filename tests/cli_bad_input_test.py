@@ -135,6 +135,14 @@ def test_a_gin_macro_that_is_required_and_missing(capsys):
   )
 
 
+def test_a_model_without_a_run(capsys):
+  assert refusal(capsys, 'train', *MODEL) == (
+    "gin macro 'CORPUS' is required and not set (likewise ENGINE, "
+    'IT_STUDY_VOCABULARY). Set it with --gin.CORPUS=VALUE or in a gin file. '
+    'The files under runs/ set what has a default: name one with --gin_file.'
+  )
+
+
 def test_a_misspelt_gin_macro(capsys):
   message = refusal(capsys, 'study', '--gin.TRAIN_STEP=4')
   assert message.startswith(
@@ -183,9 +191,35 @@ def test_an_unknown_engine(capsys):
   )
 
 
+@pytest.mark.parametrize(
+  ('binding', 'message'),
+  [
+    (
+      'EPOCHS=1',
+      'TRAIN_STEPS is 700 and EPOCHS is 1: set one of them, the other to None.',
+    ),
+    ('SEED=one', "SEED is 'one': give a whole number from 0 up."),
+    ('BATCH_SIZE=0', 'BATCH_SIZE is 0: give a whole number from 1 up.'),
+    ('INFER_BATCH_SIZE=0', 'INFER_BATCH_SIZE is 0: give a whole number from 1'),
+    ('OPTIMIZER=adamw', "OPTIMIZER is 'adamw'; give a call, such as"),
+    ('DECODING=beem', "Did you mean 'beam'?"),
+    ('MESH_MODEL=7', 'Change MESH_DATA, MESH_FSDP or MESH_MODEL.'),
+  ],
+)
+def test_a_study_that_cannot_run_claims_no_folder(capsys, binding, message):
+  # Else the right configuration would be refused as another one.
+  told = refusal(capsys, 'study', f'--gin.{binding}', '--study_dir=out')
+  assert message in told
+  assert not pathlib.Path('out').exists()
+
+
 def test_bindings_go_to_commands_that_read_them(capsys, corpus):
   assert refusal(capsys, 'corpus', 'stats', 'corpus', '--gin.SEED=1') == (
-    'corpus takes no --gin.SEED=1.'
+    'it-study corpus stats takes no --gin.SEED=1. Give it behind a command '
+    'that does: study, train, plan, predict, audit.'
+  )
+  assert refusal(capsys, '--gin.SEED=1').startswith(
+    'it-study takes no --gin.SEED=1. Give it behind a command'
   )
 
 
@@ -319,6 +353,12 @@ def test_an_unknown_split_or_task(capsys, corpus):
       '--task=task5_tilte',
     )
     == "no task 'task5_tilte' in test. Did you mean 'task5_title'?"
+  )
+
+
+def test_a_task_of_another_split(capsys, corpus):
+  assert _refused_prompt(capsys, '--task=task3_few') == (
+    "no task 'task3_few' in test. It is in train and validation: give --split."
   )
 
 

@@ -9,7 +9,7 @@ from fakes import run_command as run
 import pytest
 
 import it_study
-from it_study import cli
+from it_study import cli, preemption
 from it_study.commands import table
 
 COMMANDS = {
@@ -99,6 +99,17 @@ def test_an_interrupt_says_what_continues(capsys, monkeypatch):
     *('study', 'train', 'fetch', 'controls'),
     *(command.name for command in table.LAUNCH_COMMANDS),
   }
+
+
+def test_a_stop_with_a_checkpoint_says_so(capsys, monkeypatch):
+  def stop(options):
+    raise SystemExit(preemption.PREEMPTED_STATUS)
+
+  monkeypatch.setattr('it_study.commands.runs.train', stop)
+  assert run('train') == 75
+  assert capsys.readouterr().err == (
+    'it-study: stopped with a checkpoint; the same command continues.\n'
+  )
 
 
 def test_without_a_command_it_shows_help(capsys):

@@ -303,5 +303,16 @@ def test_a_sweep_over_nothing_is_refused():
     conditions.sweep(instances_per_task=())
   with pytest.raises(InputError, match="found 'original', allowed is a tuple"):
     conditions.sweep(experiments='original')
+  with pytest.raises(InputError, match='found 10, allowed is a tuple'):
+    conditions.sweep(instances_per_task=10)
   with pytest.raises(InputError, match=r"'example' is unknown.*'examples'"):
     conditions.sweep(experiments=('example',))
+
+
+def test_one_name_is_not_several():
+  with pytest.raises(InputError) as raised:
+    conditions.named_conditions(names='natinst_def_empty_ex_empty0')
+  assert str(raised.value) == (
+    "named_conditions.names is 'natinst_def_empty_ex_empty0'; give names in "
+    "brackets, such as ('A', 'B'), or ('A',) for one."
+  )

@@ -112,7 +112,8 @@ def test_a_required_macro(folder):
     )
   assert str(caught.value) == (
     "gin macro 'HOST' is required and not set (likewise SUGAR). Set it with "
-    '--gin.HOST=VALUE or in a gin file.'
+    '--gin.HOST=VALUE or in a gin file. The files under runs/ set what has a '
+    'default: name one with --gin_file.'
   )
 
 

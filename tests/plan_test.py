@@ -242,8 +242,25 @@ def test_a_mesh_that_does_not_fit(capsys):
     'Mesh data=-1 x fsdp=1 x model=2 does not fit 1 cpu device(s): the product '
     'must be 1. Change MESH_DATA, MESH_FSDP or MESH_MODEL.'
   )
-  assert refusal(capsys, '--devices=0') == (
-    '--devices is 0; give a whole number from 1 up.'
+
+
+def test_a_number_is_refused_before_slow_imports():
+  code = (
+    'import sys\n'
+    'from it_study import cli\n'
+    "status = cli.main(['plan', '--devices=0'])\n"
+    "print(status, {'jax', 'scipy', 'tensorflow'} & set(sys.modules))"
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    check=True,
+    env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+    text=True,
+  )
+  assert done.stdout == '2 set()\n'
+  assert done.stderr == (
+    'it-study: --devices is 0; give a whole number from 1 up.\n'
   )
 
 

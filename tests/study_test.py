@@ -358,6 +358,17 @@ def test_a_margin_that_is_none_is_refused(corpus, tmp_path):
 def test_a_test_condition_that_is_none_is_refused(corpus, tmp_path):
   with pytest.raises(InputError, match='is not a condition'):
     run(corpus, tmp_path / 'study', test_conditions=('natinst_def_empy',))
+  with pytest.raises(InputError, match=r'TEST_CONDITIONS is .* in brackets'):
+    run(corpus, tmp_path / 'study', test_conditions='natinst_def_empty')
+  assert not (tmp_path / 'study').exists()
+
+
+def test_a_split_that_is_none_is_refused(corpus, tmp_path):
+  with pytest.raises(InputError, match="split 'tset' is unknown"):
+    run(corpus, tmp_path / 'study', splits=('tset',))
+  with pytest.raises(InputError, match="splits is 'test'; give names in br"):
+    run(corpus, tmp_path / 'study', splits='test')
+  # Else the folder would be refused to the right configuration.
   assert not (tmp_path / 'study').exists()
 
 

@@ -23,6 +23,25 @@ CASES = (
     "argument COMMAND: invalid choice: 'scroe' (choose from ... ). Did you "
     "mean 'score'? See it-study --help.",
   ),
+  # As a variable of the shell makes it that is not set.
+  (
+    'study --study_dir=',
+    '--study_dir is empty; give it a value or leave it out. See it-study study '
+    '--help.',
+  ),
+  (
+    "report ''",
+    'STUDY_DIR is empty; give it a value. See it-study report --help.',
+  ),
+  (
+    'launch tpu_vm --type=v5litepod-16 --zone= -- train',
+    '--zone is empty; give it a value. See it-study launch tpu_vm --help.',
+  ),
+  (
+    "launch slurm --sbatch=' ' -- train",
+    '--sbatch is empty; give it a value or leave it out. See it-study launch '
+    'slurm --help.',
+  ),
   # Gin.
   (
     f'{TRAIN} --gin.BATCHSIZE=4',
@@ -102,6 +121,11 @@ CASES = (
     f'plan {MODEL} --gin_file=runs/finetune.gin --topology=v5e:4x5',
     "topology 'v5e:4x5' is not known. Did you mean 'v5e:4x8'? There are v5e: "
     'with 2x2, ...',
+  ),
+  # Before the configuration is read, which takes seconds.
+  (
+    'plan --devices=0',
+    '--devices is 0; give a whole number from 1 up.',
   ),
   # Studies.
   (
@@ -236,6 +260,12 @@ CASES = (
     "mean 'corpus'?",
   ),
   (
+    'corpus check whole.jsonl',
+    'corpus whole.jsonl: whole.jsonl is no directory; it should hold tasks/ '
+    "and splits/. 'it-study corpus mini DIR' writes a small corpus to start "
+    'with.',
+  ),
+  (
     'corpus audit corpus --severity=eror',
     "argument --severity: invalid choice: 'eror' (choose from ... ). Did you "
     "mean 'error'? See it-study corpus audit --help.",
@@ -281,12 +311,24 @@ CASES = (
     'that can be written to; name another.',
   ),
   (
+    'launch slurm --hours=nan -- train',
+    '--hours is nan; give a number above 0, such as 60.',
+  ),
+  (
     f'launch slurm --process_per=core -- {TRAIN}',
     "--process_per is 'core'; give gpu or node.",
   ),
   (
     'launch ssh --hosts=a,a -- train',
     "--hosts 'a,a': a is named twice.",
+  ),
+  (
+    'launch slurm --nodes=0 -- train',
+    '--nodes is 0; give a number from 1 up.',
+  ),
+  (
+    'doctor --seconds=nan',
+    '--seconds is nan; give a number above 0, such as 60.',
   ),
   (
     'doctor --seconds=long',

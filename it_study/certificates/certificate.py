@@ -201,7 +201,9 @@ class Certificate:
 
   def lines(self) -> Iterator[str]:
     """What a person reads."""
-    yield f'{"condition":<46} {"prompts":>9} {"cut":>7} {"dropped":>8} fewer'
+    yield (
+      f'{"condition":<46} {"prompts":>9} {"shortened":>9} {"dropped":>8} fewer'
+    )
     for condition in self.conditions:
       numbers = collections.Counter()
       for (_, _, what), number in self._of(condition):
@@ -212,7 +214,7 @@ class Certificate:
         if what.startswith(('refused', 'unjudged')) and number
       ]
       yield (
-        f'{condition:<46} {numbers["prompts"]:>9,} {numbers["shortened"]:>7,} '
+        f'{condition:<46} {numbers["prompts"]:>9,} {numbers["shortened"]:>9,} '
         f'{numbers["dropped"]:>8,} {numbers["fewer"]:>5,}'
         f'{"  " if notes else ""}{", ".join(notes)}'
       )

@@ -59,7 +59,10 @@ def stats(options: argparse.Namespace) -> None:
       f'{split}: {row["tasks"]} tasks, {row["classification_instances"]} '
       f'classification and {row["generation_instances"]} generation instances'
     )
-  print('\nRandom baseline on test tasks, by the rule that chooses CLS tasks:')
+  print(
+    '\nRandom baseline on test tasks, by the rule that chooses classification '
+    'tasks:'
+  )
   for rule in rules:
     expected = rule['expected_exact_match']
     shown = '-' if expected is None else f'{expected:.2f}'

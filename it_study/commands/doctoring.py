@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import os
 import sys
 
@@ -25,7 +26,7 @@ _COLOURS = {
 
 def doctor(options: argparse.Namespace) -> int:
   """Prints what was found; 1 if something is broken that all else needs."""
-  if options.seconds <= 0:
+  if not 0 < options.seconds < math.inf:
     raise InputError(
       f'--seconds is {options.seconds:g}; give a number above 0, such as 60.'
     )

@@ -125,6 +125,8 @@ def slurm(options: argparse.Namespace) -> int:
     lead_seconds=options.lead_seconds,
     max_restarts=options.max_restarts,
   )
+  # What takes no reading of gin files comes first.
+  slurm_lib.check(job)
   launch_checks.check_gpus(
     options.rest_options,
     nodes=job.nodes,
@@ -205,7 +207,7 @@ def _told(status: int, say: Callable[[str], None]) -> int:
 def _check_positive(options: argparse.Namespace, *names: str) -> None:
   for name in names:
     value = getattr(options, name)
-    if value <= 0:
+    if not value > 0:  # So nan is refused as well.
       raise InputError(
         f'--{name} is {value:g}; give a number above 0, such as 60.'
       )

@@ -14,7 +14,6 @@ from typing import Any
 from it_study import gin_utils
 from it_study.commands import runs
 from it_study.errors import InputError
-from it_study.report import text
 
 # T5's own vocabulary, rounded up as the released models have it.
 _T5_VOCABULARY_SIZE = 32_128
@@ -36,6 +35,10 @@ _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
 
 def plan(options: argparse.Namespace) -> None:
   """Prints what a training step takes, by a program compiled ahead of time."""
+  if options.devices is not None and options.devices < 1:
+    raise InputError(
+      f'--devices is {options.devices}; give a whole number from 1 up.'
+    )
   if options.topology is not None:
     if options.devices is not None:
       raise InputError(
@@ -49,6 +52,7 @@ def plan(options: argparse.Namespace) -> None:
   from it_study import partitioning
   from it_study import plan as plan_lib
   from it_study.engines import arguments
+  from it_study.report import text
 
   settings = _settings()
   sizes = {axis: settings[f'mesh_{axis}'] for axis in _MESH}
@@ -163,8 +167,6 @@ def _virtual_devices(
     count = math.prod(size for size in sizes.values() if size != -1)
     # The mesh says what is wrong with its sizes.
     count = max(count, 1)
-  if count < 1:
-    raise InputError(f'--devices is {count}; give a whole number from 1 up.')
   return _keep_to_cpu(count)
 
 

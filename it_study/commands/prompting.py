@@ -142,7 +142,8 @@ def _instances(
   if options.task is not None:
     if options.task not in names:
       raise InputError(
-        f'no task {options.task!r} in {split}.{_near(options.task, names)}'
+        f'no task {options.task!r} in {split}.'
+        f'{_elsewhere(corpus, options.task) or _near(options.task, names)}'
       )
     names = [options.task]
   for number, name in enumerate(names):
@@ -150,6 +151,12 @@ def _instances(
     task = corpus.load(name).task
     for instance in corpus.instances(name, split):
       yield Found(split=split, task=task, instance=instance)
+
+
+def _elsewhere(corpus: natinst.Corpus, name: str) -> str:
+  """A task is on one side of the split, and --split is easily forgotten."""
+  there = [s for s in natinst.SPLITS if name in corpus.tasks_of(s)]
+  return f' It is in {" and ".join(there)}: give --split.' if there else ''
 
 
 def _near(name: str, names: Sequence[str]) -> str:

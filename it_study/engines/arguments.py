@@ -4,7 +4,38 @@ from collections.abc import Mapping
 
 from it_study import user_module
 from it_study.errors import InputError
-from it_study.training_settings import check_whole
+from it_study.training_settings import check_settings, check_whole
+
+
+def check_study(
+  *,
+  train_steps: int | None,
+  epochs: int | None,
+  batch_size: int,
+  infer_batch_size: int,
+  task_feature_lengths: Mapping[str, int],
+  **settings,
+) -> None:
+  """Refuses what neither a training nor a prediction of a study can have.
+
+  A study's folder is claimed by its configuration and its baselines are scored
+  before the first training looks at its own.
+
+  Args:
+    train_steps: and the others are those of an engine's two calls.
+    epochs: passes over the data.
+    batch_size: of a training.
+    infer_batch_size: of a prediction.
+    task_feature_lengths: of both.
+    **settings: further ones, as `check_settings` takes them.
+
+  Raises:
+    InputError: if one does not fit.
+  """
+  check_settings(**settings)
+  check_duration(train_steps=train_steps, epochs=epochs)
+  check_whole(BATCH_SIZE=batch_size, INFER_BATCH_SIZE=infer_batch_size)
+  check_lengths(task_feature_lengths)
 
 
 def check_duration(*, train_steps: int | None, epochs: int | None) -> None:
