@@ -255,3 +255,36 @@ def test_markup_of_data_stays_text_in_a_real_browser(served, browser):
   assert page.evaluate('document.documentElement.scrollWidth') == 390
   assert problems == []
   assert all(url.startswith(f'http://127.0.0.1:{served}/') for url in requests)
+
+
+def test_tables_of_the_report_sort_and_filter(browser, tmp_path):
+  study = make_study(tmp_path / 'study', num_instances=3)
+  page = browser.new_page()
+  # Five megabytes of scripts, on a machine that may have much else to do.
+  page.set_default_timeout(120_000)
+  problems, requests = [], []
+  page.on('console', lambda message: problems.append(message.text))
+  page.on('pageerror', lambda error: problems.append(str(error)))
+  page.on('request', lambda request: requests.append(request.url))
+  page.goto(write_report(study_dir=study)[0].as_uri())
+  table = page.locator('table').first
+  trained = table.locator('tbody').first.locator('tr:not(.section)')
+
+  def scores():
+    cells = trained.locator('td:nth-child(2) a').all_inner_texts()
+    return [float(text) for text in cells]
+
+  before = scores()
+  assert len(before) == 6
+  button = table.locator('thead button', has_text='Exact match').first
+  button.click()
+  assert scores() == sorted(before, reverse=True)
+  button.click()
+  assert scores() == sorted(before)
+  button.click()
+  assert scores() == before
+  page.locator('input[type=search]').first.fill('UNTUNED original')
+  shown = table.locator('tbody tr:visible th').all_inner_texts()
+  assert shown == ['Not trained', 'Untuned, original definition, 2 examples']
+  assert len(requests) == 1
+  assert problems == []

@@ -122,6 +122,25 @@ def test_an_unknown_condition_of_a_training(capsys, corpus):
   assert message.endswith("Did you mean 'original'?")
 
 
+def test_a_training_that_is_refused_leaves_no_file(capsys, corpus):
+  words = (
+    *TRAIN,
+    '--gin.CORPUS=corpus',
+    '--gin.IT_STUDY_VOCABULARY=byte',
+    '--gin.TRAIN_STEPS=1',
+    '--gin.MODEL_DIR=out',
+    '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2_t99',
+  )
+  assert refusal(capsys, *words).startswith(
+    'num_tasks: found 99 training tasks, allowed are 1 to '
+  )
+  assert list(pathlib.Path('out').iterdir()) == []
+  # What a training that was there was made by stays.
+  pathlib.Path('out/config.gin').write_text('SEED = 7\n')
+  refusal(capsys, *words)
+  assert pathlib.Path('out/config.gin').read_text() == 'SEED = 7\n'
+
+
 def test_a_gin_file_that_does_not_exist(capsys):
   message = refusal(capsys, 'study', '--gin_file=studies/miniatrue.gin')
   assert message.startswith("no gin file 'studies/miniatrue.gin': looked in ")

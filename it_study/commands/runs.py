@@ -128,12 +128,28 @@ def train(options: argparse.Namespace) -> None:
         model_dir=folder, on_progress=None if options.quiet else _print_progress
       )
     except InputError:
-      # What is refused is not what the checkpoints that are there came from.
-      if before is not None and distributed.is_first():
-        predictions.write_text(folder / 'config.gin', before)
+      if distributed.is_first():
+        _put_back(folder, before)
       raise
   if distributed.is_first():
     _print_result(options, summary, f'trained: {model_dir}')
+
+
+def _put_back(folder: pathlib.Path, config: str | None) -> None:
+  """Leaves no configuration behind that nothing was trained by.
+
+  Args:
+    folder: of the training.
+    config: what was there before; None if nothing.
+  """
+  from it_study import predict as predictions
+
+  path = folder / 'config.gin'
+  if config is not None:
+    # What is refused is not what the checkpoints that are there came from.
+    predictions.write_text(path, config)
+  elif not (folder / 'metrics.jsonl').exists():
+    path.unlink(missing_ok=True)
 
 
 def _text(path: pathlib.Path) -> str | None:

@@ -89,6 +89,10 @@
         const text = row.textContent.toLowerCase();
         row.hidden = !words.every(function (word) { return text.includes(word); });
       });
+      // A title without rows below it would say that there are none.
+      Array.from(table.tBodies).forEach(function (body) {
+        body.hidden = !body.querySelector('tr:not(.section):not([hidden])');
+      });
     });
     table.parentNode.before(input);
   });
