@@ -220,7 +220,7 @@ def test_initial_params_are_asked_for_once_and_not_kept(tmp_path):
   number = len(given)
   run(tmp_path, train_steps=4, **settings)
   assert number == len(given) > 0
-  assert len(kept) == 4
+  assert len(kept) == 5
   assert set(kept) == {0}
 
 
