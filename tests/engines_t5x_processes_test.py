@@ -1,21 +1,55 @@
-"""Test of a training through T5X in several processes."""
+"""Tests of T5X as an engine in several processes."""
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 
-from engines_t5x_fixture import lines, needs_t5x
+from engines_t5x_fixture import lines, needs_t5x, use
 import fakes
 import numpy as np
 import pytest
 
-from it_study.engines import t5x_checkpoints
+from it_study import partitioning, predict
+from it_study.checkpoints import Checkpoints
+from it_study.convert import t5x_writing
+from it_study.decode.decoding import Decoding
+from it_study.engines import model_setup, t5x, t5x_checkpoints
+from it_study.models.t5 import T5
 from it_study.preemption import PREEMPTED_STATUS
+import tasks  # noqa: F401  Registers the conditions.
 
 pytestmark = [*needs_t5x, pytest.mark.slow]
+
+_PREDICTING = """
+import sys
+import jax
+jax.config.update('jax_num_cpu_devices', 4)
+from it_study import distributed
+distributed.start()
+import fakes
+from it_study import seqio_lib
+from it_study.decode.decoding import Decoding
+from it_study.engines import t5x
+import tasks
+corpus, out = sys.argv[1:]
+seqio_lib.use_corpus(corpus)
+for name in ('native', 't5x', 't5x_orbax', 'untuned'):
+  t5x.predict(
+    model_config=fakes.tiny_model(),
+    mixture_or_task_name=fakes.NAME,
+    task_feature_lengths=fakes.LENGTHS,
+    infer_output_dir=f'{out}/two/{name}',
+    checkpoint_path=None if name == 'untuned' else f'{out}/{name}',
+    batch_size=32,
+    decoding=Decoding(method='ranked'),
+    mesh_model=2,
+  )
+print('done', jax.process_count(), jax.device_count())
+"""
 
 
 def start(corpus, model_dir, *, processes, devices, steps, **bindings):
@@ -92,3 +126,74 @@ def test_sigterm_stops_both_at_one_step(tmp_path):
   assert step == lines(model_dir)[-1]['step'] > 0
   finish(start(corpus, model_dir, processes=2, devices=2, steps=step + 2))
   assert lines(model_dir)[-1]['step'] == step + 2
+
+
+def test_two_processes_answer_as_one_does(tmp_path, monkeypatch):
+  corpus = fakes.write_small_corpus(tmp_path / 'corpus')
+  use(corpus, monkeypatch)
+  write_weights(tmp_path)
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  tests = os.path.dirname(fakes.__file__)
+  started = [
+    subprocess.Popen(
+      [sys.executable, '-c', _PREDICTING, corpus, tmp_path],
+      env={
+        **os.environ,
+        'JAX_PLATFORMS': 'cpu',
+        'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
+        'JAX_NUM_PROCESSES': '2',
+        'JAX_PROCESS_ID': str(index),
+        'PYTHONPATH': os.pathsep.join(
+          [tests, os.environ.get('PYTHONPATH', '')]
+        ),
+      },
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for index in range(2)
+  ]
+  for process in started:
+    said, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, said[-3000:]
+    assert 'done 2 8' in said.splitlines()
+  for name in ('native', 't5x', 't5x_orbax', 'untuned'):
+    alone = predict.read_predictions(
+      t5x.predict(
+        model_config=fakes.tiny_model(),
+        mixture_or_task_name=fakes.NAME,
+        task_feature_lengths=fakes.LENGTHS,
+        infer_output_dir=tmp_path / 'one' / name,
+        checkpoint_path=None if name == 'untuned' else tmp_path / name,
+        batch_size=32,
+        decoding=Decoding(method='ranked'),
+      )
+    )
+    assert sorted(os.listdir(tmp_path / 'two' / name)) == [
+      'inference.json',
+      'predictions.jsonl',
+    ]
+    together = predict.read_predictions(
+      tmp_path / 'two' / name / 'predictions.jsonl'
+    )
+    assert len(alone) == fakes.NUM_ROWS['test']
+    for row, other in zip(alone, together, strict=True):
+      assert (row.id, row.prediction) == (other.id, other.prediction)
+      assert (row.scores is None) == (other.scores is None)
+      if row.scores is not None:
+        assert row.scores == pytest.approx(other.scores, rel=1e-5)
+
+
+def write_weights(folder):
+  """The same parameters in each format that has weights of its own."""
+  config = model_setup.complete_config(fakes.tiny_model(), dtype='float32')
+  params = partitioning.init_params(
+    model=T5(config), seed=1, mesh=partitioning.make_mesh()
+  )
+  saved = Checkpoints(folder / 'native/checkpoints')
+  saved.save(step=1, params=params, opt_state={'count': 1}, metadata={})
+  saved.close()
+  t5x_writing.save_params(folder / 't5x', params)
+  t5x_writing.save_params(folder / 't5x_orbax', params, layout='orbax')

@@ -107,9 +107,23 @@ def test_a_kill_between_a_checkpoint_and_its_loss(both, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, monkeypatch):
-  evaluate_by_hand(monkeypatch, [float('nan')])
-  with pytest.raises(InputError, match='validation loss is nan at step 3'):
+  evaluate_by_hand(monkeypatch, [9, 8, float('nan')])
+  with pytest.raises(InputError) as caught:
     finetune(t5x, tmp_path, **SETTINGS)
+  assert str(caught.value) == (
+    'training stopped: validation loss is nan at step 9. Last good checkpoint: '
+    f'{tmp_path}/checkpoint_6. Try a lower learning rate, more warm-up steps '
+    'or clipped gradients, in another folder; in bfloat16, try float32.'
+  )
+
+
+def test_the_last_good_checkpoint_is_of_a_step_before(tmp_path):
+  assert t5x_checkpoints.newest_before(tmp_path, 12) is None
+  for name in ('best/checkpoint_6', 'checkpoint_12', 'checkpoint_9.tmp-1'):
+    (tmp_path / name).mkdir(parents=True)
+  for step, name in ((12, 'best/checkpoint_6'), (13, 'checkpoint_12')):
+    found = t5x_checkpoints.newest_before(tmp_path, step)
+    assert found == tmp_path / name
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import pathlib
+import shutil
 import time
 from typing import Any
 
@@ -242,6 +243,7 @@ def predict(
   partitioner = t5x_setup.make_partitioner(
     mesh_data=mesh_data, mesh_fsdp=mesh_fsdp, mesh_model=mesh_model
   )
+  folder = infer_output_dir / 't5x'
   answers = t5x_inference.answer(
     rows,
     model=model,
@@ -252,14 +254,14 @@ def predict(
     decoding=decoding,
     lengths=task_feature_lengths,
     batch_size=batch_size,
-    folder=infer_output_dir / 't5x',
+    folder=folder,
   )
   path = infer_output_dir / 'predictions.jsonl'
   if not distributed.is_first():
     return path
   if on_progress is not None:
     on_progress(len(rows), len(rows))
-  return prediction_files.write(
+  prediction_files.write(
     path,
     rows=rows,
     answers=answers,
@@ -272,6 +274,8 @@ def predict(
     num_kept_answers=0,
     started=started,
   )
+  shutil.rmtree(folder)
+  return path
 
 
 def _check_periods(*, checkpoint_period: int, eval_period: int | None) -> None:

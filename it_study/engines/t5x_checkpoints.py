@@ -15,6 +15,17 @@ def newest_step(folder: pathlib.Path) -> int:
   return max(_steps(folder), default=0)
 
 
+def newest_before(model_dir: pathlib.Path, step: int) -> pathlib.Path | None:
+  """The newest checkpoint of a training, or its best, of a step below one."""
+  found = {
+    old: folder / f'{_PREFIX}{old}'
+    for folder in (model_dir / BEST, model_dir)
+    for old in _steps(folder)
+    if old < step
+  }
+  return found[max(found)] if found else None
+
+
 def keep_best(model_dir: pathlib.Path, *, step: int) -> None:
   """Keeps a checkpoint in `best/` if the one there has no lower loss.
 

@@ -2,29 +2,29 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
+import dataclasses
+import hashlib
 import json
 import os
 import pathlib
 import shutil
 from typing import Any
 
-import flax
-import jax
 import numpy as np
 
-from it_study import distributed, partitioning, vocabularies
-from it_study.convert import t5x, t5x_writing, weights
+from it_study import distributed, param_hash, vocabularies
 from it_study.decode.decoding import Decoding
-from it_study.engines import answers, prompt_batches, t5x_feed
+from it_study.engines import answers, prompt_batches, t5x_feed, t5x_weights
 from it_study.engines import label_spaces as label_spaces_lib
 from it_study.engines.answers import Answer
 from it_study.engines.label_spaces import Labels
 from it_study.errors import InputError
-from it_study.models.t5 import T5, T5Config
-from it_study.stored_folder import StoredFolder
+from it_study.models.config import T5Config
 
 # Batches between two flushes of T5X's, after which it can go on.
 _CHUNK_BATCHES = 8
+# Part of what flushed answers depend on; counted up when they change.
+_VERSION = 1
 
 
 def answer(
@@ -42,6 +42,9 @@ def answer(
 ) -> list[Answer]:
   """Answers every row, in order.
 
+  What T5X flushed goes to a folder named by all that answers depend on, so that
+  the same prediction goes on where it was stopped, and no other takes it over.
+
   Args:
     rows: from `instances.load`.
     model: from `t5x_setup.make_model`.
@@ -52,19 +55,51 @@ def answer(
     decoding: greedy, by T5X's beam, or ranked.
     lengths: 'inputs' and 'targets', in tokens.
     batch_size: prompts at once.
-    folder: for T5X's files; taken away in the end.
+    folder: for T5X's files, on a disk that all processes see. Whoever has
+      stored the answers takes it away.
 
   Returns:
     An answer a row; nothing in other processes than the first.
   """
-  checkpoint = _as_t5x_checkpoint(
-    checkpoint_path,
+  vocabulary = vocabularies.current_vocabulary()
+  spaces: list[Labels] = [{}] * len(rows)
+  if decoding.is_ranked:
+    spaces = label_spaces_lib.encode(
+      rows, vocabulary=vocabulary, max_length=lengths['targets']
+    )
+  prompts = [row['inputs'] for row in rows]
+  # Found once, as a training may go on beside.
+  checkpoint = t5x_weights.find(checkpoint_path)
+  params = t5x_weights.load(
+    checkpoint or checkpoint_path,
     config=config,
     model=model,
     partitioner=partitioner,
     seed=seed,
-    folder=folder / 'weights',
   )
+  folder = _folder_of(
+    folder,
+    {
+      'version': _VERSION,
+      'params': param_hash.fingerprint(params),
+      'model': dataclasses.asdict(config),
+      'vocabulary': vocabularies.fingerprint(),
+      'method': decoding.method,
+      'settings': decoding.settings(decoding.method),
+      'lengths': dict(lengths),
+      # What T5X flushes at once, and calls by a number.
+      'chunk': _CHUNK_BATCHES * batch_size,
+      'prompts': [prompt.tolist() for prompt in prompts],
+      'labels': [
+        [[name, list(tokens)] for name, tokens in space.items()]
+        for space in spaces
+      ],
+    },
+  )
+  if checkpoint is None:
+    checkpoint = t5x_weights.save(folder / 'weights', params)
+  # T5X reads its own; two would take twice the memory.
+  del params
 
   def run(mode, prompts, targets, name):
     return infer(
@@ -79,13 +114,6 @@ def answer(
       folder=folder / name,
     )
 
-  vocabulary = vocabularies.current_vocabulary()
-  spaces: list[Labels] = [{}] * len(rows)
-  if decoding.is_ranked:
-    spaces = label_spaces_lib.encode(
-      rows, vocabulary=vocabulary, max_length=lengths['targets']
-    )
-  prompts = [row['inputs'] for row in rows]
   free = [k for k in range(len(rows)) if not spaces[k]]
   # A prompt and a label each.
   pairs = [(k, label) for k in range(len(rows)) for label in spaces[k]]
@@ -100,7 +128,6 @@ def answer(
     priors = dict(zip(unique, found, strict=distributed.is_first()))
   if not distributed.is_first():
     return []
-  shutil.rmtree(folder)
   texts = {
     k: prompt_batches.to_text(vocabulary, np.asarray(tokens))
     for k, tokens in zip(free, decoded, strict=True)
@@ -189,6 +216,22 @@ def infer(
   return [found[index] for index in range(len(prompts))]
 
 
+def _folder_of(
+  folder: pathlib.Path, depends_on: Mapping[str, Any]
+) -> pathlib.Path:
+  """The part of a folder for one prediction, what others left there deleted."""
+  content = json.dumps(depends_on, sort_keys=True)
+  name = hashlib.sha256(content.encode()).hexdigest()[:32]
+  if distributed.is_first():
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    for other in folder.iterdir():
+      if other.name != name and other.is_dir():
+        shutil.rmtree(other)
+  # T5X looks in each process for what is there.
+  distributed.agree(0)
+  return folder / name
+
+
 def _write(
   path: str,
   inferences: tuple[Sequence[Any], Mapping[str, Any]],
@@ -250,59 +293,3 @@ def _as_task(
     yield name
   finally:
     seqio.TaskRegistry.remove(name)
-
-
-def _as_t5x_checkpoint(
-  path: str | os.PathLike | None,
-  *,
-  config: T5Config,
-  model: Any,
-  partitioner: Any,
-  seed: int,
-  folder: pathlib.Path,
-) -> str:
-  """A checkpoint that T5X reads, written to a folder unless it is one."""
-  if path is not None and t5x.is_checkpoint(path):
-    return _absolute(t5x.find_checkpoint(path))
-  if distributed.is_first() and not folder.exists():
-    if path is None:
-      params = flax.core.unfreeze(
-        _first_params(model=model, partitioner=partitioner, seed=seed)
-      )
-    else:
-      target = partitioning.abstract_params(
-        model=T5(config),
-        mesh=partitioning.make_mesh(devices=jax.local_devices()[:1]),
-      )
-      params = weights.restore(path, config=config, target=target)
-    t5x_writing.save_params(folder, params)
-  distributed.agree(0)
-  return _absolute(t5x.find_checkpoint(folder))
-
-
-def _absolute(folder: StoredFolder) -> str:
-  """A path as Orbax takes it, which refuses a relative one."""
-  return str(folder if folder.local is None else folder.local.absolute())
-
-
-def _first_params(*, model: Any, partitioner: Any, seed: int) -> Any:
-  """The parameters that T5X begins a training of that seed with."""
-  from t5x import utils
-
-  shape = (1, 1)
-  initializer = utils.TrainStateInitializer(
-    optimizer_def=None,
-    init_fn=model.get_initial_variables,
-    input_shapes={
-      name: shape
-      for name in (
-        'encoder_input_tokens',
-        'decoder_input_tokens',
-        'decoder_target_tokens',
-      )
-    },
-    partitioner=partitioner,
-  )
-  # The first of the two that `t5x.train` splits it into.
-  key, _ = jax.random.split(jax.random.PRNGKey(seed))
-  return initializer.from_scratch(key).params

@@ -126,11 +126,10 @@ class Reporter:
     }
     for name in ('loss', 'gradient_norm'):
       if not math.isfinite(line[name]):
-        raise TrainingDivergedError(
-          f'training stopped: {name.replace("_", " ")} is {line[name]} at step '
-          f'{step} or one of the {num_steps - 1} before. Try a lower learning '
-          'rate, more warm-up steps or clipped gradients, in another folder; '
-          'in bfloat16, try float32.'
+        raise self._diverged(
+          f'{name.replace("_", " ")} is {line[name]} at step {step} or one of '
+          f'the {num_steps - 1} before',
+          step,
         )
     if distributed.is_first():
       with self._path.open('a') as file:
@@ -149,17 +148,23 @@ class Reporter:
     }
     loss = held_out['validation_loss']
     if not math.isfinite(loss):
-      raise TrainingDivergedError(
-        f'training stopped: validation loss is {loss} at step {step}. Try a '
-        'lower learning rate, more warm-up steps or clipped gradients, in '
-        'another folder; in bfloat16, try float32.'
-      )
+      raise self._diverged(f'validation loss is {loss} at step {step}', step)
     metrics_log.add_to_last_line(self._path, held_out)
     line = metrics_log.lines_of(self._path)[-1]
     if self._keep_best:
       t5x_checkpoints.keep_best(self._model_dir, step=step)
     left = (self._train_steps - step) * line['seconds'] / line['steps']
     self._tell('training', step, line, left)
+
+  def _diverged(self, what: str, step: int) -> TrainingDivergedError:
+    # T5X has saved that of the step already where a look at the loss fails.
+    last = t5x_checkpoints.newest_before(self._model_dir, step)
+    good = 'there is none' if last is None else str(last)
+    return TrainingDivergedError(
+      f'training stopped: {what}. Last good checkpoint: {good}. Try a lower '
+      'learning rate, more warm-up steps or clipped gradients, in another '
+      'folder; in bfloat16, try float32.'
+    )
 
   def _tell(
     self, phase: str, step: int, metrics: Mapping, seconds_left: float | None
