@@ -170,6 +170,10 @@ def test_a_second_table_under_tied_logits_is_refused(tmp_path):
       {'feed_forward_proj': 'swish'},
       r"feed_forward_proj is 'swish', allowed are relu",
     ),
+    (
+      {'layer_norm_epsilon': 1e-5},
+      r'config\.json: its layer_norm_epsilon is 1e-05, allowed is 1e-06\.$',
+    ),
     ({'vocab_size': 512}, 'vocab_size is 512 there and 96 in the model'),
   ],
 )
