@@ -319,6 +319,12 @@ def restore_params(
     return checkpointer.restore(item, target)
 
 
+def stored_shapes(checkpoint: pathlib.Path) -> Any:
+  """Tree of the shapes and types of a checkpoint's parameters, none read."""
+  with ocp.StandardCheckpointer() as checkpointer:
+    return checkpointer.metadata(checkpoint / 'params').item_metadata.tree
+
+
 def check_shapes(found: Any, wanted: Any, *, source: str) -> None:
   """Compares names and shapes of two trees of arrays.
 

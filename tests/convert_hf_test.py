@@ -114,6 +114,31 @@ def test_pytorch_shards_and_bfloat16_are_read(variant, tmp_path):
   assert params['token_embedder']['embedding'].dtype == np.float32
 
 
+def test_files_of_pytorch_before_1_6_are_read(tmp_path):
+  torch = pytest.importorskip('torch', reason='needs the parity extra')
+  folder = shutil.copytree(golden.PATH / 'v1_1', tmp_path / 'hf')
+  _, expected = load(folder)
+  (folder / 'model.safetensors').unlink()
+  path = folder / 'pytorch_model.bin'
+  for is_archive in (False, True):
+    torch.save(
+      golden.make_model('v1_1').state_dict(),
+      path,
+      _use_new_zipfile_serialization=is_archive,
+    )
+    _, params = load(folder)
+    assert same(params, expected)
+    content = path.read_bytes()
+    for size in (0, 3, 1000, len(content) // 2, len(content) - 10):
+      path.write_bytes(content[:size])
+      with pytest.raises(
+        InputError,
+        match=r'pytorch_model\.bin: cannot be read: .+\. It may be cut off; '
+        'fetch it again',
+      ):
+        load(folder)
+
+
 def test_a_larger_vocabulary_is_filled_with_the_last_row():
   config, params = load(golden.PATH / 'v1_1', vocab_size=128)
   table = params['token_embedder']['embedding']
@@ -144,6 +169,10 @@ def test_a_second_table_under_tied_logits_is_refused(tmp_path):
     (
       {'feed_forward_proj': 'swish'},
       r"feed_forward_proj is 'swish', allowed are relu",
+    ),
+    (
+      {'layer_norm_epsilon': 1e-5},
+      r'config\.json: its layer_norm_epsilon is 1e-05, allowed is 1e-06\.$',
     ),
     ({'vocab_size': 512}, 'vocab_size is 512 there and 96 in the model'),
   ],

@@ -13,7 +13,7 @@ from it_study.convert import t5x, t5x_writing
 
 pytestmark = pytest.mark.slow
 _READ = """
-import json, sys
+import dataclasses, json, sys
 import jax, numpy as np
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 2)
@@ -22,8 +22,9 @@ distributed.start()
 from it_study import partitioning
 from it_study.convert import t5x
 from it_study.models.t5 import T5
-path, = sys.argv[1:]
-model = T5(t5x.read_model_config(path))
+path, vocab_size, mesh = sys.argv[1:]
+config = t5x.read_model_config(path)
+model = T5(dataclasses.replace(config, vocab_size=int(vocab_size)))
 whole = t5x.load_params(path, target=partitioning.abstract_params(
   model=model, mesh=partitioning.make_mesh(devices=jax.local_devices()[:1])))
 sizes = []
@@ -33,7 +34,7 @@ def count(store):
   return read(store)
 t5x._start_reading = count
 parts = t5x.load_params(path, target=partitioning.abstract_params(
-  model=model, mesh=partitioning.make_mesh(data=1, fsdp=4)))
+  model=model, mesh=partitioning.make_mesh(**json.loads(mesh))))
 for part, value in zip(jax.tree.leaves(parts), jax.tree.leaves(whole)):
   for shard in part.addressable_shards:
     np.testing.assert_array_equal(shard.data, np.asarray(value)[shard.index])
@@ -42,7 +43,21 @@ print(json.dumps([jax.process_count(), sum(sizes) / total]))
 """
 
 
-def test_a_process_reads_no_more_than_its_devices_hold(tmp_path):
+@pytest.mark.parametrize(
+  ('mesh', 'vocab_size', 'most'),
+  [
+    # All but the layer norms and the position biases is divided.
+    ({'data': 1, 'fsdp': 4}, 256, 0.52),
+    # The tables of tokens by their rows.
+    ({'data': 1, 'fsdp': 1, 'model': 4}, 256, 0.53),
+    # Tables to be filled up are read whole.
+    ({'data': 1, 'fsdp': 1, 'model': 4}, 384, 0.9),
+  ],
+  ids=['fsdp', 'vocabulary', 'filled'],
+)
+def test_a_process_reads_what_its_devices_hold(
+  mesh, vocab_size, most, tmp_path
+):
   config = t5x.read_model_config(fixture.theirs() / fixture.ORBAX)
   changes = {'emb_dim': 64, 'mlp_dim': 128, 'vocab_size': 256, 'num_heads': 8}
   config = type(config)(**{**vars(config), **changes})
@@ -52,7 +67,14 @@ def test_a_process_reads_no_more_than_its_devices_hold(tmp_path):
     port = free.getsockname()[1]
   started = [
     subprocess.Popen(
-      [sys.executable, '-c', _READ, str(path)],
+      [
+        sys.executable,
+        '-c',
+        _READ,
+        str(path),
+        str(vocab_size),
+        json.dumps(mesh),
+      ],
       env={
         **os.environ,
         'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
@@ -70,5 +92,4 @@ def test_a_process_reads_no_more_than_its_devices_hold(tmp_path):
     assert process.returncode == 0, errors[-3000:]
     count, share = json.loads(out)
     assert count == 2
-    # All but the layer norms and the position biases is divided.
-    assert 0.5 <= share < 0.52
+    assert 0.5 <= share < most

@@ -70,3 +70,10 @@ def test_settings_are_no_reason_to_compile_again():
   compiled(Sampling(keys=keys, temperature=1.0), logits, 0)
   compiled(Sampling(keys=keys, temperature=0.7, top_k=3, top_p=0.9), logits, 1)
   assert compiled._cache_size() == 1
+
+
+@pytest.mark.parametrize('generator', ['rbg', 'unsafe_rbg'])
+def test_draws_are_the_same_whatever_generator_jax_is_set_to(generator):
+  expected = draws()
+  with jax.default_prng_impl(generator):
+    assert (draws() == expected).all()

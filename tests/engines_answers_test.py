@@ -153,15 +153,39 @@ def test_what_was_answered_is_not_computed_again(free, tmp_path, monkeypatch):
   [
     {'seed': 1},
     {'dtype': 'bfloat16'},
+    {'model_config': fakes.tiny_model(relative_attention_max_distance=64)},
     {'task_feature_lengths': {**fakes.LENGTHS, 'targets': 11}},
   ],
-  ids=['weights', 'dtype', 'room'],
+  ids=['weights', 'dtype', 'model', 'room'],
 )
 def test_any_change_is_a_miss(tmp_path, change):
   folder = tmp_path / 'answers'
   infer(tmp_path / 'a', 'greedy', answer_dir=folder)
   infer(tmp_path / 'b', 'greedy', answer_dir=folder, **change)
   assert kept(tmp_path / 'b') == 0
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'dropout_rate': 0.25},
+    {'remat_policy': 'full'},
+    {'scan_layers': True},
+    {'attention_implementation': 'xla'},
+  ],
+  ids=lambda change: next(iter(change)),
+)
+def test_what_answers_do_not_depend_on_is_a_hit(free, tmp_path, change):
+  folder = tmp_path / 'answers'
+  infer(tmp_path / 'a', 'greedy', answer_dir=folder)
+  rows = infer(
+    tmp_path / 'b',
+    'greedy',
+    answer_dir=folder,
+    model_config=fakes.tiny_model(**change),
+  )
+  assert rows == free
+  assert kept(tmp_path / 'b') == len(free)
 
 
 def test_another_method_is_a_miss(tmp_path):

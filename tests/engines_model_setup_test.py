@@ -10,9 +10,50 @@ import fake_bucket
 import fakes
 import jax
 import pytest
+import t5x_fixture
 
 from it_study import vocabularies
+from it_study.convert import hf, weights
 from it_study.engines import model_setup
+from it_study.errors import InputError
+
+_HF = pathlib.Path(__file__).parent / 'golden/hf_golden/v1_1'
+_COMPLETE = """
+import sys
+import fakes
+from it_study.engines import model_setup
+config = model_setup.complete_config(
+  fakes.tiny_model(), dtype='float32', weights_path=sys.argv[1])
+print(config.vocab_size)
+"""
+_TELL = """
+import json, sys
+from it_study.engines import model_setup
+from it_study.errors import InputError
+paths = [f'gs://bucket/{name}' for name in sys.argv[1:]]
+found = [model_setup.training_of(path) for path in paths]
+try:
+  model_setup.check_weights('gs://bucket/run/checkpoint_20')
+except InputError as error:
+  found.append(str(error))
+print(json.dumps(found))
+"""
+OWN = (
+  'run',
+  'run/best',
+  'run/best/checkpoint_6',
+  'run/checkpoint_20',
+  'run/checkpoints',
+  'run/checkpoints/20',
+)
+FOREIGN = (
+  'run/lm_adapted',
+  'run/lm_adapted/checkpoint_20',
+  'run/lm_adapted/checkpoints',
+  'run/lm_adapted/checkpoints/20',
+  'run/checkpoints/20/params',
+  'other',
+)
 
 
 @pytest.fixture(autouse=True)
@@ -30,35 +71,68 @@ def test_products_are_in_bfloat16_where_the_device_has_it(monkeypatch):
   assert config.dtype == 'float32'
 
 
-OWN = (
-  'run',
-  'run/best',
-  'run/best/checkpoint_6',
-  'run/checkpoint_20',
-  'run/checkpoints',
-  'run/checkpoints/20',
-)
-FOREIGN = (
-  'run/lm_adapted',
-  'run/lm_adapted/checkpoint_20',
-  'run/lm_adapted/checkpoints',
-  'run/lm_adapted/checkpoints/20',
-  'run/checkpoints/20/params',
-  'other',
-)
-# Where TensorStore is told of another server than Google's from the start.
-_FROM_A_BUCKET = """
-import json, sys
-from it_study.engines import model_setup
-from it_study.errors import InputError
-paths = [f'gs://bucket/{name}' for name in sys.argv[1:]]
-found = [model_setup.training_of(path) for path in paths]
-try:
-  model_setup.check_weights('gs://bucket/run/checkpoint_20')
-except InputError as error:
-  found.append(str(error))
-print(json.dumps(found))
-"""
+def run_beside_a_bucket(folder, program, *words):
+  """Runs a program for which `gs://bucket` is a folder."""
+  with fake_bucket.serve(folder) as url:
+    return subprocess.run(
+      [sys.executable, '-c', program, *words],
+      env={
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([os.path.dirname(__file__), *sys.path]),
+        # TensorStore has to know of a server that is not Google's beforehand.
+        'TENSORSTORE_GCS_HTTP_URL': url,
+        # Neither credentials nor Google's own server to ask for them.
+        'GCE_METADATA_ROOT': url.removeprefix('http://'),
+      },
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+
+
+def rows_for(path):
+  return model_setup.complete_config(
+    fakes.tiny_model(), dtype='float32', weights_path=path
+  ).vocab_size
+
+
+@pytest.fixture(name='large', scope='module')
+def _large(tmp_path_factory):
+  """Weights with more rows than bytes have tokens, in our format."""
+  folder = tmp_path_factory.mktemp('large')
+  config = hf.read_model_config(_HF)
+  config = type(config)(**{**vars(config), 'vocab_size': 512})
+  hf.save_params(folder / 'hf', t5x_fixture.draw(config), config=config)
+  for to in ('it_study', 't5x', 't5x_orbax'):
+    weights.convert(folder / 'hf', folder / to, source_format='hf', to=to)
+  return folder
+
+
+@pytest.mark.parametrize('name', ['hf', 'it_study', 't5x', 't5x_orbax'])
+def test_a_model_has_the_rows_of_its_weights(name, large):
+  assert rows_for(large / name) == 512
+  # 259 bytes and special tokens.
+  assert rows_for(None) == 384
+
+
+def test_a_smaller_table_is_to_be_filled_up():
+  assert rows_for(_HF) == 384
+  assert rows_for(t5x_fixture.theirs() / t5x_fixture.MSGPACK) == 384
+
+
+def test_the_record_of_a_training_tells_its_rows(tmp_path):
+  record = {'model': {'vocab_size': 640}}
+  (tmp_path / 'training.json').write_text(json.dumps(record))
+  assert rows_for(tmp_path) == 640
+  (tmp_path / 'training.json').unlink()
+  with pytest.raises(InputError, match='no usable checkpoint at'):
+    rows_for(tmp_path)
+
+
+def test_the_rows_of_a_checkpoint_in_a_bucket_are_read_there(large):
+  done = run_beside_a_bucket(large, _COMPLETE, 'gs://bucket/t5x_orbax')
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert done.stdout == '512\n'
 
 
 def write_record(folder):
@@ -95,25 +169,12 @@ def test_a_checkpoint_has_the_record_of_its_own_training(tmp_path, monkeypatch):
 
 def test_a_training_in_a_bucket_has_its_record(tmp_path):
   record = write_record(tmp_path)
-  with fake_bucket.serve(tmp_path) as url:
-    done = subprocess.run(
-      [sys.executable, '-c', _FROM_A_BUCKET, *OWN, *FOREIGN],
-      env={
-        **os.environ,
-        'TENSORSTORE_GCS_HTTP_URL': url,
-        # Neither credentials nor Google's own server to ask for them.
-        'GCE_METADATA_ROOT': url.removeprefix('http://'),
-        'PYTHONPATH': os.pathsep.join(
-          (str(pathlib.Path(__file__).parent), os.environ.get('PYTHONPATH', ''))
-        ),
-      },
-      capture_output=True,
-      text=True,
-    )
-  assert done.returncode == 0, done.stderr
+  done = run_beside_a_bucket(tmp_path, _TELL, *OWN, *FOREIGN)
+  assert done.returncode == 0, done.stderr[-3000:]
   *found, error = json.loads(done.stdout)
   assert found == [record] * len(OWN) + [{}] * len(FOREIGN)
   assert error == (
     'gs://bucket/run/checkpoint_20 was trained with the vocabulary another; in '
-    'use is bytes. Name the one it was trained with by IT_STUDY_VOCABULARY.'
+    f'use is {vocabularies.describe()}. Name the one it was trained with by '
+    'IT_STUDY_VOCABULARY.'
   )

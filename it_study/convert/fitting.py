@@ -46,6 +46,11 @@ def fill_vocabulary(
 
   The model's vocabulary is rounded up; the last row is a sentinel's, and no
   padding can be likelier than that. Other parameters are returned as they are.
+
+  Args:
+    name: of the parameter.
+    value: all of it: a part's last row is not the table's.
+    shape: wanted.
   """
   if name not in _VOCABULARY_AXES or value.ndim != len(shape):
     return value

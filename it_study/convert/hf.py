@@ -25,6 +25,8 @@ _FORMATS = (
   ('pytorch_model.bin', 'pytorch_model.bin.index.json'),
 )
 SHARD_BYTES = 5_000_000_000
+# What a zip archive begins with.
+_ZIP = b'PK\x03\x04'
 
 
 def is_folder(path: _Path) -> bool:
@@ -237,9 +239,11 @@ class _Weights:
         raise
       # Both libraries raise types of their own.
       except Exception as error:
+        # Some say nothing but their type.
+        reason, *_ = str(error).splitlines() or [type(error).__name__]
         raise InputError(
-          f'{path}: cannot be read: {str(error).splitlines()[0]:.200}. It may '
-          'be cut off; fetch it again.'
+          f'{path}: cannot be read: {reason:.200}. It may be cut off; fetch it '
+          'again.'
         ) from None
     return self._opened[file]
 
@@ -299,7 +303,12 @@ def _open_pytorch(
       f'{path}: weights in the format of PyTorch need torch: pip install '
       "'it_study[parity]', or fetch the folder's safetensors."
     ) from None
-  tensors = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
+  with path.open('rb') as file:
+    # What PyTorch wrote before 1.6 is no zip archive and cannot be mapped.
+    is_archive = file.read(len(_ZIP)) == _ZIP
+  tensors = torch.load(
+    path, map_location='cpu', mmap=is_archive, weights_only=True
+  )
   stack.callback(tensors.clear)
   return set(tensors), lambda name: tensors[name].float().numpy()
 

@@ -119,6 +119,9 @@ _ACTIVATIONS = {
   'gated-silu': ('silu', 'linear'),
 }
 
+# Of the layer norms, as models/layers.py has it.
+_EPSILON = 1e-6
+
 
 def read_config(fields: Mapping[str, Any]) -> dict[str, Any]:
   """The fields of a T5Config that a config.json states.
@@ -134,6 +137,11 @@ def read_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     raise ValueError(
       f'its feed_forward_proj is {activation!r}, allowed are '
       f'{", ".join(_ACTIVATIONS)}'
+    )
+  epsilon = fields.get('layer_norm_epsilon', _EPSILON)
+  if epsilon != _EPSILON:
+    raise ValueError(
+      f'its layer_norm_epsilon is {epsilon!r}, allowed is {_EPSILON}'
     )
   found = {
     ours: fields.get(theirs, default)
@@ -186,7 +194,7 @@ def write_config(config: T5Config) -> dict[str, Any]:
     'scale_decoder_outputs': config.logits_via_embedding,
     'is_encoder_decoder': True,
     'dropout_rate': config.dropout_rate,
-    'layer_norm_epsilon': 1e-6,
+    'layer_norm_epsilon': _EPSILON,
     'initializer_factor': 1.0,
     'use_cache': True,
     'pad_token_id': 0,

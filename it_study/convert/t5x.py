@@ -139,7 +139,7 @@ def load_params(path: _Path, *, target: Any) -> Any:
         value = values.pop(name)()
       except ValueError as error:
         raise _unreadable(folder, name, error) from None
-      params[name] = _place(name, value, wanted[name])
+      params[name] = _place(name, value, found[name].shape, wanted[name])
       del value
   return jax.tree.unflatten(structure, [params[name] for name in wanted])
 
@@ -276,20 +276,33 @@ def _hull(
   )
 
 
-def _place(name: str, value: np.ndarray, leaf: jax.ShapeDtypeStruct) -> Any:
-  """Puts a box of a tensor onto the devices that hold parts of it."""
-  corner = [0] * len(leaf.shape)
-  filled = fitting.fill_vocabulary(name, value, leaf.shape)
-  if filled is value:
-    corner = [bounds.start for bounds in _hull(leaf, leaf.shape)]
-  filled = filled.astype(leaf.dtype, copy=False)
+def _place(
+  name: str,
+  value: np.ndarray,
+  shape: tuple[int, ...],
+  leaf: jax.ShapeDtypeStruct,
+) -> Any:
+  """Puts a box of a tensor onto the devices that hold parts of it.
+
+  Args:
+    name: of the parameter.
+    value: the box, as `_hull` has it.
+    shape: of the whole tensor, as it is stored.
+    leaf: what it becomes.
+  """
+  corner = [bounds.start for bounds in _hull(leaf, shape)]
+  # A box may lack rows that other processes hold; only the stored shape tells
+  # that a table has to be filled up, and then the box is all of it.
+  if shape != leaf.shape:
+    value = fitting.fill_vocabulary(name, value, leaf.shape)
+  value = value.astype(leaf.dtype, copy=False)
 
   def part(index: tuple[slice, ...]) -> np.ndarray:
     place = []
     for bounds, start, size in zip(index, corner, leaf.shape, strict=True):
       first, last, _ = bounds.indices(size)
       place.append(slice(first - start, last - start))
-    return np.ascontiguousarray(filled[tuple(place)])
+    return np.ascontiguousarray(value[tuple(place)])
 
   return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
 

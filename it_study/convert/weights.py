@@ -43,6 +43,23 @@ def restore(path: _Path, *, config: T5Config, target: Any) -> dict[str, Any]:
   return checkpoints.restore_params(path, target=target)
 
 
+def vocabulary_rows(path: _Path) -> int:
+  """Rows of the embedding table of weights that `restore` takes.
+
+  None of it is read, only what is recorded of its shape.
+
+  Raises:
+    InputError: there are no weights, or not of a T5.
+  """
+  if hf.is_folder(path):
+    return hf.read_model_config(path).vocab_size
+  if StoredFolder(path).local is None or t5x.is_checkpoint(path):
+    return t5x.read_model_config(path).vocab_size
+  found = checkpoints.find_checkpoint(path)
+  params = checkpoints.stored_shapes(found)
+  return infer_config(params, source=str(found)).vocab_size
+
+
 def convert(
   source: _Path, destination: _Path, *, source_format: str, to: str
 ) -> pathlib.Path:

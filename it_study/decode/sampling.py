@@ -5,6 +5,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+# Named, so that draws are the same whatever JAX is set to; its keys are two
+# words.
+_GENERATOR = 'threefry2x32'
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +49,7 @@ def draw(
   """
   logits = _narrowed(sampling, logits / sampling.temperature)
   keys = jax.vmap(jax.random.fold_in, (0, None))(
-    jax.random.wrap_key_data(sampling.keys), step
+    jax.random.wrap_key_data(sampling.keys, impl=_GENERATOR), step
   )
   return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
 

@@ -21,6 +21,14 @@ from it_study.engines.prompt_batches import Batch, Machine
 NO_PROMPT = np.array([1], np.int32)
 # Part of what an answer depends on; counted up when decoding changes.
 _VERSION = 1
+# Of the model's settings those that say how it trains or is computed; the same
+# parameters answer the same under any of them.
+_WITHOUT_EFFECT = (
+  'dropout_rate',
+  'remat_policy',
+  'scan_layers',
+  'attention_implementation',
+)
 
 
 class Answer(NamedTuple):
@@ -124,10 +132,13 @@ class _Keeper:
     self._directory = directory
     self._count = count
     self._on_progress = on_progress
+    config = dataclasses.asdict(machine.model.config)
+    for name in _WITHOUT_EFFECT:
+      del config[name]
     self._model = {
       'version': _VERSION,
       'params': param_hash.fingerprint(machine.params),
-      'model': dataclasses.asdict(machine.model.config),
+      'model': config,
       'vocabulary': vocabularies.fingerprint(),
     }
 

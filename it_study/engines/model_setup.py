@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from it_study import vocabularies
-from it_study.convert import hf
+from it_study.convert import hf, weights
 from it_study.errors import InputError
 from it_study.models.config import T5Config
 from it_study.stored_folder import StoredFolder
@@ -38,6 +38,9 @@ def complete_config(
     dtype: of matrix products, or 'auto'.
     weights_path: what parameters are to come from. Its table may have more rows
       than the vocabulary has tokens, as T5's 32,128 to a model file of 32,000.
+
+  Raises:
+    InputError: there are no weights at that path.
   """
   if dtype == 'auto':
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
@@ -49,12 +52,14 @@ def complete_config(
 
 
 def _vocabulary_rows(path: str | os.PathLike | None) -> int:
-  """Rows of the embedding table that weights were made with, 0 if unknown."""
+  """Rows of the embedding table that weights were made with, 0 without any."""
   if path is None:
     return 0
-  if hf.is_folder(path):
-    return hf.read_model_config(path).vocab_size
-  return training_of(path).get('model', {}).get('vocab_size', 0)
+  # Of a training of ours its record tells, without a check of all its files.
+  recorded = training_of(path).get('model', {}).get('vocab_size')
+  if recorded is not None and not hf.is_folder(path):
+    return recorded
+  return weights.vocabulary_rows(path)
 
 
 def check_weights(path: str | os.PathLike | None) -> dict[str, Any]:
