@@ -114,11 +114,6 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
 
 
-def whole_sharding(mesh: Mesh) -> NamedSharding:
-  """Everything whole, on every device."""
-  return NamedSharding(mesh, PartitionSpec())
-
-
 def count_microbatches(
   *, batch_size: int, mesh: Mesh, microbatch_size: int | None
 ) -> int:

@@ -101,9 +101,10 @@ def train(
 ) -> TrainResult:
   """Trains up to a step, going on from the newest checkpoint if there is one.
 
-  Batches and dropout depend on (seed, step) alone, so a training that was
-  stopped ends with the same parameters, bit for bit, as one that was not, on
-  the same kind of device.
+  Batches depend on (seed, step) alone, and dropout on these and on the number
+  of microbatches, so a training that was stopped ends with the same parameters,
+  bit for bit, as one that was not, on the same kind of device and in as many
+  parts.
 
   Every `log_period` steps, and before every checkpoint, a line goes to
   `model_dir/metrics.jsonl`: `step`; `steps`, the number of steps it speaks of;

@@ -32,7 +32,14 @@ from it_study.errors import InputError
       {'top_k': True},
       'TOP_K is True; allowed is a whole number from 0 up, 0 no limit.',
     ),
-    ({'length_alpha': 'x'}, "LENGTH_ALPHA is 'x'; allowed is a number."),
+    (
+      {'length_alpha': 'x'},
+      "LENGTH_ALPHA is 'x'; allowed is a number from 0 up.",
+    ),
+    (
+      {'length_alpha': -0.5},
+      'LENGTH_ALPHA is -0.5; allowed is a number from 0 up.',
+    ),
     (
       {'seed': -1},
       'SAMPLING_SEED is -1; allowed is a whole number from 0 up.',
@@ -73,3 +80,7 @@ def test_rows_without_labels_are_decoded_freely():
     'ranked_normalized': 'greedy',
     'ranked_conditional': 'greedy',
   }
+
+
+def test_length_may_count_for_nothing():
+  assert Decoding(length_alpha=0).length_alpha == 0

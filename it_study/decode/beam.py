@@ -57,8 +57,9 @@ def beam_decode(
       throughout fills a batch up and gets padding.
     max_decode_length: tokens to decode at most, end of sequence included.
     num_beams: K, from 1 up.
-    length_alpha: how much long sequences are favoured; 0 does not. T5 was
-      decoded with 0.6 of its own, transformers' default is 1 of its own.
+    length_alpha: how much long sequences are favoured, from 0 up; 0 does
+      not. T5 was decoded with 0.6 of its own, transformers' default is 1 of its
+      own.
     style: one of `STYLES`.
     eos_id: the token that ends a sequence.
     trie: label spaces to keep to, see `label_trie.build`; None keeps to none.
@@ -183,7 +184,8 @@ def _beam_decode(
     ended = _Beams(ended_scores, _take(ended_tokens, kept))
     scores, kept = lax.top_k(jnp.where(ends, -jnp.inf, scores), num_beams)
     parents, last = _take(parents, kept), _take(chosen, kept)  # [B, K]
-    # No step makes a sequence likelier.
+    # No step makes a sequence likelier, and none lowers the penalty while
+    # length_alpha is not below 0.
     hope = scores[:, 0] / penalty(max_decode_length if is_t5x else step + 1)
     return _State(
       step=step + 1,

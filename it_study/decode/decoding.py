@@ -29,6 +29,7 @@ _SETTINGS = {
   'top_p': ('TOP_P', ('sample',)),
   'seed': ('SAMPLING_SEED', ('sample',)),
 }
+_BELOW_ZERO = math.nextafter(0, -1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Decoding:
       tokens, 'ranked_conditional' by what the prompt adds to it.
     num_beams: of beam search.
     beam_style: whose beam search, of `beam.STYLES`.
-    length_alpha: of beam search; see `beam.beam_decode`.
+    length_alpha: of beam search, from 0 up; see `beam.beam_decode`.
     temperature: of sampling, above 0; see `sampling.Sampling` for these three.
     top_k: of sampling; 0 for no limit.
     top_p: of sampling, up to 1.
@@ -76,7 +77,8 @@ class Decoding:
     _check('top_k', self.top_k, 'a whole number from 0 up, 0 no limit', low=0)
     _check('seed', self.seed, 'a whole number from 0 up', low=0)
     for name, allowed, low, high in (
-      ('length_alpha', 'a number', -math.inf, math.inf),
+      # Below 0 the bound by which a search ends early would not hold.
+      ('length_alpha', 'a number from 0 up', _BELOW_ZERO, math.inf),
       ('temperature', 'a number above 0', 0.0, math.inf),
       ('top_p', 'a number above 0, 1 at most', 0.0, math.nextafter(1, 2)),
     ):

@@ -85,7 +85,7 @@ def decode(
     spaces = [tuple(labels.values()) for labels in label_spaces]
     unique = list(dict.fromkeys(spaces))
     trie, starts = label_trie.build(unique)
-    whole = partitioning.whole_sharding(machine.mesh)
+    whole = partitioning.replicated(machine.mesh)
     trie = jax.tree.map(lambda array: _put(array, whole), trie)
     root_of = dict(zip(unique, starts, strict=True))
     roots = [root_of[space] for space in spaces]

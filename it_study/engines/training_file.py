@@ -32,6 +32,8 @@ def write(
 ) -> dict[str, Any]:
   """Writes the file, in the first process, and returns what it holds.
 
+  In other processes, which do not write metrics.jsonl, `train_seconds` is None.
+
   Args:
     model_dir: of the training, with its metrics.jsonl.
     engine: its name.
@@ -61,7 +63,9 @@ def write(
     'model': dataclasses.asdict(config),
     **more,
     'num_processes': jax.process_count(),
-    'train_seconds': metrics_log.total_seconds(model_dir / 'metrics.jsonl'),
+    'train_seconds': metrics_log.total_seconds(model_dir / 'metrics.jsonl')
+    if distributed.is_first()
+    else None,
     'seconds': time.monotonic() - started,
   }
   if distributed.is_first():

@@ -29,11 +29,13 @@ class T5Config:
       1/sqrt(emb_dim), in place of a matrix of their own.
     dropout_rate: share of activations dropped when not deterministic.
     dtype: type of matrix products; parameters, norms, softmax and logits are
-      float32 always.
+      float32 always. In training the product that gives the logits is of
+      numbers of this type, summed in float32; in answering it is all float32.
     remat_policy: what the backward pass recomputes to save memory, layer by
       layer: 'none'; 'minimal', all but the outputs of matrix products with
       parameters and of attention; 'full', all but the layer's input. Values
-      stay the same. Attention weights are kept for no longer than a layer.
+      stay the same without dropout, which draws other numbers under these two
+      than under 'none'. Attention weights are kept for no longer than a layer.
     scan_layers: compile one layer of a stack and loop over it, in place of
       compiling every layer. Parameters keep their tree, so checkpoints are the
       same either way; dropout draws other numbers.
