@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 STUDY_DIR ?= it_study_out
 BIN := $(VENV)/bin
+PARALLEL := -n 2 --dist loadfile
 
 .PHONY: study test lint bench clean
 
@@ -12,9 +13,14 @@ study: $(VENV)/installed
 
 # All tests that this machine can run; ARGS='tests/prompts_test.py -k limit'.
 test: $(VENV)/installed-test
-	$(BIN)/python \
-	  $(if $(ARGS),,-m slipcover --source=it_study,launch --fail-under=85) \
-	  -m pytest -n 2 --dist loadfile $(ARGS)
+ifdef ARGS
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+else
+	$(BIN)/python -m slipcover --source=it_study,launch --json \
+	  --out=.coverage.json -m pytest $(PARALLEL)
+	$(BIN)/python -m slipcover --merge .coverage.json --out=.coverage.json \
+	  --fail-under=85
+endif
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -24,7 +30,7 @@ bench: $(VENV)/installed-test
 	for file in benchmarks/*_bench.py; do $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
