@@ -7,6 +7,7 @@ extra `parity`. Every measurement is a process of its own.
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -195,42 +196,57 @@ def _ours(config: str, steps: int, started: float) -> dict[str, float]:
   return _result(run, started, config=config, steps=steps, matmul=_jax_matmul())
 
 
-def _t5x(config: str, steps: int, started: float) -> dict[str, float]:
-  """Its network, loss, Adafactor and trainer's step, jitted and donated."""
+def t5x_model(sizes, *, network: str = 't5', decode_fn=None, **settings):
+  """T5X's model with its Adafactor.
+
+  Args:
+    sizes: as in `CONFIGS`.
+    network: which of T5X's examples.
+    decode_fn: of T5X's `decoding`; None is its default.
+    **settings: further fields of the network's configuration.
+  """
   # isort: off
-  import jax
   import seqio
-  from t5x import adafactor, models, train_state, trainer
-  from t5x.examples.t5 import network
+  from t5x import adafactor, models
   # isort: on
 
+  network = importlib.import_module(f't5x.examples.{network}.network')
   names = (
     *('vocab_size', 'emb_dim', 'num_heads', 'head_dim', 'mlp_dim'),
     *('num_encoder_layers', 'num_decoder_layers'),
   )
-  vocabulary = seqio.PassThroughVocabulary(CONFIGS[config][0], eos_id=1)
-  optimizer = adafactor.Adafactor(
-    decay_rate=0.8,
-    step_offset=0,
-    logical_factor_rules=adafactor.standard_logical_factor_rules(),
-  )
-  model = models.EncoderDecoderModel(
+  vocabulary = seqio.PassThroughVocabulary(sizes[0], eos_id=1)
+  return models.EncoderDecoderModel(
     module=network.Transformer(
       network.T5Config(
         dropout_rate=0.0,
         mlp_activations=('gelu', 'linear'),
-        **dict(zip(names, CONFIGS[config], strict=True)),
+        **dict(zip(names, sizes, strict=True)),
+        **settings,
       )
     ),
     input_vocabulary=vocabulary,
     output_vocabulary=vocabulary,
-    optimizer_def=optimizer,
+    optimizer_def=adafactor.Adafactor(
+      decay_rate=0.8,
+      step_offset=0,
+      logical_factor_rules=adafactor.standard_logical_factor_rules(),
+    ),
     z_loss=1e-4,
+    **({} if decode_fn is None else {'decode_fn': decode_fn}),
   )
+
+
+def _t5x(config: str, steps: int, started: float) -> dict[str, float]:
+  """Its network, loss, Adafactor and trainer's step, jitted and donated."""
+  import jax
+  from t5x import train_state, trainer
+
+  model = t5x_model(CONFIGS[config])
   batch = _batch()
   state = jax.jit(
     lambda key: train_state.FlaxOptimTrainState.create(
-      optimizer,
+      model.optimizer_def,
       model.get_initial_variables(
         key, {name: array.shape for name, array in batch.items()}
       ),

@@ -21,12 +21,7 @@ import sys
 import time
 
 _ROWS, _INPUTS, _TARGETS = 128, 1024, 128
-_VOCABULARY = 32_128
-_LARGE = (_VOCABULARY, 1024, 16, 64, 2816, 24, 24)
-_NAMES = (
-  *('vocab_size', 'emb_dim', 'num_heads', 'head_dim', 'mlp_dim'),
-  *('num_encoder_layers', 'num_decoder_layers'),
-)
+_LARGE = (32_128, 1024, 16, 64, 2816, 24, 24)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,42 +245,24 @@ def _our_decoding(case: _Case, devices):
 
 def _their_model(case: _Case):
   """T5X's model, and its state's shapes."""
-  # isort: off
   import jax
-  import seqio
-  from t5x import adafactor, decoding, models, train_state
-  # isort: on
+  import step_bench
+  from t5x import decoding, train_state
 
-  network = importlib.import_module(f't5x.examples.{case.network}.network')
-  vocabulary = seqio.PassThroughVocabulary(_VOCABULARY, eos_id=1)
   scanned = {'scan_layers': True, 'remat_policy': case.remat}
-  optimizer = adafactor.Adafactor(
-    decay_rate=0.8,
-    step_offset=0,
-    logical_factor_rules=adafactor.standard_logical_factor_rules(),
-  )
-  model = models.EncoderDecoderModel(
-    module=network.Transformer(
-      network.T5Config(
-        dtype='bfloat16',
-        dropout_rate=0.0,
-        mlp_activations=('gelu', 'linear'),
-        **dict(zip(_NAMES, _LARGE, strict=True)),
-        **(scanned if case.network == 'scalable_t5' else {}),
-      )
-    ),
-    input_vocabulary=vocabulary,
-    output_vocabulary=vocabulary,
-    optimizer_def=optimizer,
-    z_loss=1e-4,
+  model = step_bench.t5x_model(
+    _LARGE,
+    network=case.network,
     decode_fn=decoding.temperature_sample,
+    dtype='bfloat16',
+    **(scanned if case.network == 'scalable_t5' else {}),
   )
   shapes = {
     name: array.shape for name, array in _batch(None, with_targets=True).items()
   }
   state = jax.eval_shape(
     lambda key: train_state.FlaxOptimTrainState.create(
-      optimizer, model.get_initial_variables(key, shapes)
+      model.optimizer_def, model.get_initial_variables(key, shapes)
     ),
     jax.random.key(0),
   )

@@ -219,7 +219,9 @@ def _tell_of_checkpoint(status: object) -> None:
   preemption = sys.modules.get('it_study.preemption')
   if preemption is None or status != preemption.PREEMPTED_STATUS:
     return
-  if preemption.distributed.is_first():
+  from it_study import distributed
+
+  if distributed.is_first():
     print(
       'it-study: stopped with a checkpoint; the same command continues.',
       file=sys.stderr,

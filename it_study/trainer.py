@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import pathlib
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -74,6 +74,19 @@ class TrainResult:
 
 class TrainingDivergedError(InputError):
   """Loss or gradients are no longer finite."""
+
+  def __init__(self, what: str, *, last: pathlib.Path | None):
+    """Says what to go on from, and what to try.
+
+    Args:
+      what: is not finite, and where.
+      last: good checkpoint, None if there is none.
+    """
+    super().__init__(
+      f'training stopped: {what}. Last good checkpoint: '
+      f'{last or "there is none"}. Try a lower learning rate, more warm-up '
+      'steps or clipped gradients, in another folder; in bfloat16, try float32.'
+    )
 
 
 def train(
@@ -273,9 +286,11 @@ def train(
       try:
         metrics = log.write(step, held_out=held_out)
       except FloatingPointError as error:
-        _raise_diverged(
-          error, directory=checkpoints.directory, last=checkpoints.newest()
-        )
+        last = checkpoints.newest()
+        raise TrainingDivergedError(
+          str(error),
+          last=None if last is None else checkpoints.directory / str(last),
+        ) from error
       if saving:
         checkpoints.save(
           step=step,
@@ -373,14 +388,3 @@ def _leaves(tree: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:
       yield from _leaves(value, f'{prefix}{name}.')
     else:
       yield f'{prefix}{name}', value
-
-
-def _raise_diverged(
-  error: Exception, *, directory: pathlib.Path, last: int | None
-) -> NoReturn:
-  good = 'there is none' if last is None else str(directory / str(last))
-  raise TrainingDivergedError(
-    f'training stopped: {error}. Last good checkpoint: {good}. Try a lower'
-    ' learning rate, more warm-up steps or clipped gradients, in another'
-    ' model_dir; in bfloat16, try float32.'
-  ) from error

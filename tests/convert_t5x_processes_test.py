@@ -1,11 +1,8 @@
 """A T5X checkpoint read by two processes, each its own part of every tensor."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 
+import fakes
 import pytest
 import t5x_fixture as fixture
 
@@ -62,34 +59,9 @@ def test_a_process_reads_what_its_devices_hold(
   changes = {'emb_dim': 64, 'mlp_dim': 128, 'vocab_size': 256, 'num_heads': 8}
   config = type(config)(**{**vars(config), **changes})
   path = t5x_writing.save_params(tmp_path, fixture.draw(config))
-  with socket.socket() as free:
-    free.bind(('127.0.0.1', 0))
-    port = free.getsockname()[1]
-  started = [
-    subprocess.Popen(
-      [
-        sys.executable,
-        '-c',
-        _READ,
-        str(path),
-        str(vocab_size),
-        json.dumps(mesh),
-      ],
-      env={
-        **os.environ,
-        'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
-        'JAX_NUM_PROCESSES': '2',
-        'JAX_PROCESS_ID': str(index),
-      },
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for index in range(2)
-  ]
-  for process in started:
-    out, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-3000:]
-    count, share = json.loads(out)
+  for said in fakes.run_in_two_processes(
+    _READ, path, vocab_size, json.dumps(mesh), folder=tmp_path
+  ):
+    count, share = json.loads(said)
     assert count == 2
     assert 0.5 <= share < most

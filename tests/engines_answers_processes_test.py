@@ -1,10 +1,6 @@
 """Test of a prediction in several processes."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 
 import fakes
 import pytest
@@ -47,30 +43,10 @@ def test_two_processes_answer_as_one_does(tmp_path, monkeypatch):
   corpus = fakes.write_small_corpus(tmp_path / 'corpus')
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
   seqio_lib.use_corpus(corpus)
-  with socket.socket() as free:
-    free.bind(('127.0.0.1', 0))
-    port = free.getsockname()[1]
-  started = [
-    subprocess.Popen(
-      [sys.executable, '-c', _IN_A_PROCESS, corpus, tmp_path],
-      env={
-        **os.environ,
-        'JAX_PLATFORMS': 'cpu',
-        'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
-        'JAX_NUM_PROCESSES': '2',
-        'JAX_PROCESS_ID': str(index),
-        'PYTHONPATH': os.path.dirname(fakes.__file__),
-      },
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for index in range(2)
-  ]
-  for process in started:
-    out, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-3000:]
-    assert out.splitlines()[-1] == 'done 2 4'
+  for said in fakes.run_in_two_processes(
+    _IN_A_PROCESS, corpus, tmp_path, folder=tmp_path
+  ):
+    assert said.splitlines()[-1] == 'done 2 4'
   for method in ('greedy', 'constrained_beam', 'ranked_conditional', 'sample'):
     alone = predict.read_predictions(
       native.predict(

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -132,34 +131,10 @@ def test_two_processes_answer_as_one_does(tmp_path, monkeypatch):
   corpus = fakes.write_small_corpus(tmp_path / 'corpus')
   use(corpus, monkeypatch)
   write_weights(tmp_path)
-  with socket.socket() as free:
-    free.bind(('127.0.0.1', 0))
-    port = free.getsockname()[1]
-  tests = os.path.dirname(fakes.__file__)
-  logs = [tmp_path / f'{index}.log' for index in range(2)]
-  started = [
-    subprocess.Popen(
-      [sys.executable, '-c', _PREDICTING, corpus, tmp_path],
-      env={
-        **os.environ,
-        'JAX_PLATFORMS': 'cpu',
-        'JAX_COORDINATOR_ADDRESS': f'127.0.0.1:{port}',
-        'JAX_NUM_PROCESSES': '2',
-        'JAX_PROCESS_ID': str(index),
-        'PYTHONPATH': os.pathsep.join(
-          [tests, os.environ.get('PYTHONPATH', '')]
-        ),
-      },
-      # A full pipe of one would stop both.
-      stdout=log.open('w'),
-      stderr=subprocess.STDOUT,
-    )
-    for index, log in enumerate(logs)
-  ]
-  for process, log in zip(started, logs, strict=True):
-    status = process.wait(timeout=900)
-    assert status == 0, log.read_text()[-3000:]
-    assert 'done 2 8' in log.read_text().splitlines()
+  for said in fakes.run_in_two_processes(
+    _PREDICTING, corpus, tmp_path, folder=tmp_path
+  ):
+    assert 'done 2 8' in said.splitlines()
   for name in ('native', 't5x', 'untuned'):
     alone = predict.read_predictions(
       t5x.predict(

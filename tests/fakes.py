@@ -4,8 +4,10 @@ import functools
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
+from typing import Any
 
 from it_study import natinst
 from it_study import predict as predictions
@@ -234,7 +236,12 @@ class FakeTools:
     return path.read_text() if path.exists() else ''
 
 
-def start_script(script: str, *words: object, **environment: str):
+def start_script(
+  script: str,
+  *words: object,
+  streams: tuple[Any, Any] = (subprocess.PIPE, subprocess.PIPE),
+  **environment: str,
+):
   """Starts Python on a script that may import this module."""
   return subprocess.Popen(
     [sys.executable, '-c', script, *map(str, words)],
@@ -245,7 +252,35 @@ def start_script(script: str, *words: object, **environment: str):
       ),
       **environment,
     },
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
+    stdout=streams[0],
+    stderr=streams[1],
     text=True,
   )
+
+
+def run_in_two_processes(
+  script: str, *words: object, folder: pathlib.Path, **environment: str
+) -> list[str]:
+  """Runs a script in two processes of JAX; gives what each of them printed."""
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  started = []
+  for index in range(2):
+    # Files, as a full pipe of one would stop both.
+    out, errors = (folder / f'{index}.{kind}' for kind in ('out', 'errors'))
+    with out.open('w') as stdout, errors.open('w') as stderr:
+      process = start_script(
+        script,
+        *words,
+        streams=(stdout, stderr),
+        JAX_PLATFORMS='cpu',
+        JAX_COORDINATOR_ADDRESS=f'127.0.0.1:{port}',
+        JAX_NUM_PROCESSES='2',
+        JAX_PROCESS_ID=str(index),
+        **environment,
+      )
+    started.append((process, out, errors))
+  for process, _, errors in started:
+    assert process.wait(timeout=900) == 0, errors.read_text()[-3000:]
+  return [out.read_text() for _, out, _ in started]

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Mapping, Sequence
 import dataclasses
-import inspect
 import json
 import math
 import os
@@ -12,14 +11,13 @@ import sys
 from typing import Any
 
 from it_study import gin_utils
-from it_study.commands import runs
+from it_study.commands import run_settings, runs
 from it_study.errors import InputError
 
 # T5's own vocabulary, rounded up as the released models have it.
 _T5_VOCABULARY_SIZE = 32_128
 # What only a run needs.
 _UNUSED = ('CORPUS', *runs.OF_A_PIECE)
-_MESH = ('data', 'fsdp', 'model')
 _SETTINGS = (
   'model_config',
   'optimizer',
@@ -28,7 +26,7 @@ _SETTINGS = (
   'pack',
   'task_feature_lengths',
   'dtype',
-  *(f'mesh_{axis}' for axis in _MESH),
+  *run_settings.MESH,
 )
 _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
 
@@ -54,8 +52,10 @@ def plan(options: argparse.Namespace) -> None:
   from it_study.engines import arguments
   from it_study.report import text
 
-  settings = _settings()
-  sizes = {axis: settings[f'mesh_{axis}'] for axis in _MESH}
+  settings = run_settings.of_training(
+    _SETTINGS, run='a training: runs/finetune.gin'
+  )
+  sizes = run_settings.take_mesh(settings)
   arguments.check_whole(BATCH_SIZE=settings['batch_size'])
   arguments.check_lengths(settings['task_feature_lengths'])
   if options.topology is not None:
@@ -91,18 +91,6 @@ def plan(options: argparse.Namespace) -> None:
     print(json.dumps({**result.to_dict(), 'remarks': remarks}))
   elif not options.quiet:
     print('\n'.join(_lines(result, remarks, where=where)))
-
-
-def _settings() -> dict[str, Any]:
-  """The arguments of `finetune` that shape a step, defaults filled in."""
-  from it_study.engines import native
-
-  gin_utils.check_bound('finetune.batch_size', 'a training: runs/finetune.gin')
-  parameters = inspect.signature(native.finetune).parameters
-  return {
-    **{name: parameters[name].default for name in _SETTINGS},
-    **gin_utils.bound('finetune', _SETTINGS),
-  }
 
 
 def _model_config(model_config: Any, dtype: str) -> tuple[Any, list[str]]:

@@ -24,6 +24,7 @@ from it_study import (
   tensorflow_setup,
   user_module,
 )
+from it_study.commands import run_settings
 from it_study.engines import ENGINES
 from it_study.errors import InputError, nearest
 
@@ -56,11 +57,6 @@ SUPPLIED = {
 }
 # What it runs if no file is named.
 DEFAULT_FILES = {'study': ['studies/miniature.gin']}
-_CHECKED_EARLY = (
-  *('optimizer', 'seed', 'batch_size', 'train_steps', 'epochs'),
-  *('task_feature_lengths', 'checkpoint_period', 'eval_period', 'keep_best'),
-  'log_period',
-)
 _READ_HERE = ('CORPUS', 'IT_STUDY_VOCABULARY', 'ENGINE')
 
 
@@ -71,7 +67,7 @@ def study(options: argparse.Namespace) -> None:
   files = options.gin_file or DEFAULT_FILES['study']
   config = configure(options, files=files, supplied=SUPPLIED['study'])
   refuse_processes('study')
-  _check_settings()
+  run_settings.check_study()
   corpus = use_corpus()
   with StudyProgress(quiet=options.quiet) as on_step:
     gin_utils.configured('run_study')(
@@ -247,30 +243,6 @@ def engine_call(name: str) -> Callable[..., Any]:
   call = getattr(importlib.import_module(f'it_study.engines.{engine}'), name)
   parameters = inspect.signature(call).parameters
   return functools.partial(call, **gin_utils.bound(name, parameters))
-
-
-def _check_settings() -> None:
-  """Refuses settings of a study before its folder is claimed by them."""
-  from it_study import partitioning
-  from it_study.engines import arguments, native
-
-  gin_utils.check_bound('finetune.batch_size', 'a study: runs/study.gin')
-  mesh = {f'mesh_{axis}': axis for axis in ('data', 'fsdp', 'model')}
-  names = (*_CHECKED_EARLY, *mesh)
-  parameters = inspect.signature(native.finetune).parameters
-  settings = {
-    **{name: parameters[name].default for name in names},
-    **gin_utils.bound('finetune', names),
-  }
-  sizes = {mesh[name]: settings.pop(name) for name in mesh}
-  # T5X makes its own, which fits the devices otherwise.
-  if gin_utils.macro('ENGINE') == 'native':
-    partitioning.make_mesh(**sizes)
-  # To bind the decoding is to check it.
-  of_prediction = gin_utils.bound('predict', ('batch_size', 'decoding'))
-  arguments.check_study(
-    **settings, infer_batch_size=of_prediction.get('batch_size', 1)
-  )
 
 
 def _with_engine(options: argparse.Namespace) -> list[str]:

@@ -16,6 +16,7 @@ from it_study.engines import label_spaces as label_spaces_lib
 from it_study.engines import prompt_batches
 from it_study.engines.label_spaces import Labels
 from it_study.engines.prompt_batches import Batch, Machine
+from it_study.models.config import T5Config
 
 # What a prompt is without a prompt: the end of an empty one.
 NO_PROMPT = np.array([1], np.int32)
@@ -116,6 +117,18 @@ def answer(
   return [Answer(texts[k], scores.get(k)) for k in range(len(rows))], count
 
 
+def identify(params: Any, config: T5Config) -> dict[str, Any]:
+  """What of a model its answers depend on, as JSON has it."""
+  fields = dataclasses.asdict(config)
+  for name in _WITHOUT_EFFECT:
+    del fields[name]
+  return {
+    'params': param_hash.fingerprint(params),
+    'model': fields,
+    'vocabulary': vocabularies.fingerprint(),
+  }
+
+
 class _Keeper:
   """Answers through what is kept, for some of the rows at a time."""
 
@@ -132,14 +145,9 @@ class _Keeper:
     self._directory = directory
     self._count = count
     self._on_progress = on_progress
-    config = dataclasses.asdict(machine.model.config)
-    for name in _WITHOUT_EFFECT:
-      del config[name]
     self._model = {
       'version': _VERSION,
-      'params': param_hash.fingerprint(machine.params),
-      'model': config,
-      'vocabulary': vocabularies.fingerprint(),
+      **identify(machine.params, machine.model.config),
     }
 
   def decode(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from it_study import distributed, param_hash, vocabularies
+from it_study import distributed, vocabularies
 from it_study.decode.decoding import Decoding
 from it_study.engines import answers, prompt_batches, t5x_feed, t5x_weights
 from it_study.engines import label_spaces as label_spaces_lib
@@ -81,9 +80,7 @@ def answer(
     folder,
     {
       'version': _VERSION,
-      'params': param_hash.fingerprint(params),
-      'model': dataclasses.asdict(config),
-      'vocabulary': vocabularies.fingerprint(),
+      **answers.identify(params, config),
       'method': decoding.method,
       'settings': decoding.settings(decoding.method),
       'lengths': dict(lengths),

@@ -159,12 +159,7 @@ class Reporter:
   def _diverged(self, what: str, step: int) -> TrainingDivergedError:
     # T5X has saved that of the step already where a look at the loss fails.
     last = t5x_checkpoints.newest_before(self._model_dir, step)
-    good = 'there is none' if last is None else str(last)
-    return TrainingDivergedError(
-      f'training stopped: {what}. Last good checkpoint: {good}. Try a lower '
-      'learning rate, more warm-up steps or clipped gradients, in another '
-      'folder; in bfloat16, try float32.'
-    )
+    return TrainingDivergedError(what, last=last)
 
   def _tell(
     self, phase: str, step: int, metrics: Mapping, seconds_left: float | None

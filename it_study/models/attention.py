@@ -193,7 +193,7 @@ def _mix_by_eights(query, keys, values, bias):
   """With queries of zeros up to R = 8, the rows of a TPU's registers.
 
   XLA on TPUs computes a product with a single row outside the matrix unit, in
-  five times the cycles. The barriers keep it from seeing that it is one.
+  about three times the cycles. The barriers keep it from seeing that it is one.
   """
   rows = query.shape[2]
   query = jnp.pad(query, ((0, 0), (0, 0), (0, -rows % 8), (0, 0)))
