@@ -52,6 +52,7 @@ class BucketFolder:
     folders.make_directory(self.path)
     # Lease to the generation that it had, and when that was first seen.
     self._seen: dict[str, tuple[int, float]] = {}
+    self._keepers: dict[str, _Keeper] = {}
 
   def exists(self, name: str) -> bool:
     """See `SharedFolder`."""
@@ -69,14 +70,18 @@ class BucketFolder:
 
   @contextlib.contextmanager
   def claimed(
-    self, name: str, *, adds_to: Sequence[str] = ()
+    self,
+    name: str,
+    *,
+    adds_to: Sequence[str] = (),
+    without: Collection[str] = (),
   ) -> Iterator[bool]:
-    """See `SharedFolder`."""
+    """See `SharedFolder`; folders named by `without` are nobody's copy."""
 
     def publish():
       for folder in adds_to:
         self._publish(folder, only_adds=True)
-      self._publish(name)
+      self._publish(name, without=without)
 
     with folders.try_locked(self.path / name) as is_ours:
       lease = _Lease(self._bucket, f'{_LEASES}/{name}', self._seen)
@@ -85,13 +90,25 @@ class BucketFolder:
         return
       with _Keeper(lease, publish=publish) as keeper:
         self.fetch(*adds_to)
-        published = self._fetch(name)
+        published = self._fetch(name, without)
         # All go on from the same.
-        for path in _files_below(self.path / name):
-          if str(path.relative_to(self.path)) not in published:
+        for file, path in self._files_here(name, without).items():
+          if file not in published:
             path.unlink()
-        yield True
+        self._keepers[name] = keeper
+        try:
+          yield True
+        finally:
+          del self._keepers[name]
         keeper.finish()
+
+  def publish_claimed(self, name: str) -> None:
+    """Publishes a part that is claimed, without waiting for its time.
+
+    Raises:
+      InputError: another worker has taken it over.
+    """
+    self._keepers[name].publish()
 
   @contextlib.contextmanager
   def one_at_a_time(self) -> Iterator[None]:
@@ -110,18 +127,28 @@ class BucketFolder:
         (
           file
           for file in files.values()
-          if not set(file.name.split('/')) & set(without)
+          if not _is_in(file.name.removeprefix(name), without)
         ),
         to=self.path,
       )
     return set(files)
 
-  def _publish(self, name: str, *, only_adds: bool = False) -> None:
+  def _publish(
+    self,
+    name: str,
+    *,
+    only_adds: bool = False,
+    without: Collection[str] = (),
+  ) -> None:
     """Makes a part in the bucket what it is here."""
-    there = self._bucket.files(name)
+    there = {
+      file: found
+      for file, found in self._bucket.files(name).items()
+      if not _is_in(file.removeprefix(name), without)
+    }
     here = {
-      str(path.relative_to(self.path)): path
-      for path in _files_below(self.path / name)
+      file: path
+      for file, path in self._files_here(name, without).items()
       if _is_whole(self.path / name, path)
     }
     # What others wait for comes last, and goes first.
@@ -133,6 +160,21 @@ class BucketFolder:
       set(there) - set(here), key=lambda n: not n.endswith(_LAST)
     ):
       self._bucket.delete(file, generation=there[file].generation)
+
+  def _files_here(
+    self, name: str, without: Collection[str]
+  ) -> dict[str, pathlib.Path]:
+    found = {}
+    for path in _files_below(self.path / name):
+      file = str(path.relative_to(self.path))
+      if not _is_in(file.removeprefix(name), without):
+        found[file] = path
+    return found
+
+
+def _is_in(file: str, without: Collection[str]) -> bool:
+  """Whether a file is in a folder of one of these names."""
+  return not set(without).isdisjoint(file.split('/'))
 
 
 def _files_below(path: pathlib.Path) -> list[pathlib.Path]:
@@ -216,6 +258,7 @@ class _Keeper:
   def __init__(self, lease: _Lease, *, publish: Callable[[], None] | None):
     self._lease = lease
     self._publish = publish
+    self._publishing = threading.Lock()
     self._stop = threading.Event()
     self._is_lost = False
     works = [(self._renew, LEASE_SECONDS / 4)]
@@ -246,6 +289,10 @@ class _Keeper:
       InputError: another worker has taken the part over meanwhile.
     """
     self._join()
+    self.publish()
+
+  def publish(self) -> None:
+    """Publishes now; raises as `finish` does."""
     self._renew()
     if self._is_lost:
       raise InputError(
@@ -253,7 +300,8 @@ class _Keeper:
         f'the bucket was out of reach for {LEASE_SECONDS:.0f} s. Start this '
         'worker again; what is done stays done.'
       )
-    self._publish()
+    with self._publishing:
+      self._publish()
 
   def _join(self) -> None:
     self._stop.set()
@@ -273,4 +321,5 @@ class _Keeper:
 
   def _publish_now(self) -> None:
     if not self._is_lost and self._lease.is_fresh():
-      self._publish()
+      with self._publishing:
+        self._publish()

@@ -7,6 +7,7 @@ public.
 from collections.abc import Iterable, Iterator
 import contextlib
 import dataclasses
+import hashlib
 import os
 import pathlib
 from typing import Any
@@ -29,11 +30,13 @@ class StoredFile:
     num_bytes: its size.
     generation: another one for every content that it has had, later ones
       larger; a time in microseconds.
+    crc32c: of its content, in base64, as the bucket has it.
   """
 
   name: str
   num_bytes: int
   generation: int
+  crc32c: str | None
 
 
 class Bucket:
@@ -77,7 +80,10 @@ class Bucket:
       if path.endswith('/') or not (path == name or path.startswith(below)):
         continue
       files[path] = StoredFile(
-        name=path, num_bytes=blob.size, generation=blob.generation
+        name=path,
+        num_bytes=blob.size,
+        generation=blob.generation,
+        crc32c=blob.crc32c,
       )
     return files
 
@@ -176,6 +182,16 @@ class Bucket:
       except exceptions.PreconditionFailed:
         return None
     return blob.generation
+
+  def sha256(self, name: str) -> str:
+    """Of a file's content, which is read for it and kept nowhere."""
+    with self._told(name), self._blob(name).open('rb') as file:
+      return hashlib.file_digest(file, 'sha256').hexdigest()
+
+  def rename(self, name: str, new: str) -> None:
+    """Gives a file another name in the folder, without reading it."""
+    with self._told(name, verb='renamed'):
+      self._bucket.rename_blob(self._blob(name), self._prefix + new)
 
   def delete(self, name: str, *, generation: int) -> None:
     """Deletes a file if it still is of a generation."""

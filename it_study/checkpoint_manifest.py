@@ -1,15 +1,25 @@
-"""Sizes and hashes beside a checkpoint, written last, checked on reading."""
+"""Sizes and hashes beside a checkpoint, written last, checked on reading.
 
+Of a checkpoint that was written in a bucket they are the CRC32C that the bucket
+has itself; of all others SHA-256.
+"""
+
+import base64
+from collections.abc import Callable, Mapping
 import concurrent.futures
 import hashlib
 import json
 import os
 import pathlib
+from typing import Any
+
+from it_study.errors import InputError
 
 MANIFEST = 'manifest.json'
 
 _FORMAT = 1
 _HASH_THREADS = 8
+_BLOCK_BYTES = 1 << 20
 
 
 def write_manifest(path: pathlib.Path, *, loss: float | None = None) -> None:
@@ -35,7 +45,7 @@ def write_manifest(path: pathlib.Path, *, loss: float | None = None) -> None:
   }
   partial = path / f'{MANIFEST}.partial'
   with partial.open('w') as file:
-    json.dump({'format': _FORMAT, 'loss': loss, 'files': files}, file, indent=1)
+    file.write(to_text(files, loss=loss))
     file.flush()
     os.fsync(file.fileno())
   partial.rename(path / MANIFEST)
@@ -46,25 +56,94 @@ def find_damage(path: pathlib.Path) -> str | None:
 
   Orbax itself restores a flipped byte in silence, so every file is compared
   with the manifest.
+
+  Raises:
+    InputError: it was written in a bucket, and the library for its hashes is
+      missing.
   """
   try:
-    files = json.loads((path / MANIFEST).read_text())['files']
+    text = (path / MANIFEST).read_text()
   except FileNotFoundError:
+    text = None
+  sizes = {
+    str(file.relative_to(path)): file.stat().st_size
+    for file in path.rglob('*')
+    if file.is_file()
+  }
+
+  def hash_of(name: str, kind: str) -> str:
+    return (_crc32c if kind == 'crc32c' else _sha256)(path / name)
+
+  return compare(text, sizes, hash_of)
+
+
+def compare(
+  manifest: str | None,
+  sizes: Mapping[str, int],
+  hash_of: Callable[[str, str], str],
+) -> str | None:
+  """Returns in what a checkpoint's files differ from their manifest.
+
+  Args:
+    manifest: its text, None if there is none.
+    sizes: name to bytes, of the files that are there.
+    hash_of: gives a file's hash, by its name and 'sha256' or 'crc32c'.
+
+  Returns:
+    The first thing that is wrong, None if nothing is.
+  """
+  if manifest is None:
     return f'it has no {MANIFEST}, so it was never finished'
+  try:
+    files = json.loads(manifest)['files']
   except (ValueError, KeyError, TypeError):
     return f'its {MANIFEST} cannot be read'
   for name, entry in files.items():
-    if not (path / name).is_file():
+    size = sizes.get(name)
+    if size is None:
       return f'its file {name} is missing'
-    size = (path / name).stat().st_size
     if size != entry['bytes']:
       return f'its file {name} has {size} bytes, not {entry["bytes"]}'
+
+  def is_same(name: str) -> bool:
+    kind = 'crc32c' if 'crc32c' in files[name] else 'sha256'
+    return hash_of(name, kind) == files[name][kind]
+
   with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
-    hashes = pool.map(lambda name: _sha256(path / name), files)
-    for (name, entry), sha256 in zip(files.items(), hashes, strict=True):
-      if sha256 != entry['sha256']:
+    for name, same in zip(files, pool.map(is_same, files), strict=True):
+      if not same:
         return f'its file {name} has changed since it was written'
   return None
+
+
+def to_text(
+  files: Mapping[str, Mapping[str, Any]], *, loss: float | None
+) -> str:
+  """The text of a manifest; `files` are its entries by name."""
+  return json.dumps({'format': _FORMAT, 'loss': loss, 'files': files}, indent=1)
+
+
+def loss_of(manifest: str) -> float | None:
+  """The loss that a manifest's text tells, None if it tells none."""
+  try:
+    return json.loads(manifest).get('loss')
+  except ValueError:
+    return None
+
+
+def _crc32c(path: pathlib.Path) -> str:
+  try:
+    import google_crc32c
+  except ImportError:
+    raise InputError(
+      f'{path}: the checkpoint was written in a bucket, and its hashes need '
+      "google-crc32c: pip install 'it_study[gcs]'."
+    ) from None
+  checksum = google_crc32c.Checksum()
+  with path.open('rb') as file:
+    while block := file.read(_BLOCK_BYTES):
+      checksum.update(block)
+  return base64.b64encode(checksum.digest()).decode()
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -1,24 +1,19 @@
 """Checkpoints that are complete, verified, or not used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
-import json
 import logging
 import os
 import pathlib
-import shutil
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from it_study import distributed
-from it_study.checkpoint_manifest import (
-  MANIFEST,
-  find_damage,
-  write_manifest,
-)
+from it_study.checkpoint_folder import CheckpointFolder, find_best, steps_in
+from it_study.checkpoint_manifest import MANIFEST, find_damage
 from it_study.errors import InputError, nearest_path
 
 # In place of a step.
@@ -49,15 +44,16 @@ class Checkpoints:
   """The checkpoints of one training: `DIRECTORY/STEP/`, the last few kept.
 
   A save copies the arrays, returns, and goes on in the background. Orbax writes
-  to a temporary folder and renames it; then sizes and SHA-256 of all files go
-  to `manifest.json` in it, itself renamed into place, and only then are older
-  checkpoints deleted. So whenever the process dies, a folder without a manifest
-  was never finished, and one with a manifest can be checked byte by byte.
+  to a temporary folder and renames it, or in a bucket marks what is whole; then
+  sizes and hashes of all files go to `manifest.json` in it, and only then are
+  older checkpoints deleted. So whenever the process dies, a folder without a
+  manifest was never finished, and one with a manifest can be checked byte by
+  byte.
   """
 
   def __init__(
     self,
-    directory: str | os.PathLike[str],
+    folder: CheckpointFolder,
     *,
     keep: int = 2,
     keep_best: bool = False,
@@ -65,7 +61,7 @@ class Checkpoints:
     """Makes the folder.
 
     Args:
-      directory: on a local disk.
+      folder: where they lie; the same for all processes.
       keep: checkpoints to keep, the newest.
       keep_best: whether the one of lowest loss is kept besides.
 
@@ -77,20 +73,20 @@ class Checkpoints:
         f'checkpoints to keep: {keep!r}; give 1 or more, or a training that is'
         ' stopped cannot go on.'
       )
-    self.directory = pathlib.Path(directory).resolve()
-    self.directory.mkdir(parents=True, exist_ok=True)
+    self._folder = folder
+    if distributed.is_first():
+      folder.prepare()
     self._keep = keep
     self._keep_best = keep_best
-    self._manager = ocp.CheckpointManager(
-      self.directory,
-      item_names=_ITEMS,
-      # Orbax would delete before the manifest of the new one is written.
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=None, cleanup_tmp_directories=True
-      ),
+    self._checkpointer = ocp.AsyncCheckpointer(
+      ocp.CompositeCheckpointHandler(*_ITEMS)
     )
     self._worker = concurrent.futures.ThreadPoolExecutor(1)
     self._saving: concurrent.futures.Future[None] | None = None
+
+  def path(self, step: int) -> str:
+    """Of a step's folder."""
+    return self._folder.path(step)
 
   def save(
     self,
@@ -114,58 +110,54 @@ class Checkpoints:
         stands in the manifest.
     """
     self.wait()
-    self._manager.save(
-      step,
+    self._checkpointer.save(
+      self.path(step),
       args=ocp.args.Composite(
         params=ocp.args.StandardSave(params),
         opt_state=ocp.args.StandardSave(opt_state),
         metadata=ocp.args.JsonSave(dict(metadata)),
       ),
-      force=True,
     )
     self._saving = self._worker.submit(self._finish, step, loss)
 
   def wait(self) -> None:
-    """Returns when the last save is on disk, or raises what it failed with."""
+    """Returns when the last save is there, or raises what it failed with."""
     if self._saving is not None:
       saving, self._saving = self._saving, None
       saving.result()
 
   def newest(self) -> int | None:
-    """Returns the newest step that passes `find_damage`, None without one.
+    """Returns the newest step that is not damaged, None without one.
 
-    Newer ones that do not pass are named in a warning and put out of the way,
-    so that the training can write these steps again: what was never finished is
+    Newer ones that are get named in a warning and put out of the way, so that
+    the training can write these steps again: what was never finished is
     deleted, what was damaged is renamed to `damaged-STEP`.
     """
     self.wait()
     # Of several processes the first one looks and tidies up.
     found = self._find_newest() if distributed.is_first() else None
     found = distributed.agree(_NONE if found is None else found)
-    self._manager.reload()
     return None if found == _NONE else found
 
   def _find_newest(self) -> int | None:
-    for step in reversed(_steps(self.directory)):
-      path = self.directory / str(step)
-      damage = find_damage(path)
+    for step in reversed(self._folder.steps()):
+      damage = self._folder.find_damage(step)
       if damage is None:
+        self._folder.make_restorable(step)
         return step
       _logger.warning(
-        'checkpoint %s is not used: %s. Trying the one before it.', path, damage
+        'checkpoint %s is not used: %s. Trying the one before it.',
+        self.path(step),
+        damage,
       )
-      if (path / MANIFEST).exists():
-        aside = path.with_name(f'damaged-{step}')
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
-      else:
-        shutil.rmtree(path)
+      self._folder.set_aside(step)
     return None
 
   def metadata(self, step: int) -> dict[str, Any]:
     """Returns what was saved with a checkpoint besides its arrays."""
-    restored = self._manager.restore(
-      step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore())
+    restored = self._checkpointer.restore(
+      self.path(step),
+      args=ocp.args.Composite(metadata=ocp.args.JsonRestore()),
     )
     return restored.metadata
 
@@ -177,8 +169,8 @@ class Checkpoints:
       params: tree of `jax.ShapeDtypeStruct` with the shardings wanted.
       opt_state: likewise.
     """
-    restored = self._manager.restore(
-      step,
+    restored = self._checkpointer.restore(
+      self.path(step),
       args=ocp.args.Composite(
         params=ocp.args.StandardRestore(params),
         opt_state=ocp.args.StandardRestore(opt_state),
@@ -198,44 +190,18 @@ class Checkpoints:
       self.wait()
     finally:
       self._worker.shutdown()
-      self._manager.close()
+      self._checkpointer.close()
 
   def _finish(self, step: int, loss: float | None) -> None:
-    self._manager.wait_until_finished()
+    self._checkpointer.wait_until_finished()
     if not distributed.is_first():
       return
-    write_manifest(self.directory / str(step), loss=loss)
+    self._folder.finish(step, loss=loss)
     # Read from disk, so that it is known again after a restart.
-    best = find_best(self.directory) if self._keep_best else None
-    for old in _steps(self.directory)[: -self._keep]:
-      if old == best:
-        continue
-      path = self.directory / str(old)
-      # First, so that what is left after a kill counts as never finished.
-      (path / MANIFEST).unlink(missing_ok=True)
-      shutil.rmtree(path)
-
-
-def find_best(
-  directory: pathlib.Path, steps: Sequence[int] | None = None
-) -> int | None:
-  """Returns the step of lowest loss in a folder, None if none has a loss.
-
-  Of equal ones it is the earliest.
-
-  Args:
-    directory: of checkpoints.
-    steps: to choose from; all that are there without it.
-  """
-  found = []
-  for step in _steps(directory) if steps is None else steps:
-    try:
-      manifest = json.loads((directory / str(step) / MANIFEST).read_text())
-    except (FileNotFoundError, ValueError):
-      continue
-    if manifest.get('loss') is not None:
-      found.append((manifest['loss'], step))
-  return min(found)[1] if found else None
+    best = self._folder.best() if self._keep_best else None
+    for old in self._folder.steps()[: -self._keep]:
+      if old != best:
+        self._folder.delete(old)
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -271,7 +237,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
         'KEEP_BEST=True and an EVAL_PERIOD, or leave /best out for the newest.'
       )
     return find_checkpoint(directory / str(best))
-  for step in reversed(_steps(directory)):
+  for step in reversed(steps_in(directory)):
     damage = find_damage(directory / str(step))
     if damage is None:
       return directory / str(step)
@@ -340,17 +306,6 @@ def check_shapes(found: Any, wanted: Any, *, source: str) -> None:
         f' {wanted.get(name, "absent")} in the model. Give the model the'
         ' configuration that these parameters were made with.'
       )
-
-
-def _steps(directory: pathlib.Path) -> list[int]:
-  """Returns the steps that have a folder, ascending."""
-  if not directory.is_dir():
-    return []
-  return sorted(
-    int(path.name)
-    for path in directory.iterdir()
-    if path.name.isdecimal() and path.is_dir()
-  )
 
 
 def _shapes(tree: Any) -> dict[str, str]:

@@ -1,19 +1,13 @@
 """A folder that workers share: on a file system, or in a bucket."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 import contextlib
-import logging
 import os
 import pathlib
-import time
-from typing import NoReturn, Protocol
+from typing import Protocol
 
-from it_study import folders
-from it_study.errors import InputError
+from it_study import bucket_folder, buckets, folders
 from it_study.stored_folder import StoredFolder
-
-_WAIT_SECONDS = 5.0
-_logger = logging.getLogger(__name__)
 
 
 class SharedFolder(Protocol):
@@ -93,9 +87,7 @@ def open_folder(path: str | os.PathLike) -> SharedFolder:
   if StoredFolder(path).local is not None:
     folders.make_directory(path)
     return LocalFolder(path)
-  from it_study.bucket_folder import BucketFolder
-
-  return BucketFolder(path)
+  return bucket_folder.BucketFolder(path)
 
 
 def open_to_read(path: str | os.PathLike) -> SharedFolder:
@@ -108,71 +100,9 @@ def open_to_read(path: str | os.PathLike) -> SharedFolder:
   """
   if StoredFolder(path).local is not None:
     return LocalFolder(path)
-  from it_study import buckets
-  from it_study.bucket_folder import BucketFolder
-
-  folder = BucketFolder(path, copies=buckets.READING)
+  folder = bucket_folder.BucketFolder(path, copies=buckets.READING)
   folder.fetch(
     *('study.gin', 'run.json', 'results.jsonl', 'cells', 'trainings', 'report'),
     without=('checkpoints', 'events'),
   )
   return folder
-
-
-@contextlib.contextmanager
-def working(
-  path: str | os.PathLike, *, num_processes: int = 1
-) -> Iterator[pathlib.Path]:
-  """A folder for one run to write to, alone where it is in a bucket.
-
-  There it is worked on in a copy, which begins with what a run before has
-  published, and is published now and then and in the end.
-
-  Args:
-    path: local, or `gs://…`.
-    num_processes: of the run.
-
-  Raises:
-    InputError: if it cannot be written to, or is in a bucket and another run is
-      at work there, or this run has several processes.
-  """
-  stored = StoredFolder(path)
-  if stored.local is not None:
-    folders.make_directory(path)
-    yield pathlib.Path(path)
-    return
-  from it_study.bucket_folder import LEASE_SECONDS, BucketFolder
-
-  if num_processes > 1:
-    refuse_bucket(stored)
-  folder = BucketFolder(str(stored.parent))
-  started = time.monotonic()
-  while True:
-    with folder.claimed(stored.name) as is_ours:
-      if is_ours:
-        yield folder.path / stored.name
-        return
-    # One that was killed leaves its lease behind.
-    waited = time.monotonic() - started
-    if waited > 1.5 * LEASE_SECONDS:
-      raise InputError(
-        f'{stored}: another run is at work there. Wait for it, stop it, or '
-        'name another folder.'
-      )
-    if waited < _WAIT_SECONDS:
-      _logger.warning(
-        '%s: a run before has left its lease, or is at work; waiting for up to '
-        '%.0f s.',
-        stored,
-        1.5 * LEASE_SECONDS,
-      )
-    time.sleep(_WAIT_SECONDS)
-
-
-def refuse_bucket(path: object) -> NoReturn:
-  """Refuses a folder in a bucket to a run of several processes."""
-  raise InputError(
-    f'{path}: several processes that train or predict together do not write '
-    'to a bucket by themselves. Mount it on every host, with Cloud Storage '
-    'FUSE, and name the mount.'
-  )

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 import numpy as np
 
 from it_study import distributed, hardware, host_memory, losses, partitioning
+from it_study.checkpoint_folder import CheckpointFolder, LocalCheckpoints
 from it_study.checkpoints import Checkpoints, check_shapes
 from it_study.errors import InputError
 from it_study.feed import Feed
@@ -75,7 +76,7 @@ class TrainResult:
 class TrainingDivergedError(InputError):
   """Loss or gradients are no longer finite."""
 
-  def __init__(self, what: str, *, last: pathlib.Path | None):
+  def __init__(self, what: str, *, last: str | None):
     """Says what to go on from, and what to try.
 
     Args:
@@ -110,6 +111,7 @@ def train(
   log_period: int = 50,
   events: bool = False,
   profile_steps: tuple[int, int] | None = None,
+  checkpoint_folder: CheckpointFolder | None = None,
   on_progress: Callable[[Progress], None] | None = None,
 ) -> TrainResult:
   """Trains up to a step, going on from the newest checkpoint if there is one.
@@ -157,6 +159,7 @@ def train(
     events: whether to write the same for TensorBoard, to `model_dir/events`.
     profile_steps: the first and the last step to trace with JAX's profiler,
       into `model_dir/profile`; None traces nothing.
+    checkpoint_folder: where checkpoints go instead of `model_dir`.
     on_progress: called before compiling and at every look.
 
   Raises:
@@ -194,7 +197,9 @@ def train(
   settings = json.loads(json.dumps(settings))
   trace = StepTrace(model_dir / 'profile', steps=profile_steps)
   checkpoints = Checkpoints(
-    model_dir / 'checkpoints', keep=keep_checkpoints, keep_best=keep_best
+    checkpoint_folder or LocalCheckpoints(model_dir / 'checkpoints'),
+    keep=keep_checkpoints,
+    keep_best=keep_best,
   )
   validate = None
   if eval_period is not None:
@@ -289,7 +294,7 @@ def train(
         last = checkpoints.newest()
         raise TrainingDivergedError(
           str(error),
-          last=None if last is None else checkpoints.directory / str(last),
+          last=None if last is None else checkpoints.path(last),
         ) from error
       if saving:
         checkpoints.save(
@@ -335,7 +340,7 @@ def _restore_or_init(
     _check_same(
       checkpoints.metadata(newest)['settings'],
       settings,
-      directory=checkpoints.directory,
+      path=checkpoints.path(newest),
     )
     restored = checkpoints.restore(
       newest, params=abstract.params, opt_state=abstract.opt_state
@@ -356,13 +361,13 @@ def _restore_or_init(
 
 
 def _check_same(
-  found: dict[str, Any], wanted: dict[str, Any], *, directory: pathlib.Path
+  found: dict[str, Any], wanted: dict[str, Any], *, path: str
 ) -> None:
   found, wanted = dict(_leaves(found)), dict(_leaves(wanted))
   for name in sorted({*found, *wanted}):
     if found.get(name) != wanted.get(name):
       raise InputError(
-        f'checkpoints in {directory} belong to a training with {name} ='
+        f'checkpoint {path} belongs to a training with {name} ='
         f' {found.get(name)}, this one has {wanted.get(name)}. Give the same'
         ' settings to go on, or another model_dir to start anew.'
       )

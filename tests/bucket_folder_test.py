@@ -1,5 +1,6 @@
 """Tests of folders in a bucket that workers share, against a bucket here."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,7 +11,13 @@ import time
 import fake_bucket
 import pytest
 
-from it_study import bucket_folder, buckets, shared_folder, study_worker
+from it_study import (
+  bucket_folder,
+  buckets,
+  output_folder,
+  shared_folder,
+  study_worker,
+)
 from it_study.bucket_folder import BucketFolder
 from it_study.errors import InputError
 from it_study.stored_folder import StoredFolder
@@ -228,24 +235,58 @@ def test_a_file_is_uploaded_once(machine, there):
 
 
 def test_one_run_works_in_a_folder(there, tmp_path, monkeypatch):
-  monkeypatch.setattr(shared_folder, '_WAIT_SECONDS', 0.05)
+  monkeypatch.setattr(output_folder, '_WAIT_SECONDS', 0.05)
   monkeypatch.setattr(bucket_folder, 'LEASE_SECONDS', 0.4)
   monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'a'))
-  with shared_folder.working('gs://bucket/runs/one/') as folder:
+  with output_folder.working('gs://bucket/runs/one/') as (folder, publish):
     write(folder, 'training.json', '{}')
+    publish()
+    assert (there / 'runs/one/training.json').read_text() == '{}'
     monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'b'))
-    other = shared_folder.working('gs://bucket/runs/one')
+    other = output_folder.working('gs://bucket/runs/one')
     with pytest.raises(InputError, match='runs/one: another run is at work'):
       other.__enter__()
-  with shared_folder.working('gs://bucket/runs/one') as again:
+  with output_folder.working('gs://bucket/runs/one') as (again, _):
     assert again != folder
     assert (again / 'training.json').read_text() == '{}'
-  several = shared_folder.working('gs://bucket/runs/one', num_processes=2)
-  with pytest.raises(InputError, match='runs/one: several processes'):
-    several.__enter__()
-  with shared_folder.working(tmp_path / 'local') as local:
+  with output_folder.working(tmp_path / 'local') as (local, _):
     assert local == tmp_path / 'local'
     assert local.is_dir()
+
+
+def test_what_is_no_part_of_the_copy_is_left_alone(
+  there, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'a'))
+  # Not by its own name.
+  path = 'gs://bucket/runs/checkpoints'
+  write(there, 'runs/checkpoints/checkpoints/2/params', 'theirs')
+  write(there, 'runs/checkpoints/training.json', 'before')
+  with output_folder.working(path, without=('checkpoints',)) as (folder, _):
+    assert names(folder) == {'training.json', '.lock'}
+    write(folder, 'checkpoints/4/params', 'here')
+    write(folder, 'training.json', 'after')
+  assert names(there / 'runs') == {
+    'checkpoints/checkpoints/2/params',
+    'checkpoints/training.json',
+  }
+  assert (there / 'runs/checkpoints/training.json').read_text() == 'after'
+  assert (folder / 'checkpoints/4/params').exists()
+
+
+def test_a_part_that_was_taken_over_is_not_published(machine, there):
+  first = machine('a')
+  taken_over = 'another worker has taken this part over'
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(pytest.raises(InputError, match=taken_over))
+    assert stack.enter_context(first.claimed(PIECE))
+    write(first.path, 'cells/one/rows', 'rows')
+    first.publish_claimed(PIECE)
+    write(there, 'study/leases/cells/one', '{}')
+    write(first.path, 'cells/one/rows', 'more')
+    with pytest.raises(InputError, match=taken_over):
+      first.publish_claimed(PIECE)
+  assert (there / 'study/cells/one/rows').read_text() == 'rows'
 
 
 def test_a_file_outside_the_copy_is_refused(there, monkeypatch):

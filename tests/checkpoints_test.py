@@ -10,8 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from it_study import checkpoints as checkpoints_lib
-from it_study.checkpoints import Checkpoints, find_damage, restore_params
+from it_study import checkpoint_folder
+from it_study.checkpoint_folder import LocalCheckpoints
+from it_study.checkpoint_manifest import find_damage
+from it_study.checkpoints import Checkpoints, restore_params
 from it_study.errors import InputError
 
 OPTIMIZER = optax.adam(1e-3)
@@ -54,7 +56,7 @@ def restore(checkpoints, step):
 def directory(tmp_path):
   """A folder with the checkpoints of steps 1 and 2."""
   path = tmp_path / 'checkpoints'
-  checkpoints = Checkpoints(path, keep=3)
+  checkpoints = Checkpoints(LocalCheckpoints(path), keep=3)
   for step in (1, 2):
     save(checkpoints, step)
   checkpoints.close()
@@ -63,7 +65,7 @@ def directory(tmp_path):
 
 @pytest.fixture
 def opened(directory):
-  checkpoints = Checkpoints(directory, keep=2)
+  checkpoints = Checkpoints(LocalCheckpoints(directory), keep=2)
   yield checkpoints
   checkpoints.close()
 
@@ -183,7 +185,7 @@ def test_failed_save_is_raised(opened, monkeypatch):
   def fail(path, **_):
     raise OSError('disk full')
 
-  monkeypatch.setattr(checkpoints_lib, 'write_manifest', fail)
+  monkeypatch.setattr(checkpoint_folder, 'write_manifest', fail)
   save(opened, 4)
   with pytest.raises(OSError, match='disk full'):
     opened.wait()
@@ -191,7 +193,7 @@ def test_failed_save_is_raised(opened, monkeypatch):
 
 def test_keeping_none_is_refused(tmp_path):
   with pytest.raises(InputError, match='checkpoints to keep: 0'):
-    Checkpoints(tmp_path, keep=0)
+    Checkpoints(LocalCheckpoints(tmp_path), keep=0)
 
 
 @pytest.mark.parametrize('below', ['', 'checkpoints', 'checkpoints/2'])

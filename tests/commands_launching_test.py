@@ -93,13 +93,9 @@ def test_bad_input_of_the_command_ends_all(capfd, tmp_path):
   assert 'it-study launch: process ' in err
 
 
-def start(model_dir, *words):
+def start(*words):
   return subprocess.Popen(
-    [
-      *(sys.executable, '-m', 'it_study.cli', 'launch', 'local'),
-      *('--processes=2', '--devices=2', '--', *TRAIN),
-      *(f'--gin.MODEL_DIR={model_dir}', *words),
-    ],
+    [sys.executable, '-m', 'it_study.cli', *words],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -107,10 +103,14 @@ def start(model_dir, *words):
 
 
 @pytest.mark.slow
-def test_the_miniature_trains_in_two_processes_of_two_devices(tmp_path):
-  steps = ('--gin.TRAIN_STEPS=2000', '--gin.finetune.log_period=1')
-  launcher = start(tmp_path, *steps)
-  log = tmp_path / 'metrics.jsonl'
+def test_the_example_of_a_rehearsal_is_stopped_and_goes_on(tmp_path):
+  (command,) = (c for c in table.LAUNCH_COMMANDS if c.name == 'local')
+  words = shlex.split(command.example.replace('/tmp/', f'{tmp_path}/'))
+  # The last binding wins.
+  often = '--gin.LOG_PERIOD=1'
+  launcher = start(*words[1:], often, '--gin.TRAIN_STEPS=2000')
+  model_dir = tmp_path / 'it_study_launched'
+  log = model_dir / 'metrics.jsonl'
   deadline = time.monotonic() + 600
   while not log.exists() or len(log.read_text().splitlines()) < 3:
     assert launcher.poll() is None, launcher.communicate()
@@ -126,16 +126,15 @@ def test_the_miniature_trains_in_two_processes_of_two_devices(tmp_path):
   stopped = json.loads(log.read_text().splitlines()[-1])['step']
   assert 3 <= stopped < 2000
   # The same command goes on, to an end that is near.
-  launcher = start(
-    tmp_path, f'--gin.TRAIN_STEPS={stopped + 2}', '--gin.finetune.log_period=1'
-  )
+  end = stopped + 2
+  launcher = start(*words[1:], often, f'--gin.TRAIN_STEPS={end}')
   out, errors = launcher.communicate(timeout=600)
   assert launcher.returncode == 0, errors[-3000:]
-  assert out.splitlines()[-1] == f'trained: {tmp_path}'
-  assert f'step {stopped + 2}/{stopped + 2}, loss' in errors
-  training = json.loads((tmp_path / 'training.json').read_text())
+  assert out.splitlines()[-1] == f'trained: {model_dir}'
+  assert f'step {end}/{end}, loss' in errors
+  training = json.loads((model_dir / 'training.json').read_text())
   assert training['num_processes'] == 2
-  assert training['mesh'] == {'data': 4, 'fsdp': 1, 'model': 1}
+  assert training['mesh'] == {'data': 8, 'fsdp': 1, 'model': 1}
 
 
 @pytest.fixture(name='cloud')
@@ -176,11 +175,6 @@ def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='/mnt/m'):
     (
       (*tpu(), '--gin.BATCH_SIZ=8'),
       "gin macro 'BATCH_SIZ' is set, but nothing reads it.",
-    ),
-    (
-      tpu('--skip_memory_check', model_dir='gs://b/m'),
-      'gs://b/m: several processes that train or predict together do not write '
-      'to a bucket by themselves. Mount it on every host',
     ),
     (
       tpu(command=TRAIN[:-1]),
@@ -264,15 +258,6 @@ def test_an_example_runs_as_printed(capsys, cloud, name):
   assert run(*words) == 0
   assert 'it-study train ' in capsys.readouterr().out
   assert cloud.calls() == []
-
-
-@pytest.mark.slow
-def test_the_example_of_a_rehearsal_runs_as_printed(capfd, tmp_path):
-  (command,) = (c for c in table.LAUNCH_COMMANDS if c.name == 'local')
-  words = shlex.split(command.example.replace('/tmp/', f'{tmp_path}/'))
-  # But not for as long: the last binding wins.
-  assert run(*words[1:], '--gin.TRAIN_STEPS=2') == 0
-  assert 'trained: ' in capfd.readouterr().out
 
 
 @pytest.mark.tpu_aot

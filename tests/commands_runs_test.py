@@ -62,6 +62,18 @@ def test_a_flag_and_a_macro_that_differ(capsys, command):
   )
 
 
+@pytest.mark.parametrize('command', ['train', 'predict'])
+def test_several_processes_of_t5x_do_not_write_to_a_bucket(
+  capsys, monkeypatch, command
+):
+  monkeypatch.setattr('it_study.engines.t5x_setup.require', lambda: None)
+  monkeypatch.setattr('it_study.distributed.count', lambda: 2)
+  words = [w.replace('DIR=out', 'DIR=gs://b/m') for w in words_of(command)]
+  assert refusal(capsys, *words, '--engine=t5x').startswith(
+    'gs://b/m: several processes of the engine t5x do not write to a bucket. '
+  )
+
+
 @pytest.mark.parametrize(
   ('phase', 'step', 'metrics', 'expected'),
   [

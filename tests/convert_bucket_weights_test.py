@@ -15,12 +15,14 @@ import pytest
 import t5x_fixture
 
 from it_study import checkpoints
+from it_study.checkpoint_folder import LocalCheckpoints
 from it_study.convert import bucket_weights, hf
 
 _GOLDEN = pathlib.Path(__file__).parent / 'golden/hf_golden'
 # Where TensorStore is told of another server than Google's from the start.
 _TO_LOCAL = """
-import json, sys
+import json, logging, sys
+logging.basicConfig()
 from it_study.convert import bucket_weights
 from it_study.errors import InputError
 found = []
@@ -77,7 +79,9 @@ def _bucket(tmp_path):
 
 def train(folder, losses):
   """A training that saved at steps 1, 2, …."""
-  saved = checkpoints.Checkpoints(folder / 'checkpoints', keep=9)
+  saved = checkpoints.Checkpoints(
+    LocalCheckpoints(folder / 'checkpoints'), keep=9
+  )
   for step, loss in enumerate(losses, start=1):
     params = {'scale': jnp.full(3, step, jnp.float32)}
     saved.save(

@@ -10,6 +10,7 @@ import pytest
 import t5x_fixture as fixture
 
 from it_study import checkpoints, cli
+from it_study.checkpoint_folder import LocalCheckpoints
 from it_study.convert import t5x, t5x_writing, weights
 from it_study.errors import InputError
 
@@ -77,7 +78,9 @@ def test_the_command_converts_there_and_back(tmp_path, capsys):
 
 def test_a_checkpoint_of_a_training_keeps_its_step(tmp_path):
   params = fixture.golden.params_of('v1_0')
-  manager = checkpoints.Checkpoints(tmp_path / 'training/checkpoints')
+  manager = checkpoints.Checkpoints(
+    LocalCheckpoints(tmp_path / 'training/checkpoints')
+  )
   manager.save(step=20, params=params, opt_state={'count': 20}, metadata={})
   manager.close()
   path = weights.convert(

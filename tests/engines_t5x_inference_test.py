@@ -17,6 +17,7 @@ import jax
 import pytest
 
 from it_study import partitioning
+from it_study.checkpoint_folder import LocalCheckpoints
 from it_study.checkpoint_manifest import find_damage
 from it_study.checkpoints import Checkpoints
 from it_study.convert import t5x_writing
@@ -58,7 +59,7 @@ def draw(folder, seed):
   params = partitioning.init_params(
     model=model, seed=seed, mesh=partitioning.make_mesh()
   )
-  saved = Checkpoints(folder / 'checkpoints')
+  saved = Checkpoints(LocalCheckpoints(folder / 'checkpoints'))
   saved.save(step=1, params=params, opt_state={'count': 1}, metadata={})
   saved.close()
   return folder

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from it_study import partitioning, predict
+from it_study.checkpoint_folder import LocalCheckpoints
 from it_study.checkpoints import Checkpoints
 from it_study.convert import t5x_writing
 from it_study.decode.decoding import Decoding
@@ -168,7 +169,7 @@ def write_weights(folder):
   params = partitioning.init_params(
     model=T5(config), seed=1, mesh=partitioning.make_mesh()
   )
-  saved = Checkpoints(folder / 'native/checkpoints')
+  saved = Checkpoints(LocalCheckpoints(folder / 'native/checkpoints'))
   saved.save(step=1, params=params, opt_state={'count': 1}, metadata={})
   saved.close()
   t5x_writing.save_params(folder / 't5x', params, layout='orbax')

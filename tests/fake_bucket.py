@@ -1,5 +1,6 @@
 """A bucket of Google Cloud Storage on this machine."""
 
+import base64
 from collections.abc import Iterator
 import contextlib
 import http.server
@@ -11,6 +12,8 @@ import threading
 import time
 import urllib.parse
 
+import google_crc32c
+
 
 @contextlib.contextmanager
 def serve(
@@ -19,8 +22,8 @@ def serve(
   """Serves a folder's files as every bucket's; gives the server's address.
 
   Lists names by prefix; gives a file, a range of it, or what is known of it;
-  takes and deletes files, with preconditions on their generations. A file's
-  generation is the time at which it was written.
+  takes, copies and deletes files, with preconditions on their generations. A
+  file's generation is the time at which it was written.
 
   Args:
     folder: whose files are those of every bucket.
@@ -63,10 +66,16 @@ def serve(
       self._answer(206, content[first : last + 1], headers)
 
     def do_POST(self):
-      _, query = self._asked()
-      body = self.rfile.read(int(self.headers['Content-Length']))
-      metadata, content = _parts(self.headers['Content-Type'], body)
-      name = json.loads(metadata)['name']
+      name, query = self._asked()
+      body = self.rfile.read(int(self.headers['Content-Length'] or 0))
+      if query.get('uploadType') == 'media':
+        name, content = query['name'], body
+      elif name:
+        source, name = re.fullmatch('(.+)/copyTo/b/[^/]+/o/(.+)', name).groups()
+        content = (folder / source).read_bytes()
+      else:
+        metadata, content = _parts(self.headers['Content-Type'], body)
+        name = json.loads(metadata)['name']
       with lock:
         file = folder / name
         before = _generation(file)
@@ -91,6 +100,10 @@ def serve(
           self._answer(412, b'{}')
         else:
           file.unlink()
+          # A bucket has no folders.
+          with contextlib.suppress(OSError):
+            for above in file.relative_to(folder).parents[:-1]:
+              (folder / above).rmdir()
           self._answer(204, b'')
 
     def _asked(self):
@@ -171,6 +184,9 @@ def _facts(folder: pathlib.Path, name: str) -> dict[str, str]:
     'name': name,
     'generation': _generation(folder / name),
     'size': str((folder / name).stat().st_size),
+    'crc32c': base64.b64encode(
+      google_crc32c.Checksum((folder / name).read_bytes()).digest()
+    ).decode(),
   }
 
 
@@ -187,3 +203,46 @@ def _parts(content_type: str, body: bytes) -> list[bytes]:
   boundary = re.search(r'boundary="?([^"]+)"?', content_type)[1].encode()
   parts = body.split(b'--' + boundary)[1:-1]
   return [part.split(b'\r\n\r\n', 1)[1].removesuffix(b'\r\n') for part in parts]
+
+
+# Puts the folder in the place of TensorFlow's own access to buckets, which
+# knows of no other server than Google's; run it before Orbax is imported.
+REDIRECT = """
+import os
+from etils.epath import backend
+
+class _Folder(backend._OsPathBackend):
+  pass
+
+def _redirected(name):
+  def call(self, *args, **kwargs):
+    found = getattr(backend._OsPathBackend, name)(
+      self, *(_here(arg) for arg in args), **kwargs
+    )
+    return [_there(path) for path in found] if name == 'glob' else found
+  return call
+
+def _here(path):
+  path = os.fspath(path) if isinstance(path, os.PathLike) else path
+  if not (isinstance(path, str) and path.startswith('gs://')):
+    return path
+  return os.path.join(os.environ['FAKE_BUCKET'], *path.split('/')[3:])
+
+def _there(path):
+  return 'gs://bucket' + path.removeprefix(os.environ['FAKE_BUCKET'])
+
+for name in backend.Backend.__abstractmethods__:
+  setattr(_Folder, name, _redirected(name))
+backend.tf_backend = _Folder()
+"""
+
+
+def environment(url: str, folder: pathlib.Path) -> dict[str, str]:
+  """Variables by which a process sees the folder as gs://bucket."""
+  return {
+    'FAKE_BUCKET': os.fspath(folder),
+    'STORAGE_EMULATOR_HOST': url,
+    'TENSORSTORE_GCS_HTTP_URL': url,
+    # Neither credentials nor Google's own server to ask for them.
+    'GCE_METADATA_ROOT': url.removeprefix('http://'),
+  }

@@ -258,18 +258,26 @@ def start_script(
   )
 
 
-def run_in_two_processes(
+def start_in_two_processes(
   script: str, *words: object, folder: pathlib.Path, **environment: str
-) -> list[str]:
-  """Runs a script in two processes of JAX; gives what each of them printed."""
+) -> list[tuple[subprocess.Popen, pathlib.Path]]:
+  """Starts a script in two processes of JAX, for `finish`.
+
+  Returns:
+    Each with the file of what it prints, and beside that `.errors`.
+  """
   with socket.socket() as free:
     free.bind(('127.0.0.1', 0))
     port = free.getsockname()[1]
+  folder.mkdir(parents=True, exist_ok=True)
   started = []
   for index in range(2):
+    said = folder / f'{index}.out'
     # Files, as a full pipe of one would stop both.
-    out, errors = (folder / f'{index}.{kind}' for kind in ('out', 'errors'))
-    with out.open('w') as stdout, errors.open('w') as stderr:
+    with (
+      said.open('w') as stdout,
+      said.with_suffix('.errors').open('w') as stderr,
+    ):
       process = start_script(
         script,
         *words,
@@ -280,7 +288,24 @@ def run_in_two_processes(
         JAX_PROCESS_ID=str(index),
         **environment,
       )
-    started.append((process, out, errors))
-  for process, _, errors in started:
-    assert process.wait(timeout=900) == 0, errors.read_text()[-3000:]
-  return [out.read_text() for _, out, _ in started]
+    started.append((process, said))
+  return started
+
+
+def finish(
+  started: list[tuple[subprocess.Popen, pathlib.Path]], status: int = 0
+) -> list[str]:
+  """Waits for processes, which end with a status; gives what each printed."""
+  for process, said in started:
+    errors = said.with_suffix('.errors')
+    assert process.wait(timeout=900) == status, errors.read_text()[-3000:]
+  return [said.read_text() for _, said in started]
+
+
+def run_in_two_processes(
+  script: str, *words: object, folder: pathlib.Path, **environment: str
+) -> list[str]:
+  """Runs a script in two processes of JAX; gives what each of them printed."""
+  return finish(
+    start_in_two_processes(script, *words, folder=folder, **environment)
+  )

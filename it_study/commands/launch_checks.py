@@ -6,7 +6,7 @@ import importlib.util
 import json
 import sys
 
-from it_study import gin_utils, shared_folder, timed_process
+from it_study import gin_utils, timed_process
 from it_study.commands import runs
 from it_study.errors import InputError
 from it_study.stored_folder import StoredFolder
@@ -56,7 +56,7 @@ def check_fits(
     output = str(gin_utils.macro(_OUTPUT_MACROS[command]))
   is_local = StoredFolder(output).local is not None
   if not is_local and accelerator.hosts > 1:
-    shared_folder.refuse_bucket(output)
+    runs.refuse_engine_in_bucket(output)
   return [output]
 
 

@@ -27,6 +27,7 @@ from it_study import (
 from it_study.commands import run_settings
 from it_study.engines import ENGINES
 from it_study.errors import InputError, nearest
+from it_study.stored_folder import StoredFolder
 
 _PACKAGES = (
   'jax',
@@ -108,20 +109,29 @@ def train(options: argparse.Namespace) -> None:
   config = configure(
     options, files=options.gin_file, supplied=SUPPLIED['train']
   )
-  use_corpus()
-  from it_study import distributed
-  from it_study import predict as predictions
-
   model_dir = gin_utils.macro('MODEL_DIR')
-  with shared_folder.working(
-    model_dir, num_processes=distributed.count()
-  ) as folder:
+  without, more = (), {}
+  if _is_in_bucket_of_several(model_dir):
+    # Each process holds shards of its own, and writes them there itself.
+    without = ('checkpoints',)
+  use_corpus()
+  from it_study import distributed, output_folder
+  from it_study import predict as predictions
+  from it_study.bucket_checkpoints import BucketCheckpoints
+
+  with output_folder.working(model_dir, without=without) as (folder, publish):
+    if without:
+      more['checkpoint_folder'] = BucketCheckpoints(
+        StoredFolder(model_dir).child('checkpoints'), before_finish=publish
+      )
     before = _text(folder / 'config.gin')
     if distributed.is_first():
       predictions.write_text(folder / 'config.gin', config)
     try:
       summary = engine_call('finetune')(
-        model_dir=folder, on_progress=None if options.quiet else _print_progress
+        model_dir=folder,
+        on_progress=None if options.quiet else _print_progress,
+        **more,
       )
     except InputError:
       if distributed.is_first():
@@ -129,6 +139,30 @@ def train(options: argparse.Namespace) -> None:
       raise
   if distributed.is_first():
     _print_result(options, summary, f'trained: {model_dir}')
+
+
+def _is_in_bucket_of_several(path: str | os.PathLike) -> bool:
+  """Whether several processes write to a bucket together.
+
+  Raises:
+    InputError: if they do so with an engine that cannot.
+  """
+  from it_study import distributed
+
+  if StoredFolder(path).local is not None or distributed.count() == 1:
+    return False
+  refuse_engine_in_bucket(path)
+  return True
+
+
+def refuse_engine_in_bucket(path: str | os.PathLike) -> None:
+  """Refuses a folder in a bucket to several processes of T5X."""
+  if gin_utils.macro('ENGINE') == 't5x':
+    raise InputError(
+      f'{path}: several processes of the engine t5x do not write to a bucket. '
+      'Use the native engine, mount the bucket on every host with Cloud '
+      'Storage FUSE and name the mount, or run t5x.main (docs/t5x.md).'
+    )
 
 
 def _put_back(folder: pathlib.Path, config: str | None) -> None:
@@ -155,15 +189,16 @@ def _text(path: pathlib.Path) -> str | None:
 def predict(options: argparse.Namespace) -> None:
   """Decodes a split as the gin files say."""
   configure(options, files=options.gin_file, supplied=SUPPLIED['predict'])
+  out = gin_utils.macro('INFER_OUTPUT_DIR')
+  _is_in_bucket_of_several(out)
   use_corpus()
-  from it_study import distributed
+  from it_study import distributed, output_folder
   from it_study.progress import CountProgress
 
-  out = gin_utils.macro('INFER_OUTPUT_DIR')
   # The first process speaks for all.
   quiet = options.quiet or options.json or not distributed.is_first()
   with (
-    shared_folder.working(out, num_processes=distributed.count()) as folder,
+    output_folder.working(out) as (folder, _),
     CountProgress('instances answered', quiet=quiet) as on_progress,
   ):
     path = engine_call('predict')(

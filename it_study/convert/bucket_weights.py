@@ -11,8 +11,8 @@ import pathlib
 import re
 
 from it_study import buckets, folders
+from it_study.checkpoint_folder import find_best
 from it_study.checkpoint_manifest import MANIFEST, find_damage
-from it_study.checkpoints import find_best
 from it_study.convert import hf, t5x
 from it_study.errors import InputError
 from it_study.stored_folder import StoredFolder

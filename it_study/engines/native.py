@@ -13,6 +13,7 @@ from it_study import (
   partitioning,
   trainer,
 )
+from it_study.checkpoint_folder import CheckpointFolder
 from it_study.convert import bucket_weights, weights
 from it_study.decode.decoding import Decoding
 from it_study.engines import (
@@ -58,6 +59,7 @@ def finetune(
   keep_best: bool = False,
   log_period: int = 50,
   profile_steps: tuple[int, int] | None = None,
+  checkpoint_folder: CheckpointFolder | None = None,
   on_progress: Callable[[trainer.Progress], None] | None = None,
 ) -> dict[str, Any]:
   """Fine-tunes a model on the train split of a SeqIO task.
@@ -92,6 +94,7 @@ def finetune(
     keep_best: whether the checkpoint of lowest such loss is kept too.
     log_period: steps between lines of metrics.jsonl and TensorBoard's events.
     profile_steps: the first and the last step to trace, into `profile/`.
+    checkpoint_folder: where checkpoints go instead of model_dir.
     on_progress: called while it tokenises and trains.
 
   Returns:
@@ -159,6 +162,7 @@ def finetune(
     log_period=log_period,
     events=True,
     profile_steps=profile_steps,
+    checkpoint_folder=checkpoint_folder,
     on_progress=on_progress,
   )
   return training_file.write(
