@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import time
@@ -19,6 +20,7 @@ ANSWERS = 'answers'
 _PHASES = {'tokenising': 'tokenise', 'compiling': 'compile'}
 # Between two looks at what other workers are doing.
 _WAIT_SECONDS = 2.0
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,10 @@ class Worker:
           return False
         # The worker before may have finished it just now.
         if not self.folder.exists(done):
+          if (self.folder.path / name / 'config.gin').exists():
+            _logger.warning(
+              '%s: who began it is gone; going on from what is there.', name
+            )
           self._run_training(training, self.folder.path / name)
     self.folder.fetch(done)
     self.trained.add(training)

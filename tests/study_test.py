@@ -148,7 +148,7 @@ def test_what_is_done_is_not_done_again(finished, corpus):
 
 @pytest.mark.parametrize('dies_at', range(6))
 def test_a_study_that_was_killed_ends_the_same(
-  dies_at, corpus, tmp_path, finished
+  dies_at, corpus, tmp_path, finished, caplog
 ):
   killed = fakes.Engine(corpus, dies_at=dies_at)
   with pytest.raises(KeyboardInterrupt):
@@ -159,6 +159,12 @@ def test_a_study_that_was_killed_ends_the_same(
   run(corpus, tmp_path / 'whole', whole)
   assert len(whole.calls) == 6
   assert killed.calls + resumed.calls == whole.calls
+  # A training that was begun is told of, and nothing else.
+  cut_off = whole.calls[dies_at].split()
+  assert caplog.messages == [
+    f'trainings/{cut_off[1]}_seed{cut_off[2]}: who began it is gone; going on '
+    'from what is there.'
+  ] * (cut_off[0] == 'train')
   assert (tmp_path / 'study/results.jsonl').read_bytes() == (
     finished / 'results.jsonl'
   ).read_bytes()
