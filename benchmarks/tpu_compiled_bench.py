@@ -225,13 +225,15 @@ def _our_decoding(case: _Case, devices):
   """Encoder and all tokens in one program, as T5X has it."""
   from it_study import partitioning
   from it_study.decode import token_loop
+  from it_study.models.compute_params import to_compute_dtype
 
   mesh = _our_mesh(case, devices)
   model = _our_model(case)
+  params = partitioning.abstract_params(model=model, mesh=mesh)
 
   # Not `decode_tokens`, which looks for the mesh of arrays.
   return token_loop._decode_tokens.lower(
-    partitioning.abstract_params(model=model, mesh=mesh),
+    to_compute_dtype(params, model.config),
     _batch(partitioning.batch_sharding(mesh), with_targets=False)[
       'encoder_input_tokens'
     ],

@@ -19,6 +19,8 @@ VARIABLES = (
 # as on a Cloud TPU VM, whose shell has no variable for it.
 DETECTION_VARIABLE = 'IT_STUDY_DISTRIBUTED'
 DETECT = 'detect'
+# The first process may read and hash a checkpoint, or wait for a lease.
+_WAIT_SECONDS = 3600
 
 
 def start(environment: Mapping[str, str] = os.environ) -> None:
@@ -64,6 +66,7 @@ def agree(number: int) -> int:
   """The first process's number, in all processes, once all have come here."""
   if jax.process_count() == 1:
     return number
+  _wait_for_all()
   return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
@@ -71,7 +74,17 @@ def agree_on(array: np.ndarray) -> np.ndarray:
   """The first process's array, in all processes; of one shape in all."""
   if jax.process_count() == 1:
     return array
+  _wait_for_all()
   return np.asarray(multihost_utils.broadcast_one_to_all(array))
+
+
+def _wait_for_all() -> None:
+  """Waits for the others, longer than the first collective of them would."""
+  # Imported here: it takes long.
+  from orbax.checkpoint import multihost
+
+  wait = multihost.get_barrier_sync_fn()
+  wait(key='it_study', timeout_ms=1000 * _WAIT_SECONDS)
 
 
 def is_preempted(step: int) -> bool:

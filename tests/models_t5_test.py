@@ -13,6 +13,7 @@ from it_study import partitioning
 from it_study.decode.beam import beam_decode
 from it_study.decode.token_loop import decode_tokens
 from it_study.models import attention
+from it_study.models.compute_params import to_compute_dtype
 from it_study.models.t5 import T5, T5Config
 
 _GOLDEN_DIR = pathlib.Path(__file__).parent / 'golden'
@@ -300,6 +301,39 @@ def test_bfloat16_computes_close_to_float32_with_float32_params_and_logits():
   expected = apply(single, params, PROMPTS, SHIFTED, TARGETS)
   difference = np.abs(logits - expected)[TARGETS > 0]
   assert 0 < difference.max() < 0.2
+
+
+@variants
+def test_parameters_cast_before_give_the_same_bits(variant):
+  model = model_of(variant, dtype='bfloat16')
+  params = params_of(model)
+  kept = jax.tree.map(jnp.copy, params)
+  cast = to_compute_dtype(params, model.config)
+  abstract = to_compute_dtype(
+    jax.eval_shape(lambda tree: tree, kept), model.config
+  )
+  assert [leaf.dtype for leaf in jax.tree.leaves(cast)] == [
+    leaf.dtype for leaf in jax.tree.leaves(abstract)
+  ]
+  expected = {
+    'v1_0': {'token_embedder', 'relpos_bias'},
+    'v1_1': {'logits_dense', 'relpos_bias'},
+  }[variant]
+  for path, leaf in jax.tree_util.tree_leaves_with_path(cast):
+    is_float32 = not expected.isdisjoint(key.key for key in path)
+    assert leaf.dtype == ('float32' if is_float32 else 'bfloat16')
+  sequence = (PROMPTS, SHIFTED, TARGETS)
+  np.testing.assert_array_equal(
+    apply(model, cast, *sequence), apply(model, kept, *sequence)
+  )
+  steps = []
+  for tree in (cast, kept):
+    cache = _start_decoding(model, tree, 4)
+    logits, _ = jax.jit(functools.partial(model.apply, method='decode_step'))(
+      {'params': tree}, SHIFTED[:, 0], cache, 0
+    )
+    steps.append(logits)
+  np.testing.assert_array_equal(*steps)
 
 
 def test_dropout_needs_its_rng_and_changes_logits():

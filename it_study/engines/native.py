@@ -24,6 +24,7 @@ from it_study.engines import (
   training_file,
 )
 from it_study.engines.prompt_batches import Machine
+from it_study.models.compute_params import to_compute_dtype
 from it_study.models.t5 import T5
 from it_study.optimizers import Optimizer
 from it_study.training_settings import check_settings
@@ -261,6 +262,7 @@ def predict(
       config=model.config,
       target=partitioning.abstract_params(model=model, mesh=mesh),
     )
+  params = to_compute_dtype(params, model.config)
   found, count = answers.answer(
     rows,
     decoding=decoding,
