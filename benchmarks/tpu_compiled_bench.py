@@ -191,7 +191,11 @@ def _our_model(case: _Case):
 
   return T5(
     T5Config(
-      *_LARGE, dtype='bfloat16', scan_layers=True, remat_policy=case.remat
+      *_LARGE,
+      dtype='bfloat16',
+      # A loop over the encoder's layers takes a copy of their parameters.
+      scan_layers=case.what == 'train',
+      remat_policy=case.remat,
     )
   )
 
