@@ -5,6 +5,7 @@ public.
 """
 
 from collections.abc import Iterable, Iterator
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -19,6 +20,7 @@ from it_study.stored_folder import StoredFolder
 # Folders below the cache: of copies that a run works in, and of those that are
 # read alone, which are never behind what a run on this machine has made.
 WORKING, READING = 'buckets', 'buckets-read'
+_THREADS = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,20 +101,23 @@ class Bucket:
     Raises:
       InputError: one cannot be read, or the local disk has no room.
     """
-    for file in files:
-      path = to / file.name
-      if _is_copy(path, file):
-        continue
-      # Of this process's own, as others may be at the same file.
-      partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
-      with self._told(file.name):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Of the generation that was listed, whatever has become of the file.
-        self._blob(file.name).download_to_filename(
-          partial, if_generation_match=file.generation
-        )
-        _set_time(partial, file.generation)
-        partial.rename(path)
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+      # A list, so that an error is raised here.
+      list(pool.map(lambda file: self._download(file, to / file.name), files))
+
+  def _download(self, file: StoredFile, path: pathlib.Path) -> None:
+    if _is_copy(path, file):
+      return
+    # Of this process's own, as others may be at the same file.
+    partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
+    with self._told(file.name):
+      path.parent.mkdir(parents=True, exist_ok=True)
+      # Of the generation that was listed, whatever has become of the file.
+      self._blob(file.name).download_to_filename(
+        partial, if_generation_match=file.generation
+      )
+      _set_time(partial, file.generation)
+      partial.rename(path)
 
   def upload(
     self, path: pathlib.Path, name: str, *, known: StoredFile | None

@@ -1,23 +1,33 @@
-"""Corpora by name: a directory, or the miniature, written when first used."""
+"""Corpora by name: a directory, the miniature, or one in a bucket."""
 
+import logging
 import os
 import pathlib
 
-from it_study import folders
+from it_study import buckets, folders
 from it_study.errors import InputError, nearest
 from it_study.mini import corpus as mini_corpus
+from it_study.stored_folder import StoredFolder
 
 MINIATURE = 'miniature'
+# What is read of a corpus.
+_FOLDERS = ('splits', 'tasks')
+_logger = logging.getLogger(__name__)
 
 
 def find(name: str | os.PathLike) -> pathlib.Path:
   """A corpus's directory; 'miniature' is written to the cache folder.
 
-  A directory of that name in the working directory comes first.
+  A directory of that name in the working directory comes first. A corpus in a
+  bucket, `gs://…`, is copied to the cache folder, what has changed there anew.
 
   Raises:
-    InputError: for what looks like a misspelt 'miniature'.
+    InputError: for what looks like a misspelt 'miniature', and for a bucket
+      that cannot be read or holds no corpus there.
   """
+  stored = StoredFolder(name)
+  if stored.local is None:
+    return _copy(stored)
   path = pathlib.Path(name)
   if path.is_dir():
     return path
@@ -30,3 +40,25 @@ def find(name: str | os.PathLike) -> pathlib.Path:
       )
     return path
   return mini_corpus.write_miniature(folders.cache_directory() / MINIATURE)
+
+
+def _copy(folder: StoredFolder) -> pathlib.Path:
+  bucket = buckets.Bucket(folder)
+  here = buckets.place_of(folder, copies=buckets.READING)
+  folders.make_directory(here)
+  with folders.one_at_a_time(here / '.lock'):
+    files = {n: f for part in _FOLDERS for n, f in bucket.files(part).items()}
+    if not files:
+      raise InputError(
+        f'corpus {folder}: nothing there in {" or ".join(_FOLDERS)}. Name the '
+        'folder that holds both.'
+      )
+    if not (here / 'tasks').exists():
+      size = sum(file.num_bytes for file in files.values()) / 1e6
+      _logger.warning('%s: copying %.1f MB to %s.', folder, size, here)
+    bucket.download(files.values(), to=here)
+    for part in _FOLDERS:
+      for path in (here / part).rglob('*'):
+        if path.is_file() and str(path.relative_to(here)) not in files:
+          path.unlink()
+  return here

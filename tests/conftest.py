@@ -12,8 +12,14 @@ import hypothesis
 import pytest
 
 # Before JAX is imported: programs here are compiled more than they are run.
-os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_backend_optimization_level=0'
+os.environ['XLA_FLAGS'] = ' '.join(
+  (
+    os.environ.get('XLA_FLAGS', ''),
+    '--xla_backend_optimization_level=0',
+    '--xla_llvm_disable_expensive_passes=true',
+    '--xla_cpu_use_fusion_emitters=false',
+    '--xla_cpu_parallel_codegen_split_count=2',
+  )
 )
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 # Nothing that a user has built is used or touched.

@@ -1,7 +1,11 @@
 """Tests for it_study.corpora."""
 
+import json
 import pathlib
+import shutil
 
+import fake_bucket
+import fakes
 import pytest
 
 from it_study import corpora, natinst
@@ -42,3 +46,34 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     f'cannot write the miniature to {tmp_path}/file/miniature: Not a '
     'directory. Name a directory that can be written.'
   )
+
+
+def test_a_corpus_in_a_bucket_is_copied_once(tmp_path, monkeypatch, caplog):
+  monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'cache'))
+  there = fakes.write_small_corpus(tmp_path / 'bucket/a/corpus')
+  (there / 'README.md').write_text('not read')
+  asked = []
+  with fake_bucket.serve(tmp_path / 'bucket', requests=asked) as url:
+    monkeypatch.setenv('STORAGE_EMULATOR_HOST', url)
+    found = corpora.find('gs://bucket/a/corpus/')
+    assert caplog.messages == [
+      f'gs://bucket/a/corpus: copying 0.0 MB to {found}.'
+    ]
+    corpus = natinst.open_corpus(found)
+    assert corpus.test_tasks == natinst.open_corpus(there).test_tasks
+    assert not (found / 'README.md').exists()
+    asked.clear()
+    assert corpora.find('gs://bucket/a/corpus') == found
+    assert asked == []
+    # What has changed there comes anew, and what has gone goes.
+    task = f'tasks/{corpus.train_tasks[0]}.json'
+    changed = {**json.loads((there / task).read_text()), 'Domains': ['News']}
+    (there / task).write_text(json.dumps(changed))
+    (found / 'tasks/task9_left.json').touch()
+    corpora.find('gs://bucket/a/corpus')
+    assert asked == [f'a/corpus/{task}']
+    assert json.loads((found / task).read_text()) == changed
+    assert not (found / 'tasks/task9_left.json').exists()
+    shutil.rmtree(there)
+    with pytest.raises(InputError, match='nothing there in splits or tasks'):
+      corpora.find('gs://bucket/a/corpus')
