@@ -17,7 +17,7 @@ jax.config.update('jax_num_cpu_devices', 2)
 from it_study import distributed
 distributed.start()
 from it_study import partitioning
-from it_study.convert import t5x
+from it_study.convert import t5x, tensor_reading
 from it_study.models.t5 import T5
 path, vocab_size, mesh = sys.argv[1:]
 config = t5x.read_model_config(path)
@@ -25,11 +25,11 @@ model = T5(dataclasses.replace(config, vocab_size=int(vocab_size)))
 whole = t5x.load_params(path, target=partitioning.abstract_params(
   model=model, mesh=partitioning.make_mesh(devices=jax.local_devices()[:1])))
 sizes = []
-read = t5x._start_reading
+read = tensor_reading.start_reading
 def count(store):
   sizes.append(store.size)
   return read(store)
-t5x._start_reading = count
+tensor_reading.start_reading = count
 parts = t5x.load_params(path, target=partitioning.abstract_params(
   model=model, mesh=partitioning.make_mesh(**json.loads(mesh))))
 for part, value in zip(jax.tree.leaves(parts), jax.tree.leaves(whole)):

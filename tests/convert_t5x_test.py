@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 import t5x_fixture as fixture
 
-from it_study.convert import hf, t5x, t5x_writing, weights
+from it_study.convert import hf, t5x, t5x_writing, tensor_reading, weights
 from it_study.models.t5 import T5
 
 saved = pytest.mark.parametrize('name', fixture.golden.SAVED)
@@ -75,7 +75,7 @@ def test_the_newest_checkpoint_of_a_folder_is_taken(tmp_path):
 
 
 def test_tensors_are_read_in_groups_of_bounded_size(monkeypatch):
-  monkeypatch.setattr(t5x, '_BYTES_AT_ONCE', 700)
+  monkeypatch.setattr(tensor_reading, 'BYTES_AT_ONCE', 700)
   fixture.assert_same(
     fixture.load(fixture.theirs() / 'v1_1_msgpack'),
     fixture.golden.params_of('v1_1'),

@@ -5,7 +5,7 @@ identity: `target/encoder/layers_0/mlp/wo/kernel` there is
 `encoder/layers_0/mlp/wo/kernel` here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 import os
 import re
@@ -17,11 +17,12 @@ import numpy as np
 import tensorstore as ts
 
 from it_study.checkpoint_manifest import MANIFEST, find_damage
-from it_study.convert import fitting, t5x_tensors
+from it_study.convert import fitting, t5x_tensors, tensor_reading
 from it_study.convert.inferred_config import infer_config
+from it_study.convert.lazy_arrays import LazyArray
 from it_study.errors import InputError, nearest
 from it_study.models.config import T5Config
-from it_study.stored_folder import StoredFolder, reason
+from it_study.stored_folder import StoredFolder
 
 _Path = str | os.PathLike[str]
 _CHECKPOINT = re.compile(r'checkpoint_(\d+)')
@@ -30,9 +31,6 @@ _TARGET = 'target/'
 _DTYPES = ('float32', 'bfloat16', 'float16')
 # Names that a stack of layers in one tensor has, T5X's `scan_layers`.
 _SCANNED = ('encoder/encoder/', 'decoder/decoder/')
-# Read at once: small tensors do not wait for one another, and large ones are
-# not in memory three times, as bytes, as chunks and whole.
-_BYTES_AT_ONCE = 32_000_000
 
 
 def is_checkpoint(path: _Path) -> bool:
@@ -119,18 +117,14 @@ def load_params(path: _Path, *, target: Any) -> Any:
       those of the model; names what differs, both ways.
   """
   folder = find_checkpoint(path)
-  _check_manifest(folder)
-  found = _open_params(folder)
-  keys, structure = jax.tree_util.tree_flatten_with_path(target)
-  wanted = {
-    jax.tree_util.keystr(key, simple=True, separator='/'): leaf
-    for key, leaf in keys
-  }
-  _check(folder, found, wanted)
+  wanted, structure = _flatten(target)
+  found = _open_wanted(folder, wanted)
   params = {}
   for group in _groups(found, list(wanted)):
     values = {
-      name: _start_reading(found[name][_hull(wanted[name], found[name].shape)])
+      name: tensor_reading.start_reading(
+        found[name][_hull(wanted[name], found[name].shape)]
+      )
       for name in group
     }
     for name in group:
@@ -138,10 +132,59 @@ def load_params(path: _Path, *, target: Any) -> Any:
         # Gone before the next is read.
         value = values.pop(name)()
       except ValueError as error:
-        raise _unreadable(folder, name, error) from None
+        raise tensor_reading.unreadable(folder, name, error) from None
       params[name] = _place(name, value, found[name].shape, wanted[name])
       del value
   return jax.tree.unflatten(structure, [params[name] for name in wanted])
+
+
+def open_params(path: _Path, *, target: Any) -> Any:
+  """As `load_params`, each read when it is asked for, and again each time.
+
+  Args:
+    path: likewise.
+    target: likewise; its shardings do not matter.
+
+  Returns:
+    Nested dict of `LazyArray`, like `target`.
+
+  Raises:
+    InputError: likewise; for a tensor that is damaged when it is read.
+  """
+  folder = find_checkpoint(path)
+  wanted, structure = _flatten(target)
+  found = _open_wanted(folder, wanted)
+
+  def lazy(name: str, leaf: jax.ShapeDtypeStruct) -> LazyArray:
+    return LazyArray(
+      shape=leaf.shape,
+      dtype=leaf.dtype,
+      read=lambda: fitting.fill_vocabulary(
+        name, tensor_reading.read(folder, name, found[name]), leaf.shape
+      ),
+    )
+
+  return jax.tree.unflatten(structure, map(lazy, wanted, wanted.values()))
+
+
+def _flatten(target: Any) -> tuple[dict[str, jax.ShapeDtypeStruct], Any]:
+  """Leaves by 'encoder/layers_0/…', and the structure of the tree."""
+  leaves, structure = jax.tree_util.tree_flatten_with_path(target)
+  wanted = {
+    jax.tree_util.keystr(keys, simple=True, separator='/'): leaf
+    for keys, leaf in leaves
+  }
+  return wanted, structure
+
+
+def _open_wanted(
+  folder: StoredFolder, wanted: Mapping[str, jax.ShapeDtypeStruct]
+) -> dict[str, ts.TensorStore]:
+  """The checkpoint's parameters, opened and checked."""
+  _check_manifest(folder)
+  found = _open_params(folder)
+  _check(folder, found, wanted)
+  return found
 
 
 def _open_params(folder: StoredFolder) -> dict[str, ts.TensorStore]:
@@ -158,26 +201,7 @@ def _open_params(folder: StoredFolder) -> dict[str, ts.TensorStore]:
       'relative position biases of its own; a T5 of ours shares one, as '
       'checkpoints of t5x/examples/t5 do. Name one of those.'
     )
-  opening = {
-    name: ts.open(
-      # A file that is missing would be read as zeros.
-      {**tensor, 'fill_missing_data_reads': False},
-      open=True,
-      read=True,
-    )
-    for name, tensor in tensors.items()
-    if isinstance(tensor, dict)
-  }
-  opened = {}
-  for name, tensor in tensors.items():
-    try:
-      if name in opening:
-        opened[name] = opening[name].result()
-      else:
-        opened[name] = ts.array(np.asarray(tensor))
-    except (TypeError, ValueError) as error:
-      raise _unreadable(folder, name, error) from None
-  return opened
+  return tensor_reading.open_tensors(folder, tensors)
 
 
 def _check(
@@ -222,41 +246,13 @@ def _groups(
   """Names in their order, no group larger unless one tensor is."""
   group, size = [], 0
   for name in names:
-    more = _num_bytes(found[name])
-    if group and size + more > _BYTES_AT_ONCE:
+    more = tensor_reading.num_bytes(found[name])
+    if group and size + more > tensor_reading.BYTES_AT_ONCE:
       yield group
       group, size = [], 0
     group.append(name)
     size += more
   yield group
-
-
-def _start_reading(store: ts.TensorStore) -> Callable[[], np.ndarray]:
-  """Begins to read a small tensor; what is returned waits for the value."""
-  if _num_bytes(store) <= _BYTES_AT_ONCE:
-    read = store.read()
-    return lambda: np.asarray(read.result())
-  rows = _BYTES_AT_ONCE * store.shape[0] // _num_bytes(store)
-  return lambda: _read_in_parts(store, rows)
-
-
-def _read_in_parts(store: ts.TensorStore, rows: int) -> np.ndarray:
-  """Reads a tensor by so many rows at a time, whole chunks if it can be."""
-  value = np.empty(store.shape, store.dtype.numpy_dtype)
-  chunk = store.chunk_layout.read_chunk.shape[0] or 1
-  rows = max(rows // chunk, 1) * chunk
-  first, last = store.domain[0].inclusive_min, store.domain[0].exclusive_max
-  for start in range(first, last, rows):
-    part = store[start : min(start + rows, last)]
-    place = value[start - first : start - first + rows]
-    ts.array(place)[ts.d[:].translate_to[part.domain.origin]].write(
-      part
-    ).result()
-  return value
-
-
-def _num_bytes(store: ts.TensorStore) -> int:
-  return store.size * store.dtype.numpy_dtype.itemsize
 
 
 def _hull(
@@ -305,14 +301,6 @@ def _place(
     return np.ascontiguousarray(value[tuple(place)])
 
   return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
-
-
-def _unreadable(
-  folder: StoredFolder, name: str, error: Exception
-) -> InputError:
-  return InputError(
-    f'{folder}: {name} cannot be read: {reason(error)}. Fetch the folder again.'
-  )
 
 
 def _is_checkpoint(folder: StoredFolder) -> bool:

@@ -1,6 +1,7 @@
 """Writes a T5 as a checkpoint that stock T5X restores, without T5X."""
 
 from collections.abc import Mapping
+import math
 import os
 import pathlib
 import shutil
@@ -13,6 +14,7 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 
 from it_study.checkpoint_manifest import write_manifest
+from it_study.convert import lazy_arrays
 from it_study.convert.t5x_tensors import MSGPACK, STATE
 from it_study.errors import InputError
 from it_study.stored_folder import reason
@@ -37,11 +39,13 @@ def save_params(
 
   The state of T5X's Adafactor is written along as it is before the first
   update, zeros, since T5X's training restores nothing without it. Other
-  optimizers need `state_transformation_fns` and `fallback_to_scratch`.
+  optimizers need `state_transformation_fns` and `fallback_to_scratch`. Arrays
+  are written one after another.
 
   Args:
     directory: made if it is not there; on a local disk.
-    params: nested dict of arrays, as our T5 has them; stored as float32.
+    params: nested dict of arrays, which may be lazy, as our T5 has them; stored
+      as float32.
     step: that T5X goes on from.
     layout: 'msgpack', which T5X restores whether or not it uses Orbax, or
       'orbax', for `use_orbax=True` alone, T5X's default.
@@ -72,6 +76,9 @@ def save_params(
     finally:
       # Also on an interrupt.
       shutil.rmtree(partial, ignore_errors=True)
+  except InputError:
+    # Of what is read on the way.
+    raise
   except (OSError, ValueError) as error:
     raise InputError(f'{final}: cannot be written: {reason(error)}.') from None
   return final
@@ -125,14 +132,13 @@ def _write_msgpack(
 
 def _write_array(folder: pathlib.Path, name: str, value: Any) -> dict[str, Any]:
   """Writes an array and returns what stands for it in the msgpack file."""
-  value = np.asarray(value, np.float32)
   stored = {
     'driver': 'zarr',
     'dtype': 'float32',
     'kvstore': {'driver': 'file', 'path': f'{name}/'},
     'metadata': {
       'shape': list(value.shape),
-      'chunks': _chunks(value),
+      'chunks': _chunks(value.shape),
       # Checks its content when read, which Orbax's does not.
       'compressor': {'id': 'gzip', 'level': 1},
     },
@@ -141,34 +147,43 @@ def _write_array(folder: pathlib.Path, name: str, value: Any) -> dict[str, Any]:
   store = ts.open(
     {**stored, 'kvstore': {'driver': 'file', 'path': path}}, create=True
   ).result()
-  store.write(value).result()
+  store.write(np.asarray(value, np.float32)).result()
   return stored
 
 
 def _write_orbax(
   directory: pathlib.Path, params: Mapping[str, Any], step: int
 ) -> pathlib.Path:
+  state = fresh_state(params, step=step)
   tree = {
-    'target': jax.tree.map(lambda leaf: leaf.astype(np.float32), dict(params)),
-    'state': fresh_state(params, step=step),
+    'target': jax.tree.map(
+      lambda leaf: lazy_arrays.cast(leaf, np.float32), dict(params)
+    ),
+    'state': jax.tree.map(
+      lambda leaf: lazy_arrays.cast(leaf, leaf.dtype), state
+    ),
   }
   options = ocp.CheckpointManagerOptions(
     step_prefix=_PREFIX, enable_async_checkpointing=False
   )
-  with ocp.CheckpointManager(directory.absolute(), options=options) as manager:
+  with ocp.CheckpointManager(
+    directory.absolute(),
+    options=options,
+    item_handlers={STATE: lazy_arrays.orbax_handler()},
+  ) as manager:
     manager.save(
       step, args=ocp.args.Composite(**{STATE: ocp.args.PyTreeSave(tree)})
     )
   return directory / f'{_PREFIX}_{step}'
 
 
-def _chunks(value: np.ndarray) -> list[int]:
+def _chunks(shape: tuple[int, ...]) -> list[int]:
   """The largest pieces along the first axis that are not too large.
 
   Whole rows, so that a part of a tensor is read without the rest.
   """
-  if value.ndim == 0:
+  if not shape:
     return []
-  row_bytes = max(value[:1].nbytes, 1)
-  rows = max(min(_CHUNK_BYTES // row_bytes, value.shape[0]), 1)
-  return [rows, *value.shape[1:]]
+  row_bytes = max(4 * math.prod(shape[1:]), 1)
+  rows = max(min(_CHUNK_BYTES // row_bytes, shape[0]), 1)
+  return [rows, *shape[1:]]

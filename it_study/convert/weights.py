@@ -1,16 +1,30 @@
 """Parameters from any folder of weights that this project reads."""
 
+from collections.abc import Iterator
+import contextlib
+import functools
 import os
 import pathlib
+import shutil
 from typing import Any
 
+from flax import traverse_util
 import jax
 import orbax.checkpoint as ocp
 
 from it_study import checkpoints
 from it_study.checkpoint_manifest import write_manifest
-from it_study.convert import bucket_weights, hf, t5x, t5x_writing
+from it_study.convert import (
+  bucket_weights,
+  hf,
+  lazy_arrays,
+  t5x,
+  t5x_tensors,
+  t5x_writing,
+  tensor_reading,
+)
 from it_study.convert.inferred_config import infer_config
+from it_study.convert.lazy_arrays import LazyArray
 from it_study.errors import InputError, nearest_path
 from it_study.models.config import T5Config
 from it_study.stored_folder import StoredFolder
@@ -65,7 +79,11 @@ def convert(
 ) -> pathlib.Path:
   """Converts weights between formats; names and values, nothing else.
 
-  The whole model is in the host's memory for the time.
+  Of the host's memory it takes a few copies of the largest tensor: as it was
+  stored, as it will be, compressed, and on its way to the disk. Tensors are
+  read, written and let go one after another, into shards as well, small ones
+  some at a time. Only PyTorch's files before version 1.6 cannot be read in
+  part.
 
   Args:
     source: the folder to read.
@@ -96,32 +114,76 @@ def convert(
     )
   if source_format != 'it_study' and StoredFolder(source).local is not None:
     _check_folder(source)
-  step = 0
-  if source_format != 't5x':
-    source = bucket_weights.to_local(source)
+  with contextlib.ExitStack() as stack:
+    if source_format != 't5x':
+      source = bucket_weights.to_local(source)
+    params, config, step = _open(source, source_format, stack)
+    stack.enter_context(_emptied_on_failure(destination))
+    if to == 'hf':
+      hf.save_params(destination, params, config=config)
+    elif to == 'it_study':
+      _save(destination, params)
+    else:
+      layout = 'orbax' if to == 't5x_orbax' else 'msgpack'
+      return t5x_writing.save_params(
+        destination, params, step=step, layout=layout
+      )
+  return destination
+
+
+def _open(
+  source: _Path, source_format: str, stack: contextlib.ExitStack
+) -> tuple[Any, T5Config, int]:
+  """Lazy parameters, their model's configuration and their step."""
   if source_format == 'hf':
     config = hf.read_model_config(source)
-    params = hf.load_params(source, config=config, target=_abstract(config))
-  elif source_format == 't5x':
-    found = t5x.find_checkpoint(source)
-    step = t5x.step_of(found)
-    config = t5x.read_model_config(str(found))
-    params = t5x.load_params(str(found), target=_abstract(config))
-  else:
-    found = checkpoints.find_checkpoint(source)
-    step = int(found.name) if found.name.isdecimal() else 0
-    params = checkpoints.restore_params(found)
-    config = infer_config(params)
-  if to == 'hf':
-    hf.save_params(destination, params, config=config)
-  elif to == 'it_study':
-    _save(destination, params)
-  else:
-    layout = 'orbax' if to == 't5x_orbax' else 'msgpack'
-    return t5x_writing.save_params(
-      destination, params, step=step, layout=layout
+    params = stack.enter_context(
+      hf.open_params(source, config=config, target=_abstract(config))
     )
-  return destination
+    return params, config, 0
+  if source_format == 't5x':
+    found = t5x.find_checkpoint(source)
+    config = t5x.read_model_config(str(found))
+    params = t5x.open_params(str(found), target=_abstract(config))
+    return params, config, t5x.step_of(found)
+  found = checkpoints.find_checkpoint(source)
+  params = _open_ours(StoredFolder(found / 'params'))
+  step = int(found.name) if found.name.isdecimal() else 0
+  return params, infer_config(params), step
+
+
+def _open_ours(folder: StoredFolder) -> dict[str, Any]:
+  """Lazy parameters of ours; Orbax would read the whole tree."""
+  tensors = tensor_reading.open_tensors(
+    folder, t5x_tensors.find_tensors(folder)
+  )
+  params = {
+    name: LazyArray(
+      shape=store.shape,
+      dtype=store.dtype.numpy_dtype,
+      read=functools.partial(tensor_reading.read, folder, name, store),
+    )
+    for name, store in tensors.items()
+  }
+  return traverse_util.unflatten_dict(params, sep='/')
+
+
+@contextlib.contextmanager
+def _emptied_on_failure(directory: pathlib.Path) -> Iterator[None]:
+  """Deletes what was written to a folder that was new or empty."""
+  was_there = directory.exists()
+  try:
+    yield
+  # Also on an interrupt.
+  except BaseException:
+    for path in directory.iterdir() if directory.is_dir() else ():
+      if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+      else:
+        path.unlink(missing_ok=True)
+    if not was_there and directory.is_dir():
+      directory.rmdir()
+    raise
 
 
 def _check_folder(path: str | os.PathLike[str]) -> None:
@@ -147,8 +209,8 @@ def _save(directory: pathlib.Path, params: Any) -> None:
   step = directory.resolve() / 'checkpoints' / '0'
   try:
     step.mkdir(parents=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-      checkpointer.save(step / 'params', params)
+    with ocp.Checkpointer(lazy_arrays.orbax_handler()) as checkpointer:
+      checkpointer.save(step / 'params', args=ocp.args.PyTreeSave(params))
     write_manifest(step)
   except OSError as error:
     raise InputError(
