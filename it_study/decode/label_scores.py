@@ -20,7 +20,7 @@ def score_labels(
   labels: jax.Array,
   encoded: jax.Array | None = None,
 ) -> jax.Array:
-  """Scores labels after prompts; the encoder runs once a prompt.
+  """Scores labels after prompts; a prompt is encoded and projected once.
 
   Args:
     model: the model; only its configuration matters.
@@ -60,12 +60,14 @@ def _score_labels(
       stack.enter_context(partitioning.activation_sharding(mesh))
     if encoded is None:
       encoded = apply(prompts, method='encode')  # [B, L, E]
+    # Once, not for every label.
+    projected = apply(encoded, method='project_prompts')
 
     def score(targets):
       """Of one label a prompt: `[B, T] -> [B]`."""
       shifted = jnp.pad(targets[:, :-1], ((0, 0), (1, 0)))
       logits = apply(
-        encoded, prompts, shifted, targets, method='score_targets'
+        projected, prompts, shifted, targets, method='score_targets'
       )  # [B, T, V]
       chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
       likelihoods = chosen - jax.nn.logsumexp(logits, axis=-1)  # [B, T]

@@ -60,7 +60,7 @@ class Attention(nn.Module):
   def __call__(
     self,
     x: jax.Array,
-    attended: jax.Array,
+    attended: jax.Array | tuple[jax.Array, jax.Array],
     *,
     mask: jax.Array | SegmentCodes,
     position_bias: jax.Array | None = None,
@@ -70,7 +70,8 @@ class Attention(nn.Module):
 
     Args:
       x: `[B, Q, E]`.
-      attended: `[B, K, E]`; `x` itself in self-attention.
+      attended: `[B, K, E]`; `x` itself in self-attention. Or what
+        `keys_and_values` gave for it.
       mask: float32 `[B, 1, Q, K]` or `[B, 1, 1, K]`: 0, or `MASKED` where a key
         must not be seen; or segments, for the fused kernel. It gets no
         gradient.
@@ -81,7 +82,9 @@ class Attention(nn.Module):
       `[B, Q, E]`.
     """
     query = self._split_heads(self.query(x))  # [B, H, Q, D]
-    key, value = self.keys_and_values(attended)  # [B, H, K, D]
+    if not isinstance(attended, tuple):
+      attended = self.keys_and_values(attended)
+    key, value = attended  # [B, H, K, D]
     if self.dropout_rate and not deterministic:
       value = self._drop_keys(value)
     inputs = (query, key, value, position_bias, mask)

@@ -96,14 +96,14 @@ class DecoderLayer(nn.Module):
   def __call__(
     self,
     x: jax.Array,
-    encoded: jax.Array,
+    encoded: jax.Array | tuple[jax.Array, jax.Array],
     *,
     self_mask: jax.Array | SegmentCodes,
     cross_mask: jax.Array | SegmentCodes,
     position_bias: jax.Array,
     deterministic: bool,
   ) -> jax.Array:
-    """`[B, T, E] -> [B, T, E]`."""
+    """`[B, T, E] -> [B, T, E]`; `encoded` may be projected already."""
     normed = self.pre_self_attention_layer_norm(x)
     update = self.self_attention(
       normed,
@@ -219,9 +219,7 @@ class Decoder(nn.Module):
     deterministic: bool,
   ) -> jax.Array:
     """`[B, T, E] -> [B, T, E]`."""
-    length = x.shape[1]
-    future = np.triu(np.full((length, length), MASKED, np.float32), 1)
-    position_bias = self.relpos_bias(length, length) + future  # [H, T, T]
+    position_bias = self._causal_bias(x.shape[1])  # [H, T, T]
     x = self.dropout(x, deterministic=deterministic)
     x = _through_layers(
       self,
@@ -235,6 +233,36 @@ class Decoder(nn.Module):
       deterministic=deterministic,
     )
     return self.dropout(self.decoder_norm(x), deterministic=deterministic)
+
+  def project(
+    self, encoded: jax.Array
+  ) -> tuple[tuple[jax.Array, jax.Array], ...]:
+    """`[B, L, E]` -> every layer's keys and values, each `[B, H, L, D]`."""
+    return tuple(
+      layer.encoder_decoder_attention.keys_and_values(encoded)
+      for layer in self.layers
+    )
+
+  def after_projected(
+    self,
+    x: jax.Array,
+    projected: tuple[tuple[jax.Array, jax.Array], ...],
+    *,
+    self_mask: jax.Array | SegmentCodes,
+    cross_mask: jax.Array | SegmentCodes,
+  ) -> jax.Array:
+    """As a call without dropout, of what `project` gave; `[B, T, E]`."""
+    position_bias = self._causal_bias(x.shape[1])  # [H, T, T]
+    for layer, keys_and_values in zip(self.layers, projected, strict=True):
+      x = layer(
+        x,
+        keys_and_values,
+        self_mask=self_mask,
+        cross_mask=cross_mask,
+        position_bias=position_bias,
+        deterministic=True,
+      )
+    return self.decoder_norm(x)
 
   def start(
     self,
@@ -289,6 +317,11 @@ class Decoder(nn.Module):
       values.append(value)
     cache = cache.replace(self_keys=tuple(keys), self_values=tuple(values))
     return self.decoder_norm(x), cache
+
+  def _causal_bias(self, length: int) -> jax.Array:
+    """Of every pair of positions, far below 0 for later ones: `[H, T, T]`."""
+    future = np.triu(np.full((length, length), MASKED, np.float32), 1)
+    return self.relpos_bias(length, length) + future
 
 
 def _through_layers(

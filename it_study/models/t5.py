@@ -177,9 +177,22 @@ class T5(nn.Module):
       deterministic=deterministic,
     )
 
+  def project_prompts(
+    self, encoded: jax.Array
+  ) -> tuple[tuple[jax.Array, jax.Array], ...]:
+    """What the decoder's layers attend to, for `score_targets`.
+
+    Args:
+      encoded: `[B, L, E]` from `encode`.
+
+    Returns:
+      Keys and values of each layer, `[B, H, L, D]`, in the compute dtype.
+    """
+    return self.decoder.project(encoded)
+
   def score_targets(
     self,
-    encoded: jax.Array,
+    projected: tuple[tuple[jax.Array, jax.Array], ...],
     encoder_input_tokens: jax.Array,
     decoder_input_tokens: jax.Array,
     decoder_target_tokens: jax.Array,
@@ -187,7 +200,7 @@ class T5(nn.Module):
     """Logits of targets after prompts that are encoded already.
 
     Args:
-      encoded: `[B, L, E]` from `encode`.
+      projected: from `project_prompts`, once for all targets of the prompts.
       encoder_input_tokens: int32 `[B, L]`, what was encoded.
       decoder_input_tokens: int32 `[B, T]`, targets shifted right by one.
       decoder_target_tokens: int32 `[B, T]`, padded with 0.
@@ -197,16 +210,15 @@ class T5(nn.Module):
     """
     length = decoder_target_tokens.shape[1]
     return self._logits(
-      self.decoder(
+      self.decoder.after_projected(
         self.token_embedder(decoder_input_tokens),
-        encoded,
+        projected,
         self_mask=self._mask(
           decoder_target_tokens, None, None, query_length=length
         ),
         cross_mask=self._mask(
           encoder_input_tokens, None, None, query_length=length
         ),
-        deterministic=True,
       )
     )
 
