@@ -1,5 +1,7 @@
 """Tests of which prompts are decoded together, and in what shape."""
 
+import weakref
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -90,6 +92,40 @@ def test_an_empty_prompt_is_a_row_like_others(monkeypatch):
   )
   assert sorted(batch[0]) == [0, 1]
   assert shapes == [(2, 2)]
+
+
+def test_what_was_encoded_is_gone_before_the_next_batch(monkeypatch):
+  alive = []
+
+  def encode(*, parts, length, **_):
+    assert not alive
+    encoded = jnp.zeros((sum(len(part) for part in parts), length, 1))
+    alive.append(None)
+    weakref.finalize(encoded, alive.pop)
+    return encoded
+
+  def first(*, encoder_input_tokens, encoded, **_):
+    assert len(alive) == 1
+    assert encoded.shape[:2] == encoder_input_tokens.shape
+    return jnp.asarray(encoder_input_tokens)[:, :1]
+
+  monkeypatch.setattr(encoding, 'encode', encode)
+  monkeypatch.setattr(token_loop, 'decode_tokens', first)
+  machine = prompt_batches.Machine(
+    model=None,
+    params=None,
+    mesh=partitioning.make_mesh(),
+    max_length=16,
+    max_decode_length=1,
+    batch_size=2,
+  )
+  batches = prompt_batches.decode(
+    machine,
+    prompts=[np.full(4, 2, np.int32)] * 6,
+    decoding=Decoding(),
+    method='greedy',
+  )
+  assert len(list(batches)) == 3
 
 
 def test_a_prediction_ends_at_end_of_sequence(monkeypatch):

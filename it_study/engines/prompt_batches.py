@@ -193,8 +193,10 @@ def _in_batches(
     for row, index in enumerate(batch):
       tokens[row, : len(prompts[index])] = prompts[index]
     try:
-      encoded = _encode(machine, tokens)
-      results = _fetch(run(_place(machine, tokens), encoded, batch))
+      # Has no name here: it would be kept while the next batch is encoded.
+      results = _fetch(
+        run(_place(machine, tokens), _encode(machine, tokens), batch)
+      )
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
         raise
