@@ -101,14 +101,36 @@ def test_transformers_loads_what_we_write(variant, tmp_path):
   assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def save_pytorch_shards(tensors, folder, *, count):
+  """Writes parts and their index, as transformers did before version 5."""
+  import torch
+
+  names = sorted(tensors)
+  weight_map = {}
+  for number in range(count):
+    file = f'pytorch_model-{number + 1:05d}-of-{count:05d}.bin'
+    part = {name: tensors[name].clone() for name in names[number::count]}
+    torch.save(part, folder / file)
+    weight_map |= dict.fromkeys(part, file)
+  size = sum(tensor.nbytes for tensor in tensors.values())
+  index = {'metadata': {'total_size': size}, 'weight_map': weight_map}
+  (folder / 'pytorch_model.bin.index.json').write_text(json.dumps(index))
+
+
 @variants
 def test_pytorch_shards_and_bfloat16_are_read(variant, tmp_path):
-  torch = pytest.importorskip('torch', reason='needs the parity extra')
+  pytest.importorskip('torch', reason='needs the parity extra')
   model = golden.make_model(variant).bfloat16()
   model.save_pretrained(tmp_path / 'half')
   _, params = load(tmp_path / 'half')
-  torch.save(model.float().state_dict(), tmp_path / 'half/pytorch_model.bin')
   (tmp_path / 'half/model.safetensors').unlink()
+  save_pytorch_shards(model.float().state_dict(), tmp_path / 'half', count=3)
+  parts = sorted(
+    path.name for path in (tmp_path / 'half').glob('pytorch_*.bin')
+  )
+  assert parts == [
+    f'pytorch_model-0000{number}-of-00003.bin' for number in (1, 2, 3)
+  ]
   _, returned = load(tmp_path / 'half')
   assert same(params, returned)
   assert params['token_embedder']['embedding'].dtype == np.float32
