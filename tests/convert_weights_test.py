@@ -74,6 +74,20 @@ def test_tensors_are_in_memory_one_after_another(source, tmp_path, monkeypatch):
   fixture.assert_same(load(path), params)
 
 
+@pytest.mark.parametrize('source_format', weights.SOURCES)
+def test_a_file_is_told_from_a_folder(source, source_format, tmp_path):
+  path, _ = source
+  file = path / 'model.safetensors'
+  to = 'hf' if source_format != 'hf' else 'it_study'
+  with pytest.raises(
+    InputError,
+    match=r'model\.safetensors: a file, and weights are read from a folder\. '
+    r'Name the one that it lies in\.$',
+  ):
+    weights.convert(file, tmp_path / 'out', source_format=source_format, to=to)
+  assert not (tmp_path / 'out').exists()
+
+
 @pytest.mark.parametrize('to', weights.DESTINATIONS[1:])
 @pytest.mark.parametrize('is_there', [False, True])
 def test_a_conversion_that_fails_leaves_nothing(

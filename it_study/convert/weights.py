@@ -112,8 +112,8 @@ def convert(
     raise InputError(
       f'{destination} is not empty; weights are written to a new folder.'
     )
-  if source_format != 'it_study' and StoredFolder(source).local is not None:
-    _check_folder(source)
+  if StoredFolder(source).local is not None:
+    _check_folder(source, source_format)
   with contextlib.ExitStack() as stack:
     if source_format != 't5x':
       source = bucket_weights.to_local(source)
@@ -186,8 +186,14 @@ def _emptied_on_failure(directory: pathlib.Path) -> Iterator[None]:
     raise
 
 
-def _check_folder(path: str | os.PathLike[str]) -> None:
-  if not os.path.isdir(path):
+def _check_folder(path: _Path, source_format: str) -> None:
+  if os.path.isfile(path):
+    raise InputError(
+      f'{os.fspath(path)}: a file, and weights are read from a folder. Name '
+      'the one that it lies in.'
+    )
+  # Of ours, TRAINING/best is no folder either.
+  if source_format != 'it_study' and not os.path.isdir(path):
     raise InputError(
       f'{os.fspath(path)}: no such folder. Name the one that holds the '
       f'weights.{nearest_path(path)}'
