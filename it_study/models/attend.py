@@ -42,10 +42,11 @@ def attend(
     value: `[B, H, K, D]`.
     position_bias: float32 `[H, Q, K]`, or None.
     mask_bias: float32 `[B, 1, Q, K]` or `[B, 1, 1, K]`; no gradient.
-    keep_weights: whether the backward pass gets the weights, `[B, H, Q, K]`, or
-      computes them again from their normaliser (Dao et al., "FlashAttention",
-      2022, appendix B). Keeping them is right where a whole layer is computed
-      again just before, so that they are not kept for long.
+    keep_weights: whether the backward pass gets the weights, `[B, H, Q, K]` of
+      the values' dtype, or computes them again from their normaliser (Dao et
+      al., "FlashAttention", 2022, appendix B). Keeping them is right where a
+      whole layer is computed again just before, so that they are not kept for
+      long.
 
   Returns:
     `[B, H, Q, D]`, of the values' dtype.
@@ -60,18 +61,17 @@ def _attend_forward(query, key, value, position_bias, mask_bias, keep_weights):
     query, key, value, mask_bias = rows
     scores = _scores(query, key, position_bias, mask_bias)
     largest = scores.max(axis=-1, keepdims=True)
-    weights = jnp.exp(scores - largest)
-    total = weights.sum(axis=-1, keepdims=True)  # [B, H, Q, 1]
-    if keep_weights:
-      weights = (weights / total).astype(value.dtype)
-      return jnp.einsum('bhqk,bhkd->bhqd', weights, value), weights
+    # At most 1, and rounded before they are added up, so that all that is
+    # stored of them is of the smaller type.
+    weights = jnp.exp(scores - largest).astype(value.dtype)
+    total = weights.sum(axis=-1, keepdims=True, dtype=jnp.float32)
     mixed = jnp.einsum(
-      'bhqk,bhkd->bhqd',
-      weights.astype(value.dtype),
-      value,
-      preferred_element_type=jnp.float32,
+      'bhqk,bhkd->bhqd', weights, value, preferred_element_type=jnp.float32
     )
-    return (mixed / total).astype(value.dtype), largest + jnp.log(total)
+    mixed = (mixed / total).astype(value.dtype)
+    if keep_weights:
+      return mixed, (weights, total)
+    return mixed, largest + jnp.log(total)
 
   rows = (query, key, value, mask_bias)
   mixed, softmax = _by_blocks(
@@ -89,8 +89,11 @@ def _attend_backward(keep_weights, residuals, gradient):
 
   def differentiate(d_position_bias, rows):
     query, key, value, mask_bias, mixed, softmax, gradient = rows
-    weights = softmax
-    if not keep_weights:
+    if keep_weights:
+      # Divided by the total are the smaller arrays that meet the weights.
+      weights, total = softmax
+      gradient = (gradient / total).astype(gradient.dtype)
+    else:
       weights = jnp.exp(_scores(query, key, position_bias, mask_bias) - softmax)
     d_value = _sum_over_queries(weights.astype(value.dtype), gradient)
     d_weights = jnp.einsum(
@@ -101,10 +104,11 @@ def _attend_backward(keep_weights, residuals, gradient):
     shared = jnp.sum(
       (gradient * mixed).astype(jnp.float32), axis=-1, keepdims=True
     )  # [B, H, Q, 1]
-    d_scores = weights * (d_weights - shared)  # float32
+    d_scores = (weights * (d_weights - shared)).astype(query.dtype)
+    # Lest the compiler keeps them in float32 as well.
+    d_scores = lax.optimization_barrier(d_scores)
     if d_position_bias is not None:
-      d_position_bias += _sum_over_rows(d_scores)
-    d_scores = d_scores.astype(query.dtype)
+      d_position_bias += _sum_over_rows(d_scores.astype(jnp.float32))
     d_query = jnp.einsum('bhqk,bhkd->bhqd', d_scores, key)
     d_key = _sum_over_queries(d_scores, query)
     return d_position_bias, (d_query, d_key, d_value)
@@ -144,10 +148,17 @@ def _sum_over_queries(weights: jax.Array, x: jax.Array) -> jax.Array:
 
 def _sum_over_rows(d_scores: jax.Array) -> jax.Array:
   """`[B, H, Q, K] -> [H, Q, K]`."""
-  # A product with ones: XLA's sum over the batch is 50 times slower on CPUs.
-  ones = jnp.ones((1, d_scores.shape[0]), jnp.float32)
-  flat = d_scores.reshape(d_scores.shape[0], -1)
-  return (ones @ flat).reshape(d_scores.shape[1:])
+
+  def by_product(d_scores):
+    # XLA's sum over the batch is 50 times slower on CPUs.
+    ones = jnp.ones((1, d_scores.shape[0]), jnp.float32)
+    flat = d_scores.reshape(d_scores.shape[0], -1)
+    return (ones @ flat).reshape(d_scores.shape[1:])
+
+  # Elsewhere the sum is taken as the scores' gradient is made.
+  return lax.platform_dependent(
+    d_scores, cpu=by_product, default=functools.partial(jnp.sum, axis=0)
+  )
 
 
 def _score_bytes(query: jax.Array, key: jax.Array) -> int:
