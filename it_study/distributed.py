@@ -78,13 +78,27 @@ def agree_on(array: np.ndarray) -> np.ndarray:
   return np.asarray(multihost_utils.broadcast_one_to_all(array))
 
 
-def _wait_for_all() -> None:
+def have_all_come(*, seconds: float) -> bool:
+  """Whether all processes call this within so many seconds of each other.
+
+  It takes no devices, so that one may ask whose devices are at something else.
+  """
+  try:
+    _wait_for_all(seconds)
+  except jax.errors.JaxRuntimeError as error:
+    if 'DEADLINE_EXCEEDED' not in str(error):
+      raise
+    return False
+  return True
+
+
+def _wait_for_all(seconds: float = _WAIT_SECONDS) -> None:
   """Waits for the others, longer than the first collective of them would."""
   # Imported here: it takes long.
   from orbax.checkpoint import multihost
 
   wait = multihost.get_barrier_sync_fn()
-  wait(key='it_study', timeout_ms=1000 * _WAIT_SECONDS)
+  wait(key='it_study', timeout_ms=int(1000 * seconds))
 
 
 def is_preempted(step: int) -> bool:

@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 import numpy as np
 import seqio
 
-from it_study import partitioning
+from it_study import distributed, partitioning
 from it_study.decode import (
   beam,
   encoding,
@@ -31,6 +31,9 @@ from it_study.models.t5 import T5
 _LENGTH_BUCKETS = 8
 # A batch is encoded in so many parts, each padded to its own longest prompt.
 _PARTS = 8
+# Within so much of each other all processes are short of memory, or this one is
+# alone, and the others wait for what its devices would send.
+_SHORTAGE_SECONDS = 60.0
 
 # Indices of prompts, and what was made of each.
 Batch = tuple[list[int], list[Any]]
@@ -205,6 +208,11 @@ def _in_batches(
           f'memory does not hold one prompt of {length} tokens a device: '
           f'{str(error).splitlines()[0]:.200}. Split the model over more '
           "devices (MESH_MODEL), or lower TASK_FEATURE_LENGTHS['inputs']."
+        ) from None
+      if not distributed.have_all_come(seconds=_SHORTAGE_SECONDS):
+        raise InputError(
+          f'memory of this process alone does not hold {num_rows} prompts of '
+          f'{length} tokens. Set a smaller INFER_BATCH_SIZE.'
         ) from None
       size = _round_up(num_rows // 2, shards)
       machine.on_halved(size)
