@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -114,6 +115,12 @@ def _fake_tools(tmp_path, monkeypatch):
   yield make
   # What a real one would not have understood.
   assert [tools.refused() for tools in made] == ['' for _ in made]
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_logged():
+  """Whatever a command with `--quiet` has set before."""
+  logging.root.setLevel(logging.WARNING)
 
 
 @pytest.fixture(name='said')

@@ -139,7 +139,11 @@ def test_released_sizes(size, widths):
 @pytest.mark.parametrize(
   ('function', 'leaf', 'by_the_caller'),
   [
-    ('finetune', 'runs/finetune.gin', {'on_progress'}),
+    (
+      'finetune',
+      'runs/finetune.gin',
+      {'checkpoint_folder', 'on_progress'},
+    ),
     ('predict', 'runs/predict.gin', {'on_progress'}),
     (
       'run_study',
