@@ -11,6 +11,17 @@ from it_study.decode.decoding import Decoding
 from it_study.engines import prompt_batches
 
 
+def machine_of(batch_size, *, longest):
+  return prompt_batches.Machine(
+    model=None,
+    params=None,
+    mesh=partitioning.make_mesh(),
+    max_length=longest,
+    max_decode_length=1,
+    batch_size=batch_size,
+  )
+
+
 def shapes_of(lengths, monkeypatch, *, batch_size=4, longest=80, encoded=None):
   """Shapes that are decoded; of parts that are encoded, into `encoded`."""
   shapes = []
@@ -25,14 +36,7 @@ def shapes_of(lengths, monkeypatch, *, batch_size=4, longest=80, encoded=None):
 
   monkeypatch.setattr(encoding, 'encode', encode)
   monkeypatch.setattr(token_loop, 'decode_tokens', echo)
-  machine = prompt_batches.Machine(
-    model=None,
-    params=None,
-    mesh=partitioning.make_mesh(),
-    max_length=longest,
-    max_decode_length=1,
-    batch_size=batch_size,
-  )
+  machine = machine_of(batch_size, longest=longest)
   prompts = [
     np.full(length, 2 + index, np.int32) for index, length in enumerate(lengths)
   ]
@@ -111,16 +115,8 @@ def test_what_was_encoded_is_gone_before_the_next_batch(monkeypatch):
 
   monkeypatch.setattr(encoding, 'encode', encode)
   monkeypatch.setattr(token_loop, 'decode_tokens', first)
-  machine = prompt_batches.Machine(
-    model=None,
-    params=None,
-    mesh=partitioning.make_mesh(),
-    max_length=16,
-    max_decode_length=1,
-    batch_size=2,
-  )
   batches = prompt_batches.decode(
-    machine,
+    machine_of(2, longest=16),
     prompts=[np.full(4, 2, np.int32)] * 6,
     decoding=Decoding(),
     method='greedy',
