@@ -12,10 +12,11 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from it_study.models import attend, layers
+from it_study.models import layers
 from it_study.models.attention import MASKED, Attention
 from it_study.models.config import T5Config
 from it_study.models.fused_attention import SegmentCodes
+from it_study.models.layer_loop import through_layers
 
 
 @struct.dataclass
@@ -182,7 +183,7 @@ class Encoder(nn.Module):
     length = x.shape[1]
     position_bias = self.relpos_bias(length, length)  # [H, L, L]
     x = self.input_dropout(x, deterministic=deterministic)
-    x = _through_layers(
+    x = through_layers(
       self,
       x,
       {'mask': mask, 'position_bias': position_bias},
@@ -221,7 +222,7 @@ class Decoder(nn.Module):
     """`[B, T, E] -> [B, T, E]`."""
     position_bias = self._causal_bias(x.shape[1])  # [H, T, T]
     x = self.dropout(x, deterministic=deterministic)
-    x = _through_layers(
+    x = through_layers(
       self,
       x,
       {
@@ -322,72 +323,6 @@ class Decoder(nn.Module):
     """Of every pair of positions, far below 0 for later ones: `[H, T, T]`."""
     future = np.triu(np.full((length, length), MASKED, np.float32), 1)
     return self.relpos_bias(length, length) + future
-
-
-def _through_layers(
-  stack: Encoder | Decoder,
-  x: jax.Array,
-  shared: dict[str, jax.Array],
-  *,
-  deterministic: bool,
-) -> jax.Array:
-  """Calls a stack's layers one after the other; `shared` goes to each.
-
-  `[B, L, E] -> [B, L, E]`.
-  """
-  config = stack.config
-  if stack.is_initializing() or (
-    config.remat_policy == 'none' and not config.scan_layers
-  ):
-    for layer in stack.layers:
-      x = layer(x, **shared, deterministic=deterministic)
-    return x
-  # A pure function of a layer's parameters, which is what JAX can loop over
-  # and recompute.
-  template = type(stack.layers[0])(config, parent=None)
-
-  def call(x, layer, shared):
-    params, key = layer
-    rngs = None if deterministic else {'dropout': key}
-    return template.apply(
-      {'params': params}, x, **shared, deterministic=deterministic, rngs=rngs
-    )
-
-  policies = {
-    'minimal': jax.checkpoint_policies.save_from_both_policies(
-      jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-      jax.checkpoint_policies.save_only_these_names(attend.SAVED_NAME),
-    ),
-    'full': jax.checkpoint_policies.nothing_saveable,
-  }
-  if config.remat_policy != 'none':
-    call = jax.checkpoint(
-      call,
-      policy=policies[config.remat_policy],
-      # A loop keeps what is recomputed apart by itself.
-      prevent_cse=not config.scan_layers,
-    )
-  # Every layer computes with copies of this type, so that a loop needs no more
-  # of them than that.
-  params = [
-    jax.tree.map(
-      lambda leaf: leaf.astype(config.dtype), layer.variables['params']
-    )
-    for layer in stack.layers
-  ]
-  keys = None
-  if not deterministic:
-    keys = jax.random.split(stack.make_rng('dropout'), len(params))
-  if not config.scan_layers:
-    for index, layer_params in enumerate(params):
-      key = None if keys is None else keys[index]
-      x = call(x, (layer_params, key), shared)
-    return x
-  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-  x, _ = lax.scan(
-    lambda x, layer: (call(x, layer, shared), None), x, (stacked, keys)
-  )
-  return x
 
 
 def _attention(config: T5Config) -> Attention:
