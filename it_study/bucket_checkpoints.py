@@ -5,17 +5,15 @@ Orbax and TensorStore write them there, and nothing is copied to a local disk.
 
 from collections.abc import Callable
 import concurrent.futures
-import re
 
 from it_study import buckets
-from it_study.checkpoint_folder import best_of
+from it_study.checkpoint_folder import ITEMS, best_of, manifests_of
 from it_study.checkpoint_manifest import MANIFEST, compare, to_text
 from it_study.stored_folder import StoredFolder
 
 # What Orbax writes last in a bucket, where nothing is renamed: into a
 # checkpoint and into each of its items.
 _COMMITTED = 'commit_success.txt'
-_ITEMS = ('params', 'opt_state', 'metadata')
 _THREADS = 8
 
 
@@ -67,7 +65,7 @@ class BucketCheckpoints:
 
   def make_restorable(self, step: int) -> None:
     files = self._files(step)
-    for folder in ('', *(f'{item}/' for item in _ITEMS)):
+    for folder in ('', *(f'{item}/' for item in ITEMS)):
       if f'{folder}{_COMMITTED}' not in files:
         name = f'{step}/{folder}{_COMMITTED}'
         self._bucket.write_small(name, 'copied', generation=0)
@@ -92,9 +90,8 @@ class BucketCheckpoints:
     )
 
   def best(self) -> int | None:
-    manifest = re.compile(r'(\d+)/' + re.escape(MANIFEST))
-    found = filter(None, map(manifest.fullmatch, self._bucket.files()))
-    return best_of({int(m[1]): self._manifest(int(m[1])) for m in found})
+    steps = manifests_of(self._bucket.files())
+    return best_of({step: self._manifest(step) for step in steps})
 
   def delete(self, step: int) -> None:
     files = self._files(step)

@@ -7,7 +7,7 @@ written anew while its holder lives. One that does not change for a while is
 taken over.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import contextlib
 import json
 import logging
@@ -17,6 +17,7 @@ import re
 import socket
 import threading
 import time
+from typing import TypeVar
 import uuid
 
 from it_study import buckets, folders
@@ -34,6 +35,7 @@ _LAST = (MANIFEST, 'DONE', 'inference.json')
 # Ours, Orbax's, T5X's.
 _UNFINISHED = re.compile(r'\.partial$|\.orbax-checkpoint-tmp|\.tmp-\d+$')
 _logger = logging.getLogger(__name__)
+_File = TypeVar('_File')
 
 
 class BucketFolder:
@@ -124,12 +126,7 @@ class BucketFolder:
     with folders.one_at_a_time(self.path / '.lock'):
       files = self._bucket.files(name)
       self._bucket.download(
-        (
-          file
-          for file in files.values()
-          if not _is_in(file.name.removeprefix(name), without)
-        ),
-        to=self.path,
+        _leave_out(files, name, without).values(), to=self.path
       )
     return set(files)
 
@@ -141,11 +138,7 @@ class BucketFolder:
     without: Collection[str] = (),
   ) -> None:
     """Makes a part in the bucket what it is here."""
-    there = {
-      file: found
-      for file, found in self._bucket.files(name).items()
-      if not _is_in(file.removeprefix(name), without)
-    }
+    there = _leave_out(self._bucket.files(name), name, without)
     here = {
       file: path
       for file, path in self._files_here(name, without).items()
@@ -164,17 +157,20 @@ class BucketFolder:
   def _files_here(
     self, name: str, without: Collection[str]
   ) -> dict[str, pathlib.Path]:
-    found = {}
-    for path in _files_below(self.path / name):
-      file = str(path.relative_to(self.path))
-      if not _is_in(file.removeprefix(name), without):
-        found[file] = path
-    return found
+    below = _files_below(self.path / name)
+    files = {str(path.relative_to(self.path)): path for path in below}
+    return _leave_out(files, name, without)
 
 
-def _is_in(file: str, without: Collection[str]) -> bool:
-  """Whether a file is in a folder of one of these names."""
-  return not set(without).isdisjoint(file.split('/'))
+def _leave_out(
+  files: Mapping[str, _File], name: str, without: Collection[str]
+) -> dict[str, _File]:
+  """The files of a part but those in folders in it of some names."""
+  return {
+    file: found
+    for file, found in files.items()
+    if set(without).isdisjoint(file.removeprefix(name).split('/'))
+  }
 
 
 def _files_below(path: pathlib.Path) -> list[pathlib.Path]:
@@ -300,6 +296,9 @@ class _Keeper:
         f'the bucket was out of reach for {LEASE_SECONDS:.0f} s. Start this '
         'worker again; what is done stays done.'
       )
+    self._publish_alone()
+
+  def _publish_alone(self) -> None:
     with self._publishing:
       self._publish()
 
@@ -321,5 +320,4 @@ class _Keeper:
 
   def _publish_now(self) -> None:
     if not self._is_lost and self._lease.is_fresh():
-      with self._publishing:
-        self._publish()
+      self._publish_alone()

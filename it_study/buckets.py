@@ -4,15 +4,17 @@ Needs the extra `gcs`. Without credentials of its own a machine reads what is
 public.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
+import logging
 import os
 import pathlib
 from typing import Any
 
+from it_study import folders
 from it_study.cache_folder import cache_directory
 from it_study.errors import InputError
 from it_study.stored_folder import StoredFolder
@@ -21,6 +23,7 @@ from it_study.stored_folder import StoredFolder
 # read alone, which are never behind what a run on this machine has made.
 WORKING, READING = 'buckets', 'buckets-read'
 _THREADS = 8
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,22 @@ class Bucket:
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
       # A list, so that an error is raised here.
       list(pool.map(lambda file: self._download(file, to / file.name), files))
+
+  def copy_to_read(self, files: Collection[StoredFile]) -> pathlib.Path:
+    """Copies files into the folder's copy that is read alone.
+
+    Says so if there is none yet. `one_reader` keeps others of this machine out
+    meanwhile.
+
+    Returns:
+      The copy.
+    """
+    here = place_of(self._folder, copies=READING)
+    if not here.exists():
+      size = sum(file.num_bytes for file in files) / 1e6
+      _logger.warning('%s: copying %.1f MB to %s.', self._folder, size, here)
+    self.download(files, to=here)
+    return here
 
   def _download(self, file: StoredFile, path: pathlib.Path) -> None:
     if _is_copy(path, file):
@@ -238,6 +257,15 @@ class Bucket:
         f'{path}: cannot be copied: {error.strerror or error}. Name a disk '
         'with room by IT_STUDY_CACHE.'
       ) from None
+
+
+@contextlib.contextmanager
+def one_reader() -> Iterator[None]:
+  """Lets processes of this machine at the copies to read one by one."""
+  copies = cache_directory() / READING
+  folders.make_directory(copies)
+  with folders.one_at_a_time(copies / '.lock'):
+    yield
 
 
 def place_of(folder: StoredFolder, *, copies: str) -> pathlib.Path:

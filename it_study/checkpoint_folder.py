@@ -1,10 +1,12 @@
 """Where checkpoints lie: a folder for each step, on a local disk."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import os
 import pathlib
+import re
 import shutil
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from it_study.checkpoint_manifest import (
   MANIFEST,
@@ -12,6 +14,11 @@ from it_study.checkpoint_manifest import (
   loss_of,
   write_manifest,
 )
+
+# Of a checkpoint, each a folder in it.
+ITEMS = ('params', 'opt_state', 'metadata')
+_File = TypeVar('_File')
+_STEP_MANIFEST = re.compile(r'(\d+)/' + re.escape(MANIFEST))
 
 
 class CheckpointFolder(Protocol):
@@ -117,9 +124,9 @@ def find_best(
   """
   manifests = {}
   for step in steps_in(directory) if steps is None else steps:
-    path = directory / str(step) / MANIFEST
-    if path.exists():
-      manifests[step] = path.read_text()
+    # A training may be deleting it.
+    with contextlib.suppress(FileNotFoundError):
+      manifests[step] = (directory / str(step) / MANIFEST).read_text()
   return best_of(manifests)
 
 
@@ -128,3 +135,12 @@ def best_of(manifests: Mapping[int, str]) -> int | None:
   losses = {step: loss_of(text) for step, text in manifests.items()}
   found = [(loss, step) for step, loss in losses.items() if loss is not None]
   return min(found)[1] if found else None
+
+
+def manifests_of(files: Mapping[str, _File]) -> dict[int, _File]:
+  """Those of a folder's files, by name, that are manifests; by step."""
+  return {
+    int(match[1]): file
+    for name, file in files.items()
+    if (match := _STEP_MANIFEST.fullmatch(name))
+  }

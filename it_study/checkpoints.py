@@ -12,14 +12,18 @@ import jax
 import orbax.checkpoint as ocp
 
 from it_study import distributed
-from it_study.checkpoint_folder import CheckpointFolder, find_best, steps_in
+from it_study.checkpoint_folder import (
+  ITEMS,
+  CheckpointFolder,
+  find_best,
+  steps_in,
+)
 from it_study.checkpoint_manifest import MANIFEST, find_damage
 from it_study.errors import InputError, nearest_path
 
 # In place of a step.
 _NONE = -1
 _BEST = 'best'
-_ITEMS = ('params', 'opt_state', 'metadata')
 _logger = logging.getLogger(__name__)
 
 
@@ -79,7 +83,7 @@ class Checkpoints:
     self._keep = keep
     self._keep_best = keep_best
     self._checkpointer = ocp.AsyncCheckpointer(
-      ocp.CompositeCheckpointHandler(*_ITEMS)
+      ocp.CompositeCheckpointHandler(*ITEMS)
     )
     self._worker = concurrent.futures.ThreadPoolExecutor(1)
     self._saving: concurrent.futures.Future[None] | None = None
@@ -217,7 +221,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
     InputError: there is none, or the one named is not intact.
   """
   path = pathlib.Path(path).resolve()
-  if (path / _ITEMS[0]).is_dir():
+  if (path / ITEMS[0]).is_dir():
     damage = find_damage(path)
     if damage is not None:
       raise InputError(

@@ -1,6 +1,5 @@
 """Corpora by name: a directory, the miniature, or one in a bucket."""
 
-import logging
 import os
 import pathlib
 
@@ -12,7 +11,6 @@ from it_study.stored_folder import StoredFolder
 MINIATURE = 'miniature'
 # What is read of a corpus.
 _FOLDERS = ('splits', 'tasks')
-_logger = logging.getLogger(__name__)
 
 
 def find(name: str | os.PathLike) -> pathlib.Path:
@@ -44,19 +42,14 @@ def find(name: str | os.PathLike) -> pathlib.Path:
 
 def _copy(folder: StoredFolder) -> pathlib.Path:
   bucket = buckets.Bucket(folder)
-  here = buckets.place_of(folder, copies=buckets.READING)
-  folders.make_directory(here)
-  with folders.one_at_a_time(here / '.lock'):
+  with buckets.one_reader():
     files = {n: f for part in _FOLDERS for n, f in bucket.files(part).items()}
     if not files:
       raise InputError(
         f'corpus {folder}: nothing there in {" or ".join(_FOLDERS)}. Name the '
         'folder that holds both.'
       )
-    if not (here / 'tasks').exists():
-      size = sum(file.num_bytes for file in files.values()) / 1e6
-      _logger.warning('%s: copying %.1f MB to %s.', folder, size, here)
-    bucket.download(files.values(), to=here)
+    here = bucket.copy_to_read(files.values())
     for part in _FOLDERS:
       for path in (here / part).rglob('*'):
         if path.is_file() and str(path.relative_to(here)) not in files:

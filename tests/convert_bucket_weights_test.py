@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -52,20 +53,17 @@ class Bucket:
         env={
           **os.environ,
           'IT_STUDY_CACHE': str(self.cache),
-          'STORAGE_EMULATOR_HOST': url,
-          'TENSORSTORE_GCS_HTTP_URL': url,
-          # Neither credentials nor Google's own server to ask for them.
-          'GCE_METADATA_ROOT': url.removeprefix('http://'),
+          **fake_bucket.environment(url, self.files),
         },
         capture_output=True,
         text=True,
       )
     assert done.returncode == 0, done.stderr
-    told = 'WARNING:it_study.convert.bucket_weights:'
+    told = re.compile(r'WARNING:it_study\.[\w.]+:')
     return json.loads(done.stdout), [
-      line.removeprefix(told)
+      told.sub('', line)
       for line in done.stderr.splitlines()
-      if line.startswith(told)
+      if told.match(line)
     ]
 
   def copied(self, name):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from it_study.convert import lazy_arrays
+from it_study.convert import lazy_arrays, tensor_reading
 
 
 def test_an_array_is_read_when_numpy_asks_for_it():
@@ -27,7 +27,7 @@ def test_an_array_is_read_when_numpy_asks_for_it():
 
 
 def test_small_arrays_are_written_together(tmp_path, monkeypatch):
-  monkeypatch.setattr(lazy_arrays, 'BYTES_AT_ONCE', 100)
+  monkeypatch.setattr(tensor_reading, 'BYTES_AT_ONCE', 100)
   groups = []
   serialize = ocp.type_handlers.NumpyHandler.serialize
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import t5x_fixture as fixture
 
-from it_study.convert import hf, lazy_arrays, weights
+from it_study.convert import hf, lazy_arrays, tensor_reading, weights
 from it_study.errors import InputError
 from it_study.models.config import T5Config
 
@@ -53,7 +53,7 @@ def test_tensors_are_in_memory_one_after_another(source, tmp_path, monkeypatch):
 
   monkeypatch.setattr(lazy_arrays.LazyArray, '__array__', watched)
   # Small ones not together either.
-  monkeypatch.setattr(lazy_arrays, 'BYTES_AT_ONCE', 1)
+  monkeypatch.setattr(tensor_reading, 'BYTES_AT_ONCE', 1)
   path, params = source
   sizes = [leaf.nbytes for leaf in jax.tree.leaves(params)]
   # Of one twice: as it was and as it will be.

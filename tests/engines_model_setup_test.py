@@ -79,10 +79,7 @@ def run_beside_a_bucket(folder, program, *words):
       env={
         **os.environ,
         'PYTHONPATH': os.pathsep.join([os.path.dirname(__file__), *sys.path]),
-        # TensorStore has to know of a server that is not Google's beforehand.
-        'TENSORSTORE_GCS_HTTP_URL': url,
-        # Neither credentials nor Google's own server to ask for them.
-        'GCE_METADATA_ROOT': url.removeprefix('http://'),
+        **fake_bucket.environment(url, folder),
       },
       capture_output=True,
       text=True,

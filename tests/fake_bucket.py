@@ -242,6 +242,7 @@ def environment(url: str, folder: pathlib.Path) -> dict[str, str]:
   return {
     'FAKE_BUCKET': os.fspath(folder),
     'STORAGE_EMULATOR_HOST': url,
+    # TensorStore has to know of a server that is not Google's beforehand.
     'TENSORSTORE_GCS_HTTP_URL': url,
     # Neither credentials nor Google's own server to ask for them.
     'GCE_METADATA_ROOT': url.removeprefix('http://'),

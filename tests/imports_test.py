@@ -39,7 +39,16 @@ _DATA = {
 } | {'array_record', 'grain', 'seqio', 'tensorflow', 'tensorflow_datasets'}
 _TRAINING = {
   f'it_study.{name}'
-  for name in ('checkpoints', 'losses', 'optimizers', 'train_step', 'trainer')
+  for name in (
+    'bucket_checkpoints',
+    'checkpoint_folder',
+    'checkpoints',
+    'losses',
+    'optimizers',
+    'output_folder',
+    'train_step',
+    'trainer',
+  )
 }
 _ENGINES = {'it_study.engines', 'it_study.decode', 'it_study.models'}
 _TOP = {

@@ -46,9 +46,7 @@ def test_checkpoints_are_read_from_a_bucket():
       [sys.executable, '-c', _FROM_A_BUCKET, str(fixture.theirs())],
       env={
         **os.environ,
-        'TENSORSTORE_GCS_HTTP_URL': url,
-        # Neither credentials nor Google's own server to ask for them.
-        'GCE_METADATA_ROOT': url.removeprefix('http://'),
+        **fake_bucket.environment(url, fixture.theirs()),
         'PYTHONPATH': os.pathsep.join(
           (str(pathlib.Path(__file__).parent), os.environ.get('PYTHONPATH', ''))
         ),

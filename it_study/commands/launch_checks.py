@@ -7,9 +7,8 @@ import json
 import sys
 
 from it_study import gin_utils, timed_process
-from it_study.commands import runs
+from it_study.commands import run_settings, runs
 from it_study.errors import InputError
-from it_study.stored_folder import StoredFolder
 from launch import accelerators
 
 # They run as one program on all hosts; all others run in one process.
@@ -54,9 +53,7 @@ def check_fits(
     output = options.study_dir
   else:
     output = str(gin_utils.macro(_OUTPUT_MACROS[command]))
-  is_local = StoredFolder(output).local is not None
-  if not is_local and accelerator.hosts > 1:
-    runs.refuse_engine_in_bucket(output)
+  run_settings.check_output(output, processes=accelerator.hosts)
   return [output]
 
 

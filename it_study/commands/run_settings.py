@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 import inspect
+import os
 from typing import Any
 
 from it_study import gin_utils
+from it_study.errors import InputError
+from it_study.stored_folder import StoredFolder
 
 # Of `finetune`, the devices along each axis.
 MESH = ('mesh_data', 'mesh_fsdp', 'mesh_model')
@@ -57,3 +60,24 @@ def check_study() -> None:
   arguments.check_study(
     **settings, infer_batch_size=of_prediction.get('batch_size', 1)
   )
+
+
+def check_output(path: str | os.PathLike, *, processes: int) -> bool:
+  """Whether several processes write to a bucket together.
+
+  Args:
+    path: of a folder of output.
+    processes: that write there.
+
+  Raises:
+    InputError: if they do, of an engine that cannot.
+  """
+  if StoredFolder(path).local is not None or processes == 1:
+    return False
+  if gin_utils.macro('ENGINE') == 't5x':
+    raise InputError(
+      f'{path}: several processes of the engine t5x do not write to a bucket. '
+      'Use the native engine, mount the bucket on every host with Cloud '
+      'Storage FUSE and name the mount, or run t5x.main (docs/t5x.md).'
+    )
+  return True

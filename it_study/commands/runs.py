@@ -109,24 +109,28 @@ def train(options: argparse.Namespace) -> None:
   config = configure(
     options, files=options.gin_file, supplied=SUPPLIED['train']
   )
-  model_dir = gin_utils.macro('MODEL_DIR')
-  without, more = (), {}
-  if _is_in_bucket_of_several(model_dir):
-    # Each process holds shards of its own, and writes them there itself.
-    without = ('checkpoints',)
-  use_corpus()
   from it_study import distributed, output_folder
   from it_study import predict as predictions
   from it_study.bucket_checkpoints import BucketCheckpoints
 
-  with output_folder.working(model_dir, without=without) as (folder, publish):
-    if without:
+  model_dir = gin_utils.macro('MODEL_DIR')
+  # Each process holds shards of its own, and writes them there itself.
+  is_shared = run_settings.check_output(
+    model_dir, processes=distributed.count()
+  )
+  use_corpus()
+  with output_folder.working(
+    model_dir, without=('checkpoints',) if is_shared else ()
+  ) as (folder, publish):
+    more = {}
+    if is_shared:
       more['checkpoint_folder'] = BucketCheckpoints(
         StoredFolder(model_dir).child('checkpoints'), before_finish=publish
       )
-    before = _text(folder / 'config.gin')
+    path = folder / 'config.gin'
+    before = path.read_text(encoding='utf-8') if path.is_file() else None
     if distributed.is_first():
-      predictions.write_text(folder / 'config.gin', config)
+      predictions.write_text(path, config)
     try:
       summary = engine_call('finetune')(
         model_dir=folder,
@@ -135,66 +139,37 @@ def train(options: argparse.Namespace) -> None:
       )
     except InputError:
       if distributed.is_first():
-        _put_back(folder, before)
+        _put_back(path, before)
       raise
   if distributed.is_first():
     _print_result(options, summary, f'trained: {model_dir}')
 
 
-def _is_in_bucket_of_several(path: str | os.PathLike) -> bool:
-  """Whether several processes write to a bucket together.
-
-  Raises:
-    InputError: if they do so with an engine that cannot.
-  """
-  from it_study import distributed
-
-  if StoredFolder(path).local is not None or distributed.count() == 1:
-    return False
-  refuse_engine_in_bucket(path)
-  return True
-
-
-def refuse_engine_in_bucket(path: str | os.PathLike) -> None:
-  """Refuses a folder in a bucket to several processes of T5X."""
-  if gin_utils.macro('ENGINE') == 't5x':
-    raise InputError(
-      f'{path}: several processes of the engine t5x do not write to a bucket. '
-      'Use the native engine, mount the bucket on every host with Cloud '
-      'Storage FUSE and name the mount, or run t5x.main (docs/t5x.md).'
-    )
-
-
-def _put_back(folder: pathlib.Path, config: str | None) -> None:
+def _put_back(path: pathlib.Path, config: str | None) -> None:
   """Leaves no configuration behind that nothing was trained by.
 
   Args:
-    folder: of the training.
+    path: of the training's configuration.
     config: what was there before; None if nothing.
   """
   from it_study import predict as predictions
 
-  path = folder / 'config.gin'
   if config is not None:
     # What is refused is not what the checkpoints that are there came from.
     predictions.write_text(path, config)
-  elif not (folder / 'metrics.jsonl').exists():
+  elif not path.with_name('metrics.jsonl').exists():
     path.unlink(missing_ok=True)
-
-
-def _text(path: pathlib.Path) -> str | None:
-  return path.read_text(encoding='utf-8') if path.is_file() else None
 
 
 def predict(options: argparse.Namespace) -> None:
   """Decodes a split as the gin files say."""
   configure(options, files=options.gin_file, supplied=SUPPLIED['predict'])
-  out = gin_utils.macro('INFER_OUTPUT_DIR')
-  _is_in_bucket_of_several(out)
-  use_corpus()
   from it_study import distributed, output_folder
   from it_study.progress import CountProgress
 
+  out = gin_utils.macro('INFER_OUTPUT_DIR')
+  run_settings.check_output(out, processes=distributed.count())
+  use_corpus()
   # The first process speaks for all.
   quiet = options.quiet or options.json or not distributed.is_first()
   with (

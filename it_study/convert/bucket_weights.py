@@ -8,17 +8,15 @@ the bucket, and are not copied again while they are the same.
 import logging
 import os
 import pathlib
-import re
 
-from it_study import buckets, folders
-from it_study.checkpoint_folder import find_best
-from it_study.checkpoint_manifest import MANIFEST, find_damage
+from it_study import buckets
+from it_study.checkpoint_folder import find_best, manifests_of
+from it_study.checkpoint_manifest import find_damage
 from it_study.convert import hf, t5x
 from it_study.errors import InputError
 from it_study.stored_folder import StoredFolder
 
 _BEST = 'best'
-_STEP = re.compile(r'(\d+)/' + re.escape(MANIFEST))
 # What tells of a training, in its folder.
 _RECORDS = ('training.json', 'config.gin')
 _logger = logging.getLogger(__name__)
@@ -41,9 +39,7 @@ def to_local(path: str | os.PathLike[str] | None) -> str | None:
   """
   if path is None or (folder := StoredFolder(path)).local is not None:
     return path
-  cache = folders.cache_directory() / buckets.READING
-  folders.make_directory(cache)
-  with folders.one_at_a_time(cache / '.lock'):
+  with buckets.one_reader():
     if folder.name == _BEST and not folder.names():
       return str(_copy_training(folder.parent, best=True))
     if hf.has_weights(folder.names()):
@@ -66,9 +62,7 @@ def _copy_folder(folder: StoredFolder) -> pathlib.Path:
   bucket = buckets.Bucket(folder)
   files = bucket.files()
   wanted = hf.files_read(set(files))
-  here = _place_of(folder)
-  _say(folder, [files[name] for name in wanted], here)
-  bucket.download((files[name] for name in wanted), to=here)
+  here = bucket.copy_to_read([files[name] for name in wanted])
   for path in here.iterdir():
     # Of weights that lay there before.
     if path.is_file() and path.name not in wanted:
@@ -81,11 +75,7 @@ def _copy_training(folder: StoredFolder, *, best: bool) -> pathlib.Path:
   if 'checkpoints' in folder.names():
     folder = folder.child('checkpoints')
   bucket = buckets.Bucket(folder)
-  manifests = {
-    int(match[1]): file
-    for name, file in bucket.files().items()
-    if (match := _STEP.fullmatch(name))
-  }
+  manifests = manifests_of(bucket.files())
   if not manifests:
     raise InputError(
       f'{folder}: no weights there: neither a config.json with '
@@ -122,10 +112,7 @@ def _copy_checkpoint(
     The copy, and what is wrong with it.
   """
   bucket = buckets.Bucket(folder)
-  files = list(bucket.files().values())
-  here = _place_of(folder)
-  _say(folder, files, here)
-  bucket.download(files, to=here)
+  here = bucket.copy_to_read(bucket.files().values())
   for above in (folder.parent, folder.parent.parent):
     beside = buckets.Bucket(above)
     for name in _RECORDS:
@@ -135,11 +122,3 @@ def _copy_checkpoint(
 
 def _place_of(folder: StoredFolder) -> pathlib.Path:
   return buckets.place_of(folder, copies=buckets.READING)
-
-
-def _say(
-  folder: StoredFolder, files: list[buckets.StoredFile], here: pathlib.Path
-) -> None:
-  if not here.exists():
-    size = sum(file.num_bytes for file in files) / 1e6
-    _logger.warning('%s: copying %.1f MB to %s.', folder, size, here)

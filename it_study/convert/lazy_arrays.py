@@ -1,6 +1,6 @@
 """Arrays that are read only when they are written, one after another."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import math
 from typing import Any
@@ -9,8 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import type_handlers
 
-# Written at once, as `tensor_reading` reads.
-BYTES_AT_ONCE = 32_000_000
+from it_study.convert import tensor_reading
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -77,7 +76,8 @@ class _InGroups(type_handlers.NumpyHandler):
     args: Sequence[Any] | None = None,
   ) -> Sequence[ocp.future.Future]:
     args = args or [ocp.SaveArgs()] * len(values)
-    for group in _groups(values):
+    sizes = [value.size * value.dtype.itemsize for value in values]
+    for group in tensor_reading.groups(sizes):
       await self._write(values[group], infos[group], args[group])
     return []
 
@@ -91,15 +91,3 @@ class _InGroups(type_handlers.NumpyHandler):
     arrays = [np.asarray(value) for value in values]
     for future in await super().serialize(arrays, infos, args):
       future.result()
-
-
-def _groups(arrays: Sequence[LazyArray]) -> Iterator[slice]:
-  """Of arrays in their order, none larger unless one array is."""
-  start, size = 0, 0
-  for end, array in enumerate(arrays):
-    more = array.size * array.dtype.itemsize
-    if size and size + more > BYTES_AT_ONCE:
-      yield slice(start, end)
-      start, size = end, 0
-    size += more
-  yield slice(start, len(arrays))

@@ -5,7 +5,7 @@ identity: `target/encoder/layers_0/mlp/wo/kernel` there is
 `encoder/layers_0/mlp/wo/kernel` here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 import dataclasses
 import os
 import re
@@ -120,14 +120,16 @@ def load_params(path: _Path, *, target: Any) -> Any:
   wanted, structure = _flatten(target)
   found = _open_wanted(folder, wanted)
   params = {}
-  for group in _groups(found, list(wanted)):
+  names = list(wanted)
+  sizes = [tensor_reading.num_bytes(found[name]) for name in names]
+  for group in tensor_reading.groups(sizes):
     values = {
       name: tensor_reading.start_reading(
         found[name][_hull(wanted[name], found[name].shape)]
       )
-      for name in group
+      for name in names[group]
     }
-    for name in group:
+    for name in names[group]:
       try:
         # Gone before the next is read.
         value = values.pop(name)()
@@ -238,21 +240,6 @@ def _check_manifest(folder: StoredFolder) -> None:
         f'checkpoint {folder} cannot be used: {damage}. Fetch or convert it '
         'again.'
       )
-
-
-def _groups(
-  found: Mapping[str, ts.TensorStore], names: list[str]
-) -> Iterator[list[str]]:
-  """Names in their order, no group larger unless one tensor is."""
-  group, size = [], 0
-  for name in names:
-    more = tensor_reading.num_bytes(found[name])
-    if group and size + more > tensor_reading.BYTES_AT_ONCE:
-      yield group
-      group, size = [], 0
-    group.append(name)
-    size += more
-  yield group
 
 
 def _hull(

@@ -1,6 +1,6 @@
 """Opens tensors of TensorStore and reads them in bounded memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorstore as ts
@@ -8,8 +8,8 @@ import tensorstore as ts
 from it_study.errors import InputError
 from it_study.stored_folder import StoredFolder, reason
 
-# Read at once: small tensors do not wait for one another, and large ones are
-# not in memory three times, as bytes, as chunks and whole.
+# Read or written at once: small tensors do not wait for one another, and large
+# ones are not in memory three times, as bytes, as chunks and whole.
 BYTES_AT_ONCE = 32_000_000
 
 
@@ -45,6 +45,20 @@ def open_tensors(
     except (TypeError, ValueError) as error:
       raise unreadable(folder, name, error) from None
   return opened
+
+
+def groups(sizes: Sequence[int]) -> Iterator[slice]:
+  """What to take at once of things of so many bytes, in their order.
+
+  None is larger than `BYTES_AT_ONCE`, unless one thing is.
+  """
+  start, total = 0, 0
+  for end, size in enumerate(sizes):
+    if total and total + size > BYTES_AT_ONCE:
+      yield slice(start, end)
+      start, total = end, 0
+    total += size
+  yield slice(start, len(sizes))
 
 
 def start_reading(store: ts.TensorStore) -> Callable[[], np.ndarray]:

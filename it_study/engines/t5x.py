@@ -69,9 +69,10 @@ def finetune(
   """Fine-tunes a model by `t5x.train.train`.
 
   Arguments, result and errors are those of `native.finetune`, but that T5X
-  traces no steps and wants one of the two periods to be a multiple of the
-  other. Steps count from 0 whatever the initial weights, and a training that is
-  started again ends where it was to end.
+  traces no steps, writes its checkpoints to `model_dir` and wants one of the
+  two periods to be a multiple of the other. Steps count from 0 whatever the
+  initial weights, and a training that is started again ends where it was to
+  end.
   """
   t5x_setup.require()
   _refuse(PROFILE_STEPS=profile_steps is not None)

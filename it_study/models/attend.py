@@ -155,7 +155,7 @@ def _sum_over_rows(d_scores: jax.Array) -> jax.Array:
     flat = d_scores.reshape(d_scores.shape[0], -1)
     return (ones @ flat).reshape(d_scores.shape[1:])
 
-  # Elsewhere the sum is taken as the scores' gradient is made.
+  # Elsewhere a plain sum does.
   return lax.platform_dependent(
     d_scores, cpu=by_product, default=functools.partial(jnp.sum, axis=0)
   )

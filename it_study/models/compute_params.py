@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from it_study.models.config import T5Config
 
@@ -49,7 +50,7 @@ def _to_dtype(
   leaf: jax.Array | jax.ShapeDtypeStruct, dtype: str
 ) -> jax.Array | jax.ShapeDtypeStruct:
   if isinstance(leaf, jax.ShapeDtypeStruct):
-    return leaf.update(dtype=jax.numpy.dtype(dtype))
+    return leaf.update(dtype=jnp.dtype(dtype))
   if leaf.dtype == dtype:
     return leaf
   cast = jax.block_until_ready(leaf.astype(dtype))
