@@ -119,12 +119,19 @@ def _run(peer: str, options: argparse.Namespace) -> dict[str, float]:
       *('--corpus', options.corpus, '--repeats', str(options.repeats)),
       *('--batch_size', str(options.batch_size)),
     ],
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu', **_memory(peer)},
     stdout=subprocess.PIPE,
     text=True,
     check=True,
   )
   return json.loads(process.stdout.splitlines()[-1])
+
+
+def _memory(peer: str) -> dict[str, str]:
+  """Has the C library take huge pages, as our command line does."""
+  from it_study import host_memory
+
+  return host_memory.huge_pages_environment() if peer == 'ours' else {}
 
 
 def _measure(peer, options: argparse.Namespace) -> dict[str, float]:

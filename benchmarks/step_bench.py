@@ -36,6 +36,12 @@ def main() -> None:
   parser.add_argument('--rounds', type=int, default=3)
   parser.add_argument('--steps', type=int, default=4)
   parser.add_argument('--cache', help="folder of JAX's compilation cache")
+  parser.add_argument(
+    '--huge_pages',
+    choices=('ours', 'all', 'none'),
+    default='ours',
+    help='whose arrays are huge pages; our command line sees to it for ours',
+  )
   parser.add_argument('--one', choices=_NEEDS, help=argparse.SUPPRESS)
   parser.add_argument('--started', type=float, help=argparse.SUPPRESS)
   options = parser.parse_args()
@@ -64,7 +70,12 @@ def _run(peer: str, options: argparse.Namespace) -> dict[str, float]:
       *(sys.executable, __file__, '--one', peer, '--config', options.config),
       *('--steps', str(options.steps), '--started', str(time.time())),
     ],
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu', **_cache(options.cache)},
+    env={
+      **os.environ,
+      'JAX_PLATFORMS': 'cpu',
+      **_cache(options.cache),
+      **_memory(peer, options.huge_pages),
+    },
     stdout=subprocess.PIPE,
     text=True,
     check=True,
@@ -80,6 +91,15 @@ def _cache(folder: str | None) -> dict[str, str]:
     'JAX_COMPILATION_CACHE_DIR': folder,
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.5',
   }
+
+
+def _memory(peer: str, huge_pages: str) -> dict[str, str]:
+  """Has the C library take huge pages, as our command line does."""
+  from it_study import host_memory
+
+  if huge_pages in (peer, 'all'):
+    return host_memory.huge_pages_environment()
+  return {}
 
 
 def _print_table(found: dict[str, list[dict[str, float]]]) -> None:

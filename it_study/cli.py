@@ -10,7 +10,7 @@ import sys
 import traceback
 
 import it_study
-from it_study import user_module
+from it_study import host_memory, user_module
 from it_study.commands import table
 from it_study.errors import InputError, nearest
 
@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
   if not options.debug:
     logging.getLogger('absl').setLevel(logging.ERROR)
+  # Only where the process is this command's alone.
+  if arguments is None and options.computes:
+    host_memory.start_with_huge_pages()
   try:
     if getattr(options, 'module', None):
       user_module.load(options.module, given_as='--module')
@@ -305,6 +308,7 @@ def _add(commands, command: table.Command, common) -> None:
     help_parser=parser,
     continues=command.continues,
     runs_another=command.runs_another,
+    computes=command.computes,
   )
   parser.add_argument(
     '--version', action='version', version=f'it-study {it_study.__version__}'

@@ -9,7 +9,7 @@ from fakes import run_command as run
 import pytest
 
 import it_study
-from it_study import cli, preemption
+from it_study import cli, host_memory, preemption
 from it_study.commands import table
 
 COMMANDS = {
@@ -171,3 +171,20 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert imported == '[]'
     # Of processor time, so that a busy machine does not matter.
     assert float(seconds) < 0.5
+
+
+@pytest.mark.parametrize(
+  ('words', 'arguments', 'times'),
+  [(['train'], None, 1), (['train'], ['train'], 0), (['report', 'x'], None, 0)],
+)
+def test_only_a_process_of_its_own_starts_anew(
+  words, arguments, times, monkeypatch
+):
+  starts = []
+  monkeypatch.setattr(
+    host_memory, 'start_with_huge_pages', lambda: starts.append(1)
+  )
+  monkeypatch.setattr(sys, 'argv', ['it-study', *words])
+  # Both lack something to work on.
+  assert cli.main(arguments) == 2
+  assert len(starts) == times

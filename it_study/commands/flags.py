@@ -10,7 +10,8 @@ class Command:
   """A command: what it does, an example that runs, its own arguments.
 
   `continues` says that after an interrupt the same command goes on from there,
-  `runs_another` that a command of ours stands behind --.
+  `runs_another` that a command of ours stands behind --, `computes` that it
+  trains or decodes.
   """
 
   name: str
@@ -20,6 +21,7 @@ class Command:
   add_arguments: Callable[[argparse.ArgumentParser], None]
   continues: bool = False
   runs_another: bool = False
+  computes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -250,6 +250,7 @@ COMMANDS = (
     'it-study study --study_dir=it_study_out',
     _study_arguments,
     continues=True,
+    computes=True,
   ),
   Command(
     'report',
@@ -276,6 +277,7 @@ COMMANDS = (
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
     _run_arguments,
     continues=True,
+    computes=True,
   ),
   Command(
     'plan',
@@ -297,6 +299,7 @@ COMMANDS = (
     "--gin.TASK_FEATURE_LENGTHS=\"{'inputs': 128, 'targets': 16}\" "
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
     _run_arguments,
+    computes=True,
   ),
   Command(
     'audit',
@@ -307,6 +310,7 @@ COMMANDS = (
     '--out /tmp/it_study_audit',
     _audit_arguments,
     continues=True,
+    computes=True,
   ),
   Command(
     'convert',
