@@ -99,7 +99,7 @@ def test_another_c_library_has_no_such_setting(kernel, monkeypatch):
 )
 def test_a_process_starts_anew_once_with_its_own_words():
   code = (
-    'import os, sys\n'
+    'import sys\n'
     'from it_study import host_memory\n'
     "print('started', flush=True)\n"
     'host_memory.start_with_huge_pages()\n'
