@@ -22,6 +22,7 @@ import tempfile
 import time
 
 import numpy as np
+import step_bench
 
 _VOCABULARY = 32128
 _ROWS, _LONGEST = 64, 512
@@ -119,19 +120,16 @@ def _run(peer: str, options: argparse.Namespace) -> dict[str, float]:
       *('--corpus', options.corpus, '--repeats', str(options.repeats)),
       *('--batch_size', str(options.batch_size)),
     ],
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu', **_memory(peer)},
+    env={
+      **os.environ,
+      'JAX_PLATFORMS': 'cpu',
+      **step_bench.memory_settings(peer, 'ours'),
+    },
     stdout=subprocess.PIPE,
     text=True,
     check=True,
   )
   return json.loads(process.stdout.splitlines()[-1])
-
-
-def _memory(peer: str) -> dict[str, str]:
-  """Has the C library take huge pages, as our command line does."""
-  from it_study import host_memory
-
-  return host_memory.huge_pages_environment() if peer == 'ours' else {}
 
 
 def _measure(peer, options: argparse.Namespace) -> dict[str, float]:
@@ -156,8 +154,6 @@ def _measure(peer, options: argparse.Namespace) -> dict[str, float]:
 
 
 def _model():
-  import step_bench
-
   from it_study.models.t5 import T5, T5Config
 
   return T5(T5Config(*step_bench.CONFIGS['S2']))

@@ -49,7 +49,7 @@ def main() -> None:
   pathlib.Path(options.folder).mkdir(parents=True, exist_ok=True)
   folder = pathlib.Path(tempfile.mkdtemp(dir=options.folder))
   try:
-    real = _tokenise(options, folder)
+    real = tokenise(options, folder)
     _tell_fullness(real)
     examples = _repeated(real, options.examples)
     caches = _tell_writing(options, folder, real, examples)
@@ -60,7 +60,7 @@ def main() -> None:
     shutil.rmtree(folder)
 
 
-def _tokenise(options: argparse.Namespace, folder: pathlib.Path):
+def tokenise(options: argparse.Namespace, folder: pathlib.Path):
   """The token cache of the corpus's training prompts."""
   os.environ['IT_STUDY_CACHE'] = str(folder / 'cache')
   from it_study import seqio_lib, tensorflow_setup, tokenized, vocabularies

@@ -1,6 +1,7 @@
 """Kills a training again and again, and compares it with one left in peace.
 
 python benchmarks/kill_bench.py [--kills 30] [--terms 10] [--steps 600]
+  [--eval_period 10]
 """
 
 import argparse
@@ -30,10 +31,17 @@ _MOMENTS = ('any', 'arrays', 'manifest')
 
 def main() -> int:
   """Prints the kills by moment, and whether the results are the same."""
-  parser = argparse.ArgumentParser(description=__doc__)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
   parser.add_argument('--kills', type=int, default=30)
   parser.add_argument('--terms', type=int, default=10)
   parser.add_argument('--steps', type=int, default=600)
+  parser.add_argument(
+    '--eval_period',
+    type=int,
+    help='also looks at held-out instances so often, and keeps the best',
+  )
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--folder', help='kept; a temporary one by default')
   options = parser.parse_args()
@@ -44,17 +52,24 @@ def main() -> int:
       kills=options.kills,
       terms=options.terms,
       steps=options.steps,
+      eval_period=options.eval_period,
       seed=options.seed,
     )
   finally:
     if options.folder is None:
       shutil.rmtree(folder, ignore_errors=True)
   print(json.dumps(found, indent=2))
-  return 0 if found['parameters_equal'] and found['lines_equal'] else 1
+  return 0 if all(found[name] for name in found if 'equal' in name) else 1
 
 
 def torture(
-  folder: pathlib.Path, *, kills: int, terms: int, steps: int, seed: int
+  folder: pathlib.Path,
+  *,
+  kills: int,
+  terms: int,
+  steps: int,
+  eval_period: int | None,
+  seed: int,
 ) -> dict:
   """Trains twice, once in peace; returns what is compared.
 
@@ -63,17 +78,19 @@ def torture(
     kills: SIGKILLs at random moments, checkpoint writing included.
     terms: SIGTERMs at random moments; each has to end with status 75.
     steps: of both trainings; a checkpoint is written every 5.
+    eval_period: steps between two looks at held-out instances, or None.
     seed: of the moments.
   """
   calm, torn = folder / 'calm', folder / 'torn'
-  _finish(calm, steps)
+  command = _command(steps, eval_period)
+  _finish(calm, command)
   chance = random.Random(seed)
   fates = ['kill'] * kills + ['term'] * terms
   chance.shuffle(fates)
   counts = collections.Counter()
   for number, fate in enumerate(fates):
     moment = chance.choice(_MOMENTS) if fate == 'kill' else 'any'
-    life = _start(torn, steps)
+    life = _start(torn, command)
     if not _wait(torn, life, moment, chance):
       counts['ended by itself'] += 1
     elif fate == 'kill':
@@ -87,47 +104,91 @@ def torture(
       counts[f'terminated: status {status}'] += 1
     life.wait()
     print(number, fate, moment, 'at', _newest(torn), flush=True)
-  _finish(torn, steps)
-  parameters = [checkpoints.restore_params(path) for path in (calm, torn)]
-  equal = jax.tree.map(np.array_equal, *parameters)
+  _finish(torn, command)
   logged = [
-    [json.loads(line)['step'] for line in _lines(path)] for path in (calm, torn)
+    [json.loads(line) for line in _lines(path)] for path in (calm, torn)
   ]
+  calm_steps, torn_steps = (
+    [line['step'] for line in lines] for lines in logged
+  )
+  newest, total = _equal(calm, torn, '')
   return {
     'moments': dict(sorted(counts.items())),
     'steps': steps,
-    'arrays': len(jax.tree.leaves(equal)),
-    'parameters_equal': all(jax.tree.leaves(equal)),
+    'arrays': total,
+    'parameters_equal': newest == total,
     # Where a life began it also has lines of its own.
-    'lines_equal': set(logged[0]) <= set(logged[1])
-    and logged[1] == sorted(set(logged[1])),
+    'lines_equal': set(calm_steps) <= set(torn_steps)
+    and torn_steps == sorted(set(torn_steps)),
+    **(_validation(calm, torn, *logged) if eval_period else {}),
   }
 
 
-def _start(model_dir: pathlib.Path, steps: int) -> subprocess.Popen:
+def _validation(
+  calm: pathlib.Path, torn: pathlib.Path, *logged: list[dict]
+) -> dict[str, object]:
+  """Compares what was seen on held-out instances, and the best checkpoint."""
+  losses = [
+    {
+      line['step']: line['validation_loss']
+      for line in lines
+      if 'validation_loss' in line
+    }
+    for lines in logged
+  ]
+  best, total = _equal(calm, torn, 'best')
+  return {
+    'validations': len(losses[0]),
+    'validations_equal': losses[0] == losses[1],
+    'best_equal': best == total,
+  }
+
+
+def _equal(
+  calm: pathlib.Path, torn: pathlib.Path, name: str
+) -> tuple[int, int]:
+  """Of both trainings' checkpoint: arrays that are equal, and all arrays."""
+  parameters = [
+    checkpoints.restore_params(path / name) for path in (calm, torn)
+  ]
+  equal = jax.tree.leaves(jax.tree.map(np.array_equal, *parameters))
+  return sum(equal), len(equal)
+
+
+def _command(steps: int, eval_period: int | None) -> list[str]:
+  command = [
+    *(sys.executable, '-m', 'it_study.cli', 'train', '--quiet'),
+    '--gin_file=models/t5_1_1_tiny.gin',
+    '--gin_file=runs/finetune.gin',
+    '--gin.CORPUS=miniature',
+    '--gin.IT_STUDY_VOCABULARY=miniature',
+    '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
+    "--gin.TASK_FEATURE_LENGTHS={'inputs': 128, 'targets': 16}",
+    '--gin.BATCH_SIZE=4',
+    '--gin.DROPOUT_RATE=0.1',
+    '--gin.CHECKPOINT_PERIOD=5',
+    f'--gin.TRAIN_STEPS={steps}',
+  ]
+  if eval_period is None:
+    return command
+  return [
+    *command,
+    f'--gin.EVAL_PERIOD={eval_period}',
+    '--gin.KEEP_BEST=True',
+  ]
+
+
+def _start(model_dir: pathlib.Path, command: list[str]) -> subprocess.Popen:
   return subprocess.Popen(
-    [
-      *(sys.executable, '-m', 'it_study.cli', 'train', '--quiet'),
-      '--gin_file=models/t5_1_1_tiny.gin',
-      '--gin_file=runs/finetune.gin',
-      '--gin.CORPUS=miniature',
-      '--gin.IT_STUDY_VOCABULARY=miniature',
-      '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
-      "--gin.TASK_FEATURE_LENGTHS={'inputs': 128, 'targets': 16}",
-      '--gin.BATCH_SIZE=4',
-      '--gin.DROPOUT_RATE=0.1',
-      '--gin.CHECKPOINT_PERIOD=5',
-      f'--gin.TRAIN_STEPS={steps}',
-      f'--gin.MODEL_DIR={model_dir}',
-    ],
+    [*command, f'--gin.MODEL_DIR={model_dir}'],
     env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
     stderr=subprocess.PIPE,
     text=True,
   )
 
 
-def _finish(model_dir: pathlib.Path, steps: int) -> None:
-  life = _start(model_dir, steps)
+def _finish(model_dir: pathlib.Path, command: list[str]) -> None:
+  life = _start(model_dir, command)
   _, errors = life.communicate()
   if life.returncode:
     raise RuntimeError(f'status {life.returncode}: {errors[-2000:]}')

@@ -74,7 +74,7 @@ def _run(peer: str, options: argparse.Namespace) -> dict[str, float]:
       **os.environ,
       'JAX_PLATFORMS': 'cpu',
       **_cache(options.cache),
-      **_memory(peer, options.huge_pages),
+      **memory_settings(peer, options.huge_pages),
     },
     stdout=subprocess.PIPE,
     text=True,
@@ -89,12 +89,20 @@ def _cache(folder: str | None) -> dict[str, str]:
     return {}
   return {
     'JAX_COMPILATION_CACHE_DIR': folder,
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.5',
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.1',
   }
 
 
-def _memory(peer: str, huge_pages: str) -> dict[str, str]:
-  """Has the C library take huge pages, as our command line does."""
+def memory_settings(peer: str, huge_pages: str) -> dict[str, str]:
+  """Has the C library take huge pages, as our command line does.
+
+  Args:
+    peer: as in `--peers`.
+    huge_pages: whose arrays they are for, as in `--huge_pages`.
+
+  Returns:
+    Variables of the environment of the process that is measured.
+  """
   from it_study import host_memory
 
   if huge_pages in (peer, 'all'):

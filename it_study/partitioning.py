@@ -227,7 +227,7 @@ def abstract_params(*, model: nn.Module, mesh: Mesh) -> Any:
   Returns:
     Nested dict of `jax.ShapeDtypeStruct`, without boxes.
   """
-  boxed = jax.eval_shape(lambda: _boxed_params(model, 0))
+  boxed = _abstract_boxed_params(model)
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=sharding
@@ -245,7 +245,7 @@ def _init_programs(
 
   A study draws many seeds of one model.
   """
-  boxed = jax.eval_shape(lambda: _boxed_params(model, 0))
+  boxed = _abstract_boxed_params(model)
   shardings = param_shardings(boxed, mesh)
   keys, draws = initialization.keys_and_draws(
     lambda seed: nn.meta.unbox(_boxed_params(model, seed))
@@ -255,6 +255,12 @@ def _init_programs(
     for draw, sharding in zip(draws, jax.tree.leaves(shardings), strict=True)
   ]
   return keys, programs, jax.tree.structure(shardings)
+
+
+@functools.lru_cache(maxsize=16)
+def _abstract_boxed_params(model: nn.Module) -> Any:
+  """Shapes and logical axes; tracing a large model takes seconds."""
+  return jax.eval_shape(lambda: _boxed_params(model, 0))
 
 
 def _boxed_params(model: nn.Module, seed: jax.Array | int) -> Any:

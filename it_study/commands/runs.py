@@ -286,7 +286,7 @@ def _prepare_devices() -> None:
   if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
     cache = folders.cache_directory() / 'xla'
     jax.config.update('jax_compilation_cache_dir', os.fspath(cache))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
 def refuse_processes(command: str) -> None:
