@@ -1,7 +1,7 @@
 """Kills a training again and again, and compares it with one left in peace.
 
 python benchmarks/kill_bench.py [--kills 30] [--terms 10] [--steps 600]
-  [--eval_period 10]
+  [--eval_period 5]
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> int:
   parser.add_argument(
     '--eval_period',
     type=int,
-    help='also looks at held-out instances so often, and keeps the best',
+    help='5: also looks at held-out instances, and keeps the best',
   )
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--folder', help='kept; a temporary one by default')
