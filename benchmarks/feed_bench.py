@@ -21,7 +21,7 @@ import time
 
 import prompt_bench
 
-_LENGTHS = {'inputs': 1024, 'targets': 128}
+LENGTHS = {'inputs': 1024, 'targets': 128}
 _CONDITION = 'natinst_def_original_ex_original2_n1000'
 _BATCH = 32
 _STEPS = 200
@@ -34,14 +34,12 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
-  parser.add_argument('--corpus', default=os.environ.get('NATINST_DIR'))
+  add_corpus_arguments(parser)
   parser.add_argument(
     '--folder', default=tempfile.gettempdir(), help='for some 1 GB'
   )
   parser.add_argument('--examples', type=int, default=75_000)
   parser.add_argument('--repeats', type=int, default=3)
-  parser.add_argument('--vocabulary', help='default: one trained on the corpus')
-  parser.add_argument('--vocab_size', type=int, default=8000)
   options = parser.parse_args()
   if options.corpus is None:
     print('left out: needs --corpus or NATINST_DIR')
@@ -58,6 +56,13 @@ def main() -> None:
       _tell_reading(name, cache)
   finally:
     shutil.rmtree(folder)
+
+
+def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
+  """What `tokenise` needs."""
+  parser.add_argument('--corpus', default=os.environ.get('NATINST_DIR'))
+  parser.add_argument('--vocabulary', help='default: one trained on the corpus')
+  parser.add_argument('--vocab_size', type=int, default=8000)
 
 
 def tokenise(options: argparse.Namespace, folder: pathlib.Path):
@@ -80,7 +85,7 @@ def tokenise(options: argparse.Namespace, folder: pathlib.Path):
   seqio_lib.use_corpus(options.corpus)
   return tokenized.training_tokens(
     mixture_or_task_name=_CONDITION,
-    task_feature_lengths=_LENGTHS,
+    task_feature_lengths=LENGTHS,
     fallback_directory=folder,
   )
 
@@ -89,12 +94,12 @@ def _tell_fullness(cache) -> None:
   from it_study.feed import Feed
 
   for pack in (False, True):
-    rows = Feed(cache, batch_size=1, lengths=_LENGTHS, pack=pack).num_rows(
+    rows = Feed(cache, batch_size=1, lengths=LENGTHS, pack=pack).num_rows(
       epochs=1
     )
     shares = [
       f'{name} {cache.sequence_lengths(name).sum() / rows / length:.1%}'
-      for name, length in _LENGTHS.items()
+      for name, length in LENGTHS.items()
     ]
     print(
       f'{"packed" if pack else "unpacked"}: {len(cache):,} examples in '
@@ -195,7 +200,7 @@ def _tell_planning(
 
   for count in (len(examples), 1_000_000):
     lengths = {
-      name: np.resize(real.sequence_lengths(name), count) for name in _LENGTHS
+      name: np.resize(real.sequence_lengths(name), count) for name in LENGTHS
     }
     order = token_cache.shuffled(count, 0, 0)
     seconds = [
@@ -205,7 +210,7 @@ def _tell_planning(
         lambda: packing.plan_rows(
           order,  # noqa: B023
           lengths=lengths,  # noqa: B023
-          row_lengths=_LENGTHS,
+          row_lengths=LENGTHS,
         ),
       )
     ]
@@ -238,7 +243,7 @@ def _tell_reading(name: str, cache) -> None:
 
   from it_study.feed import Feed
 
-  feed = Feed(cache, batch_size=_BATCH, lengths=_LENGTHS)
+  feed = Feed(cache, batch_size=_BATCH, lengths=LENGTHS)
   feed.batch(0)
   spent = time.process_time()
   times = [

@@ -9,9 +9,7 @@ batches take turns in one process.
 """
 
 import argparse
-import os
 import pathlib
-import statistics
 import tempfile
 import time
 
@@ -20,7 +18,6 @@ import numpy as np
 import step_bench
 
 _ROWS = 8
-_LENGTHS = {'inputs': 1024, 'targets': 128}
 
 
 def main() -> None:
@@ -28,11 +25,9 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
-  parser.add_argument('--corpus', default=os.environ.get('NATINST_DIR'))
+  feed_bench.add_corpus_arguments(parser)
   parser.add_argument('--config', choices=step_bench.CONFIGS, default='S1')
   parser.add_argument('--steps', type=int, default=6)
-  parser.add_argument('--vocabulary', help='default: one trained on the corpus')
-  parser.add_argument('--vocab_size', type=int, default=8000)
   options = parser.parse_args()
   if options.corpus is None:
     print('left out: needs --corpus or NATINST_DIR')
@@ -43,80 +38,55 @@ def main() -> None:
 
 
 def _measure(cache, *, config: str, steps: int) -> None:
-  from it_study import host_memory
-  from it_study.feed import Feed
-
-  host_memory.keep_head_room()
   trainings = {
-    pack: _Training(
-      Feed(cache, batch_size=_ROWS, lengths=_LENGTHS, pack=pack), config=config
-    )
-    for pack in (False, True)
+    name: _Training(cache, pack=pack, config=config)
+    for name, pack in (('unpacked', False), ('packed', True))
   }
-  rates = {pack: [] for pack in trainings}
-  tokens = {pack: [] for pack in trainings}
-  for step in range(1 + steps):
-    for pack, training in trainings.items():
-      useful, seconds = training.take(step)
-      if step:
-        rates[pack].append(useful / seconds)
-        tokens[pack].append(useful)
-      print(f'pack {pack}: {useful:,} tokens in {seconds:.2f} s', flush=True)
-  room = _ROWS * sum(_LENGTHS.values())
-  for pack in trainings:
-    median = statistics.median(rates[pack])
+  # The first step warms up.
+  taken = [
+    {name: training.take(step) for name, training in trainings.items()}
+    for step in range(1 + steps)
+  ][1:]
+  room = _ROWS * sum(feed_bench.LENGTHS.values())
+  rates = {}
+  for name in trainings:
+    tokens, seconds = zip(*[step[name] for step in taken], strict=True)
+    rates[name] = np.divide(tokens, seconds)
     print(
-      f'{"packed" if pack else "unpacked"}: {median:,.0f} useful tokens a '
-      f'second ({min(rates[pack]):,.0f} to {max(rates[pack]):,.0f}), '
-      f'{statistics.mean(tokens[pack]) / room:.0%} of a batch is useful'
+      f'{name}: {np.median(rates[name]):,.0f} useful tokens a second '
+      f'({min(rates[name]):,.0f} to {max(rates[name]):,.0f}), '
+      f'{np.mean(tokens) / room:.0%} of a batch is useful'
     )
-  gain = statistics.median(
-    packed / unpacked
-    for unpacked, packed in zip(rates[False], rates[True], strict=True)
-  )
+  gain = np.median(rates['packed'] / rates['unpacked'])
   print(f'packed is {gain:.2f} times unpacked')
 
 
 class _Training:
-  """A model that learns from a feed's batches."""
+  """A model that learns from the cache's batches."""
 
-  def __init__(self, feed, *, config: str):
-    from it_study import optimizers, partitioning, train_step
-    from it_study.models.t5 import T5, T5Config
+  def __init__(self, cache, *, pack: bool, config: str):
+    from it_study.feed import Feed
 
-    self._feed = feed
-    model = T5(T5Config(*step_bench.CONFIGS[config]))
-    optimizer = optimizers.adafactor(learning_rate=1e-3)
-    mesh = partitioning.make_mesh()
-    self._state = train_step.init_state(
-      model=model,
-      optimizer=optimizer,
-      mesh=mesh,
-      params=partitioning.init_params(model=model, seed=0, mesh=mesh),
+    self._name = 'packed' if pack else 'unpacked'
+    self._feed = Feed(
+      cache, batch_size=_ROWS, lengths=feed_bench.LENGTHS, pack=pack
     )
-    self._step, _ = train_step.compile_train_step(
-      model=model,
-      optimizer=optimizer,
-      mesh=mesh,
-      batch_shapes=tuple(
-        (name, array.shape, array.dtype.name)
-        for name, array in feed.batch(0).items()
-      ),
-    )
+    self._state, self._step = step_bench.training(config, self._feed.batch(0))
 
   def take(self, step: int) -> tuple[int, float]:
     """Useful tokens of a batch, and the seconds that its step takes."""
     import jax
 
+    from it_study.placed_batches import count_tokens
+
     batch = self._feed.batch(step)
-    useful = sum(
-      np.count_nonzero(batch[name])
-      for name in ('encoder_input_tokens', 'decoder_target_tokens')
-    )
     before = time.perf_counter()
     self._state, _ = self._step(self._state, batch, np.uint32(step))
     jax.block_until_ready(self._state)
-    return useful, time.perf_counter() - before
+    seconds = time.perf_counter() - before
+    tokens = count_tokens(batch)
+    print(f'{self._name}: {tokens:,} tokens in {seconds:.2f} s', flush=True)
+    return tokens, seconds
 
 
 if __name__ == '__main__':

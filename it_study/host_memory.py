@@ -65,8 +65,8 @@ def huge_pages_environment() -> dict[str, str]:
       return {}
   except OSError:
     return {}
-  settings = [given] if given else []
-  return {'GLIBC_TUNABLES': ':'.join([*settings, f'{_HUGE_PAGES}=1'])}
+  settings = filter(None, [given, f'{_HUGE_PAGES}=1'])
+  return {'GLIBC_TUNABLES': ':'.join(settings)}
 
 
 def start_with_huge_pages() -> None:
@@ -85,10 +85,7 @@ def start_with_huge_pages() -> None:
 def _has_tunables() -> bool:
   try:
     name, version = os.confstr('CS_GNU_LIBC_VERSION').split()
+    numbers = tuple(int(number) for number in version.split('.')[:2])
   except (AttributeError, ValueError):
     return False
-  return name == 'glibc' and _numbers(version) >= (2, 35)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-  return tuple(int(number) for number in version.split('.')[:2])
+  return name == 'glibc' and numbers >= (2, 35)

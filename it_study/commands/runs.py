@@ -29,6 +29,10 @@ from it_study.engines import ENGINES
 from it_study.errors import InputError, nearest
 from it_study.stored_folder import StoredFolder
 
+# What compiles in less is compiled anew in every process. The programs that
+# draw parameters take 0.2 to 0.4 s each.
+MIN_COMPILE_SECONDS = 0.1
+
 _PACKAGES = (
   'jax',
   'jaxlib',
@@ -286,7 +290,9 @@ def _prepare_devices() -> None:
   if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
     cache = folders.cache_directory() / 'xla'
     jax.config.update('jax_compilation_cache_dir', os.fspath(cache))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+  jax.config.update(
+    'jax_persistent_cache_min_compile_time_secs', MIN_COMPILE_SECONDS
+  )
 
 
 def refuse_processes(command: str) -> None:

@@ -5,11 +5,11 @@ import os
 import pathlib
 import shutil
 
+from it_study import natinst
 from it_study.errors import InputError
 from it_study.mini.controls import negative_controls, positive_controls
 from it_study.mini.files import write_file
 from it_study.mini.recipes import build
-from it_study.natinst import open_corpus
 
 MARKER = 'controls.json'
 FORMAT_VERSION = 1
@@ -43,7 +43,7 @@ def add_controls(
       something else, or it cannot be written.
   """
   source, directory = pathlib.Path(source), pathlib.Path(directory)
-  corpus = open_corpus(source, track=track)
+  corpus = natinst.open_corpus(source, track=track)
   tasks = {
     name: task
     for recipe in (*positive_controls(), *negative_controls())
