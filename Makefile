@@ -11,7 +11,7 @@ PARALLEL := -n 2 --dist loadfile
 study: $(VENV)/installed
 	$(BIN)/it-study study --study_dir=$(STUDY_DIR) $(ARGS)
 
-# All tests that this machine can run; ARGS='tests/prompts_test.py -k limit'.
+# All tests that this machine can run; ARGS='tests/instructions/prompts_test.py -k limit'.
 test: $(VENV)/installed-test
 ifdef ARGS
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)

@@ -35,9 +35,9 @@ setuptools.setup(
     *_GIN_FOLDERS,
   ],
   package_data={
-    'it_study': ['data/*.csv'],
-    'it_study.browser': ['*.css', '*.html', '*.js'],
-    'it_study.report': ['*.jinja', '*.css', '*.html', '*.js'],
+    'it_study.corpus': ['*.csv'],
+    'it_study.report.browser': ['*.css', '*.html', '*.js'],
+    'it_study.report.formats': ['*.jinja', '*.css', '*.html', '*.js'],
     'launch': ['Dockerfile'],
     **{folder: ['*.gin'] for folder in _GIN_FOLDERS},
   },

@@ -70,7 +70,7 @@ def _generate(directory: pathlib.Path, options: argparse.Namespace) -> int:
 def _measure(
   folder: pathlib.Path, size: int, options: argparse.Namespace
 ) -> None:
-  from it_study import natinst
+  from it_study.corpus import natinst
 
   corpus = natinst.open_corpus(folder / 'corpus')
   _tell('processors', str(os.cpu_count()))
@@ -81,10 +81,10 @@ def _measure(
   _tell('fingerprint cold', f'{cold:.2f} s, {size / 1e6 / cold:,.0f} MB/s')
   _tell('fingerprint warm', f'{warm * 1000:.0f} ms')
   shutil.rmtree(folder / 'cache')
-  from it_study import tensorflow_setup
+  from it_study.data import tensorflow_setup
 
   tensorflow_setup.import_tensorflow()
-  from it_study import natinst_tfds
+  from it_study.data import tfds_builder
 
   marks = {}
 
@@ -95,7 +95,7 @@ def _measure(
   before = _resident(psutil.Process())
   with _peak_memory() as peak:
     start, busy = time.perf_counter(), _processor_seconds()
-    natinst_tfds.build_rows(
+    tfds_builder.build_rows(
       corpus=corpus,
       data_dir=folder / 'rows',
       num_workers=options.workers,
@@ -155,10 +155,10 @@ def _count(builder, split: str) -> int:
 def _builder(folder: pathlib.Path):
   import tensorflow_datasets as tfds
 
-  from it_study import natinst_tfds
+  from it_study.data import tfds_builder
 
   return tfds.builder_from_directory(
-    folder / 'rows' / natinst_tfds.NAME / natinst_tfds.VERSION
+    folder / 'rows' / tfds_builder.NAME / tfds_builder.VERSION
   )
 
 

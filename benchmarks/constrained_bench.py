@@ -13,8 +13,8 @@ import time
 import jax
 import numpy as np
 
-from it_study import partitioning
-from it_study.decode import beam, label_trie, token_loop
+from it_study.inference import beam, label_trie, token_loop
+from it_study.models import partitioning
 from it_study.models.t5 import T5, T5Config
 
 CONFIG = T5Config(

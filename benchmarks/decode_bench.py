@@ -66,8 +66,8 @@ def main() -> None:
 
 def _prepare(options: argparse.Namespace) -> None:
   """Prompts and weights, as files that every peer reads."""
-  from it_study import partitioning
-  from it_study.convert import hf
+  from it_study.checkpoints.hf import params as hf
+  from it_study.models import partitioning
 
   folder = pathlib.Path(options.folder)
   lengths = _prompt_lengths(options.corpus, folder)
@@ -94,7 +94,8 @@ def _prompt_lengths(corpus: str, folder: pathlib.Path) -> list[int]:
   os.environ['IT_STUDY_CACHE'] = str(folder / 'cache')
   import prompt_bench
 
-  from it_study import seqio_lib, tensorflow_setup, vocabularies
+  from it_study import seqio_lib
+  from it_study.data import tensorflow_setup, vocabularies
   from it_study.engines import instances
   import tasks  # noqa: F401  Registers the conditions.
 
@@ -165,9 +166,10 @@ class _Ours:
   def __init__(
     self, path: pathlib.Path, options: argparse.Namespace, room: int
   ):
-    from it_study import host_memory, partitioning
-    from it_study.convert import hf
-    from it_study.engines.prompt_batches import Machine
+    from it_study.checkpoints.hf import params as hf
+    from it_study.inference.prompt_batches import Machine
+    from it_study.models import partitioning
+    from it_study.training import host_memory
 
     host_memory.keep_head_room()
     model = _model()
@@ -186,8 +188,8 @@ class _Ours:
     )
 
   def __call__(self, prompts: np.ndarray) -> np.ndarray:
-    from it_study.decode.decoding import Decoding
-    from it_study.engines import prompt_batches
+    from it_study.inference import prompt_batches
+    from it_study.inference.decoding import Decoding
 
     room = self._machine.max_decode_length
     decoded = np.zeros((len(prompts), room), np.int32)
@@ -216,8 +218,8 @@ class _T5x:
     from t5x.examples.t5 import network
     # isort: on
 
-    from it_study import partitioning
-    from it_study.convert import hf
+    from it_study.checkpoints.hf import params as hf
+    from it_study.models import partitioning
 
     model = _model()
     params = hf.load_params(

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from it_study.errors import InputError
-from it_study.evaluation import statistics
+from it_study.evaluation.stats import intervals
 from it_study.report.arms import Arm, make_arms
 from it_study.report.load import read_study
 from it_study.report.scores import CLS, OVERALL
@@ -131,7 +131,7 @@ def main() -> None:
     )
   for metric in dict.fromkeys(row.metric for row in rows):
     some = [row for row in rows if row.metric == metric]
-    adjusted = statistics.adjust([row.p_value for row in some])
+    adjusted = intervals.adjust([row.p_value for row in some])
     print(
       f'{metric}: {sum(row.is_within for row in some)} of {len(some)} cells '
       f'within seed noise at {LEVEL:.0%} each; smallest p-value over all of '

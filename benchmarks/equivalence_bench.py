@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from it_study.evaluation import statistics
+from it_study.evaluation.stats import intervals
 
 MARGIN = 5.0
 NUM_RESAMPLES = 1000
@@ -81,7 +81,7 @@ def rate(
     values = simulate(generator, design, difference)
     for which, some in enumerate((values, values.mean(axis=0))):
       found[which] += (
-        statistics.estimate(some, tasks, num_resamples=NUM_RESAMPLES)
+        intervals.estimate(some, tasks, num_resamples=NUM_RESAMPLES)
         .equivalence(MARGIN)
         .holds
       )

@@ -68,7 +68,9 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
 def tokenise(options: argparse.Namespace, folder: pathlib.Path):
   """The token cache of the corpus's training prompts."""
   os.environ['IT_STUDY_CACHE'] = str(folder / 'cache')
-  from it_study import seqio_lib, tensorflow_setup, tokenized, vocabularies
+  from it_study import seqio_lib
+  from it_study.data import tensorflow_setup, vocabularies
+  from it_study.input_pipeline import training_tokens
   import tasks  # noqa: F401
 
   tensorflow_setup.import_tensorflow()
@@ -83,7 +85,7 @@ def tokenise(options: argparse.Namespace, folder: pathlib.Path):
     )
   )
   seqio_lib.use_corpus(options.corpus)
-  return tokenized.training_tokens(
+  return training_tokens.training_tokens(
     mixture_or_task_name=_CONDITION,
     task_feature_lengths=LENGTHS,
     fallback_directory=folder,
@@ -91,7 +93,7 @@ def tokenise(options: argparse.Namespace, folder: pathlib.Path):
 
 
 def _tell_fullness(cache) -> None:
-  from it_study.feed import Feed
+  from it_study.input_pipeline.feed import Feed
 
   for pack in (False, True):
     rows = Feed(cache, batch_size=1, lengths=LENGTHS, pack=pack).num_rows(
@@ -124,7 +126,7 @@ def _tell_writing(
   import grain
   import numpy as np
 
-  from it_study import token_cache
+  from it_study.input_pipeline import token_cache
 
   ours = token_cache.write_token_cache(folder / 'ours', examples)
   records = [
@@ -196,7 +198,7 @@ def _tell_planning(
 ) -> None:
   import numpy as np
 
-  from it_study import packing, token_cache, token_mixture
+  from it_study.input_pipeline import packing, token_cache, token_mixture
 
   for count in (len(examples), 1_000_000):
     lengths = {
@@ -241,7 +243,7 @@ def _tell_reading(name: str, cache) -> None:
   """How long a batch takes by itself, and how long training waits for one."""
   import grain
 
-  from it_study.feed import Feed
+  from it_study.input_pipeline.feed import Feed
 
   feed = Feed(cache, batch_size=_BATCH, lengths=LENGTHS)
   feed.batch(0)

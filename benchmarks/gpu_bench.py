@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from it_study import hardware, optimizers, partitioning, train_step
-from it_study.models import attend, fused_attention
+from it_study.models import cudnn_attention, dot_product_attention, partitioning
 from it_study.models.attention import MASKED
 from it_study.models.flops import training_flops
 from it_study.models.t5 import T5, T5Config
+from it_study.training import hardware, optimizers, train_step
 
 _INPUTS, _TARGETS, _VOCABULARY = 1024, 128, 32128
 _SEGMENTS = 3
@@ -173,15 +173,15 @@ def compare_attention(rows: int = 8, heads: int = 16, dim: int = 64) -> None:
   segments = jnp.asarray(packed_batch(rows)['encoder_segment_ids'])
   same = segments[:, :, None] == segments[:, None, :]
   mask = jnp.where(same, 0.0, MASKED)[:, None]
-  codes = fused_attention.segment_codes(segments, segments, dtype='bfloat16')
+  codes = cudnn_attention.segment_codes(segments, segments, dtype='bfloat16')
   real = np.asarray(segments > 0)[:, None, :, None]
   flops = 3.5 * 4 * rows * heads * _INPUTS**2 * dim
   results = []
   for name, function in (
-    ('xla', lambda q, k, v, b: attend.attend(q, k, v, b, mask)),
+    ('xla', lambda q, k, v, b: dot_product_attention.attend(q, k, v, b, mask)),
     (
       'cudnn',
-      lambda q, k, v, b: fused_attention.attend_fused(q, k, v, b, codes),
+      lambda q, k, v, b: cudnn_attention.attend_fused(q, k, v, b, codes),
     ),
   ):
 

@@ -20,8 +20,8 @@ import time
 import jax
 import numpy as np
 
-from it_study import checkpoints
-from it_study.preemption import PREEMPTED_STATUS
+from it_study.checkpoints import manager
+from it_study.training.preemption import PREEMPTED_STATUS
 
 _POLL_SECONDS = 0.001
 # What a kill waits for, once a life has written a checkpoint or two: any
@@ -147,7 +147,7 @@ def _validation(
 
 def _equal(calm: pathlib.Path, torn: pathlib.Path) -> list[bool]:
   """Whether each array of two checkpoints is the same, bit by bit."""
-  parameters = [checkpoints.restore_params(path) for path in (calm, torn)]
+  parameters = [manager.restore_params(path) for path in (calm, torn)]
   return jax.tree.leaves(jax.tree.map(np.array_equal, *parameters))
 
 
@@ -206,7 +206,7 @@ def _wait(
       if moment == 'arrays' and any('tmp' in name for name in names):
         return True
       if moment == 'manifest' and any(
-        name.isdecimal() and not (folder / name / checkpoints.MANIFEST).exists()
+        name.isdecimal() and not (folder / name / manager.MANIFEST).exists()
         for name in names
       ):
         return True
@@ -216,7 +216,7 @@ def _wait(
 
 def _newest(model_dir: pathlib.Path) -> int:
   """The newest step that has a manifest, 0 without one."""
-  paths = (model_dir / 'checkpoints').glob(f'[0-9]*/{checkpoints.MANIFEST}')
+  paths = (model_dir / 'checkpoints').glob(f'[0-9]*/{manager.MANIFEST}')
   return max(
     (int(path.parent.name) for path in paths if path.parent.name.isdecimal()),
     default=0,

@@ -65,7 +65,7 @@ class _Training:
   """A model that learns from the cache's batches."""
 
   def __init__(self, cache, *, pack: bool, config: str):
-    from it_study.feed import Feed
+    from it_study.input_pipeline.feed import Feed
 
     self._name = 'packed' if pack else 'unpacked'
     self._feed = Feed(
@@ -77,7 +77,7 @@ class _Training:
     """Useful tokens of a batch, and the seconds that its step takes."""
     import jax
 
-    from it_study.placed_batches import count_tokens
+    from it_study.input_pipeline.device_batches import count_tokens
 
     batch = self._feed.batch(step)
     before = time.perf_counter()

@@ -158,7 +158,8 @@ def _tell_differences(folder: pathlib.Path, theirs: Mapping) -> None:
 
 def _prepare(options: argparse.Namespace) -> dict:
   """Rows, and for Tk-Instruct the instances in the same order."""
-  from it_study import natinst, seqio_lib
+  from it_study import seqio_lib
+  from it_study.corpus import natinst
 
   folder, _ = _use(options)
   corpus = natinst.open_corpus(folder / 'corpus')
@@ -184,7 +185,7 @@ def _prepare(options: argparse.Namespace) -> dict:
 
 
 def _cache(options: argparse.Namespace) -> dict:
-  from it_study import tokenized
+  from it_study.input_pipeline import training_tokens
 
   folder, name = _use(options)
   tokens = folder / 'cache' / 'tokens'
@@ -192,7 +193,7 @@ def _cache(options: argparse.Namespace) -> dict:
   def write() -> int:
     shutil.rmtree(tokens, ignore_errors=True)
     return len(
-      tokenized.training_tokens(
+      training_tokens.training_tokens(
         mixture_or_task_name=name,
         task_feature_lengths={'inputs': _INPUTS, 'targets': _TARGETS},
         fallback_directory=folder,
@@ -210,7 +211,8 @@ def _stream(options: argparse.Namespace) -> dict:
 def _seqio(options: argparse.Namespace) -> dict:
   import seqio
 
-  from it_study import seqio_lib, token_cache
+  from it_study import seqio_lib
+  from it_study.input_pipeline import token_cache
 
   folder, name = _use(options)
 
@@ -307,7 +309,8 @@ def _processor_seconds() -> float:
 
 def _use(options: argparse.Namespace) -> tuple[pathlib.Path, str]:
   """Settles corpus and vocabulary; returns the folder and the SeqIO task."""
-  from it_study import seqio_lib, tensorflow_setup, vocabularies
+  from it_study import seqio_lib
+  from it_study.data import tensorflow_setup, vocabularies
   import tasks  # noqa: F401
 
   tensorflow_setup.import_tensorflow()
@@ -319,11 +322,12 @@ def _use(options: argparse.Namespace) -> tuple[pathlib.Path, str]:
 
 
 def _tokens(suffix: str, *, first: int) -> Iterator[dict]:
-  from it_study import prompt_features, seqio_lib, vocabularies
+  from it_study import seqio_lib
   from it_study.conditions import Condition
+  from it_study.data import preprocessors, vocabularies
 
   source = seqio_lib.SOURCE
-  return prompt_features.token_rows(
+  return preprocessors.token_rows(
     source.get_dataset('train', shuffle=False).take(first),
     condition=Condition.from_name(_CONDITION.format(suffix)),
     source=source,
@@ -334,7 +338,7 @@ def _tokens(suffix: str, *, first: int) -> Iterator[dict]:
 
 def _write_corpus(options: argparse.Namespace, folder: pathlib.Path) -> None:
   """Copies the training tasks, each copy's texts ending in its number."""
-  from it_study import natinst
+  from it_study.corpus import natinst
 
   corpus = natinst.open_corpus(options.corpus)
   target = folder / 'corpus'
@@ -373,7 +377,7 @@ def train_vocabulary(
   """With T5's options: unigram, its normaliser, its ids."""
   import sentencepiece
 
-  from it_study import natinst
+  from it_study.corpus import natinst
 
   corpus = natinst.open_corpus(corpus_dir)
   texts = []

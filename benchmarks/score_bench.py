@@ -16,9 +16,9 @@ import time
 
 from rouge_score import rouge_scorer
 
-from it_study import corpora, natinst
+from it_study.corpus import locate, natinst
 from it_study.evaluation import baselines, metrics
-from it_study.predict import Prediction
+from it_study.predictions import Prediction
 
 
 def by_reference(rows: Sequence[Prediction]) -> tuple[float, ...]:
@@ -77,7 +77,7 @@ def main() -> None:
   options = parser.parse_args()
   if options.only:
     way, name = options.only
-    corpus = natinst.open_corpus(corpora.find(options.corpus))
+    corpus = natinst.open_corpus(locate.find(options.corpus))
     rows = baselines.run_baseline(name, corpus=corpus)
     # Imports are no part of scoring; what a way caches, it has yet to find.
     warm = dataclasses.replace(

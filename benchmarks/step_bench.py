@@ -87,7 +87,7 @@ def _cache(folder: str | None) -> dict[str, str]:
   """Has JAX keep what it compiles, as our command line does."""
   if folder is None:
     return {}
-  from it_study.commands import runs
+  from it_study.commands.runs import runs
 
   least = str(runs.MIN_COMPILE_SECONDS)
   return {
@@ -106,7 +106,7 @@ def memory_settings(peer: str, huge_pages: str) -> dict[str, str]:
   Returns:
     Variables of the environment of the process that is measured.
   """
-  from it_study import host_memory
+  from it_study.training import host_memory
 
   if huge_pages in (peer, 'all'):
     return host_memory.huge_pages_environment()
@@ -192,11 +192,12 @@ def _batch() -> dict[str, np.ndarray]:
 
 def training(config: str, batch: dict[str, np.ndarray]):
   """Our state of step 0, and the step compiled for batches like this one."""
-  from it_study import host_memory
+  from it_study.training import host_memory
 
   host_memory.keep_head_room()
-  from it_study import optimizers, partitioning, train_step
+  from it_study.models import partitioning
   from it_study.models.t5 import T5, T5Config
+  from it_study.training import optimizers, train_step
 
   model = T5(T5Config(*CONFIGS[config]))
   optimizer = optimizers.adafactor(learning_rate=1e-3)

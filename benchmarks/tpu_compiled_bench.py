@@ -123,7 +123,8 @@ def _run(name: str, topology: str) -> str:
 
 
 def _measure(case: _Case, topology: str) -> dict[str, float]:
-  from it_study import compiled_program, hardware, tpu_topologies
+  from it_study.training import hardware
+  from it_study.training.planning import compiled_program, tpu_topologies
 
   devices = tpu_topologies.devices(topology)
   lower = {
@@ -152,7 +153,7 @@ def _decode_to_the_end(text: str) -> str:
 
   It is the one loop whose length the text does not tell.
   """
-  from it_study import hlo_text
+  from it_study.training.planning import hlo_text
 
   program = hlo_text.parse(text)
   (loop,) = [
@@ -201,7 +202,7 @@ def _our_model(case: _Case):
 
 
 def _our_mesh(case: _Case, devices):
-  from it_study import partitioning
+  from it_study.models import partitioning
 
   return partitioning.make_mesh(
     **dict(zip(('data', 'fsdp', 'model'), case.mesh, strict=True)),
@@ -210,7 +211,7 @@ def _our_mesh(case: _Case, devices):
 
 
 def _our_step(case: _Case, devices):
-  from it_study import optimizers, train_step
+  from it_study.training import optimizers, train_step
 
   mesh = _our_mesh(case, devices)
   return train_step.lower_train_step(
@@ -227,9 +228,9 @@ def _our_step(case: _Case, devices):
 
 def _our_decoding(case: _Case, devices):
   """Encoder and all tokens in one program, as T5X has it."""
-  from it_study import partitioning
-  from it_study.decode import token_loop
-  from it_study.models.compute_params import to_compute_dtype
+  from it_study.inference import token_loop
+  from it_study.models import partitioning
+  from it_study.models.param_dtype import to_compute_dtype
 
   mesh = _our_mesh(case, devices)
   model = _our_model(case)

@@ -10,9 +10,10 @@ import sys
 import traceback
 
 import it_study
-from it_study import host_memory, user_module
 from it_study.commands import table
+from it_study.data import user_module
 from it_study.errors import InputError, nearest
+from it_study.training import host_memory
 
 _EXAMPLE = 'Example: '
 _NUMBERS = {'int': 'whole number', 'float': 'number'}
@@ -219,7 +220,7 @@ def _take_rest(
 def _tell_of_checkpoint(status: object) -> None:
   """Says what the status of a training means that SIGTERM has stopped."""
   # What raised it has JAX in use; elsewhere JAX would have to be imported.
-  preemption = sys.modules.get('it_study.preemption')
+  preemption = sys.modules.get('it_study.training.preemption')
   if preemption is None or status != preemption.PREEMPTED_STATUS:
     return
   from it_study import distributed

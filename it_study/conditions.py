@@ -120,7 +120,7 @@ def _import(function: Callable | str | None) -> Callable | None:
 DEFINITION_LEVELS = LevelRegistry('definition')
 EXAMPLE_LEVELS = LevelRegistry('example')
 
-_DEFINITIONS = 'it_study.perturb.definitions'
+_DEFINITIONS = 'it_study.instructions.definitions'
 for _name in ('original', 'simplified', 'empty'):
   DEFINITION_LEVELS.register(_name, f'{_DEFINITIONS}:{_name}')
 DEFINITION_LEVELS.register(
@@ -128,11 +128,11 @@ DEFINITION_LEVELS.register(
 )
 DEFINITION_LEVELS.register(
   'renamed',
-  'it_study.perturb.labels:renamed',
-  rewrite='it_study.perturb.labels:rename',
+  'it_study.instructions.labels:renamed',
+  rewrite='it_study.instructions.labels:rename',
 )
 for _name in ('original', 'delusive', 'empty'):
-  EXAMPLE_LEVELS.register(_name, f'it_study.perturb.examples:{_name}')
+  EXAMPLE_LEVELS.register(_name, f'it_study.instructions.examples:{_name}')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

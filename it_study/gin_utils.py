@@ -72,6 +72,10 @@ def load(
     _register(configurable)
   # Gin offers no way to take a path out again, and searches in order of entry.
   gin.config._LOCATION_PREFIXES[:] = paths
+  # Its second reader takes models/t5.gin for a file of a package `models`, and
+  # fails where a folder of that name is on Python's path.
+  readers = list(gin.config._FILE_READERS)
+  gin.config._FILE_READERS[:] = readers[:1]
   known = {function.__name__: function for function in configurables}
   try:
     with _silent_logging(), gin.unlock_config():
@@ -83,6 +87,7 @@ def load(
           gin.parse_config(binding)
   finally:
     gin.config._LOCATION_PREFIXES[:] = ['']
+    gin.config._FILE_READERS[:] = readers
   text = gin.config_str(max_line_length=100)
   sources = [_source(name, paths) for name in files]
   return _check_macros(

@@ -12,25 +12,19 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from it_study import (
-  corpora,
-  natinst,
-  natinst_tfds,
-  prompt_features,
-  row_source,
-  tk_instruct,
-  vocabularies,
-)
 from it_study.conditions import Condition
+from it_study.corpus import locate, natinst
+from it_study.data import preprocessors, row_source, tfds_builder, vocabularies
+from it_study.data.row_source import SOURCE, RowsSource
 from it_study.errors import InputError, nearest
 from it_study.evaluation import metrics
-from it_study.row_source import SOURCE, RowsSource
-from it_study.tk_instruct import TkInstruct
+from it_study.instructions import tk_instruct
+from it_study.instructions.tk_instruct import TkInstruct
 
 # Offered here, though they have a module of their own.
-numpy_rows = prompt_features.numpy_rows
-render_rows = prompt_features.render_rows
-token_limit = prompt_features.token_limit
+numpy_rows = preprocessors.numpy_rows
+render_rows = preprocessors.render_rows
+token_limit = preprocessors.token_limit
 
 
 class ConditionTask(seqio.Task):
@@ -50,7 +44,7 @@ def use_corpus(
   directory: str | os.PathLike,
   *,
   data_dir: str | os.PathLike | None = None,
-  max_instances_per_task: int = natinst_tfds.MAX_INSTANCES_PER_TASK,
+  max_instances_per_task: int = tfds_builder.MAX_INSTANCES_PER_TASK,
 ) -> str:
   """Makes the registered tasks read a corpus, and returns its data dir.
 
@@ -63,8 +57,8 @@ def use_corpus(
   Raises:
     InputError: if the corpus cannot be used or its rows not be written.
   """
-  data_dir = natinst_tfds.build_corpus(
-    natinst.open_corpus(corpora.find(directory)),
+  data_dir = tfds_builder.build_corpus(
+    natinst.open_corpus(locate.find(directory)),
     data_dir=data_dir,
     max_instances_per_task=max_instances_per_task,
   )

@@ -6,10 +6,11 @@ import json
 import pathlib
 import shutil
 
-from it_study import natinst, natinst_tfds
-from it_study.certificates import certify
-from it_study.certificates.certificate import Certificate
+from it_study.audit.certificates import certify
+from it_study.audit.certificates.certificate import Certificate
 from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
+from it_study.corpus import natinst
+from it_study.data import tfds_builder
 
 ORIGINAL = 'natinst_def_original_ex_original2'
 DELUSIVE = 'natinst_def_original_ex_delusive2'
@@ -94,7 +95,7 @@ class Bench:
 
 def build_bench(directory: pathlib.Path) -> Bench:
   corpus = natinst.open_corpus(write_corpus(directory / 'corpus'))
-  data_dir = natinst_tfds.build_corpus(corpus, data_dir=directory / 'rows')
+  data_dir = tfds_builder.build_corpus(corpus, data_dir=directory / 'rows')
   return Bench(corpus, data_dir)
 
 

@@ -5,11 +5,10 @@ import pathlib
 import re
 
 import fakes
-from fakes import refusal
-from fakes import run_command as run
+from fakes import refusal, run_command as run
 import pytest
 
-from it_study import vocabularies
+from it_study.data import vocabularies
 
 MODEL = ('--gin_file=models/t5_1_1_tiny.gin',)
 TRAIN = ('train', *MODEL, '--gin_file=runs/finetune.gin')

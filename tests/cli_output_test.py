@@ -8,7 +8,7 @@ import sys
 import fakes
 import pytest
 
-from it_study import vocabularies
+from it_study.data import vocabularies
 
 CONDITION = '--condition=natinst_def_empty_ex_original1'
 COMMANDS = {

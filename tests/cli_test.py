@@ -4,13 +4,13 @@ import shlex
 import subprocess
 import sys
 
-from fakes import refusal
-from fakes import run_command as run
+from fakes import refusal, run_command as run
 import pytest
 
 import it_study
-from it_study import cli, host_memory, preemption
+from it_study import cli
 from it_study.commands import table
+from it_study.training import host_memory, preemption
 
 COMMANDS = {
   command.name: command
@@ -58,7 +58,7 @@ def test_a_fault_of_the_program_is_one_line_too(capsys, monkeypatch):
   def fail(*args, **kwargs):
     raise RuntimeError('first\nsecond')
 
-  monkeypatch.setattr('it_study.natinst.open_corpus', fail)
+  monkeypatch.setattr('it_study.corpus.natinst.open_corpus', fail)
   assert run('corpus', 'stats', 'x') == 1
   assert capsys.readouterr().err == (
     'it-study: RuntimeError: first (run again with --debug for the whole '
@@ -83,13 +83,13 @@ def _interrupt(*args, **kwargs):
   ],
 )
 def test_an_interrupt_says_to_run_again(capsys, monkeypatch, words):
-  monkeypatch.setattr('it_study.natinst.open_corpus', _interrupt)
+  monkeypatch.setattr('it_study.corpus.natinst.open_corpus', _interrupt)
   assert run(*words) == 130
   assert capsys.readouterr().err == 'it-study: stopped; run it again.\n'
 
 
 def test_an_interrupt_says_what_continues(capsys, monkeypatch):
-  monkeypatch.setattr('it_study.commands.runs.study', _interrupt)
+  monkeypatch.setattr('it_study.commands.runs.runs.study', _interrupt)
   assert run('study') == 130
   assert capsys.readouterr().err == (
     'it-study: stopped; the same command continues.\n'
@@ -105,7 +105,7 @@ def test_a_stop_with_a_checkpoint_says_so(capsys, monkeypatch):
   def stop(options):
     raise SystemExit(preemption.PREEMPTED_STATUS)
 
-  monkeypatch.setattr('it_study.commands.runs.train', stop)
+  monkeypatch.setattr('it_study.commands.runs.runs.train', stop)
   assert run('train') == 75
   assert capsys.readouterr().err == (
     'it-study: stopped with a checkpoint; the same command continues.\n'

@@ -3,8 +3,7 @@
 import contextlib
 import dataclasses
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import pytest
 
 from it_study import conditions

@@ -13,10 +13,11 @@ import jax
 import numpy as np
 import pytest
 
-from it_study import checkpoints, distributed
+from it_study import distributed
+from it_study.checkpoints import manager
 from it_study.errors import InputError
-from it_study.preemption import PREEMPTED_STATUS
-from it_study.token_cache import write_token_cache
+from it_study.input_pipeline.token_cache import write_token_cache
+from it_study.training.preemption import PREEMPTED_STATUS
 
 STEPS = 20
 _TRAIN = """
@@ -28,7 +29,9 @@ jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', int(devices))
 from it_study import distributed
 distributed.start()
-from it_study import feed, optimizers, partitioning, token_cache, trainer
+from it_study.input_pipeline import feed, token_cache
+from it_study.models import partitioning
+from it_study.training import optimizers, trainer
 from it_study.models.t5 import T5Config
 mesh = partitioning.make_mesh(data=-1, fsdp=min(2, jax.device_count()))
 trainer.train(
@@ -156,7 +159,7 @@ def test_two_processes_train_as_one_does(tmp_path, tokens, two):
 def test_a_checkpoint_of_two_processes_is_read_by_one(two):
   names = sorted(path.name for path in (two / 'checkpoints').iterdir())
   assert names == ['14', '20']
-  params = checkpoints.restore_params(two)
+  params = manager.restore_params(two)
   assert params['token_embedder']['embedding'].shape == (128, 64)
   assert len(params['token_embedder']['embedding'].devices()) == 1
 
@@ -175,12 +178,12 @@ def test_sigterm_to_one_process_stops_both_and_they_go_on(
   finish(started, status=PREEMPTED_STATUS)
   stopped = lines(tmp_path)[-1]['step']
   assert 3 <= stopped < STEPS
-  assert checkpoints.find_checkpoint(tmp_path).name == str(stopped)
+  assert manager.find_checkpoint(tmp_path).name == str(stopped)
   finish(start(tmp_path, tokens, processes=2, devices=4))
   jax.tree.map(
     np.testing.assert_array_equal,
-    checkpoints.restore_params(tmp_path),
-    checkpoints.restore_params(two),
+    manager.restore_params(tmp_path),
+    manager.restore_params(two),
   )
   assert losses(tmp_path) == losses(two)
 

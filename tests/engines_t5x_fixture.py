@@ -7,9 +7,12 @@ import pathlib
 import fakes
 import pytest
 
-from it_study import optimizers, predict, seqio_lib, vocabularies
-from it_study.decode.decoding import Decoding
-from it_study.engines import native, t5x
+from it_study import predictions, seqio_lib
+from it_study.data import vocabularies
+from it_study.engines import native
+from it_study.engines.t5x import engine as t5x
+from it_study.inference.decoding import Decoding
+from it_study.training import optimizers
 import tasks  # noqa: F401  Registers the conditions.
 
 needs_t5x = [
@@ -75,7 +78,7 @@ def infer(engine, folder, checkpoint, method='greedy'):
     batch_size=32,
     decoding=Decoding(method=method),
   )
-  return predict.read_predictions(path)
+  return predictions.read_predictions(path)
 
 
 def lines(model_dir):

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from typing import Any
 
-from it_study import natinst
-from it_study import predict as predictions
+from it_study import predictions
+from it_study.corpus import natinst
 
 LENGTHS = {'inputs': 256, 'targets': 12}
 NAME = 'natinst_def_original_ex_original1'
@@ -309,3 +309,14 @@ def run_in_two_processes(
   return finish(
     start_in_two_processes(script, *words, folder=folder, **environment)
   )
+
+
+def is_running(pid: int) -> bool:
+  """Whether a process is there, and not only its unread status."""
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  # Dead, and nobody has asked for its status.
+  stat = pathlib.Path(f'/proc/{pid}/stat')
+  return stat.exists() and stat.read_text().rpartition(')')[2].split()[0] != 'Z'

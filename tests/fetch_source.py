@@ -7,7 +7,7 @@ import shutil
 import stat
 import subprocess
 
-from it_study import natinst
+from it_study.corpus import natinst
 
 NUM_TRAIN = 55
 NUM_TEST = 5

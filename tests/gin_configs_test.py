@@ -6,10 +6,11 @@ import shlex
 
 import pytest
 
-from it_study import cli, gin_utils, study
-from it_study.commands import runs
+from it_study import cli, gin_utils
+from it_study.commands.runs import runs
 from it_study.engines import native
 from it_study.models.t5 import T5Config
+from it_study.study import run
 
 FILES = gin_utils.shipped_files()
 # What other files are made of; they have no command of their own.
@@ -162,7 +163,7 @@ def test_released_sizes(size, widths):
 def test_every_setting_has_a_macro_or_a_value(function, leaf, by_the_caller):
   text = load_leaf(leaf)
   bound = set(re.findall(rf'^{function}\.(\w+) =', text, re.MULTILINE))
-  module = study if function == 'run_study' else native
+  module = run if function == 'run_study' else native
   parameters = inspect.signature(getattr(module, function)).parameters
   assert bound == set(parameters) - by_the_caller
 

@@ -256,6 +256,15 @@ def test_an_open_bracket_in_a_binding(folder):
   )
 
 
+def test_a_gin_file_is_no_part_of_a_package(folder, monkeypatch):
+  monkeypatch.syspath_prepend(folder)
+  (folder / 'shop').mkdir()
+  (folder / 'files/shop').mkdir(parents=True)
+  (folder / 'files/shop/cake.gin').write_text(GIN)
+  load(files=('shop/cake.gin',), search_paths=('files',))
+  assert gin_utils.configured('bake')() == (3, 2, Oven(200))
+
+
 def test_search_paths_come_before_the_shipped_files(folder, tmp_path):
   mine = tmp_path / 'mine'
   (mine / 'models').mkdir(parents=True)

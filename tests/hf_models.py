@@ -3,8 +3,8 @@
 import importlib.util
 import pathlib
 
-from it_study import partitioning
-from it_study.convert import hf
+from it_study.checkpoints.hf import params
+from it_study.models import partitioning
 from it_study.models.t5 import T5
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -30,11 +30,11 @@ def both(variant, folder):
 
 
 def ours(folder):
-  model = T5(hf.read_model_config(folder))
+  model = T5(params.read_model_config(folder))
   target = partitioning.abstract_params(
     model=model, mesh=partitioning.make_mesh(data=1, devices=_one_device())
   )
-  return model, hf.load_params(folder, config=model.config, target=target)
+  return model, params.load_params(folder, config=model.config, target=target)
 
 
 def _one_device():

@@ -3,8 +3,8 @@
 from hypothesis import strategies as st
 
 from it_study.conditions import Condition
-from it_study.natinst import Example, Instance, Task
-from it_study.prompts import Prompt, render
+from it_study.corpus.natinst import Example, Instance, Task
+from it_study.instructions.prompts import Prompt, render
 
 DEFINITION = 'Definition: Say if it is hot.\n\n'
 FIRST = ' Positive Example 1 -\nInput: fire.\n Output: yes.\n\n'

@@ -6,7 +6,7 @@ import re
 
 from it_study.evaluation.baselines import metrics_of_rows
 from it_study.evaluation.metrics import compute_metrics
-from it_study.predict import Prediction, write_predictions
+from it_study.predictions import Prediction, write_predictions
 from it_study.seeding import stable_random
 
 DEFINITIONS = tuple(

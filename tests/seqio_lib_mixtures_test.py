@@ -7,8 +7,10 @@ import fakes
 import pytest
 import seqio
 
-from it_study import natinst, natinst_tfds, seqio_lib, vocabularies
+from it_study import seqio_lib
 from it_study.conditions import Condition
+from it_study.corpus import natinst
+from it_study.data import tfds_builder, vocabularies
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
 
@@ -218,5 +220,5 @@ def test_names_that_seqio_does_not_allow(write_corpus, raw_task):
 
 def _rows(corpus):
   return seqio_lib.RowsSource(
-    natinst_tfds.build_corpus(natinst.open_corpus(corpus))
+    tfds_builder.build_corpus(natinst.open_corpus(corpus))
   )

@@ -10,8 +10,10 @@ import sentencepiece
 import seqio
 import tensorflow as tf
 
-from it_study import natinst, seqio_lib, vocabularies
+from it_study import seqio_lib
 from it_study.conditions import EXAMPLE_LEVELS, Condition
+from it_study.corpus import natinst
+from it_study.data import vocabularies
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
 

@@ -13,8 +13,9 @@ from flax import serialization
 import jax
 import numpy as np
 
-from it_study import cli, partitioning
-from it_study.convert import t5x
+from it_study import cli
+from it_study.checkpoints.t5x import reading
+from it_study.models import partitioning
 from it_study.models.config import T5Config
 from it_study.models.t5 import T5
 
@@ -51,8 +52,8 @@ def target_of(config: T5Config, **changes: Any) -> Any:
 
 
 def load(path: pathlib.Path, **changes: Any) -> Any:
-  config = t5x.read_model_config(path)
-  return t5x.load_params(path, target=target_of(config, **changes))
+  config = reading.read_model_config(path)
+  return reading.load_params(path, target=target_of(config, **changes))
 
 
 def draw(config: T5Config, seed: int = 0) -> Any:

@@ -9,7 +9,8 @@ import fakes
 import pytest
 import seqio
 
-from it_study import conditions, seqio_lib, vocabularies
+from it_study import conditions, seqio_lib
+from it_study.data import vocabularies
 import tasks  # noqa: F401  Registers what is tested.
 
 
@@ -93,9 +94,10 @@ def test_a_mixture_gives_the_prompts_of_every_condition():
 def test_import_reads_no_file_and_chooses_no_vocabulary(tmp_path):
   code = (
     'import seqio, it_study.seqio_lib\n'
-    'from it_study import natinst, natinst_tfds\n'
+    'from it_study.corpus import natinst\n'
+    'from it_study.data import tfds_builder\n'
     'def refuse(*a, **k): raise AssertionError(a)\n'
-    'natinst.open_corpus = natinst_tfds.build_rows = refuse\n'
+    'natinst.open_corpus = tfds_builder.build_rows = refuse\n'
     'import tasks\n'
     'task = seqio.get_mixture_or_task("natinst_def_empty_ex_empty0")\n'
     'print(type(task.output_features["inputs"].vocabulary).__name__)\n'

@@ -1,10 +1,9 @@
 """Tests of it_study.timed_process."""
 
-import os
-import pathlib
 import sys
 import time
 
+import fakes
 import pytest
 
 from it_study import timed_process
@@ -35,7 +34,7 @@ def test_what_hangs_is_ended_with_all_that_it_started():
   assert time.monotonic() - started < 20
   child = int(done.output)
   deadline = time.monotonic() + 5
-  while is_running(child):
+  while fakes.is_running(child):
     assert time.monotonic() < deadline
     time.sleep(0.05)
 
@@ -43,13 +42,3 @@ def test_what_hangs_is_ended_with_all_that_it_started():
 def test_a_program_that_is_not_there():
   with pytest.raises(FileNotFoundError):
     timed_process.run(['/no/such/program'], seconds=1)
-
-
-def is_running(pid: int) -> bool:
-  try:
-    os.kill(pid, 0)
-  except ProcessLookupError:
-    return False
-  # Dead, and nobody has asked for its status.
-  stat = pathlib.Path(f'/proc/{pid}/stat')
-  return stat.exists() and stat.read_text().rpartition(')')[2].split()[0] != 'Z'

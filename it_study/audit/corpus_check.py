@@ -9,18 +9,25 @@ import itertools
 import pathlib
 import re
 
-from it_study import corpus_files, natinst, task_kinds, task_pool
 from it_study.audit import leaks
-from it_study.corpus_files import UnreadableError
+from it_study.corpus import files, natinst, task_kinds, worker_pool
+from it_study.corpus.exclusions import Exclusions
+from it_study.corpus.files import UnreadableError
+from it_study.corpus.findings import (
+  ERROR,
+  NOTE,
+  WARNING,
+  Finding,
+  merge,
+  plural,
+)
+from it_study.corpus.natinst import Corpus, Instance, Task
+from it_study.corpus.normalization import normalize_answer
+from it_study.corpus.parsing import TEST_INSTANCES
+from it_study.corpus.task_json import TaskFileError
 from it_study.evaluation import label_rules
-from it_study.exclusions import Exclusions
-from it_study.findings import ERROR, NOTE, WARNING, Finding, merge, plural
-from it_study.natinst import Corpus, Instance, Task
-from it_study.normalization import normalize_answer
-from it_study.perturb.definitions import OutputSpace
+from it_study.instructions.definitions import OutputSpace
 from it_study.seeding import stable_hash
-from it_study.task_files import TEST_INSTANCES
-from it_study.task_json import TaskFileError
 
 # Prompts of the study show two.
 FEWEST_EXAMPLES = 2
@@ -50,7 +57,7 @@ def check(
     directory: of the corpus.
     track: folder below `splits`.
     exclusions: what is left out.
-    num_workers: as `task_pool.map_tasks` has it.
+    num_workers: as `worker_pool.map_tasks` has it.
     on_task: called with the number of tasks done and of all.
 
   Returns:
@@ -64,7 +71,7 @@ def check(
   )
   names = (*corpus.train_tasks, *corpus.test_tasks)
   ids: dict[str, array.array] = {}
-  for name, (found, hashes) in task_pool.map_tasks(
+  for name, (found, hashes) in worker_pool.map_tasks(
     # Workers know of no level that a user has registered.
     functools.partial(_check_file, levels=leaks.output_space_levels()),
     corpus=corpus,
@@ -131,7 +138,7 @@ def _check_file(
 def _fault(
   corpus: Corpus, task: str, error: TaskFileError | UnreadableError
 ) -> Finding:
-  path = str(corpus_files.task_path(corpus.directory, task))
+  path = str(files.task_path(corpus.directory, task))
   instance = getattr(error, 'instance', None)
   return Finding(
     severity=ERROR,

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import re
 
 from it_study.conditions import DEFINITION_LEVELS, Condition
-from it_study.findings import ERROR, NOTE, WARNING, Finding
-from it_study.normalization import normalize_answer
-from it_study.perturb.definitions import OutputSpace
-from it_study.task_files import Instance, Task
+from it_study.corpus.findings import ERROR, NOTE, WARNING, Finding
+from it_study.corpus.normalization import normalize_answer
+from it_study.corpus.parsing import Instance, Task
+from it_study.instructions.definitions import OutputSpace
 
 # A label of more words than these says more than a name would.
 MAX_LABEL_WORDS = 8

@@ -7,7 +7,8 @@ import shlex
 
 import shtab
 
-from it_study import conditions, gin_utils, natinst
+from it_study import conditions, gin_utils
+from it_study.corpus import natinst
 from it_study.engines import ENGINES
 
 # What a file or a folder is called in the help of a command.

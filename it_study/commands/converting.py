@@ -6,10 +6,10 @@ import json
 
 def convert(options: argparse.Namespace) -> None:
   """Converts a folder of weights."""
-  from it_study import tensorflow_setup
+  from it_study.data import tensorflow_setup
 
   tensorflow_setup.import_tensorflow()
-  from it_study.convert import weights
+  from it_study.checkpoints import weights
 
   path = weights.convert(
     options.source,

@@ -7,9 +7,9 @@ from rich import rule, table
 from rich.console import Console, Group
 from rich.text import Text
 
-from it_study.explanation import Explanation, Token
-from it_study.instance_search import Found
-from it_study.prompt_spans import (
+from it_study.corpus.instance_search import Found
+from it_study.instructions.explanation import Explanation, Token
+from it_study.instructions.prompt_spans import (
   CUE,
   DEFINITION,
   EXAMPLE,
@@ -18,7 +18,7 @@ from it_study.prompt_spans import (
   NEGATIVE,
   Span,
 )
-from it_study.visible_text import visible
+from it_study.report.visible_text import visible
 
 # Conditions stand side by side where each has as many columns.
 _COLUMN_WIDTH = 60

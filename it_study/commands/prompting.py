@@ -7,25 +7,22 @@ import dataclasses
 import itertools
 import sys
 
-from it_study import (
-  corpora,
-  explanation,
-  instance_search,
-  line_file,
-  natinst,
-  perturb,
-  prompt_spans,
-  prompts,
-  tensorflow_setup,
-  tk_instruct,
-)
-from it_study import predict as predictions
+from it_study import instructions, predictions
+from it_study.commands.progress import CountProgress
 from it_study.commands.prompt_display import Display
 from it_study.conditions import Condition, standard_grid
+from it_study.corpus import instance_search, locate, natinst
+from it_study.corpus.instance_search import Found
+from it_study.data import tensorflow_setup
 from it_study.errors import InputError, nearest
-from it_study.instance_search import Found
-from it_study.progress import CountProgress
-from it_study.tk_instruct import TkInstruct
+from it_study.instructions import (
+  explanation,
+  prompt_spans,
+  prompts,
+  tk_instruct,
+)
+from it_study.instructions.tk_instruct import TkInstruct
+from it_study.storage import text_files
 
 
 def prompt(options: argparse.Namespace) -> None:
@@ -50,7 +47,7 @@ def prompt(options: argparse.Namespace) -> None:
       counts=counts,
     )
     if options.out:
-      line_file.write_lines(options.out, _json_lines(shown, show))
+      text_files.write_lines(options.out, _json_lines(shown, show))
     else:
       _print(shown, options)
   if counts['fewer'] and not options.quiet:
@@ -117,7 +114,7 @@ class _Row:
 
 def _open(options: argparse.Namespace) -> natinst.Corpus:
   corpus = natinst.open_corpus(
-    corpora.find(options.corpus),
+    locate.find(options.corpus),
     track=options.track,
     exclusions=options.exclude,
   )
@@ -196,7 +193,7 @@ def _rendered(
       'instance': found.instance,
       'condition': shown,
     }
-    _, seen = perturb.rewrite(**fields)
+    _, seen = instructions.rewrite(**fields)
     prompt = prompts.render(
       **fields, limit=limit, tasks=corpus.task_table(found.split)
     )
@@ -266,7 +263,7 @@ def _tokenizer(options: argparse.Namespace) -> dict[str, object]:
 
 def _vocabulary(options: argparse.Namespace):
   tensorflow_setup.import_tensorflow()
-  from it_study import rows, vocabularies
+  from it_study.data import prepare as rows, vocabularies
 
   rows.settle_vocabulary(options.vocabulary, corpus=options.corpus)
   return vocabularies.current_vocabulary()

@@ -6,11 +6,10 @@ import dataclasses
 import json
 import sys
 
-from it_study import corpora, natinst
-from it_study import predict as predictions
+from it_study import predictions
+from it_study.corpus import locate, natinst
 from it_study.errors import InputError
-from it_study.evaluation import baselines, rouge
-from it_study.evaluation import score as scoring
+from it_study.evaluation import baselines, rouge, score as scoring
 
 
 def score(options: argparse.Namespace) -> None:
@@ -37,7 +36,7 @@ def _corpus(options: argparse.Namespace) -> natinst.Corpus | None:
     natinst.check_split(options.split)
   if options.corpus is None:
     return None
-  return natinst.open_corpus(corpora.find(options.corpus))
+  return natinst.open_corpus(locate.find(options.corpus))
 
 
 def _decompose(
@@ -72,7 +71,7 @@ def baseline(options: argparse.Namespace) -> None:
       f'--simulate is {options.simulate}; give a number of draws, such as '
       '100000.'
     )
-  corpus = natinst.open_corpus(corpora.find(options.corpus))
+  corpus = natinst.open_corpus(locate.find(options.corpus))
   natinst.check_split(options.split)
   rows = baselines.run_baseline(
     options.baseline, corpus=corpus, split=options.split, seed=options.seed
@@ -90,7 +89,8 @@ def baseline(options: argparse.Namespace) -> None:
 def compare(options: argparse.Namespace) -> None:
   """Holds two prediction files against each other, instance by instance."""
   # Imported here, as statistics take a moment to import.
-  from it_study.evaluation import comparison, comparison_table
+  from it_study.commands import score_tables
+  from it_study.evaluation.stats import comparison
 
   comparison.check_margin(options.margin, given_as='--margin')
   corpus = _corpus(options)
@@ -112,7 +112,7 @@ def compare(options: argparse.Namespace) -> None:
   if options.json:
     print(json.dumps(result.to_json()))
   elif not options.quiet:
-    comparison_table.print_comparison(result, per_category=options.per_category)
+    score_tables.print_comparison(result, per_category=options.per_category)
 
 
 def _print_expectation(

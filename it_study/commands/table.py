@@ -3,9 +3,9 @@
 import argparse
 
 from it_study.commands import flags
-from it_study.commands.corpus_table import CORPUS_COMMANDS
+from it_study.commands.corpus.table import CORPUS_COMMANDS
 from it_study.commands.flags import Command, Group
-from it_study.commands.launch_table import LAUNCH_COMMANDS
+from it_study.commands.launch.table import LAUNCH_COMMANDS
 from it_study.engines import ENGINES
 
 __all__ = [
@@ -245,7 +245,7 @@ def _completion_arguments(parser: argparse.ArgumentParser) -> None:
 COMMANDS = (
   Command(
     'study',
-    'runs:study',
+    'runs.runs:study',
     'run a grid of trainings and report on it; the miniature by default',
     'it-study study --study_dir=it_study_out',
     _study_arguments,
@@ -254,7 +254,7 @@ COMMANDS = (
   ),
   Command(
     'report',
-    'runs:report',
+    'runs.runs:report',
     'write the report of a study and print its table',
     'it-study report it_study_out',
     _report_arguments,
@@ -268,7 +268,7 @@ COMMANDS = (
   ),
   Command(
     'train',
-    'runs:train',
+    'runs.runs:train',
     'fine-tune one model',
     'it-study train --gin_file=models/t5_1_1_tiny.gin '
     '--gin_file=runs/finetune.gin --gin.CORPUS=miniature '
@@ -281,7 +281,7 @@ COMMANDS = (
   ),
   Command(
     'plan',
-    'planning:plan',
+    'runs.planning:plan',
     'compile a training step for devices that are not here: memory, FLOPs, '
     'bytes sent',
     'it-study plan --gin_file=models/t5_1_1_tiny.gin '
@@ -290,7 +290,7 @@ COMMANDS = (
   ),
   Command(
     'predict',
-    'runs:predict',
+    'runs.runs:predict',
     'decode a split with one model',
     'it-study predict --gin_file=models/t5_1_1_tiny.gin '
     '--gin_file=runs/predict.gin --gin.CORPUS=miniature '
@@ -303,7 +303,7 @@ COMMANDS = (
   ),
   Command(
     'audit',
-    'decoding_audit:audit',
+    'runs.decoding_audit:audit',
     'decode a checkpoint freely, kept to the label space, and ranked: does it '
     'lack the form or the knowledge?',
     'it-study audit /tmp/it_study_model --corpus miniature '
@@ -362,7 +362,7 @@ COMMANDS = (
   ),
   Command(
     'doctor',
-    'doctoring:doctor',
+    'doctor.doctoring:doctor',
     'what works on this machine, and what to do about the rest',
     'it-study doctor',
     _doctor_arguments,

@@ -6,7 +6,8 @@ import json
 
 def view(options: argparse.Namespace) -> None:
   """Serves the page until it is interrupted."""
-  from it_study import browser, shared_folder
+  from it_study.report import browser
+  from it_study.storage import shared_folder
 
   def show(url: str) -> None:
     if options.json:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from it_study import user_module
+from it_study.data import user_module
 from it_study.errors import InputError
-from it_study.training_settings import check_settings, check_whole
+from it_study.training.settings import check_settings, check_whole
 
 
 def check_study(

@@ -6,9 +6,12 @@ from typing import Any
 
 import seqio
 
-from it_study import natinst, seqio_lib, tokenized, vocabularies
+from it_study import seqio_lib
+from it_study.corpus import natinst
+from it_study.data import vocabularies
 from it_study.errors import InputError, nearest
-from it_study.predict import Prediction
+from it_study.input_pipeline import training_tokens
+from it_study.predictions import Prediction
 
 
 def load(
@@ -25,7 +28,7 @@ def load(
     InputError: if there is no such task or split, nothing in it, or its rows
       cannot be told apart.
   """
-  task = tokenized.find_task(name)
+  task = training_tokens.find_task(name)
   if split not in task.splits:
     raise InputError(
       f'{name} has no split {split!r}; there are {", ".join(task.splits)}.'
@@ -55,7 +58,7 @@ def load(
 
 def tasks_of(name: str) -> Mapping[str, natinst.Task]:
   """The NatInst tasks whose instances a SeqIO task has, by name."""
-  source = tokenized.find_task(name).source
+  source = training_tokens.find_task(name).source
   return getattr(source, 'rows', seqio_lib.SOURCE).metadata()['tasks']
 
 

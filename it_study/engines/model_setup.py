@@ -9,11 +9,12 @@ from typing import Any
 
 import jax
 
-from it_study import vocabularies
-from it_study.convert import hf, weights
+from it_study.checkpoints import weights
+from it_study.checkpoints.hf import params
+from it_study.data import vocabularies
 from it_study.errors import InputError
 from it_study.models.config import T5Config
-from it_study.stored_folder import StoredFolder
+from it_study.storage.storage_path import StoredFolder
 
 # What the vocabulary's size is rounded up to, as T5's 32,100 is to 32,128.
 _VOCABULARY_MULTIPLE = 128
@@ -57,7 +58,7 @@ def _vocabulary_rows(path: str | os.PathLike | None) -> int:
     return 0
   # Of a training of ours its record tells, without a check of all its files.
   recorded = training_of(path).get('model', {}).get('vocab_size')
-  if recorded is not None and not hf.is_folder(path):
+  if recorded is not None and not params.is_folder(path):
     return recorded
   return weights.vocabulary_rows(path)
 
@@ -89,7 +90,7 @@ def check_weights(path: str | os.PathLike | None) -> dict[str, Any]:
 
 def check_folder_vocabulary(path: str | os.PathLike) -> None:
   """Holds the vocabulary in use to the one that lies beside weights."""
-  model_file = pathlib.Path(path) / hf.VOCABULARY
+  model_file = pathlib.Path(path) / params.VOCABULARY
   if model_file.is_file() and not vocabularies.begins_like(model_file):
     raise InputError(
       f'{model_file} is another vocabulary than the one in use, '

@@ -8,26 +8,24 @@ import pathlib
 import time
 from typing import Any
 
-from it_study import (
-  distributed,
-  partitioning,
-  trainer,
-)
-from it_study.checkpoint_folder import CheckpointFolder
-from it_study.convert import bucket_weights, weights
-from it_study.decode.decoding import Decoding
+from it_study import distributed
+from it_study.checkpoints import bucket_weights, weights
+from it_study.checkpoints.step_folders import CheckpointFolder
 from it_study.engines import (
-  answers,
   model_setup,
-  prediction_files,
-  training_data,
-  training_file,
+  prediction_rows,
+  training_inputs,
+  training_record,
 )
-from it_study.engines.prompt_batches import Machine
-from it_study.models.compute_params import to_compute_dtype
+from it_study.inference import answers
+from it_study.inference.decoding import Decoding
+from it_study.inference.prompt_batches import Machine
+from it_study.models import partitioning
+from it_study.models.param_dtype import to_compute_dtype
 from it_study.models.t5 import T5
-from it_study.optimizers import Optimizer
-from it_study.training_settings import check_settings
+from it_study.training import trainer
+from it_study.training.optimizers import Optimizer
+from it_study.training.settings import check_settings
 
 _logger = logging.getLogger(__name__)
 
@@ -69,7 +67,7 @@ def finetune(
 
   Args:
     model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
-    optimizer: from `it_study.optimizers`.
+    optimizer: from `it_study.training.optimizers`.
     mixture_or_task_name: registered with SeqIO.
     task_feature_lengths: 'inputs' and 'targets', in tokens.
     model_dir: gets checkpoints, metrics.jsonl, events and training.json.
@@ -119,7 +117,7 @@ def finetune(
   mesh = partitioning.make_mesh(
     data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
   )
-  batches, held_out, train_steps = training_data.make_feeds(
+  batches, held_out, train_steps = training_inputs.make_feeds(
     mixture_or_task_name=mixture_or_task_name,
     mixture_or_task_module=mixture_or_task_module,
     task_feature_lengths=task_feature_lengths,
@@ -166,7 +164,7 @@ def finetune(
     checkpoint_folder=checkpoint_folder,
     on_progress=on_progress,
   )
-  return training_file.write(
+  return training_record.write(
     model_dir,
     engine=ENGINE,
     mixture_or_task_name=mixture_or_task_name,
@@ -235,7 +233,7 @@ def predict(
   """
   started = time.monotonic()
   infer_output_dir = pathlib.Path(infer_output_dir)
-  rows = prediction_files.check_and_load(
+  rows = prediction_rows.check_and_load(
     mixture_or_task_name=mixture_or_task_name,
     mixture_or_task_module=mixture_or_task_module,
     task_feature_lengths=task_feature_lengths,
@@ -285,7 +283,7 @@ def predict(
   path = infer_output_dir / 'predictions.jsonl'
   if not distributed.is_first():
     return path
-  return prediction_files.write(
+  return prediction_rows.write(
     path,
     rows=rows,
     answers=found,

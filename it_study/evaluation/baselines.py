@@ -6,14 +6,14 @@ import itertools
 import math
 from typing import NamedTuple
 
+from it_study.corpus.natinst import CONTROL_CATEGORIES, Corpus, Instance, Task
+from it_study.corpus.normalization import merge_labels, normalize_answer
+from it_study.corpus.task_kinds import CLASSIFICATION
 from it_study.errors import InputError, nearest
 from it_study.evaluation import metrics
 from it_study.evaluation.rouge import Rouge
-from it_study.natinst import CONTROL_CATEGORIES, Corpus, Instance, Task
-from it_study.normalization import merge_labels, normalize_answer
-from it_study.predict import Prediction
+from it_study.predictions import Prediction
 from it_study.seeding import stable_random
-from it_study.task_kinds import CLASSIFICATION
 
 BASELINES = ('random', 'majority', 'prior', 'copy_input', 'copy_demo')
 # These have no answer to generation: they predict the empty string there.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 import functools
 
-from it_study.normalization import merge_labels, normalize_answer
+from it_study.corpus.normalization import merge_labels, normalize_answer
 
 
 def uniform_chance(

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from scipy import signal, stats
 
+from it_study.corpus.natinst import CONTROL_CATEGORIES, Corpus
 from it_study.evaluation import baselines
-from it_study.natinst import CONTROL_CATEGORIES, Corpus
 
 LEVEL = 0.95
 # Bounds the memory of a simulation: 8 bytes each.

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 import dataclasses
 import math
 
+from it_study.corpus.natinst import CONTROL_CATEGORIES
 from it_study.evaluation import metrics
 from it_study.evaluation.chance import skill, uniform_chance
-from it_study.natinst import CONTROL_CATEGORIES
-from it_study.predict import Prediction
+from it_study.predictions import Prediction
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 import dataclasses
 import os
 
+from it_study.corpus.natinst import Corpus, Instance, Task
 from it_study.errors import InputError
-from it_study.natinst import Corpus, Instance, Task
-from it_study.predict import FIELDS, Prediction, read_json_lines
+from it_study.predictions import FIELDS, Prediction, read_json_lines
 
 IT_STUDY = 'it_study'
 TK_INSTRUCT = 'tk_instruct'

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 import re
 
-from it_study import task_kinds
+from it_study.corpus import task_kinds
+from it_study.corpus.natinst import CONTROL_CATEGORIES, Corpus, Task
+from it_study.corpus.normalization import normalize_answer
+from it_study.corpus.parsing import TEST_INSTANCES
 from it_study.evaluation.chance import uniform_chance
-from it_study.natinst import CONTROL_CATEGORIES, Corpus, Task
-from it_study.normalization import normalize_answer
-from it_study.task_files import TEST_INSTANCES
 
 THRESHOLDS = range(9, 16)
 # One family of test tasks with open answers, of which one has few enough

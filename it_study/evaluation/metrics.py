@@ -5,11 +5,11 @@ import functools
 import math
 from typing import NamedTuple, Protocol
 
+from it_study.corpus.natinst import CONTROL_CATEGORIES
+from it_study.corpus.normalization import normalize_answer
+from it_study.corpus.task_kinds import CLASSIFICATION, GENERATION
 from it_study.evaluation.rouge import Rouge
-from it_study.natinst import CONTROL_CATEGORIES
-from it_study.normalization import normalize_answer
-from it_study.predict import Prediction
-from it_study.task_kinds import CLASSIFICATION, GENERATION
+from it_study.predictions import Prediction
 
 GROUPS = ('overall', CLASSIFICATION, GENERATION)
 

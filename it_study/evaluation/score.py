@@ -6,15 +6,15 @@ import json
 import os
 from typing import NamedTuple
 
-from it_study import perturb
+from it_study import instructions
 from it_study.conditions import Condition
+from it_study.corpus.natinst import Corpus, Instance, Task
 from it_study.errors import InputError
 from it_study.evaluation import baselines, formats
 from it_study.evaluation.metrics import compute_metrics
 from it_study.evaluation.rouge import Rouge
 from it_study.evaluation.traps import find_traps
-from it_study.natinst import Corpus, Instance, Task
-from it_study.predict import (
+from it_study.predictions import (
   Prediction,
   check_complete,
   check_unique,
@@ -166,8 +166,7 @@ def metrics_table(metrics: Mapping, *, per_task: bool = False):
     per_task: whether to add a row for each task.
   """
   # Imported here: the other functions need no terminal.
-  from rich import box, text
-  from rich import table as rich_table
+  from rich import box, table as rich_table, text
 
   table = rich_table.Table(box=box.SIMPLE, caption=_caption(metrics))
   table.add_column('', min_width=14, overflow='fold')
@@ -220,7 +219,7 @@ def _as_seen(
   except InputError:
     # Of others' files and of tasks of one's own no alteration is known.
     return task, instance
-  return perturb.rewrite(
+  return instructions.rewrite(
     task=task, instance=instance, condition=condition.for_test()
   )
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 import dataclasses
 
+from it_study.corpus.normalization import normalize_answer
 from it_study.evaluation.metrics import has_words
-from it_study.normalization import normalize_answer
-from it_study.predict import Prediction
+from it_study.predictions import Prediction
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

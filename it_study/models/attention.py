@@ -12,10 +12,10 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from it_study.initialization import variance_scaling
 from it_study.models import layers
-from it_study.models.attend import attend
-from it_study.models.fused_attention import SegmentCodes, attend_fused
+from it_study.models.cudnn_attention import SegmentCodes, attend_fused
+from it_study.models.dot_product_attention import attend
+from it_study.models.initialization import variance_scaling
 
 # Added to the score of a key that must not be seen: far below any real score,
 # and finite, so that a row in which no key may be seen has no NaN.

@@ -9,7 +9,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from it_study.models import attend
+from it_study.models import dot_product_attention
 
 
 def through_layers(
@@ -51,7 +51,9 @@ def through_layers(
   policies = {
     'minimal': jax.checkpoint_policies.save_from_both_policies(
       jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-      jax.checkpoint_policies.save_only_these_names(attend.SAVED_NAME),
+      jax.checkpoint_policies.save_only_these_names(
+        dot_product_attention.SAVED_NAME
+      ),
     ),
     'full': jax.checkpoint_policies.nothing_saveable,
   }

@@ -14,7 +14,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from it_study.initialization import partitioned, variance_scaling
+from it_study.models.initialization import partitioned, variance_scaling
 
 
 def dense_init(scale: float = 1.0) -> nn.initializers.Initializer:

@@ -5,8 +5,7 @@ Shape letters:
   E emb_dim          H num_heads         D head_dim         R rows a prompt
 """
 
-from flax import linen as nn
-from flax import struct
+from flax import linen as nn, struct
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ import numpy as np
 from it_study.models import layers
 from it_study.models.attention import MASKED, Attention
 from it_study.models.config import T5Config
-from it_study.models.fused_attention import SegmentCodes
+from it_study.models.cudnn_attention import SegmentCodes
 from it_study.models.layer_loop import through_layers
 
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from it_study.initialization import partitioned
-from it_study.models import fused_attention, layers
+from it_study.models import cudnn_attention, layers
 from it_study.models.attention import MASKED
 from it_study.models.config import T5Config
+from it_study.models.initialization import partitioned
 from it_study.models.stacks import DecodeCache, Decoder, Encoder
 
 __all__ = ['PAD_ID', 'T5', 'DecodeCache', 'T5Config']
@@ -273,10 +273,10 @@ class T5(nn.Module):
     query_segments: jax.Array | None,
     *,
     query_length: int,
-  ) -> jax.Array | fused_attention.SegmentCodes:
+  ) -> jax.Array | cudnn_attention.SegmentCodes:
     """What keeps padding and other examples from being seen."""
     config = self.config
-    if not fused_attention.is_available(
+    if not cudnn_attention.is_available(
       config.attention_implementation,
       dtype=config.dtype,
       head_dim=config.head_dim,
@@ -362,12 +362,12 @@ def _mask_codes(
   *,
   query_length: int,
   dtype: str,
-) -> fused_attention.SegmentCodes:
+) -> cudnn_attention.SegmentCodes:
   """The same for the fused kernel."""
   if key_segments is None:
     key_segments = jnp.ones_like(key_tokens)
     query_segments = jnp.ones((key_tokens.shape[0], query_length), jnp.int32)
-  return fused_attention.segment_codes(
+  return cudnn_attention.segment_codes(
     query_segments,
     jnp.where(key_tokens == PAD_ID, 0, key_segments),
     dtype=dtype,

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 import dataclasses
 import math
 
-from it_study.evaluation.comparison import MARGIN
-from it_study.evaluation.statistics import Interval
+from it_study.evaluation.stats.comparison import MARGIN
+from it_study.evaluation.stats.intervals import Interval
 from it_study.report import kept
 from it_study.report.arms import Arm, Comparison, compare, select
 from it_study.report.curves import AMOUNTS, Curve, crossing_text

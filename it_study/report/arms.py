@@ -8,10 +8,10 @@ import math
 from it_study import conditions
 from it_study.conditions import Condition
 from it_study.errors import InputError
-from it_study.evaluation import statistics
 from it_study.evaluation.baselines import BASELINES
-from it_study.evaluation.comparison import MARGIN
-from it_study.evaluation.statistics import Equivalence, Estimate, Interval
+from it_study.evaluation.stats import intervals
+from it_study.evaluation.stats.comparison import MARGIN
+from it_study.evaluation.stats.intervals import Equivalence, Estimate, Interval
 from it_study.report.load import Cell
 from it_study.report.scores import Group, Scores
 from it_study.report.text import count, shorten
@@ -254,8 +254,8 @@ def compare(
     for original, altered in pairs
   ]
   outcomes = [estimate.equivalence(margin) for estimate in estimates]
-  different = statistics.adjust([e.p_value() for e in estimates])
-  equivalent = statistics.adjust([outcome.p_value for outcome in outcomes])
+  different = intervals.adjust([e.p_value() for e in estimates])
+  equivalent = intervals.adjust([outcome.p_value for outcome in outcomes])
   return tuple(
     Comparison(
       original=original,

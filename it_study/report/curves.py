@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 
 from it_study.conditions import Condition
-from it_study.evaluation.crossing import Crossing, first_crossing
+from it_study.evaluation.stats.crossing import Crossing, first_crossing
 from it_study.report.arms import Arm, condition_label, select
 from it_study.report.results import Results
 from it_study.report.scores import CHANCE, CLS

@@ -7,10 +7,10 @@ import math
 import os
 import pathlib
 
+from it_study.corpus.natinst import SPLITS
 from it_study.errors import InputError, nearest_path
 from it_study.evaluation.baselines import BASELINES
 from it_study.evaluation.metrics import GROUPS
-from it_study.natinst import SPLITS
 from it_study.report.text import shorten
 
 _Path = str | os.PathLike[str]

@@ -5,10 +5,10 @@ import dataclasses
 import math
 import os
 
+from it_study.corpus.natinst import CONTROL_CATEGORIES
 from it_study.errors import InputError
-from it_study.evaluation.comparison import MARGIN
-from it_study.natinst import CONTROL_CATEGORIES
-from it_study.predict import Prediction, read_predictions
+from it_study.evaluation.stats.comparison import MARGIN
+from it_study.predictions import Prediction, read_predictions
 from it_study.report.arms import Arm, make_arms
 from it_study.report.load import Cell, Study, read_study
 from it_study.report.scores import METRICS, Group, score_rows, stack_seeds

@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from it_study.corpus.natinst import CONTROL_CATEGORIES
+from it_study.corpus.normalization import normalize_answer
+from it_study.corpus.task_kinds import CLASSIFICATION, GENERATION
 from it_study.errors import InputError
-from it_study.evaluation import metrics, statistics
+from it_study.evaluation import metrics
 from it_study.evaluation.chance import uniform_chance
-from it_study.evaluation.statistics import Estimate
-from it_study.natinst import CONTROL_CATEGORIES
-from it_study.normalization import normalize_answer
-from it_study.predict import Prediction
+from it_study.evaluation.stats import intervals
+from it_study.evaluation.stats.intervals import Estimate
+from it_study.predictions import Prediction
 from it_study.seeding import stable_hash
-from it_study.task_kinds import CLASSIFICATION, GENERATION
 
 METRICS = ('exact_match', 'rouge_l', 'format_correctness')
 _LONGEST_ANSWER = 80
@@ -219,7 +220,7 @@ def _estimate(
   mask = scores.mask(group) & ~np.isnan(values).any(axis=0)
   if not mask.any():
     return None
-  return statistics.estimate(
+  return intervals.estimate(
     values[:, mask],
     scores.tasks[mask],
     bounds=bounds,

@@ -5,23 +5,22 @@ import pathlib
 import shlex
 
 from it_study.evaluation import baselines
-from it_study.report import (
-  answer,
-  background_tables,
-  curve_figures,
-  facts_table,
-  figures,
-  parts_tables,
-  samples_table,
-  tables,
-)
+from it_study.report import answer
 from it_study.report.answer import Answer, Control
 from it_study.report.arms import select
 from it_study.report.curves import find_curves
-from it_study.report.figures import Figure
+from it_study.report.figures import curve_figures, score_figures
+from it_study.report.figures.score_figures import Figure
 from it_study.report.results import Results, seeds_of
 from it_study.report.scores import CLS, GEN
-from it_study.report.table import Table
+from it_study.report.tables import (
+  background_tables,
+  facts_table,
+  parts_tables,
+  samples_table,
+  score_tables,
+)
+from it_study.report.tables.table import Table
 from it_study.report.text import count, number, shorten
 
 
@@ -105,7 +104,7 @@ def make_report(results: Results) -> Report:
     ),
     controls=answer.controls(results.arms),
     no_controls=answer.no_controls(results.arms),
-    headline=figures.headline_figure(results),
+    headline=score_figures.headline_figure(results),
     notes=results.notes,
     sections=tuple(section for section in sections if section is not None),
   )
@@ -130,7 +129,7 @@ def _main(results: Results) -> Section | None:
     f'95% intervals over {population(results)}. A number links to the '
     'predictions behind it, of several seeds to those of the first: open this '
     'page from it-study view to see exactly these, or else their whole file.',
-    tables.main_table(results),
+    score_tables.main_table(results),
   )
 
 
@@ -148,7 +147,7 @@ def _original(results: Results) -> Section | None:
     'Tested with the real instructions',
     'The same models, all of them given the original definition and original '
     'examples at test time, whatever they were trained on.',
-    tables.original_table(results),
+    score_tables.original_table(results),
   )
 
 
@@ -199,8 +198,8 @@ def _classification(results: Results) -> Section | None:
     'as “no difference”: what remains possible, when all comparisons '
     'are to hold at once at 95%, stands below it. Detectable: the true '
     'difference that this design finds four times out of five.',
-    figures.difference_figure(results),
-    tables.difference_table(results, metric='exact_match', group=CLS),
+    score_figures.difference_figure(results),
+    score_tables.difference_table(results, metric='exact_match', group=CLS),
   )
 
 
@@ -209,8 +208,8 @@ def _generation(results: Results) -> Section | None:
     'generation',
     'Generation',
     'Differences are read as above.',
-    figures.generation_figure(results),
-    tables.difference_table(results, metric='rouge_l', group=GEN),
+    score_figures.generation_figure(results),
+    score_tables.difference_table(results, metric='rouge_l', group=GEN),
   )
 
 
@@ -223,7 +222,7 @@ def _categories(results: Results) -> Section | None:
     'generation, which goes by task. With one task, an interval speaks of '
     'that task alone.'
     f'{_abstentions(results)}',
-    tables.category_table(results),
+    score_tables.category_table(results),
   )
 
 
@@ -249,14 +248,14 @@ def _grid(results: Results) -> Section | None:
     'Holm holds the chance of any false claim among all of them at 5%, '
     'Benjamini and Hochberg the expected share of false ones among those '
     'claimed. A category of one task speaks of that task alone.',
-    tables.grid_table(results),
+    score_tables.grid_table(results),
     is_folded=True,
   )
 
 
 def _tasks(results: Results) -> Section | None:
   return _section(
-    'tasks', 'By task', tables.task_table(results), is_folded=True
+    'tasks', 'By task', score_tables.task_table(results), is_folded=True
   )
 
 
@@ -266,7 +265,7 @@ def _format(results: Results) -> Section | None:
     'Knowing what an answer looks like',
     'A model can learn the form of an answer without learning the task: its '
     'answers are then in format, and right as often as a guess.',
-    figures.format_figure(results),
+    score_figures.format_figure(results),
     parts_tables.EXPLANATION,
     parts_tables.decomposition_table(results),
   )
@@ -290,7 +289,7 @@ def _validation(results: Results) -> Section | None:
     'Held-out instances of training tasks',
     'The tasks were seen in training, these instances were not. Control tasks '
     'stand apart and enter no other column.',
-    tables.validation_table(results),
+    score_tables.validation_table(results),
   )
 
 
@@ -344,7 +343,7 @@ def _published(results: Results) -> Section | None:
 
 
 def _training(results: Results) -> Section | None:
-  return _section('training', 'Training', figures.loss_figure(results))
+  return _section('training', 'Training', score_figures.loss_figure(results))
 
 
 def _how(results: Results) -> Section | None:

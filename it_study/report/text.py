@@ -1,7 +1,7 @@
 """Data's text made fit to show, and numbers written for people."""
 
-from it_study.evaluation.statistics import Interval
-from it_study.visible_text import visible as visible
+from it_study.evaluation.stats.intervals import Interval
+from it_study.report.visible_text import visible as visible
 
 MISSING = '–'
 _LONGEST = 160

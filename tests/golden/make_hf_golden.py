@@ -4,9 +4,9 @@ Run with transformers and torch (the parity extra):
 
   python tests/golden/make_hf_golden.py
 
-`tests/convert_hf_test.py` holds our reading of them to the logits,
-`tests/decode_beam_test.py` our decoding to the answers, where transformers is
-missing.
+`tests/checkpoints/hf/params_test.py` holds our reading of them to the logits,
+`tests/inference/beam_test.py` our decoding to the answers, where transformers
+is missing.
 """
 
 import pathlib

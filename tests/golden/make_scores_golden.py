@@ -17,7 +17,7 @@ import sys
 from rouge_score import rouge_scorer
 from scored_predictions import kinds_of_predictions
 
-from it_study import corpora, natinst
+from it_study.corpus import locate, natinst
 
 PATH = pathlib.Path(__file__).with_name('scores_golden.json')
 ROUGE = {
@@ -67,7 +67,7 @@ def main():
   if len(sys.argv) > 1:
     names['natinst'] = sys.argv[1]
   golden = {
-    name: scores_of(natinst.open_corpus(corpora.find(where)))
+    name: scores_of(natinst.open_corpus(locate.find(where)))
     for name, where in names.items()
   }
   PATH.write_text(json.dumps(golden, indent=1, sort_keys=True) + '\n')

@@ -4,8 +4,9 @@ Run with T5X on the import path, from the root of the repository:
 
   python tests/golden/make_t5x_checkpoints.py
 
-`tests/convert_t5x_test.py` holds our reading of them to the npz file where T5X
-is missing, and `tests/t5x_checkpoints_test.py` does the same with fresh ones.
+`tests/checkpoints/t5x/reading_test.py` holds our reading of them to the npz
+file where T5X is missing, and `tests/checkpoints/t5x/upstream_test.py` does the
+same with fresh ones.
 The archive holds `FOLDER/checkpoint_STEP/…`, one for each of `SAVED`.
 """
 

@@ -4,8 +4,8 @@ Run with T5X on the import path, from the root of the repository:
 
   python tests/golden/make_t5x_golden.py
 
-`tests/models_t5_test.py` holds our model to the file where T5X is missing, and
-`tests/t5x_model_test.py` holds the file to T5X where it is there.
+`tests/models/t5_test.py` holds our model to the file where T5X is missing, and
+`tests/models/t5x_parity_test.py` holds the file to T5X where it is there.
 """
 
 import pathlib

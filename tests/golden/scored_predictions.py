@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 import dataclasses
 
+from it_study.corpus.natinst import Corpus
 from it_study.evaluation import baselines
-from it_study.natinst import Corpus
-from it_study.predict import Prediction
+from it_study.predictions import Prediction
 from it_study.seeding import stable_random
 
 # Letters with and without an ASCII form, scripts without spaces, marks.

@@ -1,0 +1,267 @@
+"""What the definition of a prompt has to be, level by level."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import re
+import string
+
+from it_study.audit.certificates import anatomy
+from it_study.audit.certificates.failures import Failure, differ
+from it_study.audit.certificates.originals import Outline, RawTask
+from it_study.corpus.normalization import normalize_answer
+
+# The fixed wordings, as documented.
+SIMPLIFIED, SEPARATOR = 'Possible outputs: {labels}', ', '
+RENAMED = 'Rename the outputs: '
+BECOMES = ' becomes '
+
+
+@dataclasses.dataclass(frozen=True)
+class DefinitionVerdict:
+  """What is to be said of a definition.
+
+  Attributes:
+    failures: what is wrong with it.
+    whole: the definition as it would stand uncut; None where nobody knows.
+    cut: whether it is only the beginning of that.
+    names: of a renaming, label under exact match's rules to its new name.
+  """
+
+  failures: tuple[Failure, ...] = ()
+  whole: str | None = None
+  cut: bool = False
+  names: Mapping[str, str] | None = None
+
+
+class Definitions:
+  """All definitions of a corpus, to know one by its text."""
+
+  def __init__(self, outlines: Sequence[Outline]):
+    self._outlines = tuple(outlines)
+    self._by_piece: dict[str, list[Outline]] = {}
+    for outline in outlines:
+      piece = anatomy.definition_piece(outline.definition)
+      self._by_piece.setdefault(piece, []).append(outline)
+
+  def owners(self, piece: str, *, cut: bool) -> list[Outline]:
+    """Tasks that a definition may be of."""
+    found = self._by_piece.get(piece, [])
+    if found or not cut or not piece:
+      return found
+    return [
+      outline
+      for outline in self._outlines
+      if anatomy.is_cut_definition(piece, outline.definition)
+    ]
+
+  def elsewhere(self, task: RawTask) -> bool:
+    """Whether a task of another category could lend its definition."""
+    return any(
+      outline.category != task.category and _may_lend(outline, task)
+      for outline in self._outlines
+    )
+
+
+def judge_original(piece: str, task: RawTask, *, cut: bool):
+  """The human-written definition."""
+  whole = anatomy.definition_piece(task.definition)
+  return _compared('definition-text', piece, whole, task.definition, cut=cut)
+
+
+def judge_empty(piece: str) -> DefinitionVerdict:
+  """No definition."""
+  if not piece:
+    return DefinitionVerdict(whole='')
+  return _failed(differ('definition-not-empty', '', piece))
+
+
+def judge_output_space(
+  piece: str,
+  task: RawTask,
+  *,
+  cut: bool,
+  wording: str = SIMPLIFIED,
+  separator: str = SEPARATOR,
+) -> DefinitionVerdict:
+  """The labels in a fixed wording; nothing for a generation task."""
+  if task.labels is None:
+    return judge_empty(piece)
+  text = wording.replace('{labels}', separator.join(task.labels))
+  whole = anatomy.definition_piece(text)
+  code = 'simplified-extra-text'
+  missing = [label for label in task.labels if label not in piece]
+  before, _, after = wording.partition('{labels}')
+  if not piece.startswith(f'Definition: {before.lstrip()}'):
+    code = 'simplified-wording'
+  elif missing or _labels_in(piece, before, after, separator) < set(
+    task.labels
+  ):
+    code = 'simplified-label-missing'
+  elif sorted(piece) == sorted(whole):
+    code = 'simplified-label-order'
+  return _compared(code, piece, whole, text, cut=cut)
+
+
+def judge_shuffled(
+  piece: str, task: RawTask, definitions: Definitions, *, cut: bool
+) -> DefinitionVerdict:
+  """Another task's definition: same kind and side, other text and category."""
+  if cut and not piece:
+    return DefinitionVerdict(cut=True)
+  owners = definitions.owners(piece, cut=cut)
+  lenders = [owner for owner in owners if _may_lend(owner, task)]
+  if lenders:
+    lender = lenders[0]
+    whole = anatomy.definition_piece(lender.definition)
+    if all(owner.category == task.category for owner in lenders) and (
+      definitions.elsewhere(task)
+    ):
+      return _failed(
+        Failure(
+          code='shuffled-same-category',
+          expected=f'a definition outside {task.category}',
+          found=f'that of {lender.name}',
+        )
+      )
+    return DefinitionVerdict(whole=whole, cut=piece != whole)
+  if piece == anatomy.definition_piece(task.definition) or any(
+    _same_text(owner, task) for owner in owners
+  ):
+    return _failed(
+      Failure(
+        code='shuffled-own',
+        expected='the definition of another task',
+        found=piece[:80],
+      )
+    )
+  for owner in owners:
+    across = owner.is_test != task.is_test
+    return _failed(
+      Failure(
+        code='shuffled-other-side' if across else 'shuffled-other-kind',
+        expected=f'a {_side(task.is_test)} {task.kind} task',
+        found=f'{owner.name}, a {_side(owner.is_test)} {owner.kind} task',
+      )
+    )
+  return _failed(
+    Failure(
+      code='shuffled-unknown',
+      expected="another task's definition",
+      found=piece[:80],
+    )
+  )
+
+
+def judge_renamed(piece: str, task: RawTask, *, cut: bool) -> DefinitionVerdict:
+  """The original, then a new name for every label."""
+  if task.labels is None:
+    return judge_original(piece, task, cut=cut)
+  before = _with_full_stop(task.definition.strip())
+  before = (
+    f'Definition: {before} {RENAMED}' if before else (f'Definition: {RENAMED}')
+  )
+  if not piece.startswith(before):
+    if cut and anatomy.is_cut_definition(piece, before.partition(': ')[2]):
+      return DefinitionVerdict(cut=True)
+    return _failed(differ('renamed-definition', before, piece))
+  names: dict[str, str] = {}
+  rest = piece[len(before) :]
+  for index, label in enumerate(task.labels):
+    last = index == len(task.labels) - 1
+    match = re.match(r'[^\W\d_]+', rest[len(label) + len(BECOMES) :])
+    entry = f'{label}{BECOMES}{match[0] if match else "NAME"}'
+    entry += '.\n\n' if last else ', '
+    if not rest.startswith(entry):
+      if cut and rest.endswith('\n\n'):
+        return DefinitionVerdict(cut=True)
+      return _failed(differ('renamed-map', entry, rest))
+    if names.setdefault(normalize_answer(label), match[0]) != match[0]:
+      return _failed(
+        Failure(
+          code='renamed-map',
+          expected=f'{label!r} as what exact match takes for the same',
+          found=match[0],
+        )
+      )
+    rest = rest[len(entry) :]
+  if rest:
+    return _failed(differ('renamed-map', '', rest))
+  taken = set(
+    re.findall(r'\w+', ' '.join((task.definition, *task.labels)).lower())
+  )
+  for name in names.values():
+    if list(names.values()).count(name) > 1 or name.lower() in taken:
+      return _failed(
+        Failure(
+          code='renamed-map',
+          expected='names that differ from each other and from every word',
+          found=name,
+        )
+      )
+  return DefinitionVerdict(whole=piece, names=names)
+
+
+def judge_cut_renaming(
+  piece: str, task: RawTask, known: DefinitionVerdict | None
+) -> DefinitionVerdict:
+  """The beginning of what another prompt shows whole.
+
+  Where no other does, names are not taken from it: one that is cut may look
+  like a shorter one.
+  """
+  if known is None:
+    verdict = judge_renamed(piece, task, cut=True)
+    return dataclasses.replace(verdict, names=None, whole=None)
+  if piece == known.whole:
+    return known
+  text = known.whole.removeprefix('Definition: ')
+  if anatomy.is_cut_definition(piece, text):
+    return dataclasses.replace(known, cut=True)
+  return _failed(differ('renamed-definition', known.whole, piece))
+
+
+def _compared(
+  code: str, piece: str, whole: str, text: str, *, cut: bool
+) -> DefinitionVerdict:
+  if piece == whole:
+    return DefinitionVerdict(whole=whole)
+  if cut and anatomy.is_cut_definition(piece, text):
+    return DefinitionVerdict(whole=whole, cut=True)
+  return _failed(differ(code, whole, piece))
+
+
+def _failed(failure: Failure) -> DefinitionVerdict:
+  return DefinitionVerdict(failures=(failure,))
+
+
+def _labels_in(piece: str, before: str, after: str, separator: str) -> set[str]:
+  """The labels that a wording lists, as far as they can be told apart."""
+  listed = piece.removeprefix('Definition: ').removesuffix('\n\n')
+  listed = listed.removeprefix(before.lstrip()).removesuffix(after.rstrip())
+  return {*listed.split(separator), *listed.removesuffix('.').split(separator)}
+
+
+def _may_lend(outline: Outline, task: RawTask) -> bool:
+  return (
+    outline.name != task.name
+    and outline.kind == task.kind
+    and outline.is_test == task.is_test
+    and bool(_plain(outline.definition))
+    and not _same_text(outline, task)
+  )
+
+
+def _same_text(outline: Outline, task: RawTask) -> bool:
+  return _plain(outline.definition) == _plain(task.definition)
+
+
+def _plain(text: str) -> str:
+  return ' '.join(text.lower().split())
+
+
+def _side(is_test: bool) -> str:
+  return 'test' if is_test else 'training'
+
+
+def _with_full_stop(text: str) -> str:
+  return text if not text or text[-1] in string.punctuation else f'{text}.'

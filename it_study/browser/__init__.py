@@ -1,5 +1,0 @@
-"""A local page over every prediction of a study."""
-
-from it_study.browser.server import serve
-
-__all__ = ['serve']

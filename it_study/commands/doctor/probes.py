@@ -1,0 +1,175 @@
+"""What can only be known by loading it: each in a process of its own."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import sys
+
+from it_study import timed_process
+from it_study.commands.doctor.finding import (
+  BROKEN,
+  OK,
+  OPTIONAL,
+  WARNING,
+  Finding,
+)
+
+_GIB = 2**30
+_ROOT = pathlib.Path(__file__).resolve().parents[3]
+_BYTE = 'byte'
+_VARIABLE = 'IT_STUDY_VOCABULARY'
+# Told by the library itself; T5's own needs a network.
+_VOCABULARY = """
+from it_study.data import tensorflow_setup
+tensorflow_setup.import_tensorflow()
+from it_study.data import vocabularies
+from it_study.errors import InputError
+import json
+try:
+  print(json.dumps({'found': vocabularies.describe()}))
+except InputError as error:
+  print(json.dumps({'error': str(error)}))
+"""
+_DEVICES = """
+import json
+import jax
+print(json.dumps([
+  [d.platform, d.device_kind, (d.memory_stats() or {}).get('bytes_limit')]
+  for d in jax.local_devices()
+]))
+"""
+_T5X = """
+import json
+import t5x.models, t5x.train, t5x.infer
+print(json.dumps(t5x.__path__[0]))
+"""
+
+
+def check_devices(*, seconds: float) -> Finding:
+  """The devices that JAX finds, and their memory."""
+  done = _python(_DEVICES, seconds=seconds)
+  if done.status is None:
+    return Finding(
+      'devices',
+      BROKEN,
+      f'JAX did not say within {seconds:g} s',
+      'another process may hold the accelerator: end it; JAX_PLATFORMS=cpu '
+      'does without',
+    )
+  devices = _answer(done)
+  if devices is None:
+    return Finding(
+      'devices',
+      BROKEN,
+      f'JAX cannot start: {done.last_line}',
+      'mend the packages above first'
+      if 'ModuleNotFoundError' in done.last_line
+      else 'JAX_PLATFORMS=cpu does without an accelerator',
+    )
+  counts: dict[tuple, int] = {}
+  for device in devices:
+    counts[tuple(device)] = counts.get(tuple(device), 0) + 1
+  found = '; '.join(
+    f'{count} x {kind}' + (f', {size / _GIB:.0f} GiB each' if size else '')
+    for (_, kind, size), count in counts.items()
+  )
+  if {platform for platform, _, _ in devices} == {'cpu'}:
+    unused = _unused_accelerator()
+    if unused:
+      return Finding('devices', WARNING, f'{found}; {unused[0]}', unused[1])
+  return Finding('devices', OK, found)
+
+
+def check_vocabulary(*, seconds: float) -> Finding:
+  """The vocabulary in use where none is named, and whether it can be read."""
+  name = os.environ.get(_VARIABLE)
+  if name == _BYTE:
+    return Finding('vocabulary', OK, f'bytes, by {_VARIABLE}')
+  done = _python(_VOCABULARY, seconds=seconds)
+  answer = _answer(done) or {}
+  if 'found' in answer:
+    return Finding('vocabulary', OK, answer['found'])
+  if name and not name.startswith('gs://'):
+    reason = answer.get('error') or _how_it_ended(done, seconds)
+    return Finding(
+      'vocabulary', WARNING, reason, f'name another file by {_VARIABLE}'
+    )
+  if done.status not in (0, None):
+    # Not the network: the libraries that would read it.
+    return Finding(
+      'vocabulary',
+      BROKEN,
+      f'cannot be looked at: {done.last_line}',
+      'mend the packages above first',
+    )
+  source = name or (
+    'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
+  )
+  return Finding(
+    'vocabulary',
+    WARNING,
+    f'{source} is out of reach from here; only the miniature goes without',
+    f'where there is a network: gcloud storage cp {source} . ; then name the '
+    f"copy by {_VARIABLE}, or 'byte'",
+  )
+
+
+def check_t5x(*, seconds: float) -> Finding:
+  """Whether T5X can be imported."""
+  if importlib.util.find_spec('t5x') is None:
+    return Finding(
+      'T5X',
+      OPTIONAL,
+      'not installed; only engine t5x needs it, from its public repository: '
+      'docs/t5x.md',
+    )
+  done = _python(_T5X, seconds=seconds)
+  folder = _answer(done)
+  if folder is not None:
+    return Finding('T5X', OK, folder)
+  return Finding(
+    'T5X',
+    WARNING,
+    f'installed, cannot be imported: {_how_it_ended(done, seconds)}',
+    'install it again with what it needs: docs/t5x.md',
+  )
+
+
+def _python(code: str, *, seconds: float) -> timed_process.Finished:
+  paths = [os.fspath(_ROOT), os.environ.get('PYTHONPATH', '')]
+  return timed_process.run(
+    # Without the working directory, as the installed command is.
+    [sys.executable, '-P', '-c', code],
+    seconds=seconds,
+    environment={
+      **os.environ,
+      'PYTHONPATH': os.pathsep.join(path for path in paths if path),
+      'TF_CPP_MIN_LOG_LEVEL': '3',
+    },
+  )
+
+
+def _answer(done: timed_process.Finished):
+  """What a probe printed last, None if it failed."""
+  if done.status != 0 or not done.output.strip():
+    return None
+  return json.loads(done.output.splitlines()[-1])
+
+
+def _how_it_ended(done: timed_process.Finished, seconds: float) -> str:
+  if done.status is None:
+    return f'not done within {seconds:g} s'
+  return done.last_line or f'exit status {done.status}'
+
+
+def _unused_accelerator() -> tuple[str, str] | None:
+  """What JAX could use and does not, and what to do about it."""
+  if os.environ.get('JAX_PLATFORMS') == 'cpu':
+    return None
+  if shutil.which('nvidia-smi'):
+    return 'JAX does not see the NVIDIA GPU', "pip install 'it_study[gpu]'"
+  if any(pathlib.Path('/dev').glob('accel[0-9]*')):
+    return 'JAX does not see the TPU', "pip install 'it_study[tpu]'"
+  return None

@@ -1,0 +1,234 @@
+"""What a person sees of long work: bars, or a line now and then."""
+
+import sys
+import time
+from typing import Self
+
+from rich import console, progress
+
+from it_study.corpus.fetch import fetched_files
+from it_study.study.worker import Step
+
+# Seconds between lines where there is no terminal to draw bars on.
+_LINE_PERIOD = 20.0
+_BUILD_NOUNS = {
+  'parse': 'files parsed',
+  'compare': 'files compared',
+  'write': 'rows written',
+}
+
+
+class ProgressBars:
+  """Bars on a terminal, else a line now and then, all on standard error.
+
+  A context manager; the uses of it below say what there is to be seen.
+  """
+
+  def __init__(
+    self, *, quiet: bool = False, transient: bool = False, has_left: bool = True
+  ):
+    """Makes one; nothing is drawn before the first bar.
+
+    Args:
+      quiet: shows nothing at all.
+      transient: bars go when they are done.
+      has_left: bars tell the time left, which else is up to their notes.
+    """
+    self._started = self._last_line = time.monotonic()
+    self._quiet = quiet
+    self._tasks: dict[str, progress.TaskID] = {}
+    self._bars = None
+    if not quiet and sys.stderr.isatty():
+      self._bars = progress.Progress(
+        progress.TextColumn('{task.description}'),
+        progress.BarColumn(bar_width=20),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn('{task.fields[note]}'),
+        progress.TimeElapsedColumn(),
+        *([progress.TimeRemainingColumn()] if has_left else []),
+        console=console.Console(stderr=True),
+        transient=transient,
+      )
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *error) -> None:
+    if self._bars is not None and self._bars.live.is_started:
+      self._bars.stop()
+
+  def _draw(
+    self,
+    name: str,
+    done: int,
+    total: int,
+    *,
+    description: str,
+    note: str = '',
+    anew: bool = False,
+  ) -> None:
+    """Draws a bar, if on a terminal.
+
+    Args:
+      name: of the bar; one that is not there yet is added.
+      done: how much is done.
+      total: of all; 0 if that is not known.
+      description: stands before the bar.
+      note: stands behind it.
+      anew: the bar is of other work now, and its times start again.
+    """
+    if self._bars is None:
+      return
+    if anew and name in self._tasks:
+      # A reset would keep the total of the work before.
+      self._bars.remove_task(self._tasks.pop(name))
+    if name not in self._tasks:
+      self._tasks[name] = self._bars.add_task(description, total=None, note='')
+    self._bars.update(
+      self._tasks[name],
+      description=description,
+      completed=done,
+      total=total or None,
+      note=note,
+    )
+    # Not before: what is done at once needs no bar.
+    self._bars.start()
+
+  def _say(self, line: str, *, at_once: bool = False) -> None:
+    """Prints a line, if not on a terminal, and if one is due or `at_once`."""
+    if self._quiet or self._bars is not None:
+      return
+    now = time.monotonic()
+    if at_once or now - self._last_line >= _LINE_PERIOD:
+      self._last_line = now
+      print(line, file=sys.stderr, flush=True)
+
+
+class CountProgress(ProgressBars):
+  """Shows how much is done; to call with what is done and all of it.
+
+  Attributes:
+    note: what is shown beside the count.
+  """
+
+  def __init__(self, noun: str, *, quiet: bool = False):
+    """Makes one; `noun` says what is counted, as 'task files'."""
+    # The command's own output is what stays.
+    super().__init__(quiet=quiet, transient=True)
+    self.note = ''
+    self._noun = noun
+
+  def __call__(self, done: int, total: int) -> None:
+    self._draw('count', done, total, description=self._noun, note=self.note)
+    seconds = time.monotonic() - self._started
+    left = (total - done) * seconds / done if done else 0.0
+    note = f', {self.note}' if self.note else ''
+    self._say(f'{done}/{total} {self._noun}{note}, {left:.0f} s left')
+
+
+class BuildProgress(ProgressBars):
+  """Shows how far a build is, or what else reads every task file.
+
+  To call with a phase, what is done of it, and all of it.
+  """
+
+  def __init__(self, *, quiet: bool = False):
+    super().__init__(quiet=quiet)
+    self._phases: dict[str, float] = {}
+
+  def __call__(self, phase: str, done: int, total: int) -> None:
+    now = time.monotonic()
+    seconds = now - self._phases.setdefault(phase, now)
+    rate = done / seconds if seconds else 0.0
+    noun, speed = _BUILD_NOUNS[phase], f'{rate:,.0f}/s'
+    self._draw(phase, done, total, description=noun, note=speed)
+    left = f', {(total - done) / rate:.0f} s left' if rate else ''
+    self._say(f'{done}/{total} {noun}, {speed}{left}')
+
+
+class FetchProgress(ProgressBars):
+  """Shows how far a fetch is; to call with its progress."""
+
+  def __init__(self, *, quiet: bool = False):
+    super().__init__(quiet=quiet, has_left=False)
+    self._phase = ''
+    self._before = 0
+
+  def __call__(self, step: fetched_files.Progress) -> None:
+    now = time.monotonic()
+    is_new = step.phase != self._phase
+    if is_new:
+      self._phase, self._started = step.phase, now
+      # Files that were there already say nothing of the speed.
+      self._before = step.done
+    note = self._note(step, now - self._started)
+    self._draw(
+      'files',
+      step.done,
+      step.total,
+      description=step.phase,
+      note=note,
+      anew=is_new,
+    )
+    total = f'/{step.total}' if step.total else ''
+    self._say(f'{step.phase}: {step.done}{total} files{note and ", "}{note}')
+
+  def _note(self, step: fetched_files.Progress, seconds: float) -> str:
+    """Rate and time left, as far as they are known."""
+    notes = []
+    if step.num_bytes and seconds:
+      notes.append(f'{step.num_bytes / seconds / 1e6:.1f} MB/s')
+    done = step.done - self._before
+    if step.total and done and seconds:
+      left = (step.total - step.done) * seconds / done
+      notes.append(f'{left:.0f} s left')
+    return ', '.join(notes)
+
+
+class StudyProgress(ProgressBars):
+  """Shows the steps of a study; to call with each."""
+
+  def __init__(self, *, quiet: bool = False):
+    super().__init__(quiet=quiet)
+    self._cell = ''
+
+  def __call__(self, step: Step) -> None:
+    note = _note(step)
+    self._draw('study', step.finished, step.planned, description='study')
+    self._draw(
+      'piece',
+      step.done,
+      step.total,
+      description=f'{step.phase} {_short(step.cell)}',
+      note=note,
+      anew=step.cell != self._cell,
+    )
+    self._cell = step.cell
+    share = f'{step.done}/{step.total} ' if step.total else ''
+    if step.done and not step.total:
+      share = f'{step.done:,} '
+    line = (
+      f'[{time.monotonic() - self._started:6.0f} s] '
+      f'{step.finished}/{step.planned} {step.phase} {step.cell} {share}{note}'
+    )
+    self._say(line.rstrip(), at_once=step.phase == 'done')
+
+
+def _note(step: Step) -> str:
+  if step.phase == 'tokenise':
+    return 'examples'
+  metrics = step.metrics
+  if 'loss' not in metrics:
+    return ''
+  rate = metrics['steps'] / metrics['seconds'] if metrics['seconds'] else 0.0
+  left = (step.total - step.done) / rate if rate else 0.0
+  return f'loss {metrics["loss"]:.3f}, {rate:.1f} steps/s, {left:.0f} s left'
+
+
+def _short(name: str) -> str:
+  """A name that leaves room for the bar.
+
+  >>> _short('natinst_def_empty_ex_original2_seed0')
+  'def_empty_ex_original2_seed0'
+  """
+  return name.replace('natinst_', '').replace('baseline_', '')

@@ -1,0 +1,280 @@
+"""plan: what a training needs of devices that are not here."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import sys
+from typing import Any
+
+from it_study import gin_utils
+from it_study.commands.runs import runs, settings as run_settings
+from it_study.errors import InputError
+
+# T5's own vocabulary, rounded up as the released models have it.
+_T5_VOCABULARY_SIZE = 32_128
+# What only a run needs.
+_UNUSED = ('CORPUS', *runs.OF_A_PIECE)
+_SETTINGS = (
+  'model_config',
+  'optimizer',
+  'batch_size',
+  'microbatch_size',
+  'pack',
+  'task_feature_lengths',
+  'dtype',
+  *run_settings.MESH,
+)
+_UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
+
+
+def plan(options: argparse.Namespace) -> None:
+  """Prints what a training step takes, by a program compiled ahead of time."""
+  if options.devices is not None and options.devices < 1:
+    raise InputError(
+      f'--devices is {options.devices}; give a whole number from 1 up.'
+    )
+  if options.topology is not None:
+    if options.devices is not None:
+      raise InputError(
+        f'--devices={options.devices} and --topology={options.topology}: a '
+        'topology says how many devices there are; give one of the two.'
+      )
+    from it_study.training.planning import tpu_topologies
+
+    tpu_topologies.check(options.topology)
+  runs.configure(options, files=options.gin_file, supplied=_UNUSED)
+  from it_study.engines import arguments
+  from it_study.models import partitioning
+  from it_study.report import text
+  from it_study.training.planning import plan as plan_lib
+
+  settings = run_settings.of_training(
+    _SETTINGS, run='a training: runs/finetune.gin'
+  )
+  sizes = run_settings.take_mesh(settings)
+  arguments.check_whole(BATCH_SIZE=settings['batch_size'])
+  arguments.check_lengths(settings['task_feature_lengths'])
+  if options.topology is not None:
+    _keep_to_cpu(1)
+    devices = tpu_topologies.devices(options.topology)
+  else:
+    devices = _virtual_devices(options.devices, sizes)
+  config, remarks = _model_config(settings['model_config'], settings['dtype'])
+  mesh = partitioning.make_mesh(**sizes, devices=devices)
+  where = options.topology or text.count(mesh.size, 'virtual CPU device')
+  if not options.quiet:
+    print(
+      f'compiling a step for {where}; large models take minutes',
+      file=sys.stderr,
+    )
+  result = plan_lib.plan(
+    model_config=config,
+    optimizer=settings['optimizer'],
+    mesh=mesh,
+    batch_size=settings['batch_size'],
+    lengths=settings['task_feature_lengths'],
+    microbatch_size=settings['microbatch_size'],
+    packed=settings['pack'],
+  )
+  if result.is_estimate:
+    remarks.insert(0, _estimate(config.dtype))
+  if result.unknown_loops:
+    remarks.append(
+      f'{result.unknown_loops} loops do not tell how often they run; they '
+      'count once.'
+    )
+  if options.json:
+    print(json.dumps({**result.to_dict(), 'remarks': remarks}))
+  elif not options.quiet:
+    print('\n'.join(_lines(result, remarks, where=where)))
+
+
+def _model_config(model_config: Any, dtype: str) -> tuple[Any, list[str]]:
+  """The model's configuration, and what was supposed in making it."""
+  from it_study.engines import model_setup
+
+  remarks = []
+  if dtype == 'auto':
+    dtype = 'bfloat16'
+    remarks.append("DTYPE 'auto' is taken for bfloat16, as on an accelerator.")
+  reason = _use_local_vocabulary()
+  if reason is None:
+    config = model_setup.complete_config(model_config, dtype=dtype)
+  else:
+    config = model_config(vocab_size=_T5_VOCABULARY_SIZE, dtype=dtype)
+    remarks.append(
+      f"{reason}: it is taken to have T5's {_T5_VOCABULARY_SIZE:,} rows."
+    )
+  if not gin_utils.bound('T5Config', ('scan_layers',)):
+    config = dataclasses.replace(config, scan_layers=True)
+    remarks.append(
+      'T5Config.scan_layers is not set and taken for True, so that one layer '
+      'of a stack is compiled, not each.'
+    )
+  return config, remarks
+
+
+def _estimate(dtype: str) -> str:
+  """How a program for CPU devices differs from one for accelerators."""
+  remark = (
+    'Estimate, from virtual CPU devices. Gradients of sharded parameters are '
+    'sent by all-reduce there; an accelerator may send half as many bytes, by '
+    'reduce-scatter.'
+  )
+  if dtype == 'bfloat16':
+    remark += (
+      ' What is computed in bfloat16 is partly kept and sent in float32 there, '
+      'twice as many bytes.'
+    )
+  return remark
+
+
+def _use_local_vocabulary() -> str | None:
+  """Makes the vocabulary that is named current; else tells why it is not."""
+  from it_study.data import vocabularies
+
+  name = gin_utils.macro('IT_STUDY_VOCABULARY') or os.environ.get(
+    vocabularies.VARIABLE
+  )
+  if not name:
+    return 'No vocabulary is named'
+  if name != vocabularies.BYTE and not pathlib.Path(name).is_file():
+    return f'Vocabulary {name} is no file here'
+  vocabularies.set_vocabulary(name)
+  return None
+
+
+def _virtual_devices(
+  count: int | None, sizes: Mapping[str, int]
+) -> Sequence[Any]:
+  if count is None:
+    count = math.prod(size for size in sizes.values() if size != -1)
+    # The mesh says what is wrong with its sizes.
+    count = max(count, 1)
+  return _keep_to_cpu(count)
+
+
+def _keep_to_cpu(count: int) -> Sequence[Any]:
+  """Starts JAX on virtual devices of the CPU, whatever else is here."""
+  import jax
+
+  # A plan is compiled to be measured, not to be kept.
+  jax.config.update('jax_enable_compilation_cache', False)
+  try:
+    jax.config.update('jax_platforms', 'cpu')
+    jax.config.update('jax_num_cpu_devices', count)
+  except RuntimeError:
+    found = jax.local_devices(backend='cpu')
+    if len(found) < count:
+      raise InputError(
+        f'a plan for {count} devices needs a process of its own: JAX runs '
+        f'already, with {len(found)}. Run it-study plan by itself.'
+      ) from None
+    return found[:count]
+  return jax.local_devices(backend='cpu')
+
+
+def _lines(result: Any, remarks: Sequence[str], *, where: str) -> list[str]:
+  """The plan as a table."""
+  model = result.model
+  mesh = ' x '.join(f'{axis} {size}' for axis, size in result.mesh.items())
+  rows = [
+    ('for', f'{where} ({mesh})'),
+    (
+      'model',
+      f'{result.num_parameters:,} parameters, {model["dtype"]}, remat '
+      f'{model["remat_policy"]}',
+    ),
+    (
+      'batch',
+      f'{result.batch_size} rows of {result.lengths["inputs"]} + '
+      f'{result.lengths["targets"]} tokens'
+      f'{", packed" if result.packed else ""}, in '
+      f'{result.num_microbatches} microbatch'
+      f'{"" if result.num_microbatches == 1 else "es"}',
+    ),
+    ('', ''),
+    ('bytes a device', ''),
+    ('  parameters', _size(result.parameter_bytes)),
+    ('  optimizer state', _size(result.optimizer_bytes)),
+    ('  batch', _size(result.batch_bytes)),
+    ('  activations, gradients', _size(result.temporary_bytes)),
+    ('  padding, program', _size(result.other_bytes)),
+    ('  total', _of_memory(result)),
+    ('', ''),
+    ('FLOPs a step', ''),
+    ('  by formula', f'{result.model_flops:.4g}'),
+    (
+      '  compiled',
+      f'{result.program_flops:.4g} in matrix products '
+      f'({result.program_flops / result.model_flops:.3f} of the formula)',
+    ),
+  ]
+  if result.compiler_flops:
+    rows.append(
+      (
+        "  compiler's count",
+        f'{result.compiler_flops:.4g} a device, a loop counted once',
+      )
+    )
+  rows += [
+    ('', ''),
+    ('sent a step, a device', '' if result.collectives else 'nothing'),
+  ]
+  rows += [
+    (
+      f'  {kind}',
+      f'{_size(found.sent_bytes)} in {found.count:,} operations on '
+      f'{_size(found.payload_bytes)}',
+    )
+    for kind, found in sorted(result.collectives.items())
+  ]
+  rows.append(('', ''))
+  if result.estimated_seconds is not None:
+    rows.append(
+      (
+        'seconds a step',
+        f"{result.estimated_seconds:.4g} by the compiler's cycles, waiting for "
+        'other devices not counted',
+      )
+    )
+  rows.append(
+    (
+      'took here',
+      f'{result.trace_seconds:.1f} s to trace, {result.compile_seconds:.1f} s '
+      'to compile',
+    )
+  )
+  width = max(len(name) for name, _ in rows) + 2
+  return [
+    *(f'{name:{width}}{value}'.rstrip() for name, value in rows),
+    *remarks,
+  ]
+
+
+def _of_memory(result: Any) -> str:
+  if result.device_memory_bytes is None:
+    return _size(result.total_bytes)
+  share = result.total_bytes / result.device_memory_bytes
+  verdict = '' if share <= 1 else ': TOO MUCH'
+  return (
+    f'{_size(result.total_bytes)}, {share:.0%} of '
+    f'{_size(result.device_memory_bytes)}{verdict}'
+  )
+
+
+def _size(number: float) -> str:
+  """Bytes in the unit that suits them.
+
+  >>> _size(1536), _size(0)
+  ('1.50 KiB', '0 B')
+  """
+  power = 0
+  while abs(number) >= 1024 and power < len(_UNITS) - 1:
+    number /= 1024
+    power += 1
+  return f'{number:.2f} {_UNITS[power]}' if power else f'{number:.0f} B'

@@ -1,0 +1,399 @@
+"""study, report, train and predict: what needs a configuration or a device."""
+
+import argparse
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import inspect
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import it_study
+from it_study import conditions, gin_utils
+from it_study.commands.runs import settings
+from it_study.data import tensorflow_setup, user_module
+from it_study.engines import ENGINES
+from it_study.errors import InputError, nearest
+from it_study.storage import local_folders, shared_folder
+from it_study.storage.storage_path import StoredFolder
+from it_study.training import host_memory
+
+# What compiles in less is compiled anew in every process. The programs that
+# draw parameters take 0.2 to 0.4 s each.
+MIN_COMPILE_SECONDS = 0.1
+
+_PACKAGES = (
+  'jax',
+  'jaxlib',
+  'flax',
+  'optax',
+  'orbax-checkpoint',
+  'grain',
+  'seqio',
+  'tensorflow',
+  'tensorflow-datasets',
+  'sentencepiece',
+  'rouge-score',
+  'numpy',
+)
+# Macros of which each piece of a study has its own.
+OF_A_PIECE = (
+  'MIXTURE_OR_TASK_NAME',
+  'MODEL_DIR',
+  'CHECKPOINT_PATH',
+  'INFER_OUTPUT_DIR',
+)
+# What each command fills in itself, so may be unset.
+SUPPLIED = {
+  'study': OF_A_PIECE,
+  'train': OF_A_PIECE[2:],
+  'predict': OF_A_PIECE[1:2],
+}
+# What it runs if no file is named.
+DEFAULT_FILES = {'study': ['studies/miniature.gin']}
+_READ_HERE = ('CORPUS', 'IT_STUDY_VOCABULARY', 'ENGINE')
+
+
+def study(options: argparse.Namespace) -> None:
+  """Runs a grid, then writes its report and prints its table."""
+  from it_study.commands.progress import StudyProgress
+
+  files = options.gin_file or DEFAULT_FILES['study']
+  config = configure(options, files=files, supplied=SUPPLIED['study'])
+  refuse_processes('study')
+  settings.check_study()
+  corpus = use_corpus()
+  with StudyProgress(quiet=options.quiet) as on_step:
+    gin_utils.configured('run_study')(
+      corpus=corpus,
+      study_dir=options.study_dir,
+      finetune=engine_call('finetune'),
+      predict=engine_call('predict'),
+      config=config,
+      run=_record(),
+      on_step=on_step,
+    )
+  folder = shared_folder.open_folder(options.study_dir)
+  # Workers that share the study end at the same time.
+  with folder.one_at_a_time():
+    report(options)
+
+
+def report(options: argparse.Namespace) -> None:
+  """Writes the report of a study and prints its table."""
+  from it_study import report as report_lib
+  from it_study.commands.progress import CountProgress
+
+  quiet = options.quiet or options.json
+  folder = shared_folder.open_to_read(options.study_dir)
+  with CountProgress('cells scored', quiet=quiet) as on_progress:
+    results = report_lib.score(folder.path, on_progress=on_progress)
+  paths = report_lib.write_report(study_dir=folder.path, results=results)
+  folder.publish('report')
+  if options.json:
+    print(json.dumps({'report': [os.fspath(path) for path in paths]}))
+  elif not options.quiet:
+    report_lib.render_terminal_table(folder.path, results=results)
+    print(f'report: {paths[0]}')
+
+
+def train(options: argparse.Namespace) -> None:
+  """Fine-tunes one model as the gin files say."""
+  config = configure(
+    options, files=options.gin_file, supplied=SUPPLIED['train']
+  )
+  from it_study import distributed, predictions
+  from it_study.checkpoints.bucket_steps import BucketCheckpoints
+  from it_study.storage import run_folder
+
+  model_dir = gin_utils.macro('MODEL_DIR')
+  # Each process holds shards of its own, and writes them there itself.
+  is_shared = settings.check_output(model_dir, processes=distributed.count())
+  use_corpus()
+  with run_folder.working(
+    model_dir, without=('checkpoints',) if is_shared else ()
+  ) as (folder, publish):
+    more = {}
+    if is_shared:
+      more['checkpoint_folder'] = BucketCheckpoints(
+        StoredFolder(model_dir).child('checkpoints'), before_finish=publish
+      )
+    path = folder / 'config.gin'
+    before = path.read_text(encoding='utf-8') if path.is_file() else None
+    if distributed.is_first():
+      predictions.write_text(path, config)
+    try:
+      summary = engine_call('finetune')(
+        model_dir=folder,
+        on_progress=None if options.quiet else _print_progress,
+        **more,
+      )
+    except InputError:
+      if distributed.is_first():
+        _put_back(path, before)
+      raise
+  if distributed.is_first():
+    _print_result(options, summary, f'trained: {model_dir}')
+
+
+def _put_back(path: pathlib.Path, config: str | None) -> None:
+  """Leaves no configuration behind that nothing was trained by.
+
+  Args:
+    path: of the training's configuration.
+    config: what was there before; None if nothing.
+  """
+  from it_study import predictions
+
+  if config is not None:
+    # What is refused is not what the checkpoints that are there came from.
+    predictions.write_text(path, config)
+  elif not path.with_name('metrics.jsonl').exists():
+    path.unlink(missing_ok=True)
+
+
+def predict(options: argparse.Namespace) -> None:
+  """Decodes a split as the gin files say."""
+  configure(options, files=options.gin_file, supplied=SUPPLIED['predict'])
+  from it_study import distributed
+  from it_study.commands.progress import CountProgress
+  from it_study.storage import run_folder
+
+  out = gin_utils.macro('INFER_OUTPUT_DIR')
+  settings.check_output(out, processes=distributed.count())
+  use_corpus()
+  # The first process speaks for all.
+  quiet = options.quiet or options.json or not distributed.is_first()
+  with (
+    run_folder.working(out) as (folder, _),
+    CountProgress('instances answered', quiet=quiet) as on_progress,
+  ):
+    path = engine_call('predict')(
+      infer_output_dir=folder, on_progress=on_progress
+    )
+  if distributed.is_first():
+    path = f'{os.fspath(out).rstrip("/")}/{path.name}'
+    _print_result(options, {'predictions': path}, f'wrote {path}')
+
+
+def configure(
+  options: argparse.Namespace,
+  *,
+  files: Sequence[str],
+  supplied: Sequence[str],
+) -> str:
+  """Parses the configuration, with the engine that it or a flag names."""
+  if not files:
+    raise InputError(
+      'no gin file: name a model and a run with --gin_file; the example under '
+      '--help runs as printed.'
+    )
+  bindings = _with_engine(options)
+  _prepare_devices()
+  from it_study.engines import native
+  from it_study.engines.t5x import model as t5x_setup
+  from it_study.inference.decoding import Decoding
+  from it_study.models.t5 import T5Config
+  from it_study.study import run as study_lib
+  from it_study.training import optimizers
+
+  config = gin_utils.load(
+    files=files,
+    bindings=bindings,
+    search_paths=[p for p in options.gin_search_paths.split(',') if p],
+    configurables=[
+      native.finetune,
+      native.predict,
+      Decoding,
+      T5Config,
+      optimizers.adafactor,
+      optimizers.adamw,
+      optimizers.constant,
+      optimizers.linear_warmup,
+      optimizers.linear_decay,
+      optimizers.inverse_sqrt,
+      conditions.standard_grid,
+      conditions.named_conditions,
+      conditions.sweep,
+      study_lib.run_study,
+    ],
+    read=_READ_HERE,
+    supplied=supplied,
+  )
+  # It registers the levels that conditions are made of.
+  module = gin_utils.macro('MIXTURE_OR_TASK_MODULE')
+  user_module.load(str(module), given_as='MIXTURE_OR_TASK_MODULE')
+  name = gin_utils.macro('ENGINE')
+  if name not in ENGINES:
+    raise InputError(
+      f'ENGINE is {name!r}; there are {", ".join(ENGINES)}.'
+      f'{nearest(str(name), ENGINES)}'
+    )
+  if name == 't5x':
+    t5x_setup.require()
+  gin_utils.check_bound('T5Config.emb_dim', 'a model: models/t5_1_1_small.gin')
+  return config
+
+
+def engine_call(name: str) -> Callable[..., Any]:
+  """The configured engine's `finetune` or `predict`, its bindings applied.
+
+  Gin binds the native engine's; the others take the same parameters.
+  """
+  engine = gin_utils.macro('ENGINE')
+  if engine == 'native':
+    return gin_utils.configured(name)
+  call = getattr(importlib.import_module(f'it_study.engines.{engine}'), name)
+  parameters = inspect.signature(call).parameters
+  return functools.partial(call, **gin_utils.bound(name, parameters))
+
+
+def _with_engine(options: argparse.Namespace) -> list[str]:
+  """The bindings with the one that --engine stands for."""
+  bindings = list(options.gin_bindings)
+  # Not every command that is configured has the flag.
+  flag = getattr(options, 'engine', None)
+  if flag is None:
+    return bindings
+  for binding in bindings:
+    name, _, value = binding.partition('=')
+    value = value.strip(' \'"')
+    if name.strip() == 'ENGINE' and value != flag:
+      raise InputError(
+        f'--engine is {flag!r} and --gin.ENGINE is {value!r}; they are the '
+        'same setting: give one of them.'
+      )
+  return [*bindings, f'ENGINE={flag}']
+
+
+def _prepare_devices() -> None:
+  """Keeps TensorFlow off the accelerator, and compiled programs for later."""
+  host_memory.keep_head_room()
+  tensorflow_setup.import_tensorflow()
+  import jax
+
+  from it_study import distributed
+
+  distributed.start()
+  # JAX's own variable may name a folder that machines share.
+  if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+    cache = local_folders.cache_directory() / 'xla'
+    jax.config.update('jax_compilation_cache_dir', os.fspath(cache))
+  jax.config.update(
+    'jax_persistent_cache_min_compile_time_secs', MIN_COMPILE_SECONDS
+  )
+
+
+def refuse_processes(command: str) -> None:
+  """Refuses a command that runs in one process only."""
+  from it_study import distributed
+
+  distributed.refuse(command)
+
+
+def use_corpus() -> pathlib.Path:
+  """Takes the configured corpus and vocabulary into use."""
+  from it_study.data import prepare
+
+  return prepare.use(
+    gin_utils.macro('CORPUS'),
+    vocabulary=gin_utils.macro('IT_STUDY_VOCABULARY'),
+  )
+
+
+def _record() -> dict[str, Any]:
+  """What a run is recorded with beside its configuration."""
+  import jax
+
+  from it_study.checkpoints import bucket_weights
+  from it_study.data import vocabularies
+  from it_study.engines import model_setup
+
+  device = jax.devices()[0]
+  model = model_setup.complete_config(
+    gin_utils.configured('T5Config'),
+    dtype=gin_utils.macro('DTYPE'),
+    weights_path=bucket_weights.to_local(
+      gin_utils.macro('INITIAL_CHECKPOINT_PATH')
+    ),
+  )
+  return {
+    'model': dataclasses.asdict(model),
+    'vocabulary': vocabularies.describe(),
+    'versions': {
+      'it_study': it_study.__version__,
+      'python': sys.version.split()[0],
+      **{name: importlib.metadata.version(name) for name in _PACKAGES},
+    },
+    'git_commit': _git_commit(),
+    'device': f'{jax.device_count()} x {device.device_kind}',
+  }
+
+
+def _git_commit() -> str | None:
+  """The commit that this code is a checkout of, with + if it was changed."""
+  folder = pathlib.Path(__file__).resolve().parents[3]
+  if not (folder / '.git').exists():
+    return None
+  try:
+    commit = _git(folder, 'rev-parse', 'HEAD')
+    return commit + ('+' if _git(folder, 'status', '--porcelain') else '')
+  except (OSError, subprocess.CalledProcessError):
+    return None
+
+
+def _git(folder: pathlib.Path, *words: str) -> str:
+  return subprocess.run(
+    ['git', '-C', os.fspath(folder), *words],
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout.strip()
+
+
+def _print_progress(progress) -> None:
+  line = None
+  if progress.phase == 'tokenising' and progress.step % 10_000 == 0:
+    line = f'tokenising: {progress.step:,} examples'
+  elif progress.phase == 'compiling':
+    line = 'compiling the training step'
+  elif progress.metrics:
+    line = _training_line(progress)
+  if line is not None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _training_line(progress) -> str:
+  metrics = progress.metrics
+  parts = [
+    f'step {progress.step}/{progress.train_steps}',
+    f'loss {metrics["loss"]:.4f}',
+    f'gradient {metrics["gradient_norm"]:.3g}',
+    f'{metrics["tokens_per_second"]:,.0f} tokens/s',
+  ]
+  if 'model_flops_utilization' in metrics:
+    parts.append(f'{metrics["model_flops_utilization"]:.1%} of peak')
+  if 'compile_seconds' in metrics:
+    parts.append(f'compiled in {metrics["compile_seconds"]:.0f} s')
+  if 'validation_loss' in metrics:
+    parts.append(
+      f'held-out loss {metrics["validation_loss"]:.4f} '
+      f'in {metrics["validation_seconds"]:.1f} s'
+    )
+  parts.append(f'{progress.seconds_left or 0:.0f} s left')
+  return ', '.join(parts)
+
+
+def _print_result(
+  options: argparse.Namespace, result: dict[str, Any], line: str
+) -> None:
+  if options.json:
+    print(json.dumps(result))
+  elif not options.quiet:
+    print(line)

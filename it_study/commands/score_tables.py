@@ -1,0 +1,166 @@
+"""A comparison of two prediction files, for a terminal."""
+
+from it_study.evaluation.metrics import GROUPS
+from it_study.evaluation.stats.comparison import Compared, Difference
+from it_study.report.visible_text import visible
+
+_METRICS = {
+  'exact_match': 'Exact match',
+  'rouge_1': 'ROUGE-1',
+  'rouge_l': 'ROUGE-L',
+  'format_correctness': 'In format',
+}
+
+
+def print_comparison(
+  compared: Compared, *, per_category: bool = False, console=None
+) -> None:
+  """Prints a table of differences, then how single predictions change.
+
+  No number is ever cut: where the table is wider than the console, intervals
+  stand below their difference, and where that is too wide as well, each row
+  becomes a sentence.
+
+  Args:
+    compared: as `comparison.compare` gives it.
+    per_category: whether to add a row for each category.
+    console: a `rich.console.Console`; None prints to standard output.
+  """
+  # Imported here: the other functions need no terminal.
+  from rich import console as rich_console, text
+
+  console = console or rich_console.Console(highlight=False)
+  _print_differences(compared, per_category=per_category, console=console)
+  if not compared.answers_generation:
+    console.print(
+      text.Text(
+        'A baseline that answers no generation is among them: overall, '
+        'generation and what else holds generation are left out, as score '
+        'leaves them out.'
+      )
+    )
+  estimate = compared.differences[0].estimate
+  console.print(
+    text.Text(
+      f'{estimate.num_instances:,} instances of {estimate.num_tasks} tasks. A '
+      'minus B in points, 95% intervals for '
+      f'{"seeds and " if estimate.num_seeds > 1 else ""}tasks like these'
+      f'{"" if estimate.num_seeds > 1 else "; one seed tells of no other"}. '
+      'p is adjusted over the groups of a metric (Holm). Detectable: the true '
+      'difference that this design finds four times out of five.'
+    )
+  )
+  for group, changes in compared.changes.items():
+    if group not in GROUPS:
+      continue
+    line = (
+      f'{group}: {changes.share:.1f}% of {changes.num_instances:,} predictions '
+      f'differ from A to B; {changes.gained:,} become right, {changes.lost:,} '
+      f'wrong'
+    )
+    if changes.left_format or changes.entered_format:
+      line += (
+        f', {changes.entered_format:,} come into format, '
+        f'{changes.left_format:,} leave it'
+      )
+    if changes.towards and group == 'classification':
+      towards = ', '.join(
+        f'{visible(name)[:40]!r} ({count:,})' for name, count in changes.towards
+      )
+      line += f'; most often they turn to {towards}'
+    console.print(text.Text(f'{line}.'))
+
+
+def _print_differences(
+  compared: Compared, *, per_category: bool, console
+) -> None:
+  from rich import text
+
+  for is_narrow in (False, True):
+    table = _table(compared, per_category=per_category, is_narrow=is_narrow)
+    if _smallest_width(table, console) <= console.width:
+      console.print(table)
+      return
+  for title, rows in _by_metric(compared, per_category=per_category):
+    console.print(text.Text(title, 'italic'))
+    for difference, p_value in rows:
+      name, first, second, gap, interval, *rest = _row(
+        difference, p_value, compared.margin
+      )
+      p_text, within, detectable = rest
+      console.print(
+        text.Text(
+          f'{name}: A {first}, B {second}, A − B {gap} {interval}, p {p_text}, '
+          f'within ±{compared.margin:g}: {within}, detectable: {detectable}',
+          overflow='fold',
+        )
+      )
+
+
+def _smallest_width(table, console) -> int:
+  """Width at which every column but the first is whole."""
+  from rich import measure
+
+  names = table.columns[0]
+  names.max_width = names.min_width
+  # Unbounded, as what is measured is otherwise cut to the console first.
+  options = console.options.update(max_width=10_000)
+  width = measure.Measurement.get(console, options, table).maximum
+  names.max_width = None
+  return width
+
+
+def _by_metric(compared: Compared, *, per_category: bool):
+  """The rows to show of each metric, with its title."""
+  pairs = list(zip(compared.differences, compared.p_values, strict=True))
+  for metric, title in _METRICS.items():
+    chosen = [
+      pair
+      for pair in pairs
+      if pair[0].metric == metric and (per_category or pair[0].group in GROUPS)
+    ]
+    if chosen:
+      yield title, chosen
+
+
+def _table(compared: Compared, *, per_category: bool, is_narrow: bool):
+  from rich import box, table as rich_table, text
+
+  margin = compared.margin
+  table = rich_table.Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+  table.add_column('', min_width=14, overflow='fold')
+  gaps = ('A − B\n95%',) if is_narrow else ('A − B', '95%')
+  for name in ('A', 'B', *gaps, 'p', f'within\n±{margin:g}', 'detect-\nable'):
+    table.add_column(name, justify='right', no_wrap=True)
+  for title, rows in _by_metric(compared, per_category=per_category):
+    table.add_row(text.Text(title, 'italic'))
+    for difference, p_value in rows:
+      name, first, second, gap, interval, *rest = _row(
+        difference, p_value, margin
+      )
+      shown = (f'{gap}\n{interval}',) if is_narrow else (gap, interval)
+      # Text, as a name may hold what rich takes for markup.
+      table.add_row(*map(text.Text, (name, first, second, *shown, *rest)))
+    table.add_section()
+  return table
+
+
+def _row(difference: Difference, p_value: float, margin: float) -> list[str]:
+  estimate = difference.estimate
+  interval = estimate.interval()
+  equivalence = estimate.equivalence(margin)
+  detectable = estimate.minimum_detectable_effect()
+  return [
+    visible(difference.group),
+    f'{difference.first:.1f}',
+    f'{difference.second:.1f}',
+    f'{estimate.mean:+.1f}',
+    f'[{interval.low:+.1f}, {interval.high:+.1f}]',
+    _p_value(p_value),
+    'yes' if equivalence.holds else f'p {_p_value(equivalence.p_value)}',
+    f'{detectable:.1f}' if detectable <= 100 else '–',
+  ]
+
+
+def _p_value(value: float) -> str:
+  return '<0.001' if value < 0.001 else f'{value:.3f}'

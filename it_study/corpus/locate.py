@@ -1,0 +1,59 @@
+"""Corpora by name: a directory, the miniature, or one in a bucket."""
+
+import os
+import pathlib
+
+from it_study.corpus.miniature import benchmark as mini_corpus
+from it_study.errors import InputError, nearest
+from it_study.storage import buckets, local_folders
+from it_study.storage.storage_path import StoredFolder
+
+MINIATURE = 'miniature'
+# What is read of a corpus.
+_FOLDERS = ('splits', 'tasks')
+
+
+def find(name: str | os.PathLike) -> pathlib.Path:
+  """A corpus's directory; 'miniature' is written to the cache folder.
+
+  A directory of that name in the working directory comes first. A corpus in a
+  bucket, `gs://…`, is copied to the cache folder, what has changed there anew.
+
+  Raises:
+    InputError: for what looks like a misspelt 'miniature', and for a bucket
+      that cannot be read or holds no corpus there.
+  """
+  stored = StoredFolder(name)
+  if stored.local is None:
+    return _copy(stored)
+  path = pathlib.Path(name)
+  if path.is_dir():
+    return path
+  if os.fspath(name) != MINIATURE:
+    near = nearest(os.fspath(name), [MINIATURE])
+    if near and path.name == os.fspath(name):
+      raise InputError(
+        f'corpus {name}: no directory {name}; a corpus is a directory or '
+        f'{MINIATURE!r}.{near}'
+      )
+    return path
+  return mini_corpus.write_miniature(
+    local_folders.cache_directory() / MINIATURE
+  )
+
+
+def _copy(folder: StoredFolder) -> pathlib.Path:
+  bucket = buckets.Bucket(folder)
+  with buckets.one_reader():
+    files = {n: f for part in _FOLDERS for n, f in bucket.files(part).items()}
+    if not files:
+      raise InputError(
+        f'corpus {folder}: nothing there in {" or ".join(_FOLDERS)}. Name the '
+        'folder that holds both.'
+      )
+    here = bucket.copy_to_read(files.values())
+    for part in _FOLDERS:
+      for path in (here / part).rglob('*'):
+        if path.is_file() and str(path.relative_to(here)) not in files:
+          path.unlink()
+  return here

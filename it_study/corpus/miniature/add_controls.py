@@ -1,0 +1,125 @@
+"""Adds the miniature's control tasks to a copy of a real corpus."""
+
+import json
+import os
+import pathlib
+import shutil
+
+from it_study.corpus import natinst
+from it_study.corpus.miniature.controls import (
+  negative_controls,
+  positive_controls,
+)
+from it_study.corpus.miniature.recipes import build
+from it_study.errors import InputError
+from it_study.storage.corpus_text import write_file
+
+MARKER = 'controls.json'
+FORMAT_VERSION = 1
+
+
+def add_controls(
+  source: str | pathlib.Path,
+  directory: str | pathlib.Path,
+  *,
+  track: str = 'default',
+  seed: int = 0,
+) -> pathlib.Path:
+  """Writes a copy of a corpus with the control tasks among its training tasks.
+
+  Task files are linked where the file system can, else copied; what is there
+  already is left alone, so that an interrupted copy goes on. The split files
+  come last. The source stays as it is. Control tasks have categories of their
+  own, which never enter headline numbers.
+
+  Args:
+    source: of a corpus without controls.
+    directory: a new or an empty one, or one that this has begun.
+    track: folder below `splits` that is copied and gets the controls.
+    seed: of the control tasks' texts.
+
+  Returns:
+    The directory.
+
+  Raises:
+    InputError: if the source is no corpus or has controls, the directory holds
+      something else, or it cannot be written.
+  """
+  source, directory = pathlib.Path(source), pathlib.Path(directory)
+  corpus = natinst.open_corpus(source, track=track)
+  tasks = {
+    name: task
+    for recipe in (*positive_controls(), *negative_controls())
+    for name, task in build(recipe, seed=seed).items()
+  }
+  names = (*corpus.train_tasks, *corpus.test_tasks)
+  taken = sorted(tasks.keys() & set(names))
+  if taken:
+    raise InputError(
+      f'{source} has the task {taken[0]!r} already; controls are added to a '
+      'corpus once. Use this one as it is.'
+    )
+  _check_free(directory, source)
+  try:
+    write_file(
+      directory / MARKER,
+      _to_json(
+        {
+          'controls': FORMAT_VERSION,
+          'seed': seed,
+          'source_fingerprint': corpus.fingerprint(),
+        }
+      ),
+    )
+    for name in names:
+      _link(
+        source / 'tasks' / f'{name}.json', directory / 'tasks' / f'{name}.json'
+      )
+    for name, task in tasks.items():
+      write_file(directory / 'tasks' / f'{name}.json', _to_json(task))
+    for path in sorted((source / 'splits' / track).iterdir()):
+      if not path.is_file():
+        continue
+      content = path.read_bytes()
+      if path.name == 'train_tasks.txt':
+        lines = content.decode('utf-8-sig').split()
+        content = ''.join(f'{n}\n' for n in (*lines, *sorted(tasks))).encode()
+      write_file(directory / 'splits' / track / path.name, content)
+  except OSError as error:
+    raise InputError(
+      f'cannot write the corpus with controls to {directory}: '
+      f'{error.strerror or error}. Name a directory that can be written.'
+    ) from None
+  return directory
+
+
+def _check_free(directory: pathlib.Path, source: pathlib.Path) -> None:
+  if directory.resolve() == source.resolve():
+    raise InputError(
+      f'{directory} is the corpus itself; controls go into a copy. Name a new '
+      'directory.'
+    )
+  if (directory / MARKER).is_file() or not directory.exists():
+    return
+  if not directory.is_dir() or any(directory.iterdir()):
+    raise InputError(
+      f'{directory} holds something else; controls go into a copy. Name a new '
+      'or an empty directory.'
+    )
+
+
+def _link(source: pathlib.Path, target: pathlib.Path) -> None:
+  if target.exists():
+    return
+  target.parent.mkdir(parents=True, exist_ok=True)
+  try:
+    os.link(source.resolve(), target)
+  except OSError:
+    # Another file system, or one without links; whole or not at all.
+    partial = target.with_name(f'.copying-{target.name}')
+    shutil.copyfile(source, partial)
+    os.replace(partial, target)
+
+
+def _to_json(value: object) -> bytes:
+  return (json.dumps(value, indent=1, ensure_ascii=True) + '\n').encode()

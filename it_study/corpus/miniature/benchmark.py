@@ -1,0 +1,129 @@
+"""Writes the miniature's task files, in natural-instructions' layout."""
+
+from collections.abc import Iterator
+import json
+import pathlib
+
+from it_study.corpus.miniature.classification import training_classification
+from it_study.corpus.miniature.controls import (
+  negative_controls,
+  positive_controls,
+)
+from it_study.corpus.miniature.generation import training_generation
+from it_study.corpus.miniature.recipes import Recipe, build
+from it_study.corpus.miniature.unseen_classification import (
+  unseen_classification,
+)
+from it_study.corpus.miniature.unseen_generation import unseen_generation
+from it_study.errors import InputError
+from it_study.storage.corpus_text import write_file
+
+# Raised whenever the bytes that a seed gives change.
+FORMAT_VERSION = 1
+MARKER = 'miniature.json'
+
+
+def write_miniature(
+  directory: str | pathlib.Path, *, seed: int = 0
+) -> pathlib.Path:
+  """Writes the miniature; the same bytes for the same seed.
+
+  A miniature that is there already, of whatever seed or version, is replaced
+  file by file. The split files come last: what was interrupted is no corpus,
+  and is finished by the next call.
+
+  Args:
+    directory: made where it is missing.
+    seed: of every random choice.
+
+  Returns:
+    The directory.
+
+  Raises:
+    InputError: if the directory holds something else, or cannot be written.
+  """
+  directory = pathlib.Path(directory)
+  try:
+    _check_free(directory)
+    contents = _contents(seed)
+    _remove_stale(directory, contents)
+    for path, content in contents.items():
+      write_file(directory / path, content)
+  except OSError as error:
+    raise InputError(
+      f'cannot write the miniature to {directory}: '
+      f'{error.strerror or error}. Name a directory that can be written.'
+    ) from None
+  return directory
+
+
+def is_miniature(directory: str | pathlib.Path) -> bool:
+  """Whether `write_miniature` has written, or begun to write, a directory."""
+  return (pathlib.Path(directory) / MARKER).is_file()
+
+
+def training_recipes() -> list[Recipe]:
+  """Recipes of the training tasks, controls included."""
+  return [
+    *positive_controls(),
+    *negative_controls(),
+    *training_classification(),
+    *training_generation(),
+  ]
+
+
+def unseen_recipes() -> list[Recipe]:
+  """Recipes of the test tasks."""
+  return [*unseen_classification(), *unseen_generation()]
+
+
+def _contents(seed: int) -> dict[str, bytes]:
+  """Path to content, in the order to write them."""
+  marker = {'miniature': FORMAT_VERSION, 'seed': seed}
+  contents = {MARKER: _to_json(marker)}
+  splits = {'excluded': b''}
+  for split, recipes in (
+    ('train', training_recipes()),
+    ('test', unseen_recipes()),
+  ):
+    names = []
+    for name, task in _tasks(recipes, seed):
+      names.append(name)
+      contents[f'tasks/{name}.json'] = _to_json(task)
+    splits[split] = ''.join(f'{name}\n' for name in sorted(names)).encode()
+  for split, content in splits.items():
+    contents[f'splits/default/{split}_tasks.txt'] = content
+  return contents
+
+
+def _tasks(recipes: list[Recipe], seed: int) -> Iterator[tuple[str, dict]]:
+  for recipe in recipes:
+    yield from build(recipe, seed=seed).items()
+
+
+def _to_json(value: object) -> bytes:
+  return (json.dumps(value, indent=1, ensure_ascii=True) + '\n').encode()
+
+
+def _check_free(directory: pathlib.Path) -> None:
+  if is_miniature(directory) or not directory.exists():
+    return
+  if not directory.is_dir():
+    raise InputError(
+      f'{directory} is a file; the miniature needs a directory, a new or an '
+      'empty one.'
+    )
+  held = sorted(path.name for path in directory.iterdir())
+  if held:
+    raise InputError(
+      f'{directory} is not empty and not a miniature: it holds {held[0]!r}, '
+      f'but no {MARKER}. Name a new or an empty directory.'
+    )
+
+
+def _remove_stale(directory: pathlib.Path, contents: dict[str, bytes]) -> None:
+  """Takes away task and split files that this version does not write."""
+  for pattern in ('splits/default/*_tasks.txt', 'tasks/*.json'):
+    for path in sorted(directory.glob(pattern)):
+      if path.relative_to(directory).as_posix() not in contents:
+        path.unlink()

@@ -1,0 +1,236 @@
+"""How much of an instance is left in its prompts, condition by condition."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+import itertools
+
+import numpy as np
+
+from it_study import instructions
+from it_study.conditions import Condition
+from it_study.corpus import natinst, worker_pool
+from it_study.corpus.natinst import Corpus, Instance
+from it_study.instructions import prompt_spans, prompts
+from it_study.instructions.tk_instruct import TkInstruct
+from it_study.seeding import stable_hash
+
+# As many as `corpus build` stores by default.
+MAX_INSTANCES_PER_TASK = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Budget:
+  """The prompts of a split under a condition.
+
+  Attributes:
+    condition: its name.
+    split: 'train', of which the condition takes a part, 'validation' or 'test'.
+    max_tokens: the limit, None without one.
+    num_instances: prompts looked at.
+    tokens_mean: of a prompt, end-of-sequence included, as are the next three.
+    tokens_median: likewise.
+    tokens_95: 95th percentile, between two prompts in proportion.
+    tokens_max: likewise.
+    at_limit: share of the prompts, 0 to 1, that lost something to the limit: an
+      example, or a part of the instance or the definition.
+    num_dropped_examples: that did not fit, over all prompts.
+    num_shortened: prompts whose instance or definition was cut.
+    input_kept: share of the instance's text, 0 to 1, that is left, in
+      characters: the mean over instances.
+  """
+
+  condition: str
+  split: str
+  max_tokens: int | None
+  num_instances: int
+  tokens_mean: float
+  tokens_median: float
+  tokens_95: float
+  tokens_max: int
+  at_limit: float
+  num_dropped_examples: int
+  num_shortened: int
+  input_kept: float
+
+  def to_json(self) -> dict[str, object]:
+    return dataclasses.asdict(self)
+
+
+def measure(
+  *,
+  corpus: Corpus,
+  conditions: Sequence[Condition | TkInstruct],
+  splits: Sequence[str] = natinst.SPLITS,
+  max_tokens: int | None = None,
+  max_instances_per_task: int = MAX_INSTANCES_PER_TASK,
+  num_workers: int | None = None,
+  on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Budget, ...]:
+  """Renders and counts every prompt of some splits, in several processes.
+
+  Tokens are those of the current vocabulary, `vocabularies.current_vocabulary`.
+
+  Args:
+    corpus: whose instances are rendered.
+    conditions: what the prompts look like; of train each takes its own choice
+      of tasks and instances.
+    splits: to look at.
+    max_tokens: the limit, end-of-sequence included; None cuts nothing.
+    max_instances_per_task: of training tasks, which a condition chooses from.
+    num_workers: as `worker_pool.map_tasks` has it; 0 where a level is
+      registered by the calling script alone.
+    on_progress: called with the number of tasks done and of all.
+
+  Returns:
+    A budget for each condition and split, conditions first; none where a
+    condition takes no instance.
+
+  Raises:
+    InputError: if a prompt cannot be rendered.
+  """
+  for split in splits:
+    natinst.check_split(split)
+  names = list(
+    dict.fromkeys(itertools.chain.from_iterable(map(corpus.tasks_of, splits)))
+  )
+  function = functools.partial(
+    _measure_task,
+    conditions=tuple(conditions),
+    splits=tuple(splits),
+    max_tokens=max_tokens,
+    max_instances_per_task=max_instances_per_task,
+  )
+  found: dict[tuple[int, str], list[_Row]] = {}
+  results = worker_pool.map_tasks(
+    function, corpus=corpus, names=names, num_workers=num_workers
+  )
+  for number, (_, rows) in enumerate(results, start=1):
+    for key, of_task in rows.items():
+      found.setdefault(key, []).extend(of_task)
+    if on_progress is not None:
+      on_progress(number, len(names))
+  return tuple(
+    _budget(condition.name, split, max_tokens, found[index, split])
+    for index, condition in enumerate(conditions)
+    for split in splits
+    if (index, split) in found
+  )
+
+
+# Tokens, dropped examples, shortened, share of the input kept.
+_Row = tuple[int, int, bool, float]
+
+
+def _measure_task(
+  corpus: Corpus,
+  name: str,
+  *,
+  conditions: Sequence[Condition | TkInstruct],
+  splits: Sequence[str],
+  max_tokens: int | None,
+  max_instances_per_task: int,
+) -> Mapping[tuple[int, str], list[_Row]]:
+  """The rows of a task, by index of the condition and split."""
+  encode, limit = _tokenizer(max_tokens)
+  task = corpus.load(name).task
+  found: dict[tuple[int, str], list[_Row]] = {}
+  for split in splits:
+    if name not in corpus.tasks_of(split):
+      continue
+    instances = corpus.instances(name, split)
+    for index, condition in enumerate(conditions):
+      if split == 'train':
+        chosen = _chosen(
+          corpus, name, instances[:max_instances_per_task], condition
+        )
+      else:
+        chosen, condition = instances, condition.for_test()
+      for instance in chosen:
+        shown = condition.of_instance(instance.id)
+        prompt = prompts.render(
+          task=task,
+          instance=instance,
+          condition=shown,
+          limit=limit,
+          tasks=corpus.task_table(split),
+        )
+        _, seen = instructions.rewrite(
+          task=task, instance=instance, condition=shown
+        )
+        num_tokens = len(encode(prompt.text)) + 1
+        row = (
+          # After Tk-Instruct's cut SeqIO makes room for end-of-sequence.
+          num_tokens if max_tokens is None else min(num_tokens, max_tokens),
+          prompt.num_dropped_examples,
+          prompt.shortened,
+          prompt_spans.kept_input(prompt, instance=seen).share,
+        )
+        found.setdefault((index, split), []).append(row)
+  return found
+
+
+def _tokenizer(
+  max_tokens: int | None,
+) -> tuple[Callable[[str], Sequence[int]], prompts.TokenLimit | None]:
+  # Imported here, as they bring TensorFlow, which workers have to quieten.
+  from it_study.data import tensorflow_setup
+
+  tensorflow_setup.import_tensorflow()
+  from it_study.data import preprocessors, vocabularies
+
+  vocabulary = vocabularies.current_vocabulary()
+  limit = preprocessors.token_limit(
+    vocabulary=vocabulary, max_tokens=max_tokens
+  )
+  return vocabulary.encode, limit
+
+
+def _chosen(
+  corpus: Corpus,
+  name: str,
+  instances: Sequence[Instance],
+  condition: Condition | TkInstruct,
+) -> Sequence[Instance]:
+  """What a condition takes of a task, as `row_source.RowsSource` chooses."""
+  if name not in _chosen_tasks(
+    corpus.train_tasks, condition.num_tasks, condition.seed
+  ):
+    return ()
+  if condition.seed:
+    instances = sorted(
+      instances,
+      key=lambda i: (stable_hash(condition.seed, i.id, 'instances'), i.id),
+    )
+  return instances[: condition.instances_per_task]
+
+
+@functools.lru_cache(maxsize=64)
+def _chosen_tasks(
+  names: tuple[str, ...], num_tasks: int | None, seed: int
+) -> frozenset[str]:
+  natinst.check_num_tasks(num_tasks, len(names))
+  ordered = sorted(
+    names, key=lambda name: (stable_hash(seed, name, 'tasks'), name)
+  )
+  return frozenset(ordered[:num_tasks])
+
+
+def _budget(
+  condition: str, split: str, max_tokens: int | None, rows: Sequence[_Row]
+) -> Budget:
+  tokens, dropped, shortened, kept = zip(*rows, strict=True)
+  return Budget(
+    condition=condition,
+    split=split,
+    max_tokens=max_tokens,
+    num_instances=len(rows),
+    tokens_mean=float(np.mean(tokens)),
+    tokens_median=float(np.median(tokens)),
+    tokens_95=float(np.percentile(tokens, 95)),
+    tokens_max=max(tokens),
+    at_limit=float(np.mean(np.add(dropped, shortened) > 0)),
+    num_dropped_examples=sum(dropped),
+    num_shortened=sum(shortened),
+    input_kept=float(np.mean(kept)),
+  )

@@ -1,0 +1,334 @@
+"""The rows of a corpus, and of them those that a condition takes."""
+
+import collections
+from collections.abc import Iterator, Mapping
+import functools
+import os
+from typing import Protocol
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from it_study.corpus import natinst
+from it_study.corpus.task_table import TaskTable
+from it_study.data import build_manifest, tfds_builder
+from it_study.errors import InputError
+from it_study.seeding import stable_hash
+
+# Rows looked at together, before it is known which of them are wanted.
+_AT_ONCE = 4096
+
+
+class Choice(Protocol):
+  """What chooses training instances; a `Condition` is one."""
+
+  instances_per_task: int
+  num_tasks: int | None
+  seed: int
+
+
+class RowsSource(seqio.TfdsDataSource):
+  """Rows that `tfds_builder` has built, shared by every condition."""
+
+  def __init__(self, data_dir: str | os.PathLike | None = None):
+    """Reads nothing yet.
+
+    Args:
+      data_dir: of the rows; None takes TFDS's own folder, or T5X's
+        `--tfds_data_dir`, until `use` names another.
+    """
+    super().__init__(
+      tfds_name=f'{tfds_builder.NAME}:{tfds_builder.VERSION}',
+      splits=natinst.SPLITS,
+      caching_permitted=False,
+      read_only=True,
+    )
+    self._metadata: dict[str, dict] = {}
+    self._counts: dict[tuple[str, str], Mapping[str, int]] = {}
+    self._orders: dict[tuple[str, int], Mapping[str, np.ndarray]] = {}
+    if data_dir is not None:
+      self.use(data_dir)
+
+  def use(self, data_dir: str | os.PathLike) -> None:
+    """Reads from `data_dir` from now on, in this process."""
+    self.tfds_dataset.override_data_dir(os.fspath(data_dir))
+    self.list_shards.cache_clear()
+
+  def metadata(self) -> dict:
+    """Task texts and counts. Raises `InputError` if there are no rows.
+
+    What the builder stored, and of it: 'tasks', name to `Task`; 'train_table'
+    and 'test_table', the same as a `TaskTable` a side.
+    """
+    data_dir = str(self.tfds_dataset.data_dir)
+    if data_dir not in self._metadata:
+      self._metadata[data_dir] = self._load_metadata(data_dir)
+    return self._metadata[data_dir]
+
+  def counts(self, split: str) -> Mapping[str, int]:
+    """Task name to its number of rows in a split."""
+    metadata = self.metadata()
+    if split == 'train':
+      return metadata['num_train_instances']
+    key = (str(self.tfds_dataset.data_dir), split)
+    if key not in self._counts:
+      counts = collections.Counter(
+        name for batch in self._only(split, 'task') for name in batch['task']
+      )
+      self._counts[key] = {name.decode(): n for name, n in counts.items()}
+    return self._counts[key]
+
+  def order(self, seed: int) -> Mapping[str, np.ndarray]:
+    """The ranks of each task's training rows, in the order they are chosen.
+
+    Under seed 0 that is the order of the ranks, under another one that of a
+    stable hash of seed and id, for which all ids are read once. An instance
+    that joins a task so takes the place of at most one that was chosen.
+
+    Returns:
+      Task name to int64 [rows of the task].
+    """
+    counts = self.counts('train')
+    if seed == 0:
+      return {name: np.arange(count) for name, count in counts.items()}
+    key = (str(self.tfds_dataset.data_dir), seed)
+    if key not in self._orders:
+      keys = {name: [None] * count for name, count in counts.items()}
+      for batch in self._only('train', 'id', 'task', 'rank'):
+        columns = (batch[name] for name in ('id', 'task', 'rank'))
+        for row_id, name, rank in zip(*columns, strict=True):
+          text = row_id.decode()
+          keys[name.decode()][rank] = (
+            stable_hash(seed, text, 'instances'),
+            text,
+          )
+      self._orders[key] = {
+        name: np.array(
+          sorted(range(len(of_task)), key=of_task.__getitem__), int
+        )
+        for name, of_task in keys.items()
+      }
+    return self._orders[key]
+
+  def chosen(self, choice: Choice) -> Mapping[str, np.ndarray]:
+    """Which training rows a condition takes.
+
+    Both choices are nested: the 10-instance set is inside the 20-instance set,
+    and likewise for tasks.
+
+    Returns:
+      Task name to bool [rows of the task], by rank.
+    """
+    tasks = set(self.chosen_tasks(choice))
+    counts = self.counts('train')
+    takes_all = choice.instances_per_task >= max(counts.values())
+    order = self.order(0 if takes_all else choice.seed)
+    chosen = {}
+    for name, count in counts.items():
+      chosen[name] = np.zeros(count, bool)
+      if name in tasks:
+        chosen[name][order[name][: choice.instances_per_task]] = True
+    return chosen
+
+  def chosen_tasks(self, choice: Choice) -> list[str]:
+    """The training tasks that a condition takes.
+
+    Raises:
+      InputError: if it asks for more than there are.
+    """
+    natinst.check_num_tasks(
+      choice.num_tasks, len(self.metadata()['train_tasks'])
+    )
+    names = sorted(
+      self.metadata()['train_tasks'],
+      key=lambda name: (stable_hash(choice.seed, name, 'tasks'), name),
+    )
+    return names[: choice.num_tasks]
+
+  def at(self, split: str, flags: np.ndarray) -> tf.data.Dataset:
+    """Some rows of a split, in the order they are stored.
+
+    Args:
+      split: to read.
+      flags: bool [number of rows], whether to take the row stored there. What
+        is stored after the last one is not read.
+    """
+    places = np.flatnonzero(flags)
+    start, stop = (places[0], places[-1] + 1) if len(places) else (0, 0)
+    chosen = tf.data.Dataset.from_tensor_slices(flags[start:stop])
+    records = self._records(split).skip(start).take(stop - start)
+    rows = tf.data.Dataset.zip(records.batch(_AT_ONCE), chosen.batch(_AT_ONCE))
+    return (
+      rows.map(tf.boolean_mask)
+      .unbatch()
+      .map(
+        self.tfds_dataset.info.features.deserialize_example,
+        num_parallel_calls=tf.data.AUTOTUNE,
+      )
+    )
+
+  def get_dataset(self, split: str | None = None, *args, **kwargs):
+    self.metadata()
+    return super().get_dataset(split, *args, **kwargs)
+
+  def _records(self, split: str) -> tf.data.Dataset:
+    """The rows as they are stored, in that order."""
+    paths = self.tfds_dataset.info.splits[split].filepaths
+    return tf.data.TFRecordDataset([os.fspath(path) for path in paths])
+
+  def _only(self, split: str, *features: str) -> Iterator[dict]:
+    """Yields features of all rows, as arrays of some rows each."""
+    info = self.tfds_dataset.info.features
+    spec = {
+      name: tf.io.FixedLenFeature([], info[name].tf_dtype) for name in features
+    }
+    dataset = self._records(split).batch(_AT_ONCE)
+    dataset = dataset.map(
+      lambda records: tf.io.parse_example(records, spec),
+      num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    yield from dataset.as_numpy_iterator()
+
+  def _load_metadata(self, data_dir: str) -> dict:
+    if data_dir != 'None':
+      build_manifest.check(
+        tfds_builder.rows_directory(data_dir), data_dir=data_dir
+      )
+    if not self.tfds_dataset.builder.is_prepared():
+      where = '~/tensorflow_datasets' if data_dir == 'None' else data_dir
+      raise InputError(
+        f'no corpus is in use: no rows of {tfds_builder.NAME} in {where}. '
+        'Call it_study.seqio_lib.use_corpus(DIR), or give T5X '
+        "--tfds_data_dir=DIR after 'it-study corpus build'."
+      )
+    metadata = dict(self.tfds_dataset.info.metadata)
+    tasks = {
+      name: natinst.Task.from_json(fields)
+      for name, fields in metadata['tasks'].items()
+    }
+    metadata['tasks'] = tasks
+    train = set(metadata['train_tasks'])
+    metadata['train_table'] = TaskTable(sorted(train), tasks.__getitem__)
+    metadata['test_table'] = TaskTable(
+      sorted(set(tasks) - train), tasks.__getitem__
+    )
+    return metadata
+
+
+# Of whatever corpus is in use.
+SOURCE = RowsSource()
+
+
+class ChosenRows(seqio.DataSource):
+  """The rows that a condition trains on; other splits stay whole.
+
+  The rows of train are stored by rank, so under seed 0 the first n of every
+  task are the first of all, and no other is read. Under another seed all are
+  read from the disk, but only those that are chosen are parsed. Hosts of one
+  training share the rows that are chosen, each of which is with one of them.
+  """
+
+  def __init__(
+    self, *, choice: Choice, rows: RowsSource = SOURCE, task: str | None = None
+  ):
+    """Reads nothing yet.
+
+    Args:
+      choice: of training instances.
+      rows: to choose from.
+      task: of this task alone; None takes all tasks.
+    """
+    super().__init__(splits=rows.splits, caching_permitted=False)
+    self.rows = rows
+    self.choice = choice
+    self.task = task
+
+  @property
+  def splits(self) -> tuple[str, ...]:
+    if self.task is None:
+      return tuple(self.rows.splits)
+    is_train = self.task in self.rows.metadata()['train_table']
+    return ('train', 'validation') if is_train else ('test',)
+
+  @property
+  def supports_arbitrary_sharding(self) -> bool:
+    return False
+
+  def list_shards(self, split: str) -> list[str]:
+    """Files, where all are read; what is less, SeqIO shares out by rows."""
+    if self._takes_all(split):
+      return self.rows.list_shards(split)
+    return [f'some of {split}']
+
+  def num_input_examples(self, split: str) -> int:
+    """The number of rows chosen, for a `task` 0 where it has none."""
+    counts = dict(self.rows.counts(split))
+    if split == 'train':
+      of_task = self.choice.instances_per_task
+      counts = {
+        name: min(counts[name], of_task)
+        for name in self.rows.chosen_tasks(self.choice)
+      }
+    if self.task is not None:
+      return counts.get(self.task, 0)
+    return sum(counts.values())
+
+  def get_dataset(
+    self,
+    split: str = 'train',
+    shuffle: bool = True,
+    seed: int | None = None,
+    shard_info: seqio.ShardInfo | None = None,
+    **unused,
+  ) -> tf.data.Dataset:
+    if self._takes_all(split):
+      return self.rows.get_dataset(
+        split, shuffle=shuffle, seed=seed, shard_info=shard_info
+      )
+    return self.rows.at(split, self._flags(split))
+
+  def _flags(self, split: str) -> np.ndarray:
+    """Whether each row is taken, in the order they are stored."""
+    if split == 'train':
+      chosen = self.rows.chosen(self.choice)
+    else:
+      counts = self.rows.counts(split)
+      chosen = {name: np.ones(count, bool) for name, count in counts.items()}
+    if self.task is not None:
+      chosen = {
+        name: flags & (name == self.task) for name, flags in chosen.items()
+      }
+    return _by_place(chosen, by_rank=split == 'train')
+
+  def _takes_all(self, split: str) -> bool:
+    if self.task is not None:
+      return False
+    return split != 'train' or (
+      self.choice.num_tasks is None
+      and self.choice.instances_per_task
+      >= max(self.rows.counts('train').values())
+    )
+
+
+def _by_place(chosen: Mapping[str, np.ndarray], *, by_rank: bool) -> np.ndarray:
+  """Flags of tasks by rank, in the order that rows are stored.
+
+  That is by task, then by rank; in train by rank, then by task:
+
+  >>> chosen = {'b': np.array([True, False]), 'a': np.array([False])}
+  >>> _by_place(chosen, by_rank=True)
+  array([False,  True, False])
+  """
+  tasks = [chosen[name] for name in sorted(chosen)]
+  if not by_rank:
+    return np.concatenate(tasks)
+  return np.concatenate(tasks)[_by_rank(tuple(map(len, tasks)))]
+
+
+@functools.lru_cache(maxsize=4)
+def _by_rank(counts: tuple[int, ...]) -> np.ndarray:
+  """Where the rows of tasks end to end are, in the order of their ranks."""
+  ranks = np.concatenate([np.arange(count) for count in counts])
+  # Stable: tasks of one rank stay in the order of their names.
+  return np.argsort(ranks, kind='stable')

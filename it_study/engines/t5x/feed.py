@@ -1,0 +1,100 @@
+"""Our batches in the forms in which T5X takes them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from it_study.errors import InputError
+from it_study.input_pipeline.device_batches import count_tokens
+from it_study.input_pipeline.feed import Feed
+from it_study.training import validation
+
+
+def dataset_config(
+  name: str, *, lengths: Mapping[str, int], split: str, batch_size: int
+) -> Any:
+  """What T5X is told of a dataset."""
+  from t5x import utils
+
+  return utils.DatasetConfig(
+    mixture_or_task_name=name,
+    # Left to itself, T5X would set no limit where it evaluates.
+    task_feature_lengths=dict(lengths),
+    split=split,
+    batch_size=batch_size,
+    shuffle=False,
+    seed=0,
+    # T5X expects tasks that SeqIO has cached.
+    use_cached=False,
+    pack=False,
+  )
+
+
+def feed_iterator(
+  feed: Feed, *, start: int, index: int, count: int, tokens: dict[int, int]
+) -> Any:
+  """The feed from a step on, as an iterator of clu's.
+
+  Args:
+    feed: all batches.
+    start: the step that the training goes on from.
+    index: of this host's share of each batch.
+    count: of shares.
+    tokens: gets the number of tokens by step, taking the shares to be alike.
+  """
+  from clu.data import dataset_iterator
+
+  rows = _rows(feed, index, count)
+
+  class FeedIterator(dataset_iterator.DatasetIterator):
+    """Batches by step; where it stands follows from the checkpoint's step."""
+
+    def __init__(self):
+      self._step = start
+
+    def __next__(self) -> dict[str, np.ndarray]:
+      batch = feed.batch(self._step, rows=rows)
+      self._step += 1
+      tokens[self._step] = count * count_tokens(batch)
+      return batch
+
+    def reset(self) -> None:
+      self._step = start
+
+    @property
+    def element_spec(self) -> dict[str, Any]:
+      return {
+        name: dataset_iterator.ArraySpec(dtype=array.dtype, shape=array.shape)
+        for name, array in feed.batch(start, rows=rows).items()
+      }
+
+  return FeedIterator()
+
+
+def validation_batches(feed: Feed, index: int, count: int) -> Any:
+  """One pass over the instances held out, as T5X evaluates on."""
+  import tensorflow as tf
+
+  rows = _rows(feed, index, count)
+  example = feed.batch(0, rows=rows)
+  return tf.data.Dataset.from_generator(
+    lambda: (
+      validation.held_out_batch(feed, step, rows=rows)
+      for step in range(feed.num_steps(epochs=1))
+    ),
+    output_signature={
+      name: tf.TensorSpec(array.shape, array.dtype)
+      for name, array in example.items()
+    },
+  )
+
+
+def _rows(feed: Feed, index: int, count: int) -> slice:
+  if feed.batch_size % count:
+    raise InputError(
+      f'BATCH_SIZE is {feed.batch_size}: T5X splits a batch evenly over '
+      f'{count} shares of data. Give a multiple.'
+    )
+  share = feed.batch_size // count
+  return slice(index * share, (index + 1) * share)

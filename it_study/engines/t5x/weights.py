@@ -1,0 +1,121 @@
+"""Weights in any format, as a checkpoint that T5X answers from."""
+
+import os
+import pathlib
+import shutil
+from typing import Any
+
+import flax
+import jax
+from jax.experimental import multihost_utils
+import numpy as np
+
+from it_study import distributed
+from it_study.checkpoints import weights
+from it_study.checkpoints.t5x import reading, writing
+from it_study.models import partitioning
+from it_study.models.t5 import T5, T5Config
+from it_study.storage.manifest import find_damage
+from it_study.storage.storage_path import StoredFolder
+
+
+def find(path: str | os.PathLike | None) -> str | None:
+  """The checkpoint of T5X at a path; None for weights that are none of T5X's.
+
+  Args:
+    path: of weights, or None.
+
+  Returns:
+    An absolute path, since Orbax refuses another, or one in a bucket.
+  """
+  if path is None or not reading.is_checkpoint(path):
+    return None
+  return _absolute(reading.find_checkpoint(path))
+
+
+def load(
+  path: str | os.PathLike | None,
+  *,
+  config: T5Config,
+  model: Any,
+  partitioner: Any,
+  seed: int,
+) -> dict[str, Any]:
+  """The parameters, split over the devices of all processes, each taking part.
+
+  Args:
+    path: of weights in any format; None takes what `seed` draws.
+    config: of the model.
+    model: from `t5x_setup.make_model`.
+    partitioner: of T5X.
+    seed: of the parameters without a path.
+
+  Raises:
+    InputError: there are no weights, or they do not fit the model.
+  """
+  if path is None:
+    params = _first_params(model=model, partitioner=partitioner, seed=seed)
+    return flax.core.unfreeze(params)
+  mesh = partitioning.make_mesh(data=1, fsdp=-1)
+  target = partitioning.abstract_params(model=T5(config), mesh=mesh)
+  return weights.restore(path, config=config, target=target)
+
+
+def save(folder: pathlib.Path, params: dict[str, Any]) -> str:
+  """Writes a checkpoint of T5X, unless it is there, whole, already.
+
+  What a process that was killed left in the folder is taken away. Every process
+  has to call it, as each holds a part of the parameters.
+
+  Args:
+    folder: of this checkpoint alone, on a disk that all processes see.
+    params: from `load`.
+
+  Returns:
+    The absolute path of the checkpoint.
+  """
+  is_first = distributed.is_first()
+  final = folder / 'checkpoint_0'
+  if not distributed.agree(int(is_first and find_damage(final) is None)):
+    whole = jax.tree.map(_gather, params)
+    if is_first:
+      shutil.rmtree(folder, ignore_errors=True)
+      writing.save_params(folder, whole)
+    # No process looks for it before it is there.
+    distributed.agree(0)
+  return str(final.absolute())
+
+
+def _gather(leaf: jax.Array) -> np.ndarray | None:
+  """A whole array in the first process, nothing in others."""
+  if leaf.is_fully_addressable:
+    return np.asarray(leaf)
+  value = multihost_utils.process_allgather(leaf, tiled=True)
+  return value if distributed.is_first() else None
+
+
+def _absolute(folder: StoredFolder) -> str:
+  return str(folder if folder.local is None else folder.local.absolute())
+
+
+def _first_params(*, model: Any, partitioner: Any, seed: int) -> Any:
+  """The parameters that T5X begins a training of that seed with."""
+  from t5x import utils
+
+  shape = (1, 1)
+  initializer = utils.TrainStateInitializer(
+    optimizer_def=None,
+    init_fn=model.get_initial_variables,
+    input_shapes={
+      name: shape
+      for name in (
+        'encoder_input_tokens',
+        'decoder_input_tokens',
+        'decoder_target_tokens',
+      )
+    },
+    partitioner=partitioner,
+  )
+  # The first of the two that `t5x.train` splits it into.
+  key, _ = jax.random.split(jax.random.PRNGKey(seed))
+  return initializer.from_scratch(key).params

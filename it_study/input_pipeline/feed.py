@@ -1,0 +1,237 @@
+"""Cached tokens in, planned batches out: a pure function of (seed, step)."""
+
+import collections
+from collections.abc import Mapping
+import functools
+import threading
+from typing import Any
+
+import numpy as np
+
+from it_study.errors import InputError
+from it_study.input_pipeline import packing
+from it_study.input_pipeline.token_cache import FEATURES, TokenCache
+from it_study.input_pipeline.token_mixture import TokenMixture
+
+_EPOCHS_HELD = 3
+
+
+class Feed:
+  """Batches for an encoder-decoder, by step.
+
+  Rows of all epochs form one endless stream, and batch `step` is rows
+  `step * batch_size` to `(step + 1) * batch_size` of it. So a batch may end one
+  epoch and begin the next; every example comes exactly once an epoch, whatever
+  the batch size; of a mixture, `TokenMixture` says what an epoch is. Every
+  epoch has a shuffle of its own and, when packing, a number of rows of its own.
+
+  A batch's features are those of T5X's encoder-decoder converter, int32
+  [rows, length] but for the weights, which are float32:
+
+    inputs [[7, 8, 1], [9, 1]], targets [[3, 1], [4, 1]], packed to 6 and 4:
+    encoder_input_tokens   7 8 1 9 1 0     decoder_target_tokens  3 1 4 1
+    encoder_segment_ids    1 1 1 2 2 0     decoder_input_tokens   0 3 0 4
+    encoder_positions      0 1 2 0 1 0     decoder_segment_ids    1 1 2 2
+                                           decoder_positions      0 1 0 1
+                                           decoder_loss_weights   1 1 1 1
+
+  Segment ids and positions are there only when packing. A sequence longer than
+  its feature's length keeps its first tokens and its last one, the end of
+  sequence; `num_cut` counts such sequences by feature.
+  """
+
+  def __init__(
+    self,
+    cache: TokenCache | TokenMixture,
+    *,
+    batch_size: int,
+    lengths: Mapping[str, int],
+    seed: int = 0,
+    pack: bool = True,
+    max_open_rows: int = packing.MAX_OPEN_ROWS,
+  ):
+    """Checks the settings; nothing is planned before it is asked for.
+
+    Args:
+      cache: the tokens.
+      batch_size: rows in a batch, over all hosts.
+      lengths: tokens in a row, by feature.
+      seed: of the shuffle.
+      pack: whether several examples may share a row.
+      max_open_rows: rows that packing tries before it opens another.
+
+    Raises:
+      InputError: an empty cache, or a size below one.
+    """
+    if set(lengths) != set(FEATURES):
+      raise InputError(
+        f'feed lengths are for {sorted(lengths)}; allowed are exactly'
+        f' {sorted(FEATURES)}. Give one length for each.'
+      )
+    sizes = {'batch_size': batch_size, 'max_open_rows': max_open_rows}
+    for name, size in {**sizes, **lengths}.items():
+      if size < 1:
+        raise InputError(f'feed {name} is {size}; give 1 or more.')
+    if not len(cache):
+      raise InputError(
+        f'token cache {cache.path} holds no examples, so there is nothing to'
+        ' train on. Check the split and the task names it was made from.'
+      )
+    self.cache = cache
+    self.batch_size = batch_size
+    self.lengths = {name: int(lengths[name]) for name in FEATURES}
+    self.seed = seed
+    self.pack = pack
+    self.max_open_rows = max_open_rows
+    self.num_cut = {
+      name: int(np.sum(cache.sequence_lengths(name) > self.lengths[name]))
+      for name in FEATURES
+    }
+    self._row_ends: list[int] = []
+    self._plans: collections.OrderedDict[int, packing.EpochPlan] = (
+      collections.OrderedDict()
+    )
+    self._lock = threading.Lock()
+
+  def metadata(self) -> dict[str, Any]:
+    """Returns all that fixes the batches, for JSON."""
+    return {
+      **self.cache.metadata(),
+      'batch_size': self.batch_size,
+      'lengths': self.lengths,
+      'seed': self.seed,
+      'pack': self.pack,
+      'max_open_rows': self.max_open_rows,
+    }
+
+  def num_rows(self, *, epochs: int) -> int:
+    """Returns how many rows the first `epochs` epochs make."""
+    if not epochs:
+      return 0
+    if not self.pack:
+      return epochs * len(self.cache)
+    with self._lock:
+      self._count_rows(epochs - 1)
+      return self._row_ends[epochs - 1]
+
+  def num_steps(self, *, epochs: int) -> int:
+    """Returns the steps after which every example came `epochs` times.
+
+    The last batch is filled up with the first rows of the epoch after.
+    """
+    return -(-self.num_rows(epochs=epochs) // self.batch_size)
+
+  def batch(
+    self, step: int, *, rows: slice = slice(None)
+  ) -> dict[str, np.ndarray]:
+    """Returns the batch of one step, the same whenever and wherever asked.
+
+    Args:
+      step: from 0.
+      rows: the share of the batch to build, for a host that feeds only part.
+
+    Returns:
+      Arrays [rows, length]; the class's docstring names them.
+    """
+    plan = [
+      self._examples(step * self.batch_size + offset)
+      for offset in range(self.batch_size)[rows]
+    ]
+    # One read for all of them.
+    found = iter(self.cache.read([index for row in plan for index in row]))
+    features = self._empty(len(plan))
+    for number, examples in enumerate(plan):
+      filled = dict.fromkeys(FEATURES, 0)
+      for segment, _ in enumerate(examples, start=1):
+        example = next(found)
+        for feature in FEATURES:
+          tokens = self._cut(feature, example[feature])
+          start = filled[feature]
+          filled[feature] = end = start + len(tokens)
+          view = {
+            name: array[number, start:end] for name, array in features.items()
+          }
+          _fill(view, feature=feature, tokens=tokens, segment=segment)
+    return features
+
+  def _empty(self, rows: int) -> dict[str, np.ndarray]:
+    shapes = {name: (rows, length) for name, length in self.lengths.items()}
+    features = {
+      'encoder_input_tokens': np.zeros(shapes['inputs'], np.int32),
+      'decoder_input_tokens': np.zeros(shapes['targets'], np.int32),
+      'decoder_target_tokens': np.zeros(shapes['targets'], np.int32),
+      'decoder_loss_weights': np.zeros(shapes['targets'], np.float32),
+    }
+    if self.pack:
+      for side, name in (('encoder', 'inputs'), ('decoder', 'targets')):
+        for kind in ('segment_ids', 'positions'):
+          features[f'{side}_{kind}'] = np.zeros(shapes[name], np.int32)
+    return features
+
+  def _cut(self, feature: str, tokens: np.ndarray) -> np.ndarray:
+    length = self.lengths[feature]
+    if len(tokens) <= length:
+      return tokens
+    return np.append(tokens[: length - 1], tokens[-1])
+
+  def _examples(self, row: int) -> np.ndarray:
+    """Returns the examples of one row of the endless stream."""
+    if not self.pack:
+      epoch, row = divmod(row, len(self.cache))
+      with self._lock:
+        return self._plan(epoch).row(row)
+    with self._lock:
+      epoch = 0
+      while self._count_rows(epoch) <= row:
+        epoch += 1
+      return self._plan(epoch).row(
+        row - (self._row_ends[epoch - 1] if epoch else 0)
+      )
+
+  def _count_rows(self, epoch: int) -> int:
+    """Returns the number of rows up to the end of `epoch`, when packing."""
+    while len(self._row_ends) <= epoch:
+      before = self._row_ends[-1] if self._row_ends else 0
+      self._row_ends.append(before + len(self._plan(len(self._row_ends))))
+    return self._row_ends[epoch]
+
+  def _plan(self, epoch: int) -> packing.EpochPlan:
+    if epoch not in self._plans:
+      self._plans[epoch] = packing.plan_rows(
+        self.cache.epoch_order(seed=self.seed, epoch=epoch),
+        lengths=self._capped_lengths,
+        row_lengths=self.lengths,
+        pack=self.pack,
+        max_open_rows=self.max_open_rows,
+      )
+      while len(self._plans) > _EPOCHS_HELD:
+        self._plans.popitem(last=False)
+    self._plans.move_to_end(epoch)
+    return self._plans[epoch]
+
+  @functools.cached_property
+  def _capped_lengths(self) -> dict[str, np.ndarray]:
+    return {
+      name: np.minimum(self.cache.sequence_lengths(name), self.lengths[name])
+      for name in FEATURES
+    }
+
+
+def _fill(
+  view: Mapping[str, np.ndarray],
+  *,
+  feature: str,
+  tokens: np.ndarray,
+  segment: int,
+) -> None:
+  """Writes one sequence into its place in a row, all features of its side."""
+  side = 'encoder' if feature == 'inputs' else 'decoder'
+  if side == 'encoder':
+    view['encoder_input_tokens'][:] = tokens
+  else:
+    view['decoder_target_tokens'][:] = tokens
+    view['decoder_input_tokens'][1:] = tokens[:-1]
+    view['decoder_loss_weights'][:] = 1
+  if f'{side}_segment_ids' in view:
+    view[f'{side}_segment_ids'][:] = segment
+    view[f'{side}_positions'][:] = np.arange(len(tokens))

@@ -1,0 +1,124 @@
+"""The levels of the definition axis."""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+
+from it_study.conditions import Condition
+from it_study.corpus.parsing import Instance, Task
+from it_study.corpus.task_table import TaskTable
+from it_study.errors import InputError
+from it_study.seeding import stable_hash
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputSpace:
+  """A level: the output space alone, in a wording that never changes.
+
+  Kung & Peng 2023, section 3: a classification task keeps the list of its
+  possible outputs, a generation task keeps nothing. Another wording is another
+  level:
+
+      DEFINITION_LEVELS.register('answerwith', OutputSpace('One of: {labels}'))
+
+  Attributes:
+    template: the wording; '{labels}' stands for the labels.
+    separator: between two labels.
+  """
+
+  template: str
+  separator: str = ', '
+
+  def __post_init__(self):
+    if self.template.count('{labels}') != 1:
+      raise InputError(
+        f'wording {self.template!r} of an output space: {{labels}} must stand '
+        'in it exactly once.'
+      )
+
+  def __call__(
+    self, *, task: Task, instance: Instance, condition: Condition
+  ) -> str | None:
+    del instance, condition
+    if task.label_space is None:
+      return None
+    # Not `format`: a wording may have braces of its own.
+    labels = self.separator.join(task.label_space)
+    return self.template.replace('{labels}', labels)
+
+
+def original(*, task: Task, instance: Instance, condition: Condition) -> str:
+  """The human-written definition; the first where a file has several."""
+  del instance, condition
+  return task.definition
+
+
+# 'Possible outputs: yes, no'. The wording is ours.
+simplified = OutputSpace('Possible outputs: {labels}')
+
+
+def empty(*, task: Task, instance: Instance, condition: Condition) -> None:
+  """No definition."""
+  del task, instance, condition
+
+
+def shuffled(
+  *,
+  task: Task,
+  instance: Instance,
+  condition: Condition,
+  tasks: Mapping[str, Task],
+) -> str:
+  """The definition of another task of the same kind.
+
+  The other task is on the same side of the split, so that no test definition
+  is trained on, and of another category wherever there is one: tasks of one
+  category are often variants of each other, and a variant's definition would
+  be nearly right. It is drawn by a stable hash of the two names and the seed,
+  so that a task which joins the corpus changes few of the others' draws.
+
+  Args:
+    task: whose definition is replaced.
+    instance: not looked at.
+    condition: gives the seed.
+    tasks: all tasks on the same side of the split.
+
+  Raises:
+    InputError: if no other task of the kind has another definition.
+  """
+  del instance
+  if not isinstance(tasks, TaskTable):
+    # What is remembered is remembered for a table.
+    tasks = TaskTable(tuple(tasks), tasks.__getitem__)
+  return tasks[_donor(tasks, task.name, condition.seed)].definition
+
+
+@functools.lru_cache(maxsize=8192)
+def _donor(tasks: Mapping[str, Task], name: str, seed: int) -> str:
+  task = tasks[name]
+  text = _plain(task.definition)
+  donors = [
+    other
+    for other in _of_kind(tasks, task.kind)
+    if _plain(tasks[other].definition) not in ('', text)
+  ]
+  if not donors:
+    raise InputError(
+      f'{name}: no other {task.kind} task on its side of the split has another '
+      'definition, so def_shuffled has nothing to put in its place. Take '
+      'another level or a corpus with more tasks.'
+    )
+  elsewhere = [d for d in donors if tasks[d].category != task.category]
+  return min(
+    elsewhere or donors,
+    key=lambda other: (stable_hash(seed, name, other, 'shuffled'), other),
+  )
+
+
+@functools.lru_cache(maxsize=32)
+def _of_kind(tasks: Mapping[str, Task], kind: str) -> tuple[str, ...]:
+  return tuple(name for name in tasks if tasks[name].kind == kind)
+
+
+def _plain(text: str) -> str:
+  return ' '.join(text.lower().split())

@@ -1,0 +1,265 @@
+"""The figures and the table of sweeps."""
+
+from collections.abc import Sequence
+
+from it_study.report import answer
+from it_study.report.curves import (
+  AMOUNTS,
+  Curve,
+  crossing_text,
+  find_curves,
+)
+from it_study.report.figures import plot
+from it_study.report.figures.score_figures import COLOURS, Figure
+from it_study.report.results import Results
+from it_study.report.scores import CLS, GEN, Group
+from it_study.report.tables.score_tables import score_entry
+from it_study.report.tables.table import Column, Entry, Table
+from it_study.report.text import number
+
+# Kung & Peng 2023, abstract.
+PAPER_GUESS, PAPER_LOW_RESOURCE = 42.6, 43.0
+_FIGURES = (
+  ('exact_match', CLS, 'Exact match (%)', 'classification'),
+  ('format_correctness', CLS, 'In format (%)', 'classification'),
+  ('rouge_l', GEN, 'ROUGE-L (0 to 100)', 'generation'),
+)
+
+
+def curve_figures(results: Results) -> list[Figure]:
+  """For each amount that is swept, a figure a metric."""
+  figures = []
+  curves = find_curves(results)
+  for field in AMOUNTS:
+    of_field = [curve for curve in curves if curve.field == field]
+    for metric, group, axis, name in _FIGURES:
+      shown = [
+        curve
+        for curve in of_field
+        if all(arm.value(metric, group) is not None for arm in curve.arms)
+      ]
+      if shown:
+        figures.append(
+          _figure(results, shown, field, metric, group, axis, name)
+        )
+  return figures
+
+
+def crossing_table(results: Results) -> Table | None:
+  """Where each curve first beats guessing, and its scores at every amount."""
+  curves = find_curves(results)
+  if not curves:
+    return None
+  rows = {}
+  for field, title in AMOUNTS.items():
+    for curve in curves:
+      if curve.field == field:
+        rows[f'{curve.label}: {crossing_text(curve)}\n{title}'] = tuple(
+          (
+            Entry(f'{amount:,}'),
+            score_entry(arm, 'exact_match', CLS),
+            score_entry(arm, 'format_correctness', CLS),
+            score_entry(arm, 'rouge_l', GEN),
+          )
+          for amount, arm in zip(curve.amounts, curve.arms, strict=True)
+        )
+  return Table(
+    columns=(
+      Column('Amount', is_number=False),
+      Column('Exact match', above='Classification'),
+      Column('In format', above='Classification'),
+      Column('ROUGE-L', above='Generation'),
+    ),
+    rows=rows,
+  )
+
+
+def _figure(
+  results: Results,
+  curves: Sequence[Curve],
+  field: str,
+  metric: str,
+  group: Group,
+  axis: str,
+  name: str,
+) -> Figure:
+  data, shapes, notes, text = [], [], [], ''
+  for place, curve in enumerate(curves):
+    data += _traces(curve, metric, group, COLOURS[place % len(COLOURS)])
+  if metric == 'exact_match':
+    shapes, notes, text = _references(results)
+    chance = answer.chance(results.arms, 'test')
+    points = [
+      _crossing(curve, chance.expected, COLOURS[place % len(COLOURS)])
+      for place, curve in enumerate(curves)
+      if chance is not None
+    ]
+    points = [point for point in points if point is not None]
+    if points:
+      data += points
+      text += (
+        ' A diamond marks where a curve first beats guessing, with its 95% '
+        'interval; an interval that ends at the edge goes on beyond it.'
+      )
+  layout = plot.layout(height=420)
+  layout |= {
+    'xaxis': plot.axis(AMOUNTS[field])
+    | {
+      'type': 'log',
+      'tickvals': sorted({a for curve in curves for a in curve.amounts}),
+    },
+    'yaxis': plot.axis(axis) | {'rangemode': 'tozero'},
+    'shapes': shapes,
+    'annotations': notes,
+    'legend': {'orientation': 'h', 'y': 1.02, 'yanchor': 'bottom', 'x': 0},
+  }
+  layout['xaxis']['ticktext'] = [f'{a:,}' for a in layout['xaxis']['tickvals']]
+  return Figure(
+    f'curve_{field}_{metric}',
+    f'{axis.split(" (")[0]} on unseen {name} tasks by '
+    f'{AMOUNTS[field].lower()}, each model tested as it was trained. Bands are '
+    f'95% intervals.{text}',
+    data,
+    layout,
+  )
+
+
+def _crossing(curve: Curve, level: float, colour: str) -> dict | None:
+  """Where a curve first beats guessing, with its interval, as a mark."""
+  crossing = curve.crossing
+  if crossing is None or crossing.amount is None:
+    return None
+  low = crossing.low or curve.amounts[0]
+  high = crossing.high or curve.amounts[-1]
+  return {
+    'type': 'scatter',
+    'mode': 'markers',
+    'x': [crossing.amount],
+    'y': [level],
+    'error_x': {
+      'type': 'data',
+      'symmetric': False,
+      'array': [high - crossing.amount],
+      'arrayminus': [crossing.amount - low],
+      'color': colour,
+      'thickness': 3,
+      'width': 7,
+    },
+    'hovertext': [f'{plot.safe(curve.label)}<br>{crossing_text(curve)}'],
+    'hoverinfo': 'text',
+    'showlegend': False,
+    'marker': {
+      'color': '#FFFFFF',
+      'size': 12,
+      'symbol': 'diamond',
+      'line': {'color': colour, 'width': 2.5},
+    },
+  }
+
+
+def _references(results: Results) -> tuple[list[dict], list[dict], str]:
+  """The random baseline across the curves, and the paper's own figures."""
+  shapes, notes, text = [], [], ''
+  chance = answer.chance(results.arms, 'test')
+  # Of two lines the upper one is named above, the lower one below it.
+  is_above = chance is not None and chance.expected > PAPER_GUESS
+  if chance is not None:
+    shapes.append(_level(chance.expected, 'dash', 1.2))
+    notes.append(
+      _note(
+        chance.expected,
+        f'guessing {number(chance.expected)}',
+        'bottom' if is_above else 'top',
+      )
+    )
+    text = ' The dashed line is what random guessing is expected to score'
+    if chance.standard_deviation is not None:
+      reach = 1.96 * chance.standard_deviation
+      shapes.insert(
+        0, plot.level_band(chance.expected - reach, chance.expected + reach)
+      )
+      text += ', its band holds 95% of single draws'
+    text += '.'
+  shapes.append(_level(PAPER_GUESS, 'dot', 1.0))
+  text += (
+    f' Dotted, for reference: {PAPER_GUESS}, what guessing scores on the '
+    "paper's test tasks; its low-resource tuning scores "
+    f'{PAPER_LOW_RESOURCE:.0f} (Kung and Peng 2023, abstract).'
+  )
+  notes.append(
+    _note(
+      PAPER_GUESS,
+      f'paper: guessing {PAPER_GUESS}',
+      'top' if is_above else 'bottom',
+    )
+  )
+  return shapes, notes, text
+
+
+def _level(y: float, dash: str, width: float) -> dict:
+  return {
+    'type': 'line',
+    'x0': 0,
+    'x1': 1,
+    'xref': 'paper',
+    'y0': y,
+    'y1': y,
+    'layer': 'below',
+    'line': {'color': plot.INK, 'width': width, 'dash': dash},
+  }
+
+
+def _note(y: float, text: str, side: str) -> dict:
+  """A line's name at its right end; `side` is 'bottom' for above the line."""
+  return {
+    'x': 1,
+    'xref': 'paper',
+    'xanchor': 'right',
+    'y': y,
+    'yanchor': side,
+    'text': text,
+    'showarrow': False,
+    'font': {'size': 12, 'color': plot.INK},
+    'bgcolor': 'rgba(255, 255, 255, 0.7)',
+  }
+
+
+def _traces(curve: Curve, metric: str, group: Group, colour: str) -> list[dict]:
+  values = [arm.value(metric, group) for arm in curve.arms]
+  traces = []
+  intervals = [arm.interval(metric, group) for arm in curve.arms]
+  if None not in intervals:
+    traces.append(
+      {
+        'type': 'scatter',
+        'mode': 'lines',
+        'x': [*curve.amounts, *reversed(curve.amounts)],
+        'y': [
+          *(i.high for i in intervals),
+          *(i.low for i in reversed(intervals)),
+        ],
+        'fill': 'toself',
+        'fillcolor': plot.faint(colour),
+        'line': {'width': 0},
+        'hoverinfo': 'skip',
+        'showlegend': False,
+      }
+    )
+  traces.append(
+    {
+      'type': 'scatter',
+      'mode': 'lines+markers',
+      'x': list(curve.amounts),
+      'y': values,
+      'name': plot.safe(curve.label),
+      'hovertext': [
+        f'{plot.safe(curve.label)}<br>{amount:,}: {number(value)}'
+        for amount, value in zip(curve.amounts, values, strict=True)
+      ],
+      'hoverinfo': 'text',
+      'showlegend': True,
+      'line': {'color': colour, 'width': 2},
+      'marker': {'color': colour, 'size': 8},
+    }
+  )
+  return traces

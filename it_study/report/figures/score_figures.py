@@ -1,0 +1,381 @@
+"""The figures of a report, as plotly's JSON."""
+
+from collections.abc import Sequence
+import dataclasses
+import itertools
+import math
+
+from it_study.report import answer
+from it_study.report.arms import Arm, Comparison, compare, select
+from it_study.report.figures import plot
+from it_study.report.results import Results
+from it_study.report.scores import CLS, GEN, Group
+from it_study.report.text import limits, number
+
+# Okabe and Ito's palette, told apart with any colour vision.
+BLUE, ORANGE, GREEN, GREY = '#0072B2', '#D55E00', '#009E73', '#5F6368'
+COLOURS = (
+  BLUE,
+  ORANGE,
+  GREEN,
+  '#CC79A7',
+  '#56B4E9',
+  '#8A6D00',
+  GREY,
+  '#000000',
+)
+_DASHES = ('solid', 'dash', 'dot')
+_CURVE_POINTS = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+  """A figure: `description` says in words what it shows, and is its caption."""
+
+  name: str
+  description: str
+  data: list
+  layout: dict
+
+
+def headline_figure(results: Results) -> Figure | None:
+  """Exact match on classification beside what guessing scores."""
+  arms = _models(results.arms, CLS, 'exact_match')
+  if not arms:
+    return None
+  chance = answer.chance(results.arms, 'test')
+  trace = _scores_trace(arms, CLS, 'exact_match')
+  shapes, notes = [], []
+  band = ''
+  if chance is not None:
+    shapes.append(plot.line(chance.expected))
+    notes.append(
+      plot.above(chance.expected, f'guessing {number(chance.expected)}')
+    )
+    if chance.standard_deviation is not None:
+      reach = 1.96 * chance.standard_deviation
+      shapes.insert(
+        0, plot.band(chance.expected - reach, chance.expected + reach)
+      )
+      band = (
+        ' The dashed line is what random guessing is expected to score, the '
+        'band holds 95% of single draws.'
+      )
+    else:
+      band = ' The dashed line is what random guessing is expected to score.'
+  return Figure(
+    'headline',
+    'Exact match on unseen classification tasks, each model tested as it was '
+    f'trained, with 95% intervals.{band}',
+    [trace],
+    plot.rows_layout(
+      [plot.lines(arm.label) for arm in arms],
+      'Exact match (%)',
+      shapes=shapes + _rules(arms),
+      annotations=notes + _values(arms, CLS, 'exact_match'),
+      highest=_highest(trace, shapes),
+    ),
+  )
+
+
+def generation_figure(results: Results) -> Figure | None:
+  """ROUGE-L on generation beside what copying scores."""
+  arms = _models(results.arms, GEN, 'rouge_l')
+  if not arms:
+    return None
+  trace = _scores_trace(arms, GEN, 'rouge_l')
+  shapes, notes = [], []
+  for arm in select(results.arms, split='test', baselines=True):
+    value = arm.value('rouge_l', GEN)
+    if value is not None:
+      shapes.append(plot.line(value))
+      notes.append(
+        plot.above(
+          value, f'{_COPIES[arm.baseline]} {number(value)}', len(notes)
+        )
+      )
+  copies = (
+    " Dashed: copying the input, or the output of the task's first example."
+    if notes
+    else ''
+  )
+  return Figure(
+    'generation',
+    'ROUGE-L on unseen generation tasks, each model tested as it was trained, '
+    f'with 95% intervals.{copies}',
+    [trace],
+    plot.rows_layout(
+      [plot.lines(arm.label) for arm in arms],
+      'ROUGE-L (0 to 100)',
+      shapes=shapes + _rules(arms),
+      annotations=notes + _values(arms, GEN, 'rouge_l'),
+      highest=_highest(trace, shapes),
+      lines_above=max(1, len(notes)),
+    ),
+  )
+
+
+def difference_figure(results: Results) -> Figure | None:
+  """Real minus altered instructions, in exact match on classification."""
+  pairs = compare(
+    results.arms,
+    split='test',
+    metric='exact_match',
+    group=CLS,
+    margin=results.margin,
+  )
+  if not pairs:
+    return None
+  return Figure(
+    'differences',
+    'Exact match with the real instructions minus with altered ones, '
+    'classification. Right of 0 the real ones are better. Thick: 95% interval; '
+    'thin: widened so that all comparisons hold together. Shaded: what counts '
+    f'as no difference, {number(results.margin)} points either way.',
+    [_whiskers(pairs, 'joint', 1.5), _whiskers(pairs, 'interval', 5)],
+    plot.rows_layout(
+      [plot.lines(pair.altered.label) for pair in pairs],
+      'Real − altered (points)',
+      shapes=[
+        plot.band(-results.margin, results.margin),
+        plot.line(0.0, dash='solid'),
+        *_rules([pair.altered for pair in pairs]),
+      ],
+      annotations=[
+        plot.value(
+          pair.interval.mean, row, number(pair.interval.mean, signed=True)
+        )
+        for row, pair in enumerate(pairs)
+      ],
+    ),
+  )
+
+
+def format_figure(results: Results) -> Figure | None:
+  """How much of exact match is knowing what an answer looks like."""
+  arms = _models(results.arms, CLS, 'format_correctness')
+  if not arms:
+    return None
+  series = []
+  for metric, name, symbol, colour, shift in (
+    ('format_correctness', 'in format', 'circle-open', ORANGE, -0.14),
+    ('exact_match', 'exact match', 'circle', BLUE, 0.14),
+  ):
+    trace = _scores_trace(arms, CLS, metric)
+    trace |= {'name': name, 'showlegend': True}
+    # Side by side, so that neither interval covers the other.
+    trace['y'] = [row + shift for row in trace['y']]
+    trace['marker'] = {
+      'symbol': symbol,
+      'color': colour,
+      'size': 11,
+      'line': {'width': 2, 'color': colour},
+    }
+    trace['error_x']['color'] = colour
+    series.append(trace)
+  layout = plot.rows_layout(
+    [plot.lines(arm.label) for arm in arms],
+    'Share of instances (%)',
+    highest=100.0,
+  )
+  layout['legend'] = {'orientation': 'h', 'y': 1, 'yanchor': 'bottom', 'x': 0}
+  return Figure(
+    'format',
+    'Share of answers that are a label of the task, and share that is right.',
+    series,
+    layout,
+  )
+
+
+def loss_figure(results: Results) -> Figure | None:
+  """Training loss by step, a line a training."""
+  curves = results.study.curves
+  if not curves:
+    return None
+  labels = {
+    cell.training: (arm.label, cell.seed)
+    for arm in results.arms
+    for cell in arm.cells
+    if cell.training
+  }
+  many_seeds = len({seed for _, seed in labels.values()}) > 1
+  data = []
+  # In the order of the tables; a training without a finished cell comes last.
+  names = [name for name in labels if name in curves]
+  names += [name for name in curves if name not in labels]
+  for index, name in enumerate(names):
+    points = curves[name]
+    label, seed = labels.get(name, (name, None))
+    stride = math.ceil(len(points) / _CURVE_POINTS)
+    # The last point counts, so strides are counted from it.
+    points = points[::-1][::stride][::-1]
+    data.append(
+      {
+        'type': 'scatter',
+        'mode': 'lines',
+        'x': [step for step, _ in points],
+        'y': [loss for _, loss in points],
+        'name': plot.safe(f'{label}, seed {seed}' if many_seeds else label),
+        'line': {
+          'color': COLOURS[index % len(COLOURS)],
+          'width': 1.8,
+          'dash': _DASHES[index // len(COLOURS) % len(_DASHES)],
+        },
+      }
+    )
+  layout = plot.layout(height=420 + 18 * len(data))
+  layout['xaxis'] = plot.axis('Training step') | {'rangemode': 'tozero'}
+  layout['yaxis'] = plot.axis('Loss (nats per target token)') | {
+    'rangemode': 'tozero'
+  }
+  layout['showlegend'] = True
+  layout['legend'] = {'orientation': 'h', 'y': -0.2, 'yanchor': 'top', 'x': 0}
+  return Figure('loss', 'Training loss, z-loss included.', data, layout)
+
+
+_COPIES = {
+  'copy_input': 'copy input',
+  'copy_demo': 'copy example',
+  'random': 'random',
+  'majority': 'majority',
+  'prior': 'prior',
+}
+_SYMBOLS = {'simplified': 'diamond', 'delusive': 'x', 'empty': 'circle-open'}
+
+
+def _models(arms: Sequence[Arm], group: Group, metric: str) -> list[Arm]:
+  chosen = select(arms, split='test', matched=True, untuned=True)
+  return [arm for arm in chosen if arm.value(metric, group) is not None]
+
+
+def _scores_trace(arms: Sequence[Arm], group: Group, metric: str) -> dict:
+  values, above, below, hover = [], [], [], []
+  for arm in arms:
+    value, interval = arm.value(metric, group), arm.interval(metric, group)
+    low = value if interval is None else interval.low
+    high = value if interval is None else interval.high
+    values.append(value)
+    above.append(high - value)
+    below.append(value - low)
+    hover.append(
+      f'{plot.safe(arm.label)}<br>{number(value)} '
+      f'[{number(low)}, {number(high)}]'
+    )
+  return {
+    'type': 'scatter',
+    'mode': 'markers',
+    'x': values,
+    'y': list(range(len(arms))),
+    'hovertext': hover,
+    'hoverinfo': 'text',
+    'showlegend': False,
+    'cliponaxis': False,
+    'error_x': {
+      'type': 'data',
+      'symmetric': False,
+      'array': above,
+      'arrayminus': below,
+      'thickness': 2,
+      'width': 0,
+      'color': '#7A828C',
+    },
+    'marker': {
+      'size': 11,
+      'symbol': [_symbol(arm) for arm in arms],
+      'color': [_colour(arm) for arm in arms],
+      'line': {
+        'width': [_outline(arm) for arm in arms],
+        'color': [_colour(arm) for arm in arms],
+      },
+    },
+  }
+
+
+def _whiskers(
+  pairs: Sequence[Comparison], which: str, thickness: float
+) -> dict:
+  intervals = [getattr(pair, which) for pair in pairs]
+  is_main = which == 'interval'
+  colours = [_colour(pair.altered) for pair in pairs]
+  return {
+    'type': 'scatter',
+    'mode': 'markers',
+    'x': [pair.interval.mean for pair in pairs],
+    'y': list(range(len(pairs))),
+    'hoverinfo': 'text',
+    'hovertext': [
+      f'{plot.safe(pair.altered.label)}<br>'
+      f'{number(interval.mean, signed=True)} {limits(interval, signed=True)}'
+      for pair, interval in zip(pairs, intervals, strict=True)
+    ],
+    'showlegend': False,
+    'cliponaxis': False,
+    'error_x': {
+      'type': 'data',
+      'symmetric': False,
+      'array': [i.high - i.mean for i in intervals],
+      'arrayminus': [i.mean - i.low for i in intervals],
+      'thickness': thickness,
+      'width': 0,
+      'color': '#9AA1A9',
+    },
+    'marker': {
+      'size': 11 if is_main else 1,
+      'symbol': [_symbol(pair.altered) for pair in pairs],
+      'color': colours,
+      'line': {
+        'width': [_outline(pair.altered) for pair in pairs],
+        'color': colours,
+      },
+    },
+  }
+
+
+def _values(arms: Sequence[Arm], group: Group, metric: str) -> list[dict]:
+  """Each arm's number, above its mark."""
+  points = [arm.value(metric, group) for arm in arms]
+  return [plot.value(x, row, number(x)) for row, x in enumerate(points)]
+
+
+def _highest(trace: dict, shapes: Sequence[dict]) -> float:
+  """The right end of what is drawn; 1 where all of it lies at 0."""
+  reaches = zip(trace['x'], trace['error_x']['array'], strict=True)
+  ends = [x + reach for x, reach in reaches]
+  return max(1.0, *ends, *(shape['x1'] for shape in shapes))
+
+
+def _rules(arms: Sequence[Arm]) -> list[dict]:
+  """A rule between experiments: arms that are held against another arm."""
+  against = [
+    arm.condition and arm.condition.with_original_instructions() for arm in arms
+  ]
+  return [
+    plot.rule(row + 0.5)
+    for row, (one, other) in enumerate(itertools.pairwise(against))
+    if one != other
+  ]
+
+
+def _symbol(arm: Arm) -> str:
+  if not arm.is_trained:
+    return 'square'
+  return _SYMBOLS.get(_alteration(arm), 'circle')
+
+
+def _outline(arm: Arm) -> int:
+  """Width of a mark's outline: a cross would become a blob."""
+  return 0 if _symbol(arm) == 'x' else 2
+
+
+def _colour(arm: Arm) -> str:
+  if not arm.is_trained:
+    return GREY
+  return BLUE if _alteration(arm) == 'original' else ORANGE
+
+
+def _alteration(arm: Arm) -> str:
+  condition = arm.condition
+  if condition is None:
+    return 'unknown'
+  levels = (condition.definition, condition.examples)
+  return next((level for level in levels if level != 'original'), 'original')

@@ -1,0 +1,91 @@
+"""The main table in a terminal."""
+
+import os
+import re
+
+from it_study.report import answer
+from it_study.report.curves import find_curves
+from it_study.report.results import Results, score
+from it_study.report.sections import TITLE, population
+from it_study.report.tables.score_tables import short_table
+from it_study.report.tables.table import Table
+from it_study.report.text import visible
+
+
+def render_terminal_table(
+  study_dir: str | os.PathLike[str],
+  *,
+  results: Results | None = None,
+  console=None,
+) -> None:
+  """Prints the main table, the answer and the controls of a study.
+
+  Args:
+    study_dir: a study folder, finished or not.
+    results: of `score`, if they are at hand.
+    console: a `rich.console.Console`; None prints to standard output.
+
+  Raises:
+    InputError: if the folder has no finished cell or cannot be understood.
+  """
+  # Imported here: no other format needs a terminal.
+  from rich.console import Console
+
+  console = console or Console(highlight=False)
+  results = results or score(study_dir)
+  outcome = answer.answer(
+    results.arms, margin=results.margin, curves=find_curves(results)
+  )
+  console.print(_rich_table(short_table(results), population(results)))
+  console.print(_text(TITLE, 'bold'))
+  console.print(_text(f'{outcome.verdict} {outcome.sentence}'))
+  for control in answer.controls(results.arms):
+    style = 'bold red' if control.status == answer.FAILED else ''
+    console.print(
+      _text(f'{control.name}: {control.status}. {control.text}', style)
+    )
+  for note in (*outcome.warnings, *results.notes):
+    console.print(_text(note, 'yellow'))
+
+
+def _rich_table(table: Table, population: str):
+  from rich import box, table as rich_table, text
+
+  rich = rich_table.Table(
+    box=box.SIMPLE_HEAD,
+    caption='Test split, each model tested as it was trained; % and, in '
+    f'brackets, 95% intervals over {population}.',
+  )
+  for index, column in enumerate(table.columns):
+    above = _SHORT.get(column.above, column.above)
+    rich.add_column(
+      _text('\n'.join(filter(None, (above, column.title)))),
+      justify='right' if column.is_number else 'left',
+      no_wrap=index > 0,
+      overflow='fold',
+      min_width=0 if index else 24,
+    )
+  for title, rows in table.rows.items():
+    rich.add_row(_text(title, 'italic'))
+    for entries in rows:
+      rich.add_row(
+        *(
+          text.Text.assemble(
+            visible(entry.text),
+            (f'\n{visible(entry.detail)}' if entry.detail else '', 'dim'),
+          )
+          for entry in entries
+        )
+      )
+    rich.add_section()
+  return rich
+
+
+_SHORT = {'Classification': 'CLS', 'Generation': 'GEN'}
+
+
+def _text(string: str, style: str = ''):
+  from rich.text import Text
+
+  # Text, as data may hold what rich takes for markup.
+  return Text(re.sub('\t', ' ', visible(string)), style)

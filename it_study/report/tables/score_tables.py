@@ -1,0 +1,346 @@
+"""The tables of scores."""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlencode
+
+from it_study.evaluation.stats import intervals
+from it_study.report.arms import ALPHA, Arm, Comparison, compare, select
+from it_study.report.results import Results
+from it_study.report.scores import CLS, GEN, OVERALL, Group
+from it_study.report.tables.table import (
+  Column,
+  Entry,
+  Table,
+  name_entry,
+  value_entry,
+)
+from it_study.report.text import count, number, p_value, shorten
+
+METRIC_NAMES = {
+  'exact_match': 'Exact match',
+  'rouge_l': 'ROUGE-L',
+  'format_correctness': 'In format',
+}
+# Super-NaturalInstructions judges these by exact match, its other test
+# categories by ROUGE-L (Wang et al. 2022, section 5.1).
+_EXACT_MATCH_CATEGORIES = (
+  'Textual Entailment',
+  'Cause Effect Classification',
+  'Coreference Resolution',
+  'Dialogue Act Recognition',
+  'Answerability Classification',
+  'Word Analogy',
+)
+_ROUGE_CATEGORIES = (
+  'Overlap Extraction',
+  'Keyword Tagging',
+  'Question Rewriting',
+  'Title Generation',
+  'Data to Text',
+  'Grammar Error Correction',
+)
+_MAIN_COLUMNS = (
+  ('Classification', CLS, 'exact_match'),
+  ('Classification', CLS, 'rouge_l'),
+  ('Classification', CLS, 'format_correctness'),
+  ('Generation', GEN, 'exact_match'),
+  ('Generation', GEN, 'rouge_l'),
+  ('Overall', OVERALL, 'exact_match'),
+  ('Overall', OVERALL, 'rouge_l'),
+)
+
+
+def main_table(results: Results) -> Table:
+  """Test split, each training tested as it was trained; then baselines."""
+  return _scores_table(
+    _by_role(results.arms, split='test', matched=True), _MAIN_COLUMNS
+  )
+
+
+def short_table(results: Results) -> Table:
+  """What fits a terminal of the main table."""
+  columns = [_MAIN_COLUMNS[index] for index in (0, 2, 4)]
+  return _scores_table(
+    _by_role(results.arms, split='test', matched=True), columns
+  )
+
+
+def original_table(results: Results) -> Table:
+  """Test split, every training tested under the real instructions."""
+  return _scores_table(
+    {'Trained on': select(results.arms, split='test', original=True)},
+    _MAIN_COLUMNS,
+  )
+
+
+def validation_table(results: Results) -> Table:
+  """Held-out instances of training tasks, controls beside the rest."""
+  controls = tuple(
+    (group.name, group, 'exact_match')
+    for group in results.groups('control', 'validation')
+  )
+  return _scores_table(
+    _by_role(results.arms, split='validation', matched=True),
+    controls + _MAIN_COLUMNS,
+  )
+
+
+def difference_table(
+  results: Results, *, metric: str, group: Group
+) -> Table | None:
+  """Real minus altered instructions; None where nothing can be compared."""
+  pairs = compare(
+    results.arms,
+    split='test',
+    metric=metric,
+    group=group,
+    margin=results.margin,
+  )
+  if not pairs:
+    return None
+  name = METRIC_NAMES[metric]
+  return Table(
+    columns=(
+      Column('Altered instructions', is_number=False),
+      Column('Real', above=name),
+      Column('Altered', above=name),
+      Column('Difference', above='Real − altered, points'),
+      Column('p', above='Real − altered, points'),
+      Column('Shown?', above='Real − altered, points', is_number=False),
+      Column(
+        f'Equivalent within {number(results.margin)}?',
+        above='Real − altered, points',
+        is_number=False,
+      ),
+      Column('Detectable', above='Real − altered, points'),
+    ),
+    rows={
+      '': tuple(
+        (
+          name_entry(
+            pair.altered.label, detail=f'against: {pair.original.label}'
+          ),
+          score_entry(pair.original, metric, group),
+          score_entry(pair.altered, metric, group),
+          value_entry(pair.interval.mean, pair.interval, signed=True),
+          Entry(p_value(pair.p_value)),
+          _shown(pair),
+          _equivalent(pair),
+          Entry(number(pair.estimate.minimum_detectable_effect())),
+        )
+        for pair in pairs
+      )
+    },
+  )
+
+
+def grid_table(results: Results) -> Table | None:
+  """Real minus altered instructions in each category, adjusted over all."""
+  cells = []
+  for group in results.groups('category', 'test'):
+    metric = _category_metric(results.arms, group)
+    for pair in compare(
+      results.arms,
+      split='test',
+      metric=metric,
+      group=group,
+      margin=results.margin,
+    ):
+      cells.append((group, metric, pair))
+  if not cells:
+    return None
+  bare = [pair.estimate.p_value() for _, _, pair in cells]
+  holm = intervals.adjust(bare)
+  share = intervals.adjust(bare, method='benjamini_hochberg')
+  rows = tuple(
+    (
+      name_entry(group.name, detail=METRIC_NAMES[metric]),
+      name_entry(pair.altered.label, detail=f'against: {pair.original.label}'),
+      value_entry(pair.interval.mean, pair.interval, signed=True),
+      *(
+        Entry(p_value(value), tone='good' if value < ALPHA else None)
+        for value in (bare[k], holm[k], share[k])
+      ),
+    )
+    for k, (group, metric, pair) in enumerate(cells)
+  )
+  return Table(
+    columns=(
+      Column('Category', is_number=False),
+      Column('Altered instructions', is_number=False),
+      Column('Real − altered, points'),
+      Column('p', above='p-values'),
+      Column('Holm', above='p-values'),
+      Column('Benjamini-Hochberg', above='p-values'),
+    ),
+    rows={'': rows},
+  )
+
+
+def score_entry(
+  arm: Arm, metric: str, group: Group, *, with_interval: bool = True
+) -> Entry:
+  """An arm's score in a group, one click from the predictions behind it."""
+  interval = arm.interval(metric, group) if with_interval else None
+  value = arm.value(metric, group)
+  href = None if value is None else predictions_href(arm, group)
+  return value_entry(value, interval, href=href)
+
+
+def predictions_href(arm: Arm, group: Group) -> str:
+  """Where an arm's predictions of a group lie.
+
+  `it-study view` opens it with what stands behind the ? as its filters, those
+  of all seeds; as a file it is the whole cell of the first seed, and the rest
+  has no effect.
+  """
+  name = group.name
+  kind = 'group' if group.kind == 'headline' else group.kind
+  if kind == 'control':
+    kind = 'category'
+  cell = quote(arm.cells[0].cell)
+  fields = {kind: name} | ({'seeds': 'all'} if len(arm.cells) > 1 else {})
+  return f'../cells/{cell}/predictions.jsonl?{urlencode(fields)}'
+
+
+def category_table(results: Results) -> Table | None:
+  """Each test category by its headline metric."""
+  groups = results.groups('category', 'test')
+  return _groups_table(
+    results,
+    [(group, _category_metric(results.arms, group)) for group in groups],
+  )
+
+
+def task_table(results: Results) -> Table | None:
+  """Each test task: exact match for classification, else ROUGE-L."""
+  groups = []
+  for group in results.groups('task', 'test'):
+    is_cls = any(_has_format(arm, group) for arm in results.arms)
+    groups.append((group, 'exact_match' if is_cls else 'rouge_l'))
+  return _groups_table(results, groups, with_intervals=False)
+
+
+def _by_role(arms: Sequence[Arm], *, split: str, **kinds) -> dict:
+  return {
+    'Trained and tested on': select(arms, split=split, **kinds),
+    'Not trained': select(arms, split=split, untuned=True),
+    'Baselines': select(arms, split=split, baselines=True),
+  }
+
+
+def _scores_table(
+  sections: Mapping[str, Sequence[Arm]],
+  columns: Sequence[tuple[str, Group, str]],
+) -> Table:
+  rows = {
+    title: tuple(
+      (
+        name_entry(arm.label),
+        *(score_entry(arm, metric, group) for _, group, metric in columns),
+      )
+      for arm in arms
+    )
+    for title, arms in sections.items()
+    if arms
+  }
+  return Table(
+    columns=(
+      Column('', is_number=False),
+      *(
+        Column(METRIC_NAMES[metric], above=shorten(above))
+        for above, _, metric in columns
+      ),
+    ),
+    rows=rows,
+  )
+
+
+def _groups_table(
+  results: Results,
+  groups: Sequence[tuple[Group, str]],
+  *,
+  with_intervals: bool = True,
+) -> Table | None:
+  arms = [
+    *select(results.arms, split='test', matched=True),
+    # One untuned model is enough beside so many columns.
+    *select(results.arms, split='test', untuned=True)[:1],
+    *(
+      arm
+      for arm in select(results.arms, split='test', baselines=True)
+      if arm.baseline in ('random', 'copy_demo')
+    ),
+  ]
+  if not arms or not groups:
+    return None
+  sections: dict[str, list] = {}
+  for group, metric in groups:
+    entries = [
+      score_entry(arm, metric, group, with_interval=with_intervals)
+      for arm in arms
+    ]
+    sizes = [arm.group(arm.cells[0], group) for arm in arms]
+    size = next((size for size in sizes if size is not None), {})
+    sections.setdefault(f'By {METRIC_NAMES[metric]}', []).append(
+      (
+        name_entry(group.name, detail=_size(size, has_tasks=with_intervals)),
+        *entries,
+      )
+    )
+  kind = groups[0][0].kind.capitalize()
+  return Table(
+    columns=(
+      Column(kind, is_number=False),
+      *(Column(arm.label, above=_role(arm)) for arm in arms),
+    ),
+    rows={title: tuple(rows) for title, rows in sorted(sections.items())},
+  )
+
+
+def _size(group: Mapping, *, has_tasks: bool) -> str | None:
+  parts = [
+    count(group[key], noun)
+    for key, noun in (('num_tasks', 'task'), ('num_instances', 'instance'))
+    if isinstance(group.get(key), int) and (has_tasks or noun == 'instance')
+  ]
+  return ', '.join(parts) or None
+
+
+def _role(arm: Arm) -> str:
+  if arm.baseline:
+    return 'Baselines'
+  return 'Trained and tested on' if arm.is_trained else 'Not trained'
+
+
+def _shown(pair: Comparison) -> Entry:
+  if pair.helps:
+    return Entry('yes, real is better', tone='good')
+  if pair.harms:
+    return Entry('yes, real is worse', tone='bad')
+  if pair.is_degenerate:
+    return Entry('not shown', 'nothing varies')
+  return Entry('not shown', f'up to {number(pair.largest)} possible')
+
+
+def _equivalent(pair: Comparison) -> Entry:
+  detail = f'p {p_value(pair.equivalence_p_value)}'
+  if pair.is_degenerate:
+    return Entry('not shown', 'nothing varies')
+  if pair.is_equivalent:
+    return Entry('yes', detail, tone='good')
+  return Entry('not shown', detail)
+
+
+def _category_metric(arms: Sequence[Arm], group: Group) -> str:
+  if group.name in _EXACT_MATCH_CATEGORIES:
+    return 'exact_match'
+  if group.name in _ROUGE_CATEGORIES:
+    return 'rouge_l'
+  is_cls = any(_has_format(arm, group) for arm in arms)
+  return 'exact_match' if is_cls else 'rouge_l'
+
+
+def _has_format(arm: Arm, group: Group) -> bool:
+  metrics = arm.group(arm.cells[0], group) if arm.split == 'test' else None
+  return bool(metrics) and metrics.get('format_correctness') is not None

@@ -1,0 +1,262 @@
+"""The train state, where its arrays lie, and the jitted step."""
+
+from collections.abc import Callable
+import functools
+import time
+from typing import Any
+
+from flax import linen as nn, struct
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+import optax
+
+from it_study.models import partitioning
+from it_study.training import losses
+from it_study.training.optimizers import Optimizer
+
+
+@struct.dataclass
+class TrainState:
+  """All that a training step reads and writes; a pytree.
+
+  Attributes:
+    step: updates done, int32 scalar.
+    params: nested dict of float32 arrays.
+    opt_state: the optimizer's state.
+  """
+
+  step: jax.Array
+  params: Any
+  opt_state: Any
+
+
+@functools.lru_cache(maxsize=16)
+def make_train_step(
+  *,
+  model: nn.Module,
+  optimizer: Optimizer,
+  mesh: Mesh,
+  z_loss: float = losses.DEFAULT_Z_LOSS,
+  label_smoothing: float = 0.0,
+  num_microbatches: int = 1,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+  """Returns the jitted `(state, batch, seed) -> (state, metrics)`.
+
+  The state is donated. Dropout's key is the seed's, folded with the state's
+  step; the seed is an argument, so that trainings that differ in it share one
+  compilation. Equal arguments give the same function.
+
+  Args:
+    model: its `before_logits` is called with the batch's features by name,
+      `decoder_loss_weights` apart, and `deterministic`; it has a
+      `config.dropout_rate`.
+    optimizer: from `it_study.training.optimizers`.
+    mesh: where state and batch lie.
+    z_loss: coefficient of the squared log normaliser.
+    label_smoothing: probability taken from the target.
+    num_microbatches: parts that a batch is computed in, one after the other, to
+      save memory; it divides every device's rows. Loss and gradients are the
+      whole batch's, summed in another order; each part draws its own dropout.
+  """
+  transformation = optimizer.transformation()
+  deterministic = not model.config.dropout_rate
+
+  def loss_fn(params, batch, key, num_target_tokens):
+    features = dict(batch)
+    weights = features.pop('decoder_loss_weights')
+    # Without it XLA gathers activations where parameters are fully sharded.
+    with partitioning.activation_sharding(mesh):
+      hidden, kernel = model.apply(
+        {'params': params},
+        **features,
+        deterministic=deterministic,
+        rngs=None if deterministic else {'dropout': key},
+        method='before_logits',
+      )
+      return losses.cross_entropy(
+        hidden=hidden,
+        kernel=kernel,
+        targets=features['decoder_target_tokens'],
+        weights=weights,
+        z_loss=z_loss,
+        label_smoothing=label_smoothing,
+        num_target_tokens=num_target_tokens,
+        num_parts=losses.count_parts(hidden, kernel, mesh.shape),
+      )
+
+  gradient_fn = jax.grad(loss_fn, has_aux=True)
+
+  def accumulate(params, batch, key):
+    num_target_tokens = batch['decoder_loss_weights'].sum()
+    parts = jax.tree.map(
+      lambda array: partitioning.split_rows(array, num_microbatches, mesh),
+      batch,
+    )
+
+    def add(sums, part):
+      index, features = part
+      terms = gradient_fn(
+        params, features, jax.random.fold_in(key, index), num_target_tokens
+      )
+      return jax.tree.map(jnp.add, sums, terms), None
+
+    first = jax.tree.map(lambda array: array[0], parts)
+    zeros = jax.tree.map(
+      lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+      jax.eval_shape(gradient_fn, params, first, key, num_target_tokens),
+    )
+    indices = jnp.arange(num_microbatches, dtype=jnp.uint32)
+    return jax.lax.scan(add, zeros, (indices, parts))[0]
+
+  def train_step(state, batch, seed):
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    if num_microbatches == 1:
+      gradients, metrics = gradient_fn(state.params, batch, key, None)
+    else:
+      gradients, metrics = accumulate(state.params, batch, key)
+    updates, opt_state = transformation.update(
+      gradients, state.opt_state, state.params
+    )
+    metrics = {
+      **metrics,
+      'gradient_norm': optax.global_norm(gradients),
+      'learning_rate': optimizer.schedule(state.step),
+    }
+    state = TrainState(
+      step=state.step + 1,
+      params=optax.apply_updates(state.params, updates),
+      opt_state=opt_state,
+    )
+    return state, metrics
+
+  state_shardings = jax.tree.map(
+    lambda leaf: leaf.sharding,
+    abstract_state(model=model, optimizer=optimizer, mesh=mesh),
+  )
+  replicated = partitioning.replicated(mesh)
+  return jax.jit(
+    train_step,
+    in_shardings=(
+      state_shardings,
+      partitioning.batch_sharding(mesh),
+      replicated,
+    ),
+    out_shardings=(state_shardings, replicated),
+    donate_argnums=0,
+  )
+
+
+@functools.lru_cache(maxsize=16)
+def abstract_state(
+  *, model: nn.Module, optimizer: Optimizer, mesh: Mesh
+) -> TrainState:
+  """Returns the state's shapes, types and shardings; nothing is allocated.
+
+  An array of the optimizer that has the shape of its parameter lies where the
+  parameter lies; the others, such as Adafactor's row and column means, are
+  small and copied to every device.
+  """
+  params = partitioning.abstract_params(model=model, mesh=mesh)
+  by_path = dict(jax.tree_util.tree_leaves_with_path(params))
+
+  def place(path, leaf):
+    for start in range(len(path)):
+      param = by_path.get(path[start:])
+      if param is not None and param.shape == leaf.shape:
+        return _placed(leaf, param.sharding)
+    return _placed(leaf, partitioning.replicated(mesh))
+
+  opt_state = jax.tree_util.tree_map_with_path(
+    place, jax.eval_shape(optimizer.transformation().init, params)
+  )
+  step = _placed(
+    jax.ShapeDtypeStruct((), jnp.int32), partitioning.replicated(mesh)
+  )
+  return TrainState(step=step, params=params, opt_state=opt_state)
+
+
+def init_state(
+  *, model: nn.Module, optimizer: Optimizer, mesh: Mesh, params: Any
+) -> TrainState:
+  """Returns the state of step 0.
+
+  Args:
+    model: as for `make_train_step`.
+    optimizer: likewise.
+    mesh: likewise.
+    params: nested dict of arrays, numpy's or JAX's, with the model's shapes.
+      They are copied, so donating the state leaves them alone.
+  """
+  abstract = abstract_state(model=model, optimizer=optimizer, mesh=mesh)
+  params = jax.tree.map(
+    lambda leaf, like: jax.device_put(
+      leaf.astype(like.dtype), like.sharding, may_alias=False
+    ),
+    params,
+    abstract.params,
+  )
+  init = _opt_state_init(model=model, optimizer=optimizer, mesh=mesh)
+  return TrainState(
+    step=jax.device_put(jnp.zeros((), jnp.int32), abstract.step.sharding),
+    params=params,
+    opt_state=init(params),
+  )
+
+
+def lower_train_step(
+  *, batch_shapes: tuple[tuple[str, tuple[int, ...], str], ...], **settings: Any
+) -> jax.stages.Lowered:
+  """Returns the traced step, to be compiled; nothing is allocated.
+
+  Args:
+    batch_shapes: name, shape and type of every feature of a batch.
+    **settings: as for `make_train_step`.
+  """
+  state = abstract_state(
+    **{name: settings[name] for name in ('model', 'optimizer', 'mesh')}
+  )
+  sharding = partitioning.batch_sharding(settings['mesh'])
+  batch = {
+    name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+    for name, shape, dtype in batch_shapes
+  }
+  seed = jax.ShapeDtypeStruct((), jnp.uint32)
+  return make_train_step(**settings).lower(state, batch, seed)
+
+
+def compile_train_step(
+  *, batch_shapes: tuple[tuple[str, tuple[int, ...], str], ...], **settings: Any
+) -> tuple[Callable[..., Any], float]:
+  """Returns the compiled step, and the seconds that compiling it took now.
+
+  Args:
+    batch_shapes: name, shape and type of every feature of a batch.
+    **settings: as for `make_train_step`.
+  """
+  before = time.perf_counter()
+  misses = _compiled.cache_info().misses
+  compiled = _compiled(
+    batch_shapes=batch_shapes, settings=tuple(sorted(settings.items()))
+  )
+  if _compiled.cache_info().misses == misses:
+    return compiled, 0.0
+  return compiled, time.perf_counter() - before
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(*, batch_shapes, settings):
+  return lower_train_step(batch_shapes=batch_shapes, **dict(settings)).compile()
+
+
+@functools.lru_cache(maxsize=16)
+def _opt_state_init(*, model, optimizer, mesh):
+  state = abstract_state(model=model, optimizer=optimizer, mesh=mesh)
+  return jax.jit(
+    optimizer.transformation().init,
+    out_shardings=jax.tree.map(lambda leaf: leaf.sharding, state.opt_state),
+  )
+
+
+def _placed(leaf, sharding):
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

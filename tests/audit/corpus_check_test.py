@@ -1,0 +1,289 @@
+"""Tests for it_study.corpus_check."""
+
+import json
+
+import pytest
+
+from it_study.audit import corpus_check
+from it_study.conditions import DEFINITION_LEVELS
+from it_study.corpus.miniature import benchmark as mini_corpus
+from it_study.instructions.definitions import OutputSpace
+
+
+def _codes(findings) -> list[tuple[str, str, str | None]]:
+  return [(f.severity, f.code, f.task) for f in findings]
+
+
+def _instances(outputs, prefix='t', **fields) -> list[dict]:
+  return [
+    {'id': f'{prefix}-{i}', 'input': f'text {i}', 'output': output} | fields
+    for i, output in enumerate(outputs)
+  ]
+
+
+@pytest.fixture(name='check')
+def _check(write_corpus, raw_task):
+  """Findings about the test task, or the training task, made of `fields`."""
+  sound = {
+    'train': raw_task(
+      Instances=_instances([f'out {i}' for i in range(30)], 'train')
+    ),
+    'test': raw_task(
+      Instances=_instances([f'out {i}' for i in range(100)], 'test')
+    ),
+  }
+
+  def check(split='test', **fields):
+    tasks = sound | {split: raw_task(**fields)}
+    directory = write_corpus(
+      train={'task1_a': tasks['train']}, test={'task2_b': tasks['test']}
+    )
+    _, findings = corpus_check.check(directory)
+    return findings
+
+  return check
+
+
+_PLAIN = _instances([f'out {i}' for i in range(100)])
+_YES_NO = _instances(['yes', 'no'] * 50)
+_SHOWN = [{'input': 'x', 'output': 'yes'}, {'input': 'y', 'output': 'no'}]
+
+
+def test_a_sound_corpus_has_no_findings(check):
+  assert check(Instances=_PLAIN) == []
+
+
+@pytest.mark.parametrize(
+  ('fields', 'found'),
+  [
+    ({'Instances': _PLAIN, 'Definition': ''}, 'warning empty-definition'),
+    (
+      {'Instances': _PLAIN, 'Positive_Examples': _SHOWN[:1]},
+      'warning few-positive-examples',
+    ),
+    (
+      {'Instances': _PLAIN, 'Positive_Examples': []},
+      'warning no-positive-examples',
+    ),
+    (
+      {'Instances': _PLAIN, 'Negative_Examples': []},
+      'note no-negative-examples',
+    ),
+    ({'Instances': _PLAIN[:99]}, 'warning few-test-instances'),
+    (
+      {'Instances': [_PLAIN[0] | {'input': 'ONE!'}, *_PLAIN[1:]]},
+      'warning example-is-instance',
+    ),
+    (
+      {'Instances': [_PLAIN[0] | {'input': 'x' * 10_001}, *_PLAIN[1:]]},
+      'note long-input',
+    ),
+    (
+      {'Instances': [_PLAIN[0] | {'output': '?!'}, *_PLAIN[1:]]},
+      'warning reference-normalized-away',
+    ),
+    (
+      {'Instances': [_PLAIN[0] | {'output': ' '}, *_PLAIN[1:]]},
+      'warning empty-reference',
+    ),
+    (
+      {'Instances': [_PLAIN[0] | {'input': 'a\x07b'}, *_PLAIN[1:]]},
+      'warning control-character',
+    ),
+    (
+      {'Instances': [_PLAIN[0] | {'output': '\ufeffa'}, *_PLAIN[1:]]},
+      'warning byte-order-mark',
+    ),
+    (
+      {'Instances': _PLAIN, 'Definition': 'What\ufffds next.'},
+      'warning replacement-character',
+    ),
+    (
+      {'Instances': [_PLAIN[0] | {'input': 'itâ€™s'}, *_PLAIN[1:]]},
+      'warning mojibake',
+    ),
+    (
+      {
+        'Instances': _YES_NO,
+        'Positive_Examples': _SHOWN,
+        'Definition': 'Answer "yes", "no" or "maybe".',
+      },
+      'warning label-not-in-data',
+    ),
+    (
+      {
+        'Instances': _YES_NO,
+        'Positive_Examples': [*_SHOWN, {'input': 'z', 'output': 'maybe'}],
+      },
+      'warning label-without-reference',
+    ),
+    (
+      {
+        'Instances': _instances(['yes', 'Yes', 'no', 'no'] * 25),
+        'Positive_Examples': _SHOWN,
+      },
+      'note labels-alike',
+    ),
+    (
+      {
+        'Instances': _instances(['yes'] * 71 + ['no'] * 29),
+        'Positive_Examples': _SHOWN,
+      },
+      'note class-imbalance',
+    ),
+    (
+      {
+        'Instances': _instances(['yes'] * 100),
+        'Positive_Examples': [_SHOWN[0], _SHOWN[0] | {'input': 'z'}],
+      },
+      'warning one-label',
+    ),
+    ({'Instances': [*_PLAIN, _PLAIN[0]]}, 'note repeated-instance'),
+    (
+      {'Instances': [*_PLAIN, {'id': 'x', 'input': 1, 'output': 'a'}]},
+      'error bad-instance',
+    ),
+    (
+      {'Instances': [*_PLAIN, _PLAIN[0] | {'input': 'other'}]},
+      'error conflicting-id',
+    ),
+    ({'Instances': 7}, 'error bad-field'),
+  ],
+)
+def test_one_fault_is_one_finding(check, fields, found):
+  severity, code = found.split()
+  assert _codes(check(**fields)) == [(severity, code, 'task2_b')]
+
+
+def test_what_is_never_tested_on_is_not_looked_at(check):
+  more = {'id': 'more', 'input': 'a\x07b', 'output': '?'}
+  assert check(Instances=[*_PLAIN, more]) == []
+
+
+def test_faults_of_training_tasks(check):
+  ten = _instances([f'out {i}' for i in range(10)])
+  assert _codes(check('train', Instances=ten)) == [
+    ('warning', 'nothing-to-train-on', 'task1_a')
+  ]
+
+
+def test_too_few_instances_to_judge_a_kind_by(check):
+  few = _instances(['yes', 'no'] * 12)
+  assert _codes(check('train', Instances=few, Positive_Examples=_SHOWN)) == [
+    ('warning', 'too-few-to-judge', 'task1_a')
+  ]
+
+
+def test_balance_is_nothing_to_ask_of_even_labels(check):
+  even = _instances(['yes'] * 70 + ['no'] * 30)
+  assert check(Instances=even, Positive_Examples=_SHOWN) == []
+
+
+def test_findings_about_instances_are_counted(check):
+  blank = [instance | {'input': ' '} for instance in _PLAIN[:3]]
+  (finding,) = check(Instances=blank + _PLAIN[3:])
+  assert finding.code == 'empty-input'
+  assert finding.where == 'Instances[0].input'
+  assert finding.instances == ('t-0', 't-1', 't-2')
+  assert finding.count == 3
+
+
+def test_a_bad_file_does_not_stop_the_others(write_corpus, raw_task):
+  sound = _instances([f'out {i}' for i in range(100)])
+  directory = write_corpus(
+    train={'task1_a': raw_task(Instances=sound), 'task2_b': {}, 'task3_c': {}},
+    test={'task4_d': raw_task(Instances=sound)},
+  )
+  tasks = directory / 'tasks'
+  (tasks / 'task1_a.json').write_text('{"Definition": "Say')
+  (tasks / 'task2_b.json').write_bytes(b'\xff')
+  (tasks / 'task3_c.json').unlink()
+  (tasks / 'task4_d.json').write_text(
+    json.dumps(raw_task(Instances=sound, Definition=' '))
+  )
+  done = []
+  corpus, findings = corpus_check.check(
+    directory, on_task=lambda *counts: done.append(counts)
+  )
+  assert corpus.train_tasks == ('task1_a', 'task2_b')
+  assert done == [(1, 3), (2, 3), (3, 3)]
+  assert _codes(findings) == [
+    ('error', 'missing-file', 'task3_c'),
+    ('error', 'truncated-json', 'task1_a'),
+    ('error', 'unreadable-file', 'task2_b'),
+    ('warning', 'empty-definition', 'task4_d'),
+  ]
+  assert findings[1].where == f'{tasks}/task1_a.json'
+  assert findings[1].message.startswith('not JSON, cut short: Unterminated')
+
+
+def test_ids_tell_instances_of_a_corpus_apart(write_corpus, raw_task):
+  def task(prefix, extra):
+    outputs = [f'out {i}' for i in range(100)]
+    instances = _instances(outputs, prefix) + _instances(['a'] * 2, extra)
+    return raw_task(Instances=instances)
+
+  directory = write_corpus(
+    train={'task1_a': task('a', 'x'), 'task2_b': task('b', 'y')},
+    test={'task3_c': task('c', 'x'), 'task4_d': task('d', 'y')},
+  )
+  _, findings = corpus_check.check(directory)
+  # What is taken out of training leaves the test set as it was.
+  assert [(f.code, f.task, f.instances, f.message) for f in findings] == [
+    (
+      'duplicate-id-across-tasks',
+      task,
+      (f'{prefix}-0', f'{prefix}-1'),
+      f"instance id '{prefix}-0' and 1 other: in {task} and in {other}; ids "
+      'must tell instances of a corpus apart',
+    )
+    for task, other, prefix in (
+      ('task1_a', 'task3_c', 'x'),
+      ('task2_b', 'task4_d', 'y'),
+    )
+  ]
+
+
+def test_workers_lint_a_wording_of_the_users(tmp_path):
+  directory = mini_corpus.write_miniature(tmp_path / 'mini')
+  space = OutputSpace('One of: {labels}', separator=' no ')
+  DEFINITION_LEVELS.register('oneof', space)
+  try:
+    _, findings = corpus_check.check(directory, num_workers=1)
+  finally:
+    DEFINITION_LEVELS.unregister('oneof')
+  assert {(f.severity, f.code) for f in findings} == {
+    ('note', 'ambiguous-label')
+  }
+  assert findings[0].message.endswith(
+    "has the 'no' that parts the labels of def_oneof"
+  )
+
+
+def test_workers_find_the_same(tmp_path):
+  directory = mini_corpus.write_miniature(tmp_path / 'mini')
+  (directory / 'tasks/task9021_mini_north_south.json').write_text('[')
+  alone = corpus_check.check(directory, num_workers=0)[1]
+  assert _codes(alone) == [
+    ('error', 'truncated-json', 'task9021_mini_north_south')
+  ]
+  assert corpus_check.check(directory, num_workers=2)[1] == alone
+
+
+def test_the_miniature_has_no_findings(tmp_path):
+  directory = mini_corpus.write_miniature(tmp_path / 'mini')
+  assert corpus_check.check(directory)[1] == []
+
+
+def test_real_files_have_no_errors(natinst_dir):
+  _, findings = corpus_check.check(natinst_dir)
+  worth_a_look = sorted(
+    (f.code, f.task.split('_')[0]) for f in findings if f.severity != 'note'
+  )
+  assert worth_a_look == [
+    ('byte-order-mark', 'task1407'),
+    ('empty-reference', 'task511'),
+    ('label-without-reference', 'task843'),
+    ('mojibake', 'task1290'),
+    ('reference-normalized-away', 'task511'),
+  ]

@@ -1,0 +1,43 @@
+"""Tests of a configuration told from parameters."""
+
+import dataclasses
+
+import pytest
+
+from it_study.checkpoints.inferred_config import infer_config
+from it_study.errors import InputError
+from it_study.models import partitioning
+from it_study.models.t5 import T5, T5Config
+
+# No two sizes alike, so that none can be taken for another.
+_CONFIG = T5Config(
+  vocab_size=37,
+  emb_dim=16,
+  num_heads=3,
+  head_dim=8,
+  mlp_dim=20,
+  num_encoder_layers=2,
+  num_decoder_layers=1,
+  relative_attention_num_buckets=5,
+)
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [{}, {'mlp_activations': ('relu',), 'logits_via_embedding': True}],
+)
+def test_shapes_tell_the_configuration(changes):
+  config = dataclasses.replace(_CONFIG, **changes)
+  params = partitioning.abstract_params(
+    model=T5(config), mesh=partitioning.make_mesh()
+  )
+  assert infer_config(params) == config
+
+
+def test_other_parameters_are_refused():
+  with pytest.raises(InputError) as raised:
+    infer_config({'decoder': {}}, source='there')
+  assert str(raised.value) == (
+    'there does not hold the parameters of a T5: no encoder among them. Name a '
+    'checkpoint of an encoder-decoder T5.'
+  )

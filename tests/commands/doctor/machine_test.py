@@ -1,0 +1,92 @@
+"""Tests of it_study.commands.doctor.machine."""
+
+import os
+import sys
+
+from it_study.commands import doctor
+from it_study.commands.doctor import machine
+
+_MEMORY = 'MemTotal:       16777216 kB\nMemAvailable:    8388608 kB\n'
+
+
+def write_system(root, **files):
+  (root / 'proc').mkdir()
+  (root / 'proc/meminfo').write_text(_MEMORY)
+  folder = root / 'sys/fs/cgroup'
+  folder.mkdir(parents=True)
+  for name, text in files.items():
+    (folder / name.replace('_', '.')).write_text(text)
+
+
+def test_memory(tmp_path):
+  write_system(tmp_path, memory_max='max\n')
+  assert machine.check_memory(root=tmp_path) == doctor.Finding(
+    'memory', 'ok', '16 GiB, 8.0 GiB of it free'
+  )
+
+
+def test_memory_of_a_small_container(tmp_path):
+  write_system(tmp_path, memory_max=f'{2 * 2**30}\n')
+  assert machine.check_memory(root=tmp_path) == doctor.Finding(
+    'memory',
+    'warning',
+    '2 GiB, 2.0 GiB of it free',
+    'the miniature wants 4 GiB; end other programs',
+  )
+
+
+def test_memory_that_is_not_told(tmp_path):
+  assert machine.check_memory(root=tmp_path).status == 'optional'
+
+
+def test_the_cache(tmp_path, monkeypatch):
+  monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'new'))
+  found = machine.check_cache(least=0)
+  assert [(f.name, f.status) for f in found] == [
+    ('cache', 'ok'),
+    ('compiled programs', 'ok'),
+    ('disk', 'ok'),
+  ]
+  assert (tmp_path / 'new/xla').is_dir()
+  assert list((tmp_path / 'new/xla').iterdir()) == []
+  disk = machine.check_cache(least=2**70)[-1]
+  assert (disk.status, f'{tmp_path}/new' in disk.found) == ('warning', True)
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+  (tmp_path / 'file').write_text('')
+  monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'file/cache'))
+  (found,) = machine.check_cache()
+  assert found == doctor.Finding(
+    'cache',
+    'broken',
+    f'{tmp_path}/file/cache cannot be written: Not a directory',
+    'name a folder that can, by IT_STUDY_CACHE',
+  )
+
+
+def test_tools_are_found_on_path_alone(tmp_path, monkeypatch):
+  (tmp_path / 'gcloud').write_text('#!/bin/sh\nsleep 60\n')
+  os.chmod(tmp_path / 'gcloud', 0o755)
+  monkeypatch.setenv('PATH', str(tmp_path))
+  assert machine.check_tools()[1:3] == [
+    doctor.Finding('gcloud', 'ok', f'{tmp_path}/gcloud'),
+    doctor.Finding('ssh', 'optional', 'not on PATH; launch ssh needs it'),
+  ]
+
+
+def test_a_package_of_others_that_hides_ours(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert machine.check_tasks().status == 'ok'
+  (tmp_path / 'tasks').mkdir()
+  found = machine.check_tasks()
+  assert found.status == 'warning'
+  assert found.found == (
+    f'python -m would find {tmp_path}/tasks in place of ours'
+  )
+  (tmp_path / 'tasks/__init__.py').write_text('')
+  monkeypatch.delitem(sys.modules, 'tasks', raising=False)
+  monkeypatch.syspath_prepend(tmp_path)
+  found = machine.check_tasks()
+  assert found.status == 'broken'
+  assert found.found == f'{tmp_path}/tasks/__init__.py hides ours'

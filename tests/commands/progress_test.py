@@ -1,0 +1,244 @@
+"""Tests of it_study.commands.progress: what is shown of long work."""
+
+import sys
+
+import pytest
+
+from it_study.commands import progress
+from it_study.corpus.fetch.fetched_files import Progress
+from it_study.study.worker import Step
+
+TRAINING = Step(
+  cell='natinst_def_empty_ex_original2_seed0',
+  phase='train',
+  finished=1,
+  planned=4,
+  done=50,
+  total=200,
+  metrics={'loss': 1.25, 'steps': 10, 'seconds': 5.0},
+)
+DONE = Step(
+  cell='baseline_random_seed0__none__test', phase='done', finished=1, planned=4
+)
+# What makes each, and what it may be called with.
+USES = [
+  (lambda **fields: progress.CountProgress('files', **fields), (5, 10)),
+  (progress.BuildProgress, ('parse', 5, 10)),
+  (progress.FetchProgress, (Progress('tasks', 5, 10),)),
+  (progress.StudyProgress, (TRAINING,)),
+  (progress.StudyProgress, (DONE,)),
+]
+
+
+@pytest.fixture(name='clock')
+def _clock(monkeypatch):
+  """Seconds, which the test sets."""
+  now = [0.0]
+  monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+  return now
+
+
+@pytest.fixture(name='terminal')
+def _terminal(monkeypatch):
+  """Makes standard error pass for a terminal; to call in the test."""
+  monkeypatch.setenv('COLUMNS', '160')
+  monkeypatch.setenv('TERM', 'xterm')
+  # What is standard error here is not that of the test.
+  return lambda: monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
+
+
+def assert_in_order(line, *parts):
+  found = [line.find(part) for part in parts]
+  assert -1 not in found, line
+  assert found == sorted(found)
+
+
+def test_a_count_is_a_line_now_and_then(capsys, clock):
+  with progress.CountProgress('files') as show:
+    show(1, 10)
+    clock[0] = 25.0
+    show(5, 10)
+    show(6, 10)
+    clock[0], show.note = 50.0, '7,000 prompts'
+    show(8, 10)
+  assert capsys.readouterr() == (
+    '',
+    '5/10 files, 25 s left\n8/10 files, 7,000 prompts, 12 s left\n',
+  )
+
+
+def test_a_build_is_a_line_now_and_then(capsys, clock):
+  with progress.BuildProgress() as show:
+    for now, *done in (
+      (1.0, 'parse', 1, 100),
+      (31.0, 'parse', 60, 100),
+      # A second later is too soon.
+      (32.0, 'parse', 62, 100),
+      (60.0, 'write', 1000, 30_000),
+      (80.0, 'write', 20_000, 30_000),
+    ):
+      clock[0] = now
+      show(*done)
+  assert capsys.readouterr() == (
+    '',
+    '60/100 files parsed, 2/s, 20 s left\n'
+    '1000/30000 rows written, 0/s\n'
+    '20000/30000 rows written, 1,000/s, 10 s left\n',
+  )
+
+
+def test_a_fetch_is_a_line_now_and_then(capsys, clock):
+  with progress.FetchProgress() as show:
+    for now, step in (
+      (1.0, Progress('asking for the commit')),
+      (5.0, Progress('tasks', 100, 1600)),
+      (25.0, Progress('tasks', 200, 1600, 200_000_000)),
+      (26.0, Progress('tasks', 225, 1600, 250_000_000)),
+      (60.0, Progress('unpacking', 300)),
+      (90.0, Progress('unpacking', 360, 0, 60_000_000)),
+    ):
+      clock[0] = now
+      show(step)
+  assert capsys.readouterr() == (
+    '',
+    'tasks: 200/1600 files, 10.0 MB/s, 280 s left\n'
+    'unpacking: 300 files\n'
+    'unpacking: 360 files, 2.0 MB/s\n',
+  )
+
+
+def test_a_study_is_a_line_now_and_then_and_one_a_piece(capsys, clock):
+  with progress.StudyProgress() as show:
+    clock[0] = 30.0
+    show(TRAINING)
+    clock[0] = 31.0
+    show(TRAINING)
+    clock[0] = 40.0
+    show(DONE)
+  assert capsys.readouterr() == (
+    '',
+    '[    30 s] 1/4 train natinst_def_empty_ex_original2_seed0 50/200 '
+    'loss 1.250, 2.0 steps/s, 75 s left\n'
+    '[    40 s] 1/4 done baseline_random_seed0__none__test\n',
+  )
+
+
+@pytest.mark.parametrize('on_terminal', [True, False])
+@pytest.mark.parametrize(('make', 'done'), USES)
+def test_quiet_says_nothing(
+  capsys, clock, monkeypatch, make, done, on_terminal
+):
+  monkeypatch.setattr(sys.stderr, 'isatty', lambda: on_terminal)
+  with make(quiet=True) as show:
+    clock[0] = 100.0
+    show(*done)
+  assert capsys.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize(('make', 'done'), USES)
+def test_what_has_not_begun_needs_no_bar(capsys, terminal, make, done):
+  terminal()
+  with make() as show:
+    assert capsys.readouterr() == ('', '')
+    show(*done)
+  output, errors = capsys.readouterr()
+  assert output == ''
+  assert errors != ''
+
+
+def test_a_count_is_a_bar_which_goes_when_it_is_done(capsys, terminal):
+  terminal()
+  with progress.CountProgress('files') as show:
+    show(5, 10)
+  shown = capsys.readouterr().err
+  assert_in_order(shown, 'files', '5/10')
+  # The last thing is to clear the line.
+  assert shown.endswith('\x1b[1A\x1b[2K')
+
+
+def test_a_build_is_a_bar_a_phase(capsys, terminal):
+  terminal()
+  with progress.BuildProgress() as show:
+    show('parse', 5, 5)
+    show('write', 1000, 2000)
+  # What stays; the cursor comes last.
+  *_, parsed, written, _ = capsys.readouterr().err.splitlines()
+  assert_in_order(parsed, 'files parsed', '5/5')
+  assert_in_order(written, 'rows written', '1000/2000')
+
+
+def test_a_fetch_is_a_bar_that_each_phase_begins_anew(capsys, terminal):
+  terminal()
+  with progress.FetchProgress() as show:
+    show(Progress('lists', 0, 8))
+    show(Progress('tasks', 400, 1600, 3_000_000))
+    show(Progress('unpacking', 3))
+  first, *_, last, _ = capsys.readouterr().err.splitlines()
+  assert_in_order(first, 'lists', '0/8')
+  assert_in_order(last, 'unpacking', '3/?')
+
+
+def test_a_study_is_two_bars(capsys, terminal):
+  terminal()
+  with progress.StudyProgress() as show:
+    show(TRAINING)
+  *_, study, piece, _ = capsys.readouterr().err.splitlines()
+  # How far the study is; and cell, step, loss, rate and time left.
+  assert_in_order(study, 'study', '1/4')
+  assert_in_order(
+    piece,
+    'train def_empty_ex_original2_seed0',
+    '50/200',
+    'loss 1.250, 2.0 steps/s, 75 s left',
+  )
+
+
+def test_an_error_ends_the_bar(terminal):
+  terminal()
+  show = progress.CountProgress('files')
+
+  def fail():
+    with show:
+      show(1, 2)
+      raise KeyError
+
+  with pytest.raises(KeyError):
+    fail()
+  assert not show._bars.live.is_started
+
+
+@pytest.mark.parametrize(
+  ('metrics', 'note'),
+  [
+    ({}, ''),
+    (
+      {'loss': 2.0, 'steps': 1, 'seconds': 0.0},
+      'loss 2.000, 0.0 steps/s, 0 s left',
+    ),
+  ],
+)
+def test_before_the_first_metrics_there_is_no_rate(
+  capsys, clock, metrics, note
+):
+  with progress.StudyProgress() as show:
+    clock[0] = 20.0
+    show(Step(cell='c', phase='train', finished=0, planned=1, metrics=metrics))
+  line = f'[    20 s] 0/1 train c {note}'.rstrip()
+  assert capsys.readouterr().err == f'{line}\n'
+
+
+def test_tokenising_is_a_count_without_an_end(capsys, clock, terminal):
+  def step(done):
+    return Step(cell='c', phase='tokenise', finished=0, planned=1, done=done)
+
+  with progress.StudyProgress() as show:
+    for clock[0], done in ((1.0, 1000), (21.0, 75_000), (22.0, 76_000)):
+      show(step(done))
+  line = '[    21 s] 0/1 tokenise c 75,000 examples\n'
+  assert capsys.readouterr().err == line
+  terminal()
+  with progress.StudyProgress() as show:
+    show(step(75_000))
+  shown = capsys.readouterr().err
+  assert '75000/?' in shown
+  assert ' examples ' in shown

@@ -1,0 +1,108 @@
+"""Tests of audit: one checkpoint decoded freely, constrained, and ranked."""
+
+import json
+
+import fakes
+import pytest
+
+from it_study import cli
+from it_study.data import vocabularies
+
+SETTINGS = (
+  '--gin.IT_STUDY_VOCABULARY=byte',
+  "--gin.TASK_FEATURE_LENGTHS={'inputs': 64, 'targets': 12}",
+)
+CONDITION = 'natinst_def_empty_ex_empty0'
+
+
+@pytest.fixture(name='corpus')
+def _corpus(tmp_path, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, '')
+  monkeypatch.chdir(tmp_path)
+  return str(fakes.write_small_corpus(tmp_path / 'corpus'))
+
+
+def run(*words):
+  return cli.main(list(words))
+
+
+def test_an_audit_tells_form_from_knowledge(corpus, tmp_path, capsys):
+  training = tmp_path / 'training'
+  assert (
+    run(
+      'train',
+      '--gin_file=models/t5_1_1_tiny.gin',
+      '--gin_file=runs/finetune.gin',
+      f'--gin.CORPUS={corpus}',
+      f'--gin.MODEL_DIR={training}',
+      f'--gin.MIXTURE_OR_TASK_NAME={CONDITION}_n10',
+      '--gin.TRAIN_STEPS=1',
+      '--gin.BATCH_SIZE=4',
+      '--quiet',
+      *SETTINGS,
+    )
+    == 0
+  )
+  words = ('audit', str(training), f'--corpus={corpus}', '--out=out')
+  words = (*words, f'--condition={CONDITION}', '--gin.INFER_BATCH_SIZE=128')
+  capsys.readouterr()
+  assert run(*words, '--json') == 0
+  found = json.loads(capsys.readouterr().out)
+  decodings = found['decodings']
+  assert list(decodings) == [
+    'greedy',
+    'constrained',
+    'ranked',
+    'ranked_normalized',
+    'ranked_conditional',
+  ]
+  assert decodings['greedy']['format_correctness'] < 100
+  for name in list(decodings)[1:]:
+    assert decodings[name]['format_correctness'] == 100
+  kept = decodings['constrained']['exact_match']
+  assert found['format_error'] == pytest.approx(
+    kept - decodings['greedy']['exact_match']
+  )
+  assert found['knowledge_error'] == pytest.approx(100 - kept)
+  assert json.loads((tmp_path / 'out/results.json').read_text()) == found
+  # As a folder of Hugging Face it says its size itself, and answers the same.
+  assert run('convert', str(training), 'hf', '--from=it_study', '--to=hf') == 0
+  capsys.readouterr()
+  assert (
+    run(
+      'audit',
+      'hf',
+      f'--corpus={corpus}',
+      '--out=out_hf',
+      f'--condition={CONDITION}',
+      '--json',
+      *SETTINGS,
+    )
+    == 0
+  )
+  again = json.loads(capsys.readouterr().out)
+  for name, entry in again['decodings'].items():
+    assert entry['exact_match'] == decodings[name]['exact_match']
+  # What is there is not decoded again, and what is missing is.
+  kept_file = tmp_path / 'out/greedy/inference.json'
+  before = kept_file.stat().st_mtime_ns
+  (tmp_path / 'out/ranked/inference.json').unlink()
+  assert run(*words) == 0
+  assert 'Form costs' in capsys.readouterr().out
+  assert kept_file.stat().st_mtime_ns == before
+  assert (tmp_path / 'out/ranked/inference.json').is_file()
+  assert run(*words, '--split=validation') == 2
+  assert "another audit, of another split: there 'test', now 'validation'" in (
+    capsys.readouterr().err
+  )
+
+
+def test_a_checkpoint_of_unknown_size_is_refused(corpus, tmp_path, capsys):
+  folder = tmp_path / 'weights'
+  folder.mkdir()
+  assert run('audit', str(folder), f'--corpus={corpus}') == 2
+  assert capsys.readouterr().err == (
+    f'it-study: {folder}: neither the config.gin of a training of ours nor the '
+    "config.json of Hugging Face's is there, so the model's size is not known. "
+    'Name its gin files, such as --gin_file=models/t5_1_1_large.gin.\n'
+  )

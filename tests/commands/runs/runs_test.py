@@ -1,0 +1,141 @@
+"""Tests of runs: which engine, and what a training says."""
+
+import os
+import subprocess
+import sys
+
+from fakes import refusal
+import pytest
+
+from it_study.commands.runs import runs
+from it_study.errors import InputError
+from it_study.training import trainer
+
+METRICS = {
+  'loss': 1.25,
+  'gradient_norm': 0.12345,
+  'tokens_per_second': 16707.8,
+}
+
+
+COMMANDS = {
+  'study': ('--gin_file=runs/study.gin', '--gin.EPOCHS=1'),
+  'train': ('--gin_file=runs/finetune.gin', '--gin.MODEL_DIR=out'),
+  'predict': (
+    '--gin_file=runs/predict.gin',
+    '--gin.CHECKPOINT_PATH=in',
+    '--gin.INFER_OUTPUT_DIR=out',
+  ),
+}
+
+
+def words_of(command):
+  words = [command, '--gin_file=models/t5_1_1_tiny.gin', *COMMANDS[command]]
+  if command != 'study':
+    words.append('--gin.MIXTURE_OR_TASK_NAME=none')
+  return *words, '--gin.CORPUS=none'
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+@pytest.mark.parametrize(
+  'flags',
+  [
+    ('--engine=t5x',),
+    ('--gin.ENGINE=t5x',),
+    ('--engine', 't5x', "--gin.ENGINE='t5x'"),
+  ],
+)
+def test_the_flag_is_the_macro(capsys, monkeypatch, command, flags):
+  def require():
+    raise InputError('T5X is asked for')
+
+  monkeypatch.setattr('it_study.engines.t5x.model.require', require)
+  assert refusal(capsys, *words_of(command), *flags) == 'T5X is asked for'
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_a_flag_and_a_macro_that_differ(capsys, command):
+  words = (*words_of(command), '--engine=t5x', "--gin.ENGINE='native'")
+  assert refusal(capsys, *words) == (
+    "--engine is 't5x' and --gin.ENGINE is 'native'; they are the same "
+    'setting: give one of them.'
+  )
+
+
+@pytest.mark.parametrize('command', ['train', 'predict'])
+def test_several_processes_of_t5x_do_not_write_to_a_bucket(
+  capsys, monkeypatch, command
+):
+  monkeypatch.setattr('it_study.engines.t5x.model.require', lambda: None)
+  monkeypatch.setattr('it_study.distributed.count', lambda: 2)
+  words = [w.replace('DIR=out', 'DIR=gs://b/m') for w in words_of(command)]
+  assert refusal(capsys, *words, '--engine=t5x').startswith(
+    'gs://b/m: several processes of the engine t5x do not write to a bucket. '
+  )
+
+
+@pytest.mark.parametrize(
+  ('phase', 'step', 'metrics', 'expected'),
+  [
+    ('tokenising', 9_000, {}, ''),
+    ('tokenising', 20_000, {}, 'tokenising: 20,000 examples\n'),
+    ('compiling', 0, {}, 'compiling the training step\n'),
+    (
+      'training',
+      50,
+      METRICS,
+      'step 50/100, loss 1.2500, gradient 0.123, 16,708 tokens/s, 7 s left\n',
+    ),
+    (
+      'training',
+      50,
+      {
+        **METRICS,
+        'model_flops_utilization': 0.412,
+        'compile_seconds': 12.3,
+        'validation_loss': 2.5,
+        'validation_seconds': 0.31,
+      },
+      'step 50/100, loss 1.2500, gradient 0.123, 16,708 tokens/s, 41.2% of '
+      'peak, compiled in 12 s, held-out loss 2.5000 in 0.3 s, 7 s left\n',
+    ),
+  ],
+)
+def test_a_training_says_what_it_is_at(capsys, phase, step, metrics, expected):
+  runs._print_progress(
+    trainer.Progress(
+      phase=phase,
+      step=step,
+      train_steps=100,
+      metrics=metrics,
+      seconds_left=7.0,
+    )
+  )
+  assert capsys.readouterr() == ('', expected)
+
+
+@pytest.mark.parametrize(
+  ('named', 'expected'), [('', '{cache}/xla'), ('gs://b/x', 'gs://b/x')]
+)
+def test_compiled_programs_are_kept_where_jax_is_told(
+  tmp_path, named, expected
+):
+  code = (
+    'import jax\n'
+    'from it_study.commands.runs import runs\n'
+    'runs._prepare_devices()\n'
+    'print(jax.config.jax_compilation_cache_dir)\n'
+  )
+  environment = {
+    **os.environ,
+    'IT_STUDY_CACHE': str(tmp_path),
+    'JAX_COMPILATION_CACHE_DIR': named,
+  }
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    check=True,
+    env=environment,
+    text=True,
+  )
+  assert done.stdout.strip() == expected.format(cache=tmp_path)

@@ -1,0 +1,370 @@
+"""Tests of it_study.commands: what the commands print and write."""
+
+import json
+import pathlib
+import shlex
+
+import fakes
+import pytest
+
+from it_study import cli, predictions
+from it_study.commands import table
+from it_study.corpus import natinst
+from it_study.data import vocabularies
+
+LIGHT = (
+  'score',
+  'baseline',
+  'compare',
+  'prompt',
+  'explain',
+  'mini',
+  'check',
+  'audit',
+  'stats',
+  'build',
+  'verify',
+  'completion',
+)
+EXAMPLES = {
+  command.name: command.example
+  for command in (*table.COMMANDS, *table.CORPUS_COMMANDS)
+}
+
+
+@pytest.fixture(name='corpus', autouse=True)
+def _corpus(tmp_path, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, '')
+  monkeypatch.chdir(tmp_path)
+  return fakes.write_small_corpus(tmp_path / 'corpus')
+
+
+def run(*words) -> int:
+  return cli.main(list(words))
+
+
+def printed(capsys, *words) -> str:
+  capsys.readouterr()
+  assert run(*words) == 0
+  return capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', LIGHT)
+def test_an_example_runs_as_printed(capsys, tmp_path, name):
+  for part in EXAMPLES[name].split('&&'):
+    words = shlex.split(part.replace('/tmp/', f'{tmp_path}/'))
+    assert words.pop(0) == 'it-study'
+    assert run(*words) == 0
+  assert capsys.readouterr().out
+
+
+def test_the_examples_of_the_other_commands_are_known():
+  # They take minutes, a network, a browser, a real corpus, or a training.
+  others = {
+    *('study', 'report', 'view', 'train', 'predict', 'plan'),
+    *('fetch', 'controls', 'convert', 'doctor'),
+  }
+  assert set(EXAMPLES) - set(LIGHT) == others
+
+
+@pytest.mark.parametrize(
+  'words',
+  [
+    ('corpus', 'stats', 'corpus'),
+    ('corpus', 'check', 'corpus'),
+    ('corpus', 'mini', 'mini'),
+    ('corpus', 'build', 'corpus', '--data_dir=rows'),
+    ('baseline', 'majority', '--corpus=corpus'),
+  ],
+)
+def test_json_parses_and_quiet_says_nothing(capsys, words):
+  assert isinstance(json.loads(printed(capsys, *words, '--json')), dict)
+  assert isinstance(json.loads(printed(capsys, '--json', *words)), dict)
+  assert printed(capsys, *words, '--quiet') == ''
+  assert printed(capsys, *words) != ''
+
+
+def test_stats(capsys):
+  found = json.loads(printed(capsys, 'corpus', 'stats', 'corpus', '--json'))
+  assert found['splits'] == {
+    'train': {
+      'tasks': 3,
+      'classification_instances': 30,
+      'generation_instances': 6,
+    },
+    'validation': {
+      'tasks': 3,
+      'classification_instances': 10,
+      'generation_instances': 20,
+    },
+    'test': {
+      'tasks': 2,
+      'classification_instances': 100,
+      'generation_instances': 6,
+    },
+  }
+  assert found['rules'][0] == {
+    'rule': 'at most 9 labels',
+    'num_tasks': 1,
+    'expected_exact_match': 50.0,
+  }
+  text = printed(capsys, 'corpus', 'stats', 'corpus')
+  assert 'test: 2 tasks, 100 classification and 6 generation instances' in text
+
+
+def test_prompt_shows_what_the_model_sees(capsys):
+  text = printed(
+    capsys,
+    'prompt',
+    '--corpus=corpus',
+    '--condition=natinst_def_simplified_ex_empty0',
+    '--task=task4_entail',
+  )
+  assert text.startswith(
+    '--- entail-0 (task4_entail)\n'
+    'Definition: Possible outputs: yes, no.\n\n'
+    'Now complete the following example -\nInput: Is it 0?\nOutput: \n'
+    '--- accepted: yes\n\n--- entail-1'
+  )
+
+
+def test_prompt_writes_rows(capsys):
+  words = (
+    'prompt',
+    '--corpus=corpus',
+    '--condition=natinst_def_empty_ex_original2',
+    '--vocabulary=byte',
+    '--max_input_length=130',
+    '--out=p.jsonl',
+  )
+  assert printed(capsys, *words) == ''
+  rows = [
+    json.loads(line)
+    for line in pathlib.Path('p.jsonl').read_text().splitlines()
+  ]
+  assert len(rows) == 106
+  # One of the two examples fits.
+  assert rows[-1] == {
+    'id': 'title-5',
+    'task': 'task5_title',
+    'inputs': ' Positive Example 1 -\nInput: a red hat.\n Output: Red Hat.\n\n'
+    'Now complete the following example -\nInput: a thing 5.\nOutput: ',
+    'targets': ['Thing 5', 'The Thing 5'],
+  }
+  assert len(printed(capsys, *words[:-1], '--json').splitlines()) == 106
+
+
+def test_a_prompt_that_is_tested_ignores_the_training_seed(capsys):
+  name = '--condition=natinst_def_original_ex_delusive2_srcrepair'
+  texts = [
+    printed(capsys, 'prompt', '--corpus=corpus', name + suffix)
+    for suffix in ('', '_n5_s3')
+  ]
+  assert texts[0] == texts[1]
+
+
+def test_a_baseline_is_scored_as_its_file_is(capsys, corpus):
+  metrics = json.loads(
+    printed(
+      capsys,
+      'baseline',
+      'copy_demo',
+      '--corpus=corpus',
+      '--out=p.jsonl',
+      '--metrics=m.json',
+      '--json',
+    )
+  )
+  rows = predictions.read_predictions('p.jsonl')
+  predictions.check_complete(
+    rows, corpus=natinst.open_corpus(corpus), split='test'
+  )
+  # Every answer is the first example's, and half of the answers are 'yes'.
+  assert metrics['classification']['exact_match'] == 50.0
+  assert json.loads(pathlib.Path('m.json').read_text()) == metrics
+  scored = json.loads(
+    printed(
+      capsys, 'score', 'p.jsonl', '--corpus=corpus', '--out=s.json', '--json'
+    )
+  )
+  assert scored == metrics
+  assert json.loads(pathlib.Path('s.json').read_text()) == metrics
+
+
+def test_a_draw_hangs_on_its_seed(capsys):
+  def draw(seed):
+    run('baseline', 'random', '--corpus=corpus', seed, '--out=p.jsonl')
+    return [row.prediction for row in predictions.read_predictions('p.jsonl')]
+
+  assert draw('--seed=1') == draw('--seed=1') != draw('--seed=2')
+
+
+def test_score_without_a_corpus_says_what_it_cannot_know(capsys):
+  run('baseline', 'copy_demo', '--corpus=corpus', '--out=p.jsonl')
+  capsys.readouterr()
+  assert run('score', 'p.jsonl', '--per_task') == 0
+  captured = capsys.readouterr()
+  assert captured.err == (
+    'it-study: note: No corpus was named: whether instances are missing is not '
+    'known.\n'
+  )
+  assert 'task4_entail' in captured.out
+  assert run('score', 'p.jsonl', '--quiet') == 0
+  assert capsys.readouterr() == ('', '')
+
+
+def test_report_on_a_folder_that_is_no_study(capsys):
+  assert run('report', 'corpus') == 2
+  assert capsys.readouterr().err.startswith('it-study: corpus')
+
+
+def test_train_then_predict_then_score(capsys, corpus):
+  model = (
+    '--gin_file=models/t5_1_1_tiny.gin',
+    *(
+      f'--gin.T5Config.{name}={size}'
+      for name, size in fakes.tiny_model().keywords.items()
+    ),
+  )
+  shared = (
+    '--gin.CORPUS=corpus',
+    '--gin.IT_STUDY_VOCABULARY=byte',
+    "--gin.TASK_FEATURE_LENGTHS={'inputs': 160, 'targets': 4}",
+    f'--gin.MIXTURE_OR_TASK_NAME={fakes.NAME}',
+  )
+  train = (
+    *('train', *model, '--gin_file=runs/finetune.gin', *shared),
+    *('--gin.MODEL_DIR=model', '--gin.TRAIN_STEPS=2', '--gin.BATCH_SIZE=4'),
+    '--gin.LOG_PERIOD=1',
+  )
+  summary = json.loads(printed(capsys, *train, '--json'))
+  assert (summary['train_steps'], summary['num_examples']) == (2, 36)
+  assert (summary['model']['emb_dim'], summary['seed']) == (16, 0)
+  config = pathlib.Path('model/config.gin').read_text()
+  assert 'TRAIN_STEPS = 2\n' in config
+  # It is all there: the same command has nothing left to do.
+  assert run(*train) == 0
+  captured = capsys.readouterr()
+  assert captured == ('trained: model\n', '')
+  assert run(*train, '--gin.TRAIN_STEPS=3') == 0
+  assert capsys.readouterr().err.startswith(
+    'compiling the training step\nstep 3/3, loss '
+  )
+  predict_words = (
+    *('predict', *model, '--gin_file=runs/predict.gin', *shared),
+    *('--gin.CHECKPOINT_PATH=model', '--gin.INFER_OUTPUT_DIR=out'),
+  )
+  assert printed(capsys, *predict_words) == 'wrote out/predictions.jsonl\n'
+  rows = predictions.read_predictions('out/predictions.jsonl')
+  predictions.check_complete(
+    rows, corpus=natinst.open_corpus(corpus), split='test'
+  )
+  assert {row.train_condition for row in rows} == {fakes.NAME}
+  scores = ('score', 'out/predictions.jsonl', '--corpus=corpus', '--json')
+  metrics = json.loads(printed(capsys, *scores))
+  assert metrics['overall']['num_instances'] == 106
+
+
+def test_a_training_needs_steps_or_epochs(capsys, corpus):
+  words = (
+    *('train', '--gin_file=models/t5_1_1_tiny.gin'),
+    *('--gin_file=runs/finetune.gin', '--gin.CORPUS=corpus'),
+    *('--gin.IT_STUDY_VOCABULARY=byte', '--gin.MODEL_DIR=model'),
+    f'--gin.MIXTURE_OR_TASK_NAME={fakes.NAME}',
+  )
+  assert run(*words) == 2
+  assert capsys.readouterr().err == (
+    'it-study: TRAIN_STEPS is None and EPOCHS is None: set one of them, the '
+    'other to None.\n'
+  )
+  assert run(*words, '--gin.TRAIN_STEPS=1', '--gin.EPOCHS=1') == 2
+  assert capsys.readouterr().err == (
+    'it-study: TRAIN_STEPS is 1 and EPOCHS is 1: set one of them, the other to '
+    'None.\n'
+  )
+
+
+def test_compare_tells_what_differs(capsys):
+  for name in ('random', 'majority'):
+    assert run('baseline', name, '--corpus=corpus', f'--out={name}.jsonl') == 0
+  words = ('compare', 'random.jsonl', 'majority.jsonl')
+  found = json.loads(printed(capsys, *words, '--json', '--out=all.json'))
+  assert found == json.loads(pathlib.Path('all.json').read_text())
+  first = found['differences'][0]
+  assert (first['group'], first['metric']) == ('classification', 'exact_match')
+  # As score has it, on the same file.
+  scored = json.loads(printed(capsys, 'score', 'random.jsonl', '--json'))
+  assert scored['overall'] is None
+  assert first['first'] == pytest.approx(
+    scored['classification']['exact_match']
+  )
+  assert first['difference'] == pytest.approx(first['first'] - first['second'])
+  assert first['num_seeds'] == 1
+  assert found['margin'] == 3.0
+  text = printed(capsys, *words, '--corpus=corpus', '--per_category')
+  assert 'within' in text
+  assert 'predictions differ from A to B' in text
+  assert printed(capsys, *words, '--quiet') == ''
+
+
+def test_compare_takes_seeds_in_pairs(capsys):
+  for seed in (0, 1):
+    for name in ('random', 'prior'):
+      out = f'--out={name}{seed}.jsonl'
+      assert (
+        run('baseline', name, '--corpus=corpus', f'--seed={seed}', out) == 0
+      )
+  found = json.loads(
+    printed(
+      capsys,
+      'compare',
+      'random0.jsonl',
+      'prior0.jsonl',
+      '--seed_pair',
+      'random1.jsonl',
+      'prior1.jsonl',
+      '--json',
+    )
+  )
+  assert found['differences'][0]['num_seeds'] == 2
+
+
+def test_compare_refuses_a_margin_of_nothing(capsys):
+  assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
+  for margin in ('0', '100', '200', 'nan'):
+    assert run('compare', 'a.jsonl', 'a.jsonl', f'--margin={margin}') == 2
+    assert capsys.readouterr().err == (
+      f'it-study: --margin: found {float(margin)!r}, allowed is a number of '
+      'points above 0 and below 100, such as 3.\n'
+    )
+
+
+def test_baseline_tells_what_to_expect(capsys):
+  text = printed(
+    capsys, 'baseline', 'random', '--corpus=corpus', '--simulate=2000'
+  )
+  assert 'Expected on classification: ' in text
+  assert '2,000 draws: ' in text
+
+
+def test_score_takes_exact_match_apart(capsys):
+  assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
+  text = printed(capsys, 'score', 'a.jsonl', '--decomposition=parts.json')
+  assert '100.0% in format x ' in text
+  parts = json.loads(pathlib.Path('parts.json').read_text())
+  assert parts[0]['group'] == 'classification'
+  assert parts[0]['in_format'] == 1.0
+
+
+@pytest.mark.parametrize(
+  ('words', 'message'),
+  [
+    (('--track=xlingual',), "splits words by GPT-2's tokenizer"),
+    (('--tokenizer=F',), 'is for the cross-lingual track'),
+    (('--track=xlingual', '--tokenizer=F'), 'F: no such file'),
+  ],
+)
+def test_score_asks_for_the_tokenizer_of_its_track(capsys, words, message):
+  assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
+  assert run('score', 'a.jsonl', *words) == 2
+  assert message in capsys.readouterr().err

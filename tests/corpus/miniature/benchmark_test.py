@@ -1,0 +1,217 @@
+"""Tests for benchmark and recipes."""
+
+import collections
+import json
+import os
+import pathlib
+import random
+import re
+import subprocess
+import sys
+
+import pytest
+
+from it_study.corpus import natinst
+from it_study.corpus.miniature import benchmark as mini, recipes
+from it_study.errors import InputError
+from it_study.storage import corpus_text as files
+
+
+@pytest.fixture(name='corpus', scope='module')
+def _corpus(tmp_path_factory):
+  return natinst.open_corpus(
+    mini.write_miniature(tmp_path_factory.mktemp('corpus') / 'mini')
+  )
+
+
+def _files(directory: pathlib.Path) -> dict[str, bytes]:
+  return {
+    path.relative_to(directory).as_posix(): path.read_bytes()
+    for path in sorted(directory.rglob('*'))
+    if path.is_file()
+  }
+
+
+def test_layout_is_that_of_natural_instructions(corpus):
+  files = _files(corpus.directory)
+  assert [name for name in files if not name.startswith('tasks/')] == [
+    'miniature.json',
+    'splits/default/excluded_tasks.txt',
+    'splits/default/test_tasks.txt',
+    'splits/default/train_tasks.txt',
+  ]
+  assert json.loads(files['miniature.json']) == {'miniature': 1, 'seed': 0}
+  assert len(corpus.train_tasks) == 32
+  assert len(corpus.test_tasks) == 16
+  assert len(files) == 4 + 32 + 16
+  fields = json.loads(files['tasks/task9201_mini_reverse_words.json'])
+  assert {'Definition', 'Categories', 'Positive Examples', 'Instances'} <= set(
+    fields
+  )
+  assert set(fields['Instances'][0]) == {'id', 'input', 'output'}
+
+
+def test_same_seed_gives_same_bytes_whatever_the_hash_seed(corpus, tmp_path):
+  program = (
+    'import sys; '
+    'from it_study.corpus.miniature.benchmark import write_miniature; '
+    'write_miniature(sys.argv[1]); '
+    'heavy = {"jax", "tensorflow", "seqio"} & set(sys.modules); '
+    'sys.exit(str(heavy) if heavy else 0)'
+  )
+  subprocess.run(
+    [sys.executable, '-c', program, str(tmp_path / 'other')],
+    env={**os.environ, 'PYTHONHASHSEED': '4242'},
+    check=True,
+  )
+  assert _files(tmp_path / 'other') == _files(corpus.directory)
+
+
+def test_another_seed_gives_other_instances_and_ids(corpus, tmp_path):
+  other = natinst.open_corpus(mini.write_miniature(tmp_path, seed=1))
+  assert other.train_tasks == corpus.train_tasks
+  name = corpus.train_tasks[0]
+  mine, theirs = corpus.load(name), other.load(name)
+  assert not {i.id for i in mine.instances} & {i.id for i in theirs.instances}
+  assert [i.input for i in mine.instances] != [
+    i.input for i in theirs.instances
+  ]
+  assert mine.task.definition == theirs.task.definition
+
+
+def test_writing_again_replaces_seed_and_stale_tasks(corpus, tmp_path):
+  mini.write_miniature(tmp_path, seed=1)
+  (tmp_path / 'tasks/task9999_old.json').write_text('{}')
+  (tmp_path / 'splits/default/train_tasks.txt').unlink()
+  mini.write_miniature(tmp_path)
+  assert _files(tmp_path) == _files(corpus.directory)
+
+
+def test_tasks_have_ids_examples_and_distinct_inputs(corpus):
+  ids = []
+  for name in (*corpus.train_tasks, *corpus.test_tasks):
+    file = corpus.load(name)
+    assert file.warnings == ()
+    assert len(file.instances) == 150
+    assert len(file.task.positive_examples) == 4
+    assert len(file.task.negative_examples) == 4
+    examples = (*file.task.positive_examples, *file.task.negative_examples)
+    assert all(example.explanation for example in examples)
+    inputs = [i.input for i in file.instances] + [e.input for e in examples]
+    assert len(set(inputs)) == 158
+    number = name.split('_')[0]
+    for instance in file.instances:
+      assert re.fullmatch(f'{number}-[0-9a-f]{{32}}', instance.id)
+      ids.append(instance.id)
+  assert len(set(ids)) == 150 * 48
+
+
+def test_kinds_and_categories(corpus):
+  def counts(split):
+    tasks = [corpus.load(name).task for name in corpus.tasks_of(split)]
+    return collections.Counter(task.kind for task in tasks)
+
+  assert counts('train') == {'classification': 25, 'generation': 7}
+  assert counts('test') == {'classification': 9, 'generation': 7}
+  assert {corpus.load(name).task.category for name in corpus.test_tasks} == {
+    'Textual Entailment',
+    'Cause Effect Classification',
+    'Coreference Resolution',
+    'Dialogue Act Recognition',
+    'Answerability Classification',
+    'Word Analogy',
+    'Overlap Extraction',
+    'Keyword Tagging',
+    'Question Rewriting',
+    'Title Generation',
+    'Data to Text',
+    'Grammar Error Correction',
+  }
+
+
+def test_first_hundred_test_instances_are_balanced(corpus):
+  for name in corpus.test_tasks:
+    task = corpus.load(name).task
+    if task.label_space is None:
+      continue
+    labels = collections.Counter(
+      instance.outputs[0] for instance in corpus.instances(name, 'test')
+    )
+    assert sum(labels.values()) == 100
+    assert set(labels) == set(task.label_space)
+    assert max(labels.values()) - min(labels.values()) <= 1, name
+
+
+def test_negative_examples_are_wrong_and_in_the_label_space(corpus):
+  for name in (*corpus.train_tasks, *corpus.test_tasks):
+    task = corpus.load(name).task
+    if task.label_space is not None:
+      for example in task.negative_examples:
+        assert example.output in task.label_space, name
+        assert f'It is not {example.output}.' in example.explanation
+
+
+def test_a_directory_with_something_else_is_refused(tmp_path):
+  (tmp_path / 'thesis.txt').write_text('mine')
+  with pytest.raises(InputError) as error:
+    mini.write_miniature(tmp_path)
+  assert str(error.value) == (
+    f"{tmp_path} is not empty and not a miniature: it holds 'thesis.txt', but "
+    'no miniature.json. Name a new or an empty directory.'
+  )
+  assert _files(tmp_path) == {'thesis.txt': b'mine'}
+
+
+def test_a_file_is_refused(tmp_path):
+  path = tmp_path / 'corpus'
+  path.write_text('mine')
+  with pytest.raises(InputError, match='is a file; the miniature needs a dir'):
+    mini.write_miniature(path)
+
+
+def test_a_path_that_cannot_be_written_is_one_line(tmp_path):
+  (tmp_path / 'file').write_text('mine')
+  with pytest.raises(InputError) as error:
+    mini.write_miniature(tmp_path / 'file/corpus')
+  assert str(error.value) == (
+    f'cannot write the miniature to {tmp_path}/file/corpus: Not a directory. '
+    'Name a directory that can be written.'
+  )
+
+
+def test_an_interrupted_writing_is_no_corpus_and_is_finished(
+  corpus, tmp_path, monkeypatch
+):
+  written = []
+
+  def interrupted(path, content):
+    if len(written) == 20:
+      raise KeyboardInterrupt
+    written.append(path)
+    files.write_file(path, content)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(mini, 'write_file', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+      mini.write_miniature(tmp_path)
+  assert mini.is_miniature(tmp_path)
+  with pytest.raises(InputError):
+    natinst.open_corpus(tmp_path)
+  mini.write_miniature(tmp_path)
+  assert _files(tmp_path) == _files(corpus.directory)
+
+
+def test_templates_that_run_dry_are_an_error():
+  recipe = recipes.GenerationRecipe(
+    name='task1_same',
+    category='Program Execution',
+    definition='Say it again.',
+    draw=lambda random_: ('a', ('a',), 'b', 'It is a.'),
+  )
+  with pytest.raises(ValueError, match='its templates make only 1 inputs'):
+    recipes.build(recipe, seed=0)
+
+
+def test_balanced_labels_differ_by_one_at_most():
+  labels = recipes.balanced(('a', 'b', 'c'), 10, random.Random(0))
+  assert collections.Counter(labels) == {'a': 4, 'b': 3, 'c': 3}

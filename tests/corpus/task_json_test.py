@@ -1,0 +1,71 @@
+"""Tests for it_study.corpus.task_json."""
+
+import pickle
+
+import pytest
+
+from it_study.corpus import task_json
+from it_study.corpus.task_json import TaskFileError
+
+
+def _message(text: str) -> str:
+  with pytest.raises(TaskFileError) as error:
+    task_json.load(text, path='a.json')
+  return str(error.value)
+
+
+def test_an_object_is_read():
+  assert task_json.load('{"a": [1, NaN]}', path='a.json')['a'][0] == 1
+
+
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    (
+      '{"Definition": ',
+      'not JSON, cut short: Expecting value at line 1, column 16. Fetch the '
+      'file again or mend it there.',
+    ),
+    (
+      '{"Definition": ["Say wh',
+      'not JSON, cut short: Unterminated string starting at line 1, column 17. '
+      'Fetch the file again or mend it there.',
+    ),
+    (
+      '{"Definition": "a\nb"}',
+      'not JSON: Invalid control character at line 1, column 18. Fetch the '
+      'file again or mend it there.',
+    ),
+    ('[1]', "file: found 'list', allowed is one JSON object."),
+    ('{"a": ' + '[' * 100_000, 'not a task: JSON nested too deeply.'),
+    (
+      '{"Definition": "a", "Definition": "b"}',
+      "field 'Definition': found 2 times in one object, allowed is once.",
+    ),
+  ],
+)
+def test_broken_json_is_refused(text, message):
+  assert _message(text) == f'a.json: {message}'
+
+
+@pytest.mark.parametrize(
+  ('text', 'code', 'where'),
+  [
+    ('{"Definition": "a', 'truncated-json', ''),
+    ('{"Definition": a}', 'not-json', ''),
+    ('{"a": 1, "a": 2}', 'repeated-field', "'a'"),
+    ('[1]', 'bad-field', 'file'),
+  ],
+)
+def test_a_fault_has_its_kind_and_place(text, code, where):
+  with pytest.raises(TaskFileError) as error:
+    task_json.load(text, path='a.json')
+  assert (error.value.code, error.value.where) == (code, where)
+  copy = pickle.loads(pickle.dumps(error.value))
+  assert (str(copy), copy.code) == (str(error.value), code)
+
+
+def test_a_number_of_too_many_digits_is_refused():
+  assert _message('1' * 5000).startswith(
+    'a.json: not a task: Exceeds the limit'
+  )

@@ -1,0 +1,209 @@
+"""Tests of it_study.data.prompt_budget."""
+
+import fakes
+import pytest
+
+from it_study import seqio_lib
+from it_study.conditions import Condition, definition_experiments
+from it_study.corpus import natinst
+from it_study.data import prompt_budget, vocabularies
+from it_study.data.prompt_budget import Budget
+from it_study.errors import InputError
+from it_study.instructions.tk_instruct import TkInstruct
+
+
+@pytest.fixture(name='corpus', autouse=True)
+def _corpus(tmp_path, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  return natinst.open_corpus(fakes.write_small_corpus(tmp_path / 'corpus'))
+
+
+def measure(corpus, *names, splits=('test',), **fields):
+  return prompt_budget.measure(
+    corpus=corpus,
+    conditions=[Condition.from_name(name) for name in names],
+    splits=splits,
+    **fields,
+  )
+
+
+def test_numbers(corpus):
+  # 'Input: a thing 0.' makes 64 characters with its frame; 6 instances. Those
+  # of 'Is it 0?' make 62, of 'Is it 10?' 63; 10 and 90 instances.
+  (found,) = measure(corpus, 'natinst_def_empty_ex_empty0')
+  frame = len('Now complete the following example -\nInput: \nOutput: ') + 1
+  short, long, title = frame + 8, frame + 9, frame + 10
+  assert found == Budget(
+    condition='natinst_def_empty_ex_empty0',
+    split='test',
+    max_tokens=None,
+    num_instances=106,
+    tokens_mean=pytest.approx((10 * short + 90 * long + 6 * title) / 106),
+    tokens_median=long,
+    tokens_95=pytest.approx(long + 0.75),
+    tokens_max=title,
+    at_limit=0.0,
+    num_dropped_examples=0,
+    num_shortened=0,
+    input_kept=1.0,
+  )
+
+
+def test_what_a_limit_does(corpus):
+  whole = measure(corpus, 'natinst_def_original_ex_original2')[0]
+  (found,) = measure(
+    corpus, 'natinst_def_original_ex_original2', max_tokens=160
+  )
+  assert whole.tokens_max > 160 >= found.tokens_max
+  assert (whole.num_dropped_examples, whole.at_limit) == (0, 0.0)
+  # One example of two fits everywhere.
+  assert (found.num_dropped_examples, found.at_limit) == (106, 1.0)
+  assert (found.num_shortened, found.input_kept) == (0, 1.0)
+  (found,) = measure(corpus, 'natinst_def_original_ex_empty0', max_tokens=86)
+  # The other task's definition is shorter.
+  assert found.num_shortened == 100
+  assert found.at_limit == 100 / 106
+  assert found.tokens_max == 86
+
+
+@pytest.fixture(name='twins')
+def _twins(raw_task, write_corpus):
+  """Two tasks a side, as def_shuffled has to find another one."""
+
+  def task(number):
+    return raw_task(
+      12 + number,
+      Definition=f'Say what comes next, or {"perhaps " * number}before.',
+      Instances=[
+        {
+          'id': f'{number}-{i}',
+          'input': f'text {number} {"long " * i}',
+          'output': f'{i}',
+        }
+        for i in range(12)
+      ],
+    )
+
+  names = ('task1_a', 'task2_b', 'task3_c', 'task4_d')
+  tasks = {name: task(number) for number, name in enumerate(names)}
+  directory = write_corpus(
+    train={name: tasks[name] for name in names[:2]},
+    test={name: tasks[name] for name in names[2:]},
+    folder='twins',
+  )
+  return natinst.open_corpus(directory)
+
+
+def test_a_matched_budget_keeps_the_same_of_every_instance(twins):
+  corpus, limit = twins, 130
+  plain = prompt_budget.measure(
+    corpus=corpus,
+    conditions=definition_experiments(),
+    max_tokens=limit,
+  )
+  matched = prompt_budget.measure(
+    corpus=corpus,
+    conditions=definition_experiments(matched_budget=True),
+    max_tokens=limit,
+  )
+  for split in natinst.SPLITS:
+    kept, same = (
+      {b.input_kept for b in found if b.split == split}
+      for found in (plain, matched)
+    )
+    assert len(same) == 1
+    assert same <= {min(kept | same)}
+    assert min(same) < 1
+
+
+def test_the_engines_rows_keep_the_same_under_a_matched_budget(twins):
+  seqio_lib.use_corpus(twins.directory)
+  kept = {}
+  for condition in definition_experiments(matched_budget=True):
+    dataset = seqio_lib.find_task(condition.name).get_dataset(
+      sequence_length={'inputs': 130, 'targets': 9},
+      split='test',
+      shuffle=False,
+    )
+    kept[condition.name] = [
+      (row['id'], float(row['input_kept']))
+      for row in seqio_lib.numpy_rows(dataset)
+    ]
+  first, *others = kept.values()
+  assert len(others) == 2
+  assert all(other == first for other in others)
+  assert 0 < min(share for _, share in first) < 1
+
+
+def test_train_is_what_a_condition_takes(corpus):
+  names = ('natinst_def_empty_ex_empty0', 'natinst_def_empty_ex_empty0_n3_s1')
+  found = measure(corpus, *names, splits=natinst.SPLITS)
+  assert [(b.condition, b.split, b.num_instances) for b in found] == [
+    (names[0], 'train', 36),
+    (names[0], 'validation', 30),
+    (names[0], 'test', 106),
+    # Three instances of each of two tasks, and the two that the third has.
+    (names[1], 'train', 8),
+    ('natinst_def_empty_ex_empty0_n3_s1', 'validation', 30),
+    ('natinst_def_empty_ex_empty0_n3_s1', 'test', 106),
+  ]
+
+
+@pytest.mark.parametrize(
+  'condition',
+  [
+    Condition(instances_per_task=2, num_tasks=2),
+    Condition(instances_per_task=2, seed=5),
+    Condition(num_tasks=1, seed=3),
+    Condition(),
+    TkInstruct(instances_per_task=4, seed=2),
+  ],
+)
+def test_it_chooses_as_seqio_does(corpus, condition):
+  seqio_lib.use_corpus(corpus.directory)
+  task = seqio_lib.find_task(condition.name)
+  dataset = task.get_dataset(
+    sequence_length={'inputs': 90, 'targets': 9}, split='train', shuffle=False
+  )
+  rows = list(seqio_lib.numpy_rows(dataset))
+  found = prompt_budget.measure(
+    corpus=corpus, conditions=[condition], splits=['train'], max_tokens=90
+  )[0]
+  assert found.num_instances == len(rows)
+  assert found.tokens_mean == pytest.approx(
+    sum(len(row['inputs']) for row in rows) / len(rows)
+  )
+  assert found.num_shortened == sum(row['shortened'] for row in rows)
+  assert found.input_kept == pytest.approx(
+    sum(row['input_kept'] for row in rows) / len(rows), abs=1e-6
+  )
+
+
+def test_more_training_tasks_than_there_are_are_refused(corpus):
+  with pytest.raises(InputError, match='found 9 training tasks, allowed are 1'):
+    measure(corpus, 'natinst_def_empty_ex_empty0_t9', splits=('train',))
+
+
+def test_in_other_processes_it_is_the_same(twins):
+  corpus = twins
+  names = ('natinst_def_shuffled_ex_original1_budget',)
+  counts = []
+  found = [
+    measure(
+      corpus,
+      *names,
+      max_tokens=130,
+      num_workers=workers,
+      on_progress=lambda *count: counts.append(count),
+    )
+    for workers in (0, 1)
+  ]
+  assert found[0] == found[1]
+  assert counts == [(1, 2), (2, 2)] * 2
+
+
+def test_a_limit_without_room(corpus):
+  with pytest.raises(InputError, match='no room for the cue'):
+    measure(corpus, 'natinst_def_original_ex_empty0', max_tokens=20)
+  with pytest.raises(InputError, match="split 'tset' is unknown"):
+    measure(corpus, 'natinst_def_original_ex_empty0', splits=['tset'])

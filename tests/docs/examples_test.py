@@ -1,0 +1,217 @@
+"""Tests of the pages for users: what they show runs as printed."""
+
+import json
+import pathlib
+import shlex
+import sys
+
+import fakes
+from pages import blocks
+import pytest
+import sentencepiece
+import seqio
+
+from it_study import seqio_lib
+from it_study.checkpoints.hf import params as hf
+from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS
+from it_study.data import vocabularies
+from it_study.models import partitioning, t5
+
+_ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _use(tmp_path, monkeypatch):
+  """A folder with a corpus, and registries as they were before."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  monkeypatch.setattr(sys, 'path', list(sys.path))
+  fakes.write_small_corpus('CORPUS')
+  levels = {r: r.names() for r in (DEFINITION_LEVELS, EXAMPLE_LEVELS)}
+  registries = (seqio.TaskRegistry, seqio.MixtureRegistry)
+  registered = {r: set(r.names()) for r in registries}
+  yield
+  sys.modules.pop('my_study', None)
+  for registry, names in levels.items():
+    for name in set(registry.names()) - set(names):
+      registry.unregister(name)
+  for registry, names in registered.items():
+    for name in set(registry.names()) - names:
+      registry.remove(name)
+
+
+def run_all(texts):
+  namespace = {'__name__': 'page'}
+  for text in texts:
+    exec(compile(text, 'page', 'exec'), namespace)
+  return namespace
+
+
+def commands(text):
+  return [shlex.split(line)[1:] for line in text.splitlines()]
+
+
+def prompt_of(name, split='test'):
+  task = seqio_lib.find_task(name)
+  dataset = task.get_dataset(None, split, shuffle=False, num_epochs=1)
+  row = next(dataset.as_numpy_iterator())
+  return row['inputs_pretokenized'].decode(), row['references'].tolist()
+
+
+def test_the_blocks_of_the_readme_run():
+  found = run_all(blocks('README.md', 'python'))
+  rows = found['dataset'].as_numpy_iterator()
+  starts = {row['inputs_pretokenized'].decode().split('\n')[0] for row in rows}
+  assert starts == {
+    'Definition: Possible outputs: yes, no.',
+    # A generation task has nothing.
+    ' Positive Example 1 -',
+  }
+
+
+def test_the_module_of_the_page_on_extending(capsys):
+  python = blocks('docs/extending.md', 'python')
+  # The last one is for a notebook.
+  pathlib.Path('my_study.py').write_text('\n\n'.join(python[:-1]))
+  told, stats = commands(blocks('docs/extending.md', 'sh')[0])
+  assert fakes.run_command(*told, '--json', '--quiet') == 0
+  row = json.loads(capsys.readouterr().out.splitlines()[0])
+  assert row['inputs'].startswith(
+    'Definition: ANSWER YES OR NO.\n\n'
+    ' Positive Example 1 -\nInput: Is it dry?\n Output: no.\n\n'
+  )
+  assert fakes.run_command(*stats) == 0
+  fakes.run_command('corpus', 'build', 'CORPUS', '--data_dir', 'ROWS')
+  capsys.readouterr()
+
+  found = run_all(['from my_study import *', python[-1]])
+  assert capsys.readouterr().out.splitlines() == [
+    "natinst_def_shouted_ex_original2_n10.task1_mood ('train', 'validation') "
+    '10.0',
+    "natinst_def_shouted_ex_original2_n10.task2_echo ('train', 'validation') "
+    '4.0',
+    "natinst_def_shouted_ex_original2_n10.task3_few ('train', 'validation') "
+    '2.0',
+    "natinst_def_shouted_ex_original2_n10.task4_entail ('test',) 100.0",
+    "natinst_def_shouted_ex_original2_n10.task5_title ('test',) 6.0",
+  ]
+  vocabulary = vocabularies.current_vocabulary()
+  row = next(found['dataset'].as_numpy_iterator())
+  assert vocabulary.decode(row['inputs'].tolist()).startswith('Definition: ')
+
+  prompt, _ = prompt_of('natinst_def_oneof_ex_empty0')
+  assert prompt.startswith('Definition: Answer with one of: yes, no.\n\n')
+  prompt, _ = prompt_of('natinst_def_longest_ex_empty0')
+  assert prompt.startswith('Definition: Name it.\n\n')
+  prompt, references = prompt_of('natinst_def_backwards_ex_original1')
+  assert prompt.startswith(
+    'Definition: Answer yes or no. Write your answer backwards.\n\n'
+    ' Positive Example 1 -\nInput: Is it wet?\n Output: sey.\n'
+  )
+  assert references in ([b'sey'], [b'on'])
+  prompt, _ = prompt_of('ours_natinst_def_empty_ex_original2_n10')
+  assert prompt.startswith(' Positive Example 1')
+  mixture = seqio_lib.find_task('mostly_shouted')
+  assert sorted(mixture.rate_per_task_name.values()) == [1.0, 3.0]
+
+
+def test_the_commands_of_the_page_on_launching(capsys, fake_tools):
+  tools = fake_tools('gcloud', 'ssh', 'sbatch', 'squeue', 'scancel')
+  found = blocks('docs/launch.md', 'sh')
+  # A study in a bucket takes minutes; study/bucket_test.py has a small one.
+  assert [words[0] for words in commands(found.pop())] == ['study', 'report']
+  assert len(found) == 4
+  for text in found:
+    (words,) = commands(text.replace('\\\n', ''))
+    # Whether it fits is another test's; it would be compiled for minutes.
+    if words[1] == 'tpu_vm':
+      words.insert(2, '--skip_memory_check')
+    assert fakes.run_command(*words) == 0
+    assert 'it-study train --gin_file' in capsys.readouterr().out.replace(
+      'it_study.cli', 'it-study'
+    )
+  assert tools.calls() == []
+
+
+@pytest.mark.slow
+def test_the_study_of_the_page_on_extending(capsys):
+  python = blocks('docs/extending.md', 'python')
+  pathlib.Path('my_study.py').write_text('\n\n'.join(python[:-1]))
+  (gin,) = blocks('docs/extending.md', 'gin')
+  pathlib.Path('my_study.gin').write_text(gin)
+  study, report = commands(blocks('docs/extending.md', 'sh')[1])
+  assert gin.startswith(f'# it-study {shlex.join(study)}\n')
+  assert fakes.run_command(*study, '--quiet') == 0
+  lines = pathlib.Path('my_study_out/results.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  (matched,) = [row for row in rows if row['matched'] and row['training']]
+  assert matched['train_condition'] == 'natinst_def_backwards_ex_last1_n2'
+  assert matched['test_condition'] == 'natinst_def_backwards_ex_last1'
+  cell = pathlib.Path('my_study_out/cells') / matched['cell']
+  predicted = json.loads(
+    (cell / 'predictions.jsonl').read_text().splitlines()[0]
+  )
+  assert predicted['label_space'] == ['sey', 'on']
+  assert predicted['targets'] in (['sey'], ['on'])
+  assert fakes.run_command(*report, '--quiet') == 0
+  assert capsys.readouterr().err == ''
+
+
+@pytest.fixture
+def weights():
+  """WEIGHTS: a T5 of the xl gin file's name, though not of its size."""
+  folder = pathlib.Path('WEIGHTS')
+  folder.mkdir()
+  pathlib.Path('models').mkdir()
+  # Found before the shipped one.
+  pathlib.Path('models/t5_1_1_xl.gin').write_text(
+    ''.join(
+      f'T5Config.{name} = {value!r}\n'
+      for name, value in fakes.tiny_model().keywords.items()
+    )
+  )
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(
+      path.read_text()
+      for path in sorted(pathlib.Path('CORPUS/tasks').iterdir())
+    ),
+    model_prefix='spiece',
+    vocab_size=400,
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+    character_coverage=1.0,
+    byte_fallback=True,
+    hard_vocab_limit=False,
+    max_sentence_length=100_000,
+    minloglevel=2,
+  )
+  model = t5.T5(fakes.tiny_model()(vocab_size=640, dtype='float32'))
+  params = partitioning.init_params(
+    model=model, seed=0, mesh=partitioning.make_mesh()
+  )
+  hf.save_params(folder / 'new', params, config=model.config)
+  for path in (folder / 'new').iterdir():
+    path.rename(folder / path.name)
+  (folder / 'new').rmdir()
+  pathlib.Path('spiece.model').rename(folder / 'spiece.model')
+
+
+def test_the_page_on_weights(weights, capsys):
+  convert, known_good, audit = blocks('docs/weights.md', 'sh')
+  for words in commands(convert):
+    assert fakes.run_command(*words) == 0
+  for name in ('config.json', 'model.safetensors'):
+    written = pathlib.Path('BACK', name).read_bytes()
+    assert written == pathlib.Path('WEIGHTS', name).read_bytes()
+  predict, score = commands(known_good)
+  assert fakes.run_command(*predict, '--quiet') == 0
+  capsys.readouterr()
+  assert fakes.run_command(*score, '--json') == 0
+  found = json.loads(capsys.readouterr().out)
+  assert found['num_instances'] == fakes.NUM_ROWS['test']
+  assert 0 <= found['overall']['rouge_l'] <= 100
+  (audited,) = commands(audit)
+  assert fakes.run_command(*audited, '--json') == 0
+  assert 'constrained' in json.loads(capsys.readouterr().out)['decodings']

@@ -1,0 +1,161 @@
+"""Tests of docs/results.md: it lists every file and field of a real study."""
+
+import csv
+import json
+import pathlib
+import re
+
+import fakes
+import pytest
+
+from it_study import predictions
+from it_study.data import vocabularies
+from it_study.report.formats import results_csv
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_PAGE = (_ROOT / 'docs/results.md').read_text()
+GIN = """
+include 'models/t5_1_1_tiny.gin'
+include 'runs/study.gin'
+CORPUS = 'CORPUS'
+IT_STUDY_VOCABULARY = 'byte'
+TASK_FEATURE_LENGTHS = {'inputs': 128, 'targets': 4}
+TRAIN_STEPS = 2
+EVAL_PERIOD = 1
+BATCH_SIZE = 4
+DECODING = 'ranked'
+run_study.splits = ('test',)
+run_study.conditions = @named_conditions()
+named_conditions.names = ('natinst_def_original_ex_empty0_n2',)
+"""
+
+
+def section(title) -> str:
+  (text,) = re.findall(
+    rf'^## {re.escape(title)}\n(.*?)(?=^## |\Z)', _PAGE, re.M | re.S
+  )
+  return text
+
+
+def listed(title) -> list[str]:
+  """What the first column of a section's tables names."""
+  return re.findall(r'^\| `([^`]+)` \|', section(title), re.MULTILINE)
+
+
+@pytest.fixture(name='study', scope='module')
+def _study(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('results')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(folder)
+    patch.setenv(vocabularies.VARIABLE, 'byte')
+    fakes.write_small_corpus('CORPUS')
+    pathlib.Path('mine.gin').write_text(GIN)
+    words = ('study', '--gin_file=mine.gin', '--study_dir=OUT', '--quiet')
+    assert fakes.run_command(*words) == 0
+  return folder / 'OUT'
+
+
+def read(path) -> dict:
+  return json.loads(path.read_text())
+
+
+def lines(path) -> list[dict]:
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def of(study, pattern) -> pathlib.Path:
+  return next(iter(sorted(study.glob(pattern))))
+
+
+def names(folder) -> set[str]:
+  return {
+    path.name + '/' * path.is_dir()
+    for path in folder.iterdir()
+    if path.name != '.lock'
+  }
+
+
+def test_rows_and_columns():
+  assert listed('`predictions.jsonl`') == list(predictions.FIELDS)
+  assert listed('`results.csv`') == list(results_csv.COLUMNS)
+
+
+@pytest.mark.slow
+def test_the_folder(study):
+  page = dict(
+    re.findall(r'^\| `([^`]+)` \| (.*) \|$', section("A study's folder"), re.M)
+  )
+  top = {path.split('/')[0] + '/' * ('/' in path) for path in page}
+  # Which are in a bucket alone.
+  assert names(study) == top - {'leases/'}
+
+  def told(path):
+    return set(re.findall(r'`([\w./]+)`', page[path]))
+
+  for path in (study / 'trainings').iterdir():
+    assert names(path) == told('trainings/TRAINING/')
+  for path in (study / 'cells').iterdir():
+    here = names(path)
+    if path.name.startswith('baseline_'):
+      here.add('inference.json')
+    assert here == told('cells/CELL/')
+  assert names(study / 'report') == told('report/')
+
+
+@pytest.mark.slow
+def test_metrics(study):
+  top = listed('`metrics.json`')
+  cut = top.index('num_tasks')
+  groups = top[cut:]
+  expected = False
+  for path in study.glob('cells/*/metrics.json'):
+    metrics = read(path)
+    assert list(metrics) == top[:cut]
+    for name in ('overall', 'classification', 'generation'):
+      if metrics[name] is not None:
+        found = list(metrics[name])
+        expected |= 'expected' in found
+        assert found in (groups, groups[:-1])
+    for group in metrics['by_task'].values():
+      assert list(group) == groups[:-1]
+  assert expected
+
+
+@pytest.mark.slow
+def test_results_and_records(study):
+  for line in lines(study / 'results.jsonl'):
+    assert list(line) == listed('`results.jsonl`')
+  with (study / 'report/results.csv').open() as file:
+    assert next(csv.reader(file)) == listed('`results.csv`')
+  # Of runs elsewhere.
+  assert [*read(study / 'run.json'), 'earlier_runs'] == listed('`run.json`')
+  training = read(of(study, 'trainings/*/training.json'))
+  assert list(training) == listed('`training.json`')
+  assert read(of(study, 'trainings/*/DONE')) == training
+  inference = read(of(study, 'cells/untuned*/inference.json'))
+  assert list(inference) == listed('`inference.json`')
+  assert list(read(of(study, 'cells/*/DONE'))) == ['seconds']
+  manifest = read(of(study, 'trainings/*/checkpoints/*/manifest.json'))
+  assert list(manifest) == ['format', 'loss', 'files']
+
+
+@pytest.mark.slow
+def test_metrics_of_steps(study):
+  found = set()
+  for line in lines(of(study, 'trainings/*/metrics.jsonl')):
+    found |= set(line)
+  assert found == set(listed('`metrics.jsonl`'))
+
+
+@pytest.mark.slow
+def test_answers(study):
+  kinds = set()
+  for folder in (study / 'answers').iterdir():
+    settings = read(folder / 'settings.json')
+    assert {'params', 'model', 'vocabulary', 'method'} < set(settings)
+    for path in folder.glob('*.jsonl'):
+      assert re.fullmatch('[0-9a-f]{32}', path.stem)
+      for key, answer in map(json.loads, path.read_text().splitlines()):
+        assert re.fullmatch('[0-9a-f]{32}', key)
+        kinds.add(type(answer))
+  assert kinds == {str, dict}

@@ -1,0 +1,178 @@
+"""Tests of the model that is made for a vocabulary and a device."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import fake_bucket
+import fakes
+import jax
+import pytest
+import t5x_fixture
+
+from it_study.checkpoints import weights
+from it_study.checkpoints.hf import params
+from it_study.data import vocabularies
+from it_study.engines import model_setup
+from it_study.errors import InputError
+
+_HF = pathlib.Path(__file__).parents[1] / 'golden/hf_golden/v1_1'
+_COMPLETE = """
+import sys
+import fakes
+from it_study.engines import model_setup
+config = model_setup.complete_config(
+  fakes.tiny_model(), dtype='float32', weights_path=sys.argv[1])
+print(config.vocab_size)
+"""
+_TELL = """
+import json, sys
+from it_study.engines import model_setup
+from it_study.errors import InputError
+paths = [f'gs://bucket/{name}' for name in sys.argv[1:]]
+found = [model_setup.training_of(path) for path in paths]
+try:
+  model_setup.check_weights('gs://bucket/run/checkpoint_20')
+except InputError as error:
+  found.append(str(error))
+print(json.dumps(found))
+"""
+OWN = (
+  'run',
+  'run/best',
+  'run/best/checkpoint_6',
+  'run/checkpoint_20',
+  'run/checkpoints',
+  'run/checkpoints/20',
+)
+FOREIGN = (
+  'run/lm_adapted',
+  'run/lm_adapted/checkpoint_20',
+  'run/lm_adapted/checkpoints',
+  'run/lm_adapted/checkpoints/20',
+  'run/checkpoints/20/params',
+  'other',
+)
+
+
+@pytest.fixture(autouse=True)
+def _use_bytes(monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+
+
+def test_products_are_in_bfloat16_where_the_device_has_it(monkeypatch):
+  config = model_setup.complete_config(fakes.tiny_model(), dtype='auto')
+  assert config.dtype == 'float32'
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'tpu')
+  config = model_setup.complete_config(fakes.tiny_model(), dtype='auto')
+  assert config.dtype == 'bfloat16'
+  config = model_setup.complete_config(fakes.tiny_model(), dtype='float32')
+  assert config.dtype == 'float32'
+
+
+def run_beside_a_bucket(folder, program, *words):
+  """Runs a program for which `gs://bucket` is a folder."""
+  with fake_bucket.serve(folder) as url:
+    return subprocess.run(
+      [sys.executable, '-c', program, *words],
+      env={
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join(sys.path),
+        **fake_bucket.environment(url, folder),
+      },
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+
+
+def rows_for(path):
+  return model_setup.complete_config(
+    fakes.tiny_model(), dtype='float32', weights_path=path
+  ).vocab_size
+
+
+@pytest.fixture(name='large', scope='module')
+def _large(tmp_path_factory):
+  """Weights with more rows than bytes have tokens, in our format."""
+  folder = tmp_path_factory.mktemp('large')
+  config = params.read_model_config(_HF)
+  config = type(config)(**{**vars(config), 'vocab_size': 512})
+  params.save_params(folder / 'hf', t5x_fixture.draw(config), config=config)
+  for to in ('it_study', 't5x', 't5x_orbax'):
+    weights.convert(folder / 'hf', folder / to, source_format='hf', to=to)
+  return folder
+
+
+@pytest.mark.parametrize('name', ['hf', 'it_study', 't5x', 't5x_orbax'])
+def test_a_model_has_the_rows_of_its_weights(name, large):
+  assert rows_for(large / name) == 512
+  # 259 bytes and special tokens.
+  assert rows_for(None) == 384
+
+
+def test_a_smaller_table_is_to_be_filled_up():
+  assert rows_for(_HF) == 384
+  assert rows_for(t5x_fixture.theirs() / t5x_fixture.MSGPACK) == 384
+
+
+def test_the_record_of_a_training_tells_its_rows(tmp_path):
+  record = {'model': {'vocab_size': 640}}
+  (tmp_path / 'training.json').write_text(json.dumps(record))
+  assert rows_for(tmp_path) == 640
+  (tmp_path / 'training.json').unlink()
+  with pytest.raises(InputError, match='no usable checkpoint at'):
+    rows_for(tmp_path)
+
+
+def test_the_rows_of_a_checkpoint_in_a_bucket_are_read_there(large):
+  done = run_beside_a_bucket(large, _COMPLETE, 'gs://bucket/t5x_orbax')
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert done.stdout == '512\n'
+
+
+def write_record(folder):
+  """A training's, in whose folder weights from elsewhere lie too."""
+  record = {
+    'mixture_or_task_name': fakes.NAME,
+    'seed': 3,
+    'vocabulary': 'another',
+    'vocabulary_sha256': '0',
+    'model': {'vocab_size': 512},
+  }
+  for name in OWN + FOREIGN:
+    (folder / name).mkdir(parents=True, exist_ok=True)
+  (folder / 'run/training.json').write_text(json.dumps(record))
+  return record
+
+
+def test_a_checkpoint_has_the_record_of_its_own_training(tmp_path, monkeypatch):
+  record = write_record(tmp_path)
+  (tmp_path / 'newest').symlink_to('run/checkpoint_20')
+  monkeypatch.chdir(tmp_path / 'run')
+  for path in (*(tmp_path / name for name in OWN), 'checkpoint_20', '.'):
+    assert model_setup.training_of(path) == record, path
+  assert model_setup.training_of(tmp_path / 'newest') == record
+  for name in FOREIGN:
+    assert model_setup.training_of(tmp_path / name) == {}, name
+  config = model_setup.complete_config(
+    fakes.tiny_model(),
+    dtype='float32',
+    weights_path=tmp_path / 'run/checkpoint_20',
+  )
+  assert config.vocab_size == 512
+
+
+def test_a_training_in_a_bucket_has_its_record(tmp_path):
+  record = write_record(tmp_path)
+  done = run_beside_a_bucket(tmp_path, _TELL, *OWN, *FOREIGN)
+  assert done.returncode == 0, done.stderr[-3000:]
+  *found, error = json.loads(done.stdout)
+  assert found == [record] * len(OWN) + [{}] * len(FOREIGN)
+  assert error == (
+    'gs://bucket/run/checkpoint_20 was trained with the vocabulary another; in '
+    f'use is {vocabularies.describe()}. Name the one it was trained with by '
+    'IT_STUDY_VOCABULARY.'
+  )

@@ -1,0 +1,284 @@
+"""Tests of reading the three formats and of finding ids for bare rows."""
+
+import json
+
+import pytest
+
+from it_study import predictions
+from it_study.corpus.natinst import open_corpus
+from it_study.errors import InputError
+from it_study.evaluation import formats
+from it_study.predictions import Prediction
+
+
+def write_lines(path, *objects):
+  path.write_text(''.join(json.dumps(line) + '\n' for line in objects))
+  return path
+
+
+def t5x_row(text_input, target, prediction='p', **inputs):
+  prompt = (
+    'Definition: d.\n\n Positive Example 1 -\nInput: x.\n Output: y.\n\n'
+    f'Now complete the following example -\nInput: {text_input}\nOutput: '
+  )
+  return {
+    'inputs': {
+      'inputs_pretokenized': prompt,
+      'targets_pretokenized': target,
+      **inputs,
+    },
+    'prediction': prediction,
+  }
+
+
+def tk_row(**fields):
+  return {
+    'Task': 't2',
+    'Categories': ['Textual Entailment', 'Other'],
+    'Definition': ['d'],
+    'id': 't2-0',
+    'Instance': {'id': 't2-0', 'input': 'same', 'output': ['no']},
+    'prediction': 'No.',
+  } | fields
+
+
+@pytest.fixture
+def corpus(tmp_path):
+  """Two test tasks of which one instance has the same content in both."""
+  contents = {
+    't1': [('one thing', ['yes']), ('same ', ['no']), ('a long tale', ['no'])],
+    't2': [('same', ['no', 'nope']), ('same', ['yes'])],
+    'train': [('z', ['z'])],
+  }
+  (tmp_path / 'tasks').mkdir()
+  for name, pairs in contents.items():
+    write_lines(
+      tmp_path / 'tasks' / f'{name}.json',
+      {
+        'Definition': ['d'],
+        'Categories': ['C'],
+        'Positive Examples': [],
+        'Negative Examples': [],
+        'Instances': [
+          {'id': f'{name}-{k}', 'input': text, 'output': outputs}
+          for k, (text, outputs) in enumerate(pairs)
+        ],
+      },
+    )
+  splits = tmp_path / 'splits' / 'default'
+  splits.mkdir(parents=True)
+  (splits / 'train_tasks.txt').write_text('train')
+  (splits / 'test_tasks.txt').write_text('t1\nt2')
+  return open_corpus(tmp_path, overrides={})
+
+
+WHOLE = [
+  t5x_row('one thing.', 'yes'),
+  t5x_row('same.', 'no'),
+  t5x_row('a long tale.', 'no'),
+  t5x_row('same.', 'nope'),
+  t5x_row('same.', 'yes'),
+]
+IDS = ['t1-0', 't1-1', 't1-2', 't2-0', 't2-1']
+
+
+def test_ours_is_read_as_it_is(tmp_path):
+  row = Prediction(
+    id='a',
+    task='t',
+    category='C',
+    kind='generation',
+    label_space=None,
+    position=0,
+    split='test',
+    inputs='x',
+    targets=('y',),
+    prediction='z',
+    engine='native',
+  )
+  predictions.write_predictions(tmp_path / 'p.jsonl', [row])
+  file = formats.read_rows(tmp_path / 'p.jsonl')
+  assert file.format == 'it_study'
+  assert file.rows == (row,)
+  assert file.queries == (None,)
+
+
+def test_tk_instruct(tmp_path):
+  path = write_lines(
+    tmp_path / 'predicted_examples.jsonl',
+    tk_row(),
+    tk_row(
+      Task='task121_atomic_question_rewriting',
+      Instance={'input': ' why? ', 'output': 'because'},
+    ),
+  )
+  file = formats.read_rows(path)
+  assert file.format == 'tk_instruct'
+  assert file.rows[0].to_json() == {
+    'id': 't2-0',
+    'task': 't2',
+    'category': 'Textual Entailment',
+    'kind': None,
+    'label_space': None,
+    'position': None,
+    'split': None,
+    'inputs': None,
+    'targets': ['no'],
+    'prediction': 'No.',
+    'scores': None,
+    'train_condition': None,
+    'test_condition': None,
+    'seed': None,
+    'engine': None,
+  }
+  assert file.rows[1].task == 'task121_zest_question_rewriting'
+  assert file.rows[1].targets == ('because',)
+  assert file.queries == ('same', 'why?')
+
+
+def test_tk_instruct_s_trainer_dump(tmp_path):
+  path = write_lines(
+    tmp_path / 'd.jsonl',
+    {
+      'Task': 't',
+      'Definition': ['d'],
+      'Instance': {'id': 'a', 'input': 'x', 'output': ['y']},
+      'Prediction': 'z',
+    },
+  )
+  (row,) = formats.read_rows(path).rows
+  assert (row.id, row.category, row.prediction) == ('a', None, 'z')
+
+
+def test_t5x(tmp_path):
+  path = write_lines(
+    tmp_path / 'x-predict.jsonl-00000-of-00001',
+    WHOLE[0],
+    t5x_row(
+      'x', 'y', 'z', id='a', task='t', references=['y', 'yy'], position=3
+    ),
+  )
+  file = formats.read_rows(path)
+  assert file.format == 't5x'
+  first, second = file.rows
+  assert (first.id, first.task, first.engine) == (None, None, 't5x')
+  assert first.targets == ('yes',)
+  assert first.inputs.startswith('Definition: d.')
+  assert (second.id, second.task, second.targets) == ('a', 't', ('y', 'yy'))
+  assert file.queries == ('one thing', 'x')
+
+
+@pytest.mark.parametrize(
+  ('line', 'message'),
+  [
+    (
+      {'text': 'x'},
+      ":1: not a row of a known format: found the fields 'text'; known are "
+      "ours (id, task, ..., prediction, ...), Tk-Instruct's (Task, Instance, "
+      "prediction) and T5X's (inputs as an object, prediction), one of them in "
+      'a file.',
+    ),
+    (
+      {'inputs': {}, 'score': -1.5},
+      ":1: no prediction in it, only 'inputs', 'score'; run t5x.infer with "
+      "mode='predict'.",
+    ),
+    (
+      t5x_row('x', 'y', ['beam 1', 'beam 2']),
+      ":1: prediction: found ['beam 1', 'beam 2'], allowed is a text.",
+    ),
+    (
+      tk_row(Instance='x'),
+      ":1: Instance: found 'x', allowed is an object.",
+    ),
+    (
+      tk_row(Instance={'input': 'x', 'output': [1]}),
+      ':1: Instance.output: found 1, allowed is a text.',
+    ),
+    (
+      tk_row(Instance={'input': 'x'}),
+      ':1: Instance.output: found None, allowed is a text or a list of texts.',
+    ),
+    (
+      {'id': 'a', 'task': 't', 'inputs': 'x', 'targets': ['y']},
+      ':1: missing: category, kind, label_space, position, split, prediction',
+    ),
+  ],
+)
+def test_what_cannot_be_read_is_told(tmp_path, line, message):
+  path = write_lines(tmp_path / 'p.jsonl', line)
+  with pytest.raises(InputError) as error:
+    formats.read_rows(path)
+  assert str(error.value).startswith(f'{path}{message}')
+
+
+def test_formats_do_not_mix(tmp_path):
+  path = write_lines(tmp_path / 'p.jsonl', tk_row(), WHOLE[0])
+  with pytest.raises(InputError, match=':2: not a row of tk_instruct: found'):
+    formats.read_rows(path)
+
+
+def identify(path, lines, corpus):
+  file = formats.read_rows(write_lines(path, *lines))
+  rows = formats.identify(file, corpus=corpus, split='test')
+  assert all(row.id.split('-')[0] == row.task for row in rows)
+  return [row.id for row in rows]
+
+
+def test_rows_in_the_corpus_s_order_are_known_by_it(tmp_path, corpus):
+  assert identify(tmp_path / 'p', WHOLE, corpus) == IDS
+  # A prompt that was too long has lost the middle of its input.
+  cut = [*WHOLE[:2], t5x_row('a l ale.', 'no'), *WHOLE[3:]]
+  assert identify(tmp_path / 'p', cut, corpus) == IDS
+
+
+def test_rows_in_another_order_are_known_by_content(tmp_path, corpus):
+  lines = [WHOLE[4], WHOLE[3], WHOLE[2], WHOLE[0]]
+  # 'same' with 'yes' or 'nope' is in one task only.
+  assert identify(tmp_path / 'p', lines, corpus) == [
+    't2-1',
+    't2-0',
+    't1-2',
+    't1-0',
+  ]
+
+
+@pytest.mark.parametrize(
+  ('lines', 'message'),
+  [
+    ([WHOLE[1], WHOLE[0]], 'row 1 has no id, and 2 instances of split'),
+    ([WHOLE[0], t5x_row('one thing', 'no')], 'row 2 has no id, and 0 instance'),
+    ([t5x_row('a l ale.', 'no')], 'row 1 has no id, and 0 instances of split'),
+    (
+      [{'inputs': {'inputs_pretokenized': 'my own'}, 'prediction': 'p'}],
+      'row 1 has no id, and 0 instances of split',
+    ),
+  ],
+)
+def test_rows_are_never_guessed(tmp_path, corpus, lines, message):
+  with pytest.raises(InputError, match=message) as error:
+    identify(tmp_path / 'p', lines, corpus)
+  assert str(error.value).endswith(
+    'Predict with ids: it-study predict writes them, t5x.infer does with '
+    "write_inferences_to_file.input_fields_to_include=['id', 'task', "
+    "'references', 'inputs_pretokenized']."
+  )
+
+
+def test_ids_that_are_there_are_kept(tmp_path, corpus):
+  lines = [
+    t5x_row('anything', 'no', id='t2-1'),
+    t5x_row('anything', 'no', id='t1-1', task='t1'),
+  ]
+  assert identify(tmp_path / 'p', lines, corpus) == ['t2-1', 't1-1']
+  # One row with an id does not keep another from being found.
+  assert identify(tmp_path / 'p', [lines[0], WHOLE[0]], corpus) == [
+    't2-1',
+    't1-0',
+  ]
+
+
+def test_tk_instruct_rows_without_ids_are_found_in_their_task(tmp_path, corpus):
+  line = tk_row(Instance={'input': 'same', 'output': ['no', 'nope']})
+  del line['id']
+  assert identify(tmp_path / 'p', [line], corpus) == ['t2-0']

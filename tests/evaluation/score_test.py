@@ -1,0 +1,350 @@
+"""Tests of scoring a file, with and without a corpus, and of the table."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from it_study import predictions
+from it_study.conditions import Condition
+from it_study.corpus.natinst import open_corpus
+from it_study.errors import InputError
+from it_study.evaluation import baselines, formats, score
+from it_study.instructions import prompts
+from it_study.predictions import Prediction
+
+
+@pytest.fixture
+def corpus(tmp_path):
+  """A classification and a generation task, 30 test instances each."""
+  contents = {
+    'cls': [[['Yes.', 'No.'][k % 2]] for k in range(30)],
+    'gen': [[f'title {k}', f'name {k}'] for k in range(30)],
+    'train': [[str(k)] for k in range(12)],
+  }
+  (tmp_path / 'tasks').mkdir()
+  for name, outputs in contents.items():
+    content = {
+      'Definition': ['d'],
+      'Categories': ['Textual Entailment' if name == 'cls' else 'Data to Text'],
+      'Positive Examples': [{'input': 'i', 'output': 'No.'}],
+      'Negative Examples': [],
+      'Instances': [
+        {'id': f'{name}-{k:02}', 'input': f'{name} {k}', 'output': texts}
+        for k, texts in enumerate(outputs)
+      ],
+    }
+    (tmp_path / 'tasks' / f'{name}.json').write_text(json.dumps(content))
+  splits = tmp_path / 'splits' / 'default'
+  splits.mkdir(parents=True)
+  (splits / 'train_tasks.txt').write_text('train')
+  (splits / 'test_tasks.txt').write_text('gen\ncls')
+  return open_corpus(tmp_path, overrides={})
+
+
+def predict_all(corpus, split='test'):
+  """Every instance of a split, its first reference without a full stop."""
+  return [
+    Prediction.of_instance(
+      task,
+      instance,
+      split=split,
+      inputs=instance.input,
+      prediction=instance.outputs[0].rstrip('.'),
+      engine='native',
+    )
+    for task, instance in corpus.rows(split)
+  ]
+
+
+PERFECT = {
+  'num_tasks': 1,
+  'num_instances': 30,
+  'exact_match': 100.0,
+  'rouge_1': 100.0,
+  'rouge_l': 100.0,
+  'format_correctness': 100.0,
+}
+
+
+def test_a_complete_file_is_scored_and_saved(tmp_path, corpus):
+  path, out = tmp_path / 'p.jsonl', tmp_path / 'metrics.json'
+  predictions.write_predictions(path, predict_all(corpus))
+  metrics, notes = score.score_file(path, corpus=corpus, out=out)
+  assert notes == ()
+  assert metrics['num_instances'] == 60
+  assert metrics['classification'] == PERFECT
+  assert metrics['generation'] == PERFECT | {'format_correctness': None}
+  assert metrics['overall'] == PERFECT | {'num_tasks': 2, 'num_instances': 60}
+  assert json.loads(out.read_text()) == metrics
+
+
+def test_without_a_corpus_kinds_come_from_the_rows_and_it_says_so(
+  tmp_path, corpus
+):
+  path = tmp_path / 'p.jsonl'
+  predictions.write_predictions(path, predict_all(corpus)[:-5])
+  metrics, notes = score.score_file(path)
+  assert notes == (
+    'No corpus was named: whether instances are missing is not known.',
+  )
+  assert metrics['classification'] == PERFECT
+  assert metrics['generation']['num_instances'] == 25
+
+
+def test_the_corpus_wins_over_the_rows(tmp_path, corpus):
+  path = tmp_path / 'p.jsonl'
+  rows = [
+    dataclasses.replace(
+      row, kind='generation', label_space=None, category='x', targets=('z',)
+    )
+    for row in predict_all(corpus)
+  ]
+  predictions.write_predictions(path, rows)
+  metrics, notes = score.score_file(path, corpus=corpus)
+  assert metrics['classification'] == PERFECT
+  assert list(metrics['by_category']) == ['Data to Text', 'Textual Entailment']
+  assert notes == (
+    "60 rows have references that the corpus lacks, 'cls-00' first; the "
+    "corpus's were used.",
+  )
+
+
+def test_rows_are_loaded_in_order_and_filled(tmp_path, corpus):
+  rows = predict_all(corpus)
+  path = tmp_path / 'p.jsonl'
+  path.write_text(
+    ''.join(predictions.json_line(r.to_json()) for r in rows[::-1])
+  )
+  loaded = score.load_rows(path, corpus=corpus)
+  assert loaded.rows == tuple(rows)
+  assert loaded.split == 'test'
+
+
+def test_duplicate_missing_and_foreign_ids_are_refused(tmp_path, corpus):
+  rows = predict_all(corpus)
+  lines = [predictions.json_line(row.to_json()) for row in rows]
+  path = tmp_path / 'p.jsonl'
+  foreign = dataclasses.replace(rows[1], id='cls-99')
+  path.write_text(
+    ''.join(
+      [lines[0], *lines[3:], lines[4], predictions.json_line(foreign.to_json())]
+    )
+  )
+  with pytest.raises(InputError) as error:
+    score.score_file(path, corpus=corpus)
+  assert str(error.value) == (
+    f"{path}: ids do not fit split 'test' of corpus {tmp_path}, each of whose "
+    "instances is due exactly once: 1 duplicate, 'cls-04' first; 2 of 60 "
+    "missing, 'cls-01' first; 1 foreign, 'cls-99' of task 'cls' first. Predict "
+    'this split anew, or name the corpus that was predicted. Did you mean '
+    "'cls-29'?"
+  )
+  with pytest.raises(InputError, match="1 duplicate ids, 'cls-04' first"):
+    score.score_file(path)
+
+
+def test_several_splits_in_a_file_are_refused(tmp_path, corpus):
+  rows = predict_all(corpus) + predict_all(corpus, 'validation')
+  path = tmp_path / 'p.jsonl'
+  predictions.write_predictions(path, rows)
+  with pytest.raises(
+    InputError,
+    match='rows of several splits in one file: test, validation; one split is',
+  ):
+    score.score_file(path, corpus=corpus)
+
+
+def test_the_split_of_the_rows_is_the_one_that_is_checked(tmp_path, corpus):
+  path = tmp_path / 'p.jsonl'
+  predictions.write_predictions(path, predict_all(corpus, 'validation'))
+  metrics, _ = score.score_file(path, corpus=corpus)
+  assert metrics['num_instances'] == 10
+  assert metrics['classification'] is None
+  with pytest.raises(
+    InputError, match="rows of split 'validation', asked for is 'test'"
+  ):
+    score.score_file(path, corpus=corpus, split='test')
+
+
+@pytest.mark.parametrize('name', baselines.BASELINES)
+def test_a_baseline_s_file_scores_as_the_baseline(tmp_path, corpus, name):
+  path = tmp_path / 'p.jsonl'
+  predictions.write_predictions(
+    path, baselines.run_baseline(name, corpus=corpus)
+  )
+  metrics, _ = score.score_file(path, corpus=corpus)
+  assert metrics == baselines.baseline_metrics(name, corpus=corpus)
+  alone, _ = score.score_file(path)
+  assert 'expected' not in alone['classification']
+  assert (alone['overall'] is None) == (not name.startswith('copy'))
+
+
+def write_tk_instruct(path, corpus):
+  with open(path, 'w') as file:
+    for task, instance in corpus.rows('test'):
+      line = {
+        'Task': task.name,
+        'Categories': list(task.categories),
+        'id': instance.id,
+        'Instance': {
+          'id': instance.id,
+          'input': instance.input,
+          'output': list(instance.outputs),
+        },
+        'prediction': instance.outputs[-1],
+      }
+      file.write(json.dumps(line) + '\n')
+  return path
+
+
+def test_tk_instruct_with_and_without_a_corpus(tmp_path, corpus):
+  path = write_tk_instruct(tmp_path / 'predicted_examples.jsonl', corpus)
+  metrics, notes = score.score_file(path, corpus=corpus)
+  assert notes == ()
+  assert metrics['classification'] == PERFECT
+  alone, notes = score.score_file(path)
+  assert notes == (
+    'No corpus was named: whether instances are missing is not known.',
+    'The rows do not tell classification from generation: both are left out.',
+  )
+  assert alone['classification'] is None
+  assert alone['generation'] is None
+  assert alone['overall'] == {
+    **PERFECT,
+    'num_tasks': 2,
+    'num_instances': 60,
+    'format_correctness': None,
+  }
+  assert list(alone['by_category']) == ['Data to Text', 'Textual Entailment']
+
+
+def write_t5x(path, corpus):
+  with open(path, 'w') as file:
+    for task, instance in corpus.rows('test'):
+      prompt = prompts.render(
+        task=task, instance=instance, condition=Condition()
+      ).text
+      line = {
+        'inputs': {
+          'inputs_pretokenized': prompt,
+          'targets_pretokenized': instance.outputs[-1],
+        },
+        'prediction': instance.outputs[0],
+      }
+      file.write(json.dumps(line) + '\n')
+  return path
+
+
+def test_t5x_is_matched_to_the_corpus(tmp_path, corpus):
+  path = write_t5x(tmp_path / 'x-predict.jsonl-00000-of-00001', corpus)
+  metrics, notes = score.score_file(path, corpus=corpus)
+  assert notes == ()
+  # The prediction is the reference that the file does not show.
+  assert metrics['generation'] == PERFECT | {'format_correctness': None}
+  alone, notes = score.score_file(path)
+  assert notes == (
+    'No corpus was named: whether instances are missing is not known.',
+    'The rows do not tell classification from generation: both are left out.',
+    'The rows name no category: control tasks are not set apart.',
+    'The rows have no ids: repeated instances are not noticed.',
+    'The rows show one reference each, others are not known.',
+  )
+  assert alone['overall']['exact_match'] == 50.0
+  assert alone['overall']['num_tasks'] is None
+  assert alone['by_task'] == {}
+
+
+def test_rows_without_references_need_a_corpus(tmp_path):
+  path = tmp_path / 'p.jsonl'
+  path.write_text('{"inputs": {"id": "a"}, "prediction": "x"}\n')
+  with pytest.raises(
+    InputError, match="row 'a' has no reference to be scored against; name the"
+  ):
+    score.score_file(path)
+
+
+def test_metrics_that_cannot_be_written_are_an_error(tmp_path, corpus):
+  path = tmp_path / 'p.jsonl'
+  predictions.write_predictions(path, predict_all(corpus))
+  with pytest.raises(
+    InputError, match=r'none/m\.json: cannot be written: No such file'
+  ):
+    score.score_file(path, out=tmp_path / 'none' / 'm.json')
+
+
+def show(metrics, **options) -> str:
+  from rich.console import Console
+
+  console = Console(width=100, color_system=None)
+  with console.capture() as capture:
+    console.print(score.metrics_table(metrics, **options))
+  return capture.get()
+
+
+def test_the_table(corpus):
+  result = baselines.baseline_metrics('prior', corpus=corpus)
+  lines = [' '.join(line.split()) for line in show(result).split('\n')]
+  lines = [line for line in lines if line]
+  assert lines[:2] == [
+    'exact in',
+    'tasks instances match ROUGE-1 ROUGE-L format',
+  ]
+  assert lines[3:] == [
+    'overall – – – – – –',
+    'classification 1 30 50.00 50.00 50.00 100.00',
+    'generation – – – – – –',
+    'Textual Entailment 1 30 50.00 50.00 50.00 100.00',
+    'classification, expected exact match of a draw: 50.00 ± 0.00',
+  ]
+  tasks = show(result, per_task=True).split('\n')
+  assert 'cls 1 30 50.00 50.00 50.00 100.00' in [
+    ' '.join(line.split()) for line in tasks
+  ]
+
+
+def test_the_table_tells_why_categories_do_not_add_up(corpus):
+  metrics = baselines.baseline_metrics('random', corpus=corpus)
+  assert 'do not add up' not in ' '.join(show(metrics).split())
+  # As where a category holds generation beside classification.
+  metrics['by_category'] = {}
+  text = ' '.join(show(metrics).split())
+  assert 'those shown do not add up to it' in text
+  assert 'expected exact match of a draw: 50.00' in text
+
+
+def test_the_table_takes_names_for_text(corpus):
+  metrics, _ = score.Score(
+    baselines.baseline_metrics('copy_demo', corpus=corpus), ()
+  )
+  metrics['by_category'] = {'[bold]x[/b]\x1b': metrics['overall']}
+  assert '[bold]x[/b]' in show(metrics)
+
+
+def test_importing_the_scorer_is_light():
+  code = (
+    'import sys; import it_study.evaluation.score; '
+    "print([m for m in ('nltk', 'rouge_score', 'rich', 'scipy', 'jax', "
+    "'tensorflow', 'numpy') if m in sys.modules])"
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, check=True
+  )
+  assert result.stdout == '[]\n'
+
+
+@pytest.mark.skipif('NATINST_DIR' not in os.environ, reason='needs NATINST_DIR')
+def test_real_corpus_in_every_format(tmp_path):
+  corpus = open_corpus(os.environ['NATINST_DIR'])
+  path = write_tk_instruct(tmp_path / 'tk.jsonl', corpus)
+  metrics, _ = score.score_file(path, corpus=corpus)
+  assert metrics['overall']['exact_match'] == 100.0
+  assert metrics['classification']['format_correctness'] == 100.0
+  path = write_t5x(tmp_path / 't5x.jsonl', corpus)
+  rows = formats.identify(formats.read_rows(path), corpus=corpus, split='test')
+  assert [(row.task, row.id) for row in rows] == [
+    (task.name, instance.id) for task, instance in corpus.rows('test')
+  ]

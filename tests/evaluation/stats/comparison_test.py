@@ -1,0 +1,247 @@
+"""Tests of paired comparisons of prediction files."""
+
+import dataclasses
+import io
+import math
+
+import pytest
+from rich import console
+
+from it_study.commands.score_tables import print_comparison
+from it_study.errors import InputError
+from it_study.evaluation.score import score_rows
+from it_study.evaluation.stats.comparison import (
+  Changes,
+  PairedRows,
+  check_margin,
+  compare,
+)
+from it_study.predictions import Prediction
+
+
+def make_rows(predictions, *, task='t{}', category='C', kind='classification'):
+  """Rows, ten to a task, whose one reference is 'yes'."""
+  return [
+    Prediction(
+      id=f'i{k}',
+      task=task.format(k // 10),
+      category=category,
+      kind=kind,
+      label_space=('yes', 'no') if kind == 'classification' else None,
+      position=k % 10,
+      split='test',
+      inputs='',
+      targets=('yes',),
+      prediction=prediction,
+      engine='native',
+    )
+    for k, prediction in enumerate(predictions)
+  ]
+
+
+def test_a_difference_is_in_points_and_over_its_group():
+  rows = (
+    make_rows(['yes'] * 20)
+    + make_rows(['x'] * 10, task='g{}', kind='generation')
+    + make_rows(['x'] * 10, task='c{}', category='Positive Control')
+  )
+  others = [dataclasses.replace(row, prediction='no') for row in rows]
+  pairs = PairedRows([(rows, others)])
+  found = pairs.difference('exact_match', 'classification')
+  assert (found.first, found.second, found.estimate.mean) == (100, 0, 100)
+  assert (found.estimate.num_tasks, found.estimate.num_instances) == (2, 20)
+  overall = pairs.difference('rouge_l')
+  assert overall.estimate.mean == pytest.approx(200 / 3)
+  assert overall.estimate.num_tasks == 3
+  in_format = pairs.difference('format_correctness', 'Positive Control')
+  assert (in_format.first, in_format.second) == (0, 100)
+  assert pairs.difference('format_correctness', 'generation') is None
+  assert pairs.categories() == ['C', 'Positive Control']
+
+
+def test_identical_files_are_equivalent_at_any_margin():
+  rows = make_rows(['yes', 'no'] * 15)
+  found = PairedRows([(rows, rows)]).difference('exact_match')
+  interval = found.estimate.interval()
+  assert (interval.mean, interval.low, interval.high) == (0, 0, 0)
+  assert found.estimate.equivalence(0.01).holds
+
+
+def test_a_planted_difference_is_found_whatever_the_order():
+  better = make_rows(['yes'] * 50)
+  worse = make_rows((['yes'] * 8 + ['no'] * 2 + ['yes'] * 7 + ['no'] * 3) * 2)
+  worse += make_rows(['no'] * 10, task='t4')
+  worse = [
+    dataclasses.replace(row, id=f'i{k}', task=f't{k // 10}')
+    for k, row in enumerate(worse)
+  ]
+  found = PairedRows([(better, worse[::-1])]).difference('exact_match')
+  assert found.estimate.mean == pytest.approx(40)
+  assert found.estimate.interval().high > 0
+  back = PairedRows([(worse, better)]).difference('exact_match')
+  assert back.estimate.mean == pytest.approx(-40)
+
+
+def test_seeds_are_crossed_with_tasks():
+  better = make_rows(['yes'] * 40)
+  worse = make_rows(['no'] * 4 + ['yes'] * 36)
+  found = PairedRows([(better, worse), (better, better)]).difference(
+    'exact_match'
+  )
+  assert found.estimate.num_seeds == 2
+  assert found.estimate.num_instances == 40
+  assert found.estimate.mean == pytest.approx(5)
+
+
+def test_changes_count_what_becomes_of_predictions():
+  first = make_rows(['yes', 'Yes.', 'no', 'x', 'maybe', 'yes'])
+  second = make_rows(['no', 'yes', 'yes', 'no', 'maybe', 'x'])
+  assert PairedRows([(first, second)]).changes() == Changes(
+    num_instances=6,
+    changed=4,
+    gained=1,
+    lost=2,
+    left_format=1,
+    entered_format=1,
+    towards=(('no', 2),),
+  )
+  assert PairedRows([(first, second)]).changes().share == pytest.approx(200 / 3)
+  assert PairedRows([(first, second)]).changes('generation') is None
+
+
+def test_files_that_do_not_pair_are_refused():
+  rows = make_rows(['yes'] * 3)
+  with pytest.raises(
+    InputError,
+    match=r'^a.jsonl and b.jsonl hold different instances: b.jsonl lacks 2 of '
+    r"3 \('i1', 'i2'\). A paired comparison needs the same ones. Predict the "
+    r'same split of the same corpus for both.$',
+  ):
+    PairedRows([(rows, rows[:1])], names=[('a.jsonl', 'b.jsonl')])
+  with pytest.raises(InputError, match='A1 and A2 hold different instances'):
+    PairedRows([(rows, rows), (rows[:2], rows[:2])])
+  with pytest.raises(InputError, match="B1: instance 'i0' of task 't0'"):
+    PairedRows([(rows, [*rows, rows[0]])])
+  nameless = [dataclasses.replace(row, task=None) for row in rows]
+  with pytest.raises(InputError, match='a row names no instance'):
+    PairedRows([(nameless, rows)])
+  with pytest.raises(InputError, match='found none'):
+    PairedRows([])
+
+
+def test_unknown_choices_are_refused():
+  pairs = PairedRows([(make_rows(['yes']), make_rows(['yes']))])
+  with pytest.raises(
+    InputError,
+    match="metric 'rouge' is unknown; there are exact_match, rouge_1, rouge_l",
+  ):
+    pairs.difference('rouge')
+  with pytest.raises(InputError, match="Did you mean 'overall'"):
+    pairs.changes('overal')
+
+
+def test_files_of_two_splits_are_told_so():
+  rows = make_rows(['yes'] * 12)
+  others = [
+    dataclasses.replace(row, id=f'v{row.id}', split='validation')
+    for row in rows[:4]
+  ]
+  with pytest.raises(
+    InputError,
+    match=r"B1 lacks 12 of 12 \('i0', 'i1', …\), A1 lacks 4 of 4 \('vi0', "
+    r"'vi1', …\). .* The first is of split test, the second of validation: "
+    r'predict one split for both.$',
+  ):
+    PairedRows([(rows, others)])
+
+
+def mixed_rows(engine, prediction):
+  """Classification beside generation, and a category that holds both."""
+  rows = (
+    make_rows(['yes', 'no'] * 10)
+    + make_rows(['x'] * 10, task='g{}', category='G', kind='generation')
+    + make_rows(['no'] * 10, task='m{}', category='M')
+    + make_rows(['x'] * 10, task='n{}', category='M', kind='generation')
+  )
+  return [
+    dataclasses.replace(
+      row,
+      engine=engine,
+      prediction=row.prediction if row.kind == 'classification' else prediction,
+    )
+    for row in rows
+  ]
+
+
+def test_what_a_baseline_abstains_from_is_left_out_as_score_does():
+  rows = mixed_rows('baseline:random', '')
+  scored = score_rows(rows)
+  for seeds in (
+    [(rows, mixed_rows('native', 'yes'))],
+    [(mixed_rows('native', 'yes'), rows)],
+  ):
+    compared = compare(seeds)
+    groups = {difference.group for difference in compared.differences}
+    assert groups == {'classification', 'C'} == set(compared.changes)
+    assert groups == {
+      name
+      for name in ('overall', 'classification', 'generation')
+      if scored[name] is not None
+    } | set(scored['by_category'])
+    assert not compared.answers_generation
+  first = compared.differences[0]
+  assert first.group == 'classification'
+  assert first.second == pytest.approx(scored['classification'][first.metric])
+  answering = mixed_rows('baseline:copy_input', 'yes')
+  assert 'generation' in compare([(answering, answering)]).changes
+
+
+def test_nothing_to_compare_is_an_error():
+  rows = [
+    dataclasses.replace(row, engine='baseline:prior')
+    for row in make_rows([''] * 10, kind='generation')
+  ]
+  with pytest.raises(InputError, match='there is nothing to compare'):
+    compare([(rows, rows)])
+
+
+def test_a_margin_is_in_points():
+  rows = make_rows(['yes', 'no'])
+  for margin in (200, 100.0, 0, -1.0, math.nan, True, 'wide'):
+    with pytest.raises(
+      InputError,
+      match='allowed is a number of points above 0 and below 100, such as 3',
+    ):
+      compare([(rows, rows)], margin=margin)
+  with pytest.raises(InputError, match=r'^--margin: found 200\.0, allowed'):
+    check_margin(200.0, given_as='--margin')
+
+
+@pytest.mark.parametrize('width', [120, 85, 80, 72, 50, 20])
+def test_no_number_is_cut_however_narrow_the_terminal(width):
+  # One task each of two: the intervals are as wide as they can be.
+  rows = make_rows(['yes'] * 20, category='Cause Effect Classification')
+  others = make_rows(['no'] * 10 + ['yes'] * 10)
+  compared = compare([(rows, others)])
+  output = io.StringIO()
+  print_comparison(
+    compared,
+    per_category=True,
+    console=console.Console(file=output, width=width, highlight=False),
+  )
+  text = ' '.join(output.getvalue().split())
+  for difference in compared.differences:
+    interval = difference.estimate.interval()
+    detectable = difference.estimate.minimum_detectable_effect()
+    assert (interval.low, interval.high) == (-100, 100) or (
+      interval.low == interval.high == 0
+    )
+    for number in (
+      f'{difference.first:.1f}',
+      f'{difference.second:.1f}',
+      f'{difference.estimate.mean:+.1f}',
+      f'[{interval.low:+.1f}, {interval.high:+.1f}]',
+      f'{detectable:.1f}' if detectable <= 100 else '–',
+    ):
+      assert number in text
+  assert max(map(len, output.getvalue().splitlines())) <= width

@@ -1,0 +1,49 @@
+"""Tests of where a curve first beats guessing."""
+
+import numpy as np
+import pytest
+
+from it_study.evaluation.stats.crossing import first_crossing
+
+TASKS = np.repeat([f't{k:02}' for k in range(40)], 5)
+
+
+def curve(*levels, noise=0.0, seeds=1):
+  generator = np.random.default_rng(0)
+  shape = (seeds, len(TASKS))
+  return [
+    np.full(shape, level) + noise * generator.normal(size=shape)
+    for level in levels
+  ]
+
+
+def test_a_crossing_is_between_amounts_on_a_logarithmic_scale():
+  found = first_crossing((1, 10, 100), curve(-2.0, -1.0, 1.0), TASKS)
+  assert found.amount == pytest.approx(10**1.5)
+  assert (found.low, found.high) == (found.amount, found.amount)
+  assert (found.share_never, found.share_from_start) == (0, 0)
+
+
+def test_a_curve_that_begins_above_is_there_from_the_start():
+  found = first_crossing((2, 10), curve(1.0, -3.0), TASKS)
+  assert (found.amount, found.share_from_start) == (2, 1)
+
+
+def test_a_curve_that_never_rises_has_no_crossing():
+  found = first_crossing((2, 10), curve(-1.0, 0.0), TASKS)
+  assert (found.amount, found.low, found.high) == (None, None, None)
+  assert found.share_never == 1
+
+
+@pytest.mark.parametrize('seeds', [1, 3])
+def test_the_interval_widens_with_noise(seeds):
+  amounts = (1, 10, 100)
+  found = [
+    first_crossing(
+      amounts, curve(-2.0, 0.5, 3.0, noise=noise, seeds=seeds), TASKS
+    )
+    for noise in (2.0, 8.0)
+  ]
+  for crossing in found:
+    assert crossing.low <= crossing.amount <= crossing.high
+  assert found[0].high - found[0].low < found[1].high - found[1].low

@@ -1,0 +1,283 @@
+"""Tests of estimates over crossed seeds and tasks, and of their p-values."""
+
+import math
+
+from hypothesis import given, settings, strategies as st
+import numpy as np
+import pytest
+from scipy import stats
+
+from it_study.errors import InputError
+from it_study.evaluation.stats import intervals, resampling
+
+
+def simulate(generator, *, seeds, tasks, mean=0.0, by_seed=3.0, by_task=4.0):
+  """Differences of a study, in points; float [seeds, 10 tasks' instances]."""
+  effects = (
+    mean
+    + generator.normal(0, by_seed, (seeds, 1))
+    + generator.normal(0, by_task, (1, tasks))
+    + generator.normal(0, 2, (seeds, tasks))
+  )
+  noise = generator.normal(0, 20, (1, tasks, 10)) + generator.normal(
+    0, 15, (seeds, tasks, 10)
+  )
+  return (effects[:, :, None] + noise).reshape(seeds, tasks * 10)
+
+
+def names(tasks, size=10):
+  return np.repeat([f't{k:03}' for k in range(tasks)], size)
+
+
+def test_a_constant_has_no_width():
+  interval = intervals.estimate([7.0] * 6, list('aabbbc')).interval()
+  assert interval == intervals.Interval(
+    mean=7.0, low=7.0, high=7.0, level=0.95, num_tasks=3, num_instances=6
+  )
+
+
+def test_one_seed_of_equal_tasks_is_the_t_test_over_task_means():
+  values = simulate(np.random.default_rng(0), seeds=1, tasks=60, mean=5.0)
+  estimate = intervals.estimate(values, names(60), num_resamples=20_000)
+  means = values.reshape(60, 10).mean(axis=1)
+  expected = stats.ttest_1samp(means, 0.0)
+  assert estimate.standard_error == pytest.approx(stats.sem(means), rel=1e-12)
+  assert estimate.degrees_of_freedom == pytest.approx(59)
+  # Resamples of a sum of 60 are all but normal: 3% off at most.
+  wanted = expected.confidence_interval(0.95)
+  width = wanted.high - wanted.low
+  interval = estimate.interval()
+  assert interval.low == pytest.approx(wanted.low, abs=0.03 * width)
+  assert interval.high == pytest.approx(wanted.high, abs=0.03 * width)
+  assert estimate.p_value(5.0) == pytest.approx(
+    stats.ttest_1samp(means, 5.0).pvalue, rel=0.1
+  )
+
+
+def test_two_one_sided_tests_agree_with_those_of_statsmodels():
+  from statsmodels.stats import weightstats
+
+  values = simulate(np.random.default_rng(3), seeds=1, tasks=60)
+  estimate = intervals.estimate(values, names(60), num_resamples=20_000)
+  means = values.reshape(60, 10).mean(axis=1)
+  for margin in (1.0, 2.0, 3.0):
+    expected, *_ = weightstats.ttost_paired(means, 0 * means, -margin, margin)
+    found = estimate.equivalence(margin).p_value
+    assert found == pytest.approx(expected, rel=0.15)
+
+
+def test_crossed_mean_squares_are_those_of_an_analysis_of_variance():
+  # By hand: rows 1 2 6 and 3 6 6; means 3 and 5, columns 2 4 6, all 4.
+  values = np.array([[1.0, 2.0, 6.0], [3.0, 6.0, 6.0]])
+  squares = resampling.mean_squares(values, np.array([1, 1, 1]))
+  assert (squares.num_seeds, squares.num_clusters) == (2, 3)
+  assert squares.seeds == pytest.approx(6)
+  assert squares.clusters == pytest.approx(8)
+  # Residuals 0 -1 1 and 0 1 -1 over (2 - 1)(3 - 1).
+  assert squares.residual == pytest.approx(2)
+  assert squares.variance == pytest.approx((6 + 8 - 2) / 6)
+  assert squares.degrees_of_freedom == pytest.approx(
+    2**2 / ((6 / 6) ** 2 / 1 + (8 / 6) ** 2 / 2 + (2 / 6) ** 2 / 2)
+  )
+
+
+def test_a_single_task_is_crossed_by_its_instances():
+  values = np.array([[1.0, 2.0, 6.0], [3.0, 6.0, 6.0]])
+  as_tasks = resampling.mean_squares(values, np.array([1, 1, 1]))
+  assert resampling.mean_squares(values, np.array([3])) == as_tasks
+
+
+def test_unequal_tasks_weigh_as_many_instances_as_they_have():
+  estimate = intervals.estimate([1.0, 1.0, 1.0, 5.0], list('aaab'))
+  # Deviations -1 and 3: sums -3 and 3 in units of the mean size, 2.
+  assert estimate.mean == 2.0
+  assert estimate.squares.clusters == pytest.approx(2 * 1.5**2)
+
+
+def test_tasks_that_score_alike_by_chance_still_vary():
+  # Both tasks have a mean of 0.5; of 4 instances each, that is known to
+  # sqrt(1/3 / 8), half of which variance is the least that is taken.
+  estimate = intervals.estimate([0.0, 0.0, 1.0, 1.0] * 2, list('aaaabbbb'))
+  assert estimate.standard_error == pytest.approx((1 / 3 / 8 / 2) ** 0.5)
+  assert estimate.degrees_of_freedom == 1
+
+
+def test_fixed_tasks_leave_their_instances_to_vary():
+  # Means 0.5 and 10.5; within each a variance of 1/3 of 4 instances.
+  values = [0.0, 0.0, 1.0, 1.0, 10.0, 10.0, 11.0, 11.0]
+  estimate = intervals.estimate(values, list('aaaabbbb'), tasks_are_fixed=True)
+  assert estimate.mean == 5.5
+  assert estimate.standard_error == pytest.approx((1 / 3 / 8) ** 0.5)
+  assert (estimate.num_tasks, estimate.num_instances) == (2, 8)
+  alone = intervals.estimate([1.0, 2.0], list('ab'), tasks_are_fixed=True)
+  assert alone.standard_error == 0.5
+
+
+def test_the_resampled_variance_is_that_of_both_stages():
+  # Tasks of 4: variance of task means over tasks plus that within over 4,
+  # each with the denominator of a resample.
+  values = np.random.default_rng(1).normal(size=(1, 32))
+  means = resampling.resampled_means(
+    values, np.full(8, 4), num_resamples=40_000
+  )
+  by_task = values.reshape(8, 4)
+  expected = by_task.mean(axis=1).var() / 8 + by_task.var(axis=1).mean() / 32
+  assert means.shape == (40_000,)
+  assert means.mean() == pytest.approx(values.mean(), abs=0.01)
+  assert means.var() == pytest.approx(expected, rel=0.03)
+
+
+def test_resampled_seeds_are_crossed_with_tasks():
+  # Only seeds differ: a resample is a mean of seeds, of one and all tasks.
+  values = np.repeat([[0.0], [3.0]], 6, axis=1)
+  means = resampling.resampled_means(
+    values, np.array([3, 3]), num_resamples=4000
+  )
+  assert set(means) == {0.0, 1.5, 3.0}
+  assert means.var() == pytest.approx(2.25 / 2, rel=0.1)
+
+
+def test_resamples_made_in_parts_leave_nothing_out(monkeypatch):
+  monkeypatch.setattr(resampling, '_DRAWS_AT_ONCE', 10)
+  means = resampling.resampled_means(
+    np.array([[1.0, 1.0, 3.0]]), np.array([2, 1]), num_resamples=101
+  )
+  # Drawn are both tasks, the first twice, or the second twice.
+  assert set(np.round(means, 6)) == {1.0, round(5 / 3, 6), 3.0}
+  assert means.shape == (101,)
+
+
+@given(
+  st.lists(
+    st.tuples(st.sampled_from('abcd'), st.floats(-5, 5)), min_size=1, max_size=9
+  )
+)
+@settings(max_examples=30)
+def test_an_interval_holds_its_mean_and_keeps_its_bounds(pairs):
+  tasks, values = zip(*pairs, strict=True)
+  estimate = intervals.estimate(
+    values, tasks, num_resamples=50, bounds=(-5.0, 5.0)
+  )
+  interval = estimate.interval()
+  assert -5 <= interval.low <= interval.mean <= interval.high <= 5
+  assert interval.mean == pytest.approx(sum(values) / len(values), abs=1e-9)
+  assert interval.num_tasks == len(set(tasks))
+  assert 0 <= estimate.p_value() <= 1
+
+
+def test_a_single_instance_tells_nothing():
+  estimate = intervals.estimate([1.0], ['a'], bounds=(-100.0, 100.0))
+  interval = estimate.interval()
+  assert (interval.low, interval.high) == (-100.0, 100.0)
+  assert estimate.p_value() == 1.0
+  assert not estimate.equivalence(99.0).holds
+
+
+@pytest.mark.parametrize('level', [0.5, 0.9, 0.95, 0.99, 0.999, 0.99999])
+@pytest.mark.parametrize('seeds', [1, 3])
+def test_p_values_invert_the_intervals(level, seeds):
+  values = simulate(np.random.default_rng(5), seeds=seeds, tasks=12)
+  estimate = intervals.estimate(values, names(12))
+  interval = estimate.interval(level)
+  tail = (1 - level) / 2
+  assert estimate.p_greater(interval.low) == pytest.approx(tail, rel=1e-6)
+  assert estimate.p_less(interval.high) == pytest.approx(tail, rel=1e-6)
+
+
+def test_the_seed_of_the_resamples_alone_decides():
+  values, tasks = [0.0, 1.0, 1.0, 0.0, 1.0, 0.5], list('aabbcc')
+  first = intervals.estimate(values, tasks, num_resamples=99).interval()
+  again = intervals.estimate(
+    values[2:] + values[:2], tasks[2:] + tasks[:2], num_resamples=99
+  )
+  # Tasks go by name, whatever the order of the rows.
+  moved = again.interval()
+  assert (moved.low, moved.high) == pytest.approx((first.low, first.high))
+  other = intervals.estimate(values, tasks, num_resamples=99, seed=1)
+  assert other.interval() != first
+
+
+@pytest.mark.parametrize(
+  ('seeds', 'low', 'high'),
+  # 3 standard errors of 1,500 studies are 1.7 points.
+  [(10, 3.3, 6.7), (3, 2.0, 7.5)],
+)
+def test_equivalence_errs_at_the_margin_as_often_as_it_says(seeds, low, high):
+  generator = np.random.default_rng(seeds)
+  found = [
+    intervals.estimate(
+      simulate(generator, seeds=seeds, tasks=30, mean=5.0),
+      names(30),
+      num_resamples=500,
+    )
+    .equivalence(5.0)
+    .holds
+    for _ in range(1500)
+  ]
+  assert low < 100 * np.mean(found) < high
+
+
+def test_identical_predictions_are_equivalent_and_planted_ones_not():
+  same = intervals.estimate(np.zeros((3, 300)), names(30))
+  assert same.equivalence(0.1).holds
+  assert same.p_value() == 1.0
+  values = simulate(
+    np.random.default_rng(0), seeds=10, tasks=119, mean=5.0, by_seed=1.0
+  )
+  planted = intervals.estimate(values, names(119))
+  assert not planted.equivalence(3.0).holds
+  assert planted.p_value() < 1e-4
+
+
+def test_power_is_what_the_minimum_detectable_effect_promises():
+  generator = np.random.default_rng(8)
+  effect = intervals.estimate(
+    simulate(generator, seeds=10, tasks=200), names(200)
+  ).minimum_detectable_effect(num_tasks=40)
+  studies = [
+    intervals.estimate(
+      simulate(generator, seeds=10, tasks=40, mean=effect),
+      names(40),
+      num_resamples=300,
+    )
+    for _ in range(400)
+  ]
+  power = np.mean([study.p_value() < 0.05 for study in studies])
+  # 80%, with what one study can tell of components of variance.
+  assert power == pytest.approx(0.8, abs=0.12)
+
+
+def test_a_design_is_planned_from_components_of_variance():
+  values = simulate(np.random.default_rng(2), seeds=4, tasks=20)
+  estimate = intervals.estimate(values, names(20))
+  now = estimate.minimum_detectable_effect()
+  assert estimate.minimum_detectable_effect(
+    num_seeds=4, num_tasks=20
+  ) == pytest.approx(now)
+  assert estimate.minimum_detectable_effect(num_seeds=40, num_tasks=200) < now
+  assert estimate.smallest_margin(num_seeds=10) < estimate.smallest_margin()
+  alone = intervals.estimate(values[0], names(20))
+  with pytest.raises(InputError, match='two are needed to plan for more'):
+    alone.minimum_detectable_effect(num_seeds=3)
+
+
+def test_adjusted_p_values_are_the_published_examples():
+  p_values = [0.01, 0.04, 0.03, 0.005]
+  assert intervals.adjust(p_values) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+  assert intervals.adjust(
+    p_values, method='benjamini_hochberg'
+  ) == pytest.approx([0.02, 0.04, 0.04, 0.02])
+  assert intervals.adjust([]) == []
+  with pytest.raises(InputError, match=r"method 'hulm' is unknown.*'holm'"):
+    intervals.adjust(p_values, method='hulm')
+
+
+def test_bad_values_are_refused():
+  with pytest.raises(InputError, match='at least one instance, found none'):
+    intervals.estimate([], [])
+  with pytest.raises(InputError, match='found 2 values for 3 tasks'):
+    intervals.estimate([1.0, 2.0], list('aab'))
+  estimate = intervals.estimate([1.0, 2.0], list('ab'))
+  for margin in (0.0, -1.0, math.inf, math.nan):
+    with pytest.raises(InputError, match='allowed is a number of points above'):
+      estimate.equivalence(margin)

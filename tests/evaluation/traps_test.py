@@ -1,0 +1,46 @@
+"""Tests of the traps of the scoring rules."""
+
+import dataclasses
+
+from it_study.evaluation.traps import find_traps
+from it_study.predictions import Prediction
+
+ROW = Prediction(
+  id='a',
+  task='t1',
+  category='C',
+  kind='classification',
+  label_space=('Yes.', 'No.'),
+  position=0,
+  split='test',
+  inputs='',
+  targets=('Yes.',),
+  prediction='yes',
+  engine='native',
+)
+
+
+def test_ordinary_rows_have_none():
+  traps = find_traps([ROW])
+  assert traps.num_instances == 1
+  assert traps.notes() == []
+
+
+def test_each_trap_is_told():
+  rows = [
+    dataclasses.replace(ROW, task='t2', label_space=('He', 'he', 'she', 'She')),
+    dataclasses.replace(ROW, id='b', targets=('+', '-')),
+    dataclasses.replace(ROW, id='c', targets=('猫',), label_space=None),
+    dataclasses.replace(ROW, id='d', targets=('猫', 'cat'), label_space=None),
+  ]
+  traps = find_traps(rows)
+  assert traps.merged_labels == {'t2': (('He', 'he'), ('she', 'She'))}
+  assert (traps.nothing_left, traps.no_words) == (1, 2)
+  assert traps.notes() == [
+    "1 task has labels that exact match cannot tell apart ('He' and 'he' of "
+    't2): they count as one.',
+    '1 row has a reference of which exact match leaves nothing (b of t1): an '
+    'empty answer or bare punctuation counts as right there.',
+    '2 rows have no reference with an ASCII letter or digit (b of t1): ROUGE '
+    'is 0 there whatever the answer.',
+  ]

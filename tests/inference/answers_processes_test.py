@@ -1,0 +1,143 @@
+"""Test of a prediction in several processes."""
+
+import json
+
+import fakes
+import pytest
+
+from it_study import predictions, seqio_lib
+from it_study.data import vocabularies
+from it_study.engines import native
+from it_study.inference.decoding import Decoding
+import tasks  # noqa: F401  Registers the conditions.
+
+_IN_A_PROCESS = """
+import sys
+import jax
+jax.config.update('jax_num_cpu_devices', 2)
+from it_study import distributed
+distributed.start()
+import fakes
+from it_study import seqio_lib
+from it_study.inference.decoding import Decoding
+from it_study.engines import native
+import tasks
+corpus, out = sys.argv[1:]
+seqio_lib.use_corpus(corpus)
+for method in ('greedy', 'constrained_beam', 'ranked_conditional', 'sample'):
+  native.predict(
+    model_config=fakes.tiny_model(),
+    mixture_or_task_name='natinst_def_empty_ex_original1',
+    task_feature_lengths=fakes.LENGTHS,
+    infer_output_dir=f'{out}/{method}',
+    answer_dir=f'{out}/answers',
+    batch_size=30,
+    decoding=Decoding(method=method, num_beams=2),
+    mesh_fsdp=2,
+  )
+print('done', jax.process_count(), jax.device_count())
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_answer_as_one_does(tmp_path, monkeypatch):
+  corpus = fakes.write_small_corpus(tmp_path / 'corpus')
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  seqio_lib.use_corpus(corpus)
+  for said in fakes.run_in_two_processes(
+    _IN_A_PROCESS, corpus, tmp_path, folder=tmp_path
+  ):
+    assert said.splitlines()[-1] == 'done 2 4'
+  for method in ('greedy', 'constrained_beam', 'ranked_conditional', 'sample'):
+    alone = predictions.read_predictions(
+      native.predict(
+        model_config=fakes.tiny_model(),
+        mixture_or_task_name='natinst_def_empty_ex_original1',
+        task_feature_lengths=fakes.LENGTHS,
+        infer_output_dir=tmp_path / 'alone' / method,
+        batch_size=32,
+        decoding=Decoding(method=method, num_beams=2),
+      )
+    )
+    together = predictions.read_predictions(
+      tmp_path / method / 'predictions.jsonl'
+    )
+    for row, other in zip(alone, together, strict=True):
+      assert row.prediction == other.prediction
+      assert (row.scores is None) == (other.scores is None)
+      if row.scores is not None:
+        assert row.scores == pytest.approx(other.scores, rel=1e-5)
+  # Rows without a label space were decoded greedily once.
+  path = tmp_path / 'ranked_conditional' / 'inference.json'
+  assert json.loads(path.read_text())['num_kept_answers'] == 6
+
+
+# The first batch runs out of memory in some of the processes.
+_SHORT = """
+import sys
+import jax
+jax.config.update('jax_num_cpu_devices', 2)
+from it_study import distributed
+distributed.start()
+import fakes
+from it_study import seqio_lib
+from it_study.engines import native
+from it_study.inference import prompt_batches
+from it_study.errors import InputError
+import tasks
+corpus, out, short = sys.argv[1:]
+seqio_lib.use_corpus(corpus)
+prompt_batches._SHORTAGE_SECONDS = 3.0
+encode = prompt_batches._encode
+batches = []
+
+def encode_some(machine, tokens):
+  batches.append(len(tokens))
+  if len(batches) == 1 and str(jax.process_index()) in short:
+    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory')
+  return encode(machine, tokens)
+
+prompt_batches._encode = encode_some
+try:
+  native.predict(
+    model_config=fakes.tiny_model(),
+    mixture_or_task_name='natinst_def_empty_ex_original1',
+    task_feature_lengths=fakes.LENGTHS,
+    infer_output_dir=out,
+    batch_size=32,
+  )
+except InputError as error:
+  print(error)
+  # As the command line ends: the others are told.
+  sys.exit(2)
+print(batches[:2])
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_are_all_short_of_memory_go_on(tmp_path, monkeypatch):
+  corpus = fakes.write_small_corpus(tmp_path / 'corpus')
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  for said in fakes.run_in_two_processes(
+    _SHORT, corpus, tmp_path / 'out', '01', folder=tmp_path
+  ):
+    assert said.splitlines()[-1] == '[32, 16]'
+  assert predictions.read_predictions(tmp_path / 'out/predictions.jsonl')
+
+
+@pytest.mark.slow
+def test_a_process_that_is_short_of_memory_alone_ends_all(
+  tmp_path, monkeypatch
+):
+  corpus = fakes.write_small_corpus(tmp_path / 'corpus')
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  (other, _), (short, said) = fakes.start_in_two_processes(
+    _SHORT, corpus, tmp_path / 'out', '1', folder=tmp_path
+  )
+  assert short.wait(timeout=300) == 2
+  assert (
+    said.read_text()
+    .splitlines()[-1]
+    .startswith('memory of this process alone does not hold 32 prompts of ')
+  )
+  assert other.wait(timeout=300) != 0

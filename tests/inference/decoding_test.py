@@ -1,0 +1,86 @@
+"""Tests of how answers are made."""
+
+import pytest
+
+from it_study.errors import InputError
+from it_study.inference.decoding import METHODS, Decoding
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    (
+      {'method': 'beem'},
+      "DECODING is 'beem'; there are greedy, beam, sample, constrained, "
+      'constrained_beam, ranked, ranked_normalized, ranked_conditional. Did '
+      "you mean 'beam'?",
+    ),
+    (
+      {'beam_style': 't5'},
+      "BEAM_STYLE is 't5'; there are t5x, transformers. Did you mean 't5x'?",
+    ),
+    (
+      {'num_beams': 0},
+      'NUM_BEAMS is 0; allowed is a whole number from 1 up.',
+    ),
+    (
+      {'temperature': 0},
+      'TEMPERATURE is 0; allowed is a number above 0.',
+    ),
+    ({'top_p': 1.5}, 'TOP_P is 1.5; allowed is a number above 0, 1 at most.'),
+    (
+      {'top_k': True},
+      'TOP_K is True; allowed is a whole number from 0 up, 0 no limit.',
+    ),
+    (
+      {'length_alpha': 'x'},
+      "LENGTH_ALPHA is 'x'; allowed is a number from 0 up.",
+    ),
+    (
+      {'length_alpha': -0.5},
+      'LENGTH_ALPHA is -0.5; allowed is a number from 0 up.',
+    ),
+    (
+      {'seed': -1},
+      'SAMPLING_SEED is -1; allowed is a whole number from 0 up.',
+    ),
+  ],
+)
+def test_bad_settings_are_named(settings, message):
+  with pytest.raises(InputError) as caught:
+    Decoding(**settings)
+  assert str(caught.value) == message
+
+
+def test_a_method_s_settings_are_those_that_it_reads():
+  decoding = Decoding(num_beams=3, top_k=5)
+  assert decoding.settings('greedy') == {}
+  assert decoding.settings('beam') == {
+    'num_beams': 3,
+    'beam_style': 't5x',
+    'length_alpha': 0.6,
+  }
+  assert decoding.settings('sample') == {
+    'temperature': 1.0,
+    'top_k': 5,
+    'top_p': 1.0,
+    'seed': 0,
+  }
+
+
+def test_rows_without_labels_are_decoded_freely():
+  free = {name: Decoding(method=name).free_method for name in METHODS}
+  assert free == {
+    'greedy': 'greedy',
+    'beam': 'beam',
+    'sample': 'sample',
+    'constrained': 'greedy',
+    'constrained_beam': 'beam',
+    'ranked': 'greedy',
+    'ranked_normalized': 'greedy',
+    'ranked_conditional': 'greedy',
+  }
+
+
+def test_length_may_count_for_nothing():
+  assert Decoding(length_alpha=0).length_alpha == 0

@@ -1,0 +1,135 @@
+"""Tests of which prompts are decoded together, and in what shape."""
+
+import weakref
+
+import jax.numpy as jnp
+import numpy as np
+
+from it_study.data import vocabularies
+from it_study.inference import encoding, prompt_batches, token_loop
+from it_study.inference.decoding import Decoding
+from it_study.models import partitioning
+
+
+def machine_of(batch_size, *, longest):
+  return prompt_batches.Machine(
+    model=None,
+    params=None,
+    mesh=partitioning.make_mesh(),
+    max_length=longest,
+    max_decode_length=1,
+    batch_size=batch_size,
+  )
+
+
+def shapes_of(lengths, monkeypatch, *, batch_size=4, longest=80, encoded=None):
+  """Shapes that are decoded; of parts that are encoded, into `encoded`."""
+  shapes = []
+
+  def encode(*, parts, **_):
+    if encoded is not None:
+      encoded.append([part.shape for part in parts])
+
+  def echo(*, encoder_input_tokens, **_):
+    shapes.append(encoder_input_tokens.shape)
+    return jnp.asarray(encoder_input_tokens)[:, :1]
+
+  monkeypatch.setattr(encoding, 'encode', encode)
+  monkeypatch.setattr(token_loop, 'decode_tokens', echo)
+  machine = machine_of(batch_size, longest=longest)
+  prompts = [
+    np.full(length, 2 + index, np.int32) for index, length in enumerate(lengths)
+  ]
+  found = {}
+  for indices, rows in prompt_batches.decode(
+    machine, prompts=prompts, decoding=Decoding(), method='greedy'
+  ):
+    for index, row in zip(indices, rows, strict=True):
+      assert index not in found
+      found[index] = row.tolist()
+  assert found == {k: [2 + k] for k in range(len(lengths))}
+  return shapes
+
+
+def test_the_longest_come_first_padded_to_one_of_eight_lengths(monkeypatch):
+  lengths = [5, 80, 12, 71, 33, 9, 11, 40, 10]
+  assert shapes_of(lengths, monkeypatch) == [(4, 80), (4, 20), (1, 10)]
+
+
+def test_a_part_of_a_batch_is_encoded_no_longer_than_its_prompts(monkeypatch):
+  encoded = []
+  lengths = [5, 80, 12, 71, 33, 9, 11, 40, 10, 10]
+  shapes = shapes_of(lengths, monkeypatch, batch_size=8, encoded=encoded)
+  assert shapes == [(8, 80), (2, 10)]
+  assert encoded == [
+    [(1, 80), (1, 80), (1, 40), (1, 40), (1, 20), (1, 20), (1, 10), (1, 10)],
+    [(1, 10), (1, 10)],
+  ]
+
+
+def test_few_prompts_are_few_rows(monkeypatch):
+  assert shapes_of([7] * 3, monkeypatch, batch_size=64) == [(4, 10)]
+  assert shapes_of([7] * 33, monkeypatch, batch_size=64) == [(64, 10)]
+  assert shapes_of([7] * 33, monkeypatch, batch_size=40) == [(40, 10)]
+
+
+def test_an_empty_prompt_is_a_row_like_others(monkeypatch):
+  shapes = []
+
+  def count(*, encoder_input_tokens, **_):
+    shapes.append(encoder_input_tokens.shape)
+    return jnp.zeros((encoder_input_tokens.shape[0], 1), jnp.int32)
+
+  monkeypatch.setattr(encoding, 'encode', lambda **_: None)
+  monkeypatch.setattr(token_loop, 'decode_tokens', count)
+  machine = prompt_batches.Machine(
+    model=None,
+    params=None,
+    mesh=partitioning.make_mesh(),
+    max_length=16,
+    max_decode_length=1,
+    batch_size=4,
+  )
+  prompts = [np.zeros(0, np.int32), np.array([1], np.int32)]
+  (batch,) = prompt_batches.decode(
+    machine, prompts=prompts, decoding=Decoding(), method='greedy'
+  )
+  assert sorted(batch[0]) == [0, 1]
+  assert shapes == [(2, 2)]
+
+
+def test_what_was_encoded_is_gone_before_the_next_batch(monkeypatch):
+  alive = []
+
+  def encode(*, parts, length, **_):
+    assert not alive
+    encoded = jnp.zeros((sum(len(part) for part in parts), length, 1))
+    alive.append(None)
+    weakref.finalize(encoded, alive.pop)
+    return encoded
+
+  def first(*, encoder_input_tokens, encoded, **_):
+    assert len(alive) == 1
+    assert encoded.shape[:2] == encoder_input_tokens.shape
+    return jnp.asarray(encoder_input_tokens)[:, :1]
+
+  monkeypatch.setattr(encoding, 'encode', encode)
+  monkeypatch.setattr(token_loop, 'decode_tokens', first)
+  batches = prompt_batches.decode(
+    machine_of(2, longest=16),
+    prompts=[np.full(4, 2, np.int32)] * 6,
+    decoding=Decoding(),
+    method='greedy',
+  )
+  assert len(list(batches)) == 3
+
+
+def test_a_prediction_ends_at_end_of_sequence(monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  vocabulary = vocabularies.current_vocabulary()
+  tokens = np.array([ord('a') + 3, 0, ord('b') + 3, 1, ord('c') + 3])
+  assert prompt_batches.to_text(vocabulary, tokens) == 'ab'
+  # The table has 384 rows, the vocabulary 259 tokens.
+  assert (
+    prompt_batches.to_text(vocabulary, np.array([ord('a') + 3, 383])) == 'a'
+  )

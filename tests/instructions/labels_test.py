@@ -1,0 +1,84 @@
+"""Tests for labels: renaming is consistent and says so."""
+
+import dataclasses
+
+from prompts_fixture import make_instance, make_task, render_named
+import pytest
+
+from it_study import instructions
+from it_study.conditions import Condition
+from it_study.instructions import labels
+
+_CONDITION = Condition(definition='renamed')
+_NAME = 'natinst_def_renamed_ex_original2_neg1_expl'
+
+
+def _rename(task, outputs=('yes',), seed=0):
+  return instructions.rewrite(
+    task=task,
+    instance=make_instance(outputs=outputs),
+    condition=dataclasses.replace(_CONDITION, seed=seed),
+  )
+
+
+def test_everything_a_model_sees_has_the_new_names():
+  yes, no = 'vokaf', 'bofuf'
+  prompt = render_named(_NAME)
+  assert prompt.text == (
+    'Definition: Say if it is hot. Rename the outputs: yes becomes '
+    f'{yes}, no becomes {no}.\n\n'
+    f' Positive Example 1 -\nInput: fire.\n Output: {yes}.\n\n'
+    f' Positive Example 2 -\nInput: ice.\n Output: {no}.\n\n'
+    f' Negative Example 1 -\nInput: sun.\n Output: {no}.\n\n'
+    'Now complete the following example -\nInput: tea.\nOutput: '
+  )
+  task, instance = _rename(make_task(), outputs=('yes', 'no'))
+  assert task.label_space == instance.outputs == (yes, no)
+
+
+def test_labels_that_exact_match_cannot_tell_apart_share_a_name():
+  task, instance = _rename(
+    make_task(label_space=('Yes', 'no', 'yes.')), outputs=('yes', 'Yes!')
+  )
+  assert len(task.label_space) == 2
+  assert instance.outputs == (task.label_space[0],) * 2
+
+
+def test_what_is_no_label_stays():
+  task, _ = _rename(make_task(negative=(('sun', 'perhaps', None),)))
+  assert task.negative_examples[0].output == 'perhaps'
+
+
+def test_a_generation_task_stays():
+  task, instance = make_task(label_space=None), make_instance()
+  assert instructions.rewrite(
+    task=task, instance=instance, condition=_CONDITION
+  ) == (task, instance)
+
+
+@pytest.mark.parametrize('definition', ['original', 'simplified', 'shuffled'])
+def test_no_other_level_rewrites(definition):
+  task, instance = make_task(), make_instance()
+  seen = instructions.rewrite(
+    task=task, instance=instance, condition=Condition(definition=definition)
+  )
+  assert seen == (task, instance)
+
+
+def test_names_hang_on_task_label_and_seed():
+  task = make_task()
+  first = labels.names_of_labels(task, 0)
+  swapped = dataclasses.replace(task, label_space=('no', 'yes'))
+  assert labels.names_of_labels(swapped, 0) == first
+  assert labels.names_of_labels(task, 1) != first
+  other = dataclasses.replace(task, name='task2_b')
+  assert labels.names_of_labels(other, 0) != first
+
+
+def test_a_name_is_no_word_of_the_task():
+  task = make_task()
+  name = labels.names_of_labels(task, 0)['yes']
+  taken = dataclasses.replace(task, definition=f'Say {name.upper()}.')
+  names = labels.names_of_labels(taken, 0)
+  assert name not in names.values()
+  assert len(set(names.values())) == 2

@@ -1,0 +1,117 @@
+"""Tests of it_study.models.dot_product_attention."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from it_study.models import dot_product_attention as attend_lib
+from it_study.models.attention import MASKED
+from it_study.models.dot_product_attention import attend
+
+B, H, Q, K, D = 6, 3, 5, 7, 4
+
+
+def arrays(*, segments: bool, position: bool, dtype='float32'):
+  random = np.random.default_rng(0)
+  query, key, value = (
+    jnp.asarray(random.normal(size=(B, H, length, D)), dtype)
+    for length in (Q, K, K)
+  )
+  bias = None
+  if position:
+    bias = jnp.asarray(random.normal(size=(H, Q, K)), 'float32')
+  hidden = random.random((B, 1, Q if segments else 1, K)) < 0.3
+  hidden[..., 0] = False
+  return query, key, value, bias, jnp.where(hidden, MASKED, 0.0)
+
+
+def by_definition(query, key, value, position_bias, mask_bias):
+  scores = jnp.einsum('bhqd,bhkd->bhqk', query, key) + mask_bias
+  if position_bias is not None:
+    scores += position_bias
+  return jnp.einsum('bhqk,bhkd->bhqd', jax.nn.softmax(scores), value)
+
+
+def value_and_gradients(function, inputs):
+  *inputs, mask = inputs
+  given = [index for index, array in enumerate(inputs) if array is not None]
+  weights = np.random.default_rng(1).normal(size=(B, H, Q, D))
+
+  def scalar(*inputs):
+    return (function(*inputs, mask) * weights).sum()
+
+  return jax.jit(jax.value_and_grad(scalar, argnums=given))(*inputs)
+
+
+@pytest.mark.parametrize('position', [True, False])
+@pytest.mark.parametrize('segments', [True, False])
+@pytest.mark.parametrize('rows', [1, 4, 6])
+@pytest.mark.parametrize('keep_weights', [True, False])
+def test_values_and_gradients_are_those_of_the_formula(
+  monkeypatch, keep_weights, rows, segments, position
+):
+  # 4 rows do not divide the batch: 3 are taken at once.
+  monkeypatch.setattr(attend_lib, '_CPU_BLOCK_BYTES', rows * 4 * H * Q * K)
+  inputs = arrays(segments=segments, position=position)
+  found = value_and_gradients(
+    lambda *inputs: attend(*inputs, keep_weights), inputs
+  )
+  expected = value_and_gradients(by_definition, inputs)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+    found,
+    expected,
+  )
+
+
+def test_one_cpu_computes_a_few_rows_at_a_time(monkeypatch):
+  inputs = arrays(segments=False, position=True)
+
+  def loops():
+    lowered = jax.jit(functools.partial(attend)).lower(*inputs)
+    return lowered.as_text().count('stablehlo.while')
+
+  assert loops() == 0
+  monkeypatch.setattr(attend_lib, '_CPU_BLOCK_BYTES', 1)
+  jax.clear_caches()
+  assert loops() == 1
+
+
+def test_no_array_of_the_scores_shape_is_kept_unless_asked_for():
+  inputs = arrays(segments=False, position=True)
+
+  def largest(keep_weights):
+    _, residuals = attend_lib._attend_forward(*inputs, keep_weights)
+    return max(leaf.size for leaf in jax.tree.leaves(residuals))
+
+  # The position bias has no axis of rows.
+  assert largest(keep_weights=False) < B * H * Q * K
+  assert largest(keep_weights=True) == B * H * Q * K
+
+
+def test_a_row_in_which_no_key_may_be_seen_is_finite():
+  inputs = arrays(segments=False, position=True)
+  inputs = (*inputs[:4], inputs[4].at[2].set(MASKED))
+  _, gradients = value_and_gradients(attend, inputs)
+  assert np.isfinite(attend(*inputs)).all()
+  assert all(np.isfinite(leaf).all() for leaf in gradients)
+
+
+def test_types_are_kept_and_sums_are_in_float32():
+  inputs = arrays(segments=True, position=True, dtype='bfloat16')
+  assert attend(*inputs).dtype == jnp.bfloat16
+  _, gradients = value_and_gradients(attend, inputs)
+  assert [leaf.dtype.name for leaf in gradients] == [
+    *('bfloat16',) * 3,
+    'float32',
+  ]
+  exact = [x if x is None else x.astype(jnp.float32) for x in inputs]
+  np.testing.assert_allclose(
+    attend(*inputs).astype(jnp.float32),
+    by_definition(*exact),
+    rtol=0.02,
+    atol=0.02,
+  )

@@ -1,0 +1,18 @@
+"""Code blocks of the pages for users."""
+
+import pathlib
+import re
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str, language: str) -> list[str]:
+  """Blocks of one language on a page, in their order.
+
+  Args:
+    page: Path of the page, relative to the repository.
+    language: Language named after the opening fence.
+  """
+  text = (_ROOT / page).read_text()
+  return [code for name, code in _BLOCK.findall(text) if name == language]

@@ -1,0 +1,318 @@
+"""Tests of the row schema: written, read, refused, complete."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import types
+
+from hypothesis import given, strategies as st
+import pytest
+
+from it_study import predictions
+from it_study.corpus.parsing import Instance, Task
+from it_study.errors import InputError
+from it_study.predictions import Prediction
+
+ROW = Prediction(
+  id='task1-a',
+  task='task1_x',
+  category='Textual Entailment',
+  kind='classification',
+  label_space=('yes', 'no'),
+  position=3,
+  split='test',
+  inputs='Definition: …\n\n',
+  targets=('yes',),
+  prediction='Yes.',
+  scores={'yes': -0.5, 'no': -2},
+  train_condition=None,
+  test_condition='natinst_def_original_ex_original2',
+  seed=0,
+  engine='native',
+)
+
+
+def make_row(**fields) -> Prediction:
+  return dataclasses.replace(ROW, **fields)
+
+
+def make_corpus(ids: dict[str, list[str]]):
+  """Just enough of a corpus to say which instances are due."""
+  rows = []
+  for name, instance_ids in ids.items():
+    task = Task(
+      name=name,
+      definition='d',
+      categories=('Title Generation',),
+      kind='generation',
+      label_space=None,
+      positive_examples=(),
+      negative_examples=(),
+    )
+    for position, instance_id in enumerate(instance_ids):
+      instance = Instance(
+        id=instance_id, input='i', outputs=('o',), position=position
+      )
+      rows.append((task, instance))
+  return types.SimpleNamespace(directory='C', rows=lambda split: iter(rows))
+
+
+def test_a_line_holds_the_contract_s_fields_in_order(tmp_path):
+  path = tmp_path / 'p.jsonl'
+  predictions.write_predictions(path, [ROW])
+  assert path.read_text(encoding='utf-8') == (
+    '{"id": "task1-a", "task": "task1_x", "category": "Textual Entailment", '
+    '"kind": "classification", "label_space": ["yes", "no"], "position": 3, '
+    '"split": "test", "inputs": "Definition: …\\n\\n", "targets": ["yes"], '
+    '"prediction": "Yes.", "scores": {"yes": -0.5, "no": -2}, '
+    '"train_condition": null, '
+    '"test_condition": "natinst_def_original_ex_original2", "seed": 0, '
+    '"engine": "native"}\n'
+  )
+
+
+def test_rows_are_sorted_by_task_and_position(tmp_path):
+  path = tmp_path / 'p.jsonl'
+  rows = [
+    make_row(id='c', task='t2', position=0),
+    make_row(id='b', task='t1', position=10),
+    make_row(id='a', task='t1', position=9),
+  ]
+  predictions.write_predictions(path, rows)
+  assert [row.id for row in predictions.read_predictions(path)] == [
+    'a',
+    'b',
+    'c',
+  ]
+
+
+def test_of_instance_takes_what_the_corpus_knows():
+  ((task, instance),) = make_corpus({'t1': ['a']}).rows('test')
+  row = Prediction.of_instance(
+    task, instance, split='test', inputs='p', prediction='q', engine='t5x'
+  )
+  assert row.to_json() == {
+    'id': 'a',
+    'task': 't1',
+    'category': 'Title Generation',
+    'kind': 'generation',
+    'label_space': None,
+    'position': 0,
+    'split': 'test',
+    'inputs': 'p',
+    'targets': ['o'],
+    'prediction': 'q',
+    'scores': None,
+    'train_condition': None,
+    'test_condition': None,
+    'seed': None,
+    'engine': 't5x',
+  }
+
+
+_TEXTS = st.text(st.characters(exclude_categories=()), max_size=20).filter(
+  # Two halves of a pair next to each other are one character in JSON.
+  lambda text: text == json.loads(json.dumps(text))
+)
+
+
+@given(prediction=_TEXTS, inputs=_TEXTS, label=_TEXTS)
+def test_any_text_survives_and_stays_on_its_line(
+  tmp_path_factory, prediction, inputs, label
+):
+  path = tmp_path_factory.mktemp('rows') / 'p.jsonl'
+  row = make_row(
+    prediction=prediction, inputs=inputs, label_space=(label,), scores=None
+  )
+  predictions.write_predictions(path, [row])
+  assert predictions.read_predictions(path) == [row]
+  assert len(path.read_text(encoding='utf-8').splitlines()) == 1
+
+
+def test_json_line_escapes_what_breaks_lines_and_leaves_the_rest():
+  assert predictions.json_line('é\u2028\x85\ud800\n') == (
+    '"é\\u2028\\u0085\\ud800\\n"\n'
+  )
+
+
+def test_scores_may_be_left_out_and_blank_lines_and_a_mark_do_no_harm(tmp_path):
+  fields = ROW.to_json()
+  del fields['scores']
+  path = tmp_path / 'p.jsonl'
+  path.write_text('\ufeff\n' + json.dumps(fields) + '\r\n\n', encoding='utf-8')
+  assert predictions.read_predictions(path) == [make_row(scores=None)]
+
+
+@pytest.mark.parametrize(
+  ('field', 'value', 'message'),
+  [
+    ('id', '', "id: found '', allowed is a text that is not empty."),
+    (
+      'kind',
+      'regression',
+      "kind: found 'regression', allowed is 'classification' or 'generation'.",
+    ),
+    (
+      'label_space',
+      'yes',
+      "label_space: found 'yes', allowed is a list of at least one text, "
+      'or null.',
+    ),
+    ('position', -1, 'position: found -1, allowed is an integer from 0.'),
+    ('position', True, 'position: found True, allowed is an integer from 0.'),
+    (
+      'split',
+      'dev',
+      "split: found 'dev', allowed is 'train', 'validation', 'test'.",
+    ),
+    ('targets', [], 'targets: found [], allowed is a list of at least one'),
+    ('targets', ['a', 1], "targets: found ['a', 1], allowed is a list"),
+    ('prediction', None, 'prediction: found None, allowed is a text.'),
+    (
+      'scores',
+      {'yes': float('-inf')},
+      "scores: found {'yes': -inf}, allowed is label to finite number",
+    ),
+    ('seed', 1.5, 'seed: found 1.5, allowed is an integer, or null.'),
+    ('engine', None, 'engine: found None, allowed is a text that is not'),
+    (
+      'predicton',
+      'x',
+      "field 'predicton' is unknown; allowed are id, task, category, kind, "
+      'label_space, position, split, inputs, targets, prediction, scores, '
+      'train_condition, test_condition, seed, engine. Did you mean '
+      "'prediction'?",
+    ),
+  ],
+)
+def test_a_bad_field_is_named_with_its_line(tmp_path, field, value, message):
+  path = tmp_path / 'p.jsonl'
+  good = json.dumps(ROW.to_json())
+  path.write_text(f'{good}\n{json.dumps(ROW.to_json() | {field: value})}\n')
+  with pytest.raises(InputError) as error:
+    predictions.read_predictions(path)
+  assert str(error.value).startswith(f'{path}:2: {message}')
+
+
+def test_missing_fields_are_all_named(tmp_path):
+  path = tmp_path / 'p.jsonl'
+  fields = ROW.to_json()
+  del fields['prediction'], fields['engine']
+  path.write_text(json.dumps(fields))
+  with pytest.raises(InputError, match=r':1: missing: prediction, engine; a'):
+    predictions.read_predictions(path)
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (b'', ': no rows in it; one JSON object a line is due for each instance.'),
+    (b'\n{"id": \n', ':2: not JSON: Expecting value at column 8; one JSON'),
+    (b'[1]', ':1: found list, allowed is one JSON object a line.'),
+    (b'{"id": "\xff"}', ':1: not UTF-8 at byte 8: invalid start byte.'),
+    (b'[' * 200_000, ':1: not a row: JSON nested too deeply.'),
+  ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path, content, message):
+  path = tmp_path / 'p.jsonl'
+  path.write_bytes(content)
+  with pytest.raises(InputError) as error:
+    predictions.read_predictions(path)
+  assert str(error.value).startswith(f'{path}{message}')
+
+
+def test_a_missing_file_is_named(tmp_path):
+  with pytest.raises(InputError, match=r'x\.jsonl: cannot be read: No such'):
+    predictions.read_predictions(tmp_path / 'x.jsonl')
+
+
+def test_writing_refuses_rows_outside_the_schema(tmp_path):
+  path = tmp_path / 'p.jsonl'
+  with pytest.raises(
+    InputError, match=r"p\.jsonl: row 'task1-a': position: found None"
+  ):
+    predictions.write_predictions(path, [make_row(position=None)])
+  with pytest.raises(InputError, match='no predictions to write'):
+    predictions.write_predictions(path, [])
+  with pytest.raises(
+    InputError, match="1 instances are predicted twice, 'task1-a' first"
+  ):
+    predictions.write_predictions(path, [ROW, ROW, ROW])
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_save_names_the_path_and_leaves_nothing(tmp_path, monkeypatch):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(
+    InputError, match=r'file/p\.jsonl: cannot be written: Not a directory\.'
+  ):
+    predictions.write_predictions(tmp_path / 'file' / 'p.jsonl', [ROW])
+  with pytest.raises(
+    InputError, match=r'none/p\.jsonl: cannot be written: No such file or'
+  ):
+    predictions.write_predictions(tmp_path / 'none' / 'p.jsonl', [ROW])
+
+  path = tmp_path / 'p.jsonl'
+  path.write_text('old')
+
+  def full(*unused_args):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(os, 'fsync', full)
+  with pytest.raises(
+    InputError, match=r'p\.jsonl: cannot be written: No space left on device'
+  ):
+    predictions.write_predictions(path, [ROW])
+  assert path.read_text() == 'old'
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['file', 'p.jsonl']
+
+
+def test_a_text_is_written_as_it_is(tmp_path):
+  predictions.write_text(tmp_path / 'a', 'é\r\n\n')
+  assert (tmp_path / 'a').read_bytes() == b'\xc3\xa9\r\n\n'
+
+
+def test_check_complete_accepts_each_instance_once():
+  corpus = make_corpus({'t1': ['a', 'b'], 't2': ['a']})
+  rows = [
+    make_row(task='t2', id='a'),
+    make_row(task='t1', id='b'),
+    make_row(task='t1', id='a'),
+  ]
+  predictions.check_complete(rows, corpus=corpus, split='test')
+
+
+def test_check_complete_tells_every_fault_with_count_and_first_id():
+  corpus = make_corpus({'t1': ['id-1', 'id-2', 'id-3'], 't2': ['x']})
+  rows = [
+    make_row(task='t1', id='id-1'),
+    make_row(task='t1', id='id-1'),
+    make_row(task='t1', id='id-9'),
+    make_row(task='t2', id='id-2'),
+  ]
+  with pytest.raises(InputError) as error:
+    predictions.check_complete(
+      rows, corpus=corpus, split='test', source='p.jsonl'
+    )
+  assert str(error.value) == (
+    "p.jsonl: ids do not fit split 'test' of corpus C, each of whose instances "
+    "is due exactly once: 1 duplicate, 'id-1' first; 3 of 4 missing, 'id-2' "
+    "first; 2 foreign, 'id-9' of task 't1' first. Predict this split anew, or "
+    "name the corpus that was predicted. Did you mean 'id-3'?"
+  )
+
+
+def test_check_unique_ignores_rows_without_ids():
+  rows = [make_row(id=None), make_row(id=None), make_row(id='a')]
+  predictions.check_unique(rows, source='p.jsonl')
+  with pytest.raises(
+    InputError, match=r"p\.jsonl: 1 duplicate ids, 'a' first; an instance is"
+  ):
+    predictions.check_unique([*rows, make_row(id='a')], source='p.jsonl')
+
+
+def test_paths_may_be_text(tmp_path):
+  path = str(pathlib.Path(tmp_path) / 'p.jsonl')
+  predictions.write_predictions(path, [ROW])
+  assert predictions.read_predictions(path) == [ROW]

@@ -1,0 +1,212 @@
+"""Tests of it_study.report.answer."""
+
+import dataclasses
+
+import pytest
+from report_fixture import (
+  DEFINITIONS,
+  EXAMPLES,
+  add_cell,
+  make_rows,
+  make_study,
+)
+
+from it_study.report import answer, arms as arms_module
+from it_study.report.load import read_study
+from it_study.report.results import score_study
+from it_study.report.scores import CLS
+
+TASKS = tuple((f'Textual Entailment {i}', ('yes', 'no')) for i in range(8))
+
+
+def arms_of(directory, accuracies, *, num_instances=20, **fields):
+  study = make_study(
+    directory,
+    accuracies=dict(zip((*DEFINITIONS, *EXAMPLES), accuracies, strict=False)),
+    num_instances=num_instances,
+    tasks=TASKS,
+    **fields,
+  )
+  return score_study(read_study(study)).arms
+
+
+@pytest.mark.parametrize(
+  ('accuracies', 'verdict'),
+  [
+    (
+      (0.9, 0.5, 0.5, 0.9, 0.2, 0.9),
+      'They followed the instructions, at least in part.',
+    ),
+    (
+      (0.9, 0.9, 0.3, 0.9, 0.9, 0.9),
+      'The instructions helped, but following them was not shown.',
+    ),
+    (
+      (0.8, 0.8, 0.8, 0.8, 0.8, 0.8),
+      'Better than guessing, but not shown to follow the instructions.',
+    ),
+    (
+      (0.5, 0.5, 0.5, 0.5, 0.5, 0.5),
+      'Not shown to do anything but guess.',
+    ),
+    ((0.1, 0.1, 0.1, 0.1, 0.1, 0.1), 'Worse than guessing.'),
+    (
+      (0.5, 0.1, 0.5, 0.5, 0.5, 0.5),
+      'The instructions mattered, but guessing was not shown to be beaten.',
+    ),
+  ],
+)
+def test_verdict(tmp_path, accuracies, verdict):
+  assert answer.answer(arms_of(tmp_path, accuracies)).verdict == verdict
+
+
+def test_sentence_when_nothing_varies(tmp_path):
+  arms = arms_of(tmp_path, (1.0, 1.0, 1.0, 1.0, 1.0, 1.0))
+  assert answer.answer(arms).sentence == (
+    'Trained and tested on the real instructions, the model answers 100.0% of '
+    'unseen classification instances exactly right, more than random guessing '
+    '(50.0%, a difference of +50.0 points [+50.0, +50.0]); no difference in '
+    'this could be shown for any of the 4 altered instructions (no score '
+    'differs, which leaves nothing to judge by).'
+  )
+
+
+def test_sentence_when_nothing_is_shown(tmp_path):
+  arms = arms_of(tmp_path, (0.5,) * 6)
+  largest = max(
+    pair.largest
+    for pair in arms_module.compare(
+      arms, split='test', metric='exact_match', group=CLS
+    )
+  )
+  assert answer.answer(arms).sentence.endswith(
+    'no difference in this could be shown for any of the 4 altered '
+    f'instructions (up to {largest:.1f} points either way remain possible).'
+  )
+
+
+def test_sentence_names_costs_gains_and_the_rest(tmp_path):
+  arms = arms_of(tmp_path, (0.5, 0.0, 1.0, 1.0, 1.0, 0.0))
+  sentence = answer.answer(arms).sentence
+  assert 'not shown to differ from random guessing (50.0%, a diff' in sentence
+  assert 'points (simplified definition) and 100.0 points (no examples)' in (
+    sentence
+  )
+  assert 'altering them gains ' in sentence
+  assert 'points (no definition)' in sentence
+  assert sentence.endswith(
+    'no difference in this could be shown for delusive examples (no score '
+    'differs, which leaves nothing to judge by).'
+  )
+
+
+def test_equivalence_is_claimed_where_a_difference_is_ruled_out(tmp_path):
+  study = make_study(
+    tmp_path, accuracies=dict.fromkeys(EXAMPLES, 0.97), num_instances=200
+  )
+  arms = score_study(read_study(study)).arms
+  outcome = answer.answer(arms, margin=15.0)
+  assert outcome.verdict == 'Damaged instructions do as well as the real ones.'
+  assert outcome.sentence.endswith(
+    '; more than 15.0 points either way are ruled out for delusive examples '
+    'and no examples.'
+  )
+  assert 'beyond 15.0 points as ruled out' in outcome.caveats[0]
+  narrow = answer.answer(arms, margin=0.1)
+  assert narrow.verdict.startswith('Better than guessing')
+  assert 'ruled out for' not in narrow.sentence
+
+
+def test_nothing_is_called_the_same_where_little_is_known(tmp_path):
+  outcome = answer.answer(arms_of(tmp_path, (0.6,) * 6, num_instances=5))
+  text = f'{outcome.verdict} {outcome.sentence}'
+  assert not any(w in text for w in ('same', 'equal', 'equivalent', 'compar'))
+
+
+def test_without_a_comparison_there_is_no_answer(tmp_path):
+  outcome = answer.answer(arms_of(tmp_path, (0.6,)))
+  assert outcome.verdict == 'No answer yet.'
+
+
+def test_controls_pass(tmp_path):
+  outcomes = answer.controls(arms_of(tmp_path, (0.5,) * 6))
+  assert [(c.name, c.status) for c in outcomes] == [
+    ('Positive Control', 'passed'),
+    ('Negative Control', 'passed'),
+  ]
+  assert outcomes[0].text.endswith('More than 40 were asked for.')
+
+
+def test_a_positive_control_that_fails_takes_the_answer_away(tmp_path):
+  arms = arms_of(tmp_path, (1.0, 0.0, 0.0, 1.0, 0.0, 0.0), positive=(0.7, 0.5))
+  positive = answer.controls(arms)[0]
+  assert positive.status == 'failed'
+  assert 'this model has not learned to read it' in positive.text
+  outcome = answer.answer(arms)
+  assert outcome.verdict == 'No answer: this study cannot be trusted.'
+  assert outcome.sentence.startswith('The positive control failed, so the')
+
+
+def test_forty_points_are_not_more_than_forty(tmp_path):
+  arms = arms_of(tmp_path, (0.5,) * 3, positive=(1.0, 1.0))
+  pair = arms_module.compare(
+    arms,
+    split='validation',
+    metric='exact_match',
+    group=answer.POSITIVE_CONTROL,
+  )[1]
+  for mean, status in ((40.0, 'failed'), (40.1, 'passed')):
+    estimate = dataclasses.replace(pair.estimate, mean=mean)
+    pair = dataclasses.replace(pair, estimate=estimate)
+    judged = answer._judge_positive(pair, answer.POSITIVE_CONTROL)
+    assert judged.status == status
+
+
+def test_a_negative_control_fails_where_the_definition_helps(tmp_path):
+  arms = arms_of(tmp_path, (0.5,) * 6, negative=(1.0, 0.5))
+  negative = answer.controls(arms)[1]
+  assert negative.status == 'failed'
+  assert 'sees differences that are not there' in negative.text
+  assert answer.answer(arms).sentence.startswith('The negative control failed')
+
+
+def test_a_negative_control_with_a_wide_interval_is_not_passed(tmp_path):
+  arms = arms_of(tmp_path, (0.5,) * 6, negative=(0.5, 0.5), num_instances=3)
+  negative = answer.controls(arms)[1]
+  assert negative.status == 'unclear'
+  assert 'the interval is too wide to tell' in negative.text
+
+
+def test_controls_that_were_not_run_yet(tmp_path):
+  outcomes = answer.controls(arms_of(tmp_path, (0.5,)))
+  assert [control.status for control in outcomes] == ['absent', 'absent']
+  assert 'cannot be judged yet' in outcomes[0].text
+
+
+def test_a_corpus_without_controls_has_none(tmp_path):
+  for condition in DEFINITIONS:
+    rows = make_rows(
+      train_condition=condition, test_condition=condition, num_instances=4
+    )
+    add_cell(tmp_path, rows, training=condition)
+  assert answer.controls(score_study(read_study(tmp_path)).arms) == ()
+
+
+def test_chance_is_the_closed_form_of_the_baseline(tmp_path):
+  arms = arms_of(tmp_path, (0.5,))
+  assert answer.chance(arms, 'test') == answer.Chance(45.83333333333333, 5.5)
+  bare = [arm for arm in arms if arm.baseline is None]
+  assert answer.chance(bare, 'test') == answer.Chance(50.0, None)
+  assert answer.chance([], 'test') is None
+
+
+def test_caveats(tmp_path):
+  one = answer.answer(arms_of(tmp_path / 'one', (0.5,) * 2)).caveats
+  assert 'Of the 1 comparison of instructions' in one[0]
+  assert one[1].startswith('Only 8 classification tasks in the test split')
+  assert one[2] == 'One training seed: how much seeds differ is not known.'
+  two = answer.answer(arms_of(tmp_path / 'two', (0.5,), seeds=(0, 1))).caveats
+  assert two == (
+    'Means over 2 training seeds; the intervals cover how much seeds differ, '
+    'roughly, as they are so few.',
+  )

@@ -1,0 +1,316 @@
+"""Tests of folders in a bucket that workers share, against a bucket here."""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+
+import fake_bucket
+import pytest
+
+from it_study.errors import InputError
+from it_study.storage import bucket_leases, buckets, run_folder, shared_folder
+from it_study.storage.bucket_leases import BucketFolder
+from it_study.storage.storage_path import StoredFolder
+from it_study.study import worker as study_worker
+
+PIECE = 'cells/one'
+
+
+@pytest.fixture(name='there')
+def _there(tmp_path, monkeypatch):
+  """The bucket's files."""
+  folder = tmp_path / 'bucket'
+  folder.mkdir()
+  monkeypatch.setattr(study_worker, '_WAIT_SECONDS', 0.05)
+  with fake_bucket.serve(folder) as url:
+    monkeypatch.setenv('STORAGE_EMULATOR_HOST', url)
+    yield folder
+
+
+@pytest.fixture(name='machine')
+def _machine(there, tmp_path, monkeypatch):
+  """Opens the folder as another machine sees it."""
+
+  def open_(name, path='gs://bucket/study'):
+    monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / name))
+    return BucketFolder(path)
+
+  return open_
+
+
+def write(folder, name, text):
+  path = folder / name
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(text)
+
+
+def names(folder):
+  return {
+    str(path.relative_to(folder))
+    for path in folder.rglob('*')
+    if path.is_file()
+  }
+
+
+def test_what_one_machine_publishes_another_fetches(machine, there):
+  first, second = machine('a'), machine('b')
+  assert first.path != second.path
+  assert not second.exists('cells/one/DONE')
+  with first.claimed(PIECE) as is_ours:
+    assert is_ours
+    write(first.path, 'cells/one/DONE', 'done')
+    write(first.path, 'cells/one/deep/rows', 'rows')
+  assert second.exists('cells/one/DONE')
+  assert not second.exists('cells/one')
+  second.fetch(PIECE, without=('deep',))
+  assert names(second.path / 'cells') == {'one/DONE'}
+  second.fetch('cells')
+  assert (second.path / 'cells/one/deep/rows').read_text() == 'rows'
+  # Of the lease nothing is left.
+  assert names(there) == {
+    'study/cells/one/DONE',
+    'study/cells/one/deep/rows',
+  }
+
+
+def test_only_one_machine_has_a_piece(machine):
+  first, second = machine('a'), machine('b')
+  with first.claimed(PIECE) as is_ours, second.claimed(PIECE) as is_theirs:
+    assert (is_ours, is_theirs) == (True, False)
+    with second.claimed('cells/one_more') as is_theirs:
+      assert is_theirs
+  with second.claimed(PIECE) as is_theirs:
+    assert is_theirs
+
+
+def test_of_many_that_ask_at_once_one_gets_it(machine):
+  workers = [machine(str(number)) for number in range(6)]
+  barrier = threading.Barrier(6)
+  got = []
+
+  def ask(worker):
+    barrier.wait()
+    with worker.claimed(PIECE) as is_ours:
+      got.append(is_ours)
+      barrier.wait()
+
+  threads = [threading.Thread(target=ask, args=(w,)) for w in workers]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert sorted(got) == [False] * 5 + [True]
+
+
+def test_a_dead_holder_s_piece_is_taken_over(machine, there, monkeypatch):
+  monkeypatch.setattr(bucket_leases, 'LEASE_SECONDS', 0.4)
+  second = machine('b')
+  write(there, 'study/leases/cells/one', 'of one that is gone')
+  write(there, 'study/cells/one/half', 'so far')
+  # Here nobody has published it.
+  write(second.path, 'cells/one/stale', 'of an attempt before')
+  refusals, started = 0, time.monotonic()
+  while True:
+    with second.claimed(PIECE) as is_ours:
+      if is_ours:
+        assert time.monotonic() - started >= bucket_leases.LEASE_SECONDS
+        assert names(second.path / PIECE) == {'.lock', 'half'}
+        break
+    refusals += 1
+    time.sleep(0.05)
+  assert refusals >= 1
+
+
+def test_a_holder_that_lives_keeps_its_piece(machine, monkeypatch):
+  monkeypatch.setattr(bucket_leases, 'LEASE_SECONDS', 0.4)
+  first, second = machine('a'), machine('b')
+  with first.claimed(PIECE):
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+      with second.claimed(PIECE) as is_ours:
+        assert not is_ours
+      time.sleep(0.02)
+
+
+def test_who_lost_a_piece_does_not_publish_it(machine, there):
+  first = machine('a')
+
+  def work():
+    with first.claimed(PIECE):
+      write(first.path, 'cells/one/DONE', 'mine')
+      write(there, 'study/leases/cells/one', 'of another')
+
+  with pytest.raises(InputError, match='another worker has taken this part'):
+    work()
+  # Nor does it take the other's lease away.
+  assert names(there) == {'study/leases/cells/one'}
+
+
+def test_work_is_published_meanwhile_and_when_stopped(
+  machine, there, monkeypatch
+):
+  monkeypatch.setattr(bucket_leases, '_PUBLISH_SECONDS', 0.05)
+  first = machine('a')
+
+  def work():
+    with first.claimed(PIECE, adds_to=('answers',)):
+      write(first.path, 'answers/x', 'answer')
+      write(first.path, 'cells/one/half.partial', 'being written')
+      write(first.path, 'cells/one/checkpoints/1/params', 'no manifest')
+      write(first.path, 'cells/one/checkpoints/2/params', 'whole')
+      write(first.path, 'cells/one/checkpoints/2/manifest.json', '{}')
+      until = time.monotonic() + 20
+      last = there / 'study/cells/one/checkpoints/2/manifest.json'
+      while not last.exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+      write(first.path, 'cells/one/log', 'the last words')
+      raise SystemExit(75)
+
+  with pytest.raises(SystemExit):
+    work()
+  assert names(there) == {
+    'study/answers/x',
+    'study/cells/one/checkpoints/2/manifest.json',
+    'study/cells/one/checkpoints/2/params',
+    'study/cells/one/log',
+  }
+
+
+def test_an_old_checkpoint_goes_and_answers_of_others_stay(machine, there):
+  first = machine('a')
+  old = 'study/cells/one/checkpoints/1'
+  for name in (f'{old}/params', f'{old}/manifest.json', 'study/answers/theirs'):
+    write(there, name, 'x')
+  with first.claimed(PIECE, adds_to=('answers',)):
+    shutil.rmtree(first.path / 'cells/one/checkpoints/1')
+    (first.path / 'answers/theirs').unlink()
+  assert names(there) == {'study/answers/theirs'}
+
+
+def test_a_folder_may_be_named_as_those_of_checkpoints_are(machine, there):
+  first = machine('a', 'gs://bucket/checkpoints')
+  with first.claimed('checkpoints'):
+    write(first.path, 'checkpoints/training.json', '{}')
+  assert names(there) == {'checkpoints/checkpoints/training.json'}
+
+
+def test_who_reads_a_study_changes_nothing(machine, there, tmp_path):
+  worker = machine('a')
+  for name in ('report/index.html', 'cells/one/rows', 'results.jsonl'):
+    write(there, f'study/{name}', 'old')
+  write(there, 'study/trainings/one/checkpoints/1/params', 'large')
+  write(worker.path, 'cells/one/rows', 'at work')
+  reader = shared_folder.open_to_read('gs://bucket/study')
+  assert names(reader.path) == {
+    *('.lock', 'report/index.html', 'cells/one/rows', 'results.jsonl')
+  }
+  assert (worker.path / 'cells/one/rows').read_text() == 'at work'
+  write(there, 'study/report/index.html', 'of another')
+  again = shared_folder.open_to_read('gs://bucket/study')
+  assert (again.path / 'report/index.html').read_text() == 'of another'
+  local = shared_folder.open_to_read(tmp_path / 'nothing')
+  assert not local.path.exists()
+
+
+def test_a_file_is_uploaded_once(machine, there):
+  first = machine('a')
+  write(first.path, 'cells/one/rows', 'rows')
+  first.publish(PIECE)
+  written = (there / 'study/cells/one/rows').stat().st_mtime_ns
+  first.publish(PIECE)
+  assert (there / 'study/cells/one/rows').stat().st_mtime_ns == written
+  write(first.path, 'cells/one/rows', 'more')
+  first.publish(PIECE)
+  assert (there / 'study/cells/one/rows').read_text() == 'more'
+
+
+def test_one_run_works_in_a_folder(there, tmp_path, monkeypatch):
+  monkeypatch.setattr(run_folder, '_WAIT_SECONDS', 0.05)
+  monkeypatch.setattr(bucket_leases, 'LEASE_SECONDS', 0.4)
+  monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'a'))
+  with run_folder.working('gs://bucket/runs/one/') as (folder, publish):
+    write(folder, 'training.json', '{}')
+    publish()
+    assert (there / 'runs/one/training.json').read_text() == '{}'
+    monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'b'))
+    other = run_folder.working('gs://bucket/runs/one')
+    with pytest.raises(InputError, match='runs/one: another run is at work'):
+      other.__enter__()
+  with run_folder.working('gs://bucket/runs/one') as (again, _):
+    assert again != folder
+    assert (again / 'training.json').read_text() == '{}'
+  with run_folder.working(tmp_path / 'local') as (local, _):
+    assert local == tmp_path / 'local'
+    assert local.is_dir()
+
+
+def test_what_is_no_part_of_the_copy_is_left_alone(
+  there, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'a'))
+  # Not by its own name.
+  path = 'gs://bucket/runs/checkpoints'
+  write(there, 'runs/checkpoints/checkpoints/2/params', 'theirs')
+  write(there, 'runs/checkpoints/training.json', 'before')
+  with run_folder.working(path, without=('checkpoints',)) as (folder, _):
+    assert names(folder) == {'training.json', '.lock'}
+    write(folder, 'checkpoints/4/params', 'here')
+    write(folder, 'training.json', 'after')
+  assert names(there / 'runs') == {
+    'checkpoints/checkpoints/2/params',
+    'checkpoints/training.json',
+  }
+  assert (there / 'runs/checkpoints/training.json').read_text() == 'after'
+  assert (folder / 'checkpoints/4/params').exists()
+
+
+def test_a_part_that_was_taken_over_is_not_published(machine, there):
+  first = machine('a')
+  taken_over = 'another worker has taken this part over'
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(pytest.raises(InputError, match=taken_over))
+    assert stack.enter_context(first.claimed(PIECE))
+    write(first.path, 'cells/one/rows', 'rows')
+    first.publish_claimed(PIECE)
+    write(there, 'study/leases/cells/one', '{}')
+    write(first.path, 'cells/one/rows', 'more')
+    with pytest.raises(InputError, match=taken_over):
+      first.publish_claimed(PIECE)
+  assert (there / 'study/cells/one/rows').read_text() == 'rows'
+
+
+def test_a_file_outside_the_copy_is_refused(there, monkeypatch):
+  monkeypatch.setattr(
+    fake_bucket,
+    '_list',
+    lambda *_, **__: json.dumps(
+      {'items': [{'name': 'a/../../b', 'generation': '1', 'size': '1'}]}
+    ).encode(),
+  )
+  with pytest.raises(InputError, match=r"found a file named '../../b'"):
+    buckets.Bucket(StoredFolder('gs://bucket/a')).files()
+
+
+def test_what_changes_meanwhile_or_finds_no_room_is_told(there, tmp_path):
+  write(there, 'a/file', 'before')
+  bucket = buckets.Bucket(StoredFolder('gs://bucket/a'))
+  files = bucket.files().values()
+  assert [(file.name, file.num_bytes) for file in files] == [('file', 6)]
+  os.utime(there / 'a/file', ns=(1_000, 1_000))
+  with pytest.raises(InputError, match=r'a/file: cannot be read: .*412'):
+    bucket.download(files, to=tmp_path / 'copy')
+  assert not (tmp_path / 'copy/file').exists()
+  (tmp_path / 'full').write_text('a file where a folder should be')
+  with pytest.raises(InputError, match=r'cannot be copied: File exists'):
+    bucket.download(files, to=tmp_path / 'full')
+
+
+def test_a_missing_library_is_named(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'google.cloud', None)
+  with pytest.raises(InputError, match=r"pip install 'it_study\[gcs\]'"):
+    buckets.Bucket(StoredFolder('gs://bucket/a'))

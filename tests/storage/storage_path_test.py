@@ -1,0 +1,103 @@
+"""Tests of folders in a bucket."""
+
+import os
+import subprocess
+import sys
+
+import fake_bucket
+import pytest
+import t5x_fixture as fixture
+
+from it_study.errors import InputError
+from it_study.storage.storage_path import StoredFolder, reason
+
+# Where TensorStore is told of another server than Google's from the start.
+_FROM_A_BUCKET = """
+import pathlib, sys
+import jax, numpy as np
+import fake_bucket
+from it_study.checkpoints import weights
+from it_study.checkpoints.t5x import reading
+from it_study.errors import InputError
+from it_study.models import partitioning
+from it_study.models.t5 import T5
+def target_of(path):
+  return partitioning.abstract_params(
+    model=T5(reading.read_model_config(path)), mesh=partitioning.make_mesh())
+for name in ('v1_1_msgpack', 'v1_1_orbax'):
+  here = f'{sys.argv[1]}/{name}'
+  for there in (f'gs://bucket/{name}', f'gs://bucket/{name}/checkpoint_1000/'):
+    target = target_of(here)
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      weights.restore(there, config=None, target=target),
+      reading.load_params(here, target=target))
+for missing in ('gs://bucket/nothing', 'gs://bucket/v1_1_orbax/checkpoint_1'):
+  try:
+    weights.restore(missing, config=None, target=None)
+  except InputError as error:
+    print(error)
+"""
+
+
+def test_checkpoints_are_read_from_a_bucket():
+  with fake_bucket.serve(fixture.theirs()) as url:
+    done = subprocess.run(
+      [sys.executable, '-c', _FROM_A_BUCKET, str(fixture.theirs())],
+      env={
+        **os.environ,
+        **fake_bucket.environment(url, fixture.theirs()),
+        'PYTHONPATH': os.pathsep.join(
+          (os.path.dirname(fixture.__file__), os.environ.get('PYTHONPATH', ''))
+        ),
+      },
+      capture_output=True,
+      text=True,
+    )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.splitlines() == [
+    'gs://bucket/nothing: no T5X checkpoint there. Name a folder '
+    'checkpoint_STEP, or the one above it to take the newest.',
+    'gs://bucket/v1_1_orbax/checkpoint_1: no such folder; a T5X checkpoint was '
+    "looked for. Did you mean 'checkpoint_1000'?",
+  ]
+
+
+def test_a_folder_is_named_to_tensorstore_as_it_lies():
+  folder = StoredFolder('gs://bucket/a/b/')
+  assert str(folder) == 'gs://bucket/a/b'
+  assert folder.local is None
+  assert folder.child('c').name == 'c'
+  assert folder.child('c').kvstore('d') == {
+    'driver': 'gcs',
+    'bucket': 'bucket',
+    'path': 'a/b/c/d/',
+  }
+  assert StoredFolder('gs://bucket').kvstore()['path'] == ''
+  assert StoredFolder('/x').kvstore('y') == {'driver': 'file', 'path': '/x/y/'}
+
+
+def test_files_of_a_local_folder_are_read(tmp_path):
+  (tmp_path / 'file').write_bytes(b'content')
+  (tmp_path / 'folder').mkdir()
+  folder = StoredFolder(tmp_path)
+  assert folder.names() == {'file', 'folder'}
+  assert folder.read('file') == b'content'
+  assert folder.read('nothing') is None
+  assert folder.child('nothing').names() == set()
+  assert folder.read('folder') is None
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
+  def forbid(_):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr('os.listdir', forbid)
+  with pytest.raises(InputError, match='cannot be listed: Permission denied'):
+    StoredFolder(tmp_path).names()
+
+
+def test_the_reason_of_an_error_is_short():
+  error = ValueError("NOT_FOUND: Metadata\nis missing. [tensorstore_spec='{}']")
+  assert reason(error) == 'Metadata is missing'
+  assert reason(FileNotFoundError(2, 'No such file', 'x')) == 'No such file'

@@ -1,0 +1,410 @@
+"""Tests of it_study.study.run: what is planned, run once, resumed, refused."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import fakes
+import pytest
+
+from it_study import predictions
+from it_study.conditions import Condition
+from it_study.corpus import natinst
+from it_study.errors import InputError
+from it_study.study import grid, run as study
+
+CONDITIONS = (
+  Condition(definition='original', instances_per_task=5),
+  Condition(definition='empty', instances_per_task=5),
+)
+CONFIG = 'BATCH_SIZE = 8\nSEED = 0\nTRAIN_STEPS = 4\n'
+# Baselines on one split, then what the models are tested on.
+CELLS = [
+  *[f'baseline_{b}_seed0__none__test' for b in grid.BASELINES],
+  'untuned_seed0__natinst_def_original_ex_original2__test',
+  'natinst_def_original_ex_original2_n5_seed0'
+  '__natinst_def_original_ex_original2__test',
+  'natinst_def_empty_ex_original2_n5_seed0'
+  '__natinst_def_empty_ex_original2__test',
+  'natinst_def_empty_ex_original2_n5_seed0'
+  '__natinst_def_original_ex_original2__test',
+]
+
+
+@pytest.fixture(name='corpus', scope='module')
+def _corpus(tmp_path_factory):
+  return fakes.write_small_corpus(tmp_path_factory.mktemp('study') / 'corpus')
+
+
+def run(corpus, study_dir, engine=None, **settings):
+  engine = engine or fakes.Engine(corpus)
+  defaults = {
+    'corpus': corpus,
+    'conditions': CONDITIONS,
+    'seeds': (0,),
+    'study_dir': study_dir,
+    'finetune': engine.finetune,
+    'predict': engine.predict,
+    'splits': ('test',),
+    'config': CONFIG,
+  }
+  return study.run_study(**{**defaults, **settings})
+
+
+@pytest.fixture(name='finished', scope='module')
+def _finished(corpus, tmp_path_factory):
+  study_dir = tmp_path_factory.mktemp('finished') / 'study'
+  run(corpus, study_dir)
+  return study_dir
+
+
+def test_the_folder_of_a_study(finished, corpus):
+  assert sorted(path.name for path in finished.iterdir()) == [
+    '.lock',
+    'cells',
+    'results.jsonl',
+    'run.json',
+    'study.gin',
+    'trainings',
+  ]
+  assert (finished / 'study.gin').read_text() == CONFIG
+  assert {path.name for path in (finished / 'cells').iterdir()} == set(CELLS)
+  opened = natinst.open_corpus(corpus)
+  for name in CELLS:
+    cell = finished / 'cells' / name
+    assert (cell / 'DONE').exists()
+    rows = predictions.read_predictions(cell / 'predictions.jsonl')
+    predictions.check_complete(rows, corpus=opened, split='test')
+  training = finished / 'trainings' / 'natinst_def_empty_ex_original2_n5_seed0'
+  assert json.loads((training / 'DONE').read_text())['train_steps'] == 4
+  assert (training / 'config.gin').read_text() == (
+    f'{CONFIG}\n# This training.\n'
+    "MIXTURE_OR_TASK_NAME = 'natinst_def_empty_ex_original2_n5'\n"
+    f"MODEL_DIR = '{training}'\nSEED = 0\n"
+  )
+
+
+def test_the_record_of_a_run(finished, corpus):
+  record = json.loads((finished / 'run.json').read_text())
+  assert record['fingerprint'] == natinst.open_corpus(corpus).fingerprint()
+  assert record['num_cells'] == len(CELLS)
+  assert record['seeds'] == [0]
+  assert record['corpus_stats'] == {
+    'train_tasks': 3,
+    'classification_train_tasks': 1,
+    'test_tasks': 2,
+    'classification_test_tasks': 1,
+  }
+  assert record['delusive_sources'] == {}
+
+
+def test_results_are_a_line_a_cell(finished):
+  text = (finished / 'results.jsonl').read_text()
+  results = [json.loads(line) for line in text.splitlines()]
+  assert [result['cell'] for result in results] == CELLS
+  metrics = results[-2].pop('metrics')
+  assert metrics['overall']['exact_match'] == 50.0
+  assert metrics['classification']['num_instances'] == 100
+  assert results[-2] == {
+    'cell': CELLS[-2],
+    'training': 'natinst_def_empty_ex_original2_n5_seed0',
+    'train_condition': 'natinst_def_empty_ex_original2_n5',
+    'test_condition': 'natinst_def_empty_ex_original2',
+    'matched': True,
+    'original_instructions': False,
+    'split': 'test',
+    'seed': 0,
+    'engine': 'native',
+    'baseline': None,
+    'num_shortened': 0,
+    'num_dropped_examples': 1,
+    'input_kept': 0.75,
+    'train_steps': 4,
+    'train_seconds': 1.5,
+    'predict_seconds': 2.5,
+  }
+  untuned = results[5]
+  assert (untuned['training'], untuned['train_condition']) == (None, None)
+  assert untuned['train_steps'] is None
+  random = results[0]
+  assert (untuned['input_kept'], random['input_kept']) == (0.75, None)
+  assert (random['baseline'], random['engine']) == ('random', 'baseline')
+  assert random['test_condition'] is None
+  # Two labels, each right half of the time.
+  expected = random['metrics']['classification']['expected']
+  assert expected['exact_match'] == pytest.approx(50.0)
+
+
+def test_what_is_done_is_not_done_again(finished, corpus):
+  before = (finished / 'results.jsonl').read_bytes()
+  engine = fakes.Engine(corpus)
+  steps = []
+  run(corpus, finished, engine, on_step=steps.append)
+  assert engine.calls == []
+  assert (finished / 'results.jsonl').read_bytes() == before
+  assert {step.phase for step in steps} == {'done'}
+  assert steps[-1].finished == steps[-1].planned == len(CELLS) + 2
+
+
+@pytest.mark.parametrize('dies_at', range(6))
+def test_a_study_that_was_killed_ends_the_same(
+  dies_at, corpus, tmp_path, finished, caplog
+):
+  killed = fakes.Engine(corpus, dies_at=dies_at)
+  with pytest.raises(KeyboardInterrupt):
+    run(corpus, tmp_path / 'study', killed)
+  resumed = fakes.Engine(corpus)
+  run(corpus, tmp_path / 'study', resumed)
+  whole = fakes.Engine(corpus)
+  run(corpus, tmp_path / 'whole', whole)
+  assert len(whole.calls) == 6
+  assert killed.calls + resumed.calls == whole.calls
+  # A training that was begun is told of, and nothing else.
+  cut_off = whole.calls[dies_at].split()
+  assert caplog.messages == [
+    f'trainings/{cut_off[1]}_seed{cut_off[2]}: who began it is gone; going on '
+    'from what is there.'
+  ] * (cut_off[0] == 'train')
+  assert (tmp_path / 'study/results.jsonl').read_bytes() == (
+    finished / 'results.jsonl'
+  ).read_bytes()
+
+
+def test_a_cell_without_its_marker_is_done_again(corpus, tmp_path):
+  run(corpus, tmp_path)
+  cell = tmp_path / 'cells' / CELLS[-1]
+  (cell / 'DONE').unlink()
+  (cell / 'predictions.jsonl').write_text('broken')
+  engine = fakes.Engine(corpus)
+  run(corpus, tmp_path, engine)
+  assert engine.calls == [
+    'predict natinst_def_empty_ex_original2_n5_seed0 '
+    'natinst_def_original_ex_original2 test'
+  ]
+
+
+def test_steps_tell_how_far_it_is(corpus, tmp_path):
+  steps = []
+  run(corpus, tmp_path, on_step=steps.append)
+  assert [step.finished for step in steps] == sorted(
+    step.finished for step in steps
+  )
+  assert {step.planned for step in steps} == {len(CELLS) + 2}
+  phases = [step.phase for step in steps if step.cell == CELLS[-1]]
+  assert phases == ['predict', 'predict', 'score', 'done']
+
+
+def test_two_seeds_are_two_trainings(corpus, tmp_path):
+  engine = fakes.Engine(corpus)
+  run(corpus, tmp_path, engine, conditions=CONDITIONS[:1], seeds=(0, 1))
+  assert [call for call in engine.calls if call.startswith('train')] == [
+    'train natinst_def_original_ex_original2_n5 0',
+    'train natinst_def_original_ex_original2_n5 1',
+  ]
+
+
+@pytest.mark.parametrize(
+  ('config', 'difference'),
+  [
+    (
+      CONFIG.replace('TRAIN_STEPS = 4', 'TRAIN_STEPS = 5'),
+      "now 'TRAIN_STEPS = 5', there 'TRAIN_STEPS = 4'",
+    ),
+    (CONFIG + 'EPOCHS = 1\n', "now 'EPOCHS = 1'"),
+    (CONFIG.replace('SEED = 0\n', ''), "there 'SEED = 0'"),
+  ],
+)
+def test_another_configuration_is_refused(finished, corpus, config, difference):
+  with pytest.raises(InputError) as caught:
+    run(corpus, finished, config=config)
+  assert str(caught.value) == (
+    f'{finished} holds a study of another configuration ({difference}). Name '
+    'another --study_dir, or run it with the settings in its study.gin.'
+  )
+
+
+def test_another_corpus_is_refused(finished, tmp_path):
+  other = fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
+  before = (finished / 'run.json').read_text()
+  with pytest.raises(
+    InputError,
+    match=r'holds a study of another corpus: fingerprint there .{66}, now '
+    r'.{66}\. Name another --study_dir\.',
+  ):
+    run(other, finished)
+  assert (finished / 'run.json').read_text() == before
+
+
+def test_another_vocabulary_is_refused(corpus, tmp_path):
+  study_dir = tmp_path / 'study'
+  run(corpus, study_dir, run={'vocabulary': 'byte', 'device': 'one'})
+  with pytest.raises(InputError, match=r"vocabulary there 'byte', now 'other'"):
+    run(corpus, study_dir, run={'vocabulary': 'other', 'device': 'one'})
+
+
+def test_what_earlier_runs_ran_on_is_kept(corpus, tmp_path):
+  study_dir = tmp_path / 'study'
+  for device in ('one', 'two', 'two', 'three'):
+    run(corpus, study_dir, run={'device': device})
+  record = json.loads((study_dir / 'run.json').read_text())
+  assert record['device'] == 'three'
+  assert [earlier['device'] for earlier in record['earlier_runs']] == [
+    'one',
+    'two',
+  ]
+
+
+def test_a_folder_that_cannot_be_written(corpus, tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(InputError, match=r'cannot write to .*/file/study: Not a'):
+    run(corpus, tmp_path / 'file' / 'study')
+
+
+@pytest.mark.slow
+def test_the_miniature_is_killed_and_resumed(tmp_path):
+  study_dir = tmp_path / 'study'
+  command = [
+    sys.executable,
+    *('-m', 'it_study.cli', 'study', f'--study_dir={study_dir}'),
+    *('--gin.TRAIN_STEPS=4', '--gin.BATCH_SIZE=4', '--gin.T5Config.emb_dim=16'),
+    *('--gin.T5Config.mlp_dim=16', "--gin.run_study.splits=('validation',)"),
+    *('--gin.T5Config.num_heads=1', '--gin.T5Config.head_dim=8'),
+    # A schedule would not fit into so few steps.
+    '--gin.LEARNING_RATE=0.001',
+    '--gin.T5Config.num_encoder_layers=1',
+    '--gin.T5Config.num_decoder_layers=1',
+  ]
+  first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+  # One training and its cell are done, the second training is under way.
+  second = study_dir / 'trainings' / 'natinst_def_simplified_ex_original2_seed0'
+  for _ in range(1200):
+    if second.exists() or first.poll() is not None:
+      break
+    time.sleep(0.1)
+  first.kill()
+  assert first.wait() == -signal.SIGKILL, first.stderr.read()
+  done = {
+    path: path.stat().st_mtime_ns
+    for path in study_dir.rglob('*')
+    if (path.parent / 'DONE').exists() and path.is_file()
+  }
+  assert second.exists()
+  assert not (second / 'DONE').exists()
+  markers = [path for path in done if path.name == 'DONE']
+  # Baselines, the untuned model twice, a training and its cell.
+  assert len(markers) == 5 + 2 + 1 + 1
+  before = (study_dir / 'results.jsonl').read_text()
+  resumed = subprocess.run(
+    command, capture_output=True, text=True, check=False, cwd=tmp_path
+  )
+  assert resumed.returncode == 0, resumed.stderr
+  assert {path: path.stat().st_mtime_ns for path in done} == done
+  after = (study_dir / 'results.jsonl').read_text()
+  assert after.startswith(before)
+  # Five baselines and 2 + 2 + 4 * 2 cells of models.
+  assert len(after.splitlines()) == 17
+  for line in after.splitlines():
+    result = json.loads(line)
+    assert result['metrics']['overall'] is not None or result['baseline']
+  assert 'exact match' in resumed.stdout.lower()
+  assert (study_dir / 'report' / 'index.html').stat().st_size > 10_000
+  record = json.loads((study_dir / 'run.json').read_text())
+  assert record['num_cells'] == 17
+  assert record['vocabulary'].startswith('vocabulary.model, ')
+
+
+GROWING = f'{CONFIG}SEEDS = (0,)\nTEST_CONDITIONS = ()\n'
+EMPTY = 'natinst_def_empty_ex_empty0'
+
+
+def test_what_is_added_to_a_study_runs_alone(corpus, tmp_path):
+  study_dir = tmp_path / 'study'
+  run(corpus, study_dir, config=GROWING)
+  engine = fakes.Engine(corpus)
+  config = GROWING.replace('()', f"(\n    '{EMPTY}',\n)")
+  run(corpus, study_dir, engine, config=config, test_conditions=(EMPTY,))
+  added = {c for c in map(_name, (study_dir / 'cells').iterdir())} - set(CELLS)
+  assert added == {
+    f'untuned_seed0__{EMPTY}__test',
+    f'natinst_def_original_ex_original2_n5_seed0__{EMPTY}__test',
+    f'natinst_def_empty_ex_original2_n5_seed0__{EMPTY}__test',
+  }
+  assert [call.split()[0] for call in engine.calls] == ['predict'] * 3
+  record = json.loads((study_dir / 'run.json').read_text())
+  assert record['test_conditions'] == [EMPTY]
+  assert f"TEST_CONDITIONS = ('{EMPTY}',)\n" in (
+    (study_dir / 'study.gin').read_text()
+  )
+  # The first command still fits, and drops nothing.
+  run(corpus, study_dir, engine, config=GROWING)
+  lines = (study_dir / 'results.jsonl').read_text().splitlines()
+  assert len(lines) == len(CELLS) + 3
+  assert len(engine.calls) == 3
+
+
+def test_seeds_may_be_added(corpus, tmp_path):
+  study_dir = tmp_path / 'study'
+  run(corpus, study_dir, config=GROWING)
+  config = GROWING.replace('(0,)', '(1,)')
+  run(corpus, study_dir, config=config, seeds=(1,))
+  lines = (study_dir / 'results.jsonl').read_text().splitlines()
+  assert len(lines) == 2 * len(CELLS)
+  assert 'SEEDS = (0, 1)\n' in (study_dir / 'study.gin').read_text()
+  with pytest.raises(InputError, match='of another configuration'):
+    run(corpus, study_dir, config=config.replace('= 8', '= 16'), seeds=(1,))
+
+
+def test_a_margin_that_is_none_is_refused(corpus, tmp_path):
+  for margin in (0, -1.0, 'wide', None, True):
+    with pytest.raises(InputError, match='EQUIVALENCE_MARGIN: found'):
+      run(corpus, tmp_path / 'study', equivalence_margin=margin)
+  assert not (tmp_path / 'study').exists()
+
+
+def test_a_test_condition_that_is_none_is_refused(corpus, tmp_path):
+  with pytest.raises(InputError, match='is not a condition'):
+    run(corpus, tmp_path / 'study', test_conditions=('natinst_def_empy',))
+  with pytest.raises(InputError, match=r'TEST_CONDITIONS is .* in brackets'):
+    run(corpus, tmp_path / 'study', test_conditions='natinst_def_empty')
+  assert not (tmp_path / 'study').exists()
+
+
+def test_a_split_that_is_none_is_refused(corpus, tmp_path):
+  with pytest.raises(InputError, match="split 'tset' is unknown"):
+    run(corpus, tmp_path / 'study', splits=('tset',))
+  with pytest.raises(InputError, match="splits is 'test'; give names in br"):
+    run(corpus, tmp_path / 'study', splits='test')
+  # Else the folder would be refused to the right configuration.
+  assert not (tmp_path / 'study').exists()
+
+
+def test_the_untuned_model_is_what_trainings_start_from(corpus, tmp_path):
+  engine = fakes.Engine(corpus)
+  run(
+    corpus,
+    tmp_path / 'study',
+    engine,
+    initial_checkpoint_path=tmp_path / 'released_seed0',
+  )
+  assert [c for c in engine.calls if 'released' in c] == [
+    'predict released_seed0 natinst_def_original_ex_original2 test'
+  ]
+  assert not [c for c in engine.calls if 'untuned' in c]
+
+
+def _name(path):
+  return path.name
+
+
+def test_more_training_tasks_than_there_are_are_refused(corpus, tmp_path):
+  conditions = (Condition(num_tasks=1), Condition(num_tasks=99))
+  with pytest.raises(
+    InputError,
+    match=r'^natinst_def_original_ex_original2_t99: found 99 training tasks, '
+    r'allowed are 1 to \d, which is what the corpus has, or None for all of '
+    r'them. Name fewer \(NUM_TASKS of a sweep\), or a larger corpus.$',
+  ):
+    run(corpus, tmp_path / 'study', conditions=conditions)
+  assert not (tmp_path / 'study').exists()

@@ -1,0 +1,102 @@
+"""The same training on one device and on eight, however they are laid out."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+_TRAIN = """
+import json
+import jax
+import numpy as np
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', 8)
+from it_study.models import partitioning
+from it_study.training import optimizers, train_step
+from it_study.models.t5 import T5, T5Config
+
+def batches():
+  for step in range(20):
+    # Two batches in turn, which can be learned by heart.
+    random = np.random.default_rng(step % 2)
+    inputs = random.integers(2, 128, (8, 16), np.int32)
+    targets = random.integers(2, 128, (8, 8), np.int32)
+    # Rows of other lengths, so that devices have other numbers of tokens.
+    inputs *= np.arange(16) < random.integers(4, 17, (8, 1))
+    targets *= np.arange(8) < random.integers(1, 9, (8, 1))
+    yield {
+      'encoder_input_tokens': inputs,
+      'decoder_input_tokens': np.pad(targets[:, :-1], ((0, 0), (1, 0))),
+      'decoder_target_tokens': targets,
+      'decoder_loss_weights': (targets > 0).astype(np.float32),
+    }
+
+model = T5(T5Config(128, 64, 8, 8, 64, 1, 1, dropout_rate=0.1))
+optimizer = optimizers.adafactor(
+  learning_rate=5e-2, min_dim_size_to_factor=32
+)
+for sizes in ((1, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)):
+  data, fsdp, tensor = sizes
+  mesh = partitioning.make_mesh(
+    data=data,
+    fsdp=fsdp,
+    model=tensor,
+    devices=jax.devices()[: data * fsdp * tensor],
+  )
+  params = partitioning.init_params(model=model, seed=0, mesh=mesh)
+  state = train_step.init_state(
+    model=model, optimizer=optimizer, mesh=mesh, params=params
+  )
+  step = train_step.make_train_step(
+    model=model, optimizer=optimizer, mesh=mesh, num_microbatches=1
+  )
+  losses = []
+  for batch in batches():
+    batch = jax.device_put(batch, partitioning.batch_sharding(mesh))
+    state, metrics = step(state, batch, np.uint32(3))
+    losses.append(float(metrics['loss']))
+  table = state.params['token_embedder']['embedding']
+  print(json.dumps([sizes, losses, table.sharding.shard_shape(table.shape)]))
+"""
+
+
+@pytest.fixture(name='trainings', scope='module')
+def _trainings():
+  process = subprocess.run(
+    [sys.executable, '-c', _TRAIN],
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+    timeout=500,
+    check=False,
+  )
+  assert process.returncode == 0, process.stderr[-3000:]
+  found = [json.loads(line) for line in process.stdout.splitlines()]
+  return {tuple(sizes): rest for sizes, *rest in found}
+
+
+@pytest.mark.parametrize(
+  ('sizes', 'shard'),
+  [
+    ((8, 1, 1), [128, 64]),
+    ((1, 8, 1), [128, 8]),
+    ((1, 1, 8), [16, 64]),
+    ((2, 2, 2), [64, 32]),
+  ],
+)
+def test_mean_losses_over_20_steps_are_those_of_one_device(
+  trainings, sizes, shard
+):
+  expected, _ = trainings[1, 1, 1]
+  losses, shape = trainings[sizes]
+  assert shape == shard
+  assert len(losses) == 20
+  print(sizes, np.abs(np.array(losses) / expected - 1).max())
+  np.testing.assert_allclose(losses, expected, rtol=1e-5)
+  # It learns in between, so there is something to agree on.
+  assert abs(losses[0] - losses[-1]) > 0.1
