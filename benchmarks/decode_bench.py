@@ -167,14 +167,14 @@ class _Ours:
     self, path: pathlib.Path, options: argparse.Namespace, room: int
   ):
     from it_study.checkpoints.hf import params as hf
-    from it_study.inference.prompt_batches import Machine
+    from it_study.inference.prompt_batches import LoadedModel
     from it_study.models import partitioning
     from it_study.training import host_memory
 
     host_memory.keep_head_room()
     model = _model()
     mesh = partitioning.make_mesh()
-    self._machine = Machine(
+    self._machine = LoadedModel(
       model=model,
       params=hf.load_params(
         path,

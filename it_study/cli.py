@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     host_memory.start_with_huge_pages()
   try:
     if getattr(options, 'module', None):
-      user_module.load(options.module, given_as='--module')
+      user_module.load(options.module, setting='--module')
     module, function = options.run.split(':')
     run = getattr(importlib.import_module(module), function)
     return run(options) or 0

@@ -38,7 +38,7 @@ class Level:
     if tasks is None:
       raise InputError(
         f'{self.title} needs the other tasks of the corpus, which were not '
-        'given: pass tasks=corpus.task_table(split).'
+        'given: pass tasks=corpus.lazy_tasks(split).'
       )
     return self.function(**seen, tasks=tasks)
 
@@ -350,15 +350,15 @@ def sweep(
 
 def named_conditions(*, names: Sequence[str]) -> tuple[Condition, ...]:
   """Conditions by name, for a grid of one's own."""
-  check_several(names, given_as='named_conditions.names')
+  check_several(names, setting='named_conditions.names')
   return tuple(Condition.from_name(name) for name in names)
 
 
-def check_several(names: object, *, given_as: str) -> None:
+def check_several(names: object, *, setting: str) -> None:
   """Raises `InputError` for one name, which is a sequence of letters too."""
   if not isinstance(names, list | tuple):
     raise InputError(
-      f"{given_as} is {names!r}; give names in brackets, such as ('A', 'B'), "
+      f"{setting} is {names!r}; give names in brackets, such as ('A', 'B'), "
       "or ('A',) for one."
     )
 

@@ -62,7 +62,7 @@ def is_first() -> bool:
   return jax.process_index() == 0
 
 
-def agree(number: int) -> int:
+def broadcast_from_first(number: int) -> int:
   """The first process's number, in all processes, once all have come here."""
   if jax.process_count() == 1:
     return number

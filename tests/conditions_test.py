@@ -233,7 +233,7 @@ def test_a_level_that_needs_tasks_says_so():
     registry.get('mixed')(**seen)
   assert str(error.value) == (
     "colour level 'mixed' needs the other tasks of the corpus, which were not "
-    'given: pass tasks=corpus.task_table(split).'
+    'given: pass tasks=corpus.lazy_tasks(split).'
   )
 
 
@@ -249,8 +249,8 @@ def test_original_instructions_keep_the_rest():
   assert condition.with_original_instructions().name == (
     'natinst_def_original_ex_original1_budget_s3'
   )
-  without = Condition(examples='empty', num_examples=0)
-  assert without.with_original_instructions().num_examples == 1
+  exclude = Condition(examples='empty', num_examples=0)
+  assert exclude.with_original_instructions().num_examples == 1
 
 
 def test_test_split_ignores_n_t_and_s():

@@ -17,7 +17,7 @@ from it_study.corpus.findings import (
   ERROR,
   NOTE,
   WARNING,
-  Finding,
+  CorpusFinding,
   merge,
   plural,
 )
@@ -50,7 +50,7 @@ def check(
   exclusions: str | pathlib.Path | Exclusions | None = None,
   num_workers: int | None = None,
   on_task: Callable[[int, int], None] | None = None,
-) -> tuple[Corpus, list[Finding]]:
+) -> tuple[Corpus, list[CorpusFinding]]:
   """Looks at every task of a corpus, whatever is wrong with some.
 
   Args:
@@ -92,7 +92,7 @@ def check_task(
   instances: Iterable[Instance],
   is_test: bool,
   levels: Mapping[str, OutputSpace] | None = None,
-) -> list[Finding]:
+) -> list[CorpusFinding]:
   """Checks one task that was parsed, and lints its output-space definitions.
 
   Args:
@@ -115,7 +115,7 @@ def check_task(
 
 def _check_file(
   corpus: Corpus, name: str, *, levels: Mapping[str, OutputSpace]
-) -> tuple[list[Finding], array.array]:
+) -> tuple[list[CorpusFinding], array.array]:
   """Findings of a file, and the stable hashes of its instances' ids."""
   try:
     file, faults = corpus.load_broken(name)
@@ -137,10 +137,10 @@ def _check_file(
 
 def _fault(
   corpus: Corpus, task: str, error: TaskFileError | UnreadableError
-) -> Finding:
+) -> CorpusFinding:
   path = str(files.task_path(corpus.directory, task))
   instance = getattr(error, 'instance', None)
-  return Finding(
+  return CorpusFinding(
     severity=ERROR,
     code=getattr(error, 'code', 'unreadable-file'),
     task=task,
@@ -152,7 +152,7 @@ def _fault(
 
 def _shared_ids(
   corpus: Corpus, ids: dict[str, array.array]
-) -> Iterator[Finding]:
+) -> Iterator[CorpusFinding]:
   """Errors for ids that several tasks have, one for each pair of tasks."""
   every = sorted(key for hashes in ids.values() for key in hashes)
   twice = {a for a, b in itertools.pairwise(every) if a == b}
@@ -171,7 +171,7 @@ def _shared_ids(
   for (owner, name), shared in pairs.items():
     more = f' and {plural(len(shared) - 1, "other")}' if shared[1:] else ''
     # What is taken out of training leaves the test set as it was published.
-    yield Finding(
+    yield CorpusFinding(
       severity=ERROR,
       code='duplicate-id-across-tasks',
       task=owner if owner in corpus.train_tasks else name,
@@ -191,8 +191,8 @@ class _Says:
 
   def __call__(
     self, severity: str, code: str, where: str, message: str, instance=None
-  ) -> Finding:
-    return Finding(
+  ) -> CorpusFinding:
+    return CorpusFinding(
       severity=severity,
       code=code,
       task=self.task,
@@ -204,7 +204,7 @@ class _Says:
 
 def _check_size(
   task: Task, counted: list[Instance], is_test: bool
-) -> Iterator[Finding]:
+) -> Iterator[CorpusFinding]:
   says = _Says(task.name)
   if is_test and len(counted) < TEST_INSTANCES:
     yield says(
@@ -238,7 +238,9 @@ def _check_size(
     )
 
 
-def _check_examples(task: Task, instances: list[Instance]) -> Iterator[Finding]:
+def _check_examples(
+  task: Task, instances: list[Instance]
+) -> Iterator[CorpusFinding]:
   says = _Says(task.name)
   positive = task.positive_examples
   if 0 < len(positive) < FEWEST_EXAMPLES:
@@ -263,7 +265,7 @@ def _check_examples(task: Task, instances: list[Instance]) -> Iterator[Finding]:
   same = [i for i in instances if normalize_answer(i.input) in shown]
   if same:
     index = shown[normalize_answer(same[0].input)]
-    yield Finding(
+    yield CorpusFinding(
       severity=WARNING,
       code='example-is-instance',
       task=task.name,
@@ -277,7 +279,7 @@ def _check_examples(task: Task, instances: list[Instance]) -> Iterator[Finding]:
 
 def _check_labels(
   task: Task, counted: list[Instance], is_test: bool
-) -> Iterator[Finding]:
+) -> Iterator[CorpusFinding]:
   if task.label_space is None:
     return
   says = _Says(task.name)
@@ -314,7 +316,7 @@ def _check_labels(
 
 def _check_balance(
   says: _Says, same: dict[str, list[str]], counted: list[Instance]
-) -> Iterator[Finding]:
+) -> Iterator[CorpusFinding]:
   counts = collections.Counter(
     label
     for instance in counted
@@ -335,7 +337,9 @@ def _check_balance(
     )
 
 
-def _check_texts(task: Task, instances: list[Instance]) -> Iterator[Finding]:
+def _check_texts(
+  task: Task, instances: list[Instance]
+) -> Iterator[CorpusFinding]:
   says = _Says(task.name)
   yield from _check_text(says, 'Definition', task.definition)
   for field, examples in (
@@ -377,7 +381,7 @@ def _check_texts(task: Task, instances: list[Instance]) -> Iterator[Finding]:
 
 def _check_text(
   says: _Says, where: str, text: str, instance: Instance | None = None
-) -> Iterator[Finding]:
+) -> Iterator[CorpusFinding]:
   # Nearly every text is plain, and there are millions.
   if text.isascii() and text.isprintable():
     return

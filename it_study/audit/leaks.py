@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import re
 
 from it_study.conditions import DEFINITION_LEVELS, Condition
-from it_study.corpus.findings import ERROR, NOTE, WARNING, Finding
+from it_study.corpus.findings import ERROR, NOTE, WARNING, CorpusFinding
 from it_study.corpus.normalization import normalize_answer
 from it_study.corpus.parsing import Instance, Task
 from it_study.instructions.definitions import OutputSpace
@@ -37,7 +37,7 @@ def lint(
   task: Task,
   instances: Sequence[Instance],
   levels: Mapping[str, OutputSpace] | None = None,
-) -> list[Finding]:
+) -> list[CorpusFinding]:
   """Lints every output-space level of one task, and its label space.
 
   Args:
@@ -66,7 +66,7 @@ def lint(
 
 def lint_text(
   *, text: str | None, task: Task, level: str, function: OutputSpace
-) -> list[Finding]:
+) -> list[CorpusFinding]:
   """Lints one output-space definition, as it stands in a prompt.
 
   Every word of it belongs to the fixed wording or to one label, as often as it
@@ -79,8 +79,8 @@ def lint_text(
     function: has the wording.
   """
 
-  def error(code: str, message: str) -> Finding:
-    return Finding(
+  def error(code: str, message: str) -> CorpusFinding:
+    return CorpusFinding(
       severity=ERROR,
       code=code,
       task=task.name,
@@ -120,7 +120,7 @@ def lint_text(
 
 def _lint_references(
   task: Task, instances: Iterable[Instance]
-) -> Iterator[Finding]:
+) -> Iterator[CorpusFinding]:
   labels = {normalize_answer(label): label for label in task.label_space}
   seen: set[str] = set()
   outside: dict[str, list[str]] = {}
@@ -131,7 +131,7 @@ def _lint_references(
         outside.setdefault(output, []).append(instance.id)
   if outside:
     ids = dict.fromkeys(id_ for found in outside.values() for id_ in found)
-    yield Finding(
+    yield CorpusFinding(
       severity=ERROR,
       code='reference-outside-label-space',
       task=task.name,
@@ -142,7 +142,7 @@ def _lint_references(
     )
   unused = [label for key, label in labels.items() if key not in seen]
   if unused:
-    yield Finding(
+    yield CorpusFinding(
       severity=WARNING,
       code='label-without-reference',
       task=task.name,
@@ -154,10 +154,12 @@ def _lint_references(
 
 def _lint_labels(
   task: Task, levels: Mapping[str, OutputSpace]
-) -> Iterator[Finding]:
-  def note(code: str, labels: list[str], message: str) -> Iterator[Finding]:
+) -> Iterator[CorpusFinding]:
+  def note(
+    code: str, labels: list[str], message: str
+  ) -> Iterator[CorpusFinding]:
     if labels:
-      yield Finding(
+      yield CorpusFinding(
         severity=NOTE,
         code=code,
         task=task.name,

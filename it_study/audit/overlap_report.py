@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from it_study.corpus import worker_pool
-from it_study.corpus.findings import ERROR, NOTE, WARNING, Finding, plural
+from it_study.corpus.findings import ERROR, NOTE, WARNING, CorpusFinding, plural
 from it_study.corpus.natinst import SPLITS, Corpus
 from it_study.corpus.normalization import normalize_answer
 from it_study.data import overlap
@@ -22,7 +22,7 @@ def audit(
   *,
   num_workers: int | None = None,
   on_progress: Callable[[str, int, int], None] | None = None,
-) -> list[Finding]:
+) -> list[CorpusFinding]:
   """Looks for what training shares with test, by task, data set and instance.
 
   All instances of the training tasks are compared, however few a study takes.
@@ -108,7 +108,7 @@ def _look(corpus: Corpus, name: str) -> _Seen:
 
 def _by_task(
   corpus: Corpus, seen: Mapping[str, _Seen], shared: Iterable[Shared]
-) -> Iterator[Finding]:
+) -> Iterator[CorpusFinding]:
   """Test tasks that are in training, and definitions that are."""
   leaked: dict[str, set[str]] = collections.defaultdict(set)
   common: dict[tuple[str, str], list[set[str]]] = {}
@@ -124,7 +124,7 @@ def _by_task(
       for side, name in zip(sides, (train, test), strict=True)
     )
     if most and seen[train].definition[1] == seen[test].definition[1]:
-      yield Finding(
+      yield CorpusFinding(
         severity=ERROR,
         code='same-task',
         task=train,
@@ -134,7 +134,7 @@ def _by_task(
       )
   for train, ids in leaked.items():
     if len(ids) == seen[train].num_instances():
-      yield Finding(
+      yield CorpusFinding(
         severity=ERROR,
         code='task-in-test',
         task=train,
@@ -150,7 +150,7 @@ def _by_task(
     for train, test in owners.values():
       alike = len({seen[n].definition[0] for n in (*train, *test)}) > 1
       if train and test and alike == (index == 1):
-        yield Finding(
+        yield CorpusFinding(
           severity=WARNING,
           code=code,
           task=train[0],
@@ -161,7 +161,9 @@ def _by_task(
         )
 
 
-def _by_source(corpus: Corpus, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
+def _by_source(
+  corpus: Corpus, seen: Mapping[str, _Seen]
+) -> Iterator[CorpusFinding]:
   owners: dict[str, tuple[list[str], list[str]]] = {}
   for name, task in seen.items():
     for source in task.sources:
@@ -176,7 +178,7 @@ def _by_source(corpus: Corpus, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     )
     if len(train) + len(test) == len(seen):
       message += '; every task names it, so it tells no data sets apart'
-    yield Finding(
+    yield CorpusFinding(
       severity=NOTE if len(train) + len(test) == len(seen) else WARNING,
       code='shared-source',
       task=None,
@@ -185,7 +187,7 @@ def _by_source(corpus: Corpus, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     )
   silent = [name for name, task in seen.items() if not task.sources]
   if silent:
-    yield Finding(
+    yield CorpusFinding(
       severity=NOTE,
       code='no-source',
       task=None,
@@ -196,13 +198,13 @@ def _by_source(corpus: Corpus, seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     )
 
 
-def _by_instance(shared: Iterable[Shared]) -> Iterator[Finding]:
+def _by_instance(shared: Iterable[Shared]) -> Iterator[CorpusFinding]:
   for pair in shared:
     if pair.splits[1] != 'test':
       continue
     code, what = overlap.LEVELS[pair.level]
     train, test = pair.ids
-    yield Finding(
+    yield CorpusFinding(
       severity=ERROR if pair.leaks else WARNING,
       code=code,
       task=pair.tasks[0],
@@ -215,7 +217,7 @@ def _by_instance(shared: Iterable[Shared]) -> Iterator[Finding]:
     )
 
 
-def _held_out(shared: Iterable[Shared]) -> Iterator[Finding]:
+def _held_out(shared: Iterable[Shared]) -> Iterator[CorpusFinding]:
   """What validation shares with train: one finding a task and level."""
   groups: dict[tuple[str, int], list[Shared]] = collections.defaultdict(list)
   for pair in shared:
@@ -226,7 +228,7 @@ def _held_out(shared: Iterable[Shared]) -> Iterator[Finding]:
     ids = tuple(dict.fromkeys(i for pair in pairs for i in pair.ids[0]))
     others = sum(len(pair.ids[1]) for pair in pairs)
     tasks = plural(len(pairs), 'task')
-    yield Finding(
+    yield CorpusFinding(
       severity=WARNING if level < overlap.NUM_LEAKING else NOTE,
       code=f'held-out-{code}',
       task=task,

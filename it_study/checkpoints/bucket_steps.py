@@ -9,7 +9,7 @@ import concurrent.futures
 from it_study.checkpoints.step_folders import ITEMS, best_of, manifests_of
 from it_study.storage import buckets
 from it_study.storage.manifest import MANIFEST, compare, to_text
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 # What Orbax writes last in a bucket, where nothing is renamed: into a
 # checkpoint and into each of its items.
@@ -20,9 +20,7 @@ _THREADS = 8
 class BucketCheckpoints:
   """A `CheckpointFolder` in a bucket, of one run alone."""
 
-  def __init__(
-    self, folder: StoredFolder, *, before_finish: Callable[[], None]
-  ):
+  def __init__(self, folder: StoragePath, *, before_finish: Callable[[], None]):
     """Asks the bucket nothing yet.
 
     Args:

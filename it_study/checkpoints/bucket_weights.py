@@ -15,7 +15,7 @@ from it_study.checkpoints.t5x import reading
 from it_study.errors import InputError
 from it_study.storage import buckets
 from it_study.storage.manifest import find_damage
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 _BEST = 'best'
 # What tells of a training, in its folder.
@@ -38,7 +38,7 @@ def to_local(path: str | os.PathLike[str] | None) -> str | None:
   Raises:
     InputError: there are no weights, or they cannot be copied.
   """
-  if path is None or (folder := StoredFolder(path)).local is not None:
+  if path is None or (folder := StoragePath(path)).local is not None:
     return path
   with buckets.one_reader():
     if folder.name == _BEST and not folder.names():
@@ -58,7 +58,7 @@ def to_local(path: str | os.PathLike[str] | None) -> str | None:
     return str(_copy_training(folder, best=False))
 
 
-def _copy_folder(folder: StoredFolder) -> pathlib.Path:
+def _copy_folder(folder: StoragePath) -> pathlib.Path:
   """Copies what we read of a folder of Hugging Face."""
   bucket = buckets.Bucket(folder)
   files = bucket.files()
@@ -71,7 +71,7 @@ def _copy_folder(folder: StoredFolder) -> pathlib.Path:
   return here
 
 
-def _copy_training(folder: StoredFolder, *, best: bool) -> pathlib.Path:
+def _copy_training(folder: StoragePath, *, best: bool) -> pathlib.Path:
   """Copies the newest checkpoint that is intact, or the best one."""
   if 'checkpoints' in folder.names():
     folder = folder.child('checkpoints')
@@ -105,7 +105,7 @@ def _copy_training(folder: StoredFolder, *, best: bool) -> pathlib.Path:
 
 
 def _copy_checkpoint(
-  folder: StoredFolder,
+  folder: StoragePath,
 ) -> tuple[pathlib.Path, str | None]:
   """Copies a checkpoint, and beside it what tells of its training.
 
@@ -121,5 +121,5 @@ def _copy_checkpoint(
   return here, find_damage(here)
 
 
-def _place_of(folder: StoredFolder) -> pathlib.Path:
+def _place_of(folder: StoragePath) -> pathlib.Path:
   return buckets.place_of(folder, copies=buckets.READING)

@@ -140,7 +140,7 @@ class Checkpoints:
     self.wait()
     # Of several processes the first one looks and tidies up.
     found = self._find_newest() if distributed.is_first() else None
-    found = distributed.agree(_NONE if found is None else found)
+    found = distributed.broadcast_from_first(_NONE if found is None else found)
     return None if found == _NONE else found
 
   def _find_newest(self) -> int | None:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorstore as ts
 
 from it_study.errors import InputError
-from it_study.storage.storage_path import StoredFolder, reason
+from it_study.storage.storage_path import StoragePath, reason
 
 # Read or written at once: small tensors do not wait for one another, and large
 # ones are not in memory three times, as bytes, as chunks and whole.
@@ -14,7 +14,7 @@ BYTES_AT_ONCE = 32_000_000
 
 
 def open_tensors(
-  folder: StoredFolder, tensors: Mapping[str, np.ndarray | dict]
+  folder: StoragePath, tensors: Mapping[str, np.ndarray | dict]
 ) -> dict[str, ts.TensorStore]:
   """Opens tensors, none of them read.
 
@@ -70,7 +70,7 @@ def start_reading(store: ts.TensorStore) -> Callable[[], np.ndarray]:
   return lambda: _read_in_parts(store, rows)
 
 
-def read(folder: StoredFolder, name: str, store: ts.TensorStore) -> np.ndarray:
+def read(folder: StoragePath, name: str, store: ts.TensorStore) -> np.ndarray:
   """A tensor's values.
 
   Args:
@@ -92,7 +92,7 @@ def num_bytes(store: ts.TensorStore) -> int:
   return store.size * store.dtype.numpy_dtype.itemsize
 
 
-def unreadable(folder: StoredFolder, name: str, error: Exception) -> InputError:
+def unreadable(folder: StoragePath, name: str, error: Exception) -> InputError:
   """What to raise for a tensor that cannot be opened or read."""
   return InputError(
     f'{folder}: {name} cannot be read: {reason(error)}. Fetch the folder again.'

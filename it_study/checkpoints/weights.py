@@ -25,7 +25,7 @@ from it_study.checkpoints.t5x import reading, tensors as t5x_tensors, writing
 from it_study.errors import InputError, nearest_path
 from it_study.models.config import T5Config
 from it_study.storage.manifest import write_manifest
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 _Path = str | os.PathLike[str]
 # Both of T5X's layouts are read as t5x; it restores that of t5x_orbax with
@@ -50,7 +50,7 @@ def restore(path: _Path, *, config: T5Config, target: Any) -> dict[str, Any]:
   """
   if hf.is_folder(path):
     return hf.load_params(path, config=config, target=target)
-  if StoredFolder(path).local is None or reading.is_checkpoint(path):
+  if StoragePath(path).local is None or reading.is_checkpoint(path):
     return reading.load_params(path, target=target)
   return manager.restore_params(path, target=target)
 
@@ -65,7 +65,7 @@ def vocabulary_rows(path: _Path) -> int:
   """
   if hf.is_folder(path):
     return hf.read_model_config(path).vocab_size
-  if StoredFolder(path).local is None or reading.is_checkpoint(path):
+  if StoragePath(path).local is None or reading.is_checkpoint(path):
     return reading.read_model_config(path).vocab_size
   found = manager.find_checkpoint(path)
   params = manager.stored_shapes(found)
@@ -96,7 +96,7 @@ def convert(
   Raises:
     InputError: for formats that are alike, or a folder that cannot be used.
   """
-  if StoredFolder(destination).local is None:
+  if StoragePath(destination).local is None:
     raise InputError(
       f'{destination}: weights are written to a local folder. Name one, and '
       'copy it.'
@@ -110,7 +110,7 @@ def convert(
     raise InputError(
       f'{destination} is not empty; weights are written to a new folder.'
     )
-  if StoredFolder(source).local is not None:
+  if StoragePath(source).local is not None:
     _check_folder(source, source_format)
   with contextlib.ExitStack() as stack:
     if source_format != 't5x':
@@ -143,12 +143,12 @@ def _open(
     params = reading.open_params(str(found), target=_abstract(config))
     return params, config, reading.step_of(found)
   found = manager.find_checkpoint(source)
-  params = _open_ours(StoredFolder(found / 'params'))
+  params = _open_ours(StoragePath(found / 'params'))
   step = int(found.name) if found.name.isdecimal() else 0
   return params, infer_config(params), step
 
 
-def _open_ours(folder: StoredFolder) -> dict[str, Any]:
+def _open_ours(folder: StoragePath) -> dict[str, Any]:
   """Lazy parameters of ours; Orbax would read the whole tree."""
   tensors = tensor_reading.open_tensors(
     folder, t5x_tensors.find_tensors(folder)

@@ -195,7 +195,7 @@ def _rendered(
     }
     _, seen = instructions.rewrite(**fields)
     prompt = prompts.render(
-      **fields, limit=limit, tasks=corpus.task_table(found.split)
+      **fields, limit=limit, tasks=corpus.lazy_tasks(found.split)
     )
     there = len(prompt.examples) + prompt.num_dropped_examples
     counts['prompts'] += 1
@@ -263,7 +263,7 @@ def _tokenizer(options: argparse.Namespace) -> dict[str, object]:
 
 def _vocabulary(options: argparse.Namespace):
   tensorflow_setup.import_tensorflow()
-  from it_study.data import prepare as rows, vocabularies
+  from it_study.data import prepare, vocabularies
 
-  rows.settle_vocabulary(options.vocabulary, corpus=options.corpus)
+  prepare.settle_vocabulary(options.vocabulary, corpus=options.corpus)
   return vocabularies.current_vocabulary()

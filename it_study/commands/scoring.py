@@ -92,7 +92,7 @@ def compare(options: argparse.Namespace) -> None:
   from it_study.commands import score_tables
   from it_study.evaluation.stats import comparison
 
-  comparison.check_margin(options.margin, given_as='--margin')
+  comparison.check_margin(options.margin, setting='--margin')
   corpus = _corpus(options)
   seeds, notes = [], {}
   pairs = ((options.first, options.second), *(options.seed_pair or ()))

@@ -7,7 +7,7 @@ import pathlib
 import re
 
 from it_study import errors
-from it_study.corpus.findings import ERROR, Finding
+from it_study.corpus.findings import ERROR, CorpusFinding
 from it_study.errors import InputError, nearest_path
 
 # What begins a comment: at the start of a line, or after white space.
@@ -116,7 +116,7 @@ def read(path: str | pathlib.Path) -> Exclusions:
   return make(entries, path=str(path))
 
 
-def from_findings(findings: Iterable[Finding]) -> Exclusions:
+def from_findings(findings: Iterable[CorpusFinding]) -> Exclusions:
   """What to leave out so that no error is left.
 
   The instances that an error is about, else its task. Errors about no task, as
@@ -133,7 +133,9 @@ def from_findings(findings: Iterable[Finding]) -> Exclusions:
   return make(entries)
 
 
-def to_text(exclusions: Exclusions, *, findings: Iterable[Finding] = ()) -> str:
+def to_text(
+  exclusions: Exclusions, *, findings: Iterable[CorpusFinding] = ()
+) -> str:
   """The text of an exclusion list; errors give the reasons."""
   reasons: dict[str, dict[str, None]] = {}
   for finding in findings:

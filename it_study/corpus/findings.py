@@ -11,7 +11,7 @@ MOST_SHOWN = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Finding:
+class CorpusFinding:
   """One thing that a check has to say.
 
   Attributes:
@@ -38,12 +38,12 @@ class Finding:
     return dataclasses.asdict(self)
 
 
-def merge(findings: Iterable[Finding]) -> list[Finding]:
+def merge(findings: Iterable[CorpusFinding]) -> list[CorpusFinding]:
   """Makes one of those that differ in their instance alone, in order.
 
   The first one's place and message stay; ids and counts are added up.
   """
-  merged: dict[tuple, list[Finding]] = {}
+  merged: dict[tuple, list[CorpusFinding]] = {}
   for finding in findings:
     key = (finding.severity, finding.code, finding.task)
     # What is about a file or a field is one of its kind.
@@ -60,7 +60,7 @@ def merge(findings: Iterable[Finding]) -> list[Finding]:
   ]
 
 
-def ordered(findings: Iterable[Finding]) -> list[Finding]:
+def ordered(findings: Iterable[CorpusFinding]) -> list[CorpusFinding]:
   """Sorts: worst first, then by code, task and place."""
   return sorted(
     findings,
@@ -74,18 +74,20 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
   )
 
 
-def at_least(findings: Iterable[Finding], severity: str) -> list[Finding]:
+def at_least(
+  findings: Iterable[CorpusFinding], severity: str
+) -> list[CorpusFinding]:
   """Keeps those as bad as `severity`, or worse."""
   allowed = SEVERITIES[: SEVERITIES.index(severity) + 1]
   return [finding for finding in findings if finding.severity in allowed]
 
 
-def has_errors(findings: Iterable[Finding]) -> bool:
+def has_errors(findings: Iterable[CorpusFinding]) -> bool:
   return any(finding.severity == ERROR for finding in findings)
 
 
 def lines(
-  findings: Iterable[Finding], *, most: int = MOST_SHOWN
+  findings: Iterable[CorpusFinding], *, most: int = MOST_SHOWN
 ) -> Iterator[tuple[str, str]]:
   """Yields severity and text of what a person reads, one kind after another.
 
@@ -107,7 +109,7 @@ def lines(
       )
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def summary(findings: Sequence[CorpusFinding]) -> str:
   """Returns how many there are of each severity.
 
   '1 error, 2 warnings, 0 notes'
@@ -127,7 +129,7 @@ def plural(number: int, word: str) -> str:
   return f'{number:,} {word}{"" if number == 1 else "s"}'
 
 
-def json_lines(findings: Iterable[Finding]) -> str:
+def json_lines(findings: Iterable[CorpusFinding]) -> str:
   """One JSON object a line, of all findings, worst first."""
   return ''.join(
     json.dumps(finding.to_json(), ensure_ascii=False) + '\n'
@@ -135,7 +137,7 @@ def json_lines(findings: Iterable[Finding]) -> str:
   )
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: CorpusFinding) -> str:
   parts = [finding.task, finding.where, finding.message]
   text = ': '.join(part for part in parts if part)
   if finding.count > 1:

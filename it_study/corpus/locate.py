@@ -6,7 +6,7 @@ import pathlib
 from it_study.corpus.miniature import benchmark as mini_corpus
 from it_study.errors import InputError, nearest
 from it_study.storage import buckets, local_folders
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 MINIATURE = 'miniature'
 # What is read of a corpus.
@@ -23,7 +23,7 @@ def find(name: str | os.PathLike) -> pathlib.Path:
     InputError: for what looks like a misspelt 'miniature', and for a bucket
       that cannot be read or holds no corpus there.
   """
-  stored = StoredFolder(name)
+  stored = StoragePath(name)
   if stored.local is None:
     return _copy(stored)
   path = pathlib.Path(name)
@@ -42,7 +42,7 @@ def find(name: str | os.PathLike) -> pathlib.Path:
   )
 
 
-def _copy(folder: StoredFolder) -> pathlib.Path:
+def _copy(folder: StoragePath) -> pathlib.Path:
   bucket = buckets.Bucket(folder)
   with buckets.one_reader():
     files = {n: f for part in _FOLDERS for n, f in bucket.files(part).items()}

@@ -13,7 +13,8 @@ from it_study.corpus import (
   task_kinds,
 )
 from it_study.corpus.exclusions import NO_EXCLUSIONS, Exclusions
-from it_study.corpus.findings import ERROR, NOTE, Finding
+from it_study.corpus.findings import ERROR, NOTE, CorpusFinding
+from it_study.corpus.lazy_tasks import LazyTasks
 from it_study.corpus.parsing import (
   TEST_INSTANCES,
   Example,
@@ -23,7 +24,6 @@ from it_study.corpus.parsing import (
   parse_task,
 )
 from it_study.corpus.task_json import TaskFileError
-from it_study.corpus.task_table import TaskTable
 from it_study.errors import InputError, nearest, nearest_path, shown
 from it_study.seeding import stable_hash
 
@@ -124,7 +124,7 @@ class Corpus:
     )
     return file, tuple(faults)
 
-  def task_table(self, split: str) -> TaskTable:
+  def lazy_tasks(self, split: str) -> LazyTasks:
     """The tasks on a split's side, the same table whenever asked for."""
     return _task_table(self, split == 'test')
 
@@ -230,7 +230,7 @@ def survey_corpus(
   track: str = 'default',
   overrides: Mapping[str, str] | None = None,
   exclusions: str | pathlib.Path | Exclusions | None = None,
-) -> tuple[Corpus, list[Finding]]:
+) -> tuple[Corpus, list[CorpusFinding]]:
   """Opens what there is of a corpus whose split files may be wrong.
 
   Returns:
@@ -242,7 +242,7 @@ def survey_corpus(
   """
   corpus, splits = _open(directory, track, overrides, exclusions)
   findings = [
-    Finding(
+    CorpusFinding(
       severity=NOTE,
       code='task-named-twice',
       task=None,
@@ -257,7 +257,7 @@ def survey_corpus(
     for name in files.missing(corpus.directory, names):
       gone.add(name)
       findings.append(
-        Finding(
+        CorpusFinding(
           severity=ERROR,
           code='missing-file',
           task=name,
@@ -268,7 +268,7 @@ def survey_corpus(
       )
   both = set(corpus.train_tasks) & set(corpus.test_tasks)
   findings += [
-    Finding(
+    CorpusFinding(
       severity=ERROR,
       code='task-in-both-splits',
       task=name,
@@ -298,12 +298,12 @@ def check_split(split: str) -> None:
 
 
 def check_num_tasks(
-  found: int | None, available: int, *, given_as: str = 'num_tasks'
+  found: int | None, available: int, *, setting: str = 'num_tasks'
 ) -> None:
   """Raises `InputError` if more training tasks are asked for than there are."""
   if found is not None and found > available:
     raise InputError(
-      f'{given_as}: found {found:,} training tasks, allowed are 1 to '
+      f'{setting}: found {found:,} training tasks, allowed are 1 to '
       f'{available:,}, which is what the corpus has, or None for all of them. '
       'Name fewer (NUM_TASKS of a sweep), or a larger corpus.'
     )
@@ -380,9 +380,9 @@ def _check_excluded(
 
 
 @functools.lru_cache(maxsize=16)
-def _task_table(corpus: Corpus, is_test: bool) -> TaskTable:
+def _task_table(corpus: Corpus, is_test: bool) -> LazyTasks:
   names = corpus.tasks_of('test' if is_test else 'train')
-  return TaskTable(names, lambda name: corpus.load(name).task)
+  return LazyTasks(names, lambda name: corpus.load(name).task)
 
 
 @functools.lru_cache(maxsize=64)

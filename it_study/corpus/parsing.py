@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 import dataclasses
 
 from it_study.corpus import task_json, task_kinds
-from it_study.corpus.findings import NOTE, WARNING, Finding
+from it_study.corpus.findings import NOTE, WARNING, CorpusFinding
 from it_study.corpus.task_json import TaskFileError
 from it_study.errors import InputError, nearest, shown
 
@@ -108,7 +108,7 @@ class TaskFile:
 
   task: Task
   instances: tuple[Instance, ...]
-  warnings: tuple[Finding, ...]
+  warnings: tuple[CorpusFinding, ...]
   sources: tuple[str, ...] = ()
 
 
@@ -202,7 +202,7 @@ class _Fields:
     self.task = task
     self.excluded = excluded
     self.faults = faults
-    self.warnings: list[Finding] = []
+    self.warnings: list[CorpusFinding] = []
 
   def warn(
     self,
@@ -214,7 +214,7 @@ class _Fields:
     instance: str | None = None,
   ) -> None:
     self.warnings.append(
-      Finding(
+      CorpusFinding(
         severity=severity,
         code=code,
         task=self.task,

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from it_study.corpus.parsing import Task
 
 
-class TaskTable(Mapping[str, Task]):
+class LazyTasks(Mapping[str, Task]):
   """Tasks by name, loaded when first asked for and kept.
 
   Two tables are never equal, so that what is worked out over a whole table can
   be remembered for it.
 
-  >>> table = TaskTable(['task1_a'], load)
+  >>> table = LazyTasks(['task1_a'], load)
   >>> table['task1_a'].name
   'task1_a'
   """

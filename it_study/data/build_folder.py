@@ -51,7 +51,7 @@ def working_folder(
 
 
 @contextlib.contextmanager
-def room_told(directory: str | os.PathLike) -> Iterator[None]:
+def disk_full_as_input_error(directory: str | os.PathLike) -> Iterator[None]:
   """Turns a full disk into one clear line.
 
   Raises:

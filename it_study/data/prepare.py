@@ -14,7 +14,7 @@ from it_study.data.row_source import SOURCE
 VOCABULARY_FILE = 'vocabulary.model'
 
 
-def use(
+def use_corpus(
   name: str | os.PathLike,
   *,
   vocabulary: str | None = None,

@@ -153,7 +153,7 @@ def _measure_task(
           instance=instance,
           condition=shown,
           limit=limit,
-          tasks=corpus.task_table(split),
+          tasks=corpus.lazy_tasks(split),
         )
         _, seen = instructions.rewrite(
           task=task, instance=instance, condition=shown

@@ -11,7 +11,7 @@ import seqio
 import tensorflow as tf
 
 from it_study.corpus import natinst
-from it_study.corpus.task_table import TaskTable
+from it_study.corpus.lazy_tasks import LazyTasks
 from it_study.data import build_manifest, tfds_builder
 from it_study.errors import InputError
 from it_study.seeding import stable_hash
@@ -20,7 +20,7 @@ from it_study.seeding import stable_hash
 _AT_ONCE = 4096
 
 
-class Choice(Protocol):
+class TrainingSubset(Protocol):
   """What chooses training instances; a `Condition` is one."""
 
   instances_per_task: int
@@ -59,7 +59,7 @@ class RowsSource(seqio.TfdsDataSource):
     """Task texts and counts. Raises `InputError` if there are no rows.
 
     What the builder stored, and of it: 'tasks', name to `Task`; 'train_table'
-    and 'test_table', the same as a `TaskTable` a side.
+    and 'test_table', the same as a `LazyTasks` a side.
     """
     data_dir = str(self.tfds_dataset.data_dir)
     if data_dir not in self._metadata:
@@ -111,7 +111,7 @@ class RowsSource(seqio.TfdsDataSource):
       }
     return self._orders[key]
 
-  def chosen(self, choice: Choice) -> Mapping[str, np.ndarray]:
+  def chosen(self, choice: TrainingSubset) -> Mapping[str, np.ndarray]:
     """Which training rows a condition takes.
 
     Both choices are nested: the 10-instance set is inside the 20-instance set,
@@ -131,7 +131,7 @@ class RowsSource(seqio.TfdsDataSource):
         chosen[name][order[name][: choice.instances_per_task]] = True
     return chosen
 
-  def chosen_tasks(self, choice: Choice) -> list[str]:
+  def chosen_tasks(self, choice: TrainingSubset) -> list[str]:
     """The training tasks that a condition takes.
 
     Raises:
@@ -209,8 +209,8 @@ class RowsSource(seqio.TfdsDataSource):
     }
     metadata['tasks'] = tasks
     train = set(metadata['train_tasks'])
-    metadata['train_table'] = TaskTable(sorted(train), tasks.__getitem__)
-    metadata['test_table'] = TaskTable(
+    metadata['train_table'] = LazyTasks(sorted(train), tasks.__getitem__)
+    metadata['test_table'] = LazyTasks(
       sorted(set(tasks) - train), tasks.__getitem__
     )
     return metadata
@@ -230,7 +230,11 @@ class ChosenRows(seqio.DataSource):
   """
 
   def __init__(
-    self, *, choice: Choice, rows: RowsSource = SOURCE, task: str | None = None
+    self,
+    *,
+    choice: TrainingSubset,
+    rows: RowsSource = SOURCE,
+    task: str | None = None,
   ):
     """Reads nothing yet.
 

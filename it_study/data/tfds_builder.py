@@ -215,7 +215,7 @@ def build_rows(
     max_instances_per_task=max_instances_per_task,
   )
   with (
-    build_folder.room_told(data_dir),
+    build_folder.disk_full_as_input_error(data_dir),
     build_folder.working_folder(directory, clear=clear) as folder,
   ):
     if is_there():

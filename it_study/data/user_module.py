@@ -7,12 +7,12 @@ import sys
 from it_study.errors import InputError
 
 
-def load(name: str, *, given_as: str) -> None:
+def load(name: str, *, setting: str) -> None:
   """Imports a module, also from the working directory.
 
   Args:
     name: as Python imports it.
-    given_as: how the user named it, for the message.
+    setting: how the user named it, for the message.
 
   Raises:
     InputError: if it cannot be imported.
@@ -30,11 +30,11 @@ def load(name: str, *, given_as: str) -> None:
     if name.endswith('.py'):
       hint = f' Write {name.removesuffix(".py").replace("/", ".")!r}.'
     raise InputError(
-      f'{given_as} is {name!r}: {error}. Name a module that Python can import, '
+      f'{setting} is {name!r}: {error}. Name a module that Python can import, '
       f'an installed one or one in the working directory.{hint}'
     ) from error
   except Exception as error:
     raise InputError(
-      f'{given_as} is {name!r}, which cannot be imported: '
+      f'{setting} is {name!r}, which cannot be imported: '
       f'{type(error).__name__}: {error}'
     ) from error

@@ -61,4 +61,4 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
 
 def import_tasks(module: str) -> None:
   """Imports what registers the tasks. Raises `InputError` if it cannot."""
-  user_module.load(module, given_as='MIXTURE_OR_TASK_MODULE')
+  user_module.load(module, setting='MIXTURE_OR_TASK_MODULE')

@@ -14,7 +14,7 @@ from it_study.checkpoints.hf import params
 from it_study.data import vocabularies
 from it_study.errors import InputError
 from it_study.models.config import T5Config
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 # What the vocabulary's size is rounded up to, as T5's 32,100 is to 32,128.
 _VOCABULARY_MULTIPLE = 128
@@ -107,19 +107,19 @@ def training_of(checkpoint_path: str | os.PathLike) -> dict[str, Any]:
       bucket.
   """
   paths = [os.fspath(checkpoint_path)]
-  if StoredFolder(checkpoint_path).local is not None:
+  if StoragePath(checkpoint_path).local is not None:
     # A checkpoint may be named by a link, and so may a training's folder of
     # checkpoints lie elsewhere.
     paths = [os.path.abspath(paths[0]), os.path.realpath(paths[0])]
   for path in dict.fromkeys(paths):
-    for folder in _own_folders(StoredFolder(path)):
+    for folder in _own_folders(StoragePath(path)):
       content = folder.read(_RECORD)
       if content is not None:
         return json.loads(content)
   return {}
 
 
-def _own_folders(folder: StoredFolder) -> Iterator[StoredFolder]:
+def _own_folders(folder: StoragePath) -> Iterator[StoragePath]:
   """Where a training's record is, if a folder is a checkpoint of its own.
 
   Any other folder in that of a training may have weights of another.

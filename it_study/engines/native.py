@@ -19,7 +19,7 @@ from it_study.engines import (
 )
 from it_study.inference import answers
 from it_study.inference.decoding import Decoding
-from it_study.inference.prompt_batches import Machine
+from it_study.inference.prompt_batches import LoadedModel
 from it_study.models import partitioning
 from it_study.models.param_dtype import to_compute_dtype
 from it_study.models.t5 import T5
@@ -264,7 +264,7 @@ def predict(
   found, count = answers.answer(
     rows,
     decoding=decoding,
-    machine=Machine(
+    loaded=LoadedModel(
       model=model,
       params=params,
       mesh=mesh,

@@ -19,7 +19,7 @@ from it_study.inference import (
 from it_study.inference.answer_store import AnswerStore
 from it_study.inference.decoding import Decoding
 from it_study.inference.label_spaces import Labels
-from it_study.inference.prompt_batches import Batch, Machine
+from it_study.inference.prompt_batches import Batch, LoadedModel
 from it_study.models.config import T5Config
 
 # What a prompt is without a prompt: the end of an empty one.
@@ -62,7 +62,7 @@ def answer(
   rows: Sequence[Mapping[str, Any]],
   *,
   decoding: Decoding,
-  machine: Machine,
+  loaded: LoadedModel,
   store_directory: str | os.PathLike | None = None,
   on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Answer], Count]:
@@ -95,10 +95,10 @@ def answer(
     spaces = label_spaces_lib.encode(
       rows,
       vocabulary=vocabularies.current_vocabulary(),
-      max_length=machine.max_decode_length,
+      max_length=loaded.max_decode_length,
     )
   count = Count(total=len(rows))
-  keeper = _Keeper(machine, decoding, store_directory, count, on_progress)
+  keeper = _AnswerCache(loaded, decoding, store_directory, count, on_progress)
   texts: dict[int, str] = {}
   scores: dict[int, dict[str, float]] = {}
   priors: dict[int, dict[str, float]] = {}
@@ -133,25 +133,25 @@ def identify(params: Any, config: T5Config) -> dict[str, Any]:
   }
 
 
-class _Keeper:
+class _AnswerCache:
   """Answers through what is kept, for some of the rows at a time."""
 
   def __init__(
     self,
-    machine: Machine,
+    loaded: LoadedModel,
     decoding: Decoding,
     directory: str | os.PathLike | None,
     count: Count,
     on_progress: Callable[[int, int], None] | None,
   ):
-    self._machine = machine
+    self._machine = loaded
     self._decoding = decoding
     self._directory = directory
     self._count = count
     self._on_progress = on_progress
     self._model = {
       'version': _VERSION,
-      **identify(machine.params, machine.model.config),
+      **identify(loaded.params, loaded.model.config),
     }
 
   def decode(

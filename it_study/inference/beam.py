@@ -40,7 +40,7 @@ def beam_decode(
   """Continues every prompt with the best-scored sequence that a beam finds.
 
   A sequence of n tokens, its end counted, scores its log-probability over
-  ((5 + n) / 6) ** alpha in T5X's style (Wu et al., "Google's Neural Machine
+  ((5 + n) / 6) ** alpha in T5X's style (Wu et al., "Google's Neural LoadedModel
   Translation System", 2016, equation 14, without coverage), over n ** alpha in
   transformers'. A row's search is over when no live beam can still reach its
   best `num_beams` ended ones; transformers judges that by the length so far

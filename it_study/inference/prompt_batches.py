@@ -41,7 +41,7 @@ Batch = tuple[list[int], list[Any]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Machine:
+class LoadedModel:
   """A model on its devices, ready to answer.
 
   Attributes:
@@ -64,7 +64,7 @@ class Machine:
 
 
 def decode(
-  machine: Machine,
+  loaded: LoadedModel,
   *,
   prompts: Sequence[np.ndarray],
   decoding: Decoding,
@@ -89,7 +89,7 @@ def decode(
     spaces = [tuple(labels.values()) for labels in label_spaces]
     unique = list(dict.fromkeys(spaces))
     trie, starts = label_trie.build(unique)
-    whole = partitioning.replicated(machine.mesh)
+    whole = partitioning.replicated(loaded.mesh)
     trie = jax.tree.map(lambda array: _put(array, whole), trie)
     root_of = dict(zip(unique, starts, strict=True))
     roots = [root_of[space] for space in spaces]
@@ -101,7 +101,7 @@ def decode(
     if roots is not None:
       nodes = np.full(tokens.shape[0], label_trie.FREE, np.int32)
       nodes[: len(indices)] = [roots[index] for index in indices]
-      settings = {'trie': trie, 'roots': _place(machine, nodes)}
+      settings = {'trie': trie, 'roots': _place(loaded, nodes)}
     if method == 'beam':
       function = beam.beam_decode
       settings['num_beams'] = decoding.num_beams
@@ -115,25 +115,25 @@ def decode(
         _sampling_key(prompts[index], decoding.seed) for index in indices
       ]
       settings['sampling'] = Sampling(
-        keys=_place(machine, keys),
+        keys=_place(loaded, keys),
         temperature=decoding.temperature,
         top_k=decoding.top_k,
         top_p=decoding.top_p,
       )
     return function(
-      model=machine.model,
-      params=machine.params,
+      model=loaded.model,
+      params=loaded.params,
       encoder_input_tokens=tokens,
       encoded=encoded,
-      max_decode_length=machine.max_decode_length,
+      max_decode_length=loaded.max_decode_length,
       **settings,
     )
 
-  yield from _in_batches(machine, prompts, run)
+  yield from _in_batches(loaded, prompts, run)
 
 
 def score(
-  machine: Machine,
+  loaded: LoadedModel,
   *,
   prompts: Sequence[np.ndarray],
   label_spaces: Sequence[Labels],
@@ -156,14 +156,14 @@ def score(
       [label_spaces[index] for index in indices], batch_size=tokens.shape[0]
     )
     return label_scores.score_labels(
-      model=machine.model,
-      params=machine.params,
+      model=loaded.model,
+      params=loaded.params,
       encoder_input_tokens=tokens,
       encoded=encoded,
-      labels=_place(machine, labels),
+      labels=_place(loaded, labels),
     )
 
-  for indices, rows in _in_batches(machine, prompts, run):
+  for indices, rows in _in_batches(loaded, prompts, run):
     yield (
       indices,
       [
@@ -177,7 +177,7 @@ def score(
 
 
 def _in_batches(
-  machine: Machine,
+  loaded: LoadedModel,
   prompts: Sequence[np.ndarray],
   run: Callable[[jax.Array, jax.Array, list[int]], jax.Array],
 ) -> Iterator[Batch]:
@@ -186,12 +186,12 @@ def _in_batches(
   The longest come first, so that memory falls short at once if it does, and
   what is left for a batch that is not full is short.
   """
-  shards = machine.mesh.shape['data'] * machine.mesh.shape['fsdp']
-  size = _round_up(machine.batch_size, shards)
+  shards = loaded.mesh.shape['data'] * loaded.mesh.shape['fsdp']
+  size = _round_up(loaded.batch_size, shards)
   left = sorted(range(len(prompts)), key=lambda k: (-len(prompts[k]), k))
   while left:
     batch = left[:size]
-    length = _padded_length(len(prompts[batch[0]]), machine.max_length)
+    length = _padded_length(len(prompts[batch[0]]), loaded.max_length)
     num_rows = min(size, _round_up(power_of_two(len(batch)), shards))
     tokens = np.zeros((num_rows, length), np.int32)
     for row, index in enumerate(batch):
@@ -199,7 +199,7 @@ def _in_batches(
     try:
       # Has no name here: it would be kept while the next batch is encoded.
       results = _fetch(
-        run(_place(machine, tokens), _encode(machine, tokens), batch)
+        run(_place(loaded, tokens), _encode(loaded, tokens), batch)
       )
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
@@ -216,26 +216,26 @@ def _in_batches(
           f'{length} tokens. Set a smaller INFER_BATCH_SIZE.'
         ) from None
       size = _round_up(num_rows // 2, shards)
-      machine.on_halved(size)
+      loaded.on_halved(size)
       continue
     yield batch, list(results[: len(batch)])
     left = left[size:]
 
 
-def _encode(machine: Machine, tokens: np.ndarray) -> jax.Array:
+def _encode(loaded: LoadedModel, tokens: np.ndarray) -> jax.Array:
   """`[B, L] -> [B, L, E]`, by parts that are padded no more than they need."""
   num_rows, length = tokens.shape
-  shards = machine.mesh.shape['data'] * machine.mesh.shape['fsdp']
-  size = _round_up(-(-machine.batch_size // _PARTS), shards)
+  shards = loaded.mesh.shape['data'] * loaded.mesh.shape['fsdp']
+  size = _round_up(-(-loaded.batch_size // _PARTS), shards)
   parts = []
   for start in range(0, num_rows, size):
     rows = tokens[start : start + size]
     used = np.flatnonzero(rows.any(axis=0))
     longest = 1 + int(used[-1]) if used.size else 0
-    rows = rows[:, : _padded_length(longest, machine.max_length)]
-    parts.append(_place(machine, rows))
+    rows = rows[:, : _padded_length(longest, loaded.max_length)]
+    parts.append(_place(loaded, rows))
   return encoding.encode(
-    model=machine.model, params=machine.params, parts=parts, length=length
+    model=loaded.model, params=loaded.params, parts=parts, length=length
   )
 
 
@@ -249,9 +249,9 @@ def _round_up(number: int, unit: int) -> int:
   return -(-number // unit) * unit
 
 
-def _place(machine: Machine, array: np.ndarray) -> jax.Array:
+def _place(loaded: LoadedModel, array: np.ndarray) -> jax.Array:
   """An array with its rows split over the devices."""
-  return _put(array, partitioning.batch_sharding(machine.mesh))
+  return _put(array, partitioning.batch_sharding(loaded.mesh))
 
 
 def _put(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:

@@ -5,8 +5,8 @@ import dataclasses
 import functools
 
 from it_study.conditions import Condition
+from it_study.corpus.lazy_tasks import LazyTasks
 from it_study.corpus.parsing import Instance, Task
-from it_study.corpus.task_table import TaskTable
 from it_study.errors import InputError
 from it_study.seeding import stable_hash
 
@@ -87,9 +87,9 @@ def shuffled(
     InputError: if no other task of the kind has another definition.
   """
   del instance
-  if not isinstance(tasks, TaskTable):
+  if not isinstance(tasks, LazyTasks):
     # What is remembered is remembered for a table.
-    tasks = TaskTable(tuple(tasks), tasks.__getitem__)
+    tasks = LazyTasks(tuple(tasks), tasks.__getitem__)
   return tasks[_donor(tasks, task.name, condition.seed)].definition
 
 

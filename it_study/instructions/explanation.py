@@ -116,7 +116,7 @@ def explain(
     'task': found.task,
     'instance': found.instance,
     'condition': condition,
-    'tasks': corpus.task_table(found.split),
+    'tasks': corpus.lazy_tasks(found.split),
   }
   whole = prompts.render(**fields)
   prompt = whole if limit is None else prompts.render(**fields, limit=limit)

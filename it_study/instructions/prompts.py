@@ -108,7 +108,7 @@ def render(
     condition: levels, numbers of examples, what to do when it is too long.
     limit: None renders everything.
     tasks: all tasks on the same side of the split, for a level that needs
-      them; a `TaskTable`, as looking through them is remembered for it. Without
+      them; a `LazyTasks`, as looking through them is remembered for it. Without
       it a matched budget leaves such levels out.
 
   Raises:

@@ -6,7 +6,7 @@ import math
 
 from it_study.evaluation.stats.comparison import MARGIN
 from it_study.evaluation.stats.intervals import Interval
-from it_study.report import kept
+from it_study.report import truncation
 from it_study.report.arms import Arm, Comparison, compare, select
 from it_study.report.curves import AMOUNTS, Curve, crossing_text
 from it_study.report.results import groups_of, seeds_of
@@ -157,11 +157,13 @@ def answer(
       f'{names[0].upper()}{names[1:]} failed, so the numbers '
       'below say nothing about instructions.',
       _caveats(arms, pairs),
-      kept.warnings(arms),
+      truncation.warnings(arms),
     )
   if not pairs and curves:
     return Answer(
-      *_curve_answer(curves[0]), _caveats(arms, pairs), kept.warnings(arms)
+      *_curve_answer(curves[0]),
+      _caveats(arms, pairs),
+      truncation.warnings(arms),
     )
   if not pairs:
     return Answer(
@@ -169,7 +171,7 @@ def answer(
       'No two finished trainings on the test split differ in their '
       'instructions alone, so nothing can be compared.',
       _caveats(arms, pairs),
-      kept.warnings(arms),
+      truncation.warnings(arms),
     )
   every, pairs = pairs, _most_data(pairs)
   original = pairs[0].original
@@ -178,7 +180,9 @@ def answer(
   ).interval()
   verdict = _verdict(pairs, over_chance)
   sentence = f'{_against_chance(original, over_chance)}; {_effects(pairs)}.'
-  return Answer(verdict, sentence, _caveats(arms, every), kept.warnings(arms))
+  return Answer(
+    verdict, sentence, _caveats(arms, every), truncation.warnings(arms)
+  )
 
 
 def _most_data(pairs: Sequence[Comparison]) -> tuple[Comparison, ...]:

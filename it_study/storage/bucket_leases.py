@@ -23,7 +23,7 @@ import uuid
 from it_study.errors import InputError
 from it_study.storage import buckets, local_folders
 from it_study.storage.manifest import MANIFEST
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 # A lease that stays the same for so many seconds has no holder any more.
 LEASE_SECONDS = 120.0
@@ -48,22 +48,22 @@ class BucketFolder:
       path: `gs://BUCKET/…`.
       copies: as for `buckets.place_of`.
     """
-    folder = StoredFolder(path)
+    folder = StoragePath(path)
     self._bucket = buckets.Bucket(folder)
     self.path = buckets.place_of(folder, copies=copies)
     local_folders.make_directory(self.path)
     # Lease to the generation that it had, and when that was first seen.
     self._seen: dict[str, tuple[int, float]] = {}
-    self._keepers: dict[str, _Keeper] = {}
+    self._keepers: dict[str, _LeaseRenewer] = {}
 
   def exists(self, name: str) -> bool:
     """See `SharedFolder`."""
     return name in self._bucket.files(name)
 
-  def fetch(self, *names: str, without: Collection[str] = ()) -> None:
+  def fetch(self, *names: str, exclude: Collection[str] = ()) -> None:
     """See `SharedFolder`."""
     for name in names:
-      self._fetch(name, without)
+      self._fetch(name, exclude)
 
   def publish(self, *names: str) -> None:
     """See `SharedFolder`."""
@@ -76,25 +76,25 @@ class BucketFolder:
     name: str,
     *,
     adds_to: Sequence[str] = (),
-    without: Collection[str] = (),
+    exclude: Collection[str] = (),
   ) -> Iterator[bool]:
     """See `SharedFolder`; folders named by `without` are nobody's copy."""
 
     def publish():
       for folder in adds_to:
         self._publish(folder, only_adds=True)
-      self._publish(name, without=without)
+      self._publish(name, exclude=exclude)
 
-    with local_folders.try_locked(self.path / name) as is_ours:
+    with local_folders.try_locked(self.path / name) as acquired:
       lease = _Lease(self._bucket, f'{_LEASES}/{name}', self._seen)
-      if not (is_ours and lease.take()):
+      if not (acquired and lease.take()):
         yield False
         return
-      with _Keeper(lease, publish=publish) as keeper:
+      with _LeaseRenewer(lease, publish=publish) as keeper:
         self.fetch(*adds_to)
-        published = self._fetch(name, without)
+        published = self._fetch(name, exclude)
         # All go on from the same.
-        for file, path in self._files_here(name, without).items():
+        for file, path in self._files_here(name, exclude).items():
           if file not in published:
             path.unlink()
         self._keepers[name] = keeper
@@ -118,15 +118,15 @@ class BucketFolder:
     lease = _Lease(self._bucket, f'{_LEASES}/folder', self._seen)
     while not lease.take():
       time.sleep(LEASE_SECONDS / 60)
-    with _Keeper(lease, publish=None):
+    with _LeaseRenewer(lease, publish=None):
       yield
 
-  def _fetch(self, name: str, without: Collection[str] = ()) -> set[str]:
+  def _fetch(self, name: str, exclude: Collection[str] = ()) -> set[str]:
     """As `fetch`, and returns the names of all files that are there."""
     with local_folders.one_at_a_time(self.path / '.lock'):
       files = self._bucket.files(name)
       self._bucket.download(
-        _leave_out(files, name, without).values(), to=self.path
+        _leave_out(files, name, exclude).values(), to=self.path
       )
     return set(files)
 
@@ -135,13 +135,13 @@ class BucketFolder:
     name: str,
     *,
     only_adds: bool = False,
-    without: Collection[str] = (),
+    exclude: Collection[str] = (),
   ) -> None:
     """Makes a part in the bucket what it is here."""
-    there = _leave_out(self._bucket.files(name), name, without)
+    there = _leave_out(self._bucket.files(name), name, exclude)
     here = {
       file: path
-      for file, path in self._files_here(name, without).items()
+      for file, path in self._files_here(name, exclude).items()
       if _is_whole(self.path / name, path)
     }
     # What others wait for comes last, and goes first.
@@ -155,21 +155,21 @@ class BucketFolder:
       self._bucket.delete(file, generation=there[file].generation)
 
   def _files_here(
-    self, name: str, without: Collection[str]
+    self, name: str, exclude: Collection[str]
   ) -> dict[str, pathlib.Path]:
     below = _files_below(self.path / name)
     files = {str(path.relative_to(self.path)): path for path in below}
-    return _leave_out(files, name, without)
+    return _leave_out(files, name, exclude)
 
 
 def _leave_out(
-  files: Mapping[str, _File], name: str, without: Collection[str]
+  files: Mapping[str, _File], name: str, exclude: Collection[str]
 ) -> dict[str, _File]:
   """The files of a part but those in folders in it of some names."""
   return {
     file: found
     for file, found in files.items()
-    if set(without).isdisjoint(file.removeprefix(name).split('/'))
+    if set(exclude).isdisjoint(file.removeprefix(name).split('/'))
   }
 
 
@@ -248,7 +248,7 @@ class _Lease:
     return True
 
 
-class _Keeper:
+class _LeaseRenewer:
   """Renews a lease and publishes its part while a block runs."""
 
   def __init__(self, lease: _Lease, *, publish: Callable[[], None] | None):
@@ -265,7 +265,7 @@ class _Keeper:
       for work in works
     ]
 
-  def __enter__(self) -> '_Keeper':
+  def __enter__(self) -> '_LeaseRenewer':
     for thread in self._threads:
       thread.start()
     return self

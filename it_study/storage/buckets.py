@@ -17,7 +17,7 @@ from typing import Any
 from it_study.errors import InputError
 from it_study.storage import local_folders
 from it_study.storage.cache_folder import cache_directory
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 # Folders below the cache: of copies that a run works in, and of those that are
 # read alone, which are never behind what a run on this machine has made.
@@ -50,7 +50,7 @@ class Bucket:
   A copy has the time of its file's generation, by which it is known again.
   """
 
-  def __init__(self, folder: StoredFolder):
+  def __init__(self, folder: StoragePath):
     """Asks the bucket nothing yet.
 
     Args:
@@ -71,7 +71,7 @@ class Bucket:
       InputError: if they cannot be listed.
     """
     below = f'{name}/' if name else ''
-    with self._told(name):
+    with self._translate_errors(name):
       blobs = list(self._bucket.list_blobs(prefix=self._prefix + name))
     files = {}
     for blob in blobs:
@@ -129,7 +129,7 @@ class Bucket:
       return
     # Of this process's own, as others may be at the same file.
     partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
-    with self._told(file.name):
+    with self._translate_errors(file.name):
       path.parent.mkdir(parents=True, exist_ok=True)
       # Of the generation that was listed, whatever has become of the file.
       self._blob(file.name).download_to_filename(
@@ -156,7 +156,7 @@ class Bucket:
     """
     if known is not None and _is_copy(path, known):
       return
-    with self._told(name, verb='written'):
+    with self._translate_errors(name, verb='written'):
       try:
         before = path.stat()
         blob = self._blob(name)
@@ -175,7 +175,7 @@ class Bucket:
     from google.api_core import exceptions
 
     blob = self._blob(name)
-    with self._told(name):
+    with self._translate_errors(name):
       while True:
         try:
           blob.reload()
@@ -200,7 +200,7 @@ class Bucket:
     from google.api_core import exceptions
 
     blob = self._blob(name)
-    with self._told(name, verb='written'):
+    with self._translate_errors(name, verb='written'):
       try:
         blob.upload_from_string(content, if_generation_match=generation)
       except exceptions.PreconditionFailed:
@@ -209,19 +209,19 @@ class Bucket:
 
   def sha256(self, name: str) -> str:
     """Of a file's content, which is read for it and kept nowhere."""
-    with self._told(name), self._blob(name).open('rb') as file:
+    with self._translate_errors(name), self._blob(name).open('rb') as file:
       return hashlib.file_digest(file, 'sha256').hexdigest()
 
   def rename(self, name: str, new: str) -> None:
     """Gives a file another name in the folder, without reading it."""
-    with self._told(name, verb='renamed'):
+    with self._translate_errors(name, verb='renamed'):
       self._bucket.rename_blob(self._blob(name), self._prefix + new)
 
   def delete(self, name: str, *, generation: int) -> None:
     """Deletes a file if it still is of a generation."""
     from google.api_core import exceptions
 
-    with self._told(name, verb='deleted'):
+    with self._translate_errors(name, verb='deleted'):
       is_other = (exceptions.NotFound, exceptions.PreconditionFailed)
       with contextlib.suppress(*is_other):
         self._blob(name).delete(if_generation_match=generation)
@@ -230,7 +230,9 @@ class Bucket:
     return self._bucket.blob(self._prefix + name)
 
   @contextlib.contextmanager
-  def _told(self, name: str, *, verb: str = 'read') -> Iterator[None]:
+  def _translate_errors(
+    self, name: str, *, verb: str = 'read'
+  ) -> Iterator[None]:
     """Turns what the library and the system raise into one line."""
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError
@@ -268,7 +270,7 @@ def one_reader() -> Iterator[None]:
     yield
 
 
-def place_of(folder: StoredFolder, *, copies: str) -> pathlib.Path:
+def place_of(folder: StoragePath, *, copies: str) -> pathlib.Path:
   """Where the copy of a folder is; `copies` is `WORKING` or `READING`."""
   return cache_directory() / copies / str(folder).removeprefix('gs://')
 
@@ -286,7 +288,7 @@ def _set_time(path: pathlib.Path, generation: int) -> None:
   os.utime(path, ns=(1000 * generation, 1000 * generation))
 
 
-def _client(folder: StoredFolder) -> Any:
+def _client(folder: StoragePath) -> Any:
   try:
     import google.auth.exceptions
     from google.cloud import storage

@@ -36,8 +36,8 @@ def locked(directory: str | os.PathLike) -> Iterator[None]:
   Raises:
     InputError: if another process holds it.
   """
-  with try_locked(directory) as is_ours:
-    if not is_ours:
+  with try_locked(directory) as acquired:
+    if not acquired:
       raise InputError(
         f'{os.fspath(directory)}: another run is at work there. Wait for it, '
         'stop it, or name another directory.'

@@ -10,7 +10,7 @@ import time
 from it_study import distributed
 from it_study.errors import InputError
 from it_study.storage import bucket_leases, local_folders
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 _WAIT_SECONDS = 5.0
 _logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def working(
-  path: str | os.PathLike, *, without: Collection[str] = ()
+  path: str | os.PathLike, *, exclude: Collection[str] = ()
 ) -> Iterator[tuple[pathlib.Path, Callable[[], None]]]:
   """A folder for one run to write to, alone where it is in a bucket.
 
@@ -38,7 +38,7 @@ def working(
     InputError: if it cannot be written to, or is in a bucket and another run is
       at work there; in all processes.
   """
-  stored = StoredFolder(path)
+  stored = StoragePath(path)
   if stored.local is not None:
     local_folders.make_directory(path)
     yield pathlib.Path(path), lambda: None
@@ -48,12 +48,12 @@ def working(
     error = None
     if distributed.is_first():
       try:
-        stack.enter_context(_waited_for(folder, stored, without))
+        stack.enter_context(_waited_for(folder, stored, exclude))
       except InputError as found:
         error = found
     else:
       local_folders.make_directory(folder.path / stored.name)
-    if not distributed.agree(int(error is None)):
+    if not distributed.broadcast_from_first(int(error is None)):
       raise error or InputError(
         f'{path}: the first process cannot work there, and says why.'
       )
@@ -66,15 +66,15 @@ def working(
 @contextlib.contextmanager
 def _waited_for(
   folder: bucket_leases.BucketFolder,
-  stored: StoredFolder,
-  without: Collection[str],
+  stored: StoragePath,
+  exclude: Collection[str],
 ) -> Iterator[None]:
   """Claims a part, once whoever was killed there counts as gone."""
   lease_seconds = bucket_leases.LEASE_SECONDS
   started = time.monotonic()
   while True:
-    with folder.claimed(stored.name, without=without) as is_ours:
-      if is_ours:
+    with folder.claimed(stored.name, exclude=exclude) as acquired:
+      if acquired:
         yield
         return
     # One that was killed leaves its lease behind.

@@ -7,7 +7,7 @@ import pathlib
 from typing import Protocol
 
 from it_study.storage import bucket_leases, buckets, local_folders
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 
 class SharedFolder(Protocol):
@@ -23,7 +23,7 @@ class SharedFolder(Protocol):
   def exists(self, name: str) -> bool:
     """Whether all see a file of that name."""
 
-  def fetch(self, *names: str, without: Collection[str] = ()) -> None:
+  def fetch(self, *names: str, exclude: Collection[str] = ()) -> None:
     """Brings here what others have published.
 
     Args:
@@ -61,8 +61,8 @@ class LocalFolder:
   def exists(self, name: str) -> bool:
     return (self.path / name).exists()
 
-  def fetch(self, *names: str, without: Collection[str] = ()) -> None:
-    del names, without
+  def fetch(self, *names: str, exclude: Collection[str] = ()) -> None:
+    del names, exclude
 
   def publish(self, *names: str) -> None:
     del names
@@ -84,7 +84,7 @@ def open_folder(path: str | os.PathLike) -> SharedFolder:
     InputError: if it cannot be made, or is in a bucket and the library for that
       is missing.
   """
-  if StoredFolder(path).local is not None:
+  if StoragePath(path).local is not None:
     local_folders.make_directory(path)
     return LocalFolder(path)
   return bucket_leases.BucketFolder(path)
@@ -98,11 +98,11 @@ def open_to_read(path: str | os.PathLike) -> SharedFolder:
   Raises:
     InputError: if it is in a bucket that cannot be read.
   """
-  if StoredFolder(path).local is not None:
+  if StoragePath(path).local is not None:
     return LocalFolder(path)
   folder = bucket_leases.BucketFolder(path, copies=buckets.READING)
   folder.fetch(
     *('study.gin', 'run.json', 'results.jsonl', 'cells', 'trainings', 'report'),
-    without=('checkpoints', 'events'),
+    exclude=('checkpoints', 'events'),
   )
   return folder

@@ -11,10 +11,10 @@ _BUCKET = re.compile(r'gs://([\w.-]+)(?:/|$)(.*)')
 _SCHEME = re.compile(r'\w+:/')
 
 
-class StoredFolder:
+class StoragePath:
   """Reads what lies in a folder; `str` gives its path.
 
-  >>> StoredFolder('gs://bucket/a').kvstore('b')
+  >>> StoragePath('gs://bucket/a').kvstore('b')
   {'driver': 'gcs', 'bucket': 'bucket', 'path': 'a/b/'}
   """
 
@@ -52,16 +52,16 @@ class StoredFolder:
     return None if self._bucket else pathlib.Path(self._path)
 
   @property
-  def parent(self) -> 'StoredFolder':
+  def parent(self) -> 'StoragePath':
     """The folder above; a bucket is its own."""
     if self.local is not None:
-      return StoredFolder(self.local.parent)
+      return StoragePath(self.local.parent)
     path = self._bucket[2].rpartition('/')[0]
-    return StoredFolder(f'gs://{self._bucket[1]}/{path}')
+    return StoragePath(f'gs://{self._bucket[1]}/{path}')
 
-  def child(self, name: str) -> 'StoredFolder':
+  def child(self, name: str) -> 'StoragePath':
     """A folder in this one, there or not."""
-    return StoredFolder(f'{self._path}/{name}')
+    return StoragePath(f'{self._path}/{name}')
 
   def kvstore(self, name: str = '') -> dict[str, Any]:
     """TensorStore's specification of the folder, or of one in it."""

@@ -83,18 +83,18 @@ def run_study(
       none, a split or a test condition is unknown, or the margin is not between
       0 and 100.
   """
-  check_margin(equivalence_margin, given_as='EQUIVALENCE_MARGIN')
+  check_margin(equivalence_margin, setting='EQUIVALENCE_MARGIN')
   _check_seeds(seeds)
   # A folder would be claimed for good by what cannot run.
-  check_several(splits, given_as='run_study.splits')
+  check_several(splits, setting='run_study.splits')
   for split in splits:
     natinst.check_split(split)
-  check_several(test_conditions, given_as='TEST_CONDITIONS')
+  check_several(test_conditions, setting='TEST_CONDITIONS')
   opened = natinst.open_corpus(corpus)
   tested = [Condition.from_name(name) for name in test_conditions]
   for condition in conditions:
     natinst.check_num_tasks(
-      condition.num_tasks, len(opened.train_tasks), given_as=condition.name
+      condition.num_tasks, len(opened.train_tasks), setting=condition.name
     )
   folder = open_folder(study_dir)
   study_dir = folder.path

@@ -99,8 +99,8 @@ class Worker:
     name = training_piece(training)
     done = f'{name}/{DONE}'
     if not self.folder.exists(done):
-      with self.folder.claimed(name) as is_ours:
-        if not is_ours:
+      with self.folder.claimed(name) as acquired:
+        if not acquired:
           return False
         # The worker before may have finished it just now.
         if not self.folder.exists(done):
@@ -143,8 +143,8 @@ class Worker:
     name = f'cells/{cell.name}'
     done = f'{name}/{DONE}'
     if not self.folder.exists(done):
-      with self.folder.claimed(name, adds_to=(ANSWERS,)) as is_ours:
-        if not is_ours:
+      with self.folder.claimed(name, adds_to=(ANSWERS,)) as acquired:
+        if not acquired:
           return False
         if not self.folder.exists(done):
           self._run_cell(cell, self.folder.path / name)

@@ -13,7 +13,7 @@ from it_study.checkpoints.bucket_steps import BucketCheckpoints
 from it_study.checkpoints.step_folders import LocalCheckpoints
 from it_study.data import vocabularies
 from it_study.storage.manifest import MANIFEST, find_damage
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 from it_study.training import metrics_log
 
 ITEMS = ('params', 'opt_state', 'metadata')
@@ -61,7 +61,7 @@ def _checkpoints(there, monkeypatch):
   with fake_bucket.serve(there) as url:
     monkeypatch.setenv('STORAGE_EMULATOR_HOST', url)
     yield BucketCheckpoints(
-      StoredFolder('gs://bucket/one/checkpoints'),
+      StoragePath('gs://bucket/one/checkpoints'),
       before_finish=lambda: (there / 'told').touch(),
     )
 

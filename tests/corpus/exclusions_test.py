@@ -5,12 +5,12 @@ import pickle
 import pytest
 
 from it_study.corpus import exclusions
-from it_study.corpus.findings import Finding
+from it_study.corpus.findings import CorpusFinding
 from it_study.errors import InputError
 
 
-def _error(code, task, instances=(), severity='error') -> Finding:
-  return Finding(
+def _error(code, task, instances=(), severity='error') -> CorpusFinding:
+  return CorpusFinding(
     severity=severity,
     code=code,
     task=task,

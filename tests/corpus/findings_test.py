@@ -3,12 +3,12 @@
 import json
 
 from it_study.corpus import findings
-from it_study.corpus.findings import Finding
+from it_study.corpus.findings import CorpusFinding
 
 
-def _finding(severity, code, task='task1_a', **fields) -> Finding:
+def _finding(severity, code, task='task1_a', **fields) -> CorpusFinding:
   settings = {'where': 'Definition', 'message': 'is odd'} | fields
-  return Finding(severity=severity, code=code, task=task, **settings)
+  return CorpusFinding(severity=severity, code=code, task=task, **settings)
 
 
 def test_those_that_differ_in_their_instance_are_merged():

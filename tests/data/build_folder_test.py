@@ -88,11 +88,14 @@ def test_who_comes_later_waits(directory):
 def test_a_full_disk_is_told(error):
   with (
     pytest.raises(InputError, match=r'^no room for the rows in /rows\. Free'),
-    build_folder.room_told('/rows'),
+    build_folder.disk_full_as_input_error('/rows'),
   ):
     raise error
 
 
 def test_another_error_stays_what_it_is():
-  with pytest.raises(PermissionError), build_folder.room_told('/rows'):
+  with (
+    pytest.raises(PermissionError),
+    build_folder.disk_full_as_input_error('/rows'),
+  ):
     raise PermissionError(errno.EACCES, 'not yours')

@@ -17,7 +17,7 @@ def _corpus(tmp_path, monkeypatch):
 
 
 def test_use_builds_and_points_the_tasks_at_the_rows(corpus):
-  assert prepare.use(corpus) == corpus
+  assert prepare.use_corpus(corpus) == corpus
   assert seqio_lib.SOURCE.metadata()['train_tasks'][0] == 'task1_mood'
   assert vocabularies.describe().startswith('byte')
 
@@ -37,7 +37,7 @@ def test_a_track_has_rows_of_its_own(corpus):
   (splits / 'xlingual').mkdir()
   for name, tasks in (('train', 'task2_echo'), ('test', 'task5_title')):
     (splits / f'xlingual/{name}_tasks.txt').write_text(f'{tasks}\n')
-  prepare.use(corpus, track='xlingual')
+  prepare.use_corpus(corpus, track='xlingual')
   assert seqio_lib.SOURCE.metadata()['train_tasks'] == ['task2_echo']
   assert prepare.build(corpus) != prepare.build(corpus, track='xlingual')
 
@@ -65,24 +65,24 @@ def test_build_tells_how_far_it_is(corpus, tmp_path):
 
 def test_a_vocabulary_that_is_none(corpus, tmp_path):
   with pytest.raises(InputError, match=r'vocabulary .*/none: cannot be read'):
-    prepare.use(corpus, vocabulary=str(tmp_path / 'none'))
+    prepare.use_corpus(corpus, vocabulary=str(tmp_path / 'none'))
 
 
 def test_the_current_vocabulary_is_checked(corpus, tmp_path, monkeypatch):
   monkeypatch.setenv(vocabularies.VARIABLE, str(tmp_path / 'none'))
   with pytest.raises(InputError, match=r'vocabulary .*/none: cannot be read'):
-    prepare.use(corpus)
+    prepare.use_corpus(corpus)
 
 
 def test_the_miniature_has_a_vocabulary_of_its_own(corpus):
-  directory = prepare.use(locate.MINIATURE, vocabulary=locate.MINIATURE)
+  directory = prepare.use_corpus(locate.MINIATURE, vocabulary=locate.MINIATURE)
   assert len(seqio_lib.SOURCE.metadata()['tasks']) > 40
   described = vocabularies.describe()
   assert described.startswith(f'{prepare.VOCABULARY_FILE}, ')
   data_dir = prepare.build(directory)
   written = (data_dir / prepare.VOCABULARY_FILE).stat().st_mtime_ns
   # Another corpus may borrow it; nothing is made anew.
-  prepare.use(corpus, vocabulary=locate.MINIATURE)
+  prepare.use_corpus(corpus, vocabulary=locate.MINIATURE)
   assert vocabularies.describe() == described
   assert (data_dir / prepare.VOCABULARY_FILE).stat().st_mtime_ns == written
 

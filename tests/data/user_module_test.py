@@ -30,13 +30,13 @@ def _elsewhere(tmp_path, monkeypatch):
 
 def test_a_module_in_the_working_directory_is_found(tmp_path):
   (tmp_path / 'mine.py').write_text(LEVEL)
-  user_module.load('mine', given_as='--module')
+  user_module.load('mine', setting='--module')
   assert 'mine' in DEFINITION_LEVELS.names()
 
 
 def test_what_is_installed_is_not_hidden(tmp_path):
   (tmp_path / 'json.py').write_text('raise AssertionError')
-  user_module.load('json.tool', given_as='--module')
+  user_module.load('json.tool', setting='--module')
   assert sys.path[-1] == str(tmp_path)
 
 
@@ -81,7 +81,7 @@ def test_what_is_installed_is_not_hidden(tmp_path):
 def test_a_module_that_cannot_be_imported(tmp_path, name, content, message):
   (tmp_path / 'mine.py').write_text(content)
   with pytest.raises(InputError, match=message):
-    user_module.load(name, given_as='--module')
+    user_module.load(name, setting='--module')
 
 
 def test_a_command_imports_it_first(tmp_path, capsys):

@@ -14,7 +14,7 @@ from it_study.errors import InputError
 from it_study.evaluation import metrics
 from it_study.inference import answers, label_spaces, token_loop
 from it_study.inference.decoding import Decoding
-from it_study.inference.prompt_batches import Machine
+from it_study.inference.prompt_batches import LoadedModel
 from it_study.models import partitioning
 from it_study.models.t5 import T5
 import tasks  # noqa: F401  Registers the conditions.
@@ -215,7 +215,7 @@ def test_only_new_prompts_are_computed(tmp_path, monkeypatch):
 def make_machine(batch_size=32, **settings):
   model = T5(model_setup.complete_config(fakes.tiny_model(), dtype='float32'))
   mesh = partitioning.make_mesh()
-  return Machine(
+  return LoadedModel(
     model=model,
     params=partitioning.init_params(model=model, seed=0, mesh=mesh),
     mesh=mesh,
@@ -240,7 +240,7 @@ def test_rows_with_the_same_prompt_are_answered_together(free, monkeypatch):
   found, count = answers.answer(
     [*rows, *rows[::-1]],
     decoding=Decoding(),
-    machine=make_machine(),
+    loaded=make_machine(),
     on_progress=lambda *where: seen.append(where),
   )
   assert [text for text, _ in found] == [*texts, *reversed(texts)]

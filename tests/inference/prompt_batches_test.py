@@ -12,7 +12,7 @@ from it_study.models import partitioning
 
 
 def machine_of(batch_size, *, longest):
-  return prompt_batches.Machine(
+  return prompt_batches.LoadedModel(
     model=None,
     params=None,
     mesh=partitioning.make_mesh(),
@@ -36,13 +36,13 @@ def shapes_of(lengths, monkeypatch, *, batch_size=4, longest=80, encoded=None):
 
   monkeypatch.setattr(encoding, 'encode', encode)
   monkeypatch.setattr(token_loop, 'decode_tokens', echo)
-  machine = machine_of(batch_size, longest=longest)
+  loaded = machine_of(batch_size, longest=longest)
   prompts = [
     np.full(length, 2 + index, np.int32) for index, length in enumerate(lengths)
   ]
   found = {}
   for indices, rows in prompt_batches.decode(
-    machine, prompts=prompts, decoding=Decoding(), method='greedy'
+    loaded, prompts=prompts, decoding=Decoding(), method='greedy'
   ):
     for index, row in zip(indices, rows, strict=True):
       assert index not in found
@@ -82,7 +82,7 @@ def test_an_empty_prompt_is_a_row_like_others(monkeypatch):
 
   monkeypatch.setattr(encoding, 'encode', lambda **_: None)
   monkeypatch.setattr(token_loop, 'decode_tokens', count)
-  machine = prompt_batches.Machine(
+  loaded = prompt_batches.LoadedModel(
     model=None,
     params=None,
     mesh=partitioning.make_mesh(),
@@ -92,7 +92,7 @@ def test_an_empty_prompt_is_a_row_like_others(monkeypatch):
   )
   prompts = [np.zeros(0, np.int32), np.array([1], np.int32)]
   (batch,) = prompt_batches.decode(
-    machine, prompts=prompts, decoding=Decoding(), method='greedy'
+    loaded, prompts=prompts, decoding=Decoding(), method='greedy'
   )
   assert sorted(batch[0]) == [0, 1]
   assert shapes == [(2, 2)]

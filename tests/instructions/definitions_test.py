@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from it_study.conditions import DEFINITION_LEVELS, Condition
+from it_study.corpus.lazy_tasks import LazyTasks
 from it_study.corpus.natinst import Instance, Task
-from it_study.corpus.task_table import TaskTable
 from it_study.errors import InputError
 from it_study.instructions.definitions import OutputSpace
 
@@ -60,7 +60,7 @@ def test_another_wording_is_another_level():
     OutputSpace('Answer!')
 
 
-def _table(*rows) -> TaskTable:
+def _table(*rows) -> LazyTasks:
   tasks = {
     name: dataclasses.replace(
       _task(('yes', 'no') if kind == 'c' else None),
@@ -70,7 +70,7 @@ def _table(*rows) -> TaskTable:
     )
     for name, kind, category, definition in rows
   }
-  return TaskTable(list(tasks), tasks.__getitem__)
+  return LazyTasks(list(tasks), tasks.__getitem__)
 
 
 def _shuffled(table, seed=0) -> dict[str, str]:

@@ -351,8 +351,8 @@ def test_dropout_needs_its_rng_and_changes_logits():
     )
 
   plain = apply(model_of(), params, PROMPTS, SHIFTED, TARGETS)
-  without = apply(model, params, PROMPTS, SHIFTED, TARGETS)
-  np.testing.assert_array_equal(without, plain)
+  exclude = apply(model, params, PROMPTS, SHIFTED, TARGETS)
+  np.testing.assert_array_equal(exclude, plain)
   assert np.abs(dropped(0) - plain).max() > 0.01
   np.testing.assert_array_equal(dropped(0), dropped(0))
   assert np.abs(dropped(0) - dropped(1)).max() > 0.01

@@ -14,7 +14,7 @@ import pytest
 from it_study.errors import InputError
 from it_study.storage import bucket_leases, buckets, run_folder, shared_folder
 from it_study.storage.bucket_leases import BucketFolder
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 from it_study.study import worker as study_worker
 
 PIECE = 'cells/one'
@@ -60,13 +60,13 @@ def test_what_one_machine_publishes_another_fetches(machine, there):
   first, second = machine('a'), machine('b')
   assert first.path != second.path
   assert not second.exists('cells/one/DONE')
-  with first.claimed(PIECE) as is_ours:
-    assert is_ours
+  with first.claimed(PIECE) as acquired:
+    assert acquired
     write(first.path, 'cells/one/DONE', 'done')
     write(first.path, 'cells/one/deep/rows', 'rows')
   assert second.exists('cells/one/DONE')
   assert not second.exists('cells/one')
-  second.fetch(PIECE, without=('deep',))
+  second.fetch(PIECE, exclude=('deep',))
   assert names(second.path / 'cells') == {'one/DONE'}
   second.fetch('cells')
   assert (second.path / 'cells/one/deep/rows').read_text() == 'rows'
@@ -79,8 +79,8 @@ def test_what_one_machine_publishes_another_fetches(machine, there):
 
 def test_only_one_machine_has_a_piece(machine):
   first, second = machine('a'), machine('b')
-  with first.claimed(PIECE) as is_ours, second.claimed(PIECE) as is_theirs:
-    assert (is_ours, is_theirs) == (True, False)
+  with first.claimed(PIECE) as acquired, second.claimed(PIECE) as is_theirs:
+    assert (acquired, is_theirs) == (True, False)
     with second.claimed('cells/one_more') as is_theirs:
       assert is_theirs
   with second.claimed(PIECE) as is_theirs:
@@ -94,8 +94,8 @@ def test_of_many_that_ask_at_once_one_gets_it(machine):
 
   def ask(worker):
     barrier.wait()
-    with worker.claimed(PIECE) as is_ours:
-      got.append(is_ours)
+    with worker.claimed(PIECE) as acquired:
+      got.append(acquired)
       barrier.wait()
 
   threads = [threading.Thread(target=ask, args=(w,)) for w in workers]
@@ -115,8 +115,8 @@ def test_a_dead_holder_s_piece_is_taken_over(machine, there, monkeypatch):
   write(second.path, 'cells/one/stale', 'of an attempt before')
   refusals, started = 0, time.monotonic()
   while True:
-    with second.claimed(PIECE) as is_ours:
-      if is_ours:
+    with second.claimed(PIECE) as acquired:
+      if acquired:
         assert time.monotonic() - started >= bucket_leases.LEASE_SECONDS
         assert names(second.path / PIECE) == {'.lock', 'half'}
         break
@@ -131,8 +131,8 @@ def test_a_holder_that_lives_keeps_its_piece(machine, monkeypatch):
   with first.claimed(PIECE):
     until = time.monotonic() + 1.5
     while time.monotonic() < until:
-      with second.claimed(PIECE) as is_ours:
-        assert not is_ours
+      with second.claimed(PIECE) as acquired:
+        assert not acquired
       time.sleep(0.02)
 
 
@@ -257,7 +257,7 @@ def test_what_is_no_part_of_the_copy_is_left_alone(
   path = 'gs://bucket/runs/checkpoints'
   write(there, 'runs/checkpoints/checkpoints/2/params', 'theirs')
   write(there, 'runs/checkpoints/training.json', 'before')
-  with run_folder.working(path, without=('checkpoints',)) as (folder, _):
+  with run_folder.working(path, exclude=('checkpoints',)) as (folder, _):
     assert names(folder) == {'training.json', '.lock'}
     write(folder, 'checkpoints/4/params', 'here')
     write(folder, 'training.json', 'after')
@@ -293,12 +293,12 @@ def test_a_file_outside_the_copy_is_refused(there, monkeypatch):
     ).encode(),
   )
   with pytest.raises(InputError, match=r"found a file named '../../b'"):
-    buckets.Bucket(StoredFolder('gs://bucket/a')).files()
+    buckets.Bucket(StoragePath('gs://bucket/a')).files()
 
 
 def test_what_changes_meanwhile_or_finds_no_room_is_told(there, tmp_path):
   write(there, 'a/file', 'before')
-  bucket = buckets.Bucket(StoredFolder('gs://bucket/a'))
+  bucket = buckets.Bucket(StoragePath('gs://bucket/a'))
   files = bucket.files().values()
   assert [(file.name, file.num_bytes) for file in files] == [('file', 6)]
   os.utime(there / 'a/file', ns=(1_000, 1_000))
@@ -313,4 +313,4 @@ def test_what_changes_meanwhile_or_finds_no_room_is_told(there, tmp_path):
 def test_a_missing_library_is_named(monkeypatch):
   monkeypatch.setitem(sys.modules, 'google.cloud', None)
   with pytest.raises(InputError, match=r"pip install 'it_study\[gcs\]'"):
-    buckets.Bucket(StoredFolder('gs://bucket/a'))
+    buckets.Bucket(StoragePath('gs://bucket/a'))

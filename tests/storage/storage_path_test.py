@@ -9,7 +9,7 @@ import pytest
 import t5x_fixture as fixture
 
 from it_study.errors import InputError
-from it_study.storage.storage_path import StoredFolder, reason
+from it_study.storage.storage_path import StoragePath, reason
 
 # Where TensorStore is told of another server than Google's from the start.
 _FROM_A_BUCKET = """
@@ -64,7 +64,7 @@ def test_checkpoints_are_read_from_a_bucket():
 
 
 def test_a_folder_is_named_to_tensorstore_as_it_lies():
-  folder = StoredFolder('gs://bucket/a/b/')
+  folder = StoragePath('gs://bucket/a/b/')
   assert str(folder) == 'gs://bucket/a/b'
   assert folder.local is None
   assert folder.child('c').name == 'c'
@@ -73,14 +73,14 @@ def test_a_folder_is_named_to_tensorstore_as_it_lies():
     'bucket': 'bucket',
     'path': 'a/b/c/d/',
   }
-  assert StoredFolder('gs://bucket').kvstore()['path'] == ''
-  assert StoredFolder('/x').kvstore('y') == {'driver': 'file', 'path': '/x/y/'}
+  assert StoragePath('gs://bucket').kvstore()['path'] == ''
+  assert StoragePath('/x').kvstore('y') == {'driver': 'file', 'path': '/x/y/'}
 
 
 def test_files_of_a_local_folder_are_read(tmp_path):
   (tmp_path / 'file').write_bytes(b'content')
   (tmp_path / 'folder').mkdir()
-  folder = StoredFolder(tmp_path)
+  folder = StoragePath(tmp_path)
   assert folder.names() == {'file', 'folder'}
   assert folder.read('file') == b'content'
   assert folder.read('nothing') is None
@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
 
   monkeypatch.setattr('os.listdir', forbid)
   with pytest.raises(InputError, match='cannot be listed: Permission denied'):
-    StoredFolder(tmp_path).names()
+    StoragePath(tmp_path).names()
 
 
 def test_the_reason_of_an_error_is_short():

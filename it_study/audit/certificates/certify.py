@@ -23,8 +23,8 @@ from it_study.audit.certificates.examples import Recorded
 from it_study.audit.certificates.failures import Failure
 from it_study.conditions import DEFINITION_LEVELS, Condition
 from it_study.corpus import natinst, worker_pool
+from it_study.corpus.lazy_tasks import LazyTasks
 from it_study.corpus.parsing import Instance, Task
-from it_study.corpus.task_table import TaskTable
 from it_study.errors import InputError
 from it_study.instructions import prompts
 
@@ -200,7 +200,7 @@ def _write_shared(folder: str, **shared) -> None:
 @functools.lru_cache(maxsize=1)
 def _shared(
   folder: str,
-) -> tuple[definitions.Definitions, dict, dict[bool, TaskTable]]:
+) -> tuple[definitions.Definitions, dict, dict[bool, LazyTasks]]:
   """Definitions as the files have them; stored metadata; tables by side."""
   with open(os.path.join(folder, 'shared'), 'rb') as file:
     shared = pickle.load(file)
@@ -212,8 +212,8 @@ def _shared(
     return Task.from_json(metadata['tasks'][name])
 
   tables = {
-    False: TaskTable(sorted(train), load),
-    True: TaskTable(sorted(set(metadata['tasks']) - train), load),
+    False: LazyTasks(sorted(train), load),
+    True: LazyTasks(sorted(set(metadata['tasks']) - train), load),
   }
   return definitions.Definitions(shared['outlines']), metadata, tables
 
@@ -291,7 +291,7 @@ def _subjects(
   split: str,
   *,
   limit: prompts.TokenLimit | None,
-  table: TaskTable,
+  table: LazyTasks,
   tally: Tally,
 ) -> Iterator[subject.Subject]:
   """Renders rows as the SeqIO task of a condition does."""

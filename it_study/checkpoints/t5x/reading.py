@@ -23,7 +23,7 @@ from it_study.checkpoints.t5x import tensors as t5x_tensors
 from it_study.errors import InputError, nearest
 from it_study.models.config import T5Config
 from it_study.storage.manifest import MANIFEST, find_damage
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 _Path = str | os.PathLike[str]
 _CHECKPOINT = re.compile(r'checkpoint_(\d+)')
@@ -39,14 +39,14 @@ def is_checkpoint(path: _Path) -> bool:
 
   A folder is one by its name `checkpoint_STEP`, or by T5X's files in it.
   """
-  folder = StoredFolder(path)
+  folder = StoragePath(path)
   if _CHECKPOINT.fullmatch(folder.name):
     # A training of ours may bear that name.
     return not folder.names() & {'params', 'checkpoints'}
   return _is_checkpoint(folder) or bool(_steps(folder))
 
 
-def find_checkpoint(path: _Path) -> StoredFolder:
+def find_checkpoint(path: _Path) -> StoragePath:
   """The checkpoint at a path, or the newest one in it.
 
   Args:
@@ -55,7 +55,7 @@ def find_checkpoint(path: _Path) -> StoredFolder:
   Raises:
     InputError: there is none.
   """
-  folder = StoredFolder(path)
+  folder = StoragePath(path)
   if _CHECKPOINT.fullmatch(folder.name) or _is_checkpoint(folder):
     if not folder.names():
       beside = folder.parent.names()
@@ -74,7 +74,7 @@ def find_checkpoint(path: _Path) -> StoredFolder:
   return folder.child(steps[max(steps)])
 
 
-def step_of(folder: StoredFolder) -> int:
+def step_of(folder: StoragePath) -> int:
   """The step in a checkpoint's name, 0 if it has another name."""
   match = _CHECKPOINT.fullmatch(folder.name)
   return int(match[1]) if match else 0
@@ -181,7 +181,7 @@ def _flatten(target: Any) -> tuple[dict[str, jax.ShapeDtypeStruct], Any]:
 
 
 def _open_wanted(
-  folder: StoredFolder, wanted: Mapping[str, jax.ShapeDtypeStruct]
+  folder: StoragePath, wanted: Mapping[str, jax.ShapeDtypeStruct]
 ) -> dict[str, ts.TensorStore]:
   """The checkpoint's parameters, opened and checked."""
   _check_manifest(folder)
@@ -190,7 +190,7 @@ def _open_wanted(
   return found
 
 
-def _open_params(folder: StoredFolder) -> dict[str, ts.TensorStore]:
+def _open_params(folder: StoragePath) -> dict[str, ts.TensorStore]:
   """The checkpoint's parameters, opened, none of them read."""
   tensors = {
     name.removeprefix(_TARGET): tensor
@@ -208,7 +208,7 @@ def _open_params(folder: StoredFolder) -> dict[str, ts.TensorStore]:
 
 
 def _check(
-  folder: StoredFolder,
+  folder: StoragePath,
   found: Mapping[str, ts.TensorStore],
   wanted: Mapping[str, jax.ShapeDtypeStruct],
 ) -> None:
@@ -233,7 +233,7 @@ def _check(
       )
 
 
-def _check_manifest(folder: StoredFolder) -> None:
+def _check_manifest(folder: StoragePath) -> None:
   if folder.local is not None and MANIFEST in folder.names():
     damage = find_damage(folder.local)
     if damage is not None:
@@ -291,7 +291,7 @@ def _place(
   return jax.make_array_from_callback(leaf.shape, leaf.sharding, part)
 
 
-def _is_checkpoint(folder: StoredFolder) -> bool:
+def _is_checkpoint(folder: StoragePath) -> bool:
   names = folder.names()
   state = (
     folder.child(t5x_tensors.STATE).names()
@@ -301,7 +301,7 @@ def _is_checkpoint(folder: StoredFolder) -> bool:
   return t5x_tensors.is_layout(names, state)
 
 
-def _steps(folder: StoredFolder) -> dict[int, str]:
+def _steps(folder: StoragePath) -> dict[int, str]:
   """Names of the checkpoints in a folder, by step."""
   matches = map(_CHECKPOINT.fullmatch, folder.names())
   return {int(match[1]): match[0] for match in matches if match}

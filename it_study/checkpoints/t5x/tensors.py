@@ -9,7 +9,7 @@ from flax import serialization
 import numpy as np
 
 from it_study.errors import InputError
-from it_study.storage.storage_path import StoredFolder, reason
+from it_study.storage.storage_path import StoragePath, reason
 
 # File of the older layout, and where Orbax puts what belongs to the model.
 MSGPACK = 'checkpoint'
@@ -28,7 +28,7 @@ def is_layout(names: set[str], state: set[str]) -> bool:
   return MSGPACK in names or bool(state & {_OCDBT, _METADATA, MSGPACK})
 
 
-def find_tensors(folder: StoredFolder) -> dict[str, np.ndarray | dict]:
+def find_tensors(folder: StoragePath) -> dict[str, np.ndarray | dict]:
   """The tensors of a checkpoint, by name, none of them read.
 
   T5X has had three ways to store them, all read here:
@@ -66,7 +66,7 @@ def find_tensors(folder: StoredFolder) -> dict[str, np.ndarray | dict]:
   )
 
 
-def _from_msgpack(root: StoredFolder) -> dict[str, Any]:
+def _from_msgpack(root: StoragePath) -> dict[str, Any]:
   content = root.read(MSGPACK) or b''
   where = f'{root}/{MSGPACK}'
   if content.startswith(_TENSORFLOW):
@@ -100,7 +100,7 @@ def _from_msgpack(root: StoredFolder) -> dict[str, Any]:
   }
 
 
-def _leaf(root: StoredFolder, where: str, name: str, leaf: Any) -> Any:
+def _leaf(root: StoragePath, where: str, name: str, leaf: Any) -> Any:
   """An array, or the specification of one in a folder of the checkpoint."""
   if isinstance(leaf, str) and leaf.startswith(_PLACEHOLDER):
     folder = leaf.removeprefix(_PLACEHOLDER)
@@ -130,7 +130,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   return flat
 
 
-def _from_database(root: StoredFolder) -> dict[str, Any]:
+def _from_database(root: StoragePath) -> dict[str, Any]:
   import tensorstore as ts
 
   database = {'driver': 'ocdbt', 'base': root.kvstore()}
@@ -153,7 +153,7 @@ def _from_database(root: StoredFolder) -> dict[str, Any]:
   return tensors
 
 
-def _from_metadata(root: StoredFolder) -> dict[str, Any]:
+def _from_metadata(root: StoragePath) -> dict[str, Any]:
   where = f'{root}/{_METADATA}'
   try:
     metadata = json.loads(root.read(_METADATA) or b'')

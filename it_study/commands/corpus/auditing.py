@@ -13,7 +13,7 @@ from it_study import predictions
 from it_study.audit import corpus_check
 from it_study.commands.progress import BuildProgress
 from it_study.corpus import exclusions, findings, locate, natinst
-from it_study.corpus.findings import ERROR, WARNING, Finding
+from it_study.corpus.findings import ERROR, WARNING, CorpusFinding
 
 
 def check(options: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def audit(options: argparse.Namespace) -> int:
 def _tell(
   options: argparse.Namespace,
   corpus: natinst.Corpus,
-  found: Sequence[Finding],
+  found: Sequence[CorpusFinding],
   *,
   allowed: bool = False,
 ) -> int:
@@ -94,9 +94,9 @@ def _tell(
   return 2 if findings.has_errors(found) else 0
 
 
-def _csv(found: Sequence[Finding]) -> str:
+def _csv(found: Sequence[CorpusFinding]) -> str:
   """A table of all findings, ids of instances parted by spaces."""
-  columns = [field.name for field in dataclasses.fields(Finding)]
+  columns = [field.name for field in dataclasses.fields(CorpusFinding)]
   text = io.StringIO()
   writer = csv.DictWriter(text, columns, lineterminator='\n')
   writer.writeheader()

@@ -36,9 +36,9 @@ def measure(corpus: natinst.Corpus, options: argparse.Namespace):
   if options.split is not None:
     natinst.check_split(options.split)
   tensorflow_setup.import_tensorflow()
-  from it_study.data import prepare as rows, prompt_budget
+  from it_study.data import prepare, prompt_budget
 
-  rows.settle_vocabulary(options.vocabulary, corpus=options.directory)
+  prepare.settle_vocabulary(options.vocabulary, corpus=options.directory)
   with CountProgress('tasks rendered', quiet=options.quiet) as on_progress:
     return prompt_budget.measure(
       corpus=corpus,

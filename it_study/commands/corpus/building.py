@@ -78,11 +78,11 @@ def build(options: argparse.Namespace) -> None:
   """Builds the rows that SeqIO and T5X read."""
   tensorflow_setup.import_tensorflow()
   from it_study.commands.progress import BuildProgress
-  from it_study.data import prepare as rows, tfds_builder
+  from it_study.data import prepare, tfds_builder
 
   directory = locate.find(options.directory)
   with BuildProgress(quiet=options.quiet) as show:
-    data_dir = rows.build(
+    data_dir = prepare.build(
       directory,
       track=options.track,
       exclusions=options.exclude,

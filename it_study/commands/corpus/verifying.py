@@ -163,6 +163,6 @@ def _check_limit(options: argparse.Namespace) -> None:
   if length < 1:
     raise InputError(f'--max_input_length is {length}; give 1 or more.')
   tensorflow_setup.import_tensorflow()
-  from it_study.data import prepare as rows
+  from it_study.data import prepare
 
-  rows.settle_vocabulary(options.vocabulary, corpus=options.directory)
+  prepare.settle_vocabulary(options.vocabulary, corpus=options.directory)

@@ -6,5 +6,5 @@ from it_study.commands.doctor.finding import (
   OK as OK,
   OPTIONAL as OPTIONAL,
   WARNING as WARNING,
-  Finding as Finding,
+  DoctorCheck as DoctorCheck,
 )

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from concurrent import futures
 
 from it_study.commands.doctor import machine, packages, probes
-from it_study.commands.doctor.finding import BROKEN, Finding
+from it_study.commands.doctor.finding import BROKEN, DoctorCheck
 
 
-def examine(*, seconds: float = 60.0) -> list[Finding]:
+def examine(*, seconds: float = 60.0) -> list[DoctorCheck]:
   """Looks at all that a run depends on. Takes `seconds` and little more.
 
   Args:
@@ -39,12 +39,12 @@ def examine(*, seconds: float = 60.0) -> list[Finding]:
 
 
 def _guarded(
-  name: str, check: Callable[..., Finding], seconds: float
-) -> Finding:
+  name: str, check: Callable[..., DoctorCheck], seconds: float
+) -> DoctorCheck:
   try:
     return check(seconds=seconds)
   except OSError as error:
-    return Finding(
+    return DoctorCheck(
       name,
       BROKEN,
       f'cannot be looked at: {error}',

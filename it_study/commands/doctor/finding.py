@@ -12,7 +12,7 @@ BROKEN = 'broken'
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class DoctorCheck:
   """What one check found.
 
   Attributes:

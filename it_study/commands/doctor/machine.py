@@ -11,7 +11,7 @@ from it_study.commands.doctor.finding import (
   OK,
   OPTIONAL,
   WARNING,
-  Finding,
+  DoctorCheck,
 )
 from it_study.storage import cache_folder
 
@@ -30,7 +30,7 @@ _TOOLS = (
 
 def check_memory(
   *, root: str | os.PathLike = '/', least: int = _LEAST_MEMORY
-) -> Finding:
+) -> DoctorCheck:
   """Memory of the host, or what a container may have of it.
 
   Args:
@@ -41,7 +41,7 @@ def check_memory(
   try:
     lines = (root / 'proc/meminfo').read_text().splitlines()
   except OSError:
-    return Finding('memory', OPTIONAL, 'not known on this system')
+    return DoctorCheck('memory', OPTIONAL, 'not known on this system')
   fields = dict(line.split(':', 1) for line in lines if ':' in line)
   total = int(fields['MemTotal'].split()[0]) * 1024
   available = int(fields.get('MemAvailable', '0').split()[0]) * 1024
@@ -50,8 +50,8 @@ def check_memory(
     total, available = limit, min(available, limit)
   found = f'{total / _GIB:.0f} GiB, {available / _GIB:.1f} GiB of it free'
   if available >= least:
-    return Finding('memory', OK, found)
-  return Finding(
+    return DoctorCheck('memory', OK, found)
+  return DoctorCheck(
     'memory',
     WARNING,
     found,
@@ -59,7 +59,7 @@ def check_memory(
   )
 
 
-def check_cache(*, least: int = _LEAST_DISK) -> list[Finding]:
+def check_cache(*, least: int = _LEAST_DISK) -> list[DoctorCheck]:
   """The cache's folder: whether it can be written, and what is free there."""
   folder = cache_folder.cache_directory()
   findings = []
@@ -70,7 +70,7 @@ def check_cache(*, least: int = _LEAST_DISK) -> list[Finding]:
         pass
     except OSError as error:
       findings.append(
-        Finding(
+        DoctorCheck(
           name,
           BROKEN,
           f'{path} cannot be written: {error.strerror or error}',
@@ -79,12 +79,12 @@ def check_cache(*, least: int = _LEAST_DISK) -> list[Finding]:
       )
       # What is below it cannot be written either.
       return findings
-    findings.append(Finding(name, OK, os.fspath(path)))
+    findings.append(DoctorCheck(name, OK, os.fspath(path)))
   free = shutil.disk_usage(folder).free
   findings.append(
-    Finding('disk', OK, f'{free / _GIB:.0f} GiB free at the cache')
+    DoctorCheck('disk', OK, f'{free / _GIB:.0f} GiB free at the cache')
     if free >= least
-    else Finding(
+    else DoctorCheck(
       'disk',
       WARNING,
       f'{free / _GIB:.1f} GiB free at {folder}',
@@ -95,20 +95,20 @@ def check_cache(*, least: int = _LEAST_DISK) -> list[Finding]:
   return findings
 
 
-def check_tools() -> list[Finding]:
+def check_tools() -> list[DoctorCheck]:
   """Programs of others that some commands run."""
   findings = []
   for name, purpose in _TOOLS:
     path = shutil.which(name)
     findings.append(
-      Finding(name, OK, path)
+      DoctorCheck(name, OK, path)
       if path
-      else Finding(name, OPTIONAL, f'not on PATH; {purpose} needs it')
+      else DoctorCheck(name, OPTIONAL, f'not on PATH; {purpose} needs it')
     )
   return findings
 
 
-def check_tasks() -> Finding:
+def check_tasks() -> DoctorCheck:
   """Whether the package `tasks` is this project's."""
   ours = pathlib.Path(__file__).resolve().parents[3] / 'tasks'
   advice = (
@@ -120,7 +120,7 @@ def check_tasks() -> Finding:
   except (ImportError, ValueError):
     spec = None
   if spec is None:
-    return Finding(
+    return DoctorCheck(
       'tasks', BROKEN, 'no package of this name', 'install the project again'
     )
   if spec.origin is not None:
@@ -128,19 +128,19 @@ def check_tasks() -> Finding:
   else:
     found = pathlib.Path(next(iter(spec.submodule_search_locations)))
   if found != ours:
-    return Finding(
+    return DoctorCheck(
       'tasks', BROKEN, f'{spec.origin or found} hides ours', advice
     )
   here = pathlib.Path.cwd()
   for path in (here / 'tasks.py', here / 'tasks'):
     if path.exists() and path.resolve() != ours:
-      return Finding(
+      return DoctorCheck(
         'tasks',
         WARNING,
         f'python -m would find {path} in place of ours',
         advice,
       )
-  return Finding('tasks', OK, os.fspath(found))
+  return DoctorCheck('tasks', OK, os.fspath(found))
 
 
 def _container_limit(root: pathlib.Path) -> int | None:

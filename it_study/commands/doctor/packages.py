@@ -5,7 +5,7 @@ import importlib.metadata
 import re
 import sys
 
-from it_study.commands.doctor.finding import BROKEN, OK, WARNING, Finding
+from it_study.commands.doctor.finding import BROKEN, OK, WARNING, DoctorCheck
 
 PROJECT = 'it_study'
 _REQUIREMENT = re.compile(r'^([\w.-]+)\s*(\[[^\]]*\])?\s*\(?([^;)]*)\)?')
@@ -27,7 +27,7 @@ def check_packages(
   requirements: Sequence[str] | None = None,
   version: Callable[[str], str] = importlib.metadata.version,
   python: tuple[int, ...] = sys.version_info[:3],
-) -> list[Finding]:
+) -> list[DoctorCheck]:
   """Python, this project, and every package that it asks for.
 
   Args:
@@ -37,16 +37,18 @@ def check_packages(
     python: its version.
   """
   python_text = '.'.join(map(str, python))
-  findings = [Finding('Python', OK, python_text)]
+  findings = [DoctorCheck('Python', OK, python_text)]
   if python < (3, 11):
-    findings[0] = Finding('Python', BROKEN, python_text, 'install Python 3.11')
+    findings[0] = DoctorCheck(
+      'Python', BROKEN, python_text, 'install Python 3.11'
+    )
   try:
-    findings.append(Finding(PROJECT, OK, version(PROJECT)))
+    findings.append(DoctorCheck(PROJECT, OK, version(PROJECT)))
     if requirements is None:
       requirements = importlib.metadata.requires(PROJECT) or []
   except importlib.metadata.PackageNotFoundError:
     findings.append(
-      Finding(
+      DoctorCheck(
         PROJECT,
         WARNING,
         'not installed, used from its folder; bounds of versions not checked',
@@ -61,7 +63,7 @@ def check_packages(
   shown = [f for f in found if f.name in _SHOWN or f.status != OK]
   others = len(found) - len(shown)
   if others:
-    shown.append(Finding('other packages', OK, f'{others} within bounds'))
+    shown.append(DoctorCheck('other packages', OK, f'{others} within bounds'))
   return [*findings, *shown]
 
 
@@ -89,15 +91,15 @@ def _needed(requirements: Iterable[str]) -> list[tuple[str, str, str]]:
 
 def _check(
   name: str, extra: str, bounds: str, version: Callable[[str], str]
-) -> Finding:
+) -> DoctorCheck:
   asked = f"pip install '{name}{extra}{bounds}'"
   try:
     found = version(name)
   except importlib.metadata.PackageNotFoundError:
-    return Finding(name, BROKEN, 'not installed', asked)
+    return DoctorCheck(name, BROKEN, 'not installed', asked)
   if is_within(found, bounds):
-    return Finding(name, OK, found)
-  return Finding(name, WARNING, f'{found}, tested with {bounds}', asked)
+    return DoctorCheck(name, OK, found)
+  return DoctorCheck(name, WARNING, f'{found}, tested with {bounds}', asked)
 
 
 def _holds(found: tuple[int, ...], operator: str, bound: str) -> bool:

@@ -13,7 +13,7 @@ from it_study.commands.doctor.finding import (
   OK,
   OPTIONAL,
   WARNING,
-  Finding,
+  DoctorCheck,
 )
 
 _GIB = 2**30
@@ -47,11 +47,11 @@ print(json.dumps(t5x.__path__[0]))
 """
 
 
-def check_devices(*, seconds: float) -> Finding:
+def check_devices(*, seconds: float) -> DoctorCheck:
   """The devices that JAX finds, and their memory."""
   done = _python(_DEVICES, seconds=seconds)
   if done.status is None:
-    return Finding(
+    return DoctorCheck(
       'devices',
       BROKEN,
       f'JAX did not say within {seconds:g} s',
@@ -60,7 +60,7 @@ def check_devices(*, seconds: float) -> Finding:
     )
   devices = _answer(done)
   if devices is None:
-    return Finding(
+    return DoctorCheck(
       'devices',
       BROKEN,
       f'JAX cannot start: {done.last_line}',
@@ -78,27 +78,27 @@ def check_devices(*, seconds: float) -> Finding:
   if {platform for platform, _, _ in devices} == {'cpu'}:
     unused = _unused_accelerator()
     if unused:
-      return Finding('devices', WARNING, f'{found}; {unused[0]}', unused[1])
-  return Finding('devices', OK, found)
+      return DoctorCheck('devices', WARNING, f'{found}; {unused[0]}', unused[1])
+  return DoctorCheck('devices', OK, found)
 
 
-def check_vocabulary(*, seconds: float) -> Finding:
+def check_vocabulary(*, seconds: float) -> DoctorCheck:
   """The vocabulary in use where none is named, and whether it can be read."""
   name = os.environ.get(_VARIABLE)
   if name == _BYTE:
-    return Finding('vocabulary', OK, f'bytes, by {_VARIABLE}')
+    return DoctorCheck('vocabulary', OK, f'bytes, by {_VARIABLE}')
   done = _python(_VOCABULARY, seconds=seconds)
   answer = _answer(done) or {}
   if 'found' in answer:
-    return Finding('vocabulary', OK, answer['found'])
+    return DoctorCheck('vocabulary', OK, answer['found'])
   if name and not name.startswith('gs://'):
     reason = answer.get('error') or _how_it_ended(done, seconds)
-    return Finding(
+    return DoctorCheck(
       'vocabulary', WARNING, reason, f'name another file by {_VARIABLE}'
     )
   if done.status not in (0, None):
     # Not the network: the libraries that would read it.
-    return Finding(
+    return DoctorCheck(
       'vocabulary',
       BROKEN,
       f'cannot be looked at: {done.last_line}',
@@ -107,7 +107,7 @@ def check_vocabulary(*, seconds: float) -> Finding:
   source = name or (
     'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
   )
-  return Finding(
+  return DoctorCheck(
     'vocabulary',
     WARNING,
     f'{source} is out of reach from here; only the miniature goes without',
@@ -116,10 +116,10 @@ def check_vocabulary(*, seconds: float) -> Finding:
   )
 
 
-def check_t5x(*, seconds: float) -> Finding:
+def check_t5x(*, seconds: float) -> DoctorCheck:
   """Whether T5X can be imported."""
   if importlib.util.find_spec('t5x') is None:
-    return Finding(
+    return DoctorCheck(
       'T5X',
       OPTIONAL,
       'not installed; only engine t5x needs it, from its public repository: '
@@ -128,8 +128,8 @@ def check_t5x(*, seconds: float) -> Finding:
   done = _python(_T5X, seconds=seconds)
   folder = _answer(done)
   if folder is not None:
-    return Finding('T5X', OK, folder)
-  return Finding(
+    return DoctorCheck('T5X', OK, folder)
+  return DoctorCheck(
     'T5X',
     WARNING,
     f'installed, cannot be imported: {_how_it_ended(done, seconds)}',

@@ -15,7 +15,7 @@ from it_study.commands.runs import runs
 from it_study.corpus import locate, natinst
 from it_study.errors import InputError, nearest_path
 from it_study.storage import local_folders
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 _RECORD = 'audit.json'
 _METHODS = (
@@ -30,7 +30,7 @@ _METHODS = (
 def audit(options: argparse.Namespace) -> None:
   """Decodes a checkpoint in every way, and splits its errors."""
   checkpoint = options.checkpoint
-  if StoredFolder(checkpoint).local is not None:
+  if StoragePath(checkpoint).local is not None:
     checkpoint = str(pathlib.Path(checkpoint).resolve())
   # Once, so that all methods decode the same, whatever is trained meanwhile.
   weights = bucket_weights.to_local(checkpoint)

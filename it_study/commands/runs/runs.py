@@ -21,7 +21,7 @@ from it_study.data import tensorflow_setup, user_module
 from it_study.engines import ENGINES
 from it_study.errors import InputError, nearest
 from it_study.storage import local_folders, shared_folder
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 from it_study.training import host_memory
 
 # What compiles in less is compiled anew in every process. The programs that
@@ -117,12 +117,12 @@ def train(options: argparse.Namespace) -> None:
   is_shared = settings.check_output(model_dir, processes=distributed.count())
   use_corpus()
   with run_folder.working(
-    model_dir, without=('checkpoints',) if is_shared else ()
+    model_dir, exclude=('checkpoints',) if is_shared else ()
   ) as (folder, publish):
     more = {}
     if is_shared:
       more['checkpoint_folder'] = BucketCheckpoints(
-        StoredFolder(model_dir).child('checkpoints'), before_finish=publish
+        StoragePath(model_dir).child('checkpoints'), before_finish=publish
       )
     path = folder / 'config.gin'
     before = path.read_text(encoding='utf-8') if path.is_file() else None
@@ -228,7 +228,7 @@ def configure(
   )
   # It registers the levels that conditions are made of.
   module = gin_utils.macro('MIXTURE_OR_TASK_MODULE')
-  user_module.load(str(module), given_as='MIXTURE_OR_TASK_MODULE')
+  user_module.load(str(module), setting='MIXTURE_OR_TASK_MODULE')
   name = gin_utils.macro('ENGINE')
   if name not in ENGINES:
     raise InputError(
@@ -301,7 +301,7 @@ def use_corpus() -> pathlib.Path:
   """Takes the configured corpus and vocabulary into use."""
   from it_study.data import prepare
 
-  return prepare.use(
+  return prepare.use_corpus(
     gin_utils.macro('CORPUS'),
     vocabulary=gin_utils.macro('IT_STUDY_VOCABULARY'),
   )

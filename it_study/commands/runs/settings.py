@@ -7,7 +7,7 @@ from typing import Any
 
 from it_study import gin_utils
 from it_study.errors import InputError
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 # Of `finetune`, the devices along each axis.
 MESH = ('mesh_data', 'mesh_fsdp', 'mesh_model')
@@ -72,7 +72,7 @@ def check_output(path: str | os.PathLike, *, processes: int) -> bool:
   Raises:
     InputError: if they do, of an engine that cannot.
   """
-  if StoredFolder(path).local is not None or processes == 1:
+  if StoragePath(path).local is not None or processes == 1:
     return False
   if gin_utils.macro('ENGINE') == 't5x':
     raise InputError(

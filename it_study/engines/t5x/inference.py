@@ -229,7 +229,7 @@ def _folder_of(
       if other.name != name and other.is_dir():
         shutil.rmtree(other)
   # T5X looks in each process for what is there.
-  distributed.agree(0)
+  distributed.broadcast_from_first(0)
   return folder / name
 
 

@@ -16,7 +16,7 @@ from it_study.checkpoints.t5x import reading, writing
 from it_study.models import partitioning
 from it_study.models.t5 import T5, T5Config
 from it_study.storage.manifest import find_damage
-from it_study.storage.storage_path import StoredFolder
+from it_study.storage.storage_path import StoragePath
 
 
 def find(path: str | os.PathLike | None) -> str | None:
@@ -76,13 +76,15 @@ def save(folder: pathlib.Path, params: dict[str, Any]) -> str:
   """
   is_first = distributed.is_first()
   final = folder / 'checkpoint_0'
-  if not distributed.agree(int(is_first and find_damage(final) is None)):
+  if not distributed.broadcast_from_first(
+    int(is_first and find_damage(final) is None)
+  ):
     whole = jax.tree.map(_gather, params)
     if is_first:
       shutil.rmtree(folder, ignore_errors=True)
       writing.save_params(folder, whole)
     # No process looks for it before it is there.
-    distributed.agree(0)
+    distributed.broadcast_from_first(0)
   return str(final.absolute())
 
 
@@ -94,7 +96,7 @@ def _gather(leaf: jax.Array) -> np.ndarray | None:
   return value if distributed.is_first() else None
 
 
-def _absolute(folder: StoredFolder) -> str:
+def _absolute(folder: StoragePath) -> str:
   return str(folder if folder.local is None else folder.local.absolute())
 
 

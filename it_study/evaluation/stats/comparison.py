@@ -187,12 +187,12 @@ def compare(
   )
 
 
-def check_margin(margin: object, *, given_as: str = 'margin') -> None:
+def check_margin(margin: object, *, setting: str = 'margin') -> None:
   """Raises `InputError` for a margin that no two percentages could test."""
   is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
   if not is_number or not 0 < margin < 100:
     raise InputError(
-      f'{given_as}: found {margin!r}, allowed is a number of points above 0 '
+      f'{setting}: found {margin!r}, allowed is a number of points above 0 '
       f'and below 100, such as {MARGIN:g}.'
     )
 

@@ -8,11 +8,11 @@ import pytest
 from it_study.commands import doctor
 
 FINDINGS = [
-  doctor.Finding('jax', doctor.OK, '0.10.2'),
-  doctor.Finding('T5X', doctor.OPTIONAL, 'not installed'),
-  doctor.Finding('disk', doctor.WARNING, '1.0 GiB free', 'free some'),
+  doctor.DoctorCheck('jax', doctor.OK, '0.10.2'),
+  doctor.DoctorCheck('T5X', doctor.OPTIONAL, 'not installed'),
+  doctor.DoctorCheck('disk', doctor.WARNING, '1.0 GiB free', 'free some'),
 ]
-BAD = doctor.Finding('cache', doctor.BROKEN, 'cannot be written', 'move it')
+BAD = doctor.DoctorCheck('cache', doctor.BROKEN, 'cannot be written', 'move it')
 
 
 @pytest.fixture(name='find')

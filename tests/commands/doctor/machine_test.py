@@ -20,14 +20,14 @@ def write_system(root, **files):
 
 def test_memory(tmp_path):
   write_system(tmp_path, memory_max='max\n')
-  assert machine.check_memory(root=tmp_path) == doctor.Finding(
+  assert machine.check_memory(root=tmp_path) == doctor.DoctorCheck(
     'memory', 'ok', '16 GiB, 8.0 GiB of it free'
   )
 
 
 def test_memory_of_a_small_container(tmp_path):
   write_system(tmp_path, memory_max=f'{2 * 2**30}\n')
-  assert machine.check_memory(root=tmp_path) == doctor.Finding(
+  assert machine.check_memory(root=tmp_path) == doctor.DoctorCheck(
     'memory',
     'warning',
     '2 GiB, 2.0 GiB of it free',
@@ -57,7 +57,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
   (tmp_path / 'file').write_text('')
   monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'file/cache'))
   (found,) = machine.check_cache()
-  assert found == doctor.Finding(
+  assert found == doctor.DoctorCheck(
     'cache',
     'broken',
     f'{tmp_path}/file/cache cannot be written: Not a directory',
@@ -70,8 +70,8 @@ def test_tools_are_found_on_path_alone(tmp_path, monkeypatch):
   os.chmod(tmp_path / 'gcloud', 0o755)
   monkeypatch.setenv('PATH', str(tmp_path))
   assert machine.check_tools()[1:3] == [
-    doctor.Finding('gcloud', 'ok', f'{tmp_path}/gcloud'),
-    doctor.Finding('ssh', 'optional', 'not on PATH; launch ssh needs it'),
+    doctor.DoctorCheck('gcloud', 'ok', f'{tmp_path}/gcloud'),
+    doctor.DoctorCheck('ssh', 'optional', 'not on PATH; launch ssh needs it'),
   ]
 
 

@@ -46,22 +46,22 @@ def test_packages_that_are_old_missing_or_only_for_some():
     python=(3, 12, 1),
   )
   assert found == [
-    doctor.Finding('Python', 'ok', '3.12.1'),
-    doctor.Finding('it_study', 'ok', '1.2'),
-    doctor.Finding(
+    doctor.DoctorCheck('Python', 'ok', '3.12.1'),
+    doctor.DoctorCheck('it_study', 'ok', '1.2'),
+    doctor.DoctorCheck(
       'grain',
       'broken',
       'not installed',
       "pip install 'grain[x]<0.3,>=0.2.18'",
     ),
-    doctor.Finding(
+    doctor.DoctorCheck(
       'jax',
       'warning',
       '0.9, tested with <0.11,>=0.10.2',
       "pip install 'jax<0.11,>=0.10.2'",
     ),
-    doctor.Finding('jaxlib', 'ok', '0.9'),
-    doctor.Finding('other packages', 'ok', '1 within bounds'),
+    doctor.DoctorCheck('jaxlib', 'ok', '0.9'),
+    doctor.DoctorCheck('other packages', 'ok', '1 within bounds'),
   ]
 
 
@@ -70,7 +70,7 @@ def test_an_old_python_and_a_folder_that_is_not_installed():
     raise importlib.metadata.PackageNotFoundError(name)
 
   found = packages.check_packages(version=nothing, python=(3, 10, 0))
-  assert found[0] == doctor.Finding(
+  assert found[0] == doctor.DoctorCheck(
     'Python', 'broken', '3.10.0', 'install Python 3.11'
   )
   assert found[1].status == 'warning'

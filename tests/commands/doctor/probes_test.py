@@ -27,7 +27,7 @@ def _modules(tmp_path, monkeypatch):
 def test_the_devices_of_this_process_kind(monkeypatch):
   monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
   monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=3')
-  assert probes.check_devices(seconds=120) == doctor.Finding(
+  assert probes.check_devices(seconds=120) == doctor.DoctorCheck(
     'devices', 'ok', '3 x cpu'
   )
 
@@ -60,7 +60,7 @@ class Device:
 def local_devices(): return [Device(), Device()]
 """
   )
-  assert probes.check_devices(seconds=30) == doctor.Finding(
+  assert probes.check_devices(seconds=30) == doctor.DoctorCheck(
     'devices', 'ok', '2 x H100, 75 GiB each'
   )
 
@@ -77,7 +77,7 @@ def local_devices(): return [Device()]
   fakes.write_program(tmp_path / 'bin/nvidia-smi', '')
   monkeypatch.setenv('PATH', str(tmp_path / 'bin'))
   monkeypatch.delenv('JAX_PLATFORMS', raising=False)
-  assert probes.check_devices(seconds=30) == doctor.Finding(
+  assert probes.check_devices(seconds=30) == doctor.DoctorCheck(
     'devices',
     'warning',
     '1 x cpu; JAX does not see the NVIDIA GPU',

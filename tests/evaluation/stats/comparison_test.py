@@ -214,7 +214,7 @@ def test_a_margin_is_in_points():
     ):
       compare([(rows, rows)], margin=margin)
   with pytest.raises(InputError, match=r'^--margin: found 200\.0, allowed'):
-    check_margin(200.0, given_as='--margin')
+    check_margin(200.0, setting='--margin')
 
 
 @pytest.mark.parametrize('width', [120, 85, 80, 72, 50, 20])

@@ -6,7 +6,7 @@ import pytest
 from report_fixture import DEFINITIONS, make_study
 
 from it_study.errors import InputError
-from it_study.report import answer, kept, write_report
+from it_study.report import answer, truncation, write_report
 from it_study.report.arms import make_arms, select
 from it_study.report.load import read_study
 from it_study.report.results import score_study
@@ -43,7 +43,7 @@ def _make(tmp_path):
 
 
 def warnings(study):
-  return kept.warnings(make_arms(read_study(study).cells))
+  return truncation.warnings(make_arms(read_study(study).cells))
 
 
 def test_nothing_to_warn_of(make):
@@ -109,7 +109,7 @@ def test_a_matched_budget_that_does_not_match(make):
   )
   arms = make_arms(read_study(study).cells)
   assert select(arms, split='test', matched=True)
-  (text,) = kept.warnings(arms)
+  (text,) = truncation.warnings(arms)
   assert text.endswith(
     'Their budgets are matched, so some definition is beyond the limit by '
     "itself: raise TASK_FEATURE_LENGTHS['inputs']."
