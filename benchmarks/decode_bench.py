@@ -96,7 +96,7 @@ def _prompt_lengths(corpus: str, folder: pathlib.Path) -> list[int]:
 
   from it_study import seqio_lib
   from it_study.data import tensorflow_setup, vocabularies
-  from it_study.engines import instances
+  from it_study.engines import prediction_rows
   import tasks  # noqa: F401  Registers the conditions.
 
   tensorflow_setup.import_tensorflow()
@@ -105,7 +105,7 @@ def _prompt_lengths(corpus: str, folder: pathlib.Path) -> list[int]:
   )
   vocabularies.set_vocabulary(str(vocabulary))
   seqio_lib.use_corpus(corpus)
-  rows = instances.load(
+  rows = prediction_rows.load_instances(
     name='natinst_def_original_ex_original2',
     lengths={'inputs': _LONGEST, 'targets': 64},
     split='test',

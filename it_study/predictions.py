@@ -1,19 +1,18 @@
 """The one row schema: predictions.jsonl, written, read and checked."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
-import json
 import math
-import os
-import pathlib
-import re
 
 from it_study.corpus.natinst import SPLITS, Corpus, Instance, Task
 from it_study.corpus.task_kinds import KINDS
-from it_study.errors import InputError, nearest, nearest_path
-from it_study.storage import text_files
-
-_Path = str | os.PathLike[str]
+from it_study.errors import InputError, nearest
+from it_study.storage.text_files import (
+  _Path,
+  json_line,
+  read_json_lines,
+  write_text,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -194,74 +193,6 @@ def check_unique(rows: Sequence[Prediction], *, source: str) -> None:
       f'{source}: {len(repeated)} duplicate ids, {repeated[0]!r} first; an '
       'instance is predicted once. Take the repeated lines out.'
     )
-
-
-def read_json_lines(path: _Path) -> Iterator[tuple[int, dict[str, object]]]:
-  """Yields line number (from 1) and object of each line that is not blank.
-
-  Raises:
-    InputError: if the file cannot be read, is empty, or a line is not one JSON
-      object in UTF-8.
-  """
-  try:
-    content = pathlib.Path(path).read_bytes()
-  except OSError as error:
-    raise InputError(
-      f'{path}: cannot be read: {error.strerror or error}.{nearest_path(path)}'
-    ) from None
-  empty = True
-  for number, line in enumerate(
-    content.removeprefix(b'\xef\xbb\xbf').split(b'\n'), start=1
-  ):
-    if not line.strip():
-      continue
-    empty = False
-    yield number, _parse_line(line, f'{path}:{number}')
-  if empty:
-    raise InputError(
-      f'{path}: no rows in it; one JSON object a line is due for each instance.'
-    )
-
-
-def json_line(value: object) -> str:
-  """A value as one line of JSON that every reader sees as one line.
-
-  Text stays readable, but for what would break a line or UTF-8: lone
-  surrogates, line and paragraph separators and control characters are escaped.
-  """
-  text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-  return _UNSAFE.sub(lambda match: f'\\u{ord(match[0]):04x}', text) + '\n'
-
-
-def write_text(path: _Path, text: str) -> None:
-  """Writes a local file all at once, as `text_files.write_lines` does."""
-  text_files.write_lines(path, (text,))
-
-
-_UNSAFE = re.compile('[\x7f-\x9f\u2028\u2029\ud800-\udfff]')
-
-
-def _parse_line(line: bytes, where: str) -> dict[str, object]:
-  try:
-    fields = json.loads(line.decode('utf-8'))
-  except UnicodeDecodeError as error:
-    raise InputError(
-      f'{where}: not UTF-8 at byte {error.start}: {error.reason}.'
-    ) from None
-  except json.JSONDecodeError as error:
-    reason = error.msg.removesuffix(' at')
-    raise InputError(
-      f'{where}: not JSON: {reason} at column {error.colno}; one JSON object a '
-      'line is allowed.'
-    ) from None
-  except RecursionError:
-    raise InputError(f'{where}: not a row: JSON nested too deeply.') from None
-  if not isinstance(fields, dict):
-    raise InputError(
-      f'{where}: found {type(fields).__name__}, allowed is one JSON object a '
-      'line.'
-    )
-  return fields
 
 
 def _repeated(rows: Sequence[Prediction]) -> list[str | None]:

@@ -10,9 +10,10 @@ from hypothesis import given, strategies as st
 import pytest
 
 from it_study import predictions
-from it_study.corpus.parsing import Instance, Task
+from it_study.corpus.schema import Instance, Task
 from it_study.errors import InputError
 from it_study.predictions import Prediction
+from it_study.storage import text_files
 
 ROW = Prediction(
   id='task1-a',
@@ -131,7 +132,7 @@ def test_any_text_survives_and_stays_on_its_line(
 
 
 def test_json_line_escapes_what_breaks_lines_and_leaves_the_rest():
-  assert predictions.json_line('é\u2028\x85\ud800\n') == (
+  assert text_files.json_line('é\u2028\x85\ud800\n') == (
     '"é\\u2028\\u0085\\ud800\\n"\n'
   )
 
@@ -269,7 +270,7 @@ def test_a_failed_save_names_the_path_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_a_text_is_written_as_it_is(tmp_path):
-  predictions.write_text(tmp_path / 'a', 'é\r\n\n')
+  text_files.write_text(tmp_path / 'a', 'é\r\n\n')
   assert (tmp_path / 'a').read_bytes() == b'\xc3\xa9\r\n\n'
 
 

@@ -23,8 +23,8 @@ from it_study.corpus.findings import (
 )
 from it_study.corpus.natinst import Corpus, Instance, Task
 from it_study.corpus.normalization import normalize_answer
-from it_study.corpus.parsing import TEST_INSTANCES
-from it_study.corpus.task_json import TaskFileError
+from it_study.corpus.parsing import TaskFileError
+from it_study.corpus.schema import TEST_INSTANCES
 from it_study.evaluation import label_rules
 from it_study.instructions.definitions import OutputSpace
 from it_study.seeding import stable_hash

@@ -7,7 +7,7 @@ import re
 from it_study.conditions import DEFINITION_LEVELS, Condition
 from it_study.corpus.findings import ERROR, NOTE, WARNING, CorpusFinding
 from it_study.corpus.normalization import normalize_answer
-from it_study.corpus.parsing import Instance, Task
+from it_study.corpus.schema import Instance, Task
 from it_study.instructions.definitions import OutputSpace
 
 # A label of more words than these says more than a name would.

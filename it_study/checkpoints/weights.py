@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 import contextlib
 import functools
+import json
 import os
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -18,14 +20,20 @@ from it_study.checkpoints import (
   manager,
   tensor_reading,
 )
+from it_study.checkpoints.fitting import infer_config
 from it_study.checkpoints.hf import params as hf
-from it_study.checkpoints.inferred_config import infer_config
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.checkpoints.t5x import reading, tensors as t5x_tensors, writing
 from it_study.errors import InputError, nearest_path
 from it_study.models.config import T5Config
 from it_study.storage.manifest import write_manifest
 from it_study.storage.storage_path import StoragePath
+
+_RECORD = 'training.json'
+# What a training calls its checkpoints, and the folders that it has them in.
+_STEP = re.compile(r'(checkpoint_)?\d+')
+_FOLDERS = ('checkpoints', 'best')
+
 
 _Path = str | os.PathLike[str]
 # Both of T5X's layouts are read as t5x; it restores that of t5x_orbax with
@@ -218,3 +226,36 @@ def _save(directory: pathlib.Path, params: Any) -> None:
     raise InputError(
       f'{directory}: cannot be written: {error.strerror or error}.'
     ) from None
+
+
+def training_of(checkpoint_path: str | os.PathLike) -> dict[str, Any]:
+  """training.json of the training that a checkpoint is of, or nothing.
+
+  Args:
+    checkpoint_path: of a checkpoint or of the training's folder, local or in a
+      bucket.
+  """
+  paths = [os.fspath(checkpoint_path)]
+  if StoragePath(checkpoint_path).local is not None:
+    # A checkpoint may be named by a link, and so may a training's folder of
+    # checkpoints lie elsewhere.
+    paths = [os.path.abspath(paths[0]), os.path.realpath(paths[0])]
+  for path in dict.fromkeys(paths):
+    for folder in _own_folders(StoragePath(path)):
+      content = folder.read(_RECORD)
+      if content is not None:
+        return json.loads(content)
+  return {}
+
+
+def _own_folders(folder: StoragePath) -> Iterator[StoragePath]:
+  """Where a training's record is, if a folder is a checkpoint of its own.
+
+  Any other folder in that of a training may have weights of another.
+  """
+  yield folder
+  if _STEP.fullmatch(folder.name):
+    folder = folder.parent
+    yield folder
+  if folder.name in _FOLDERS:
+    yield folder.parent

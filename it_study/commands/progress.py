@@ -232,3 +232,36 @@ def _short(name: str) -> str:
   'def_empty_ex_original2_seed0'
   """
   return name.replace('natinst_', '').replace('baseline_', '')
+
+
+def _print_progress(progress) -> None:
+  line = None
+  if progress.phase == 'tokenising' and progress.step % 10_000 == 0:
+    line = f'tokenising: {progress.step:,} examples'
+  elif progress.phase == 'compiling':
+    line = 'compiling the training step'
+  elif progress.metrics:
+    line = _training_line(progress)
+  if line is not None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _training_line(progress) -> str:
+  metrics = progress.metrics
+  parts = [
+    f'step {progress.step}/{progress.train_steps}',
+    f'loss {metrics["loss"]:.4f}',
+    f'gradient {metrics["gradient_norm"]:.3g}',
+    f'{metrics["tokens_per_second"]:,.0f} tokens/s',
+  ]
+  if 'model_flops_utilization' in metrics:
+    parts.append(f'{metrics["model_flops_utilization"]:.1%} of peak')
+  if 'compile_seconds' in metrics:
+    parts.append(f'compiled in {metrics["compile_seconds"]:.0f} s')
+  if 'validation_loss' in metrics:
+    parts.append(
+      f'held-out loss {metrics["validation_loss"]:.4f} '
+      f'in {metrics["validation_seconds"]:.1f} s'
+    )
+  parts.append(f'{progress.seconds_left or 0:.0f} s left')
+  return ', '.join(parts)

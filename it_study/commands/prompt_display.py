@@ -18,7 +18,7 @@ from it_study.instructions.prompt_spans import (
   NEGATIVE,
   Span,
 )
-from it_study.report.visible_text import visible
+from it_study.report.text import visible
 
 # Conditions stand side by side where each has as many columns.
 _COLUMN_WIDTH = 60

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import sys
 
-from it_study import instructions, predictions
+from it_study import instructions
 from it_study.commands.progress import CountProgress
 from it_study.commands.prompt_display import Display
 from it_study.conditions import Condition, standard_grid
@@ -86,7 +86,7 @@ def explain(options: argparse.Namespace) -> None:
     record = _found_json(found) | {
       'conditions': [e.to_json() for e in explanations]
     }
-    print(predictions.json_line(record), end='')
+    print(text_files.json_line(record), end='')
   elif not options.quiet:
     Display().show(found, explanations, with_tokens=options.tokens)
 
@@ -168,7 +168,7 @@ def _print(rows: Iterator[_Row], options: argparse.Namespace) -> None:
   display = Display()
   for row in rows:
     if options.json:
-      print(predictions.json_line(row.to_json()), end='')
+      print(text_files.json_line(row.to_json()), end='')
     # Made all the same, as that is what may fail.
     if options.json or options.quiet:
       continue
@@ -208,7 +208,7 @@ def _rendered(
 def _json_lines(rows: Iterator[_Row], show: CountProgress) -> Iterator[str]:
   for number, row in enumerate(rows, start=1):
     show.note = f'{number:,} prompts'
-    yield predictions.json_line(row.to_json())
+    yield text_files.json_line(row.to_json())
 
 
 def _shown(condition: Condition | TkInstruct, found: Found) -> Condition:

@@ -1,8 +1,20 @@
 """A comparison of two prediction files, for a terminal."""
 
+from collections.abc import Mapping
+
+from it_study.evaluation import baselines
 from it_study.evaluation.metrics import GROUPS
 from it_study.evaluation.stats.comparison import Compared, Difference
-from it_study.report.visible_text import visible
+from it_study.report.text import visible
+
+_KINDS = ('classification', 'generation')
+_COLUMNS = {
+  'exact\nmatch': 'exact_match',
+  'ROUGE-1': 'rouge_1',
+  'ROUGE-L': 'rouge_l',
+  'in\nformat': 'format_correctness',
+}
+
 
 _METRICS = {
   'exact_match': 'Exact match',
@@ -164,3 +176,59 @@ def _row(difference: Difference, p_value: float, margin: float) -> list[str]:
 
 def _p_value(value: float) -> str:
   return '<0.001' if value < 0.001 else f'{value:.3f}'
+
+
+def metrics_table(metrics: Mapping, *, per_task: bool = False):
+  """Metrics as a `rich.table.Table`, for a terminal.
+
+  Args:
+    metrics: contents of metrics.json.
+    per_task: whether to add a row for each task.
+  """
+  # Imported here: the other functions need no terminal.
+  from rich import box, table as rich_table, text
+
+  table = rich_table.Table(box=box.SIMPLE, caption=_caption(metrics))
+  table.add_column('', min_width=14, overflow='fold')
+  for title in ('tasks', 'instances', *_COLUMNS):
+    table.add_column(title, justify='right', no_wrap=True)
+  sections = [
+    [(name, metrics[name]) for name in ('overall', *_KINDS)],
+    [*metrics['by_category'].items()],
+    [*metrics['controls'].items()],
+    [*metrics['by_task'].items()] if per_task else [],
+  ]
+  for section in sections:
+    for name, group in section:
+      # Text, as a name may hold what rich takes for markup.
+      table.add_row(text.Text(name), *_cells(group))
+    table.add_section()
+  return table
+
+
+def _cells(group: Mapping | None) -> list[str]:
+  if group is None:
+    return ['–'] * (2 + len(_COLUMNS))
+  counts = [group['num_tasks'], group['num_instances']]
+  shares = [group[name] for name in _COLUMNS.values()]
+  return [
+    *('–' if count is None else f'{count:,}' for count in counts),
+    *('–' if share is None else f'{share:.2f}' for share in shares),
+  ]
+
+
+def _caption(metrics: Mapping) -> str | None:
+  lines = []
+  expected = (metrics['classification'] or {}).get('expected')
+  if expected is not None:
+    lines.append(
+      'classification, expected exact match of a draw: '
+      f'{expected["exact_match"]:.2f} ± {expected["standard_deviation"]:.2f}'
+    )
+  if baselines.leaves_out_categories(metrics):
+    lines.append(
+      'This baseline answers no generation. Categories that hold any are left '
+      'out, though their classification tasks count above: those shown do not '
+      'add up to it.'
+    )
+  return '\n'.join(lines) or None

@@ -7,9 +7,11 @@ import json
 import sys
 
 from it_study import predictions
+from it_study.commands import score_tables
 from it_study.corpus import locate, natinst
 from it_study.errors import InputError
 from it_study.evaluation import baselines, rouge, score as scoring
+from it_study.storage import text_files
 
 
 def score(options: argparse.Namespace) -> None:
@@ -49,7 +51,7 @@ def _decompose(
     options.predictions, corpus=corpus, split=options.split
   )
   found = decomposition.decompositions(loaded.rows)
-  predictions.write_text(
+  text_files.write_text(
     options.decomposition,
     json.dumps(
       [
@@ -105,7 +107,7 @@ def compare(options: argparse.Namespace) -> None:
     seeds.append(tuple(rows.rows for rows in loaded))
   result = comparison.compare(seeds, margin=options.margin, names=pairs)
   if options.out:
-    predictions.write_text(
+    text_files.write_text(
       options.out, json.dumps(result.to_json(), indent=2) + '\n'
     )
   _tell(options, notes)
@@ -179,4 +181,6 @@ def _show(
   elif not options.quiet:
     from rich import console
 
-    console.Console().print(scoring.metrics_table(metrics, per_task=per_task))
+    console.Console().print(
+      score_tables.metrics_table(metrics, per_task=per_task)
+    )

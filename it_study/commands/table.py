@@ -254,14 +254,14 @@ COMMANDS = (
   ),
   Command(
     'report',
-    'runs.runs:report',
+    'reporting:report',
     'write the report of a study and print its table',
     'it-study report it_study_out',
     _report_arguments,
   ),
   Command(
     'view',
-    'viewing:view',
+    'reporting:view',
     'browse the predictions of a study on a local page; Ctrl-C ends it',
     'it-study view it_study_out',
     _view_arguments,

@@ -6,24 +6,18 @@ import functools
 import hashlib
 import pathlib
 
-from it_study.corpus import (
-  exclusions as exclusion_lists,
-  file_hashes,
-  files,
-  task_kinds,
-)
+from it_study.corpus import exclusions as exclusion_lists, files, task_kinds
 from it_study.corpus.exclusions import NO_EXCLUSIONS, Exclusions
 from it_study.corpus.findings import ERROR, NOTE, CorpusFinding
-from it_study.corpus.lazy_tasks import LazyTasks
-from it_study.corpus.parsing import (
+from it_study.corpus.parsing import TaskFileError, parse_task
+from it_study.corpus.schema import (
   TEST_INSTANCES,
   Example,
   Instance,
+  LazyTasks,
   Task,
   TaskFile,
-  parse_task,
 )
-from it_study.corpus.task_json import TaskFileError
 from it_study.errors import InputError, nearest, nearest_path, shown
 from it_study.seeding import stable_hash
 
@@ -168,7 +162,7 @@ class Corpus:
       digest.update(repr(part).encode())
     names = sorted((*self.train_tasks, *self.test_tasks))
     try:
-      hashes = file_hashes.sha256_of_files(
+      hashes = files.sha256_of_files(
         [f'{name}.json' for name in names], directory=self.directory / 'tasks'
       )
     except OSError as error:

@@ -1,115 +1,33 @@
 """One natural-instructions task file, parsed and validated."""
 
-from collections.abc import Collection, Mapping
-import dataclasses
+from collections.abc import Collection
+import json
 
-from it_study.corpus import task_json, task_kinds
+from it_study.corpus import task_kinds
 from it_study.corpus.findings import NOTE, WARNING, CorpusFinding
-from it_study.corpus.task_json import TaskFileError
+from it_study.corpus.schema import (
+  NO_CATEGORY,
+  TEST_INSTANCES,
+  Example,
+  Instance,
+  Task,
+  TaskFile,
+)
 from it_study.errors import InputError, nearest, shown
 
-TEST_INSTANCES = 100
-NO_CATEGORY = 'Uncategorized'
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Example:
-  """A worked example.
+class TaskFileError(InputError):
+  """A task file that cannot be used.
 
   Attributes:
-    input: the text, as it is.
-    output: the text, as it is, or as an alteration made it.
-    explanation: None where the file has none.
-    source: 'positive' or 'negatives', or the alteration: 'swap', 'repair'.
+    code: kind of fault, lower case with hyphens.
+    where: the field, empty where it is about the file.
+    instance: id of the one instance at fault, if it has one.
   """
 
-  input: str
-  output: str
-  explanation: str | None = None
-  source: str = 'positive'
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Instance:
-  """An input with its accepted outputs, in the order of its file.
-
-  Attributes:
-    id: as the file has it, unique in a corpus.
-    input: the text, as it is.
-    outputs: accepted references, at least one.
-    position: index in the file's `Instances`.
-  """
-
-  id: str
-  input: str
-  outputs: tuple[str, ...]
-  position: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Task:
-  """What the instances of a task share.
-
-  Attributes:
-    name: the file's name without `.json`.
-    definition: the first of the definitions.
-    categories: at least one; the first counts.
-    kind: 'classification' or 'generation'.
-    label_space: the outputs of a classification task in first-seen order,
-      None for generation.
-    negative_examples: wrong outputs, or right ones that are badly explained.
-  """
-
-  name: str
-  definition: str
-  categories: tuple[str, ...]
-  kind: str
-  label_space: tuple[str, ...] | None
-  positive_examples: tuple[Example, ...]
-  negative_examples: tuple[Example, ...]
-
-  @property
-  def category(self) -> str:
-    return self.categories[0]
-
-  def to_json(self) -> dict:
-    """A JSON object from which `from_json` makes the same task."""
-    return dataclasses.asdict(self)
-
-  @classmethod
-  def from_json(cls, fields: Mapping) -> 'Task':
-    label_space = fields['label_space']
-    return cls(
-      name=fields['name'],
-      definition=fields['definition'],
-      categories=tuple(fields['categories']),
-      kind=fields['kind'],
-      label_space=None if label_space is None else tuple(label_space),
-      positive_examples=tuple(
-        Example(**example) for example in fields['positive_examples']
-      ),
-      negative_examples=tuple(
-        Example(**example) for example in fields['negative_examples']
-      ),
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TaskFile:
-  """One parsed file.
-
-  Attributes:
-    task: what the instances share.
-    instances: those that are not left out.
-    warnings: what is odd but harmless.
-    sources: names of the data sets that the task was made from, as the file
-      has them; none where it does not tell.
-  """
-
-  task: Task
-  instances: tuple[Instance, ...]
-  warnings: tuple[CorpusFinding, ...]
-  sources: tuple[str, ...] = ()
+  code = 'bad-field'
+  where = ''
+  instance: str | None = None
 
 
 def parse_task(
@@ -147,7 +65,7 @@ def parse_task(
     InputError: if an excluded instance is not there.
   """
   fields = _Fields(path, name, frozenset(excluded), faults)
-  raw = task_json.load(text, path=path)
+  raw = load_json(text, path=path)
   definitions = fields.strings(raw, 'Definition')
   if not definitions[0].strip():
     fields.warn('empty-definition', 'Definition', 'is empty')
@@ -225,7 +143,7 @@ class _Fields:
     )
 
   def refuse(self, field: str, found: object, allowed: str) -> TaskFileError:
-    return task_json.refusal(self.path, field, found, allowed)
+    return refusal(self.path, field, found, allowed)
 
   def categories(self, raw: dict) -> tuple[str, ...]:
     if raw.get('Categories', []) in ([], '', ['']):
@@ -243,7 +161,7 @@ class _Fields:
 
   def strings(self, raw: dict, field: str) -> tuple[str, ...]:
     if field not in raw:
-      raise task_json.error(
+      raise task_file_error(
         self.path,
         f'field {field!r} is missing; found {shown(list(raw))}, allowed is a '
         f'string or a list of at least one.{nearest(field, raw)}',
@@ -364,7 +282,7 @@ class _Fields:
       seen[instance.id] = instance
       return
     if (twin.input, twin.outputs) != (instance.input, instance.outputs):
-      raise task_json.error(
+      raise task_file_error(
         self.path,
         f'{where}.id: {shown(instance.id)} is also the id of '
         f'Instances[{twin.position}], which has another content; ids must '
@@ -399,3 +317,84 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip() and value.encode())
   except UnicodeEncodeError:
     return False
+
+
+def load_json(text: str, *, path: str) -> dict:
+  """Reads the text of a task file.
+
+  Args:
+    text: of one JSON object.
+    path: of the file, for messages.
+
+  Raises:
+    TaskFileError: if it is not JSON, no object, or a field comes twice.
+  """
+
+  def unique(pairs: list[tuple[str, object]]) -> dict:
+    # Of a field that comes twice neither is the right one.
+    found = dict(pairs)
+    if len(found) < len(pairs):
+      names = [name for name, _ in pairs]
+      twice = next(name for name in found if names.count(name) > 1)
+      raise task_file_error(
+        path,
+        f'field {shown(twice)}: found {names.count(twice)} times in one '
+        'object, allowed is once.',
+        code='repeated-field',
+        where=shown(twice),
+      )
+    return found
+
+  try:
+    raw = json.loads(text, object_pairs_hook=unique)
+  except json.JSONDecodeError as fault:
+    raise _not_json(path, text, fault) from None
+  except RecursionError:
+    raise task_file_error(
+      path, 'not a task: JSON nested too deeply.', code='not-json'
+    ) from None
+  except InputError:
+    raise
+  except ValueError as fault:
+    # Python reads no number of more than some thousands of digits.
+    raise task_file_error(
+      path, f'not a task: {fault}.', code='not-json'
+    ) from None
+  if not isinstance(raw, dict):
+    raise refusal(path, 'file', type(raw).__name__, 'one JSON object')
+  return raw
+
+
+def refusal(
+  path: str, field: str, found: object, allowed: str
+) -> TaskFileError:
+  """What to raise for a field of the wrong kind."""
+  return task_file_error(
+    path,
+    f'{field}: found {shown(found)}, allowed is {allowed}.',
+    where=field,
+  )
+
+
+def task_file_error(
+  path: str, message: str, *, code: str = 'bad-field', where: str = ''
+) -> TaskFileError:
+  """What to raise, with the file's name before the message."""
+  made = TaskFileError(f'{path}: {message}')
+  made.code, made.where = code, where
+  return made
+
+
+def _not_json(
+  path: str, text: str, fault: json.JSONDecodeError
+) -> TaskFileError:
+  # A string that never ends swallows what follows it.
+  cut = not text[fault.pos :].strip() or 'Unterminated' in fault.msg
+  # Some of the decoder's messages end with the word that joins them.
+  what = fault.msg.removesuffix(' at')
+  return task_file_error(
+    path,
+    f'not JSON{", cut short" if cut else ""}: {what} at line {fault.lineno}, '
+    f'column {fault.colno}. Fetch the file again or mend it there.',
+    code='truncated-json' if cut else 'not-json',
+  )

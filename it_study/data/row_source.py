@@ -11,8 +11,8 @@ import seqio
 import tensorflow as tf
 
 from it_study.corpus import natinst
-from it_study.corpus.lazy_tasks import LazyTasks
-from it_study.data import build_manifest, tfds_builder
+from it_study.corpus.schema import LazyTasks
+from it_study.data import build_folder, tfds_builder
 from it_study.errors import InputError
 from it_study.seeding import stable_hash
 
@@ -192,7 +192,7 @@ class RowsSource(seqio.TfdsDataSource):
 
   def _load_metadata(self, data_dir: str) -> dict:
     if data_dir != 'None':
-      build_manifest.check(
+      build_folder.check_files(
         tfds_builder.rows_directory(data_dir), data_dir=data_dir
       )
     if not self.tfds_dataset.builder.is_prepared():

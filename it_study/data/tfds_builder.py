@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from it_study.corpus import natinst
-from it_study.data import build_folder, build_manifest, overlap, spooled_rows
+from it_study.data import build_folder, overlap, spooled_rows
 from it_study.errors import InputError
 from it_study.storage import local_folders
 
@@ -197,7 +197,7 @@ def build_rows(
   directory = rows_directory(data_dir)
 
   def is_there() -> bool:
-    if not directory.exists() or build_manifest.damage(directory):
+    if not directory.exists() or build_folder.find_damage(directory):
       return False
     check_same(
       data_dir,
@@ -210,7 +210,7 @@ def build_rows(
     return directory
   local_folders.make_directory(data_dir)
   clear = functools.partial(
-    build_manifest.clear,
+    build_folder.clear_build,
     fingerprint=corpus.fingerprint(),
     max_instances_per_task=max_instances_per_task,
   )
@@ -241,7 +241,7 @@ def build_rows(
       file_format='tfrecord',
     )
     _prepare(builder)
-    build_manifest.write(directory)
+    build_folder.write_file_list(directory)
   return directory
 
 
@@ -300,7 +300,7 @@ def cached_data_dir(
 def stored_metadata(data_dir: str | os.PathLike) -> dict:
   """The metadata of the rows below `data_dir`."""
   directory = rows_directory(data_dir)
-  build_manifest.check(directory, data_dir=data_dir, sizes=False)
+  build_folder.check_files(directory, data_dir=data_dir, sizes=False)
   return dict(tfds.builder_from_directory(directory).info.metadata)
 
 

@@ -1,27 +1,21 @@
 """A model made for the vocabulary, the device and the weights at hand."""
 
-from collections.abc import Callable, Iterator
-import json
+from collections.abc import Callable
 import os
 import pathlib
-import re
 from typing import Any
 
 import jax
 
 from it_study.checkpoints import weights
 from it_study.checkpoints.hf import params
+from it_study.checkpoints.weights import training_of
 from it_study.data import vocabularies
 from it_study.errors import InputError
 from it_study.models.config import T5Config
-from it_study.storage.storage_path import StoragePath
 
 # What the vocabulary's size is rounded up to, as T5's 32,100 is to 32,128.
 _VOCABULARY_MULTIPLE = 128
-_RECORD = 'training.json'
-# What a training calls its checkpoints, and the folders that it has them in.
-_STEP = re.compile(r'(checkpoint_)?\d+')
-_FOLDERS = ('checkpoints', 'best')
 
 ModelConfig = Callable[..., T5Config]
 
@@ -97,36 +91,3 @@ def check_folder_vocabulary(path: str | os.PathLike) -> None:
       f'{vocabularies.describe()}. Name it by {vocabularies.VARIABLE}='
       f'{model_file}.'
     )
-
-
-def training_of(checkpoint_path: str | os.PathLike) -> dict[str, Any]:
-  """training.json of the training that a checkpoint is of, or nothing.
-
-  Args:
-    checkpoint_path: of a checkpoint or of the training's folder, local or in a
-      bucket.
-  """
-  paths = [os.fspath(checkpoint_path)]
-  if StoragePath(checkpoint_path).local is not None:
-    # A checkpoint may be named by a link, and so may a training's folder of
-    # checkpoints lie elsewhere.
-    paths = [os.path.abspath(paths[0]), os.path.realpath(paths[0])]
-  for path in dict.fromkeys(paths):
-    for folder in _own_folders(StoragePath(path)):
-      content = folder.read(_RECORD)
-      if content is not None:
-        return json.loads(content)
-  return {}
-
-
-def _own_folders(folder: StoragePath) -> Iterator[StoragePath]:
-  """Where a training's record is, if a folder is a checkpoint of its own.
-
-  Any other folder in that of a training may have weights of another.
-  """
-  yield folder
-  if _STEP.fullmatch(folder.name):
-    folder = folder.parent
-    yield folder
-  if folder.name in _FOLDERS:
-    yield folder.parent

@@ -283,7 +283,7 @@ def predict(
   path = infer_output_dir / 'predictions.jsonl'
   if not distributed.is_first():
     return path
-  return prediction_rows.write(
+  return prediction_rows.write_rows(
     path,
     rows=rows,
     answers=found,

@@ -9,10 +9,11 @@ from typing import Any
 
 import jax
 
-from it_study import distributed, predictions
+from it_study import distributed
 from it_study.data import vocabularies
 from it_study.input_pipeline.feed import Feed
 from it_study.models.config import T5Config
+from it_study.storage import text_files
 from it_study.training import metrics_log
 
 
@@ -70,7 +71,7 @@ def write(
     'seconds': time.monotonic() - started,
   }
   if distributed.is_first():
-    predictions.write_text(
+    text_files.write_text(
       model_dir / 'training.json', json.dumps(record, indent=2) + '\n'
     )
   return record

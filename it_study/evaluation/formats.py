@@ -6,7 +6,8 @@ import os
 
 from it_study.corpus.natinst import Corpus, Instance, Task
 from it_study.errors import InputError
-from it_study.predictions import FIELDS, Prediction, read_json_lines
+from it_study.predictions import FIELDS, Prediction
+from it_study.storage.text_files import read_json_lines
 
 IT_STUDY = 'it_study'
 TK_INSTRUCT = 'tk_instruct'

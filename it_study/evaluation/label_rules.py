@@ -6,7 +6,7 @@ import re
 from it_study.corpus import task_kinds
 from it_study.corpus.natinst import CONTROL_CATEGORIES, Corpus, Task
 from it_study.corpus.normalization import normalize_answer
-from it_study.corpus.parsing import TEST_INSTANCES
+from it_study.corpus.schema import TEST_INSTANCES
 from it_study.evaluation.chance import uniform_chance
 
 THRESHOLDS = range(9, 16)

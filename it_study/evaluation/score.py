@@ -14,12 +14,8 @@ from it_study.evaluation import baselines, formats
 from it_study.evaluation.metrics import compute_metrics
 from it_study.evaluation.rouge import Rouge
 from it_study.evaluation.traps import find_traps
-from it_study.predictions import (
-  Prediction,
-  check_complete,
-  check_unique,
-  write_text,
-)
+from it_study.predictions import Prediction, check_complete, check_unique
+from it_study.storage.text_files import write_text
 
 _Path = str | os.PathLike[str]
 
@@ -158,43 +154,6 @@ def write_metrics(path: _Path, metrics: Mapping) -> None:
   write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + '\n')
 
 
-def metrics_table(metrics: Mapping, *, per_task: bool = False):
-  """Metrics as a `rich.table.Table`, for a terminal.
-
-  Args:
-    metrics: contents of metrics.json.
-    per_task: whether to add a row for each task.
-  """
-  # Imported here: the other functions need no terminal.
-  from rich import box, table as rich_table, text
-
-  table = rich_table.Table(box=box.SIMPLE, caption=_caption(metrics))
-  table.add_column('', min_width=14, overflow='fold')
-  for title in ('tasks', 'instances', *_COLUMNS):
-    table.add_column(title, justify='right', no_wrap=True)
-  sections = [
-    [(name, metrics[name]) for name in ('overall', *_KINDS)],
-    [*metrics['by_category'].items()],
-    [*metrics['controls'].items()],
-    [*metrics['by_task'].items()] if per_task else [],
-  ]
-  for section in sections:
-    for name, group in section:
-      # Text, as a name may hold what rich takes for markup.
-      table.add_row(text.Text(name), *_cells(group))
-    table.add_section()
-  return table
-
-
-_KINDS = ('classification', 'generation')
-_COLUMNS = {
-  'exact\nmatch': 'exact_match',
-  'ROUGE-1': 'rouge_1',
-  'ROUGE-L': 'rouge_l',
-  'in\nformat': 'format_correctness',
-}
-
-
 def _one_split(file: formats.RowFile, split: str | None) -> str | None:
   splits = sorted({row.split for row in file.rows if row.split is not None})
   if len(splits) > 1:
@@ -240,31 +199,3 @@ def _without_corpus(file: formats.RowFile, split: str | None) -> Rows:
   ):
     notes.append('The rows show one reference each, others are not known.')
   return Rows(file.rows, split, tuple(notes))
-
-
-def _cells(group: Mapping | None) -> list[str]:
-  if group is None:
-    return ['–'] * (2 + len(_COLUMNS))
-  counts = [group['num_tasks'], group['num_instances']]
-  shares = [group[name] for name in _COLUMNS.values()]
-  return [
-    *('–' if count is None else f'{count:,}' for count in counts),
-    *('–' if share is None else f'{share:.2f}' for share in shares),
-  ]
-
-
-def _caption(metrics: Mapping) -> str | None:
-  lines = []
-  expected = (metrics['classification'] or {}).get('expected')
-  if expected is not None:
-    lines.append(
-      'classification, expected exact match of a draw: '
-      f'{expected["exact_match"]:.2f} ± {expected["standard_deviation"]:.2f}'
-    )
-  if baselines.leaves_out_categories(metrics):
-    lines.append(
-      'This baseline answers no generation. Categories that hold any are left '
-      'out, though their classification tasks count above: those shown do not '
-      'add up to it.'
-    )
-  return '\n'.join(lines) or None

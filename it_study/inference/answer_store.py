@@ -10,8 +10,8 @@ import re
 from typing import Any
 
 from it_study.errors import InputError
-from it_study.predictions import json_line
 from it_study.storage import local_folders, text_files
+from it_study.storage.text_files import json_line
 
 _logger = logging.getLogger(__name__)
 _SETTINGS = 'settings.json'

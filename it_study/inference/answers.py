@@ -74,7 +74,7 @@ def answer(
   rows with the same prompt are answered together.
 
   Args:
-    rows: from `instances.load`.
+    rows: from `prediction_rows.load_instances`.
     decoding: how; see `label_spaces.rank` for the ranked ones.
     machine: to answer on.
     store_directory: where answers are kept; None keeps none. Of several

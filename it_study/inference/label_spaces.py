@@ -24,7 +24,7 @@ def encode(
   """Each row's labels with their tokens, end of sequence included.
 
   Args:
-    rows: from `instances.load`.
+    rows: from `prediction_rows.load_instances`.
     vocabulary: of the model.
     max_length: tokens that a label may take.
 

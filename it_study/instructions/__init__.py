@@ -1,7 +1,7 @@
 """Alterations: pure functions of one row and a condition."""
 
 from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
-from it_study.corpus.parsing import Instance, Task
+from it_study.corpus.schema import Instance, Task
 
 
 def rewrite(

@@ -5,8 +5,7 @@ import dataclasses
 import functools
 
 from it_study.conditions import Condition
-from it_study.corpus.lazy_tasks import LazyTasks
-from it_study.corpus.parsing import Instance, Task
+from it_study.corpus.schema import Instance, LazyTasks, Task
 from it_study.errors import InputError
 from it_study.seeding import stable_hash
 

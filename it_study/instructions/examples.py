@@ -7,7 +7,7 @@ import functools
 
 from it_study.conditions import Condition
 from it_study.corpus.normalization import normalize_answer
-from it_study.corpus.parsing import Example, Instance, Task
+from it_study.corpus.schema import Example, Instance, Task
 from it_study.seeding import stable_random
 
 

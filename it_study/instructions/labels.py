@@ -8,7 +8,7 @@ import string
 
 from it_study.conditions import Condition
 from it_study.corpus.normalization import normalize_answer
-from it_study.corpus.parsing import Example, Instance, Task
+from it_study.corpus.schema import Example, Instance, Task
 from it_study.seeding import stable_random
 
 # What follows the definition, and one entry of its list.

@@ -7,7 +7,7 @@ import itertools
 import re
 import unicodedata
 
-from it_study.corpus.parsing import Instance
+from it_study.corpus.schema import Instance
 from it_study.instructions.prompts import Prompt
 
 # The kinds of spans; those of examples have their number behind them.

@@ -12,7 +12,7 @@ from it_study.conditions import (
   EXAMPLE_LEVELS,
   Condition,
 )
-from it_study.corpus.parsing import Example, Instance, Task
+from it_study.corpus.schema import Example, Instance, Task
 from it_study.errors import InputError
 from it_study.seeding import stable_random
 

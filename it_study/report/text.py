@@ -1,7 +1,11 @@
 """Data's text made fit to show, and numbers written for people."""
 
+import unicodedata
+
 from it_study.evaluation.stats.intervals import Interval
-from it_study.report.visible_text import visible as visible
+
+_SHOWN_CONTROLS = '\n\t'
+
 
 MISSING = '–'
 _LONGEST = 160
@@ -81,3 +85,30 @@ def join(parts: list[str] | tuple[str, ...]) -> str:
   if len(parts) < 2:
     return ''.join(parts)
   return f'{", ".join(parts[:-1])} and {parts[-1]}'
+
+
+def visible(text: str) -> str:
+  """Replaces what would hide, reorder or break text by a visible sign.
+
+  Control characters become their pictures; format characters that reorder
+  text, lone surrogates and what XML forbids become U+FFFD. Line feeds and tabs
+  stay. Every character becomes one character.
+
+  >>> visible('a\\x1b[31mb\\u202ec')
+  'a␛[31mb�c'
+  """
+  return ''.join(map(_visible_character, text))
+
+
+def _visible_character(character: str) -> str:
+  if character in _SHOWN_CONTROLS or character.isprintable():
+    return character
+  code = ord(character)
+  if code < 0x20:
+    return chr(0x2400 + code)
+  if code == 0x7F:
+    return '␡'
+  # Separators are spaces of some sort; joiners are part of words and emoji.
+  if unicodedata.category(character) == 'Zs' or character in '\u200c\u200d':
+    return character
+  return '\ufffd'

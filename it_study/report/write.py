@@ -5,13 +5,13 @@ import os
 import pathlib
 
 from it_study.errors import InputError
-from it_study.predictions import write_text
 from it_study.report.formats.html_page import render_html
 from it_study.report.formats.latex import render_latex
 from it_study.report.formats.markdown import render_markdown
 from it_study.report.formats.results_csv import render_csv
 from it_study.report.results import Results, score
 from it_study.report.sections import make_report
+from it_study.storage.text_files import write_text
 
 
 def write_report(

@@ -16,7 +16,7 @@ from typing import Any
 
 from it_study.errors import InputError
 from it_study.storage import local_folders
-from it_study.storage.cache_folder import cache_directory
+from it_study.storage.local_folders import cache_directory
 from it_study.storage.storage_path import StoragePath
 
 # Folders below the cache: of copies that a run works in, and of those that are

@@ -7,14 +7,13 @@ import os
 import pathlib
 import tempfile
 
-from etils import epath
-
 from it_study.errors import InputError
-from it_study.storage.cache_folder import cache_directory as cache_directory
 
 
 def make_directory(path: str | os.PathLike) -> None:
   """Makes a directory. Raises `InputError` if it cannot be written to."""
+  from etils import epath
+
   try:
     epath.Path(path).mkdir(parents=True, exist_ok=True)
     if '://' not in os.fspath(path):
@@ -73,3 +72,11 @@ def one_at_a_time(lock: str | os.PathLike) -> Iterator[None]:
   with open(lock, 'w') as file:
     fcntl.flock(file, fcntl.LOCK_EX)
     yield
+
+
+def cache_directory() -> pathlib.Path:
+  """`IT_STUDY_CACHE`, or `~/.cache/it_study`."""
+  folder = os.environ.get('IT_STUDY_CACHE')
+  if folder:
+    return pathlib.Path(folder).expanduser()
+  return pathlib.Path.home() / '.cache' / 'it_study'

@@ -7,12 +7,12 @@ import pathlib
 import re
 from typing import Any
 
-from it_study import predictions
 from it_study.conditions import Condition, check_several
 from it_study.corpus import natinst
 from it_study.errors import InputError
 from it_study.evaluation import label_rules
 from it_study.evaluation.stats.comparison import MARGIN, check_margin
+from it_study.storage import text_files
 from it_study.storage.shared_folder import open_folder
 from it_study.study import grid, run_record
 from it_study.study.worker import (
@@ -190,7 +190,7 @@ def _claim(
   """
   path = study_dir / 'study.gin'
   if not path.exists():
-    predictions.write_text(path, config)
+    text_files.write_text(path, config)
     return
   before = path.read_text(encoding='utf-8')
   for name, value in grown.items():
@@ -202,7 +202,7 @@ def _claim(
       f'({_first_difference(before, config)}). Name another --study_dir, or '
       'run it with the settings in its study.gin.'
     )
-  predictions.write_text(path, config)
+  text_files.write_text(path, config)
 
 
 def _with_macro(config: str, name: str, value: tuple) -> str:
@@ -254,9 +254,9 @@ def _write_results(
     folder = study_dir / 'cells' / cell.name
     if cell.name not in lines and (folder / DONE).exists():
       result = _result(study_dir, folder, cell)
-      lines[cell.name] = predictions.json_line(result)
+      lines[cell.name] = text_files.json_line(result)
   text = ''.join(lines[cell.name] for cell in cells if cell.name in lines)
-  predictions.write_text(study_dir / RESULTS, text)
+  text_files.write_text(study_dir / RESULTS, text)
 
 
 def _result(

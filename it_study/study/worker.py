@@ -12,6 +12,7 @@ from typing import Any
 from it_study import predictions
 from it_study.corpus import natinst
 from it_study.evaluation import baselines, score
+from it_study.storage import text_files
 from it_study.storage.shared_folder import SharedFolder
 from it_study.study import grid
 
@@ -117,7 +118,7 @@ class Worker:
   def _run_training(
     self, training: grid.Training, folder: pathlib.Path
   ) -> None:
-    predictions.write_text(
+    text_files.write_text(
       folder / 'config.gin',
       f'{self.config}\n# This training.\n'
       f'MIXTURE_OR_TASK_NAME = {training.condition.name!r}\n'
@@ -219,4 +220,4 @@ def training_piece(training: grid.Training) -> str:
 
 def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
   """Writes a JSON file all at once."""
-  predictions.write_text(path, json.dumps(value, indent=2) + '\n')
+  text_files.write_text(path, json.dumps(value, indent=2) + '\n')

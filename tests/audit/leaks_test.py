@@ -7,7 +7,7 @@ import pytest
 from it_study.audit import leaks
 from it_study.conditions import DEFINITION_LEVELS
 from it_study.corpus import natinst
-from it_study.corpus.parsing import Example, Instance, Task
+from it_study.corpus.schema import Example, Instance, Task
 from it_study.instructions.definitions import OutputSpace
 
 _TASK = Task(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import pytest
 
 from it_study.audit import corpus_check
-from it_study.corpus import files, natinst, parsing
+from it_study.corpus import files, natinst, parsing, schema
 from it_study.errors import InputError
 
 _JSON = st.recursive(
@@ -129,7 +129,7 @@ def _check_message(message: str, path: str) -> None:
   assert len(message) < len(path) + 1000
 
 
-def _check_file(file: parsing.TaskFile) -> None:
+def _check_file(file: schema.TaskFile) -> None:
   ids = [instance.id for instance in file.instances]
   assert ids
   assert len(set(ids)) == len(ids)

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from it_study.corpus import parsing
-from it_study.corpus.parsing import Example, Instance, Task
+from it_study.corpus import parsing, schema
+from it_study.corpus.schema import Example, Instance, Task
 from it_study.errors import InputError
 
 
-def _parse(raw, **fields) -> parsing.TaskFile:
+def _parse(raw, **fields) -> schema.TaskFile:
   text = raw if isinstance(raw, str) else json.dumps(raw)
   return parsing.parse_task(text, name='task1_a', path='a.json', **fields)
 
@@ -22,7 +22,7 @@ def _message(raw) -> str:
 
 def test_a_tidy_file_is_read_whole(raw_task):
   file = _parse(raw_task(num_instances=2))
-  assert file == parsing.TaskFile(
+  assert file == schema.TaskFile(
     task=Task(
       name='task1_a',
       definition='Say what comes next.',

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from it_study.corpus import natinst
-from it_study.corpus.parsing import Instance
+from it_study.corpus.schema import Instance
 from it_study.data import overlap
 from it_study.errors import InputError
 

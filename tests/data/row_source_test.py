@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from it_study.conditions import Condition
 from it_study.corpus import natinst
-from it_study.data import build_manifest, row_source, tfds_builder
+from it_study.data import build_folder, row_source, tfds_builder
 from it_study.errors import InputError
 from it_study.instructions.tk_instruct import TkInstruct
 from it_study.seeding import stable_hash
@@ -167,7 +167,7 @@ def test_no_more_than_the_first_rows_are_read(corpus, tmp_path):
   overhead = 16
   size = sum(length + overhead for length in records[:6])
   path.write_bytes(path.read_bytes()[: size + 20])
-  build_manifest.write(epath.Path(path.parent))
+  build_folder.write_file_list(epath.Path(path.parent))
   assert len(read(Condition(instances_per_task=2), rows)) == 6
   assert len(read(Condition(instances_per_task=2, num_tasks=1), rows)) == 2
   for more in ({'instances_per_task': 3}, {'instances_per_task': 2, 'seed': 1}):

@@ -153,10 +153,10 @@ def test_a_checkpoint_has_the_record_of_its_own_training(tmp_path, monkeypatch):
   (tmp_path / 'newest').symlink_to('run/checkpoint_20')
   monkeypatch.chdir(tmp_path / 'run')
   for path in (*(tmp_path / name for name in OWN), 'checkpoint_20', '.'):
-    assert model_setup.training_of(path) == record, path
-  assert model_setup.training_of(tmp_path / 'newest') == record
+    assert weights.training_of(path) == record, path
+  assert weights.training_of(tmp_path / 'newest') == record
   for name in FOREIGN:
-    assert model_setup.training_of(tmp_path / name) == {}, name
+    assert weights.training_of(tmp_path / name) == {}, name
   config = model_setup.complete_config(
     fakes.tiny_model(),
     dtype='float32',

@@ -9,12 +9,14 @@ import sys
 import pytest
 
 from it_study import predictions
+from it_study.commands import score_tables
 from it_study.conditions import Condition
 from it_study.corpus.natinst import open_corpus
 from it_study.errors import InputError
 from it_study.evaluation import baselines, formats, score
 from it_study.instructions import prompts
 from it_study.predictions import Prediction
+from it_study.storage import text_files
 
 
 @pytest.fixture
@@ -117,7 +119,7 @@ def test_rows_are_loaded_in_order_and_filled(tmp_path, corpus):
   rows = predict_all(corpus)
   path = tmp_path / 'p.jsonl'
   path.write_text(
-    ''.join(predictions.json_line(r.to_json()) for r in rows[::-1])
+    ''.join(text_files.json_line(r.to_json()) for r in rows[::-1])
   )
   loaded = score.load_rows(path, corpus=corpus)
   assert loaded.rows == tuple(rows)
@@ -126,12 +128,12 @@ def test_rows_are_loaded_in_order_and_filled(tmp_path, corpus):
 
 def test_duplicate_missing_and_foreign_ids_are_refused(tmp_path, corpus):
   rows = predict_all(corpus)
-  lines = [predictions.json_line(row.to_json()) for row in rows]
+  lines = [text_files.json_line(row.to_json()) for row in rows]
   path = tmp_path / 'p.jsonl'
   foreign = dataclasses.replace(rows[1], id='cls-99')
   path.write_text(
     ''.join(
-      [lines[0], *lines[3:], lines[4], predictions.json_line(foreign.to_json())]
+      [lines[0], *lines[3:], lines[4], text_files.json_line(foreign.to_json())]
     )
   )
   with pytest.raises(InputError) as error:
@@ -281,7 +283,7 @@ def show(metrics, **options) -> str:
 
   console = Console(width=100, color_system=None)
   with console.capture() as capture:
-    console.print(score.metrics_table(metrics, **options))
+    console.print(score_tables.metrics_table(metrics, **options))
   return capture.get()
 
 

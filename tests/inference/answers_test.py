@@ -9,7 +9,7 @@ import pytest
 
 from it_study import predictions, seqio_lib
 from it_study.data import vocabularies
-from it_study.engines import instances, model_setup, native
+from it_study.engines import model_setup, native, prediction_rows
 from it_study.errors import InputError
 from it_study.evaluation import metrics
 from it_study.inference import answers, label_spaces, token_loop
@@ -227,7 +227,9 @@ def make_machine(batch_size=32, **settings):
 
 
 def load_rows():
-  return instances.load(name=CONDITION, lengths=fakes.LENGTHS, split='test')
+  return prediction_rows.load_instances(
+    name=CONDITION, lengths=fakes.LENGTHS, split='test'
+  )
 
 
 def test_rows_with_the_same_prompt_are_answered_together(free, monkeypatch):

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from it_study.conditions import DEFINITION_LEVELS, Condition
-from it_study.corpus.lazy_tasks import LazyTasks
 from it_study.corpus.natinst import Instance, Task
+from it_study.corpus.schema import LazyTasks
 from it_study.errors import InputError
 from it_study.instructions.definitions import OutputSpace
 

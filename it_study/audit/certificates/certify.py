@@ -23,8 +23,7 @@ from it_study.audit.certificates.examples import Recorded
 from it_study.audit.certificates.failures import Failure
 from it_study.conditions import DEFINITION_LEVELS, Condition
 from it_study.corpus import natinst, worker_pool
-from it_study.corpus.lazy_tasks import LazyTasks
-from it_study.corpus.parsing import Instance, Task
+from it_study.corpus.schema import Instance, LazyTasks, Task
 from it_study.errors import InputError
 from it_study.instructions import prompts
 

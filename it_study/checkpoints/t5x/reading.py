@@ -17,7 +17,7 @@ import numpy as np
 import tensorstore as ts
 
 from it_study.checkpoints import fitting, tensor_reading
-from it_study.checkpoints.inferred_config import infer_config
+from it_study.checkpoints.fitting import infer_config
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.checkpoints.t5x import tensors as t5x_tensors
 from it_study.errors import InputError, nearest

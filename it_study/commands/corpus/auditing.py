@@ -9,11 +9,11 @@ import io
 import json
 import sys
 
-from it_study import predictions
 from it_study.audit import corpus_check
 from it_study.commands.progress import BuildProgress
 from it_study.corpus import exclusions, findings, locate, natinst
 from it_study.corpus.findings import ERROR, WARNING, CorpusFinding
+from it_study.storage import text_files
 
 
 def check(options: argparse.Namespace) -> int:
@@ -55,7 +55,7 @@ def _tell(
     left_out = exclusions.make(
       (*exclusions.from_findings(found), *corpus.exclusions)
     )
-    predictions.write_text(
+    text_files.write_text(
       options.write_exclusions, exclusions.to_text(left_out, findings=found)
     )
   if allowed:
@@ -67,7 +67,7 @@ def _tell(
     ]
   if options.out:
     to_text = _csv if options.out.endswith('.csv') else findings.json_lines
-    predictions.write_text(options.out, to_text(found))
+    text_files.write_text(options.out, to_text(found))
   told = findings.at_least(found, ERROR if options.quiet else options.severity)
   if options.json:
     print(

@@ -6,7 +6,6 @@ import json
 import pathlib
 import sys
 
-from it_study import predictions
 from it_study.audit.certificates import certify, prompt_file
 from it_study.audit.certificates.certificate import Certificate
 from it_study.audit.certificates.certify import OnFailure
@@ -16,6 +15,7 @@ from it_study.conditions import Condition
 from it_study.corpus import locate, natinst
 from it_study.data import tensorflow_setup
 from it_study.errors import InputError
+from it_study.storage import text_files
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -40,8 +40,8 @@ def verify(options: argparse.Namespace) -> int:
   )
   if options.out:
     objects = [certificate.to_json(), *(f.to_json() for f in failures)]
-    predictions.write_text(
-      options.out, ''.join(map(predictions.json_line, objects))
+    text_files.write_text(
+      options.out, ''.join(map(text_files.json_line, objects))
     )
   if options.json:
     print(json.dumps(certificate.to_json()))

@@ -13,7 +13,7 @@ from it_study.commands.doctor.finding import (
   WARNING,
   DoctorCheck,
 )
-from it_study.storage import cache_folder
+from it_study.storage import local_folders
 
 _GIB = 2**30
 # A study of the miniature peaks below it.
@@ -61,7 +61,7 @@ def check_memory(
 
 def check_cache(*, least: int = _LEAST_DISK) -> list[DoctorCheck]:
   """The cache's folder: whether it can be written, and what is free there."""
-  folder = cache_folder.cache_directory()
+  folder = local_folders.cache_directory()
   findings = []
   for name, path in (('cache', folder), ('compiled programs', folder / 'xla')):
     try:

@@ -8,13 +8,13 @@ import pathlib
 import sys
 from typing import Any
 
-from it_study import gin_utils, predictions
+from it_study import gin_utils
 from it_study.checkpoints import bucket_weights
 from it_study.checkpoints.hf import params
 from it_study.commands.runs import runs
 from it_study.corpus import locate, natinst
 from it_study.errors import InputError, nearest_path
-from it_study.storage import local_folders
+from it_study.storage import local_folders, text_files
 from it_study.storage.storage_path import StoragePath
 
 _RECORD = 'audit.json'
@@ -64,7 +64,7 @@ def audit(options: argparse.Namespace) -> None:
       _predict(options, weights, out, method)
   corpus = natinst.open_corpus(locate.find(options.corpus))
   found = _measure(out, decodings=_METHODS, corpus=corpus, split=options.split)
-  predictions.write_text(
+  text_files.write_text(
     out / 'results.json', json.dumps(found, indent=2) + '\n'
   )
   if options.json:
@@ -123,7 +123,7 @@ def _own_config(checkpoint: str) -> tuple[list[str], list[str]]:
 def _claim(out: pathlib.Path, record: dict[str, str]) -> None:
   path = out / _RECORD
   if not path.exists():
-    predictions.write_text(path, json.dumps(record, indent=2) + '\n')
+    text_files.write_text(path, json.dumps(record, indent=2) + '\n')
     return
   before = json.loads(path.read_text(encoding='utf-8'))
   different = [name for name in record if before.get(name) != record[name]]

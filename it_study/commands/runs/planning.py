@@ -47,17 +47,18 @@ def plan(options: argparse.Namespace) -> None:
 
     tpu_topologies.check(options.topology)
   runs.configure(options, files=options.gin_file, supplied=_UNUSED)
-  from it_study.engines import arguments
+  from it_study.engines import training_inputs
   from it_study.models import partitioning
   from it_study.report import text
   from it_study.training.planning import plan as plan_lib
+  from it_study.training.settings import check_whole
 
   settings = run_settings.of_training(
     _SETTINGS, run='a training: runs/finetune.gin'
   )
   sizes = run_settings.take_mesh(settings)
-  arguments.check_whole(BATCH_SIZE=settings['batch_size'])
-  arguments.check_lengths(settings['task_feature_lengths'])
+  check_whole(BATCH_SIZE=settings['batch_size'])
+  training_inputs.check_lengths(settings['task_feature_lengths'])
   if options.topology is not None:
     _keep_to_cpu(1)
     devices = tpu_topologies.devices(options.topology)

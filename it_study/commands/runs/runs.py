@@ -16,6 +16,8 @@ from typing import Any
 
 import it_study
 from it_study import conditions, gin_utils
+from it_study.commands.progress import _print_progress
+from it_study.commands.reporting import report
 from it_study.commands.runs import settings
 from it_study.data import tensorflow_setup, user_module
 from it_study.engines import ENGINES
@@ -85,32 +87,14 @@ def study(options: argparse.Namespace) -> None:
     report(options)
 
 
-def report(options: argparse.Namespace) -> None:
-  """Writes the report of a study and prints its table."""
-  from it_study import report as report_lib
-  from it_study.commands.progress import CountProgress
-
-  quiet = options.quiet or options.json
-  folder = shared_folder.open_to_read(options.study_dir)
-  with CountProgress('cells scored', quiet=quiet) as on_progress:
-    results = report_lib.score(folder.path, on_progress=on_progress)
-  paths = report_lib.write_report(study_dir=folder.path, results=results)
-  folder.publish('report')
-  if options.json:
-    print(json.dumps({'report': [os.fspath(path) for path in paths]}))
-  elif not options.quiet:
-    report_lib.render_terminal_table(folder.path, results=results)
-    print(f'report: {paths[0]}')
-
-
 def train(options: argparse.Namespace) -> None:
   """Fine-tunes one model as the gin files say."""
   config = configure(
     options, files=options.gin_file, supplied=SUPPLIED['train']
   )
-  from it_study import distributed, predictions
+  from it_study import distributed
   from it_study.checkpoints.bucket_steps import BucketCheckpoints
-  from it_study.storage import run_folder
+  from it_study.storage import run_folder, text_files
 
   model_dir = gin_utils.macro('MODEL_DIR')
   # Each process holds shards of its own, and writes them there itself.
@@ -127,7 +111,7 @@ def train(options: argparse.Namespace) -> None:
     path = folder / 'config.gin'
     before = path.read_text(encoding='utf-8') if path.is_file() else None
     if distributed.is_first():
-      predictions.write_text(path, config)
+      text_files.write_text(path, config)
     try:
       summary = engine_call('finetune')(
         model_dir=folder,
@@ -149,11 +133,11 @@ def _put_back(path: pathlib.Path, config: str | None) -> None:
     path: of the training's configuration.
     config: what was there before; None if nothing.
   """
-  from it_study import predictions
+  from it_study.storage import text_files
 
   if config is not None:
     # What is refused is not what the checkpoints that are there came from.
-    predictions.write_text(path, config)
+    text_files.write_text(path, config)
   elif not path.with_name('metrics.jsonl').exists():
     path.unlink(missing_ok=True)
 
@@ -355,39 +339,6 @@ def _git(folder: pathlib.Path, *words: str) -> str:
     capture_output=True,
     text=True,
   ).stdout.strip()
-
-
-def _print_progress(progress) -> None:
-  line = None
-  if progress.phase == 'tokenising' and progress.step % 10_000 == 0:
-    line = f'tokenising: {progress.step:,} examples'
-  elif progress.phase == 'compiling':
-    line = 'compiling the training step'
-  elif progress.metrics:
-    line = _training_line(progress)
-  if line is not None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _training_line(progress) -> str:
-  metrics = progress.metrics
-  parts = [
-    f'step {progress.step}/{progress.train_steps}',
-    f'loss {metrics["loss"]:.4f}',
-    f'gradient {metrics["gradient_norm"]:.3g}',
-    f'{metrics["tokens_per_second"]:,.0f} tokens/s',
-  ]
-  if 'model_flops_utilization' in metrics:
-    parts.append(f'{metrics["model_flops_utilization"]:.1%} of peak')
-  if 'compile_seconds' in metrics:
-    parts.append(f'compiled in {metrics["compile_seconds"]:.0f} s')
-  if 'validation_loss' in metrics:
-    parts.append(
-      f'held-out loss {metrics["validation_loss"]:.4f} '
-      f'in {metrics["validation_seconds"]:.1f} s'
-    )
-  parts.append(f'{progress.seconds_left or 0:.0f} s left')
-  return ', '.join(parts)
 
 
 def _print_result(

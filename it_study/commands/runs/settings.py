@@ -47,7 +47,7 @@ def take_mesh(settings: dict[str, Any]) -> dict[str, int]:
 
 def check_study() -> None:
   """Refuses settings of a study before its folder is claimed by them."""
-  from it_study.engines import arguments
+  from it_study.engines import training_inputs
   from it_study.models import partitioning
 
   settings = of_training(_OF_A_STUDY, run='a study: runs/study.gin')
@@ -57,7 +57,7 @@ def check_study() -> None:
     partitioning.make_mesh(**mesh)
   # To bind the decoding is to check it.
   of_prediction = gin_utils.bound('predict', ('batch_size', 'decoding'))
-  arguments.check_study(
+  training_inputs.check_study(
     **settings, infer_batch_size=of_prediction.get('batch_size', 1)
   )
 

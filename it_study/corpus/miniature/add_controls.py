@@ -12,7 +12,7 @@ from it_study.corpus.miniature.controls import (
 )
 from it_study.corpus.miniature.recipes import build
 from it_study.errors import InputError
-from it_study.storage.corpus_text import write_file
+from it_study.storage.text_files import write_file
 
 MARKER = 'controls.json'
 FORMAT_VERSION = 1

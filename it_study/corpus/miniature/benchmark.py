@@ -16,7 +16,7 @@ from it_study.corpus.miniature.unseen_classification import (
 )
 from it_study.corpus.miniature.unseen_generation import unseen_generation
 from it_study.errors import InputError
-from it_study.storage.corpus_text import write_file
+from it_study.storage.text_files import write_file
 
 # Raised whenever the bytes that a seed gives change.
 FORMAT_VERSION = 1

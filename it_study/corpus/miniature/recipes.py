@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import random
 
-from it_study.corpus.parsing import TEST_INSTANCES
+from it_study.corpus.schema import TEST_INSTANCES
 from it_study.seeding import stable_hash, stable_random
 
 NUM_INSTANCES = 150

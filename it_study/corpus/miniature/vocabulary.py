@@ -9,7 +9,7 @@ import sentencepiece
 
 from it_study.corpus.natinst import Corpus
 from it_study.errors import InputError
-from it_study.storage.corpus_text import write_file
+from it_study.storage.text_files import write_file
 
 VOCAB_SIZE = 1000
 # What every prompt holds, each one piece: half of a short prompt would be

@@ -262,7 +262,7 @@ def predict(
     return path
   if on_progress is not None:
     on_progress(len(rows), len(rows))
-  prediction_rows.write(
+  prediction_rows.write_rows(
     path,
     rows=rows,
     answers=answers,

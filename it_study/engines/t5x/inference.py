@@ -50,7 +50,7 @@ def answer(
   the same prediction goes on where it was stopped, and no other takes it over.
 
   Args:
-    rows: from `instances.load`.
+    rows: from `prediction_rows.load_instances`.
     model: from `t5x_setup.make_model`.
     config: of the model.
     partitioner: of T5X.

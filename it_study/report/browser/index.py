@@ -15,8 +15,7 @@ from it_study.evaluation import metrics
 from it_study.predictions import Prediction
 from it_study.report.arms import condition_label, make_arms
 from it_study.report.load import Cell, Study, read_study
-from it_study.report.text import shorten
-from it_study.report.visible_text import visible
+from it_study.report.text import shorten, visible
 
 LIMIT = 200
 # A list shows the start of a text, an instance nearly all of it.

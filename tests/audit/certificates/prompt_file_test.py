@@ -7,7 +7,7 @@ import fakes
 import pytest
 import seqio
 
-from it_study import predictions, seqio_lib
+from it_study import seqio_lib
 from it_study.audit.certificates.prompt_file import (
   PromptRow,
   certify_prompts,
@@ -15,6 +15,7 @@ from it_study.audit.certificates.prompt_file import (
 )
 from it_study.conditions import Condition
 from it_study.errors import InputError
+from it_study.storage import text_files
 import tasks  # noqa: F401  Registers the conditions.
 
 RENAMED = 'natinst_def_renamed_ex_delusive2'
@@ -37,7 +38,7 @@ def _prompts(bench, tmp_path):
     if change is not None:
       rows = [json.loads(line) for line in path.read_text().splitlines()]
       rows = change(rows) or rows
-      path.write_text(''.join(map(predictions.json_line, rows)))
+      path.write_text(''.join(map(text_files.json_line, rows)))
     words = ('corpus', 'verify', bench.corpus.directory, '--prompts', path)
     return (*words, '--condition', condition, *limit)
 

@@ -7,7 +7,7 @@ import sys
 from fakes import refusal
 import pytest
 
-from it_study.commands.runs import runs
+from it_study.commands import progress
 from it_study.errors import InputError
 from it_study.training import trainer
 
@@ -102,7 +102,7 @@ def test_several_processes_of_t5x_do_not_write_to_a_bucket(
   ],
 )
 def test_a_training_says_what_it_is_at(capsys, phase, step, metrics, expected):
-  runs._print_progress(
+  progress._print_progress(
     trainer.Progress(
       phase=phase,
       step=step,

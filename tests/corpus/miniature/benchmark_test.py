@@ -14,7 +14,7 @@ import pytest
 from it_study.corpus import natinst
 from it_study.corpus.miniature import benchmark as mini, recipes
 from it_study.errors import InputError
-from it_study.storage import corpus_text as files
+from it_study.storage import text_files
 
 
 @pytest.fixture(name='corpus', scope='module')
@@ -188,7 +188,7 @@ def test_an_interrupted_writing_is_no_corpus_and_is_finished(
     if len(written) == 20:
       raise KeyboardInterrupt
     written.append(path)
-    files.write_file(path, content)
+    text_files.write_file(path, content)
 
   with monkeypatch.context() as patch:
     patch.setattr(mini, 'write_file', interrupted)

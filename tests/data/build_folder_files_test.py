@@ -1,4 +1,4 @@
-"""Tests of build_manifest: a damaged build is noticed and mended."""
+"""Tests of the file list of a build: a damaged build is noticed and mended."""
 
 import logging
 import pathlib
@@ -7,7 +7,7 @@ import fakes
 import pytest
 
 from it_study.corpus import natinst
-from it_study.data import build_manifest, row_source, tfds_builder
+from it_study.data import build_folder, row_source, tfds_builder
 from it_study.errors import InputError
 
 
@@ -52,13 +52,17 @@ def test_every_file_is_missed(built, caplog, harm, pattern):
       tfds_builder.build_corpus(corpus, data_dir=data_dir)
     assert f'its {path.name}' in caplog.text
     assert _files(data_dir).keys() == whole.keys()
-    assert build_manifest.damage(tfds_builder.rows_directory(data_dir)) is None
+    assert (
+      build_folder.find_damage(tfds_builder.rows_directory(data_dir)) is None
+    )
   rows = {n: b for n, b in _files(data_dir).items() if 'tfrecord' in n}
   assert rows == {n: b for n, b in whole.items() if 'tfrecord' in n}
 
 
 def test_what_is_not_there_is_not_damaged(tmp_path):
-  build_manifest.check(tfds_builder.rows_directory(tmp_path), data_dir=tmp_path)
+  build_folder.check_files(
+    tfds_builder.rows_directory(tmp_path), data_dir=tmp_path
+  )
 
 
 def test_a_message_names_file_and_sizes(built):

@@ -1,8 +1,8 @@
-"""Tests of it_study.report.visible_text."""
+"""Tests of it_study.report.text: what would hide or break text is shown."""
 
 from hypothesis import given, strategies as st
 
-from it_study.report.visible_text import visible
+from it_study.report.text import visible
 
 
 def test_what_hides_or_reorders_becomes_visible():

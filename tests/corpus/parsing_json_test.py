@@ -1,21 +1,21 @@
-"""Tests for it_study.corpus.task_json."""
+"""Tests of it_study.corpus.parsing: the JSON of a task file."""
 
 import pickle
 
 import pytest
 
-from it_study.corpus import task_json
-from it_study.corpus.task_json import TaskFileError
+from it_study.corpus import parsing
+from it_study.corpus.parsing import TaskFileError
 
 
 def _message(text: str) -> str:
   with pytest.raises(TaskFileError) as error:
-    task_json.load(text, path='a.json')
+    parsing.load_json(text, path='a.json')
   return str(error.value)
 
 
 def test_an_object_is_read():
-  assert task_json.load('{"a": [1, NaN]}', path='a.json')['a'][0] == 1
+  assert parsing.load_json('{"a": [1, NaN]}', path='a.json')['a'][0] == 1
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_broken_json_is_refused(text, message):
 )
 def test_a_fault_has_its_kind_and_place(text, code, where):
   with pytest.raises(TaskFileError) as error:
-    task_json.load(text, path='a.json')
+    parsing.load_json(text, path='a.json')
   assert (error.value.code, error.value.where) == (code, where)
   copy = pickle.loads(pickle.dumps(error.value))
   assert (str(copy), copy.code) == (str(error.value), code)

@@ -1,4 +1,4 @@
-"""Tests of it_study.corpus.file_hashes: read once, read again when changed."""
+"""Tests of the hashes in it_study.corpus.files: read once, unless changed."""
 
 import concurrent.futures
 import hashlib
@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from it_study.corpus import file_hashes
+from it_study.corpus import files
 
 ABC = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
 
@@ -24,20 +24,20 @@ def _cache(tmp_path, monkeypatch):
 def _read(monkeypatch):
   """The names of the files that were read, in the order of their names."""
   names = []
-  hash_file = file_hashes._hash_file
+  hash_file = files._hash_file
 
   def counted(path):
     names.append(path.name)
     return hash_file(path)
 
-  monkeypatch.setattr(file_hashes, '_hash_file', counted)
+  monkeypatch.setattr(files, '_hash_file', counted)
   return names
 
 
 @pytest.fixture(name='folder')
 def _folder(tmp_path, monkeypatch):
   # So that what a test has just written counts as settled.
-  monkeypatch.setattr(file_hashes, 'RECENT_NS', 0)
+  monkeypatch.setattr(files, 'RECENT_NS', 0)
   folder = tmp_path / 'files'
   folder.mkdir()
   (folder / 'a').write_text('abc')
@@ -47,7 +47,7 @@ def _folder(tmp_path, monkeypatch):
 
 
 def hashes(folder, names=('a', 'b')):
-  return file_hashes.sha256_of_files(names, directory=folder)
+  return files.sha256_of_files(names, directory=folder)
 
 
 def test_hashes_are_sha256_in_the_order_asked_for(folder):
@@ -87,7 +87,7 @@ def test_another_file_in_its_place_is_noticed(folder):
 
 
 def test_a_hash_made_too_soon_is_not_kept(folder, read, monkeypatch):
-  monkeypatch.setattr(file_hashes, 'RECENT_NS', 10_000_000_000)
+  monkeypatch.setattr(files, 'RECENT_NS', 10_000_000_000)
   hashes(folder)
   # Its own time is of no account: it was set, and that is recent.
   os.utime(folder / 'a', ns=(0, 0))

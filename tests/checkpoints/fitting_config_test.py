@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from it_study.checkpoints.inferred_config import infer_config
+from it_study.checkpoints.fitting import infer_config
 from it_study.errors import InputError
 from it_study.models import partitioning
 from it_study.models.t5 import T5, T5Config
