@@ -1,1 +1,1 @@
-"""Gin files; a package, so that gin finds them wherever it is started."""
+"""Gin files; a package, so that gin finds them from any directory."""

@@ -1,1 +1,1 @@
-"""Gin files for T5X by itself."""
+"""Gin files for stock T5X."""
