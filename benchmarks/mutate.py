@@ -1,6 +1,6 @@
 """Mutation test: breaks one line at a time and sees whether a test fails.
 
-    python benchmarks/mutation_bench.py --mutants 200 --seed 0 --workers 2
+    python benchmarks/mutate.py --mutants 200 --seed 0 --workers 2
 
 First runs the tests once and records which test file enters which function.
 Then draws mutants of these kinds:
