@@ -1,4 +1,4 @@
-# The two commands to know: make study, make test. Each sets itself up.
+# The two main targets are `make study` and `make test`. Each sets itself up.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 STUDY_DIR ?= it_study_out
@@ -7,11 +7,11 @@ PARALLEL := -n 2 --dist loadfile
 
 .PHONY: study test lint bench clean
 
-# The miniature study. Another seed: STUDY_DIR=seed1 ARGS='--gin.SEED=1'.
+# Runs the miniature study. Another seed: STUDY_DIR=seed1 ARGS='--gin.SEED=1'.
 study: $(VENV)/installed
 	$(BIN)/it-study study --study_dir=$(STUDY_DIR) $(ARGS)
 
-# All tests that this machine can run; ARGS='tests/instructions/prompts_test.py -k limit'.
+# Runs all tests that this machine can run; ARGS='tests/instructions/prompts_test.py -k limit'.
 test: $(VENV)/installed-test
 ifdef ARGS
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
@@ -25,12 +25,13 @@ endif
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: $(VENV)/installed-test
 	for file in benchmarks/*_bench.py; do $(BIN)/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage.json
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .coverage.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

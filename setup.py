@@ -18,8 +18,8 @@ _GIN_FOLDERS = ['gin_configs'] + [
 
 _GCS = 'google-cloud-storage>=3.17,<4'
 
-# Lower bounds are the versions that the tests were run with; upper bounds keep
-# out the next release that may change what a number means.
+# Lower bounds are the tested versions; upper bounds exclude releases that might
+# change results.
 setuptools.setup(
   name='it_study',
   version=_VERSION,
@@ -35,6 +35,7 @@ setuptools.setup(
     *_GIN_FOLDERS,
   ],
   package_data={
+    'it_study': ['py.typed'],
     'it_study.corpus': ['*.csv'],
     'it_study.report.browser': ['*.css', '*.html', '*.js'],
     'it_study.report.formats': ['*.jinja', '*.css', '*.html', '*.js'],
@@ -50,9 +51,10 @@ setuptools.setup(
     'flax>=0.12.8,<0.13',
     'gin-config>=0.5.0,<0.6',
     'grain>=0.2.18,<0.3',
-    # TFDS 4.9.10 imports it without asking for it.
+    # Imported by TFDS 4.9.10, which does not require it.
     'importlib_resources>=6',
     'jax>=0.10.2,<0.11',
+    'jaxtyping>=0.3.11,<0.4',
     'jinja2>=3.1.6,<4',
     'nltk>=3.9,<4',
     'numpy>=2.4,<3',
@@ -68,37 +70,39 @@ setuptools.setup(
     'seqio>=0.0.20,<0.0.21',
     'shtab>=1.13,<2',
     'statsmodels>=0.15,<0.16',
-    # clu writes events through it without asking for it.
+    # clu writes events through it but does not require it.
     'tensorboard>=2.21,<3',
     'tensorflow>=2.21,<2.22',
     'tensorflow-datasets>=4.9.10,<4.10',
     'tensorstore>=0.1.86,<0.2',
   ],
   extras_require={
-    # Buckets of Google Cloud Storage; T5X's checkpoints are read without it.
+    # Google Cloud Storage buckets; T5X's checkpoints are read without it.
     'gcs': [_GCS],
     'test': [
       _GCS,
+      # Checks the array shapes that jaxtyping annotates.
+      'beartype>=0.23,<0.24',
       'hypothesis>=6.170,<7',
+      'mypy>=2.4,<3',
       'pytest>=9.2,<10',
       'pytest-xdist>=3.8,<4',
       'ruff>=0.17.5,<0.18',
-      # Coverage at no cost in time: coverage.py took a fifth of the tests'.
+      # Measures coverage in no time; coverage.py took a fifth of the tests'.
       'slipcover>=1.1,<2',
       'tokenizers>=0.22,<0.24',
+      'types-requests>=2.33,<3',
     ],
     'parity': ['torch==2.13.0', 'transformers>=5.23,<6'],
     'xlingual': ['tokenizers>=0.22,<0.24'],
-    # What T5X needs besides itself; itself it is on no index, see
-    # requirements/t5x.txt.
+    # T5X's own requirements. T5X is not on PyPI: see requirements/t5x.txt.
     't5x': [
       'cached_property>=2,<3',
       'chex>=0.1.92,<0.2',
       'fiddle>=0.3.1,<0.4',
-      'jaxtyping>=0.3.11,<0.4',
     ],
     'tpu': ['jax[tpu]>=0.10.2,<0.11'],
-    # The TPU compiler alone, the version that jax[tpu] 0.10.2 asks for.
+    # The TPU compiler only, in the version that jax[tpu] 0.10.2 requires.
     'tpu-aot': ['libtpu==0.0.42.*'],
     'gpu': ['jax[cuda13]>=0.10.2,<0.11'],
   },
