@@ -61,9 +61,9 @@ def make_rows(
   tasks=None,
   num_instances=20,
 ):
-  """Rows that are right with a probability, wrong labels otherwise.
+  """Makes rows that are right with a probability, else have a wrong label.
 
-  `controls` maps a control category to its own probability.
+  `controls` maps control categories to probabilities that replace `accuracy`.
   """
   if tasks is None:
     tasks = TEST_TASKS if split == 'test' else TRAINING_TASKS
@@ -100,7 +100,7 @@ def make_rows(
 
 
 def add_cell(study, rows, *, training=None, baseline=None, changes=None):
-  """Writes a cell's predictions and appends its line, with `changes` to it."""
+  """Writes a cell's predictions and appends its line, updated by `changes`."""
   first = rows[0]
   parts = (training or baseline or 'untuned', first.test_condition, first.split)
   name = re.sub(r'[^\w.]', '_', '__'.join(map(str, parts)))
@@ -155,15 +155,16 @@ def make_study(
   """Writes a finished study.
 
   Args:
-    study: folder, made if missing.
-    accuracies: train condition to probability on the test split.
-    positive: probability on the positive control with the original definition,
-      and with none.
-    negative: likewise on the negative control.
-    seeds: of the trainings.
-    run: contents of run.json.
-    num_instances: of each task.
-    tasks: of the test split.
+    study: Study folder, created if missing.
+    accuracies: Probability of a right answer on the test split, by train
+      condition.
+    positive: Probability of a right answer on the positive control with the
+      original definition, and with none.
+    negative: The same two probabilities on the negative control.
+    seeds: Seeds of the trainings.
+    run: Contents of run.json.
+    num_instances: Number of instances of each task.
+    tasks: Tasks of the test split.
   """
   study = pathlib.Path(study)
   study.mkdir(parents=True, exist_ok=True)

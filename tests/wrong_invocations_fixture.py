@@ -150,8 +150,7 @@ CASES = (
   ),
   (
     'view study --port=99999',
-    '--port: found 99999, allowed is 0 to 65535. Leave it out: a free one is '
-    'then taken.',
+    '--port: expected 0 to 65535, got 99999. Leave it out to use a free port.',
   ),
   # Predictions.
   (

@@ -1,6 +1,6 @@
-"""What a study compares: cells that differ in their seed only make an arm."""
+"""Groups a study's cells into arms, and compares the arms."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import dataclasses
 import functools
 import math
@@ -16,17 +16,19 @@ from it_study.report.load import Cell
 from it_study.report.scores import Group, Scores
 from it_study.report.text import count, shorten
 
-# Of each family of comparisons.
+# Significance level of each family of comparisons.
 ALPHA = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Arm:
-  """A way to train (or none, or a baseline) and a way to test, on one split.
+  """Cells that differ only in their seed.
+
+  All share the split, the test condition, and the train condition or baseline.
 
   Attributes:
-    cells: one a seed.
-    scores: of every seed; None where predictions are missing.
+    cells: Cells of the arm, one per seed.
+    scores: Scores of all seeds; None if predictions are missing.
   """
 
   cells: tuple[Cell, ...]
@@ -70,7 +72,7 @@ class Arm:
 
   @property
   def label(self) -> str:
-    """What a reader calls it."""
+    """The arm's name in the report."""
     if self.baseline is not None:
       return _BASELINE_LABELS[self.baseline]
     if self.is_untuned:
@@ -79,26 +81,44 @@ class Arm:
 
   @functools.cached_property
   def condition(self) -> Condition | None:
-    """The condition it was trained in; None where there is none or unknown."""
+    """The train condition; None if there is none or it is unknown."""
     return parse_condition(self.train_condition)
 
-  def group(self, cell: Cell, group: Group) -> dict | None:
-    """A cell's metrics of a group, None where it has none."""
+  @property
+  def training_amount(self) -> tuple[float, int]:
+    """Numbers of training tasks (inf for all) and of instances per task."""
+    if self.condition is None:
+      return 0, 0
+    tasks = self.condition.num_tasks
+    return (
+      math.inf if tasks is None else tasks,
+      self.condition.instances_per_task,
+    )
+
+  def require_scores(self) -> Scores:
+    """The scores of an arm that is known to have its predictions."""
+    assert self.scores is not None, f'{self.label} has no scores'
+    return self.scores
+
+  def group(self, cell: Cell, group: Group) -> Mapping | None:
+    """Returns a cell's metrics for a group; None if it has none."""
     if group.kind == 'headline':
       return cell.metrics[group.name]
     kind = 'controls' if group.kind == 'control' else f'by_{group.kind}'
     return cell.metrics[kind].get(group.name)
 
   def value(self, metric: str, group: Group) -> float | None:
-    """Mean over the seeds, as metrics.json has them, in points."""
+    """Returns the mean over seeds of the values in metrics.json, in points."""
     groups = [self.group(cell, group) for cell in self.cells]
-    values = [g.get(metric) for g in groups if g is not None]
-    if len(values) != len(self.cells) or None in values:
+    values: list[float] = [
+      g[metric] for g in groups if g is not None and g.get(metric) is not None
+    ]
+    if len(values) != len(self.cells):
       return None
     return sum(values) / len(values)
 
   def interval(self, metric: str, group: Group) -> Interval | None:
-    """Interval of `value` at 95%; None where there is none to compute."""
+    """Returns the 95% interval of `value`; None if it cannot be computed."""
     if self.scores is None or self.value(metric, group) is None:
       return None
     estimate = self.scores.estimate(metric, group)
@@ -110,13 +130,14 @@ class Comparison:
   """An arm with real instructions minus the arm with altered ones.
 
   Attributes:
-    original: trained and tested on the real instructions.
-    altered: trained and tested on altered ones.
-    estimate: of the difference, in points.
-    num_comparisons: how many are made at once, this one included.
-    p_value: of no difference, adjusted for their number (Holm).
-    equivalence: whether a difference beyond the study's margin is ruled out.
-    equivalence_p_value: of such a difference, adjusted likewise.
+    original: Arm trained and tested on the real instructions.
+    altered: Arm trained and tested on altered instructions.
+    estimate: Estimate of the difference, in points.
+    num_comparisons: Number of comparisons in the family, this one included.
+    p_value: Holm-adjusted p-value of the hypothesis of no difference.
+    equivalence: Test that the difference is within the study's margin.
+    equivalence_p_value: Holm-adjusted p-value of a difference beyond the
+      margin.
   """
 
   original: Arm
@@ -127,14 +148,25 @@ class Comparison:
   equivalence: Equivalence
   equivalence_p_value: float
 
+  @property
+  def alteration(self) -> Condition:
+    """Condition of the altered arm."""
+    assert self.altered.condition is not None, 'compare() skips such arms'
+    return self.altered.condition
+
+  @property
+  def removes_part(self) -> bool:
+    """Whether the definition or the examples are removed altogether."""
+    return 'empty' in (self.alteration.definition, self.alteration.examples)
+
   @functools.cached_property
   def interval(self) -> Interval:
-    """Of the difference, at 95%."""
+    """95% interval of the difference."""
     return self.estimate.interval()
 
   @functools.cached_property
   def joint(self) -> Interval:
-    """Widened so that all comparisons hold together at 95% (Bonferroni)."""
+    """Interval widened so that all comparisons hold at 95% (Bonferroni)."""
     return self.estimate.interval(1 - ALPHA / self.num_comparisons)
 
   @property
@@ -144,6 +176,7 @@ class Comparison:
 
   @property
   def harms(self) -> bool:
+    """Whether the real instructions are shown to be worse."""
     return self.p_value < ALPHA and self.estimate.mean < 0
 
   @property
@@ -153,17 +186,17 @@ class Comparison:
 
   @property
   def is_degenerate(self) -> bool:
-    """Whether nothing varies: an interval of no width shows nothing."""
+    """Whether no score varies, so that the interval has no width."""
     return self.estimate.standard_error == 0
 
   @property
   def largest(self) -> float:
-    """The largest difference, of either sign, inside the joint interval."""
+    """Largest absolute difference inside the joint interval, in points."""
     return max(abs(self.joint.low), abs(self.joint.high))
 
 
 def make_arms(cells: Iterable[Cell]) -> tuple[Arm, ...]:
-  """Groups cells by all but their seed, in the order of the study's grids."""
+  """Groups cells that differ only in seed, in the order of the study's grid."""
   groups: dict[tuple, list[Cell]] = {}
   for cell in cells:
     key = (
@@ -191,35 +224,49 @@ def select(
   untuned: bool = False,
   baselines: bool = False,
 ) -> list[Arm]:
-  """Arms of a split that are of any kind asked for.
+  """Returns the arms of a split that are of any of the requested kinds.
 
-  Untuned arms are those under the real instructions, where there are any.
+  Untuned arms are restricted to those tested with the real instructions, if
+  there are any.
   """
   arms = [arm for arm in arms if arm.split == split]
-  bare = [arm for arm in arms if arm.is_untuned]
-  bare = [arm for arm in bare if arm.has_original_instructions] or bare
+  untuned_arms = [arm for arm in arms if arm.is_untuned]
+  untuned_arms = [
+    arm for arm in untuned_arms if arm.has_original_instructions
+  ] or untuned_arms
   return [
     arm
     for arm in arms
     if (matched and arm.is_trained and arm.is_matched)
     or (original and arm.is_trained and arm.has_original_instructions)
-    or (untuned and arm in bare)
+    or (untuned and arm in untuned_arms)
     or (baselines and arm.baseline is not None)
   ]
 
 
+def headline_arm(arms: Iterable[Arm]) -> Arm | None:
+  """Returns the arm that the report opens with; None if nothing was trained.
+
+  It is the arm trained and tested on the real instructions, with the most
+  training data; without such an arm, any that is tested as it was trained.
+  """
+  trained = select(arms, split='test', matched=True)
+  original = [arm for arm in trained if arm.has_original_instructions]
+  return max(
+    original or trained, key=lambda arm: arm.training_amount, default=None
+  )
+
+
 def pair_up(arms: Iterable[Arm], *, split: str) -> list[tuple[Arm, Arm]]:
-  """Each altered arm, tested as it was trained, with its original before it."""
-  matched = [
-    arm
-    for arm in select(arms, split=split, matched=True)
-    if arm.condition is not None
-  ]
+  """Returns (original, altered) pairs of arms tested as they were trained."""
+  matched = select(arms, split=split, matched=True)
   by_condition = {arm.condition: arm for arm in matched}
   pairs = []
   for arm in matched:
+    if arm.condition is None:
+      continue
     original = by_condition.get(arm.condition.with_original_instructions())
-    if original not in (None, arm):
+    if original is not None and original is not arm:
       pairs.append((original, arm))
   return pairs
 
@@ -232,27 +279,30 @@ def compare(
   group: Group,
   margin: float = MARGIN,
 ) -> tuple[Comparison, ...]:
-  """Each altered arm against its original, as `pair_up` has them.
+  """Compares each altered arm with its original.
+
+  Pairs without predictions, or without a value for the group, are left out.
 
   Args:
-    arms: of a study.
-    split: the one to compare on.
-    metric: the metric to compare.
-    group: the instances to compare on.
-    margin: largest difference, in points, that counts as none.
+    arms: Arms of a study.
+    split: Split to compare on.
+    metric: Metric to compare.
+    group: Instances to compare on.
+    margin: Largest difference, in points, that counts as none.
   """
-  pairs = [
-    pair
-    for pair in pair_up(arms, split=split)
-    if all(
-      arm.scores is not None and arm.value(metric, group) is not None
-      for arm in pair
+  pairs, estimates = [], []
+  for original, altered in pair_up(arms, split=split):
+    if any(
+      arm.scores is None or arm.value(metric, group) is None
+      for arm in (original, altered)
+    ):
+      continue
+    estimate = original.require_scores().minus(
+      altered.require_scores(), metric, group
     )
-  ]
-  estimates = [
-    original.scores.minus(altered.scores, metric, group)
-    for original, altered in pairs
-  ]
+    if estimate is not None:
+      pairs.append((original, altered))
+      estimates.append(estimate)
   outcomes = [estimate.equivalence(margin) for estimate in estimates]
   different = intervals.adjust([e.p_value() for e in estimates])
   equivalent = intervals.adjust([outcome.p_value for outcome in outcomes])
@@ -272,7 +322,7 @@ def compare(
 
 @functools.lru_cache(maxsize=1024)
 def parse_condition(name: str | None) -> Condition | None:
-  """A condition by its name; None for one that is not known here."""
+  """Parses a condition's name; returns None for an unknown one."""
   try:
     return None if name is None else Condition.from_name(name)
   except InputError:
@@ -280,14 +330,14 @@ def parse_condition(name: str | None) -> Condition | None:
 
 
 def condition_label(name: str | None) -> str:
-  """A condition in words.
+  """Describes a condition in words.
 
   >>> condition_label('natinst_def_empty_ex_delusive1_n10')
   'No definition, 1 delusive example, n10'
   """
   condition = parse_condition(name)
   if condition is None:
-    return 'not known' if name is None else shorten(name)
+    return 'unknown' if name is None else shorten(name)
   definition = _LEVELS.get(condition.definition, condition.definition)
   examples = 'no examples'
   if condition.num_examples:
@@ -337,7 +387,7 @@ def _order(arm: Arm) -> tuple:
 
 @functools.lru_cache(maxsize=1024)
 def _place(name: str | None) -> tuple:
-  """Where a condition stands: by the grid, then by its training data."""
+  """Sort key of a condition: its place in the grid, then its training data."""
   condition = parse_condition(name)
   if condition is None:
     return (2, 0, 0.0, 0, name or '')

@@ -1,4 +1,4 @@
-"""Sweeps: scores by amount of training data, and where guessing is beaten."""
+"""Finds sweeps: scores by amount of training data, and their crossings."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -11,24 +11,24 @@ from it_study.report.arms import Arm, condition_label, select
 from it_study.report.results import Results
 from it_study.report.scores import CHANCE, CLS
 
-# What an amount is of: the field of a condition, and its name on an axis.
+# Fields of a condition that a sweep varies, with their names on an axis.
 AMOUNTS = {
-  'instances_per_task': 'Training instances a task',
+  'instances_per_task': 'Training instances per task',
   'num_tasks': 'Training tasks',
 }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
-  """Arms that differ in one amount of training data alone, smallest first.
+  """Arms that differ only in one amount of training data, smallest first.
 
   Attributes:
-    field: which amount, of `AMOUNTS`.
-    condition: of all, with that amount at its default.
-    amounts: of each arm.
-    arms: at least two, tested as they were trained.
-    crossing: where classification first beats guessing; None where that cannot
-      be judged.
+    field: Amount that varies, a key of `AMOUNTS`.
+    condition: Condition shared by all arms, with that amount at its default.
+    amounts: Amount of each arm.
+    arms: Two or more arms, tested as they were trained.
+    crossing: Amount at which classification first beats guessing; None if this
+      cannot be judged.
   """
 
   field: str
@@ -43,14 +43,14 @@ class Curve:
 
 
 def find_curves(results: Results, *, split: str = 'test') -> list[Curve]:
-  """The sweeps of a study, by amount and in the order of its arms."""
+  """Returns the sweeps of a study, by amount and in the order of its arms."""
   curves = []
   for field in AMOUNTS:
     default = getattr(Condition(), field)
     series: dict[Condition, dict[int, Arm]] = {}
     for arm in select(results.arms, split=split, matched=True):
       amount = _amount(results, arm, field)
-      if amount is not None:
+      if arm.condition is not None and amount is not None:
         base = dataclasses.replace(arm.condition, **{field: default})
         series.setdefault(base, {})[amount] = arm
     for base, by_amount in series.items():
@@ -70,24 +70,30 @@ def find_curves(results: Results, *, split: str = 'test') -> list[Curve]:
 
 
 def crossing_text(curve: Curve) -> str:
-  """Where a curve first beats guessing, in words."""
+  """Says where a curve first beats guessing; a verb phrase without a subject.
+
+  The bracket holds the 95% interval, in which 'never' stands for an end beyond
+  the measured amounts.
+  """
   crossing = curve.crossing
   if crossing is None:
-    return 'whether it beats guessing is not known'
+    return 'cannot be compared with guessing'
   if crossing.amount is None:
-    never = f' ({100 * crossing.share_never:.0f}% of resamples do not)'
-    return f'does not beat guessing at any amount{never}'
-  low = 'never' if crossing.low is None else _shown(crossing.low)
-  high = 'never' if crossing.high is None else _shown(crossing.high)
+    return (
+      'does not beat guessing at any amount '
+      f'(nor in {100 * crossing.share_never:.0f}% of resamples)'
+    )
+  low = 'never' if crossing.low is None else _format(crossing.low)
+  high = 'never' if crossing.high is None else _format(crossing.high)
   start = (
-    'from the least amount on'
+    'the smallest amount'
     if crossing.amount == curve.amounts[0]
-    else f'from {_shown(crossing.amount)} on'
+    else _format(crossing.amount)
   )
-  return f'beats guessing {start} [{low}, {high}]'
+  return f'beats guessing from {start} upwards [{low}, {high}]'
 
 
-def _shown(value: float) -> str:
+def _format(value: float) -> str:
   return f'{value:,.0f}' if value >= 10 else f'{value:.2g}'
 
 
@@ -96,7 +102,7 @@ def _amount(results: Results, arm: Arm, field: str) -> int | None:
     return None
   amount = getattr(arm.condition, field)
   if amount is None:
-    # All tasks: how many these are, the corpus knows.
+    # None stands for all tasks of the corpus.
     stats = results.study.run.get('corpus_stats')
     amount = stats.get('train_tasks') if isinstance(stats, dict) else None
   return amount if isinstance(amount, int) and amount > 0 else None
@@ -107,19 +113,16 @@ def _crossing(amounts: Sequence[int], arms: Sequence[Arm]) -> Crossing | None:
     arm.scores is None or arm.value('exact_match', CLS) is None for arm in arms
   ):
     return None
-  first = arms[0].scores
-  seeds = [
-    seed
-    for seed in first.seeds
-    if all(seed in arm.scores.seeds for arm in arms)
-  ]
+  scores = [arm.require_scores() for arm in arms]
+  first = scores[0]
+  seeds = [seed for seed in first.seeds if all(seed in s.seeds for s in scores)]
   if not seeds:
     return None
   mask = first.mask(CLS) & ~np.isnan(first.values[CHANCE][0])
   differences = []
-  for arm in arms:
-    arm.scores.check_same_instances(first)
-    rows = [arm.scores.seeds.index(seed) for seed in seeds]
-    values = arm.scores.values['exact_match'] - arm.scores.values[CHANCE]
+  for of_arm in scores:
+    of_arm.check_same_instances(first)
+    rows = [of_arm.seeds.index(seed) for seed in seeds]
+    values = of_arm.values['exact_match'] - of_arm.values[CHANCE]
     differences.append(values[rows][:, mask])
   return first_crossing(amounts, differences, first.tasks[mask])

@@ -1,4 +1,4 @@
-"""Reads a study folder: finished cells, how they were run, loss curves."""
+"""Reads a study folder: finished cells, settings, loss curves."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -11,7 +11,7 @@ from it_study.corpus.natinst import SPLITS
 from it_study.errors import InputError, nearest_path
 from it_study.evaluation.baselines import BASELINES
 from it_study.evaluation.metrics import GROUPS
-from it_study.report.text import shorten
+from it_study.report.text import join, shorten
 
 _Path = str | os.PathLike[str]
 RESULTS = 'results.jsonl'
@@ -20,27 +20,28 @@ PREDICTIONS = 'predictions.jsonl'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cell:
-  """A finished cell, as a line of results.jsonl tells it.
+  """A finished cell: a line of results.jsonl.
 
   Attributes:
-    cell: name, which is also that of its folder in `STUDY/cells`.
-    training: name of the training, None without one.
-    train_condition: name of a condition; None if untuned, and for a baseline.
-    test_condition: name of a condition; None for a baseline.
-    matched: whether it was tested as it was trained.
-    original_instructions: whether it was tested under the real instructions.
-    split: 'test' or 'validation'.
-    seed: of the training, or of a baseline's draws.
-    engine: 'native', 't5x' or 'baseline'.
-    baseline: name of a baseline, or None.
-    metrics: the contents of its metrics.json.
-    num_shortened: prompts whose instance or definition had to be cut.
-    num_dropped_examples: examples that did not fit.
-    input_kept: share of the instance's text that is left, 0 to 1, the mean
-      over instances; None where not known, as for a baseline.
-    train_steps: None where there was no training.
-    train_seconds: likewise.
-    predict_seconds: None where not known.
+    cell: Name of the cell and of its folder in `STUDY/cells`.
+    training: Name of the training; None without one.
+    train_condition: Name of the train condition; None if untuned or a baseline.
+    test_condition: Name of the test condition; None for a baseline.
+    matched: Whether the model was tested as it was trained.
+    original_instructions: Whether the model was tested with the real
+      instructions.
+    split: Split that was predicted, 'test' or 'validation'.
+    seed: Seed of the training, or of a baseline's draws.
+    engine: Engine, one of 'native', 't5x' and 'baseline'.
+    baseline: Name of the baseline; None for a model.
+    metrics: Contents of metrics.json.
+    num_shortened: Number of prompts whose instance or definition was shortened.
+    num_dropped_examples: Number of examples that did not fit.
+    input_kept: Share of the instance's text that was kept, from 0 to 1, mean
+      over instances; None if unknown, as for a baseline.
+    train_steps: Number of training steps; None without a training.
+    train_seconds: Training time in seconds; None without a training.
+    predict_seconds: Prediction time in seconds; None if unknown.
   """
 
   cell: str
@@ -64,15 +65,16 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
-  """What a study folder holds.
+  """The contents of a study folder.
 
   Attributes:
-    directory: the folder.
-    cells: finished ones, in the same order whatever order they finished in.
-    run: contents of run.json, empty if it is not there.
-    config: text of study.gin, None if it is not there.
-    curves: training to its (step, loss) pairs.
-    notes: what a reader should know, one sentence each.
+    directory: Study folder.
+    cells: Finished cells, in an order that does not depend on when they
+      finished.
+    run: Contents of run.json; empty if it is missing.
+    config: Text of study.gin; None if it is missing.
+    curves: Loss curves as (step, loss) pairs, by name of the training.
+    notes: Notes to the reader, one sentence each.
   """
 
   directory: pathlib.Path
@@ -83,21 +85,22 @@ class Study:
   notes: tuple[str, ...]
 
   def predictions_path(self, cell: Cell) -> pathlib.Path:
+    """Returns the path of a cell's predictions."""
     return self.directory / 'cells' / cell.cell / PREDICTIONS
 
 
 def read_study(study_dir: _Path) -> Study:
-  """Reads what there is; a study need not be finished.
+  """Reads a study folder, finished or not.
 
   Raises:
-    InputError: if the folder is missing, has no finished cell, or holds a file
-      that cannot be understood.
+    InputError: If the folder is missing, has no finished cell, or holds an
+      invalid file.
   """
   directory = pathlib.Path(study_dir)
   if not directory.is_dir():
     raise InputError(
-      f'{directory}: no such study folder. Name one that '
-      "'it-study study --study_dir=DIR' has written."
+      f'{directory}: no such study folder. Name one written by '
+      "'it-study study --study_dir=DIR'."
       f'{nearest_path(directory)}'
     )
   notes: list[str] = []
@@ -106,13 +109,13 @@ def read_study(study_dir: _Path) -> Study:
   planned = run.get('num_cells')
   if isinstance(planned, int) and planned > len(cells):
     notes.append(
-      f'This study is not finished: {len(cells)} of {planned} cells are there. '
-      'Run the same command again to do the rest.'
+      f'This study is not finished: {len(cells)} of {planned} cells are done. '
+      'Run the same command again to resume it.'
     )
     notes += _missing_tests(cells)
   config = _read_text(directory / 'study.gin')
   if config is None:
-    notes.append('study.gin is not there: the configuration is not known.')
+    notes.append('study.gin is missing: the configuration is unknown.')
   return Study(
     directory=directory,
     cells=cells,
@@ -124,20 +127,21 @@ def read_study(study_dir: _Path) -> Study:
 
 
 def _missing_tests(cells: tuple[Cell, ...]) -> list[str]:
-  """A note for each training that lacks tests which others have."""
+  """Returns a note for each training that lacks tests that others have."""
   by_training: dict[str, set[str]] = {}
   for cell in cells:
     if cell.training:
-      kinds = by_training.setdefault(cell.training, set())
+      tests = by_training.setdefault(cell.training, set())
       if cell.matched:
-        kinds.add(f'matched on {cell.split}')
+        tests.add(f'its own instructions on the {cell.split} split')
       if cell.original_instructions:
-        kinds.add(f'real instructions on {cell.split}')
-  every = set().union(*by_training.values())
+        tests.add(f'the real instructions on the {cell.split} split')
+  all_tests = set().union(*by_training.values())
   return [
-    f'{shorten(name)} lacks tests: {", ".join(sorted(every - kinds))}.'
-    for name, kinds in sorted(by_training.items())
-    if every - kinds
+    f'{shorten(name)} has not been tested with '
+    f'{join(sorted(all_tests - tests))}.'
+    for name, tests in sorted(by_training.items())
+    if all_tests - tests
   ]
 
 
@@ -159,15 +163,17 @@ def _read_cells(directory: pathlib.Path, notes: list[str]) -> tuple[Cell, ...]:
     except (ValueError, RecursionError):
       # A killed process may leave half a line; that cell will be run again.
       if line_number == len(lines):
-        notes.append(f'The last line of {RESULTS} is cut off and left out.')
+        notes.append(
+          f'The last line of {RESULTS} is truncated and was skipped.'
+        )
         continue
       raise InputError(
-        f'{path}:{line_number}: not JSON; one JSON object a line is allowed.'
+        f'{path}:{line_number}: not JSON; expected one JSON object per line.'
       ) from None
     cell = _parse_cell(fields, f'{path}:{line_number}')
     cells[cell.cell] = cell
   if not cells:
-    raise InputError(f'{path}: no finished cell in it. Run the study again.')
+    raise InputError(f'{path}: no finished cell. Run the study again.')
   return tuple(sorted(cells.values(), key=_order))
 
 
@@ -183,7 +189,7 @@ def _order(cell: Cell) -> tuple:
 def _parse_cell(fields: object, where: str) -> Cell:
   if not isinstance(fields, dict):
     raise InputError(
-      f'{where}: found {type(fields).__name__}, allowed is one JSON object.'
+      f'{where}: expected one JSON object, got {type(fields).__name__}.'
     )
   known = {field.name for field in dataclasses.fields(Cell)}
   values = {name: fields[name] for name in fields if name in known}
@@ -191,29 +197,28 @@ def _parse_cell(fields: object, where: str) -> Cell:
   # The name is a folder's: it must not lead out of the study.
   if not isinstance(name, str) or not _is_folder(name):
     raise InputError(
-      f"{where}: cell: found {name!r:.60}, allowed is a folder's name."
+      f'{where}: cell: expected the name of a folder, got {name!r:.60}.'
     )
-  for field, kinds, allowed in _ALLOWED:
+  for field, kinds, expected in _EXPECTED:
     if not isinstance(values.get(field), kinds):
       raise InputError(
-        f'{where}: {field}: found {values.get(field)!r:.60}, allowed is '
-        f'{allowed}.'
+        f'{where}: {field}: expected {expected}, got {values.get(field)!r:.60}.'
       )
   if values.get('split') not in SPLITS:
     raise InputError(
-      f'{where}: split: found {values.get("split")!r:.60}, allowed are '
-      f'{", ".join(SPLITS)}.'
+      f'{where}: split: expected one of {", ".join(SPLITS)}, got '
+      f'{values.get("split")!r:.60}.'
     )
   if values.get('baseline') not in (None, *BASELINES):
     raise InputError(
-      f'{where}: baseline: found {values["baseline"]!r:.60}, allowed are '
-      f'{", ".join(BASELINES)} and null.'
+      f'{where}: baseline: expected null or one of {", ".join(BASELINES)}, got '
+      f'{values["baseline"]!r:.60}.'
     )
   kept = values.get('input_kept')
-  if kept is not None and not _is_share(kept):
+  if kept is not None and not _is_between(kept, 0, 1):
     raise InputError(
-      f'{where}: input_kept: found {kept!r:.60}, allowed is a share from 0 to '
-      '1, or null.'
+      f'{where}: input_kept: expected null or a share from 0 to 1, got '
+      f'{kept!r:.60}.'
     )
   _check_metrics(values['metrics'], where)
   return Cell(**values)
@@ -225,17 +230,17 @@ def _is_folder(name: str) -> bool:
 
 _TEXT_OR_NONE = (str, type(None))
 _NUMBER_OR_NONE = (int, float, type(None))
-_ALLOWED = (
-  ('training', _TEXT_OR_NONE, 'a text or null'),
-  ('train_condition', _TEXT_OR_NONE, 'a text or null'),
-  ('test_condition', _TEXT_OR_NONE, 'a text or null'),
+_EXPECTED: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
+  ('training', _TEXT_OR_NONE, 'a string or null'),
+  ('train_condition', _TEXT_OR_NONE, 'a string or null'),
+  ('test_condition', _TEXT_OR_NONE, 'a string or null'),
   ('seed', (int, type(None)), 'an integer or null'),
   ('num_shortened', _NUMBER_OR_NONE, 'a number or null'),
   ('num_dropped_examples', _NUMBER_OR_NONE, 'a number or null'),
   ('train_steps', _NUMBER_OR_NONE, 'a number or null'),
   ('train_seconds', _NUMBER_OR_NONE, 'a number or null'),
   ('predict_seconds', _NUMBER_OR_NONE, 'a number or null'),
-  ('metrics', dict, 'the object of a metrics.json'),
+  ('metrics', dict, 'the contents of a metrics.json'),
 )
 _NAMED_GROUPS = ('by_category', 'by_task', 'controls')
 _VALUES = ('exact_match', 'rouge_1', 'rouge_l', 'format_correctness')
@@ -247,8 +252,8 @@ def _check_metrics(metrics: dict, where: str) -> None:
     named = metrics.get(kind)
     if not isinstance(named, dict):
       raise InputError(
-        f'{where}: metrics.{kind}: found {named!r:.60}, allowed is an object '
-        'of name to group.'
+        f'{where}: metrics.{kind}: expected an object of groups by name, got '
+        f'{named!r:.60}.'
       )
     groups |= {f'{kind}.{name}': group for name, group in named.items()}
   for name, group in groups.items():
@@ -256,47 +261,39 @@ def _check_metrics(metrics: dict, where: str) -> None:
       continue
     if not isinstance(group, dict):
       raise InputError(
-        f'{where}: metrics.{name:.60}: found {group!r:.60}, allowed is a group '
-        'of metrics or null.'
+        f'{where}: metrics.{name:.60}: expected null or an object of metrics, '
+        f'got {group!r:.60}.'
       )
     for metric in _VALUES:
       value = group.get(metric)
-      if value is not None and not _is_percentage(value):
+      if value is not None and not _is_between(value, 0, 100):
         raise InputError(
-          f'{where}: metrics.{name:.60}.{metric}: found {value!r:.60}, allowed '
-          'is a percentage from 0 to 100 or null.'
+          f'{where}: metrics.{name:.60}.{metric}: expected null or a '
+          f'percentage from 0 to 100, got {value!r:.60}.'
         )
 
 
-def _is_percentage(value: object) -> bool:
-  # Sums of floats may end a hair above 100.
-  return _is_number(value) and -1e-9 <= value <= 100 + 1e-9
-
-
-def _is_share(value: object) -> bool:
-  return _is_number(value) and -1e-9 <= value <= 1 + 1e-9
-
-
-def _is_number(value: object) -> bool:
+def _is_between(value: object, low: float, high: float) -> bool:
+  """Whether a value is a number in a range, up to rounding errors of sums."""
   return (
     isinstance(value, int | float)
     and not isinstance(value, bool)
-    and math.isfinite(value)
+    and low - 1e-9 <= value <= high + 1e-9
   )
 
 
 def _read_run(path: pathlib.Path, notes: list[str]) -> Mapping:
   text = _read_text(path)
   if text is None:
-    notes.append('run.json is not there: how the study was run is not known.')
+    notes.append('run.json is missing: how the study was run is unknown.')
     return {}
   try:
     run = json.loads(text)
   except (ValueError, RecursionError):
-    raise InputError(f'{path}: not JSON; one JSON object is due.') from None
+    raise InputError(f'{path}: not JSON; expected one JSON object.') from None
   if not isinstance(run, dict):
     raise InputError(
-      f'{path}: found {type(run).__name__}, allowed is one JSON object.'
+      f'{path}: expected one JSON object, got {type(run).__name__}.'
     )
   return run
 
@@ -317,7 +314,7 @@ def _read_curves(
 
 
 def _parse_point(line: str) -> tuple[int, float] | None:
-  """Step and loss of a line; None if it is cut off or of another kind."""
+  """Returns a line's step and loss; None if it is truncated or has none."""
   try:
     fields = json.loads(line)
     step, loss = int(fields['step']), float(fields['loss'])
@@ -327,7 +324,7 @@ def _parse_point(line: str) -> tuple[int, float] | None:
 
 
 def _read_text(path: pathlib.Path) -> str | None:
-  """A file's text, None if there is no such file."""
+  """Returns a file's text; None if it does not exist."""
   try:
     return path.read_bytes().decode('utf-8-sig')
   except FileNotFoundError:

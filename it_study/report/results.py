@@ -1,9 +1,11 @@
-"""A study's arms with their scores, and the samples that a report shows."""
+"""Scores a study's arms and draws the samples that a report shows."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
 import math
 import os
+
+import numpy as np
 
 from it_study.corpus.natinst import CONTROL_CATEGORIES
 from it_study.errors import InputError
@@ -11,37 +13,46 @@ from it_study.evaluation.stats.comparison import MARGIN
 from it_study.predictions import Prediction, read_predictions
 from it_study.report.arms import Arm, make_arms
 from it_study.report.load import Cell, Study, read_study
-from it_study.report.scores import METRICS, Group, score_rows, stack_seeds
+from it_study.report.scores import (
+  METRICS,
+  Group,
+  Scores,
+  score_rows,
+  stack_seeds,
+)
 from it_study.report.text import count
 from it_study.seeding import stable_hash
 
 SAMPLED_TASKS = 8
+Samples = dict[tuple[str | None, str | None], dict[int, Prediction]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-  """A study, its arms, and one instance of each of a few test tasks.
+  """A study, its scored arms, and one instance of each of a few test tasks.
 
   Attributes:
-    study: as read.
-    arms: scored.
-    samples: (task, id) to arm's index to the row of its first seed.
-    notes: what a reader should know, the study's own included.
+    study: Study as read from its folder.
+    arms: Scored arms.
+    samples: Rows of the first seed, by (task, id) and by index of the arm.
+    notes: Notes to the reader, one sentence each, the study's included.
   """
 
   study: Study
   arms: tuple[Arm, ...]
-  samples: dict[tuple[str, str], dict[int, Prediction]]
+  samples: Samples
   notes: tuple[str, ...]
 
   @property
   def margin(self) -> float:
-    """The study's margin of equivalence, in points, fixed before it ran."""
+    """The study's equivalence margin, in points, fixed before it ran."""
     value = self.study.run.get('equivalence_margin')
-    return float(value) if _is_margin(value) else MARGIN
+    if not isinstance(value, int | float) or isinstance(value, bool):
+      return MARGIN
+    return float(value) if 0 < value < math.inf else MARGIN
 
   def groups(self, kind: str, split: str) -> list[Group]:
-    """The groups of a kind that occur in a split's metrics, by name."""
+    """Returns the groups of a kind in a split's metrics; see `groups_of`."""
     return groups_of(self.arms, kind, split)
 
 
@@ -51,7 +62,7 @@ def score(
   on_note: Callable[[str], None] | None = None,
   on_progress: Callable[[int, int], None] | None = None,
 ) -> Results:
-  """Reads and scores a study folder; see `load.read_study`, `score_study`."""
+  """Reads and scores a study folder; see `read_study` and `score_study`."""
   return score_study(
     read_study(study_dir), on_note=on_note, on_progress=on_progress
   )
@@ -66,17 +77,20 @@ def score_study(
   """Reads and scores every cell's predictions.
 
   Args:
-    study: as `load.read_study` gives it.
-    on_note: called with each note as it comes up.
-    on_progress: called with the number of cells scored, and of all.
+    study: Study from `load.read_study`.
+    on_note: Function called with each note.
+    on_progress: Function called with the number of cells scored so far and the
+      number of all cells.
 
   Raises:
-    InputError: for predictions that cannot be understood.
+    InputError: If predictions are invalid.
   """
   notes = list(study.notes)
-  arms, samples, done = [], {}, 0
+  arms: list[Arm] = []
+  samples: Samples = {}
+  done = 0
   for index, arm in enumerate(make_arms(study.cells)):
-    several = []
+    by_seed: list[Scores] = []
     for cell in arm.cells:
       if on_progress is not None:
         on_progress(done, len(study.cells))
@@ -84,19 +98,21 @@ def score_study(
       path = study.predictions_path(cell)
       if not path.is_file():
         notes.append(
-          f'cells/{cell.cell}/{path.name} is not there: no intervals for '
-          'its cell.'
+          f'cells/{cell.cell}/{path.name} is missing: its cell has no '
+          'intervals.'
         )
         continue
-      rows = _checked(read_predictions(path), str(path))
-      if not several and arm.split == 'test':
+      rows = read_predictions(path)
+      _check_unique(rows, str(path))
+      if not by_seed and arm.split == 'test':
         for row in _sample(rows):
           samples.setdefault((row.task, row.id), {})[index] = row
-      several.append(score_rows(rows))
-    if several and len(several) == len(arm.cells):
+      by_seed.append(score_rows(rows))
+    if by_seed and len(by_seed) == len(arm.cells):
       seeds = [cell.seed for cell in arm.cells]
-      arm = dataclasses.replace(arm, scores=stack_seeds(several, seeds))
-      notes += _disagreements(arm)
+      scores = stack_seeds(by_seed, seeds)
+      arm = dataclasses.replace(arm, scores=scores)
+      notes += _disagreements(arm, scores)
     arms.append(arm)
   for note in notes:
     if on_note is not None:
@@ -107,7 +123,10 @@ def score_study(
 
 
 def groups_of(arms: Sequence[Arm], kind: str, split: str) -> list[Group]:
-  """The groups of a kind that occur in a split's metrics, by name."""
+  """Returns the groups of a kind that occur in a split's metrics, by name.
+
+  Control tasks are not among the tasks.
+  """
   key = 'controls' if kind == 'control' else f'by_{kind}'
   names = {
     name
@@ -124,7 +143,7 @@ def groups_of(arms: Sequence[Arm], kind: str, split: str) -> list[Group]:
 
 
 def control_tasks(arms: Sequence[Arm], split: str) -> set[str]:
-  """Names of the control tasks of a split, as far as its rows tell."""
+  """Returns the names of a split's control tasks, taken from its rows."""
   tasks: set[str] = set()
   for arm in arms:
     if arm.split == split and arm.scores is not None:
@@ -135,29 +154,26 @@ def control_tasks(arms: Sequence[Arm], split: str) -> set[str]:
 
 
 def seeds_of(cells: Sequence[Cell]) -> tuple[int, ...]:
-  """Seeds of the trainings, in order."""
+  """Returns the seeds of the trainings, sorted."""
   seeds = {c.seed for c in cells if c.training and c.seed is not None}
   return tuple(sorted(seeds))
 
 
-def _checked(rows: list[Prediction], where: str) -> list[Prediction]:
-  seen = {(row.task, row.id) for row in rows}
-  if len(seen) != len(rows):
+def _check_unique(rows: list[Prediction], where: str) -> None:
+  unique = {(row.task, row.id) for row in rows}
+  if len(unique) != len(rows):
     raise InputError(
-      f'{where}: {count(len(rows) - len(seen), "instance")} predicted twice; '
-      'remove the folder of this cell and run the study again.'
+      f'{where}: {count(len(rows) - len(unique), "instance")} predicted twice. '
+      "Delete this cell's folder and run the study again."
     )
-  return rows
-
-
-def _is_margin(value: object) -> bool:
-  is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  return is_number and 0 < value < math.inf
 
 
 def _sample(rows: list[Prediction]) -> list[Prediction]:
-  """One row of each of a few tasks: the same in every cell of a split."""
-  first: dict[str, Prediction] = {}
+  """Returns one row of each of a few tasks, the same in all cells of a split.
+
+  The rows are those with the smallest hashes.
+  """
+  first: dict[str | None, Prediction] = {}
   for row in rows:
     known = first.get(row.task)
     if known is None or _rank(row) < _rank(known):
@@ -171,22 +187,22 @@ def _sample(rows: list[Prediction]) -> list[Prediction]:
 
 
 def _rank(row: Prediction) -> tuple[int, str]:
-  return stable_hash('sample', row.id), row.id
+  return stable_hash('sample', row.id), row.id or ''
 
 
-def _disagreements(arm: Arm) -> list[str]:
-  """Notes where predictions give other numbers than metrics.json has."""
+def _disagreements(arm: Arm, scores: Scores) -> list[str]:
+  """Returns a note if predictions and metrics.json give different numbers."""
   for kind in ('classification', 'generation', 'overall'):
     group = Group('headline', kind)
     for metric in METRICS:
       value = arm.value(metric, group)
       if value is None:
         continue
-      points = arm.scores.values[metric][:, arm.scores.mask(group)]
-      points = points[points == points]
+      points = scores.values[metric][:, scores.mask(group)]
+      points = points[~np.isnan(points)]
       if not len(points) or abs(points.mean() - value) > 1e-6:
         return [
           f'cells/{arm.cells[0].cell}: metrics.json and predictions.jsonl do '
-          'not agree; remove the folder of this cell and run the study again.'
+          "not agree. Delete this cell's folder and run the study again."
         ]
   return []

@@ -1,6 +1,6 @@
 """An arm's scores by seed and instance, and estimates for groups of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import sys
 from typing import NamedTuple
@@ -20,12 +20,17 @@ from it_study.seeding import stable_hash
 
 METRICS = ('exact_match', 'rouge_l', 'format_correctness')
 _LONGEST_ANSWER = 80
-# What a uniform guess is expected to score; no metric of the prediction.
+# Expected score of a uniform guess: a column beside the metrics, but not one.
 CHANCE = 'chance'
 
 
 class Group(NamedTuple):
-  """A set of instances: `kind` is 'headline', 'category', 'task', 'control'."""
+  """A set of instances.
+
+  Attributes:
+    kind: One of 'headline', 'category', 'task' and 'control'.
+    name: Name of the headline group, category or task.
+  """
 
   kind: str
   name: str
@@ -41,17 +46,17 @@ class Scores:
   """Scores of the instances of a split, sorted by (task, id).
 
   Attributes:
-    tasks: names, object [instances].
-    ids: object [instances].
-    categories: object [instances].
-    kinds: object [instances].
-    values: metric to points from 0 to 100, float64 [seeds, instances]; NaN
+    tasks: Task names; object [instances].
+    ids: Instance ids; object [instances].
+    categories: Task categories; object [instances].
+    kinds: Task kinds; object [instances].
+    values: Points from 0 to 100 by metric, float64 [seeds, instances]; NaN
       where a metric is not defined.
-    answers: what was predicted, as far as exact match can tell answers apart:
-      a text where there is a label space, else a hash; object
+    answers: Normalized predictions, equal if exact match cannot tell them
+      apart; texts where there is a label space, else hashes; object
       [seeds, instances].
-    seeds: one for each row of `values`; None where not known.
-    known: estimates made so far.
+    seeds: Seed of each row of `values`; None if unknown.
+    cache: Estimates computed so far.
   """
 
   tasks: np.ndarray
@@ -61,12 +66,12 @@ class Scores:
   values: dict[str, np.ndarray]
   answers: np.ndarray
   seeds: tuple[int | None, ...] = (None,)
-  known: dict[tuple, Estimate | None] = dataclasses.field(
+  cache: dict[tuple, Estimate | None] = dataclasses.field(
     default_factory=dict, repr=False
   )
 
   def mask(self, group: Group) -> np.ndarray:
-    """Which instances are in a group; bool [instances]."""
+    """Returns which instances are in a group; bool [instances]."""
     if group.kind == 'task':
       return self.tasks == group.name
     if group.kind in ('category', 'control'):
@@ -77,13 +82,13 @@ class Scores:
     return headline & (self.kinds == group.name)
 
   def estimate(self, metric: str, group: Group) -> Estimate | None:
-    """Mean of a metric over a group; None where it has none."""
+    """Estimates a metric's mean over a group; None if it has no value there."""
     key = (metric, group)
-    if key not in self.known:
-      self.known[key] = _estimate(
+    if key not in self.cache:
+      self.cache[key] = _estimate(
         self, self.values[metric], group, bounds=(0.0, 100.0)
       )
-    return self.known[key]
+    return self.cache[key]
 
   def minus(
     self,
@@ -93,19 +98,19 @@ class Scores:
     *,
     other_metric: str | None = None,
   ) -> Estimate | None:
-    """Mean difference to `other`: instance by instance, seed by seed.
+    """Estimates the mean difference to `other`, paired by instance and seed.
 
-    Seeds that only one of the two has are left out. Where none is in both, the
-    one with a single seed is held against every seed of the other; else both
-    are averaged over their seeds.
+    Seeds that only one of the two has are left out. If they share no seed, a
+    single seed is compared with every seed of the other; otherwise both are
+    averaged over their seeds.
 
     Raises:
-      InputError: if the two hold different instances.
+      InputError: If the two hold different instances.
     """
     other_metric = other_metric or metric
     key = (other, metric, other_metric, group)
-    if key in self.known:
-      return self.known[key]
+    if key in self.cache:
+      return self.cache[key]
     self.check_same_instances(other)
     first, second = self.values[metric], other.values[other_metric]
     common = [seed for seed in self.seeds if seed in other.seeds]
@@ -114,10 +119,10 @@ class Scores:
       second = second[[other.seeds.index(seed) for seed in common]]
     elif len(first) > 1 and len(second) > 1:
       first, second = first.mean(axis=0), second.mean(axis=0)
-    self.known[key] = _estimate(
+    self.cache[key] = _estimate(
       self, np.atleast_2d(first - second), group, bounds=(-100.0, 100.0)
     )
-    return self.known[key]
+    return self.cache[key]
 
   def check_same_instances(self, other: 'Scores') -> None:
     """Raises `InputError` if the two hold different instances."""
@@ -126,13 +131,13 @@ class Scores:
       and np.array_equal(self.ids, other.ids)
     ):
       raise InputError(
-        'two cells of this study predict different instances of one split, so '
-        'they cannot be compared: its corpus has changed in between. Run the '
-        'study anew in a new folder.'
+        'two cells of this study predict different instances of the same '
+        'split, so they cannot be compared: the corpus changed between them. '
+        'Run the study again in a new folder.'
       )
 
   def named_groups(self) -> tuple[Group, ...]:
-    """Its categories, tasks and controls, each kind by name."""
+    """Returns the categories, controls and tasks, sorted."""
     categories = {
       Group('control' if name in CONTROL_CATEGORIES else 'category', name)
       for name in self.categories
@@ -141,7 +146,7 @@ class Scores:
 
 
 def score_rows(rows: Sequence[Prediction]) -> Scores:
-  """Scores rows of one split; every instance is there once."""
+  """Scores the rows of one split, which must hold each instance once."""
   rows = sorted(rows, key=lambda row: (row.task, row.id))
   scored = [metrics.score_row(row) for row in rows]
   in_format = [
@@ -169,23 +174,23 @@ def score_rows(rows: Sequence[Prediction]) -> Scores:
 
 
 def stack_seeds(
-  several: Sequence[Scores], seeds: Sequence[int | None]
+  by_seed: Sequence[Scores], seeds: Sequence[int | None]
 ) -> Scores:
-  """Puts the scores of seeds on top of each other.
+  """Stacks the scores of several seeds.
 
   Raises:
-    InputError: if the seeds predicted different instances.
+    InputError: If the seeds predicted different instances.
   """
-  first = several[0]
-  for other in several[1:]:
+  first = by_seed[0]
+  for other in by_seed[1:]:
     first.check_same_instances(other)
   return dataclasses.replace(
     first,
-    known={},
+    cache={},
     seeds=tuple(seeds),
-    answers=np.concatenate([scores.answers for scores in several]),
+    answers=np.concatenate([scores.answers for scores in by_seed]),
     values={
-      name: np.concatenate([scores.values[name] for scores in several])
+      name: np.concatenate([scores.values[name] for scores in by_seed])
       for name in first.values
     },
   )
@@ -193,7 +198,7 @@ def stack_seeds(
 
 def _answer(row: Prediction) -> object:
   answer = normalize_answer(row.prediction)
-  # Texts of generation would fill the memory; labels are few.
+  # Generated texts would fill the memory; labels are few.
   if row.label_space is None or len(answer) > _LONGEST_ANSWER:
     return stable_hash(answer)
   return sys.intern(answer)
@@ -203,10 +208,10 @@ def _or_nan(value: float | None) -> float:
   return np.nan if value is None else value
 
 
-def _objects(items) -> np.ndarray:
-  items = list(items)
-  array = np.empty(len(items), object)
-  array[:] = items
+def _objects(items: Iterable[object]) -> np.ndarray:
+  values = list(items)
+  array = np.empty(len(values), object)
+  array[:] = values
   return array
 
 

@@ -1,4 +1,4 @@
-"""What a report says, in order; `html_page` and `markdown` write it down."""
+"""The contents of a report, in order; `formats` renders them."""
 
 import dataclasses
 import pathlib
@@ -7,7 +7,7 @@ import shlex
 from it_study.evaluation import baselines
 from it_study.report import answer
 from it_study.report.answer import Answer, Control
-from it_study.report.arms import select
+from it_study.report.arms import ALPHA, select
 from it_study.report.curves import find_curves
 from it_study.report.figures import curve_figures, score_figures
 from it_study.report.figures.score_figures import Figure
@@ -26,7 +26,7 @@ from it_study.report.text import count, number, shorten
 
 @dataclasses.dataclass(frozen=True)
 class Code:
-  """Text to show as it is, line by line."""
+  """Preformatted text."""
 
   text: str
 
@@ -36,7 +36,14 @@ Block = str | Table | Figure | Code
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-  """A heading and what stands below: paragraphs, tables, figures, code."""
+  """A section of the report.
+
+  Attributes:
+    name: Short name, also the anchor of links.
+    title: Heading.
+    blocks: Paragraphs, tables, figures and code, in order.
+    is_folded: Whether the page shows the section folded at first.
+  """
 
   name: str
   title: str
@@ -46,16 +53,16 @@ class Section:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-  """All of a report, as data.
+  """A report as data.
 
   Attributes:
-    subtitle: what was studied, in a line.
-    answer: verdict, sentence, caveats.
-    controls: empty if the corpus has none, or none was tested.
-    no_controls: what to say where there are none.
-    headline: the one figure at the top.
-    notes: what is missing or does not fit, one sentence each.
-    sections: the rest, in order.
+    subtitle: One line on what was studied.
+    answer: Verdict, evidence and caveats.
+    controls: Outcomes of the controls; empty if none was tested.
+    no_controls: Explanation to show if there are no controls.
+    headline: Figure at the top; None without a tested model.
+    notes: Missing or inconsistent data, one sentence each.
+    sections: Sections, in order.
   """
 
   subtitle: str
@@ -68,6 +75,7 @@ class Report:
 
   @property
   def failed_controls(self) -> tuple[Control, ...]:
+    """The controls that failed."""
     return tuple(c for c in self.controls if c.status == answer.FAILED)
 
 
@@ -75,7 +83,7 @@ TITLE = 'Did the models learn to follow instructions, or to guess?'
 
 
 def make_report(results: Results) -> Report:
-  """Puts a study's results in the order in which they are to be read."""
+  """Assembles the report of a study's results."""
   sections = (
     _main(results),
     _original(results),
@@ -113,28 +121,29 @@ def make_report(results: Results) -> Report:
 def _section(
   name: str, title: str, *blocks: Block | None, is_folded: bool = False
 ) -> Section | None:
-  """A section; None if it would hold no more than words."""
-  kept = tuple(block for block in blocks if block is not None)
-  if all(isinstance(block, str) for block in kept):
+  """Makes a section of the blocks that are not None; None if all are text."""
+  present = tuple(block for block in blocks if block is not None)
+  if all(isinstance(block, str) for block in present):
     return None
-  return Section(name, title, kept, is_folded)
+  return Section(name, title, present, is_folded)
 
 
 def _main(results: Results) -> Section | None:
   return _section(
     'results',
     'Results on unseen tasks',
-    'Each model is tested as it was trained. Percentages of instances for '
-    'exact match and format, points from 0 to 100 for ROUGE-L; in brackets, '
-    f'95% intervals over {population(results)}. A number links to the '
-    'predictions behind it, of several seeds to those of the first: open this '
-    'page from it-study view to see exactly these, or else their whole file.',
+    'Each model is tested with the kind of instructions it was trained on. '
+    'Exact match and format are percentages of instances, ROUGE-L is in points '
+    f'from 0 to 100; brackets hold 95% intervals over {population(results)}. '
+    'Each number links to its predictions: exactly these if this page is '
+    'opened through it-study view, otherwise the whole predictions file (of '
+    'the first seed, if there are several).',
     score_tables.main_table(results),
   )
 
 
 def population(results: Results) -> str:
-  """What the intervals speak of."""
+  """Returns what the intervals generalize over, in words."""
   cells = [cell for arm in results.arms for cell in arm.cells]
   return 'seeds and tasks' if len(seeds_of(cells)) > 1 else 'tasks'
 
@@ -145,8 +154,8 @@ def _original(results: Results) -> Section | None:
   return _section(
     'original',
     'Tested with the real instructions',
-    'The same models, all of them given the original definition and original '
-    'examples at test time, whatever they were trained on.',
+    'The same models, all tested with the original definition and original '
+    'examples, whatever they were trained on.',
     score_tables.original_table(results),
   )
 
@@ -155,9 +164,9 @@ def _sweeps(results: Results) -> Section | None:
   return _section(
     'sweeps',
     'More training data',
-    'A curve beats guessing where its exact match first lies above what a '
-    'uniform guess is expected to score on the same instances, read off '
-    'between the amounts on a logarithmic scale; in brackets, the 95% '
+    'A curve beats guessing where its exact match first rises above the '
+    'expected score of a uniform guess on the same instances, interpolated '
+    'between the amounts on a logarithmic scale. Brackets hold the 95% '
     f'interval over {population(results)}.',
     *curve_figures.curve_figures(results),
     curve_figures.crossing_table(results),
@@ -167,10 +176,10 @@ def _sweeps(results: Results) -> Section | None:
 def _matrix(results: Results) -> Section | None:
   return _section(
     'matrix',
-    'Trained on one thing, tested on another',
-    'Exact match on unseen classification tasks, with 95% intervals. Further '
-    'columns come with --gin.TEST_CONDITIONS, into the same folder: only the '
-    'cells that are missing run.',
+    'Trained on one condition, tested on another',
+    'Exact match on unseen classification tasks, with 95% intervals. To add '
+    'columns, run the study again in the same folder with '
+    '--gin.TEST_CONDITIONS: only the missing cells run.',
     parts_tables.matrix_table(results),
   )
 
@@ -178,10 +187,11 @@ def _matrix(results: Results) -> Section | None:
 def _sensitivity(results: Results) -> Section | None:
   return _section(
     'sensitivity',
-    'What changes when only the instruction does',
-    'One model, the same instances: shares of answers that differ between the '
-    'real instructions and others at test time, as far as exact match can tell '
-    'answers apart. A model that does not read them changes none.',
+    'What changes when only the instructions change',
+    'The same model on the same instances: percentages of answers that differ '
+    'between the real instructions and others at test time. Answers that exact '
+    'match cannot tell apart count as equal. A model that ignores the '
+    'instructions changes no answer.',
     parts_tables.sensitivity_table(results),
   )
 
@@ -189,15 +199,16 @@ def _sensitivity(results: Results) -> Section | None:
 def _classification(results: Results) -> Section | None:
   return _section(
     'classification',
-    'Classification: what altering the instructions does',
+    'Classification: the effect of altering the instructions',
     'A positive difference means that the real instructions are better. '
-    'p-values are adjusted for the number of comparisons (Holm); “shown” '
-    'asks for one below 5%. “Equivalent” asks that both one-sided tests '
-    f'rule out more than {number(results.margin)} points either way, the '
-    'margin that this study fixed beforehand. “Not shown” is not the same '
-    'as “no difference”: what remains possible, when all comparisons '
-    'are to hold at once at 95%, stands below it. Detectable: the true '
-    'difference that this design finds four times out of five.',
+    'p-values are adjusted for the number of comparisons (Holm). A difference '
+    f'is shown if p is below {ALPHA:.0%}. Two conditions are equivalent if '
+    'both one-sided tests rule out a difference of more than '
+    f'{number(results.margin)} points either way, the margin this study fixed '
+    'in advance. “Not shown” does not mean “no difference”: the line below it '
+    'gives the largest difference that remains possible, with all comparisons '
+    'held jointly at 95%. “Detectable” is the true difference that this design '
+    'finds four times out of five.',
     score_figures.difference_figure(results),
     score_tables.difference_table(results, metric='exact_match', group=CLS),
   )
@@ -207,7 +218,7 @@ def _generation(results: Results) -> Section | None:
   return _section(
     'generation',
     'Generation',
-    'Differences are read as above.',
+    'Read the table like the one for classification.',
     score_figures.generation_figure(results),
     score_tables.difference_table(results, metric='rouge_l', group=GEN),
   )
@@ -217,26 +228,26 @@ def _categories(results: Results) -> Section | None:
   return _section(
     'categories',
     'By category',
-    "Each category by the metric that Super-NaturalInstructions' authors judge "
-    'it by. That split differs from the one into classification and '
-    'generation, which goes by task. With one task, an interval speaks of '
-    'that task alone.'
-    f'{_abstentions(results)}',
+    'Each category is scored by the metric that the authors of '
+    'Super-NaturalInstructions use for it. Their division differs from the one '
+    'into classification and generation, which is made task by task. With a '
+    f'single task, an interval covers only that task.{_abstentions(results)}',
     score_tables.category_table(results),
   )
 
 
 def _abstentions(results: Results) -> str:
-  """Why a baseline's categories do not add up to its headline, if so."""
+  """Explains why a baseline's categories do not add up to its headline."""
   arms = select(results.arms, split='test', baselines=True)
   if not any(
     baselines.leaves_out_categories(arm.cells[0].metrics) for arm in arms
   ):
     return ''
   return (
-    ' Baselines that draw labels answer no generation: a category that holds '
-    'any has a dash for them, while its classification tasks do count in their '
-    'headline. So their categories do not add up to it.'
+    ' Baselines that draw labels do not answer generation tasks: a category '
+    'that contains any shows a dash for them, although its classification '
+    'tasks count in their headline score. Their categories therefore do not '
+    'add up to it.'
   )
 
 
@@ -244,10 +255,10 @@ def _grid(results: Results) -> Section | None:
   return _section(
     'grid',
     'Differences by category',
-    'Every comparison in every category. Of so many some look large by chance: '
-    'Holm holds the chance of any false claim among all of them at 5%, '
-    'Benjamini and Hochberg the expected share of false ones among those '
-    'claimed. A category of one task speaks of that task alone.',
+    'Every comparison in every category. Among so many, some look large by '
+    f'chance: Holm keeps the probability of any false claim at {ALPHA:.0%}, '
+    'Benjamini and Hochberg the expected share of false claims among those '
+    'made. With a single task, an interval covers only that task.',
     score_tables.grid_table(results),
     is_folded=True,
   )
@@ -263,8 +274,8 @@ def _format(results: Results) -> Section | None:
   return _section(
     'format',
     'Knowing what an answer looks like',
-    'A model can learn the form of an answer without learning the task: its '
-    'answers are then in format, and right as often as a guess.',
+    'A model can learn the form of an answer without learning the task. Its '
+    'answers are then in format, but right only as often as a guess.',
     score_figures.format_figure(results),
     parts_tables.EXPLANATION,
     parts_tables.decomposition_table(results),
@@ -275,7 +286,7 @@ def _skill(results: Results) -> Section | None:
   return _section(
     'skill',
     'Form and knowledge by category and task',
-    'Columns are read as above.',
+    'The columns are the same as above.',
     parts_tables.skill_table(results),
     is_folded=True,
   )
@@ -287,8 +298,8 @@ def _validation(results: Results) -> Section | None:
   return _section(
     'validation',
     'Held-out instances of training tasks',
-    'The tasks were seen in training, these instances were not. Control tasks '
-    'stand apart and enter no other column.',
+    'The tasks were seen in training, but these instances were not. Control '
+    'tasks are shown separately and count in no other column.',
     score_tables.validation_table(results),
   )
 
@@ -298,14 +309,14 @@ def _baselines(results: Results) -> Section | None:
   return _section(
     'baselines',
     'Baselines',
-    'What is scored without a model. “Expected” is the exact match that '
-    'drawing labels gives on average, in closed form, with the standard '
-    'deviation (SD) of a single draw.',
+    'Scores that need no model. “Expected” is the mean exact match of drawing '
+    'labels, in closed form, with the standard deviation (SD) of a single '
+    'draw.',
     background_tables.baseline_table(results),
     None
     if rules is None
-    else 'How many test tasks count as classification is a choice, and '
-    'guessing moves with it:',
+    else 'Which test tasks count as classification is a choice, and the '
+    'expected score of guessing depends on it:',
     rules,
   )
 
@@ -314,7 +325,7 @@ def _samples(results: Results) -> Section | None:
   return _section(
     'samples',
     'What the models answer',
-    'One instance each of a few test tasks, chosen by a hash of its name.',
+    'One instance of each of a few test tasks, both chosen by hash.',
     samples_table.samples_table(results),
     is_folded=True,
   )
@@ -324,7 +335,8 @@ def _sources(results: Results) -> Section | None:
   return _section(
     'sources',
     'Where delusive examples come from',
-    'Delusive examples have valid inputs and valid outputs, wrongly paired.',
+    'Delusive examples have valid inputs and valid outputs that are wrongly '
+    'paired.',
     background_tables.sources_table(results.study.run),
   )
 
@@ -334,10 +346,10 @@ def _published(results: Results) -> Section | None:
     'paper',
     "The paper's figures, for reference",
     'From the abstract of Kung and Peng, “Do Models Really Learn to Follow '
-    'Instructions? An Empirical Study of Instruction Tuning” (ACL 2023). They '
-    "are the paper's, measured on its model and its data, and no target for "
-    'this study. Its gain of about 30 points holds for random guessing and for '
-    'low-resource tuning alike.',
+    'Instructions? An Empirical Study of Instruction Tuning” (ACL 2023). These '
+    "figures were measured with the paper's model and data and are not a "
+    "target for this study. The paper's gain of about 30 points holds for "
+    'random guessing and for low-resource tuning alike.',
     background_tables.published_table(results),
   )
 
@@ -357,8 +369,9 @@ def _how(results: Results) -> Section | None:
     'setup',
     'How it was run',
     facts_table.facts_table(results),
-    'Finished cells are not run again; a new folder runs all of them. The '
-    'report alone is made anew by the second command.',
+    'The first command resumes the study: finished cells are not run again (in '
+    'a new folder, all cells run). The second command rebuilds only the '
+    'report.',
     Code('\n'.join(commands)),
     'Every cell, with its predictions:',
     background_tables.cells_table(results),

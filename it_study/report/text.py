@@ -1,24 +1,24 @@
-"""Data's text made fit to show, and numbers written for people."""
+"""Makes text from data safe to show, and formats numbers."""
 
 import unicodedata
 
 from it_study.evaluation.stats.intervals import Interval
 
-_SHOWN_CONTROLS = '\n\t'
-
-
 MISSING = '–'
+_SHOWN_CONTROLS = '\n\t'
 _LONGEST = 160
 
 
 def shorten(text: str, longest: int = _LONGEST) -> str:
-  """One line of at most `longest` characters, its middle cut out if need be.
+  """Returns text on one line of at most `longest` characters.
+
+  The middle of a longer text is left out.
 
   >>> shorten('a  b\\nc', 9), shorten('abcdefghij', 5)
   ('a b c', 'ab…ij')
   """
   if len(text) > 4 * longest:
-    # Split no more of a huge text than can be shown.
+    # Splitting a huge text takes long, and most of it is not shown.
     text = text[: 2 * longest] + '…' + text[-2 * longest :]
   text = ' '.join(text.split())
   if len(text) <= longest:
@@ -28,7 +28,7 @@ def shorten(text: str, longest: int = _LONGEST) -> str:
 
 
 def number(value: float | None, *, signed: bool = False) -> str:
-  """A percentage or a difference in points, to one decimal.
+  """Formats a percentage or a difference in points, to one decimal.
 
   >>> number(38.14), number(-0.04), number(-3.0, signed=True), number(None)
   ('38.1', '0.0', '−3.0', '–')
@@ -42,7 +42,7 @@ def number(value: float | None, *, signed: bool = False) -> str:
 
 
 def limits(interval: Interval | None, *, signed: bool = False) -> str | None:
-  """An interval's ends, or None.
+  """Formats an interval's ends; returns None without an interval.
 
   >>> limits(Interval(mean=1, low=-2.51, high=4, level=0.95, num_tasks=3,
   ...                 num_instances=9), signed=True)
@@ -57,7 +57,7 @@ def limits(interval: Interval | None, *, signed: bool = False) -> str | None:
 
 
 def p_value(value: float) -> str:
-  """A p-value, to two digits where they matter.
+  """Formats a p-value, with two or three decimals.
 
   >>> p_value(0.21739), p_value(0.0032), p_value(1e-9), p_value(1.0)
   ('0.22', '0.003', '< 0.001', '1.00')
@@ -68,7 +68,7 @@ def p_value(value: float) -> str:
 
 
 def count(value: int, noun: str) -> str:
-  """A number with its noun.
+  """Formats a number with its noun.
 
   >>> count(1, 'task'), count(1200, 'instance')
   ('1 task', '1,200 instances')
@@ -77,7 +77,7 @@ def count(value: int, noun: str) -> str:
 
 
 def join(parts: list[str] | tuple[str, ...]) -> str:
-  """Parts as in a sentence.
+  """Joins parts as in a sentence.
 
   >>> join(['a', 'b', 'c'])
   'a, b and c'
@@ -88,11 +88,11 @@ def join(parts: list[str] | tuple[str, ...]) -> str:
 
 
 def visible(text: str) -> str:
-  """Replaces what would hide, reorder or break text by a visible sign.
+  """Replaces characters that hide, reorder or break text by visible ones.
 
-  Control characters become their pictures; format characters that reorder
-  text, lone surrogates and what XML forbids become U+FFFD. Line feeds and tabs
-  stay. Every character becomes one character.
+  Control characters become their pictures. Format characters that reorder
+  text, lone surrogates and characters that XML forbids become U+FFFD. Line
+  feeds and tabs stay. Each character becomes one character.
 
   >>> visible('a\\x1b[31mb\\u202ec')
   'a␛[31mb�c'
@@ -108,7 +108,7 @@ def _visible_character(character: str) -> str:
     return chr(0x2400 + code)
   if code == 0x7F:
     return '␡'
-  # Separators are spaces of some sort; joiners are part of words and emoji.
+  # Keep all kinds of spaces, and joiners, which are part of words and emoji.
   if unicodedata.category(character) == 'Zs' or character in '\u200c\u200d':
     return character
   return '\ufffd'

@@ -1,13 +1,13 @@
-"""Whether the token limit leaves conditions the same of their instances."""
+"""Warns if the token limit truncates compared conditions differently."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from it_study.report.arms import Arm, pair_up
 from it_study.report.text import count, number
 
-# Beyond these two conditions do not show the same instances: points of the mean
-# share of an instance's text that is left, and of the share of prompts that are
-# shortened. A matched budget keeps both at 0.
+# Beyond these margins two conditions do not show the same instances: points of
+# the mean share of an instance's text that is kept, and of the share of prompts
+# that are shortened. A matched budget keeps both at 0.
 KEPT_MARGIN = 1.0
 SHORTENED_MARGIN = 2.0
 
@@ -15,49 +15,56 @@ _SPLITS = {'test': 'unseen tasks', 'validation': 'held-out instances'}
 
 
 def warnings(arms: Iterable[Arm]) -> tuple[str, ...]:
-  """One warning if compared conditions differ on a split, none otherwise.
+  """Returns one warning if compared conditions differ on a split, else none.
 
-  Studies of an older version do not tell how much is left; there the shares of
-  shortened prompts alone are looked at.
+  Studies of older versions do not record how much text is kept; for them only
+  the shares of shortened prompts are compared.
   """
   arms = tuple(arms)
-  facts, worst = [], []
-  for split, shown in _SPLITS.items():
+  facts, worst_pairs = [], []
+  for split, description in _SPLITS.items():
     pairs = pair_up(arms, split=split)
     unlike = [pair for pair in pairs if _is_unlike(*pair)]
     if unlike:
-      worst.append(max(unlike, key=_size))
+      original, altered = max(unlike, key=_size)
+      worst_pairs.append((original, altered))
       facts.append(
-        f'On {shown} ({len(unlike)} of {count(len(pairs), "comparison")}) '
-        f'{", ".join(map(_told, worst[-1]))}.'
+        f'On {description} ({len(unlike)} of '
+        f'{count(len(pairs), "comparison")}), {_describe(original)}, while '
+        f'{_describe(altered)}.'
       )
   if not facts:
     return ()
-  if all(arm.condition.matched_budget for pair in worst for arm in pair):
+  if all(
+    arm.condition is not None and arm.condition.matched_budget
+    for pair in worst_pairs
+    for arm in pair
+  ):
     advice = (
-      'Their budgets are matched, so some definition is beyond the limit by '
+      'Their budgets are matched, so some definition exceeds the limit by '
       "itself: raise TASK_FEATURE_LENGTHS['inputs']."
     )
   else:
     advice = (
-      'Conditions with _budget in their name shorten every instance as its '
-      'longest definition demands, and so show the same of it; a higher '
-      "TASK_FEATURE_LENGTHS['inputs'] shortens fewer."
+      'Conditions with _budget in their name shorten each instance as its '
+      'longest definition requires, and so keep the same text under every '
+      "definition; a higher TASK_FEATURE_LENGTHS['inputs'] shortens fewer "
+      'prompts.'
     )
   return (
-    'The token limit cuts compared conditions differently. '
-    f'{" ".join(facts)} A difference between them may come from what could be '
-    f'read of the question, not from the instructions. {advice}',
+    'The token limit truncates the compared conditions differently. '
+    f'{" ".join(facts)} Differences between them may come from how much of the '
+    f'question the model sees rather than from the instructions. {advice}',
   )
 
 
 def kept(arm: Arm) -> float | None:
-  """Percentage of the instances' text that is left; None where not known."""
+  """Returns the percentage of the instances' text kept; None if unknown."""
   return _mean([_percentage(cell.input_kept, 1) for cell in arm.cells])
 
 
 def shortened(arm: Arm) -> float | None:
-  """Percentage of prompts that are shortened; None where not known."""
+  """Returns the percentage of prompts that are shortened; None if unknown."""
   return _mean(
     [
       _percentage(cell.num_shortened, cell.metrics.get('num_instances'))
@@ -73,16 +80,18 @@ def _is_unlike(original: Arm, altered: Arm) -> bool:
   )
 
 
-def _difference(measure, original: Arm, altered: Arm) -> float:
-  values = measure(original), measure(altered)
-  return 0.0 if None in values else abs(values[0] - values[1])
+def _difference(
+  measure: Callable[[Arm], float | None], original: Arm, altered: Arm
+) -> float:
+  first, second = measure(original), measure(altered)
+  return 0.0 if first is None or second is None else abs(first - second)
 
 
 def _size(pair: tuple[Arm, Arm]) -> tuple[float, float]:
   return _difference(kept, *pair), _difference(shortened, *pair)
 
 
-def _told(arm: Arm) -> str:
+def _describe(arm: Arm) -> str:
   parts = []
   if kept(arm) is not None:
     parts.append(f"keeps {number(kept(arm))}% of an instance's text")
@@ -96,4 +105,5 @@ def _percentage(part: float | None, whole: float | None) -> float | None:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-  return None if None in values else sum(values) / len(values)
+  known = [value for value in values if value is not None]
+  return sum(known) / len(known) if len(known) == len(values) else None

@@ -20,22 +20,22 @@ def write_report(
   results: Results | None = None,
   on_note: Callable[[str], None] | None = None,
 ) -> tuple[pathlib.Path, ...]:
-  """Writes `STUDY/report/{index.html,report.md,results.csv}`.
+  """Writes `STUDY/report/{index.html,report.md,results.csv,tables.tex}`.
 
-  Each file is written whole or not at all. An unfinished study is reported as
-  far as it goes, and the report says what is missing.
+  Each file is written atomically. The report of an unfinished study covers the
+  finished cells and says what is missing.
 
   Args:
-    study_dir: a study folder.
-    results: of `score`, if they are at hand.
-    on_note: called with each thing a reader should know, one sentence each.
+    study_dir: Study folder.
+    results: Results of `score`; None to score the study here.
+    on_note: Function called with each note to the reader, one sentence each.
 
   Returns:
     The paths of the four files, the page first.
 
   Raises:
-    InputError: if the folder has no finished cell, holds what cannot be
-      understood, or cannot be written to.
+    InputError: If the folder has no finished cell, holds an invalid file, or
+      cannot be written to.
   """
   results = results or score(study_dir, on_note=on_note)
   study = results.study
@@ -45,8 +45,8 @@ def write_report(
     directory.mkdir(exist_ok=True)
   except OSError as error:
     raise InputError(
-      f'{directory}: cannot be made: {error.strerror or error}. The report '
-      'needs a study folder that can be written to.'
+      f'{directory}: cannot be created: {error.strerror or error}. The report '
+      'is written to the study folder, which must be writable.'
     ) from None
   contents = {
     'index.html': render_html(report),

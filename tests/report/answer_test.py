@@ -39,7 +39,9 @@ def arms_of(directory, accuracies, *, num_instances=20, **fields):
     ),
     (
       (0.9, 0.9, 0.3, 0.9, 0.9, 0.9),
-      'The instructions helped, but following them was not shown.',
+      (
+        'The instructions helped, but the models were not shown to follow them.'
+      ),
     ),
     (
       (0.8, 0.8, 0.8, 0.8, 0.8, 0.8),
@@ -47,12 +49,15 @@ def arms_of(directory, accuracies, *, num_instances=20, **fields):
     ),
     (
       (0.5, 0.5, 0.5, 0.5, 0.5, 0.5),
-      'Not shown to do anything but guess.',
+      'Not shown to differ from guessing.',
     ),
     ((0.1, 0.1, 0.1, 0.1, 0.1, 0.1), 'Worse than guessing.'),
     (
       (0.5, 0.1, 0.5, 0.5, 0.5, 0.5),
-      'The instructions mattered, but guessing was not shown to be beaten.',
+      (
+        'The instructions mattered, but the models were not shown to beat '
+        'guessing.'
+      ),
     ),
   ],
 )
@@ -63,11 +68,11 @@ def test_verdict(tmp_path, accuracies, verdict):
 def test_sentence_when_nothing_varies(tmp_path):
   arms = arms_of(tmp_path, (1.0, 1.0, 1.0, 1.0, 1.0, 1.0))
   assert answer.answer(arms).sentence == (
-    'Trained and tested on the real instructions, the model answers 100.0% of '
+    'Trained and tested with the real instructions, the model gets 100.0% of '
     'unseen classification instances exactly right, more than random guessing '
-    '(50.0%, a difference of +50.0 points [+50.0, +50.0]); no difference in '
-    'this could be shown for any of the 4 altered instructions (no score '
-    'differs, which leaves nothing to judge by).'
+    '(50.0%, a difference of +50.0 points [+50.0, +50.0]); no difference was '
+    'shown for any of the 4 altered instructions (all scores are identical, so '
+    'nothing can be inferred).'
   )
 
 
@@ -80,7 +85,7 @@ def test_sentence_when_nothing_is_shown(tmp_path):
     )
   )
   assert answer.answer(arms).sentence.endswith(
-    'no difference in this could be shown for any of the 4 altered '
+    'no difference was shown for any of the 4 altered '
     f'instructions (up to {largest:.1f} points either way remain possible).'
   )
 
@@ -95,8 +100,8 @@ def test_sentence_names_costs_gains_and_the_rest(tmp_path):
   assert 'altering them gains ' in sentence
   assert 'points (no definition)' in sentence
   assert sentence.endswith(
-    'no difference in this could be shown for delusive examples (no score '
-    'differs, which leaves nothing to judge by).'
+    'no difference was shown for delusive examples (all scores are identical, '
+    'so nothing can be inferred).'
   )
 
 
@@ -106,12 +111,14 @@ def test_equivalence_is_claimed_where_a_difference_is_ruled_out(tmp_path):
   )
   arms = score_study(read_study(study)).arms
   outcome = answer.answer(arms, margin=15.0)
-  assert outcome.verdict == 'Damaged instructions do as well as the real ones.'
-  assert outcome.sentence.endswith(
-    '; more than 15.0 points either way are ruled out for delusive examples '
-    'and no examples.'
+  assert (
+    outcome.verdict == 'Damaged instructions work as well as the real ones.'
   )
-  assert 'beyond 15.0 points as ruled out' in outcome.caveats[0]
+  assert outcome.sentence.endswith(
+    '; differences of more than 15.0 points either way are ruled out for '
+    'delusive examples and no examples.'
+  )
+  assert 'one of more than 15.0 points as ruled out' in outcome.caveats[0]
   narrow = answer.answer(arms, margin=0.1)
   assert narrow.verdict.startswith('Better than guessing')
   assert 'ruled out for' not in narrow.sentence
@@ -134,14 +141,14 @@ def test_controls_pass(tmp_path):
     ('Positive Control', 'passed'),
     ('Negative Control', 'passed'),
   ]
-  assert outcomes[0].text.endswith('More than 40 were asked for.')
+  assert outcomes[0].text.endswith('The control requires more than 40.')
 
 
 def test_a_positive_control_that_fails_takes_the_answer_away(tmp_path):
   arms = arms_of(tmp_path, (1.0, 0.0, 0.0, 1.0, 0.0, 0.0), positive=(0.7, 0.5))
   positive = answer.controls(arms)[0]
   assert positive.status == 'failed'
-  assert 'this model has not learned to read it' in positive.text
+  assert 'either this model has not learned to read it or this' in positive.text
   outcome = answer.answer(arms)
   assert outcome.verdict == 'No answer: this study cannot be trusted.'
   assert outcome.sentence.startswith('The positive control failed, so the')
@@ -166,7 +173,7 @@ def test_a_negative_control_fails_where_the_definition_helps(tmp_path):
   arms = arms_of(tmp_path, (0.5,) * 6, negative=(1.0, 0.5))
   negative = answer.controls(arms)[1]
   assert negative.status == 'failed'
-  assert 'sees differences that are not there' in negative.text
+  assert 'detects differences that do not exist' in negative.text
   assert answer.answer(arms).sentence.startswith('The negative control failed')
 
 
@@ -174,13 +181,18 @@ def test_a_negative_control_with_a_wide_interval_is_not_passed(tmp_path):
   arms = arms_of(tmp_path, (0.5,) * 6, negative=(0.5, 0.5), num_instances=3)
   negative = answer.controls(arms)[1]
   assert negative.status == 'unclear'
-  assert 'the interval is too wide to tell' in negative.text
+  assert (
+    'It should be near 0, but the interval is too wide to tell.'
+    in negative.text
+  )
 
 
 def test_controls_that_were_not_run_yet(tmp_path):
   outcomes = answer.controls(arms_of(tmp_path, (0.5,)))
   assert [control.status for control in outcomes] == ['absent', 'absent']
-  assert 'cannot be judged yet' in outcomes[0].text
+  assert (
+    'This needs the trainings with the original and with no' in outcomes[0].text
+  )
 
 
 def test_a_corpus_without_controls_has_none(tmp_path):
@@ -202,11 +214,13 @@ def test_chance_is_the_closed_form_of_the_baseline(tmp_path):
 
 def test_caveats(tmp_path):
   one = answer.answer(arms_of(tmp_path / 'one', (0.5,) * 2)).caveats
-  assert 'Of the 1 comparison of instructions' in one[0]
-  assert one[1].startswith('Only 8 classification tasks in the test split')
-  assert one[2] == 'One training seed: how much seeds differ is not known.'
+  assert '(Holm, 1 comparison)' in one[0]
+  assert one[1].startswith('The test split has only 8 classification tasks:')
+  assert one[2] == (
+    'There is only one training seed: the variation between seeds is unknown.'
+  )
   two = answer.answer(arms_of(tmp_path / 'two', (0.5,), seeds=(0, 1))).caveats
   assert two == (
-    'Means over 2 training seeds; the intervals cover how much seeds differ, '
-    'roughly, as they are so few.',
+    'Scores are means over 2 training seeds; the intervals include the '
+    'variation between seeds, which is only roughly known with so few.',
   )

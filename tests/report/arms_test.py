@@ -47,7 +47,7 @@ def test_select_by_role(arms):
   assert labels() == []
 
 
-def test_each_alteration_is_held_against_its_own_original(arms):
+def test_each_alteration_is_compared_with_its_original(arms):
   pairs = compare(arms, split='test', metric='exact_match', group=CLS)
   assert [
     (pair.original.train_condition, pair.altered.train_condition)
@@ -88,7 +88,7 @@ def test_a_group_without_values_gives_no_comparison(arms):
       'Simplified definition, 1 example, n10, s3',
     ),
     ('someone_else', 'someone_else'),
-    (None, 'not known'),
+    (None, 'unknown'),
   ],
 )
 def test_condition_label(name, label):

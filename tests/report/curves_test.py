@@ -36,11 +36,11 @@ def _results(tmp_path_factory):
   return score_study(read_study(study))
 
 
-def test_a_curve_differs_in_one_amount_alone(results):
-  found = {
+def test_a_curve_varies_exactly_one_amount(results):
+  amounts = {
     (c.field, c.condition.name): c.amounts for c in curves.find_curves(results)
   }
-  assert found == {
+  assert amounts == {
     ('instances_per_task', ORIGINAL): (1, 10, 100),
     ('instances_per_task', 'natinst_def_empty_ex_original2'): (1, 10),
     # The default is all tasks, of which this corpus has 6.
@@ -57,7 +57,7 @@ def test_the_crossing_is_where_guessing_is_beaten(results):
   assert empty.crossing.amount is None
   assert curves.crossing_text(original).startswith('beats guessing from ')
   assert curves.crossing_text(empty) == (
-    'does not beat guessing at any amount (100% of resamples do not)'
+    'does not beat guessing at any amount (nor in 100% of resamples)'
   )
 
 
@@ -74,7 +74,7 @@ def test_the_figures_draw_guessing_across_the_curves(results):
   assert first.layout['xaxis']['ticktext'] == ['1', '10', '100']
   texts = [note['text'] for note in first.layout['annotations']]
   assert texts == ['guessing 45.8', 'paper: guessing 42.6']
-  # The upper line is named above it, the lower one below.
+  # The upper line's label is above it, the lower one's below it.
   assert [note['yanchor'] for note in first.layout['annotations']] == [
     'bottom',
     'top',
@@ -89,9 +89,9 @@ def test_the_table_has_every_amount(results):
   rows = curve_figures.crossing_table(results).rows
   assert [len(entries) for entries in rows.values()] == [3, 2, 2]
   titles = list(rows)
-  # The crossing is told once a curve, not once an amount.
+  # The crossing is given once per curve, not once per amount.
   assert titles[0].startswith('Original definition, 2 examples: beats guessing')
-  assert titles[0].endswith(']\nTraining instances a task')
+  assert titles[0].endswith(']\nTraining instances per task')
   assert [entries[0].text for entries in rows[titles[0]]] == ['1', '10', '100']
 
 
@@ -119,7 +119,7 @@ def test_a_study_without_a_sweep_has_none(tmp_path):
   assert curve_figures.crossing_table(results) is None
 
 
-def test_a_sweep_alone_answers_where_guessing_is_beaten(tmp_path):
+def test_a_sweep_alone_gives_the_answer(tmp_path):
   study = make_study(
     tmp_path,
     accuracies={f'{ORIGINAL}_n1': 0.1, ORIGINAL: 0.9},
@@ -129,14 +129,14 @@ def test_a_sweep_alone_answers_where_guessing_is_beaten(tmp_path):
   outcome = answer.answer(results.arms, curves=curves.find_curves(results))
   assert outcome.verdict == 'Tuning beats guessing once there is enough data.'
   assert 'beats guessing from ' in outcome.sentence
-  assert '100 training instances a task' in outcome.sentence
+  assert '100 training instances per task' in outcome.sentence
 
 
-def test_a_comparison_is_told_at_the_most_data(results):
+def test_the_answer_compares_at_the_most_data(results):
   outcome = answer.answer(results.arms, curves=curves.find_curves(results))
   pairs = compare(results.arms, split='test', metric='exact_match', group=CLS)
   # At 1 and at 10 instances; at 100 the real instructions stand alone.
   assert len(pairs) == 2
   score = pairs[1].original.value('exact_match', CLS)
-  assert f'answers {score:.1f}% of unseen' in outcome.sentence
-  assert 'Of the 2 comparisons' in outcome.caveats[0]
+  assert f'gets {score:.1f}% of unseen' in outcome.sentence
+  assert '(Holm, 2 comparisons)' in outcome.caveats[0]

@@ -40,7 +40,7 @@ def test_all_of_a_study_is_read(study):
   assert read.notes == ()
 
 
-def test_order_does_not_depend_on_what_finished_first(study, tmp_path):
+def test_order_does_not_depend_on_when_cells_finished(study, tmp_path):
   lines = (study / 'results.jsonl').read_text().splitlines(keepends=True)
   (tmp_path / 'results.jsonl').write_text(''.join(reversed(lines)))
   assert read_study(tmp_path).cells == read_study(study).cells
@@ -52,11 +52,11 @@ def test_a_cell_that_comes_twice_counts_once(tmp_path):
   assert [cell.num_shortened for cell in cells] == [7]
 
 
-def test_missing_files_are_told(tmp_path):
+def test_missing_files_are_noted(tmp_path):
   notes = read_study(one_cell(tmp_path)).notes
   assert notes == (
-    'run.json is not there: how the study was run is not known.',
-    'study.gin is not there: the configuration is not known.',
+    'run.json is missing: how the study was run is unknown.',
+    'study.gin is missing: the configuration is unknown.',
   )
 
 
@@ -73,26 +73,31 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path):
   (tmp_path / 'run.json').write_text('{"num_cells": 9}')
   (tmp_path / 'study.gin').write_text('')
   assert read_study(tmp_path).notes == (
-    'This study is not finished: 3 of 9 cells are there. Run the same command '
-    'again to do the rest.',
-    'second lacks tests: matched on test, real instructions on test.',
+    'This study is not finished: 3 of 9 cells are done. Run the same command '
+    'again to resume it.',
+    'second has not been tested with its own instructions on the test split '
+    'and the real instructions on the test split.',
   )
 
 
-def test_a_line_that_was_cut_off_is_left_out(tmp_path):
+def test_a_truncated_last_line_is_skipped(tmp_path):
   one_cell(tmp_path)
   with open(tmp_path / 'results.jsonl', 'a') as file:
     file.write('{"cell": "half')
   read = read_study(tmp_path)
   assert len(read.cells) == 1
-  assert 'The last line of results.jsonl is cut off and left out.' in read.notes
+  assert (
+    'The last line of results.jsonl is truncated and was skipped.' in read.notes
+  )
 
 
 def test_a_broken_line_in_the_middle_is_an_error(tmp_path):
   one_cell(tmp_path)
   lines = (tmp_path / 'results.jsonl').read_text()
   (tmp_path / 'results.jsonl').write_text('{"cell": "half\n' + lines)
-  with pytest.raises(InputError, match=r'results\.jsonl:1: not JSON; one JSON'):
+  with pytest.raises(
+    InputError, match=r'results\.jsonl:1: not JSON; expected one JSON'
+  ):
     read_study(tmp_path)
 
 
@@ -112,16 +117,25 @@ def test_nothing_finished(tmp_path, content):
 @pytest.mark.parametrize(
   ('fields', 'message'),
   [
-    ({'cell': '../x'}, "cell: found '../x', allowed is a folder's name"),
-    ({'cell': '..'}, 'allowed is a folder'),
-    ({'split': 'dev'}, "split: found 'dev', allowed are train, validation"),
-    ({'seed': 'x'}, "seed: found 'x', allowed is an integer or null"),
-    ({'baseline': 'luck'}, "baseline: found 'luck', allowed are random"),
-    ({'metrics': None}, 'metrics: found None, allowed is the object of'),
-    ({'metrics': {}}, 'metrics.by_category: found None, allowed is an object'),
+    ({'cell': '../x'}, "cell: expected the name of a folder, got '../x'."),
+    ({'cell': '..'}, "cell: expected the name of a folder, got '..'."),
+    (
+      {'split': 'dev'},
+      "split: expected one of train, validation, test, got 'dev'.",
+    ),
+    ({'seed': 'x'}, "seed: expected an integer or null, got 'x'."),
+    ({'baseline': 'luck'}, 'baseline: expected null or one of random, '),
+    (
+      {'metrics': None},
+      'metrics: expected the contents of a metrics.json, got None.',
+    ),
+    (
+      {'metrics': {}},
+      'metrics.by_category: expected an object of groups by name, got None.',
+    ),
   ],
 )
-def test_a_line_outside_the_contract(tmp_path, fields, message):
+def test_a_line_with_invalid_fields(tmp_path, fields, message):
   one_cell(tmp_path, **fields)
   with pytest.raises(InputError) as caught:
     read_study(tmp_path)
@@ -131,23 +145,28 @@ def test_a_line_outside_the_contract(tmp_path, fields, message):
 
 
 @pytest.mark.parametrize('value', [float('nan'), 101, -1, '50', True])
-def test_a_metric_that_is_no_percentage(tmp_path, value):
+def test_a_metric_that_is_not_a_percentage(tmp_path, value):
   one_cell(tmp_path)
   line = json.loads((tmp_path / 'results.jsonl').read_text())
   line['metrics']['overall']['rouge_l'] = value
   (tmp_path / 'results.jsonl').write_text(json.dumps(line))
-  with pytest.raises(InputError, match=r'metrics\.overall\.rouge_l: found'):
+  with pytest.raises(
+    InputError,
+    match=r'metrics\.overall\.rouge_l: expected null or a percentage',
+  ):
     read_study(tmp_path)
 
 
 def test_run_json_must_be_an_object(tmp_path):
   one_cell(tmp_path)
   (tmp_path / 'run.json').write_text('[]')
-  with pytest.raises(InputError, match=r'run\.json: found list, allowed is'):
+  with pytest.raises(
+    InputError, match=r'run\.json: expected one JSON object, got list'
+  ):
     read_study(tmp_path)
 
 
-def test_a_curve_leaves_out_what_is_no_number(tmp_path):
+def test_a_curve_skips_invalid_lines(tmp_path):
   one_cell(tmp_path)
   folder = tmp_path / 'trainings' / 'first'
   folder.mkdir(parents=True)

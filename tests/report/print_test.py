@@ -14,7 +14,7 @@ from it_study.report import write_report
 _MARGIN = 14 * 72 / 25.4
 _BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 _SWITCHES = ('--headless', '--no-sandbox', '--disable-gpu')
-# A task's name that no line has room for, as real ones are.
+# A task's name that is too long for a line, as real ones are.
 _LONG = 'Answerability of Questions ' + 'and_Overlap_' * 12
 _TASKS = (
   ('Textual Entailment', ('yes', 'no')),
@@ -106,32 +106,32 @@ def test_nothing_is_cut_off(papers):
       assert word.bottom <= paper.height - _MARGIN + 1, word
 
 
-def test_letters_can_be_read(papers):
-  # A box is somewhat higher than the letters' size, 6 points at the least.
+def test_the_text_is_large_enough_to_read(papers):
+  # A box is somewhat higher than the font size, which is at least 6 points.
   heights = [w.bottom - w.top for paper in papers for w in paper.words]
   assert min(heights) > 6.5
 
 
-def test_what_is_folded_on_a_screen_is_open(papers):
+def test_folded_sections_are_open_in_print(papers):
   text = ' '.join(paper.text for paper in papers)
   assert 'Every cell, with its predictions:' in text
   assert 'NAME =' in text
   assert ''.join(text.split()).count('x' * 300) == 1
 
 
-def test_figures_stand_whole_with_what_explains_them(papers):
+def test_figures_are_whole_and_next_to_their_captions(papers):
   for axis, caption in (
     ('Exact match (%)', 'Exact match on unseen classification tasks, each'),
     ('Real − altered (points)', 'Exact match with the real instructions minus'),
     ('ROUGE-L (0 to 100)', 'ROUGE-L on unseen generation tasks, each'),
     ('Training step', 'Training loss, z-loss included.'),
   ):
-    found = [paper for paper in papers if caption in paper.text]
-    assert len(found) == 1, caption
-    assert axis in found[0].text
+    pages = [paper for paper in papers if caption in paper.text]
+    assert len(pages) == 1, caption
+    assert axis in pages[0].text
 
 
-def test_tables_are_split_with_their_heads_and_more_than_one_row(papers):
+def test_tables_split_with_heads_and_more_than_one_row(papers):
   cells = [
     [
       word.top

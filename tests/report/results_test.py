@@ -21,7 +21,7 @@ def rows(**fields):
   )
 
 
-def test_groups_name_what_is_there(tmp_path):
+def test_groups_are_those_of_the_metrics(tmp_path):
   add_cell(tmp_path, rows(), training='one')
   add_cell(tmp_path, rows(split='validation'), training='one')
   results = score_study(read_study(tmp_path))
@@ -54,20 +54,20 @@ def test_samples_are_the_same_instances_in_every_arm(tmp_path):
   assert {tuple(by_arm) for by_arm in samples.values()} == {(0, 1)}
 
 
-def test_missing_predictions_cost_the_intervals_only(tmp_path):
+def test_missing_predictions_cost_only_the_intervals(tmp_path):
   add_cell(tmp_path, rows(accuracy=1), training='one')
   (tmp_path / 'cells' / CELL / 'predictions.jsonl').unlink()
-  told = []
-  results = score_study(read_study(tmp_path), on_note=told.append)
-  note = f'cells/{CELL}/predictions.jsonl is not there: no intervals for its '
-  assert any(text.startswith(note) for text in told)
-  assert told == list(results.notes)
+  heard = []
+  results = score_study(read_study(tmp_path), on_note=heard.append)
+  note = f'cells/{CELL}/predictions.jsonl is missing: its cell has no '
+  assert any(text.startswith(note) for text in heard)
+  assert heard == list(results.notes)
   overall = Group('headline', 'overall')
   assert results.arms[0].value('exact_match', overall) == 100
   assert results.arms[0].interval('exact_match', overall) is None
 
 
-def test_metrics_that_do_not_fit_the_predictions_are_told(tmp_path):
+def test_metrics_that_disagree_with_predictions_are_noted(tmp_path):
   add_cell(tmp_path, rows(accuracy=1), training='one')
   path = tmp_path / 'results.jsonl'
   line = json.loads(path.read_text())
@@ -82,5 +82,5 @@ def test_an_instance_predicted_twice_is_an_error(tmp_path):
   path = tmp_path / 'cells' / CELL / 'predictions.jsonl'
   lines = path.read_text()
   path.write_text(lines + lines.splitlines(keepends=True)[0])
-  with pytest.raises(InputError, match='1 instance predicted twice; remove'):
+  with pytest.raises(InputError, match=r'1 instance predicted twice\. Delete'):
     score_study(read_study(tmp_path))

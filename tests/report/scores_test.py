@@ -53,13 +53,13 @@ def test_difference_is_paired():
 def test_other_instances_cannot_be_compared():
   one = score_rows(make_rows(num_instances=5))
   other = score_rows(make_rows(num_instances=4))
-  with pytest.raises(InputError, match='different instances of one split'):
+  with pytest.raises(InputError, match='different instances of the same split'):
     one.minus(other, 'exact_match', CLS)
 
 
-def test_seeds_stay_apart():
-  several = [score_rows(make_rows(accuracy=a, num_instances=5)) for a in (1, 0)]
-  both = stack_seeds(several, (3, 4))
+def test_seeds_are_kept_separate():
+  by_seed = [score_rows(make_rows(accuracy=a, num_instances=5)) for a in (1, 0)]
+  both = stack_seeds(by_seed, (3, 4))
   assert both.values['exact_match'].shape == (2, 30)
   estimate = both.estimate('exact_match', CLS)
   assert (estimate.mean, estimate.num_seeds) == (50, 2)
@@ -77,7 +77,7 @@ def test_seeds_are_paired_by_name():
   # Only seed 1 is in both; there the two are alike.
   part = one.minus(stack_seeds([wrong, right], (1, 7)), 'exact_match', CLS)
   assert (part.mean, part.num_seeds) == (0, 1)
-  # One row without a seed is held against both.
+  # A single row without a seed is compared with both.
   single = one.minus(right, 'exact_match', CLS)
   assert (single.mean, single.num_seeds) == (-50, 2)
   # Nothing in common: means against means.
@@ -85,7 +85,7 @@ def test_seeds_are_paired_by_name():
   assert (apart.mean, apart.num_seeds) == (-50, 1)
 
 
-def test_chance_counts_labels_that_are_one_to_exact_match_once():
+def test_chance_counts_labels_equal_under_exact_match_once():
   row = make_rows(num_instances=1)[0]
   scores = [
     score_rows([dataclasses.replace(row, label_space=space, targets=targets)])

@@ -1,11 +1,11 @@
-"""Tests of it_study.report.text: what would hide or break text is shown."""
+"""Tests of it_study.report.text.visible on arbitrary text."""
 
 from hypothesis import given, strategies as st
 
 from it_study.report.text import visible
 
 
-def test_what_hides_or_reorders_becomes_visible():
+def test_hiding_and_reordering_characters_become_visible():
   assert visible('a\x00\x1b[31m\x7f\x85\u202e\ud800b') == 'a␀␛[31m␡���b'
   assert visible('日本\tа́\n\u00a0👩\u200d🚀') == '日本\tа́\n\u00a0👩\u200d🚀'
 

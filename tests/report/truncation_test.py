@@ -1,4 +1,4 @@
-"""Tests of it_study.report.kept: is the same left of every instance?"""
+"""Tests of it_study.report.truncation."""
 
 import json
 
@@ -26,7 +26,7 @@ def change(study, change_line):
 
 @pytest.fixture(name='make')
 def _make(tmp_path):
-  """Makes a study in which conditions without a definition are left more."""
+  """Makes a study that keeps more text in conditions without a definition."""
 
   def make(*, kept=None, num_shortened=(0, 0), conditions=DEFINITIONS[::2]):
     study = make_study(tmp_path, accuracies=dict.fromkeys(conditions, 0.5))
@@ -46,7 +46,7 @@ def warnings(study):
   return truncation.warnings(make_arms(read_study(study).cells))
 
 
-def test_nothing_to_warn_of(make):
+def test_no_warning_if_nothing_is_truncated(make):
   assert warnings(make(kept=(1.0, 1.0))) == ()
 
 
@@ -60,40 +60,42 @@ def test_nothing_to_warn_of(make):
     ((1.0, 1.0), (2, 0), False),
     ((1.0, 1.0), (3, 0), True),
     ((1.0, 1.0), (0, 3), True),
-    # All is cut, and all the same.
+    # Everything is truncated, in the same way.
     ((0.5, 0.5), (120, 120), False),
-    # Of an older version.
+    # A study of an older version.
     (None, (2, 0), False),
     (None, (3, 0), True),
   ],
 )
 def test_the_margins(make, shares, num_shortened, warns):
-  found = warnings(make(kept=shares, num_shortened=num_shortened))
-  assert len(found) == warns
+  warned = warnings(make(kept=shares, num_shortened=num_shortened))
+  assert len(warned) == warns
 
 
-def test_the_words(make):
+def test_the_text_of_the_warning(make):
   study = make(kept=(0.9, 1.0), num_shortened=(30, 0))
   assert warnings(study) == (
-    'The token limit cuts compared conditions differently. On unseen tasks (1 '
-    'of 1 comparison) “Original definition, 2 examples” keeps 90.0% of an '
-    "instance's text and shortens 25.0% of its prompts, “No definition, 2 "
-    "examples” keeps 100.0% of an instance's text and shortens 0.0% of its "
-    'prompts. On held-out instances (1 of 1 comparison) “Original definition, '
-    "2 examples” keeps 90.0% of an instance's text and shortens 25.0% of its "
-    "prompts, “No definition, 2 examples” keeps 100.0% of an instance's text "
-    'and shortens 0.0% of its prompts. A difference between them may come from '
-    'what could be read of the question, not from the instructions. Conditions '
-    'with _budget in their name shorten every instance as its longest '
-    'definition demands, and so show the same of it; a higher '
-    "TASK_FEATURE_LENGTHS['inputs'] shortens fewer.",
+    'The token limit truncates the compared conditions differently. On unseen '
+    'tasks (1 of 1 comparison), “Original definition, 2 examples” keeps 90.0% '
+    "of an instance's text and shortens 25.0% of its prompts, while “No "
+    "definition, 2 examples” keeps 100.0% of an instance's text and shortens "
+    '0.0% of its prompts. On held-out instances (1 of 1 comparison), “Original '
+    "definition, 2 examples” keeps 90.0% of an instance's text and shortens "
+    '25.0% of its prompts, while “No definition, 2 examples” keeps 100.0% of '
+    "an instance's text and shortens 0.0% of its prompts. Differences between "
+    'them may come from how much of the question the model sees rather than '
+    'from the instructions. Conditions with _budget in their name shorten each '
+    'instance as its longest definition requires, and so keep the same text '
+    "under every definition; a higher TASK_FEATURE_LENGTHS['inputs'] shortens "
+    'fewer prompts.',
   )
 
 
-def test_an_older_study_tells_what_it_knows(make):
+def test_an_older_study_without_kept_text_still_warns(make):
   (text,) = warnings(make(num_shortened=(30, 0)))
   assert (
-    '“Original definition, 2 examples” shortens 25.0% of its prompts, “No '
+    '“Original definition, 2 examples” shortens 25.0% of its prompts, while '
+    '“No '
   ) in text
 
 
@@ -111,12 +113,12 @@ def test_a_matched_budget_that_does_not_match(make):
   assert select(arms, split='test', matched=True)
   (text,) = truncation.warnings(arms)
   assert text.endswith(
-    'Their budgets are matched, so some definition is beyond the limit by '
+    'Their budgets are matched, so some definition exceeds the limit by '
     "itself: raise TASK_FEATURE_LENGTHS['inputs']."
   )
 
 
-def test_it_stands_by_the_answer(make):
+def test_the_warning_is_shown_with_the_answer(make):
   study = make(kept=(0.9, 1.0))
   (warning,) = warnings(study)
   assert answer.answer(score_study(read_study(study)).arms).warnings == (
@@ -125,11 +127,11 @@ def test_it_stands_by_the_answer(make):
   page, markdown, *_ = (
     path.read_text() for path in write_report(study_dir=study)
   )
-  before, after = page.split('The token limit cuts compared conditions')
+  before, after = page.split('The token limit truncates the compared')
   assert before.rpartition('<p class=')[2].startswith('"sentence">Trained')
   assert before.endswith('<div class="banner note" role="note"><p>')
   assert 'class="controls"' in after
-  assert '> **Warning.** The token limit cuts compared' in markdown
+  assert '> **Warning.** The token limit truncates the' in markdown
   assert '90.00%' in markdown
 
 
@@ -141,15 +143,15 @@ def test_a_study_of_an_older_version_is_reported(make):
   page, markdown, *_ = (
     path.read_text() for path in write_report(study_dir=study)
   )
-  assert 'The token limit cuts' not in page
+  assert 'The token limit' not in page
   assert 'Text kept' in markdown
 
 
 @pytest.mark.parametrize('share', [-0.1, 1.1, 'all', True, [1]])
-def test_a_share_that_is_none_is_refused(make, share):
+def test_an_invalid_share_is_refused(make, share):
   study = change(make(), lambda line: line.update(input_kept=share))
   with pytest.raises(InputError) as error:
     read_study(study)
   assert str(error.value).endswith(
-    f':1: input_kept: found {share!r}, allowed is a share from 0 to 1, or null.'
+    f':1: input_kept: expected null or a share from 0 to 1, got {share!r}.'
   )

@@ -35,7 +35,7 @@ class Page(html.parser.HTMLParser):
     super().__init__()
     self.elements, self.attributes, self.texts, self.json = [], [], [], ''
     self.source = path.read_text(encoding='utf-8')
-    # Plotly is most of the page and none of ours.
+    # Plotly's code makes up most of the page.
     self.feed(
       re.sub(r'(?s)<script>.*?</script>', '<script></script>', self.source)
     )
@@ -120,7 +120,7 @@ def test_four_files_are_written(study, paths):
   ]
 
 
-def test_page_asks_nothing_of_the_network(page):
+def test_page_makes_no_requests(page):
   loading = {'src', 'srcset', 'data', 'poster', 'action'}
   assert not [value for name, value in page.attributes if name in loading]
   links = [value for name, value in page.attributes if name == 'href']
@@ -135,7 +135,7 @@ def test_page_reads_in_order(page):
   titles = [
     'Results on unseen tasks',
     'Tested with the real instructions',
-    'Classification: what altering the instructions does',
+    'Classification: the effect of altering the instructions',
     'Generation',
     'By category',
     'By task',
@@ -198,7 +198,7 @@ def test_a_corpus_without_controls_gets_one_neutral_line(tmp_path):
   page = Page(paths[0])
   assert ('class', 'neutral') in page.attributes
   assert ('class', 'banner bad') not in page.attributes
-  # Of a corpus whose training tasks were not looked at, nothing is claimed.
+  # Without results on training tasks, nothing is claimed about the corpus.
   assert 'No control was tested' in page.text
   assert 'No control was tested' in paths[1].read_text()
   rows = make_rows(
@@ -279,7 +279,7 @@ def test_hostile_text_adds_no_element(hostile):
 @pytest.mark.parametrize('index', [0, 1, 2])
 def test_hostile_text_leaves_no_control_character(hostile, index):
   text = hostile[index].read_text(encoding='utf-8')
-  # Plotly holds whatever it holds.
+  # Plotly's code is not checked.
   text = re.sub(r'(?s)<script>.*?</script>', '', text)
   assert not re.findall('[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e]', text)
 
@@ -301,11 +301,11 @@ def test_hostile_text_in_markdown_is_no_markup(hostile):
   assert len(fences) == 4
 
 
-def test_megabytes_are_cut(hostile):
+def test_megabytes_are_truncated(hostile):
   assert len(hostile[1].read_text()) < 100_000
 
 
-def test_a_formula_is_no_formula_in_the_csv(tmp_path):
+def test_formulas_are_quoted_in_the_csv(tmp_path):
   tasks = (('=1+1', ('yes', 'no')), ('@x', ('yes', 'no')))
   add_cell(tmp_path, make_rows(tasks=tasks, num_instances=3))
   with open(write_report(study_dir=tmp_path)[2], newline='') as file:
@@ -337,7 +337,7 @@ def test_an_empty_folder_is_an_error(tmp_path):
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
   add_cell(tmp_path, make_rows(num_instances=3))
   (tmp_path / 'report').write_text('in the way')
-  with pytest.raises(InputError, match='report: cannot be made: ') as caught:
+  with pytest.raises(InputError, match='report: cannot be created: ') as caught:
     write_report(study_dir=tmp_path)
   assert '\n' not in str(caught.value)
 
@@ -362,7 +362,7 @@ def test_paper_keeps_short_tables_whole_and_heads_complete(paths):
 
 
 def test_categories_that_a_baseline_leaves_out_are_explained(tmp_path):
-  told = 'Baselines that draw labels answer no generation'
+  explanation = 'Baselines that draw labels do not answer generation tasks'
   for name, category in (('apart', 'Data to Text'), ('mixed', 'Word Analogy')):
     study = tmp_path / name
     tasks = (('Word Analogy', ('north', 'south')), (category, None))
@@ -377,4 +377,4 @@ def test_categories_that_a_baseline_leaves_out_are_explained(tmp_path):
         study, rows, baseline=baseline, training=None if baseline else 't'
       )
     page = Page(write_report(study_dir=study)[0])
-    assert (told in page.text) == (name == 'mixed')
+    assert (explanation in page.text) == (name == 'mixed')

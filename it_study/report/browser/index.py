@@ -1,9 +1,9 @@
-"""What the browser looks up: where each prediction lies, and how it scored."""
+"""Index of a study's predictions: where each is stored, and its score."""
 
-from collections.abc import Callable, Iterable, Iterator
-import dataclasses
+from collections.abc import Iterable, Iterator
 import functools
 import json
+import os
 import pathlib
 import threading
 from typing import Any, NamedTuple
@@ -13,99 +13,76 @@ import numpy as np
 from it_study.errors import InputError
 from it_study.evaluation import metrics
 from it_study.predictions import Prediction
-from it_study.report.arms import condition_label, make_arms
+from it_study.report.arms import condition_label, headline_arm, make_arms
+from it_study.report.browser import query as query_lib
+from it_study.report.browser.query import LIMIT, Entry, Query
 from it_study.report.load import Cell, Study, read_study
 from it_study.report.text import shorten, visible
 
-LIMIT = 200
-# A list shows the start of a text, an instance nearly all of it.
+# Longest texts, in characters, in a list and in the view of an instance.
 _SHORT, _LONG = 280, 50_000
-# Parsed cells kept in memory, of which each holds one entry a row.
-_KEPT_CELLS = 512
+# Number of cells to cache, at one entry per row.
+_CACHED_CELLS = 512
+# The prompt's last part, which holds the instance.
+_QUERY_START = 'Now complete the following example -\nInput: '
+_QUERY_END = '\nOutput: '
 
 
-class Entry(NamedTuple):
-  """A row of a cell: where its line starts, and what a filter asks for."""
+class _Match(NamedTuple):
+  """A row that matches a query, and its place in its cell."""
 
-  offset: int
-  id: str
-  task: str
-  category: str
-  kind: str
-  is_right: bool
-  is_in_format: bool | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Query:
-  """Which rows of a cell to list.
-
-  Attributes:
-    cell: its name.
-    all_seeds: whether to list the cells that differ from it by seed alone too.
-    text: words that all stand in the id, prompt, references or prediction,
-      whatever their case.
-    group: one of `metrics.GROUPS`, which hold no control, or None for all.
-    task: name, or None for all.
-    category: name, or None for all.
-    right: whether exact match holds, or None for both.
-    in_format: whether it is a label, or None for both; rows without a label
-      space are then left out.
-    offset: rows to pass over.
-    limit: most rows to return, up to `LIMIT`.
-  """
-
+  place: int
   cell: str
-  all_seeds: bool = False
-  text: str = ''
-  group: str | None = None
-  task: str | None = None
-  category: str | None = None
-  right: bool | None = None
-  in_format: bool | None = None
-  offset: int = 0
-  limit: int = 50
+  entry: Entry
 
 
 class Index:
-  """Finds rows of a study's cells; cells are read when first asked for.
+  """Finds rows of a study's cells, each of which is read on first use.
+
+  Cells are in the order of the report.
 
   Raises:
-    InputError: if the folder is no study, or lacks every prediction.
+    InputError: If the folder is not a study or has no predictions.
   """
 
-  def __init__(self, study_dir: str | pathlib.Path):
+  def __init__(self, study_dir: str | os.PathLike[str]):
     self.study: Study = read_study(study_dir)
-    self._cells: dict[str, Cell] = {
-      cell.cell: cell
+    arms = make_arms(
+      cell
       for cell in self.study.cells
       if self.study.predictions_path(cell).is_file()
+    )
+    self._cells: dict[str, Cell] = {
+      cell.cell: cell for arm in arms for cell in arm.cells
     }
     if not self._cells:
       raise InputError(
         f'{self.study.directory}: no cell with a predictions.jsonl. Run '
         "'it-study study' with this --study_dir first."
       )
-    # Of each cell, itself and those that differ by seed alone, by seed.
+    first = headline_arm(arms) or arms[0]
+    self._first_cell = first.cells[0].cell
+    # For each cell, the cells that differ at most in seed, sorted by seed.
     self._seeds: dict[str, tuple[str, ...]] = {}
-    for arm in make_arms(self._cells.values()):
+    for arm in arms:
       names = tuple(cell.cell for cell in arm.cells)
       self._seeds |= dict.fromkeys(names, names)
     self._lock = threading.Lock()
-    self._entries = functools.lru_cache(maxsize=_KEPT_CELLS)(self._read)
-    self._places = functools.lru_cache(maxsize=_KEPT_CELLS)(self._find_places)
-    self._starts = functools.lru_cache(maxsize=_KEPT_CELLS)(self._find_starts)
+    self._entries = functools.lru_cache(maxsize=_CACHED_CELLS)(self._read)
+    self._places = functools.lru_cache(maxsize=_CACHED_CELLS)(self._find_places)
+    self._starts = functools.lru_cache(maxsize=_CACHED_CELLS)(self._find_starts)
 
   @property
   def report_path(self) -> pathlib.Path:
-    """Where the study's report is, if it has one."""
+    """Path of the study's report, which need not exist."""
     return self.study.directory / 'report' / 'index.html'
 
   def describe(self) -> dict[str, Any]:
-    """The study's name and cells, for the page's menus."""
+    """Returns the study's name and cells, for the page's menus."""
     return {
       'name': visible(self.study.directory.resolve().name),
       'has_report': self.report_path.is_file(),
+      'first_cell': self._first_cell,
       'cells': [
         {
           'cell': cell.cell,
@@ -120,7 +97,7 @@ class Index:
     }
 
   def names(self, cell: str) -> dict[str, list[str]]:
-    """Tasks and categories of a cell, by name."""
+    """Returns the names of a cell's tasks and categories, sorted."""
     entries = self.entries(cell)
     return {
       'tasks': sorted({entry.task for entry in entries}),
@@ -128,60 +105,49 @@ class Index:
     }
 
   def entries(self, cell: str) -> list[Entry]:
-    """The rows of a cell in the order of its file.
+    """Returns the rows of a cell in the order of its file.
 
     Raises:
-      InputError: for an unknown cell or a file that cannot be understood.
+      InputError: If the cell is unknown or its file is invalid.
     """
     self._cell(cell)
     with self._lock:
       return self._entries(cell)
 
   def rows(self, query: Query) -> dict[str, Any]:
-    """The rows that a query finds: how many, how good, and a page of them.
+    """Returns counts of the rows that match a query, and a page of them.
 
     Raises:
-      InputError: for an unknown cell or group.
+      InputError: If the cell or group is unknown.
     """
-    names = self._asked(query.cell, query.all_seeds)
-    entries = [self.entries(name) for name in names]
-    if query.group not in (None, *metrics.GROUPS):
+    names = self._requested(query.cell, query.all_seeds)
+    if query.group is not None and query.group not in metrics.GROUPS:
       raise InputError(
-        f'group: found {shorten(query.group)}, allowed are '
-        f'{", ".join(metrics.GROUPS)}.'
+        f'group: expected one of {", ".join(metrics.GROUPS)}, got '
+        f'{shorten(query.group)}.'
       )
-    words = query.text.lower().split()
-    places = []
-    for name, several in zip(names, entries, strict=True):
-      fitting = [
-        (place, name, entry)
-        for place, entry in enumerate(several)
-        if _fits(entry, query)
-      ]
-      if words:
-        texts = self._texts(name, (entry for _, _, entry in fitting))
-        fitting = [
-          found
-          for found, text in zip(fitting, texts, strict=True)
-          if all(word in text for word in words)
-        ]
-      places += fitting
-    # The seeds of an instance side by side: a sort keeps their order.
-    places.sort(key=lambda found: found[0])
-    found = [entry for _, _, entry in places]
+    matches = [match for name in names for match in self._matches(name, query)]
+    # The sort is stable: the seeds of an instance are listed in order.
+    matches.sort(key=lambda match: match.place)
     limit = max(0, min(query.limit, LIMIT))
-    page = places[query.offset : query.offset + limit]
-    texts = {
+    page = matches[query.offset : query.offset + limit]
+    predictions = {
       name: iter(
-        self._parsed(name, [e.offset for _, cell, e in page if cell == name])
+        self._parsed(
+          name, [match.entry.offset for match in page if match.cell == name]
+        )
       )
       for name in names
     }
-    judged = [e.is_in_format for e in found if e.is_in_format is not None]
+    judged = [
+      match.entry.is_in_format
+      for match in matches
+      if match.entry.is_in_format is not None
+    ]
     return {
-      'total': len(found),
-      'num_rows': sum(map(len, entries)),
-      'num_right': sum(entry.is_right for entry in found),
+      'total': len(matches),
+      'num_rows': sum(len(self.entries(name)) for name in names),
+      'num_right': sum(match.entry.is_right for match in matches),
       'num_judged': len(judged),
       'num_in_format': sum(judged),
       'rows': [
@@ -193,53 +159,74 @@ class Index:
           'category': visible(entry.category),
           'right': entry.is_right,
           'in_format': entry.is_in_format,
+          'input': _show(_input(row.inputs or ''), _SHORT),
           'prediction': _show(row.prediction, _SHORT),
           'targets': [_show(text, _SHORT) for text in row.targets[:5]],
         }
         for _, name, entry in page
-        for row in (next(texts[name]),)
+        for row in (next(predictions[name]),)
       ],
     }
+
+  def _matches(self, cell: str, query: Query) -> list[_Match]:
+    """Returns the rows of one cell that match a query."""
+    matches = [
+      _Match(place, cell, entry)
+      for place, entry in enumerate(self.entries(cell))
+      if query_lib.matches(entry, query)
+    ]
+    words = query.text.lower().split()
+    if not words:
+      return matches
+    texts = self._texts(cell, (match.entry for match in matches))
+    return [
+      match
+      for match, text in zip(matches, texts, strict=True)
+      if all(word in text for word in words)
+    ]
 
   def instance(
     self, *, cell: str, task: str, row_id: str, all_seeds: bool = False
   ) -> dict[str, Any]:
-    """One instance in every cell of the split of `cell`, side by side.
+    """Returns one instance in every cell of a split, side by side.
 
-    Asked for is `cell`, with `all_seeds` also what differs by seed alone.
+    Args:
+      cell: Cell whose split is shown, and which is marked as requested.
+      task: Task of the instance.
+      row_id: Id of the instance.
+      all_seeds: Whether to mark the cells that differ only in seed as well.
 
     Raises:
-      InputError: if the cell does not hold the instance.
+      InputError: If the cell does not hold the instance.
     """
     split = self._cell(cell).split
-    asked = self._asked(cell, all_seeds)
-    found = []
+    requested = self._requested(cell, all_seeds)
     place = self._places(cell).get((task, row_id))
+    if place is None:
+      raise InputError(
+        f'cell {shorten(cell)} has no instance {shorten(row_id)} of task '
+        f'{shorten(task)}.'
+      )
+    first = self._parsed(cell, [self.entries(cell)[place].offset])[0]
+    answers = []
     for name, other in self._cells.items():
-      if other.split != split or place is None:
+      if other.split != split:
         continue
       row = self._row_at(name, place, task, row_id)
       if row is None:
         continue
       score = metrics.score_row(row)
-      found.append(
+      answers.append(
         {
           'cell': name,
           'label': _label(other),
-          'is_asked': name in asked,
+          'is_requested': name in requested,
           'inputs': _show(row.inputs or '', _LONG),
           'prediction': _show(row.prediction, _LONG),
           'right': bool(score.exact_match),
           'rouge_l': 100.0 * score.rouge_l,
           'in_format': score.in_format,
         }
-      )
-      if name == cell:
-        first = row
-    if place is None:
-      raise InputError(
-        f'cell {shorten(cell)} holds no instance {shorten(row_id)} of task '
-        f'{shorten(task)}.'
       )
     return {
       'id': visible(row_id),
@@ -250,10 +237,10 @@ class Index:
         _show(label, _SHORT) for label in first.label_space or ()
       ],
       'targets': [_show(text, _LONG) for text in first.targets[:50]],
-      'cells': found,
+      'cells': answers,
     }
 
-  def _asked(self, cell: str, all_seeds: bool) -> tuple[str, ...]:
+  def _requested(self, cell: str, all_seeds: bool) -> tuple[str, ...]:
     self._cell(cell)
     return self._seeds[cell] if all_seeds else (cell,)
 
@@ -268,7 +255,6 @@ class Index:
   def _read(self, cell: str) -> list[Entry]:
     entries = []
     for offset, row in _lines(self._path(cell)):
-      answer = metrics.exact_match(row.prediction, row.targets)
       in_format = None
       if row.label_space is not None:
         in_format = metrics.is_in_format(row.prediction, row.label_space)
@@ -279,14 +265,14 @@ class Index:
           task=row.task or '',
           category=row.category or '',
           kind=row.kind or '',
-          is_right=answer,
+          is_right=metrics.exact_match(row.prediction, row.targets),
           is_in_format=in_format,
         )
       )
     return entries
 
   def _find_places(self, cell: str) -> dict[tuple[str, str], int]:
-    """Where in a cell's file each instance stands."""
+    """Returns the position of each instance in a cell's file."""
     return {
       (entry.task, entry.id): place
       for place, entry in enumerate(self.entries(cell))
@@ -295,10 +281,10 @@ class Index:
   def _row_at(
     self, cell: str, place: int, task: str, row_id: str
   ) -> Prediction | None:
-    """An instance's row, looked for first where another cell has it.
+    """Returns an instance's row, or None; looks first at `place`.
 
-    Cells of a split are sorted alike, so that it stands there unless a file was
-    made by others; to find a line takes no parsing of those before it.
+    All cells of a split that this package wrote have the same order, so the row
+    is usually at the same place, which is found without parsing other rows.
     """
     starts = self._starts(cell)
     if place < len(starts):
@@ -311,7 +297,7 @@ class Index:
     return self._parsed(cell, [self.entries(cell)[other].offset])[0]
 
   def _find_starts(self, cell: str) -> np.ndarray:
-    """Offset of each line of a cell's file; int64 [lines]."""
+    """Returns the offset of each line of a cell's file; int64 [lines]."""
     content = np.fromfile(self._path(cell), np.uint8)
     ends = np.flatnonzero(content == ord('\n')) + 1
     starts = np.concatenate([[0], ends]).astype(np.int64)
@@ -327,7 +313,7 @@ class Index:
     return rows
 
   def _texts(self, cell: str, entries: Iterable[Entry]) -> Iterator[str]:
-    """All that is searched of each row, in lower case."""
+    """Yields the searchable text of each row, in lower case."""
     for row in self._parsed(cell, (entry.offset for entry in entries)):
       parts = (row.id, row.task, row.inputs, row.prediction, *row.targets)
       yield '\n'.join(filter(None, parts)).lower()
@@ -347,27 +333,27 @@ def _parse(line: bytes, path: pathlib.Path) -> Prediction:
     fields = json.loads(line)
   except (ValueError, RecursionError):
     raise InputError(
-      f'{path}: a line that is not JSON; one JSON object a line is allowed.'
+      f'{path}: a line is not JSON; expected one JSON object per line.'
     ) from None
   if not isinstance(fields, dict):
-    raise InputError(f'{path}: a line that is no JSON object.')
+    raise InputError(
+      f'{path}: a line is not a JSON object; expected one per line.'
+    )
   return Prediction.from_json(fields, where=str(path))
 
 
-def _fits(entry: Entry, query: Query) -> bool:
-  checks: tuple[tuple[object, Callable[[], object]], ...] = (
-    (query.task, lambda: entry.task),
-    (query.category, lambda: entry.category),
-    (query.right, lambda: entry.is_right),
-    (query.in_format, lambda: entry.is_in_format),
-  )
-  if query.group is not None and not metrics.in_group(entry, query.group):
-    return False
-  return all(asked is None or asked == has() for asked, has in checks)
+def _input(prompt: str) -> str:
+  """Returns the instance's input, of which a baseline's prompt consists.
+
+  >>> _input('Definition: Answer.\\n\\nNow complete the following example -\\n'
+  ...        'Input: Who waits?\\nOutput: ')
+  'Who waits?'
+  """
+  return prompt.rpartition(_QUERY_START)[2].removesuffix(_QUERY_END)
 
 
 def _label(cell: Cell) -> str:
-  """What a reader calls a cell."""
+  """Returns the name of a cell for readers."""
   if cell.baseline is not None:
     return f'Baseline {cell.baseline}, {cell.split}, seed {cell.seed}'
   trained = 'Untuned'
@@ -380,7 +366,7 @@ def _label(cell: Cell) -> str:
 
 
 def _show(text: str, longest: int) -> str:
-  """Text made fit to show, cut where it is very long."""
+  """Makes text safe to show, and truncates a very long one."""
   if len(text) <= longest:
     return visible(text)
   return f'{visible(text[:longest])}… [{len(text) - longest:,} more characters]'

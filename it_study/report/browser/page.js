@@ -1,13 +1,13 @@
 'use strict';
-// Whatever comes from data is set as text, never as markup. The address holds
-// what is shown: a link opens it anew, back and forward go through it.
+// Data is always set as text, never as markup. The address holds the whole state
+// of the page, so that links and the browser's back and forward buttons work.
 (function () {
   const LIMIT = 50;
   const at = function (id) { return document.getElementById(id); };
   const filters = ['seeds', 'group', 'task', 'category', 'right', 'in_format', 'text'];
   const selects = filters.filter(function (name) { return name !== 'text'; });
   const numSeeds = new Map();
-  let cells = [];
+  let firstCell = '';
   let offset = 0;
   let shown = null;
   let asked = 0;
@@ -66,11 +66,11 @@
     }
   }
 
-  // What an address asks for stays asked for, though it is not there.
+  // Selects a value of the address, even one that does not exist.
   function pick(select, value) {
     select.value = value;
     if (select.value === value) return;
-    select.append(new Option(value + ' (not here)', value));
+    select.append(new Option(value + ' (not found)', value));
     select.value = value;
   }
 
@@ -92,7 +92,7 @@
 
   function summary(answer) {
     if (!answer.total) {
-      return 'No match: none of the ' + count(answer.num_rows) + ' here fits all filters.';
+      return 'No match: none of the ' + count(answer.num_rows) + ' passes all filters.';
     }
     let text = count(answer.total) + ', ' + share(answer.num_right, answer.total) + ' right';
     if (answer.num_judged) {
@@ -107,18 +107,18 @@
   async function list() {
     const number = ++asked;
     const cell = at('cell').selectedOptions[0];
-    // A menu cuts what a phone has no room for.
+    // On a phone, the menu truncates the label.
     at('label').textContent = cell ? cell.textContent : '';
-    if (at('seeds').value) at('label').textContent += ', and the other seeds';
+    if (at('seeds').value) at('label').textContent += ' and the other seeds';
     at('of_seeds').hidden = !(numSeeds.get(at('cell').value) > 1 || at('seeds').value);
     const fields = {cell: at('cell').value, offset: offset, limit: LIMIT};
     filters.forEach(function (name) { fields[name] = at(name).value; });
     try {
       const answer = await ask('rows', fields);
-      // A later question has overtaken this one.
+      // A later request has overtaken this one.
       if (number !== asked) return;
       if (offset && offset >= answer.total) {
-        // The address asks for a page that there is not.
+        // The address asks for a page beyond the last one.
         offset = 0;
         remember(true);
         await list();
@@ -149,8 +149,9 @@
     button.type = 'button';
     button.append(mark(row), make('span', row.prediction || '(empty)'));
     button.append(make('div', 'Reference: ' + row.targets.join(' | '), 'meta'));
+    button.append(make('div', 'Input: ' + row.input, 'meta'));
     const seed = at('seeds').value ? ' · seed ' + row.seed : '';
-    button.append(make('div', row.task + ' · ' + row.id + seed, 'meta'));
+    button.append(make('div', row.task + seed, 'meta'));
     if (isShown(row.key)) button.setAttribute('aria-current', 'true');
     button.addEventListener('click', function () {
       document.querySelectorAll('#rows [aria-current]').forEach(function (other) {
@@ -183,19 +184,19 @@
         holder.append(make('h3', 'Label space'), make('p', answer.label_space.join(' | ')));
       }
       holder.append(make('h3', 'References'), make('p', answer.targets.join(' | ')));
-      holder.append(make('h3', 'Every condition, and what the model saw'));
+      holder.append(make('h3', 'Answers under every condition'));
       const table = make('table');
-      const found = answer.cells.filter(function (cell) { return cell.is_asked; });
-      found.push(...answer.cells.filter(function (cell) { return !cell.is_asked; }));
-      found.forEach(function (cell) {
+      const sorted = answer.cells.filter(function (cell) { return cell.is_requested; });
+      sorted.push(...answer.cells.filter(function (cell) { return !cell.is_requested; }));
+      sorted.forEach(function (cell) {
         const row = table.insertRow();
-        if (cell.is_asked) row.className = 'asked';
+        if (cell.is_requested) row.className = 'requested';
         row.append(make('th', cell.label));
         const data = row.insertCell();
         data.append(mark(cell), make('span', cell.prediction || '(empty)'));
         data.append(make('div', 'ROUGE-L ' + cell.rouge_l.toFixed(1), 'meta'));
         const details = make('details');
-        details.open = cell.is_asked;
+        details.open = cell.is_requested;
         details.append(make('summary', 'prompt'), make('pre', cell.inputs));
         data.append(details);
       });
@@ -212,13 +213,13 @@
     fill(at('category'), plain(answer.categories), 'all');
   }
 
-  // What the address says, all of it.
+  // Restores the whole state from the address.
   async function restore() {
     const number = ++restored;
     const fields = new URLSearchParams(location.search);
     isTyping = false;
     clearTimeout(typing);
-    pick(at('cell'), fields.get('cell') || cells[0].value);
+    pick(at('cell'), fields.get('cell') || firstCell);
     await names();
     if (number !== restored) return;
     selects.forEach(function (name) { pick(at(name), fields.get(name) || ''); });
@@ -231,7 +232,7 @@
     await list();
   }
 
-  // A step of the reader's, to which "back" returns.
+  // Records a step of the reader, to which "back" returns.
   function step() {
     restored++;
     isTyping = false;
@@ -249,7 +250,7 @@
     clearTimeout(typing);
     typing = setTimeout(function () {
       offset = 0;
-      // Letters of one search are one step.
+      // The letters of one search are a single step.
       remember(isTyping);
       isTyping = true;
       list();
@@ -281,9 +282,11 @@
     at('name').textContent = study.name;
     document.title = 'Predictions of ' + study.name;
     at('report').hidden = !study.has_report;
-    cells = study.cells.map(function (cell) { return {label: cell.label, value: cell.cell}; });
+    firstCell = study.first_cell;
     study.cells.forEach(function (cell) { numSeeds.set(cell.cell, cell.num_seeds); });
-    fill(at('cell'), cells);
+    fill(at('cell'), study.cells.map(function (cell) {
+      return {label: cell.label, value: cell.cell};
+    }));
     return restore();
   }).catch(sayError);
 })();

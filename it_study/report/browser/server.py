@@ -1,4 +1,4 @@
-"""Serves the browser's page and answers, on this machine alone."""
+"""Serves the page over single predictions, to this machine only."""
 
 from collections.abc import Callable, Mapping
 import contextlib
@@ -6,13 +6,15 @@ import functools
 import http.server
 import importlib.resources
 import json
+import os
 import sys
 import traceback
 from typing import Any
 import urllib.parse
 
 from it_study.errors import InputError
-from it_study.report.browser.index import Index, Query
+from it_study.report.browser.index import Index
+from it_study.report.browser.query import Query
 
 HOST = '127.0.0.1'
 _POLICY = (
@@ -20,8 +22,8 @@ _POLICY = (
   "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
   "frame-ancestors 'none'"
 )
-# The report brings its own policy, of the hashes of its scripts; this one keeps
-# a report of others from sending what it can read here.
+# Our reports have a stricter policy in the file. This one keeps a file that
+# somebody else wrote from sending out what it can read here.
 _REPORT_POLICY = (
   "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
   "img-src data: blob:; base-uri 'none'; form-action 'none'; "
@@ -39,27 +41,27 @@ _TRUTH = {'yes': True, 'no': False}
 def make_server(
   index: Index, *, port: int = 0
 ) -> http.server.ThreadingHTTPServer:
-  """Makes the server, bound to loopback.
+  """Creates a server that listens on the loopback interface.
 
   Args:
-    index: of the study to show.
-    port: 0 takes a free one.
+    index: Index of the study to show.
+    port: Port to listen on; 0 for a free one.
 
   Raises:
-    InputError: if the port cannot be had.
+    InputError: If the port is invalid or in use.
   """
   _check_port(port)
   try:
     return _Server((HOST, port), functools.partial(_Handler, index))
   except OSError as error:
     raise InputError(
-      f'port {port} of {HOST} cannot be used: {error.strerror or error}. Name '
-      'another with --port, or leave it out: a free one is then taken.'
+      f'port {port} of {HOST} cannot be used: {error.strerror or error}. Set '
+      'another with --port, or leave it out to use a free port.'
     ) from None
 
 
 def serve(
-  study_dir: str,
+  study_dir: str | os.PathLike[str],
   *,
   port: int = 0,
   on_start: Callable[[str], None] = lambda url: None,
@@ -67,12 +69,12 @@ def serve(
   """Serves a study's predictions until interrupted.
 
   Args:
-    study_dir: the study folder, finished or not.
-    port: 0 takes a free one.
-    on_start: called with the page's address.
+    study_dir: Study folder, finished or not.
+    port: Port to listen on; 0 for a free one.
+    on_start: Function called with the address of the page.
 
   Raises:
-    InputError: if the folder is no study, or the port cannot be had.
+    InputError: If the folder is not a study, or the port is invalid or in use.
   """
   _check_port(port)
   with (
@@ -84,11 +86,11 @@ def serve(
 
 
 def _check_port(port: int) -> None:
-  """Raises `InputError` for what is no port; reading a study takes longer."""
+  """Raises `InputError` for an invalid port, before a study is read."""
   if not 0 <= port <= 65535:
     raise InputError(
-      f'--port: found {port}, allowed is 0 to 65535. Leave it out: a free one '
-      'is then taken.'
+      f'--port: expected 0 to 65535, got {port}. Leave it out to use a free '
+      'port.'
     )
 
 
@@ -97,23 +99,30 @@ class _Server(http.server.ThreadingHTTPServer):
   # Another process must not take over a port that is being served.
   allow_reuse_port = False
 
+  def handle_error(self, request: Any, client_address: Any) -> None:
+    """Prints a traceback, unless the browser has closed the connection."""
+    if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+      super().handle_error(request, client_address)
+
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-  """Answers GET requests whose Host is this machine."""
+  """Answers GET requests whose Host header names this machine."""
 
+  server: _Server
   protocol_version = 'HTTP/1.1'
   server_version = 'it-study'
   sys_version = ''
 
-  def __init__(self, index: Index, *words, **named):
+  def __init__(self, index: Index, *args: Any):
     self._index = index
-    super().__init__(*words, **named)
+    super().__init__(*args)
 
   def do_GET(self) -> None:
-    # A foreign page that points its own name at this machine is not served.
+    """Sends a file, the report, a redirect or an answer in JSON."""
+    # Refuses foreign pages whose host name resolves to this machine.
     port = self.server.server_port
     if self.headers.get('Host') not in (f'{HOST}:{port}', f'localhost:{port}'):
-      self._send_json(403, {'error': 'this page is served to this machine.'})
+      self._send_json(403, {'error': 'only served to this machine.'})
       return
     address = urllib.parse.urlsplit(self.path)
     if address.path in _FILES:
@@ -129,7 +138,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       return
     answer = _ANSWERS.get(address.path)
     if answer is None:
-      self._send_json(404, {'error': 'there is no such page.'})
+      self._send_json(404, {'error': 'no such page.'})
       return
     try:
       fields = dict(
@@ -142,13 +151,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       raise
     except Exception:
       traceback.print_exc(file=sys.stderr)
-      self._send_json(500, {'error': 'see the terminal for what went wrong.'})
+      self._send_json(500, {'error': 'internal error; the terminal shows it.'})
 
-  def log_message(self, *words) -> None:
-    """Says nothing: the terminal shows the address alone."""
+  def log_message(self, format: str, *args: Any) -> None:
+    """Does nothing, so that the terminal only shows the address."""
 
   def _send_json(self, status: int, value: Mapping[str, Any]) -> None:
-    # ASCII alone: a lone surrogate in a text has no other encoding.
+    # Only ASCII can encode the lone surrogates that texts may hold.
     body = json.dumps(value, ensure_ascii=True).encode()
     self._send(status, body, 'application/json')
 
@@ -157,13 +166,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       body = self._index.report_path.read_bytes()
     except OSError:
       self._send_json(
-        404, {'error': "there is no report yet; 'it-study report' writes it."}
+        404, {'error': "there is no report yet. Run 'it-study report' first."}
       )
       return
     self._send(200, body, 'text/html', policy=_REPORT_POLICY)
 
   def _redirect(self, cell: str, query: str) -> None:
-    """From a file that the report links to, to the page that shows it."""
+    """Redirects from a file that the report links to, to the page."""
     fields = dict(urllib.parse.parse_qsl(query))
     self.send_response(302)
     self.send_header(
@@ -191,7 +200,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _linked_cell(path: str) -> str | None:
-  """The cell whose predictions a path of the study folder is; else None."""
+  """Returns the cell whose predictions file a path names, or None."""
   match path.split('/'):
     case ['', 'cells', cell, 'predictions.jsonl']:
       return urllib.parse.unquote(cell)
@@ -218,7 +227,7 @@ def _rows(index: Index, fields: Mapping[str, str]) -> dict[str, Any]:
 def _number(fields: Mapping[str, str], name: str, default: int) -> int:
   text = fields.get(name, str(default))
   if not (text.isascii() and text.isdigit() and len(text) < 10):
-    raise InputError(f'{name}: found {text!r:.40}, allowed is a number.')
+    raise InputError(f'{name}: expected a number, got {text!r:.40}.')
   return int(text)
 
 

@@ -1,4 +1,4 @@
-"""The figures and the table of sweeps."""
+"""Figures and table of sweeps."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ _FIGURES = (
 
 
 def curve_figures(results: Results) -> list[Figure]:
-  """For each amount that is swept, a figure a metric."""
+  """Makes one figure per metric for each amount that is swept."""
   figures = []
   curves = find_curves(results)
   for field in AMOUNTS:
@@ -46,7 +46,7 @@ def curve_figures(results: Results) -> list[Figure]:
 
 
 def crossing_table(results: Results) -> Table | None:
-  """Where each curve first beats guessing, and its scores at every amount."""
+  """Makes the table of where curves beat guessing, and of their scores."""
   curves = find_curves(results)
   if not curves:
     return None
@@ -83,23 +83,29 @@ def _figure(
   axis: str,
   name: str,
 ) -> Figure:
-  data, shapes, notes, text = [], [], [], ''
+  data: list[dict] = []
+  shapes: list[dict] = []
+  notes: list[dict] = []
+  text = ''
   for place, curve in enumerate(curves):
     data += _traces(curve, metric, group, COLOURS[place % len(COLOURS)])
   if metric == 'exact_match':
     shapes, notes, text = _references(results)
     chance = answer.chance(results.arms, 'test')
-    points = [
-      _crossing(curve, chance.expected, COLOURS[place % len(COLOURS)])
+    marks = [
+      mark
       for place, curve in enumerate(curves)
       if chance is not None
+      and (
+        mark := _crossing(curve, chance.expected, COLOURS[place % len(COLOURS)])
+      )
+      is not None
     ]
-    points = [point for point in points if point is not None]
-    if points:
-      data += points
+    if marks:
+      data += marks
       text += (
         ' A diamond marks where a curve first beats guessing, with its 95% '
-        'interval; an interval that ends at the edge goes on beyond it.'
+        'interval; an interval that reaches the edge extends beyond it.'
       )
   layout = plot.layout(height=420)
   layout |= {
@@ -125,7 +131,7 @@ def _figure(
 
 
 def _crossing(curve: Curve, level: float, colour: str) -> dict | None:
-  """Where a curve first beats guessing, with its interval, as a mark."""
+  """Returns a mark where a curve first beats guessing, with its interval."""
   crossing = curve.crossing
   if crossing is None or crossing.amount is None:
     return None
@@ -158,10 +164,10 @@ def _crossing(curve: Curve, level: float, colour: str) -> dict | None:
 
 
 def _references(results: Results) -> tuple[list[dict], list[dict], str]:
-  """The random baseline across the curves, and the paper's own figures."""
+  """Returns lines, labels and caption for guessing here and in the paper."""
   shapes, notes, text = [], [], ''
   chance = answer.chance(results.arms, 'test')
-  # Of two lines the upper one is named above, the lower one below it.
+  # The upper line's label is above it, the lower line's below it.
   is_above = chance is not None and chance.expected > PAPER_GUESS
   if chance is not None:
     shapes.append(_level(chance.expected, 'dash', 1.2))
@@ -172,18 +178,18 @@ def _references(results: Results) -> tuple[list[dict], list[dict], str]:
         'bottom' if is_above else 'top',
       )
     )
-    text = ' The dashed line is what random guessing is expected to score'
+    text = ' The dashed line is the expected score of random guessing'
     if chance.standard_deviation is not None:
       reach = 1.96 * chance.standard_deviation
       shapes.insert(
         0, plot.level_band(chance.expected - reach, chance.expected + reach)
       )
-      text += ', its band holds 95% of single draws'
+      text += '; the band holds 95% of single draws'
     text += '.'
   shapes.append(_level(PAPER_GUESS, 'dot', 1.0))
   text += (
-    f' Dotted, for reference: {PAPER_GUESS}, what guessing scores on the '
-    "paper's test tasks; its low-resource tuning scores "
+    f' The dotted line is for reference: {PAPER_GUESS}, the score of guessing '
+    "on the paper's test tasks, on which its low-resource tuning scores "
     f'{PAPER_LOW_RESOURCE:.0f} (Kung and Peng 2023, abstract).'
   )
   notes.append(
@@ -210,7 +216,14 @@ def _level(y: float, dash: str, width: float) -> dict:
 
 
 def _note(y: float, text: str, side: str) -> dict:
-  """A line's name at its right end; `side` is 'bottom' for above the line."""
+  """Returns a label at the right end of a horizontal line.
+
+  Args:
+    y: Position of the line.
+    text: Label.
+    side: Edge of the label that touches the line: 'bottom' puts the label
+      above the line, 'top' below.
+  """
   return {
     'x': 1,
     'xref': 'paper',
@@ -227,8 +240,12 @@ def _note(y: float, text: str, side: str) -> dict:
 def _traces(curve: Curve, metric: str, group: Group, colour: str) -> list[dict]:
   values = [arm.value(metric, group) for arm in curve.arms]
   traces = []
-  intervals = [arm.interval(metric, group) for arm in curve.arms]
-  if None not in intervals:
+  intervals = [
+    interval
+    for arm in curve.arms
+    if (interval := arm.interval(metric, group)) is not None
+  ]
+  if len(intervals) == len(curve.arms):
     traces.append(
       {
         'type': 'scatter',

@@ -1,4 +1,4 @@
-"""How the figures look: axes, lines, text, in plotly's JSON."""
+"""Building blocks of the figures: axes, lines and text in plotly's JSON."""
 
 from collections.abc import Sequence
 import html
@@ -11,12 +11,12 @@ INK, RULE = '#1F2328', '#E3E6EA'
 
 
 def safe(text: str) -> str:
-  """Plotly takes some HTML for markup."""
+  """Escapes text, some of whose HTML plotly would render."""
   return html.escape(visible(shorten(text)), quote=False)
 
 
 def lines(text: str, *, width: int = 22, most: int = 3) -> str:
-  """A label broken into short lines: narrow screens need the room.
+  """Breaks a label into short lines, for narrow screens.
 
   >>> lines('Original definition, 2 examples')
   'Original definition,<br>2 examples'
@@ -30,6 +30,7 @@ def lines(text: str, *, width: int = 22, most: int = 3) -> str:
 
 
 def line(x: float, *, dash: str = 'dash') -> dict:
+  """Returns a vertical line across the figure."""
   return {
     'type': 'line',
     'x0': x,
@@ -43,6 +44,7 @@ def line(x: float, *, dash: str = 'dash') -> dict:
 
 
 def band(low: float, high: float) -> dict:
+  """Returns a shaded band between two values of x."""
   return {
     'type': 'rect',
     'x0': low,
@@ -57,6 +59,7 @@ def band(low: float, high: float) -> dict:
 
 
 def level_band(low: float, high: float) -> dict:
+  """Returns a shaded band between two values of y."""
   return {
     'type': 'rect',
     'x0': 0,
@@ -71,7 +74,7 @@ def level_band(low: float, high: float) -> dict:
 
 
 def faint(colour: str) -> str:
-  """A colour that lets what lies below it through.
+  """Makes a colour translucent.
 
   >>> faint('#0072B2')
   'rgba(0, 114, 178, 0.15)'
@@ -80,9 +83,19 @@ def faint(colour: str) -> str:
   return f'rgba({", ".join(map(str, parts))}, 0.15)'
 
 
-def above(x: float, text: str, line: int = 0) -> dict:
+def above(x: float, text: str, *, highest: float, line: int = 0) -> dict:
+  """Returns a label above the figure, for a vertical line.
+
+  Args:
+    x: Position of the vertical line.
+    text: Label.
+    highest: Right end of the axis, near which a centred label would be clipped
+      on a narrow screen.
+    line: Number of lines of text to leave free below the label.
+  """
   return {
     'x': x,
+    'xanchor': 'right' if x > 0.6 * highest else 'center',
     'y': 1,
     'yref': 'paper',
     'yanchor': 'bottom',
@@ -94,7 +107,7 @@ def above(x: float, text: str, line: int = 0) -> dict:
 
 
 def value(x: float, row: int, text: str) -> dict:
-  """A number above a mark, on a ground that keeps lines out of it."""
+  """Returns a number above a mark, with a background that hides lines."""
   return {
     'x': x,
     'y': row,
@@ -109,6 +122,7 @@ def value(x: float, row: int, text: str) -> dict:
 
 
 def rule(y: float) -> dict:
+  """Returns a thin horizontal line that separates rows."""
   return {
     'type': 'line',
     'x0': 0,
@@ -122,6 +136,7 @@ def rule(y: float) -> dict:
 
 
 def axis(title: str) -> dict:
+  """Returns the style of an axis."""
   return {
     'title': {'text': title, 'standoff': 10, 'font': {'size': 13}},
     'gridcolor': RULE,
@@ -136,6 +151,7 @@ def axis(title: str) -> dict:
 
 
 def layout(*, height: int) -> dict:
+  """Returns the style of a figure, with its height in pixels."""
   return {
     'height': height,
     'margin': {'l': 10, 'r': 24, 't': 34, 'b': 10},
@@ -159,13 +175,24 @@ def rows_layout(
   highest: float | None = None,
   lines_above: int = 1,
 ) -> dict:
+  """Returns the layout of a figure with a labelled row for each model.
+
+  Args:
+    labels: Labels of the rows.
+    title: Title of the x axis.
+    shapes: Lines and bands.
+    annotations: Texts.
+    highest: Right end of the data on an axis that starts at 0; None to let
+      plotly choose the range.
+    lines_above: Number of lines of text above the figure.
+  """
   figure = layout(height=110 + 54 * len(labels) + 16 * lines_above)
   figure['margin']['t'] = 20 + 16 * lines_above
   figure['shapes'] = list(shapes)
   figure['annotations'] = list(annotations)
   figure['xaxis'] = axis(title)
   if highest is not None:
-    # A mark at 0 needs room, or it covers the labels.
+    # Without room on the left, a mark at 0 would cover the labels.
     figure['xaxis']['range'] = [-0.04 * highest, 1.06 * highest]
   figure['yaxis'] = {
     'tickvals': list(range(len(labels))),

@@ -1,4 +1,4 @@
-"""The figures of a report, as plotly's JSON."""
+"""Figures of scores, differences and loss, as plotly's JSON."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -12,7 +12,7 @@ from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN, Group
 from it_study.report.text import limits, number
 
-# Okabe and Ito's palette, told apart with any colour vision.
+# Okabe and Ito's palette, which is safe for colour-blind readers.
 BLUE, ORANGE, GREEN, GREY = '#0072B2', '#D55E00', '#009E73', '#5F6368'
 COLOURS = (
   BLUE,
@@ -30,7 +30,14 @@ _CURVE_POINTS = 300
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """A figure: `description` says in words what it shows, and is its caption."""
+  """A figure of the report.
+
+  Attributes:
+    name: Name of the figure on the page.
+    description: Caption, also the text for screen readers.
+    data: Traces, in plotly's JSON.
+    layout: Layout, in plotly's JSON.
+  """
 
   name: str
   description: str
@@ -39,34 +46,38 @@ class Figure:
 
 
 def headline_figure(results: Results) -> Figure | None:
-  """Exact match on classification beside what guessing scores."""
+  """Makes the figure of exact match on classification beside guessing."""
   arms = _models(results.arms, CLS, 'exact_match')
   if not arms:
     return None
   chance = answer.chance(results.arms, 'test')
   trace = _scores_trace(arms, CLS, 'exact_match')
-  shapes, notes = [], []
-  band = ''
+  shapes: list[dict] = []
+  notes: list[dict] = []
+  legend = ''
   if chance is not None:
     shapes.append(plot.line(chance.expected))
-    notes.append(
-      plot.above(chance.expected, f'guessing {number(chance.expected)}')
-    )
+    legend = ' The dashed line is the expected score of random guessing.'
     if chance.standard_deviation is not None:
       reach = 1.96 * chance.standard_deviation
       shapes.insert(
         0, plot.band(chance.expected - reach, chance.expected + reach)
       )
-      band = (
-        ' The dashed line is what random guessing is expected to score, the '
-        'band holds 95% of single draws.'
+      legend = (
+        ' The dashed line is the expected score of random guessing; the band '
+        'holds 95% of single draws.'
       )
-    else:
-      band = ' The dashed line is what random guessing is expected to score.'
+    notes.append(
+      plot.above(
+        chance.expected,
+        f'guessing {number(chance.expected)}',
+        highest=_highest(trace, shapes),
+      )
+    )
   return Figure(
     'headline',
     'Exact match on unseen classification tasks, each model tested as it was '
-    f'trained, with 95% intervals.{band}',
+    f'trained, with 95% intervals.{legend}',
     [trace],
     plot.rows_layout(
       [plot.lines(arm.label) for arm in arms],
@@ -79,44 +90,47 @@ def headline_figure(results: Results) -> Figure | None:
 
 
 def generation_figure(results: Results) -> Figure | None:
-  """ROUGE-L on generation beside what copying scores."""
+  """Makes the figure of ROUGE-L on generation beside copying."""
   arms = _models(results.arms, GEN, 'rouge_l')
   if not arms:
     return None
   trace = _scores_trace(arms, GEN, 'rouge_l')
-  shapes, notes = [], []
-  for arm in select(results.arms, split='test', baselines=True):
-    value = arm.value('rouge_l', GEN)
-    if value is not None:
-      shapes.append(plot.line(value))
-      notes.append(
-        plot.above(
-          value, f'{_COPIES[arm.baseline]} {number(value)}', len(notes)
-        )
-      )
-  copies = (
-    " Dashed: copying the input, or the output of the task's first example."
+  baselines = [
+    (_BASELINE_NAMES[arm.baseline], value)
+    for arm in select(results.arms, split='test', baselines=True)
+    if arm.baseline is not None
+    and (value := arm.value('rouge_l', GEN)) is not None
+  ]
+  shapes = [plot.line(value) for _, value in baselines]
+  highest = _highest(trace, shapes)
+  notes = [
+    plot.above(value, f'{name} {number(value)}', highest=highest, line=index)
+    for index, (name, value) in enumerate(baselines)
+  ]
+  legend = (
+    ' Dashed lines: copying the input, or the output of the first example of '
+    'the task.'
     if notes
     else ''
   )
   return Figure(
     'generation',
     'ROUGE-L on unseen generation tasks, each model tested as it was trained, '
-    f'with 95% intervals.{copies}',
+    f'with 95% intervals.{legend}',
     [trace],
     plot.rows_layout(
       [plot.lines(arm.label) for arm in arms],
       'ROUGE-L (0 to 100)',
       shapes=shapes + _rules(arms),
       annotations=notes + _values(arms, GEN, 'rouge_l'),
-      highest=_highest(trace, shapes),
+      highest=highest,
       lines_above=max(1, len(notes)),
     ),
   )
 
 
 def difference_figure(results: Results) -> Figure | None:
-  """Real minus altered instructions, in exact match on classification."""
+  """Makes the figure of real minus altered instructions, on classification."""
   pairs = compare(
     results.arms,
     split='test',
@@ -128,10 +142,11 @@ def difference_figure(results: Results) -> Figure | None:
     return None
   return Figure(
     'differences',
-    'Exact match with the real instructions minus with altered ones, '
-    'classification. Right of 0 the real ones are better. Thick: 95% interval; '
-    'thin: widened so that all comparisons hold together. Shaded: what counts '
-    f'as no difference, {number(results.margin)} points either way.',
+    'Exact match with the real instructions minus exact match with altered '
+    'ones, on classification. To the right of 0, the real instructions are '
+    'better. Thick lines are 95% intervals; thin lines are widened so that all '
+    'comparisons hold jointly. The shaded band, '
+    f'{number(results.margin)} points either way, counts as no difference.',
     [_whiskers(pairs, 'joint', 1.5), _whiskers(pairs, 'interval', 5)],
     plot.rows_layout(
       [plot.lines(pair.altered.label) for pair in pairs],
@@ -152,7 +167,7 @@ def difference_figure(results: Results) -> Figure | None:
 
 
 def format_figure(results: Results) -> Figure | None:
-  """How much of exact match is knowing what an answer looks like."""
+  """Makes the figure of answers in format and of right answers."""
   arms = _models(results.arms, CLS, 'format_correctness')
   if not arms:
     return None
@@ -163,7 +178,7 @@ def format_figure(results: Results) -> Figure | None:
   ):
     trace = _scores_trace(arms, CLS, metric)
     trace |= {'name': name, 'showlegend': True}
-    # Side by side, so that neither interval covers the other.
+    # Shift the rows so that neither interval covers the other.
     trace['y'] = [row + shift for row in trace['y']]
     trace['marker'] = {
       'symbol': symbol,
@@ -181,14 +196,15 @@ def format_figure(results: Results) -> Figure | None:
   layout['legend'] = {'orientation': 'h', 'y': 1, 'yanchor': 'bottom', 'x': 0}
   return Figure(
     'format',
-    'Share of answers that are a label of the task, and share that is right.',
+    'Share of answers that are a label of the task, and share of answers that '
+    'are right.',
     series,
     layout,
   )
 
 
 def loss_figure(results: Results) -> Figure | None:
-  """Training loss by step, a line a training."""
+  """Makes the figure of training loss by step, one line per training."""
   curves = results.study.curves
   if not curves:
     return None
@@ -200,14 +216,14 @@ def loss_figure(results: Results) -> Figure | None:
   }
   many_seeds = len({seed for _, seed in labels.values()}) > 1
   data = []
-  # In the order of the tables; a training without a finished cell comes last.
+  # The order is that of the tables, then trainings without a finished cell.
   names = [name for name in labels if name in curves]
   names += [name for name in curves if name not in labels]
   for index, name in enumerate(names):
     points = curves[name]
     label, seed = labels.get(name, (name, None))
     stride = math.ceil(len(points) / _CURVE_POINTS)
-    # The last point counts, so strides are counted from it.
+    # Strides are counted from the end, to keep the last point.
     points = points[::-1][::stride][::-1]
     data.append(
       {
@@ -233,7 +249,7 @@ def loss_figure(results: Results) -> Figure | None:
   return Figure('loss', 'Training loss, z-loss included.', data, layout)
 
 
-_COPIES = {
+_BASELINE_NAMES = {
   'copy_input': 'copy input',
   'copy_demo': 'copy example',
   'random': 'random',
@@ -249,9 +265,12 @@ def _models(arms: Sequence[Arm], group: Group, metric: str) -> list[Arm]:
 
 
 def _scores_trace(arms: Sequence[Arm], group: Group, metric: str) -> dict:
+  """Returns a row of mark and interval for each arm; all have a value."""
   values, above, below, hover = [], [], [], []
   for arm in arms:
     value, interval = arm.value(metric, group), arm.interval(metric, group)
+    if value is None:
+      raise ValueError(f'{arm.label} has no {metric}')
     low = value if interval is None else interval.low
     high = value if interval is None else interval.high
     values.append(value)
@@ -332,26 +351,30 @@ def _whiskers(
 
 
 def _values(arms: Sequence[Arm], group: Group, metric: str) -> list[dict]:
-  """Each arm's number, above its mark."""
+  """Returns each arm's number, above its mark."""
   points = [arm.value(metric, group) for arm in arms]
-  return [plot.value(x, row, number(x)) for row, x in enumerate(points)]
+  return [
+    plot.value(x, row, number(x))
+    for row, x in enumerate(points)
+    if x is not None
+  ]
 
 
 def _highest(trace: dict, shapes: Sequence[dict]) -> float:
-  """The right end of what is drawn; 1 where all of it lies at 0."""
-  reaches = zip(trace['x'], trace['error_x']['array'], strict=True)
-  ends = [x + reach for x, reach in reaches]
+  """Returns the right end of marks, intervals and shapes, at least 1."""
+  pairs = zip(trace['x'], trace['error_x']['array'], strict=True)
+  ends = [x + reach for x, reach in pairs]
   return max(1.0, *ends, *(shape['x1'] for shape in shapes))
 
 
 def _rules(arms: Sequence[Arm]) -> list[dict]:
-  """A rule between experiments: arms that are held against another arm."""
-  against = [
+  """Returns a line between arms that are compared with different originals."""
+  originals = [
     arm.condition and arm.condition.with_original_instructions() for arm in arms
   ]
   return [
     plot.rule(row + 0.5)
-    for row, (one, other) in enumerate(itertools.pairwise(against))
+    for row, (one, other) in enumerate(itertools.pairwise(originals))
     if one != other
   ]
 
@@ -363,7 +386,7 @@ def _symbol(arm: Arm) -> str:
 
 
 def _outline(arm: Arm) -> int:
-  """Width of a mark's outline: a cross would become a blob."""
+  """Returns the width of a mark's outline; a cross would become a blob."""
   return 0 if _symbol(arm) == 'x' else 2
 
 

@@ -1,4 +1,4 @@
-"""A report as one HTML file that asks nothing of the network."""
+"""Renders a report as one self-contained HTML file."""
 
 import base64
 import functools
@@ -16,11 +16,10 @@ from it_study.report.text import visible
 
 
 def render_html(report: Report) -> str:
-  """Writes a report down as a page with its figures and scripts inside.
+  """Renders a report as a page with its figures and scripts inside.
 
-  Whatever comes from data is escaped by the template. Should something slip
-  through, the page's content security policy, which lists its own scripts by
-  their hash, keeps it from running and from asking for anything.
+  The template escapes all data. As a second barrier, the page's content
+  security policy allows only its own scripts, by hash, and no requests.
   """
   figures = {
     block.name: {'data': block.data, 'layout': block.layout}
@@ -42,7 +41,7 @@ def render_html(report: Report) -> str:
 
 
 def _script_json(value: object) -> str:
-  """JSON that cannot end the script element it stands in."""
+  """Returns JSON that cannot close the script element around it."""
   text = json.dumps(value, ensure_ascii=True, allow_nan=False)
   for character in '<>&':
     text = text.replace(character, f'\\u{ord(character):04x}')
@@ -67,16 +66,18 @@ def _template() -> jinja2.Template:
 
 
 def _finalize(value: object) -> object:
-  is_data = isinstance(value, str) and not isinstance(value, Markup)
-  return visible(value) if is_data else value
+  """Makes text from data visible; leaves markup of our own alone."""
+  if isinstance(value, str) and not isinstance(value, Markup):
+    return visible(value)
+  return value
 
 
 @functools.cache
 def _plotly() -> str:
-  # Imported here: it takes a while, and only a page needs it.
+  # Imported here because it is slow, and only a page needs it.
   from plotly import offline
 
-  # A browser hashes a script after it has made every line end the same.
+  # Browsers normalize line ends before they hash a script.
   return offline.get_plotlyjs().replace('\r\n', '\n').replace('\r', '\n')
 
 

@@ -1,4 +1,4 @@
-"""tables.tex: the tables of scores for a paper, with booktabs."""
+"""Renders tables.tex, the tables of scores for a paper."""
 
 from collections.abc import Iterable
 
@@ -33,9 +33,9 @@ _SPECIAL = {
 
 
 def render_latex(results: Results) -> str:
-  r"""Writes the main tables down; \usepackage{booktabs} is all they need."""
+  r"""Renders the main tables, which need only \usepackage{booktabs}."""
   parts = [
-    '% Written by it-study report. Needs \\usepackage{booktabs}.',
+    '% Written by it-study report. Requires \\usepackage{booktabs}.',
     *(
       _table(table, caption, label)
       for table, caption, label in _tables(results)
@@ -46,7 +46,7 @@ def render_latex(results: Results) -> str:
 
 
 def escape(text: str) -> str:
-  r"""Text in which nothing is LaTeX.
+  r"""Escapes text for LaTeX.
 
   >>> escape('50% of {a_b} − 1')
   '50\\% of \\{a\\_b\\} $-$ 1'
@@ -68,12 +68,13 @@ def _tables(results: Results) -> Iterable[tuple[Table | None, str, str]]:
   ):
     yield (
       score_tables.difference_table(results, metric=metric, group=group),
-      f'Real minus altered instructions, {name}; p-values adjusted by Holm.',
+      f'Real minus altered instructions on {name}, with p-values adjusted by '
+      "Holm's method.",
       f'differences_{name}',
     )
   yield (
     parts_tables.decomposition_table(results),
-    'Exact match on classification: form, knowledge, skill beyond a guess.',
+    'Exact match on classification: form, knowledge and skill beyond a guess.',
     'decomposition',
   )
   yield (
@@ -124,5 +125,5 @@ def _entry(entry: Entry) -> str:
   text = escape(entry.text)
   if entry.detail is None:
     return text
-  # A bracket after \\ would be taken for its argument.
+  # Braced, since \\ takes a bracket that follows it for its argument.
   return rf'{text} {{\scriptsize {escape(entry.detail)}}}'

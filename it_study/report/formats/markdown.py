@@ -1,5 +1,6 @@
-"""A report as Markdown: everything but the figures."""
+"""Renders a report as Markdown, without the figures."""
 
+from collections.abc import Iterable
 import re
 
 from it_study.report.answer import FAILED
@@ -15,7 +16,7 @@ from it_study.report.text import visible
 
 
 def render_markdown(report: Report) -> str:
-  """Writes a report down as GitHub's Markdown."""
+  """Renders a report as GitHub-flavoured Markdown."""
   lines = [f'# {TITLE}', '', escape(report.subtitle), '']
   if report.failed_controls:
     lines += ['> **This study cannot be trusted: a control failed.**', '']
@@ -29,21 +30,21 @@ def render_markdown(report: Report) -> str:
   if not report.controls:
     lines += [report.no_controls, '']
   for control in report.controls:
-    status = (
-      control.status.upper() if control.status == FAILED else (control.status)
-    )
+    outcome = control.outcome
+    if control.status == FAILED:
+      outcome = outcome.upper()
     lines.append(
-      f'- **{escape(control.name)}: {status}.** {escape(control.text)}'
+      f'- **{escape(control.name)}: {outcome}.** {escape(control.text)}'
     )
   lines += ['', *(f'- {escape(text)}' for text in report.answer.caveats), '']
-  lines += ['Figures are in [index.html](index.html).', '']
+  lines += ['The figures are in [index.html](index.html).', '']
   for section in report.sections:
     lines += _section(section)
   return '\n'.join(lines).rstrip() + '\n'
 
 
 def escape(text: str) -> str:
-  """Text in which nothing is Markdown or HTML, on one line.
+  """Escapes text for Markdown and HTML, and puts it on one line.
 
   >>> escape('a|b <script>_x_')
   'a\\\\|b &lt;script&gt;\\\\_x\\\\_'
@@ -85,7 +86,7 @@ def _table(table: Table) -> list[str]:
   return lines
 
 
-def _row(cells) -> str:
+def _row(cells: Iterable[str]) -> str:
   return f'| {" | ".join(cells)} |'
 
 
@@ -101,7 +102,7 @@ def _entry(entry: Entry) -> str:
 
 def _code(text: str) -> list[str]:
   text = visible(text)
-  # A fence must be longer than any run of backquotes inside.
+  # A fence must be longer than any run of backticks inside.
   longest = max((len(run) for run in re.findall('`+', text)), default=0)
   fence = '`' * max(3, longest + 1)
   return [fence, text, fence]

@@ -1,13 +1,13 @@
 'use strict';
-// Draws each figure once it has a width, which a folded one has not, and keeps
-// it as wide as the page.
+// Draws each figure once it has a width (a folded one has none) and keeps it as
+// wide as the page.
 (function () {
   const figures = JSON.parse(document.getElementById('figures').textContent);
   const config = {displayModeBar: false, responsive: false};
   const holders = Array.from(document.querySelectorAll('[data-figure]'));
 
-  // As wide as page.css has figures on paper, whose layout is not known yet
-  // when they have to be drawn for it.
+  // Width of figures in print, as in page.css. They have to be drawn before the
+  // print layout is known.
   const PAPER = 860;
   let isPrinting = false;
 
@@ -30,8 +30,9 @@
   });
   holders.forEach(function (holder) { fit(holder); observer.observe(holder); });
 
-  // A click on a column's title sorts each section's rows by it, a second one
-  // the other way, a third as they were; the text above a long table filters.
+  // A click on a column's title sorts each section's rows in descending order, a
+  // second one in ascending order, a third restores the original order. The
+  // search field above a long table filters its rows.
   function value(row, column) {
     const cell = row.cells[column];
     const text = (cell ? cell.firstChild || cell : row).textContent.trim();
@@ -89,7 +90,7 @@
         const text = row.textContent.toLowerCase();
         row.hidden = !words.every(function (word) { return text.includes(word); });
       });
-      // A title without rows below it would say that there are none.
+      // Hide the titles of sections without a matching row.
       Array.from(table.tBodies).forEach(function (body) {
         body.hidden = !body.querySelector('tr:not(.section):not([hidden])');
       });
@@ -97,7 +98,7 @@
     table.parentNode.before(input);
   });
 
-  // A link into a folded section opens it.
+  // A link to a folded section unfolds it.
   function unfold() {
     const target = document.getElementById(location.hash.slice(1));
     if (target && target.tagName === 'DETAILS') {
@@ -111,7 +112,7 @@
   });
   unfold();
 
-  // Nothing can be unfolded on paper.
+  // Unfold everything for printing.
   let folded = [];
   window.addEventListener('beforeprint', function () {
     folded = Array.from(document.querySelectorAll('details:not([open])'));

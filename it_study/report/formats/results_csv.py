@@ -1,4 +1,4 @@
-"""results.csv: a line for each cell and group, in full precision."""
+"""Renders results.csv: one line per cell and group, in full precision."""
 
 from collections.abc import Iterable
 import csv
@@ -33,10 +33,10 @@ COLUMNS = (
 
 
 def render_csv(cells: Iterable[Cell]) -> str:
-  """Writes cells in their order: headline groups, categories, controls.
+  """Renders cells in their order: headline groups, categories, controls.
 
-  Empty where there is no value. Percentages as their shortest exact decimal.
-  No time is in it, so that a study that was interrupted gives the same bytes.
+  Missing values are empty, and percentages are the shortest exact decimals.
+  Times are left out, so that an interrupted study gives the same bytes.
   """
   file = io.StringIO()
   writer = csv.writer(file, lineterminator='\n')
@@ -75,5 +75,5 @@ def _text(value: object) -> str:
   if not isinstance(value, str):
     return repr(value)
   value = visible(value)
-  # A spreadsheet would take it for a formula.
+  # Quoted, since a spreadsheet would evaluate it as a formula.
   return f"'{value}" if value[:1] in ('=', '+', '-', '@') else value

@@ -1,7 +1,8 @@
-"""The main table in a terminal."""
+"""Prints the main table, the answer and the controls in a terminal."""
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 from it_study.report import answer
 from it_study.report.curves import find_curves
@@ -11,24 +12,31 @@ from it_study.report.tables.score_tables import short_table
 from it_study.report.tables.table import Table
 from it_study.report.text import visible
 
+if TYPE_CHECKING:
+  from rich.console import Console
+  from rich.table import Table as RichTable
+  from rich.text import Text
+
+_SHORT_NAMES = {'Classification': 'CLS', 'Generation': 'GEN'}
+
 
 def render_terminal_table(
   study_dir: str | os.PathLike[str],
   *,
   results: Results | None = None,
-  console=None,
+  console: 'Console | None' = None,
 ) -> None:
   """Prints the main table, the answer and the controls of a study.
 
   Args:
-    study_dir: a study folder, finished or not.
-    results: of `score`, if they are at hand.
-    console: a `rich.console.Console`; None prints to standard output.
+    study_dir: Study folder, finished or not.
+    results: Results of `score`; None to score the study here.
+    console: Console to print to; None for standard output.
 
   Raises:
-    InputError: if the folder has no finished cell or cannot be understood.
+    InputError: If the folder has no finished cell or holds an invalid file.
   """
-  # Imported here: no other format needs a terminal.
+  # Imported here because no other format needs a terminal.
   from rich.console import Console
 
   console = console or Console(highlight=False)
@@ -42,22 +50,22 @@ def render_terminal_table(
   for control in answer.controls(results.arms):
     style = 'bold red' if control.status == answer.FAILED else ''
     console.print(
-      _text(f'{control.name}: {control.status}. {control.text}', style)
+      _text(f'{control.name}: {control.outcome}. {control.text}', style)
     )
   for note in (*outcome.warnings, *results.notes):
     console.print(_text(note, 'yellow'))
 
 
-def _rich_table(table: Table, population: str):
+def _rich_table(table: Table, population: str) -> 'RichTable':
   from rich import box, table as rich_table, text
 
   rich = rich_table.Table(
     box=box.SIMPLE_HEAD,
-    caption='Test split, each model tested as it was trained; % and, in '
-    f'brackets, 95% intervals over {population}.',
+    caption='Test split, each model tested as it was trained. Scores from 0 to '
+    f'100, with 95% intervals over {population} in brackets.',
   )
   for index, column in enumerate(table.columns):
-    above = _SHORT.get(column.above, column.above)
+    above = _SHORT_NAMES.get(column.above, column.above)
     rich.add_column(
       _text('\n'.join(filter(None, (above, column.title)))),
       justify='right' if column.is_number else 'left',
@@ -81,11 +89,8 @@ def _rich_table(table: Table, population: str):
   return rich
 
 
-_SHORT = {'Classification': 'CLS', 'Generation': 'GEN'}
-
-
-def _text(string: str, style: str = ''):
+def _text(string: str, style: str = '') -> 'Text':
   from rich.text import Text
 
-  # Text, as data may hold what rich takes for markup.
+  # A plain string would be parsed for rich's markup, which data may contain.
   return Text(re.sub('\t', ' ', visible(string)), style)

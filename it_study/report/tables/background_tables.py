@@ -1,4 +1,4 @@
-"""The tables of what scores are held against, and of how they came about."""
+"""Tables of baselines, sources, published figures and cells."""
 
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -20,21 +20,21 @@ from it_study.report.text import MISSING, number, shorten
 
 
 def baseline_table(results: Results) -> Table | None:
-  """Baselines, with what a draw is expected to score."""
+  """Makes the table of baselines, with the expected score of a draw."""
   rows = {}
   for split in ('test', 'validation'):
     arms = select(results.arms, split=split, baselines=True)
-    rows[split.capitalize()] = tuple(
-      (
-        Entry(arm.label),
-        score_entry(arm, 'exact_match', CLS),
-        *_expected(arm),
-        score_entry(arm, 'rouge_l', GEN),
-        score_entry(arm, 'rouge_l', OVERALL),
-      )
-      for arm in arms
-    )
-  rows = {title: entries for title, entries in rows.items() if entries}
+    if arms:
+      rows[split.capitalize()] = [
+        (
+          Entry(arm.label),
+          score_entry(arm, 'exact_match', CLS),
+          *_expected(arm),
+          score_entry(arm, 'rouge_l', GEN),
+          score_entry(arm, 'rouge_l', OVERALL),
+        )
+        for arm in arms
+      ]
   if not rows:
     return None
   return Table(
@@ -51,7 +51,7 @@ def baseline_table(results: Results) -> Table | None:
 
 
 def label_rules_table(run: Mapping) -> Table | None:
-  """What guessing is expected to score by each rule that chooses CLS tasks."""
+  """Makes the table of expected guessing scores, by rule that chooses tasks."""
   rules = run.get('label_rules')
   if not isinstance(rules, list):
     return None
@@ -76,18 +76,17 @@ def label_rules_table(run: Mapping) -> Table | None:
     columns=(
       Column('Rule', is_number=False),
       Column('Classification tasks'),
-      Column('Expected exact match of a guess, %'),
+      Column('Expected exact match of guessing, %'),
     ),
     rows={
-      f'From {number(min(values))} to {number(max(values))} by rule': tuple(
-        rows
-      )
+      f'From {number(min(values))} to {number(max(values))}, depending on the '
+      'rule': rows
     },
   )
 
 
 def sources_table(run: Mapping) -> Table | None:
-  """Where delusive examples came from, as counts and shares."""
+  """Makes the table of the sources of delusive examples."""
   by_kind = run.get('delusive_sources')
   if not isinstance(by_kind, dict):
     return None
@@ -109,7 +108,9 @@ def sources_table(run: Mapping) -> Table | None:
         name_entry(kind.capitalize()),
         *(
           Entry(
-            f'{100 * counts[s] / total:.1f}%' if s in counts and total else '–',
+            f'{100 * counts[s] / total:.1f}%'
+            if s in counts and total
+            else MISSING,
             f'{counts[s]:,}' if s in counts else None,
           )
           for s in sources
@@ -129,7 +130,7 @@ def sources_table(run: Mapping) -> Table | None:
 
 
 def published_table(results: Results) -> Table:
-  """The figures of the paper's abstract, beside this study's own."""
+  """Makes the table of the paper's figures beside this study's."""
   chance = answer.chance(results.arms, 'test')
   trained = select(results.arms, split='test', matched=True)
   original = next(
@@ -145,14 +146,18 @@ def published_table(results: Results) -> Table:
     base = untuned.value('exact_match', CLS)
     gain = None if base is None else score - base
   rows = (
-    ('Random guessing', '42.6', number(chance and chance.expected)),
-    ('Instruction tuning (the paper: low-resource)', '43', number(score)),
+    (
+      'Random guessing',
+      '42.6',
+      number(None if chance is None else chance.expected),
+    ),
+    ('Instruction tuning (low-resource in the paper)', '43', number(score)),
     ('Gain of tuning over the untuned model', '+30', number(gain, signed=True)),
   )
   return Table(
     columns=(
       Column('Exact match on classification', is_number=False),
-      Column('The paper, its abstract'),
+      Column('Paper (abstract)'),
       Column('This study'),
     ),
     rows={'': tuple(tuple(map(Entry, row)) for row in rows)},
@@ -160,7 +165,7 @@ def published_table(results: Results) -> Table:
 
 
 def cells_table(results: Results) -> Table:
-  """Every finished cell, with a link to its predictions."""
+  """Makes the table of all finished cells, with links to their predictions."""
   rows: dict[str, list[tuple[Entry, ...]]] = {}
   for arm in results.arms:
     for cell in arm.cells:

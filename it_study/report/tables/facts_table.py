@@ -1,4 +1,4 @@
-"""The table of how a study was run."""
+"""Table of how a study was run."""
 
 from collections.abc import Mapping
 import json
@@ -9,12 +9,12 @@ from it_study.report.text import shorten
 
 _FACTS = {
   'corpus': 'Corpus',
-  'fingerprint': "Corpus's fingerprint",
-  'corpus_stats': 'Corpus in numbers',
+  'fingerprint': 'Corpus fingerprint',
+  'corpus_stats': 'Corpus size',
   'vocabulary': 'Vocabulary',
   'model': 'Model',
   'seeds': 'Seeds',
-  'equivalence_margin': 'Margin of equivalence, points',
+  'equivalence_margin': 'Equivalence margin, points',
   'test_conditions': 'Further test conditions',
   'device': 'Device',
   'versions': 'Versions',
@@ -24,16 +24,16 @@ _FACTS = {
 
 
 def facts_table(results: Results) -> Table:
-  """What run.json records, and how many cells are finished."""
+  """Makes the table of what run.json records and of finished cells."""
   run = results.study.run
-  others = [
+  other_keys = sorted(
     key
     for key in run
     if key not in (*_FACTS, 'delusive_sources', 'label_rules')
-  ]
+  )
   rows = [
     (name_entry(_FACTS.get(key, key)), Entry(_fact(run.get(key))))
-    for key in (*_FACTS, *sorted(others))
+    for key in (*_FACTS, *other_keys)
   ]
   finished = sum(len(arm.cells) for arm in results.arms)
   rows.append((Entry('Cells finished'), Entry(f'{finished:,}')))
@@ -45,7 +45,7 @@ def facts_table(results: Results) -> Table:
 
 def _fact(value: object) -> str:
   if value is None:
-    return 'not known'
+    return 'unknown'
   if isinstance(value, Mapping):
     parts = [f'{_words(key)}: {_fact(item)}' for key, item in value.items()]
     return shorten(', '.join(parts), 2000)

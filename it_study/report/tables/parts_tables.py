@@ -1,6 +1,7 @@
-"""Tables of what exact match is made of, and of what changes an answer."""
+"""Tables that take exact match apart, and of what changes an answer."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -24,20 +25,25 @@ from it_study.report.tables.table import (
 from it_study.report.text import MISSING, number, shorten
 
 EXPLANATION = (
-  'Exact match is the product of two shares: of answers in format, and of '
-  'those in format that are right. Guess is what a uniform guess is expected '
-  'to score, and skill what is left of exact match beyond it, (exact match − '
-  'guess) / (100 − guess) × 100: 0 for guessing, 100 for all right, below 0 '
-  'for worse than guessing. The last two columns look at the answers in format '
-  'alone. Their guess is on those same instances, which may be easier or '
-  'harder than the rest, and their skill is (right, if in format − guess) / '
-  '(100 − guess) × 100.'
+  'Exact match is the product of two shares: the share of answers in format, '
+  'and the share of those that are right. “Guess” is the expected score of a '
+  'uniform guess. “Skill” is exact match beyond a guess, (exact match − guess) '
+  '/ (100 − guess) × 100: 0 for guessing, 100 if all answers are right, '
+  'negative for worse than guessing. The last two columns cover only the '
+  'answers in format. Their guess is on the same instances, which may be '
+  'easier or harder than the rest, and their skill is (right, if in format − '
+  'guess) / (100 − guess) × 100. “Not defined” means that no answer is in '
+  'format, or that a guess is always right.'
 )
+_ANSWERS = 'Answers compared with the real instructions'
 _MOST_ANSWERS = 3
 
 
 def decomposition_of(arm: Arm, group: Group) -> Decomposition | None:
-  """Exact match of an arm's classification taken apart, over all seeds."""
+  """Takes apart the exact match of an arm in a group, over all seeds.
+
+  Returns None without predictions or without instances that have a label space.
+  """
   if arm.scores is None:
     return None
   scores = arm.scores
@@ -48,7 +54,7 @@ def decomposition_of(arm: Arm, group: Group) -> Decomposition | None:
 
 
 def decomposition_table(results: Results) -> Table | None:
-  """Each model's exact match on classification: form, knowledge, skill."""
+  """Makes the table of each model's exact match, taken apart."""
   rows = {}
   for title, arms in (
     (
@@ -59,17 +65,20 @@ def decomposition_table(results: Results) -> Table | None:
     ('Baselines', select(results.arms, split='test', baselines=True)),
   ):
     entries = [
-      (name_entry(arm.label), *_parts(arm, CLS))
+      (name_entry(arm.label), *_parts(parts))
       for arm in arms
-      if decomposition_of(arm, CLS) is not None
+      if (parts := decomposition_of(arm, CLS)) is not None
     ]
     if entries:
-      rows[title] = tuple(entries)
+      rows[title] = entries
   return _parts_table('Model', rows)
 
 
 def skill_table(results: Results) -> Table | None:
-  """Skill beyond a guess by category and task, of the first real training."""
+  """Makes the table of exact match taken apart by category and task.
+
+  It covers the first arm trained and tested on the real instructions.
+  """
   arms = select(results.arms, split='test', matched=True)
   arms = [arm for arm in arms if arm.has_original_instructions] or arms
   if not arms or arms[0].scores is None:
@@ -77,17 +86,20 @@ def skill_table(results: Results) -> Table | None:
   rows = {}
   for kind, title in (('category', 'Categories'), ('task', 'Tasks')):
     entries = [
-      (name_entry(group.name), *_parts(arms[0], group))
+      (name_entry(group.name), *_parts(parts))
       for group in results.groups(kind, 'test')
-      if decomposition_of(arms[0], group) is not None
+      if (parts := decomposition_of(arms[0], group)) is not None
     ]
     if entries:
-      rows[title] = tuple(entries)
+      rows[title] = entries
   return _parts_table(arms[0].label, rows)
 
 
 def matrix_table(results: Results) -> Table | None:
-  """Exact match on classification, trained by tested; None if each has one."""
+  """Makes the table of exact match by train and test condition.
+
+  Returns None if there is only one test condition.
+  """
   arms = [
     arm for arm in results.arms if arm.split == 'test' and not arm.baseline
   ]
@@ -119,7 +131,7 @@ def matrix_table(results: Results) -> Table | None:
 
 
 def sensitivity_table(results: Results) -> Table | None:
-  """How many answers change when the instruction alone does, and to what."""
+  """Makes the table of answers that change when only the instructions do."""
   rows = []
   for original, other in _pairs(results):
     for group, title in ((CLS, 'classification'), (OVERALL, 'all')):
@@ -141,21 +153,17 @@ def sensitivity_table(results: Results) -> Table | None:
     columns=(
       Column('Trained on', is_number=False),
       Column('Tasks', is_number=False),
-      Column('Changed', above='Answers, against the real instructions'),
-      Column('Wrong to right', above='Answers, against the real instructions'),
-      Column('Right to wrong', above='Answers, against the real instructions'),
-      Column(
-        'Most often they turn to',
-        above='Answers, against the real instructions',
-        is_number=False,
-      ),
+      Column('Changed', above=_ANSWERS),
+      Column('Wrong to right', above=_ANSWERS),
+      Column('Right to wrong', above=_ANSWERS),
+      Column('Most frequent new answers', above=_ANSWERS, is_number=False),
     ),
     rows={'': tuple(rows)},
   )
 
 
 def _pairs(results: Results) -> list[tuple[Arm, Arm]]:
-  """Tests of one model under the real instructions and under others."""
+  """Returns pairs of tests of one model: real instructions, others."""
   by_model: dict[str | None, list[Arm]] = {}
   for arm in results.arms:
     if arm.split == 'test' and not arm.baseline and arm.scores is not None:
@@ -171,7 +179,7 @@ def _pairs(results: Results) -> list[tuple[Arm, Arm]]:
 
 
 def _is_its_original(original: Arm, other: Arm) -> bool:
-  """Whether the first has the real instructions that the other alters."""
+  """Whether the first arm was tested on what the other arm's test alters."""
   real, altered = (
     parse_condition(arm.test_condition) for arm in (original, other)
   )
@@ -183,27 +191,28 @@ def _is_its_original(original: Arm, other: Arm) -> bool:
 def _changes(
   original: Arm, other: Arm, group: Group
 ) -> tuple[Entry, ...] | None:
-  seeds = [s for s in original.scores.seeds if s in other.scores.seeds]
-  mask = original.scores.mask(group)
+  """Compares the answers of two arms; None without a common seed."""
+  before, after = original.require_scores(), other.require_scores()
+  seeds = [seed for seed in before.seeds if seed in after.seeds]
+  mask = before.mask(group)
   if not seeds or not mask.any():
     return None
-  original.scores.check_same_instances(other.scores)
+  before.check_same_instances(after)
   answers, right = [], []
-  for scores in (original.scores, other.scores):
+  for scores in (before, after):
     rows = [scores.seeds.index(seed) for seed in seeds]
     answers.append(scores.answers[rows][:, mask])
     right.append(scores.values['exact_match'][rows][:, mask])
   changed = answers[0] != answers[1]
-  towards = Counter(
+  new_answers = Counter(
     text for text in answers[1][changed] if isinstance(text, str)
   )
-  often = [item for item in towards.items() if item[1] > 1]
+  repeated = [item for item in new_answers.items() if item[1] > 1]
+  repeated.sort(key=lambda item: (-item[1], item[0]))
   total = changed.size
   listed = ', '.join(
-    f'“{shorten(text, 24)}” {100 * number_of / changed.sum():.0f}%'
-    for text, number_of in sorted(often, key=lambda item: (-item[1], item[0]))[
-      :_MOST_ANSWERS
-    ]
+    f'“{shorten(text, 24)}” {100 * occurrences / changed.sum():.0f}%'
+    for text, occurrences in repeated[:_MOST_ANSWERS]
   )
   return (
     value_entry(100.0 * changed.sum() / total),
@@ -213,8 +222,7 @@ def _changes(
   )
 
 
-def _parts(arm: Arm, group: Group) -> tuple[Entry, ...]:
-  parts = decomposition_of(arm, group)
+def _parts(parts: Decomposition) -> tuple[Entry, ...]:
   values = (
     parts.exact_match,
     parts.in_format,
@@ -225,14 +233,16 @@ def _parts(arm: Arm, group: Group) -> tuple[Entry, ...]:
     parts.skill_in_format,
   )
   return tuple(
-    Entry('undefined', tone='muted')
+    Entry('not defined', tone='muted')
     if value is None
     else Entry(number(100.0 * value))
     for value in values
   )
 
 
-def _parts_table(title: str, rows: dict) -> Table | None:
+def _parts_table(
+  title: str, rows: Mapping[str, Sequence[tuple[Entry, ...]]]
+) -> Table | None:
   if not rows:
     return None
   return Table(

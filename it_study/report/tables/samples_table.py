@@ -1,5 +1,6 @@
-"""The table of what the models answer to a few instances."""
+"""Table of the models' answers to a few instances."""
 
+from it_study.predictions import Prediction
 from it_study.report.arms import Arm, select
 from it_study.report.results import Results
 from it_study.report.tables.table import Column, Entry, Table, name_entry
@@ -9,7 +10,7 @@ _LONGEST_ANSWER = 300
 
 
 def samples_table(results: Results) -> Table | None:
-  """What each model answers to one instance of a few tasks."""
+  """Makes the table of each model's answers to one instance of a few tasks."""
   arms = [
     (index, arm)
     for index, arm in enumerate(results.arms)
@@ -20,7 +21,8 @@ def samples_table(results: Results) -> Table | None:
     shown = [(arm, by_arm[index]) for index, arm in arms if index in by_arm]
     if not shown:
       continue
-    bare = next(
+    # Baselines see only the input, models a whole prompt.
+    input_text = next(
       (
         row.inputs
         for index, row in by_arm.items()
@@ -28,9 +30,9 @@ def samples_table(results: Results) -> Table | None:
       ),
       None,
     )
-    title = [f'{shorten(task)}']
-    if bare is not None:
-      title.append(f'Input: {shorten(bare, _LONGEST_ANSWER)}')
+    title = [shorten(task or '')]
+    if input_text is not None:
+      title.append(f'Input: {shorten(input_text, _LONGEST_ANSWER)}')
     references = ' | '.join(shown[0][1].targets[:5])
     title.append(f'Reference: {shorten(references, _LONGEST_ANSWER)}')
     rows['\n'.join(title)] = tuple(_sample_row(arm, row) for arm, row in shown)
@@ -46,8 +48,8 @@ def samples_table(results: Results) -> Table | None:
   )
 
 
-def _sample_row(arm: Arm, row) -> tuple[Entry, ...]:
-  # Imported here, as scoring takes a moment to import.
+def _sample_row(arm: Arm, row: Prediction) -> tuple[Entry, ...]:
+  # Imported here because scoring is slow to import.
   from it_study.evaluation.metrics import exact_match
 
   is_right = exact_match(row.prediction, row.targets)

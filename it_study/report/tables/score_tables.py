@@ -1,4 +1,4 @@
-"""The tables of scores."""
+"""Tables of scores and of differences between them."""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
@@ -21,7 +21,7 @@ METRIC_NAMES = {
   'rouge_l': 'ROUGE-L',
   'format_correctness': 'In format',
 }
-# Super-NaturalInstructions judges these by exact match, its other test
+# Super-NaturalInstructions scores these by exact match, its other test
 # categories by ROUGE-L (Wang et al. 2022, section 5.1).
 _EXACT_MATCH_CATEGORIES = (
   'Textual Entailment',
@@ -51,22 +51,18 @@ _MAIN_COLUMNS = (
 
 
 def main_table(results: Results) -> Table:
-  """Test split, each training tested as it was trained; then baselines."""
-  return _scores_table(
-    _by_role(results.arms, split='test', matched=True), _MAIN_COLUMNS
-  )
+  """Makes the table of models tested as they were trained, and baselines."""
+  return _scores_table(_by_role(results.arms, split='test'), _MAIN_COLUMNS)
 
 
 def short_table(results: Results) -> Table:
-  """What fits a terminal of the main table."""
+  """Makes the main table with only the columns that fit a terminal."""
   columns = [_MAIN_COLUMNS[index] for index in (0, 2, 4)]
-  return _scores_table(
-    _by_role(results.arms, split='test', matched=True), columns
-  )
+  return _scores_table(_by_role(results.arms, split='test'), columns)
 
 
 def original_table(results: Results) -> Table:
-  """Test split, every training tested under the real instructions."""
+  """Makes the table of all models tested with the real instructions."""
   return _scores_table(
     {'Trained on': select(results.arms, split='test', original=True)},
     _MAIN_COLUMNS,
@@ -74,21 +70,23 @@ def original_table(results: Results) -> Table:
 
 
 def validation_table(results: Results) -> Table:
-  """Held-out instances of training tasks, controls beside the rest."""
+  """Makes the table of held-out instances of training tasks and controls."""
   controls = tuple(
     (group.name, group, 'exact_match')
     for group in results.groups('control', 'validation')
   )
   return _scores_table(
-    _by_role(results.arms, split='validation', matched=True),
-    controls + _MAIN_COLUMNS,
+    _by_role(results.arms, split='validation'), controls + _MAIN_COLUMNS
   )
 
 
 def difference_table(
   results: Results, *, metric: str, group: Group
 ) -> Table | None:
-  """Real minus altered instructions; None where nothing can be compared."""
+  """Makes the table of real minus altered instructions.
+
+  Returns None if nothing can be compared.
+  """
   pairs = compare(
     results.arms,
     split='test',
@@ -117,9 +115,7 @@ def difference_table(
     rows={
       '': tuple(
         (
-          name_entry(
-            pair.altered.label, detail=f'against: {pair.original.label}'
-          ),
+          name_entry(pair.altered.label, detail=f'vs. {pair.original.label}'),
           score_entry(pair.original, metric, group),
           score_entry(pair.altered, metric, group),
           value_entry(pair.interval.mean, pair.interval, signed=True),
@@ -135,7 +131,7 @@ def difference_table(
 
 
 def grid_table(results: Results) -> Table | None:
-  """Real minus altered instructions in each category, adjusted over all."""
+  """Makes the table of real minus altered instructions in each category."""
   cells = []
   for group in results.groups('category', 'test'):
     metric = _category_metric(results.arms, group)
@@ -149,17 +145,17 @@ def grid_table(results: Results) -> Table | None:
       cells.append((group, metric, pair))
   if not cells:
     return None
-  bare = [pair.estimate.p_value() for _, _, pair in cells]
-  holm = intervals.adjust(bare)
-  share = intervals.adjust(bare, method='benjamini_hochberg')
+  p_values = [pair.estimate.p_value() for _, _, pair in cells]
+  holm = intervals.adjust(p_values)
+  false_discovery = intervals.adjust(p_values, method='benjamini_hochberg')
   rows = tuple(
     (
       name_entry(group.name, detail=METRIC_NAMES[metric]),
-      name_entry(pair.altered.label, detail=f'against: {pair.original.label}'),
+      name_entry(pair.altered.label, detail=f'vs. {pair.original.label}'),
       value_entry(pair.interval.mean, pair.interval, signed=True),
       *(
         Entry(p_value(value), tone='good' if value < ALPHA else None)
-        for value in (bare[k], holm[k], share[k])
+        for value in (p_values[k], holm[k], false_discovery[k])
       ),
     )
     for k, (group, metric, pair) in enumerate(cells)
@@ -180,7 +176,7 @@ def grid_table(results: Results) -> Table | None:
 def score_entry(
   arm: Arm, metric: str, group: Group, *, with_interval: bool = True
 ) -> Entry:
-  """An arm's score in a group, one click from the predictions behind it."""
+  """Returns an entry for an arm's score in a group, linked to predictions."""
   interval = arm.interval(metric, group) if with_interval else None
   value = arm.value(metric, group)
   href = None if value is None else predictions_href(arm, group)
@@ -188,11 +184,11 @@ def score_entry(
 
 
 def predictions_href(arm: Arm, group: Group) -> str:
-  """Where an arm's predictions of a group lie.
+  """Returns the link to an arm's predictions for a group.
 
-  `it-study view` opens it with what stands behind the ? as its filters, those
-  of all seeds; as a file it is the whole cell of the first seed, and the rest
-  has no effect.
+  In `it-study view` the query selects the predictions of the group, of all
+  seeds. As a file the link opens all predictions of the first seed, and the
+  query has no effect.
   """
   name = group.name
   kind = 'group' if group.kind == 'headline' else group.kind
@@ -204,7 +200,7 @@ def predictions_href(arm: Arm, group: Group) -> str:
 
 
 def category_table(results: Results) -> Table | None:
-  """Each test category by its headline metric."""
+  """Makes the table of each test category by its headline metric."""
   groups = results.groups('category', 'test')
   return _groups_table(
     results,
@@ -213,7 +209,7 @@ def category_table(results: Results) -> Table | None:
 
 
 def task_table(results: Results) -> Table | None:
-  """Each test task: exact match for classification, else ROUGE-L."""
+  """Makes the table of test tasks: exact match for classification, ROUGE-L."""
   groups = []
   for group in results.groups('task', 'test'):
     is_cls = any(_has_format(arm, group) for arm in results.arms)
@@ -221,9 +217,9 @@ def task_table(results: Results) -> Table | None:
   return _groups_table(results, groups, with_intervals=False)
 
 
-def _by_role(arms: Sequence[Arm], *, split: str, **kinds) -> dict:
+def _by_role(arms: Sequence[Arm], *, split: str) -> dict[str, list[Arm]]:
   return {
-    'Trained and tested on': select(arms, split=split, **kinds),
+    'Trained and tested on': select(arms, split=split, matched=True),
     'Not trained': select(arms, split=split, untuned=True),
     'Baselines': select(arms, split=split, baselines=True),
   }
@@ -264,7 +260,7 @@ def _groups_table(
 ) -> Table | None:
   arms = [
     *select(results.arms, split='test', matched=True),
-    # One untuned model is enough beside so many columns.
+    # There are many columns: one untuned model is enough.
     *select(results.arms, split='test', untuned=True)[:1],
     *(
       arm
@@ -319,14 +315,14 @@ def _shown(pair: Comparison) -> Entry:
   if pair.harms:
     return Entry('yes, real is worse', tone='bad')
   if pair.is_degenerate:
-    return Entry('not shown', 'nothing varies')
+    return Entry('not shown', 'no variation')
   return Entry('not shown', f'up to {number(pair.largest)} possible')
 
 
 def _equivalent(pair: Comparison) -> Entry:
   detail = f'p {p_value(pair.equivalence_p_value)}'
   if pair.is_degenerate:
-    return Entry('not shown', 'nothing varies')
+    return Entry('not shown', 'no variation')
   if pair.is_equivalent:
     return Entry('yes', detail, tone='good')
   return Entry('not shown', detail)
@@ -343,4 +339,4 @@ def _category_metric(arms: Sequence[Arm], group: Group) -> str:
 
 def _has_format(arm: Arm, group: Group) -> bool:
   metrics = arm.group(arm.cells[0], group) if arm.split == 'test' else None
-  return bool(metrics) and metrics.get('format_correctness') is not None
+  return metrics is not None and metrics.get('format_correctness') is not None

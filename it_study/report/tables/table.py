@@ -1,20 +1,24 @@
-"""A table as data: what every format of the report is written from."""
+"""A table as data, which every format of the report renders."""
 
+from collections.abc import Mapping, Sequence
 import dataclasses
 
 from it_study.evaluation.stats.intervals import Interval
-from it_study.report.text import limits, number, shorten
+from it_study.report.text import MISSING, limits, number, shorten
 
-# Rows, of at most three lines each, of a table that paper keeps whole.
+# Most rows, of up to three lines each, of a table that is not split in print.
 _SHORT = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """A table's cell: text, a second line in small type, a link, a tone.
+  """A table's cell.
 
-  `text` and `detail` are plain text, which formats escape. `tone` is 'good',
-  'bad', 'muted' or None.
+  Attributes:
+    text: Plain text, which formats escape.
+    detail: Plain text of a second line in small type, or None.
+    href: Target of a link, or None.
+    tone: One of 'good', 'bad' and 'muted', or None.
   """
 
   text: str
@@ -25,7 +29,13 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-  """A column's title, what stands above it, and whether it holds numbers."""
+  """A column's head.
+
+  Attributes:
+    title: Title of the column.
+    above: Title shared with neighbouring columns, shown above.
+    is_number: Whether the column holds numbers.
+  """
 
   title: str
   above: str = ''
@@ -34,17 +44,20 @@ class Column:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-  """Rows of entries, in sections; `rows` maps a section's title to its rows.
+  """Rows of entries, in sections.
 
-  The first column is the rows' heading.
+  Attributes:
+    columns: Columns, the first of which holds the rows' headings.
+    rows: Rows by title of their section.
+    caption: Caption, or an empty string.
   """
 
   columns: tuple[Column, ...]
-  rows: dict[str, tuple[tuple[Entry, ...], ...]]
+  rows: Mapping[str, Sequence[tuple[Entry, ...]]]
   caption: str = ''
 
   def spans(self) -> list[tuple[str, int]]:
-    """What stands above the columns, with the number of columns of each."""
+    """Returns the titles above the columns, with their numbers of columns."""
     spans: list[tuple[str, int]] = []
     for column in self.columns:
       if spans and spans[-1][0] == column.above:
@@ -54,11 +67,11 @@ class Table:
     return spans
 
   def is_short(self) -> bool:
-    """Whether a printed page has room for all of it, and so keeps it whole."""
+    """Returns whether the table fits a printed page and is not split."""
     return sum(map(len, self.rows.values())) <= _SHORT
 
   def starts(self) -> set[int]:
-    """Indices of the columns at which a span starts, the first apart."""
+    """Returns the indices of columns that start a span, without the first."""
     indices, position = set(), 0
     for _, width in self.spans():
       indices.add(position)
@@ -66,9 +79,11 @@ class Table:
     return indices - {0}
 
 
-def name_entry(text: str, **fields) -> Entry:
-  """A name from data, at a length that can be shown."""
-  return Entry(shorten(text), **fields)
+def name_entry(
+  text: str, *, detail: str | None = None, href: str | None = None
+) -> Entry:
+  """Returns an entry for a name from data, shortened if it is long."""
+  return Entry(shorten(text), detail, href)
 
 
 def value_entry(
@@ -76,17 +91,17 @@ def value_entry(
   interval: Interval | None = None,
   *,
   signed: bool = False,
-  **fields,
+  href: str | None = None,
 ) -> Entry:
-  """A percentage or difference with its interval below."""
+  """Returns an entry for a percentage or difference and its interval."""
   detail = None if value is None else limits(interval, signed=signed)
-  return Entry(number(value, signed=signed), detail, **fields)
+  return Entry(number(value, signed=signed), detail, href)
 
 
 def plain_entry(value: object) -> Entry:
-  """A count or a text, a dash for None."""
+  """Returns an entry for a count or a text, with a dash for None."""
   if value is None:
-    return Entry('–')
+    return Entry(MISSING)
   if isinstance(value, int) and not isinstance(value, bool):
     return Entry(f'{value:,}')
   if isinstance(value, float):

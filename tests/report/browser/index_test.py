@@ -3,11 +3,19 @@
 import dataclasses
 import json
 
+from prompts_fixture import render_named
 import pytest
-from report_fixture import DEFINITIONS, add_cell, make_rows, make_study
+from report_fixture import (
+  DEFINITIONS,
+  TEST_TASKS,
+  add_cell,
+  make_rows,
+  make_study,
+)
 
 from it_study.errors import InputError
-from it_study.report.browser.index import LIMIT, Index, Query
+from it_study.report.browser.index import Index
+from it_study.report.browser.query import LIMIT, Query
 
 HOSTILE = '<script>alert(1)</script>\x1b[31m\u202e&"\'\x00'
 
@@ -30,7 +38,7 @@ def cell_of(index, *words):
   )
 
 
-def test_cells_have_labels_that_say_what_they_are(index):
+def test_cells_have_descriptive_labels(index):
   labels = [cell['label'] for cell in index.describe()['cells']]
   assert len(labels) == len(set(labels)) == 18
   assert (
@@ -39,6 +47,54 @@ def test_cells_have_labels_that_say_what_they_are(index):
   ) in labels
   assert 'Baseline random, validation, seed 0' in labels
   assert index.describe()['name'] == 'study'
+
+
+def test_cells_come_in_the_order_of_the_report(index):
+  described = index.describe()
+  names = [cell['cell'] for cell in described['cells']]
+  assert (
+    names[0]
+    == described['first_cell']
+    == cell_of(
+      index, 'Trained on Original definition', 'tested on Original', ' test'
+    )
+  )
+  splits = [cell['split'] for cell in described['cells']]
+  assert splits == ['test'] * 9 + ['validation'] * 9
+
+
+def test_the_first_cell_has_the_most_training_data(tmp_path):
+  original = DEFINITIONS[0]
+  study = make_study(
+    tmp_path / 'study',
+    accuracies={f'{original}_n1': 0.5, original: 0.5, f'{original}_n10': 0.5},
+    num_instances=2,
+    seeds=(0, 1),
+  )
+  first = Index(study).describe()['first_cell']
+  assert first == f'{original}_seed0__{original}__test'
+
+
+def test_without_a_training_the_first_cell_is_that_of_the_report(tmp_path):
+  add_cell(tmp_path, make_rows(num_instances=2), baseline='prior')
+  add_cell(tmp_path, make_rows(num_instances=2))
+  assert Index(tmp_path).describe()['first_cell'] == 'untuned__None__test'
+
+
+def test_rows_show_the_input_and_not_the_whole_prompt(tmp_path):
+  question = 'Who waits?\nInput: nobody'
+  prompt = render_named(text=question).text
+  rows = [
+    dataclasses.replace(row, inputs=prompt if row.position else question)
+    for row in make_rows(num_instances=2, tasks=TEST_TASKS[:1])
+  ]
+  assert prompt.startswith('Definition: ')
+  add_cell(tmp_path, rows)
+  index = Index(tmp_path)
+  listed = index.rows(Query(cell=index.describe()['first_cell']))['rows']
+  # A baseline's row holds the input alone, a model's row the whole prompt.
+  assert listed[0]['input'] == question
+  assert listed[1]['input'] == f'{question}.'
 
 
 def test_filters_agree_with_the_rows(index):
@@ -59,7 +115,7 @@ def test_filters_agree_with_the_rows(index):
   assert index.names(cell)['tasks'][0] == 'task000_test'
 
 
-def test_search_wants_every_word_somewhere(index):
+def test_search_requires_every_word(index):
   cell = cell_of(index, 'Untuned', 'test')
   found = index.rows(Query(cell=cell, text='INPUT  task001_test-7'))
   assert [row['id'] for row in found['rows']] == ['task001_test-7']
@@ -77,7 +133,7 @@ def test_pages_cover_everything_once(index):
   assert len(index.rows(Query(cell=cell, limit=10**6))['rows']) <= LIMIT
 
 
-def test_an_instance_stands_beside_itself_in_every_cell_of_its_split(index):
+def test_an_instance_is_shown_in_every_cell_of_its_split(index):
   cell = cell_of(index, 'Untuned', 'test')
   found = index.instance(
     cell=cell, task='task000_test', row_id='task000_test-3'
@@ -86,7 +142,7 @@ def test_an_instance_stands_beside_itself_in_every_cell_of_its_split(index):
   assert found['label_space'] == ['yes', 'no']
   # 3 trainings with 5 tests, the untuned model, 3 baselines.
   assert len(found['cells']) == 9
-  assert [c['cell'] for c in found['cells'] if c['is_asked']] == [cell]
+  assert [c['cell'] for c in found['cells'] if c['is_requested']] == [cell]
   assert all(c['inputs'] == 'input 3' for c in found['cells'])
 
 
@@ -112,7 +168,7 @@ def test_the_seeds_of_a_mean_are_listed_together(tmp_path):
   found = index.instance(
     cell=cell, task='task000_test', row_id='task000_test-1', all_seeds=True
   )
-  labels = [c['label'] for c in found['cells'] if c['is_asked']]
+  labels = [c['label'] for c in found['cells'] if c['is_requested']]
   assert [label.split(', ')[-1] for label in labels] == [
     f'seed {k}' for k in range(3)
   ]
@@ -123,7 +179,7 @@ def test_the_seeds_of_a_mean_are_listed_together(tmp_path):
   )
 
 
-def test_an_instance_is_found_in_a_file_of_another_order(tmp_path):
+def test_an_instance_is_found_in_a_file_with_another_order(tmp_path):
   rows = make_rows(num_instances=3)
   add_cell(tmp_path, rows)
   add_cell(tmp_path, make_rows(num_instances=3, accuracy=1.0), baseline='prior')
@@ -136,26 +192,26 @@ def test_an_instance_is_found_in_a_file_of_another_order(tmp_path):
   found = index.instance(cell=first, **key)
   assert [cell['cell'] for cell in found['cells']] == [first, second]
   assert found['cells'][1]['right']
-  # The last but one has gone from the second file.
+  # The second file lacks the row before the last.
   key = {'task': 'task005_test', 'row_id': 'task005_test-1'}
   assert len(index.instance(cell=first, **key)['cells']) == 1
 
 
-def test_what_is_not_there_is_refused(index):
+def test_unknown_cells_and_instances_are_refused(index):
   with pytest.raises(InputError, match='no finished cell x'):
     index.rows(Query(cell='x'))
   cell = cell_of(index, 'Untuned', 'test')
-  with pytest.raises(InputError, match='holds no instance nothing of task t'):
+  with pytest.raises(InputError, match='has no instance nothing of task t'):
     index.instance(cell=cell, task='t', row_id='nothing')
 
 
-def test_a_name_leads_nowhere_else(index):
+def test_a_name_cannot_leave_the_study(index):
   for name in ('../secrets', '/etc/passwd', ''):
     with pytest.raises(InputError, match='no finished cell'):
       index.entries(name)
 
 
-def test_hostile_and_huge_texts_are_made_fit_to_show(tmp_path):
+def test_hostile_and_huge_texts_are_made_safe_to_show(tmp_path):
   rows = [
     dataclasses.replace(
       row,
@@ -191,14 +247,14 @@ def test_a_damaged_file_is_named(tmp_path):
   (cell,) = index.describe()['cells']
   path = tmp_path / 'cells' / cell['cell'] / 'predictions.jsonl'
   path.write_text('{"id": \n')
-  with pytest.raises(InputError, match='a line that is not JSON'):
+  with pytest.raises(InputError, match='a line is not JSON; expected one'):
     index.rows(Query(cell=cell['cell']))
   path.unlink()
   with pytest.raises(InputError, match=r'no cell with a predictions\.jsonl'):
     Index(tmp_path)
 
 
-def test_a_group_is_what_a_score_is_over(index):
+def test_a_group_holds_the_instances_of_its_score(index):
   cell = cell_of(index, 'Trained on No definition', 'tested on No', 'test')
   metrics = next(c for c in index.study.cells if c.cell == cell).metrics
   for group in ('overall', 'classification', 'generation'):
@@ -217,5 +273,7 @@ def test_a_group_is_what_a_score_is_over(index):
   assert index.rows(Query(cell=cell, group='overall'))['total'] == 20
   control = Query(cell=cell, category='Positive Control')
   assert index.rows(control)['total'] == 20
-  with pytest.raises(InputError, match='group: found CLS, allowed are overall'):
+  with pytest.raises(
+    InputError, match='group: expected one of overall, classification, '
+  ):
     index.rows(Query(cell=cell, group='CLS'))

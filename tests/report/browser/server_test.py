@@ -1,4 +1,4 @@
-"""Tests of server: what is served, to whom, how safely."""
+"""Tests of it_study.report.browser.server and its page."""
 
 import http.client
 import json
@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -22,15 +23,15 @@ ROOT = pathlib.Path(__file__).parents[3]
 MARKUP = '<img src=x onerror="document.title=\'owned\'"><b>bold</b>'
 
 
-@pytest.fixture(name='served')
-def _served(tmp_path):
+@pytest.fixture(name='server')
+def _server(tmp_path):
   study = make_study(
     tmp_path / 'study',
     accuracies=dict.fromkeys(DEFINITIONS[:1], 0.5),
     num_instances=4,
   )
   rows = [
-    # A row as a model gone wrong would write it.
+    # A row with markup in its texts.
     type(row)(**{**row.to_json(), 'prediction': MARKUP, 'inputs': MARKUP})
     for row in make_rows(num_instances=4, test_condition=DEFINITIONS[1])
   ]
@@ -38,10 +39,15 @@ def _served(tmp_path):
   server = server_lib.make_server(index_lib.Index(study))
   thread = threading.Thread(target=server.serve_forever, daemon=True)
   thread.start()
-  yield server.server_port
+  yield server
   server.shutdown()
   server.server_close()
   thread.join()
+
+
+@pytest.fixture(name='served')
+def _served(server):
+  return server.server_port
 
 
 def ask(port, path, *, host=None, method='GET'):
@@ -54,7 +60,7 @@ def ask(port, path, *, host=None, method='GET'):
   return response, body
 
 
-def test_the_page_asks_nothing_of_others(served):
+def test_the_page_requests_nothing_from_other_hosts(served):
   response, body = ask(served, '/')
   assert response.status == 200
   policy = response.getheader('Content-Security-Policy')
@@ -87,26 +93,26 @@ def test_answers_are_json(served):
   ('path', 'status', 'message'),
   [
     ('/rows?cell=none', 400, 'no finished cell none'),
-    ('/../../etc/passwd', 404, 'there is no such page'),
-    ('/page.js/../index.py', 404, 'there is no such page'),
+    ('/../../etc/passwd', 404, 'no such page'),
+    ('/page.js/../index.py', 404, 'no such page'),
   ],
 )
-def test_what_is_not_there_is_one_line(served, path, status, message):
+def test_a_missing_page_is_a_one_line_error(served, path, status, message):
   response, body = ask(served, path)
   assert response.status == status
   assert message in json.loads(body)['error']
 
 
-def test_a_number_that_is_none_is_refused(served):
+def test_an_invalid_number_is_refused(served):
   cell = json.loads(ask(served, '/study')[1])['cells'][0]['cell']
   for value in ('-1', 'x', '1' * 30, '٣'):
     query = urlencode({'cell': cell, 'offset': value})
     response, body = ask(served, f'/rows?{query}')
     assert response.status == 400
-    assert 'offset: found' in json.loads(body)['error']
+    assert 'offset: expected a number, got' in json.loads(body)['error']
 
 
-def test_it_is_served_to_this_machine_by_its_own_name_alone(served):
+def test_only_requests_to_a_local_host_name_are_served(served):
   assert ask(served, '/', host=f'localhost:{served}')[0].status == 200
   for host in ('evil.example', f'evil.example:{served}', '127.0.0.1'):
     response, body = ask(served, '/study', host=host)
@@ -117,7 +123,7 @@ def test_it_is_served_to_this_machine_by_its_own_name_alone(served):
 
 def test_the_socket_is_bound_to_loopback(served):
   with socket.socket() as other:
-    # Another address of this machine, on which nothing must listen.
+    # Another address of this machine, where nothing may listen.
     assert other.connect_ex(('127.0.0.2', served)) != 0
 
 
@@ -126,14 +132,46 @@ def test_a_port_in_use_is_one_line(served, tmp_path, capsys):
   error = capsys.readouterr().err
   assert f'port {served} of 127.0.0.1 cannot be used' in error
   for port in ('99999', '-1'):
-    # A wrong port is told before a study is read.
+    # A wrong port is reported before a study is read.
     assert cli.main(['view', str(tmp_path / 'nothing'), f'--port={port}']) == 2
     assert capsys.readouterr().err == (
-      f'it-study: --port: found {port}, allowed is 0 to 65535. Leave it out: a '
-      'free one is then taken.\n'
+      f'it-study: --port: expected 0 to 65535, got {port}. Leave it out to use '
+      'a free port.\n'
     )
   assert cli.main(['view', str(tmp_path / 'nothing')]) == 2
   assert 'no such study folder' in capsys.readouterr().err
+
+
+def test_a_dropped_connection_prints_nothing(served, capfd, server):
+  finished = threading.Event()
+  close = server.shutdown_request
+
+  def close_and_tell(request):
+    close(request)
+    finished.set()
+
+  server.shutdown_request = close_and_tell
+  connection = socket.create_connection(('127.0.0.1', served), timeout=30)
+  # A reset in the middle of a request, as when a browser closes a tab.
+  connection.sendall(b'GET / HTTP/1.1\r\n')
+  reset_on_close = struct.pack('ii', 1, 0)
+  connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset_on_close)
+  connection.close()
+  assert finished.wait(30)
+  assert capfd.readouterr().err == ''
+
+
+def test_other_errors_print_a_traceback(server, capfd):
+  for error, is_shown in (
+    (BrokenPipeError(), False),
+    (TimeoutError(), False),
+    (ZeroDivisionError(), True),
+  ):
+    try:
+      raise error
+    except type(error):
+      server.handle_error(None, ('127.0.0.1', 1))
+    assert (type(error).__name__ in capfd.readouterr().err) == is_shown
 
 
 def test_an_interrupt_ends_it_quietly(tmp_path):
@@ -154,7 +192,7 @@ def test_an_interrupt_ends_it_quietly(tmp_path):
   assert (process.returncode, error) == (0, '')
 
 
-def test_a_file_of_a_cell_leads_to_the_page_that_shows_it(served):
+def test_a_predictions_file_redirects_to_the_page(served):
   response, body = ask(
     served, '/cells/a%20b/predictions.jsonl?group=overall&task=x%0d%0aSet:y'
   )
@@ -166,17 +204,17 @@ def test_a_file_of_a_cell_leads_to_the_page_that_shows_it(served):
     assert ask(served, path)[0].status == 404
 
 
-def test_the_report_is_beside_it(served, tmp_path):
+def test_the_report_is_served_too(served, tmp_path):
   path = '/report/index.html'
   assert not json.loads(ask(served, '/study')[1])['has_report']
   response, body = ask(served, path)
   assert response.status == 404
-  assert "'it-study report' writes it" in json.loads(body)['error']
+  assert "Run 'it-study report' first" in json.loads(body)['error']
   write_report(study_dir=tmp_path / 'study')
   assert json.loads(ask(served, '/study')[1])['has_report']
   response, body = ask(served, path)
   assert body == (tmp_path / 'study' / 'report' / 'index.html').read_bytes()
-  # Whatever is in the file, it can send nothing anywhere.
+  # Whatever the file contains, it cannot send data anywhere.
   policy = response.getheader('Content-Security-Policy')
   assert policy.startswith("default-src 'none'; ")
   assert 'connect-src' not in policy
@@ -234,6 +272,19 @@ def test_the_address_holds_what_is_shown(served, browser):
   other.wait_for_selector('#rows li')
 
 
+def test_the_page_opens_on_the_headline_cell_and_lists_inputs(served, browser):
+  page = browser.new_page()
+  page.goto(f'http://127.0.0.1:{served}/')
+  page.wait_for_selector('#rows li')
+  assert page.text_content('#label') == (
+    'Trained on Original definition, 2 examples → tested on Original '
+    'definition, 2 examples, test, seed 0'
+  )
+  first = page.locator('#rows button').first
+  lines = first.locator('.meta').all_inner_texts()
+  assert lines == ['Reference: yes', 'Input: input 0', 'task000_test']
+
+
 def test_markup_of_data_stays_text_in_a_real_browser(served, browser):
   page = browser.new_page(viewport={'width': 390, 'height': 844})
   problems, requests = [], []
@@ -259,7 +310,7 @@ def test_markup_of_data_stays_text_in_a_real_browser(served, browser):
 def test_tables_of_the_report_sort_and_filter(browser, tmp_path):
   study = make_study(tmp_path / 'study', num_instances=3)
   page = browser.new_page()
-  # Five megabytes of scripts, on a machine that may have much else to do.
+  # The scripts are five megabytes, and the machine may be busy.
   page.set_default_timeout(120_000)
   problems, requests = [], []
   page.on('console', lambda message: problems.append(message.text))

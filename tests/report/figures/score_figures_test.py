@@ -29,7 +29,7 @@ def test_headline_has_a_row_for_each_model(results):
   assert trace['x'][2] == 0
   assert len(trace['x']) == 7
   assert figure.layout['yaxis']['ticktext'][2] == 'No definition,<br>2 examples'
-  # What was altered shows in the mark's form, not in its colour alone.
+  # The mark's shape shows the alteration too, not only its colour.
   assert trace['marker']['symbol'] == [
     'circle',
     'diamond',
@@ -48,6 +48,21 @@ def test_headline_draws_guessing(results):
   texts = [note['text'] for note in layout['annotations']]
   assert texts[0] == 'guessing 45.8'
   assert [shape['type'] for shape in layout['shapes'][:2]] == ['rect', 'line']
+
+
+def test_labels_near_the_right_edge_end_at_their_line(results):
+  # A centred label would be clipped on a narrow screen.
+  assert plot.above(61, 'copy input', highest=100)['xanchor'] == 'right'
+  assert plot.above(60, 'copy input', highest=100)['xanchor'] == 'center'
+  for figure in (
+    score_figures.headline_figure(results),
+    score_figures.generation_figure(results),
+  ):
+    _, right = figure.layout['xaxis']['range']
+    for note in figure.layout['annotations']:
+      if note.get('yref') == 'paper':
+        is_near = note['x'] > 0.6 * right / 1.06
+        assert note['xanchor'] == ('right' if is_near else 'center')
 
 
 def test_joint_intervals_hold_the_others(results):

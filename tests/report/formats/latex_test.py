@@ -9,7 +9,7 @@ from it_study.report.load import read_study
 from it_study.report.results import score_study
 
 
-def test_tables_are_whole(tmp_path):
+def test_tables_are_complete(tmp_path):
   results = score_study(read_study(make_study(tmp_path)))
   text = latex.render_latex(results)
   assert re.findall(r'\\label\{(.*?)\}', text) == [
@@ -28,7 +28,7 @@ def test_tables_are_whole(tmp_path):
   assert text.count('{') == text.count('}')
 
 
-def test_nothing_of_data_is_latex():
+def test_data_is_escaped():
   assert latex.escape(r'\input{x} $1 & 2% #_~^ a<b') == (
     r'\textbackslash{}input\{x\} \$1 \& 2\% \#\_\textasciitilde{}'
     r'\textasciicircum{} a\textless{}b'

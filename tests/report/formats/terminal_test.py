@@ -46,4 +46,4 @@ def test_an_unfinished_study_is_shown(tmp_path):
   (tmp_path / 'run.json').write_text('{"num_cells": 5}')
   text = ' '.join(printed(tmp_path).split())
   assert 'No answer yet.' in text
-  assert 'This study is not finished: 1 of 5 cells are there.' in text
+  assert 'This study is not finished: 1 of 5 cells are done.' in text

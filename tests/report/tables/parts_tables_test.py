@@ -62,13 +62,13 @@ def test_decomposition_table(results):
   assert texts(rows['Trained and tested on'][2])[5] == '−84.6'
 
 
-def test_skill_goes_by_category_and_task(results):
+def test_skill_is_given_by_category_and_task(results):
   rows = parts_tables.skill_table(results).rows
   assert len(rows['Categories']) == 3
   assert len(rows['Tasks']) == 4
 
 
-def test_the_matrix_leaves_open_what_was_not_run(results):
+def test_the_matrix_shows_a_dash_for_missing_cells(results):
   table = parts_tables.matrix_table(results)
   assert [column.title for column in table.columns][1:3] == [
     'Original definition, 2 examples',
@@ -104,8 +104,8 @@ def test_rules_that_choose_tasks_are_listed():
     'damaged',
   ]
   rows = background_tables.label_rules_table({'label_rules': rules}).rows
-  assert list(rows) == ['From 38.0 to 40.0 by rule']
-  assert len(rows['From 38.0 to 40.0 by rule']) == 3
+  assert list(rows) == ['From 38.0 to 40.0, depending on the rule']
+  assert len(rows['From 38.0 to 40.0, depending on the rule']) == 3
   for broken in (None, 'x', [], [{'rule': 'x'}]):
     assert background_tables.label_rules_table({'label_rules': broken}) is None
 
@@ -147,7 +147,7 @@ def test_skill_can_be_recomputed_from_the_columns_beside_it(tmp_path):
   assert guesses == {(45.8, 45.8), (45.8, 50.0)}
 
 
-def test_an_answer_that_comes_once_is_not_listed_as_frequent(tmp_path):
+def test_an_answer_given_once_is_not_listed_as_frequent(tmp_path):
   # Trained on no definition it is always wrong: twice 'no', else a label each.
   rows = [
     dataclasses.replace(row, prediction=row.targets[0])
@@ -168,3 +168,26 @@ def test_an_answer_that_comes_once_is_not_listed_as_frequent(tmp_path):
   table = parts_tables.sensitivity_table(score_study(read_study(tmp_path)))
   row = next(r for r in table.rows[''] if r[1].text == 'classification')
   assert texts(row)[2:] == ['100.0', '0.0', '100.0', '“no” 50%']
+
+
+def test_a_share_of_no_answers_is_not_defined(tmp_path):
+  rows = [
+    dataclasses.replace(row, prediction='?')
+    for row in make_rows(
+      num_instances=2,
+      train_condition=DEFINITIONS[0],
+      test_condition=DEFINITIONS[0],
+    )
+  ]
+  add_cell(tmp_path, rows, training='t')
+  table = parts_tables.decomposition_table(score_study(read_study(tmp_path)))
+  (row,) = table.rows['Trained and tested on']
+  assert texts(row)[1:] == [
+    '0.0',
+    '0.0',
+    'not defined',
+    '45.8',
+    '−84.6',
+    'not defined',
+    'not defined',
+  ]

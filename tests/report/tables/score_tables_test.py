@@ -80,7 +80,7 @@ def test_difference_table(results):
   assert score_tables.difference_table(results, metric='rouge_l', group=GEN)
 
 
-def test_categories_go_by_their_headline_metric(results):
+def test_categories_use_their_headline_metric(results):
   rows = score_tables.category_table(results).rows
   assert {
     title: [r[0].text for r in entries] for title, entries in rows.items()
@@ -104,7 +104,7 @@ def test_every_comparison_in_every_category_is_adjusted(results):
     assert bare <= share <= holm
 
 
-def test_tasks_go_by_their_kind(results):
+def test_tasks_use_the_metric_of_their_kind(results):
   rows = score_tables.task_table(results).rows
   assert len(rows['By Exact match']) == 4
   assert len(rows['By ROUGE-L']) == 2
@@ -130,7 +130,7 @@ def test_sources_table_gives_shares():
 
 
 @pytest.mark.parametrize('value', [None, [], {}, {'classification': 3}])
-def test_sources_that_are_not_known_give_no_table(value):
+def test_unknown_sources_give_no_table(value):
   assert background_tables.sources_table({'delusive_sources': value}) is None
 
 
@@ -141,7 +141,7 @@ def test_published_figures_are_the_abstracts(results):
   assert rows[1][2] == '100.0'
 
 
-def test_every_cell_leads_to_its_predictions(results):
+def test_every_cell_links_to_its_predictions(results):
   rows = background_tables.cells_table(results).rows
   links = {row[0].href for entries in rows.values() for row in entries}
   assert len(links) == len(results.study.cells)
@@ -159,12 +159,12 @@ def test_a_number_links_to_the_instances_it_is_over(results):
   ):
     assert score_tables.predictions_href(arm, group) == start + filters
   # A mean over seeds is over all their instances.
-  several = dataclasses.replace(arm, cells=arm.cells * 2)
-  assert score_tables.predictions_href(several, CLS) == (
+  with_seeds = dataclasses.replace(arm, cells=arm.cells * 2)
+  assert score_tables.predictions_href(with_seeds, CLS) == (
     f'{start}group=classification&seeds=all'
   )
   row = score_tables.main_table(results).rows['Trained and tested on'][0]
   assert row[1].href == f'{start}group=classification'
-  # A number that is not there leads nowhere.
+  # A missing number has no link.
   random = score_tables.main_table(results).rows['Baselines'][0]
   assert [entry.href is None for entry in random[4:]] == [True] * 4
