@@ -98,7 +98,7 @@
     if (answer.num_judged) {
       text += ', ' + share(answer.num_in_format, answer.num_judged) + ' in format';
       if (answer.num_judged < answer.total) {
-        text += ' of ' + answer.num_judged.toLocaleString('en') + ' with a label space';
+        text += ' (of the ' + answer.num_judged.toLocaleString('en') + ' with a label space)';
       }
     }
     return text + '.';
