@@ -208,11 +208,11 @@ def test_missing_fields_are_all_named(tmp_path):
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    (b'', ': no rows in it; one JSON object a line is due for each instance.'),
-    (b'\n{"id": \n', ':2: not JSON: Expecting value at column 8; one JSON'),
-    (b'[1]', ':1: found list, allowed is one JSON object a line.'),
+    (b'', ': no rows; expected one JSON object per line for each instance.'),
+    (b'\n{"id": \n', ':2: not JSON: Expecting value at column 8; expected one'),
+    (b'[1]', ':1: expected one JSON object per line, got list.'),
     (b'{"id": "\xff"}', ':1: not UTF-8 at byte 8: invalid start byte.'),
-    (b'[' * 200_000, ':1: not a row: JSON nested too deeply.'),
+    (b'[' * 200_000, ':1: JSON is nested too deeply.'),
   ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path, content, message):

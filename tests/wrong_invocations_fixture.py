@@ -103,7 +103,7 @@ CASES = (
   ),
   (
     f'{TRAIN} --gin.MODEL_DIR=gs:/bucket/model',
-    'gs:/bucket/model: allowed is a local folder, or one in a bucket, '
+    'gs:/bucket/model: expected a local folder, or one in a bucket, '
     'gs://BUCKET/FOLDER.',
   ),
   (
@@ -141,7 +141,7 @@ CASES = (
   ),
   (
     'study --study_dir=gs://',
-    'gs://: allowed is a local folder, or one in a bucket, gs://BUCKET/FOLDER.',
+    'gs://: expected a local folder, or one in a bucket, gs://BUCKET/FOLDER.',
   ),
   (
     'report corpus',
@@ -160,8 +160,8 @@ CASES = (
   ),
   (
     'score cut.jsonl --out=metrics.json',
-    'cut.jsonl:2: not JSON: Unterminated string starting at column ... ; one '
-    'JSON object a line is allowed.',
+    'cut.jsonl:2: not JSON: Unterminated string starting at column ... ; '
+    'expected one JSON object per line.',
   ),
   (
     'score whole.jsonl --split=tset',
@@ -177,7 +177,7 @@ CASES = (
   (
     'score whole.jsonl --decomposition=corpus',
     'corpus: cannot be written: Is a directory. Name a file in a directory '
-    'that is there and can be written to.',
+    'that exists and is writable.',
   ),
   (
     'compare whole.jsonl half.jsonl --out=metrics.json',
@@ -193,7 +193,7 @@ CASES = (
   (
     'baseline random --corpus=corpus --out=corpus',
     'corpus: cannot be written: Is a directory. Name a file in a directory '
-    'that is there and can be written to.',
+    'that exists and is writable.',
   ),
   # Prompts.
   (
@@ -301,7 +301,7 @@ CASES = (
   ),
   (
     f'{SLICE} -- {TRAIN} --gin.MODEL_DIR=gs:/bucket/model',
-    'gs:/bucket/model: allowed is a local folder, or one in a bucket, '
+    'gs:/bucket/model: expected a local folder, or one in a bucket, '
     'gs://BUCKET/FOLDER.',
   ),
   (

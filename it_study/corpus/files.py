@@ -6,11 +6,10 @@ import hashlib
 import json
 import os
 import pathlib
-import tempfile
 import time
 
 from it_study.errors import InputError, nearest
-from it_study.storage import local_folders
+from it_study.storage import local_folders, text_files
 
 # A file may change again within one tick of its file system's clock and look
 # the same. The coarsest ones in use tick every two seconds.
@@ -203,14 +202,7 @@ def _write_hashes(
   # moment is lost to one of them and hashed again.
   files = {**_read_hashes(path), **entries}
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-      with open(descriptor, 'w', encoding='utf-8') as file:
-        json.dump({'format': _HASHES_FORMAT, 'files': files}, file)
-      os.replace(temporary, path)
-    except BaseException:
-      os.unlink(temporary)
-      raise
+    content = json.dumps({'format': _HASHES_FORMAT, 'files': files})
+    text_files.write_file(path, content.encode())
   except OSError:
     pass

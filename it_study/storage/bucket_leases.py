@@ -1,10 +1,10 @@
-"""A folder in a bucket, worked on in a copy on the local disk.
+"""A folder in a bucket, shared by workers through local copies and leases.
 
-Whoever works on a part of it holds a lease: an object that is written only if
-it is still the one that was seen (Google Cloud Storage's generation
+A worker holds a lease on the part that it works on: an object that is written
+only if it has not changed since it was read (Google Cloud Storage's generation
 preconditions, https://cloud.google.com/storage/docs/request-preconditions), and
-written anew while its holder lives. One that does not change for a while is
-taken over.
+rewritten as long as its holder lives. A lease that stops changing is taken over
+by another worker.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,14 +25,14 @@ from it_study.storage import buckets, local_folders
 from it_study.storage.manifest import MANIFEST
 from it_study.storage.storage_path import StoragePath
 
-# A lease that stays the same for so many seconds has no holder any more.
+# A lease that has not changed for this long has expired.
 LEASE_SECONDS = 120.0
-# Between two times that a part at work is published.
+# Interval between two uploads of a claimed part.
 _PUBLISH_SECONDS = 60.0
 _LEASES = 'leases'
-# Written when all else is.
+# Files that mark a folder as complete, and are written last.
 _LAST = (MANIFEST, 'DONE', 'inference.json')
-# Ours, Orbax's, T5X's.
+# Temporary names of ours, Orbax's and T5X's.
 _UNFINISHED = re.compile(r'\.partial$|\.orbax-checkpoint-tmp|\.tmp-\d+$')
 _logger = logging.getLogger(__name__)
 _File = TypeVar('_File')
@@ -42,17 +42,17 @@ class BucketFolder:
   """A `SharedFolder` in a bucket."""
 
   def __init__(self, path: str | os.PathLike, *, copies: str = buckets.WORKING):
-    """Makes the copy's folder; nothing is read yet.
+    """Creates the folder of the copy; nothing is read yet.
 
     Args:
-      path: `gs://BUCKET/…`.
-      copies: as for `buckets.place_of`.
+      path: Folder in a bucket, `gs://BUCKET/…`.
+      copies: Kind of copy, as in `buckets.place_of`.
     """
     folder = StoragePath(path)
     self._bucket = buckets.Bucket(folder)
     self.path = buckets.place_of(folder, copies=copies)
     local_folders.make_directory(self.path)
-    # Lease to the generation that it had, and when that was first seen.
+    # Lease to its last generation, and the time when that was first seen.
     self._seen: dict[str, tuple[int, float]] = {}
     self._keepers: dict[str, _LeaseRenewer] = {}
 
@@ -78,9 +78,9 @@ class BucketFolder:
     adds_to: Sequence[str] = (),
     exclude: Collection[str] = (),
   ) -> Iterator[bool]:
-    """See `SharedFolder`; folders named by `without` are nobody's copy."""
+    """See `SharedFolder`; folders named by `exclude` are not part of a copy."""
 
-    def publish():
+    def publish() -> None:
       for folder in adds_to:
         self._publish(folder, only_adds=True)
       self._publish(name, exclude=exclude)
@@ -93,7 +93,7 @@ class BucketFolder:
       with _LeaseRenewer(lease, publish=publish) as keeper:
         self.fetch(*adds_to)
         published = self._fetch(name, exclude)
-        # All go on from the same.
+        # Every worker resumes from the published state.
         for file, path in self._files_here(name, exclude).items():
           if file not in published:
             path.unlink()
@@ -105,10 +105,10 @@ class BucketFolder:
         keeper.finish()
 
   def publish_claimed(self, name: str) -> None:
-    """Publishes a part that is claimed, without waiting for its time.
+    """Publishes a claimed part immediately.
 
     Raises:
-      InputError: another worker has taken it over.
+      InputError: If another worker has taken it over.
     """
     self._keepers[name].publish()
 
@@ -122,7 +122,7 @@ class BucketFolder:
       yield
 
   def _fetch(self, name: str, exclude: Collection[str] = ()) -> set[str]:
-    """As `fetch`, and returns the names of all files that are there."""
+    """Like `fetch`, and returns the names of all published files."""
     with local_folders.one_at_a_time(self.path / '.lock'):
       files = self._bucket.files(name)
       self._bucket.download(
@@ -137,14 +137,14 @@ class BucketFolder:
     only_adds: bool = False,
     exclude: Collection[str] = (),
   ) -> None:
-    """Makes a part in the bucket what it is here."""
+    """Makes a part in the bucket equal to the local one."""
     there = _leave_out(self._bucket.files(name), name, exclude)
     here = {
       file: path
       for file, path in self._files_here(name, exclude).items()
       if _is_whole(self.path / name, path)
     }
-    # What others wait for comes last, and goes first.
+    # Completion markers are uploaded last and deleted first.
     for file in sorted(here, key=lambda n: n.endswith(_LAST)):
       self._bucket.upload(here[file], file, known=there.get(file))
     if only_adds:
@@ -165,10 +165,10 @@ class BucketFolder:
 def _leave_out(
   files: Mapping[str, _File], name: str, exclude: Collection[str]
 ) -> dict[str, _File]:
-  """The files of a part but those in folders in it of some names."""
+  """Returns the files of a part that are not in an excluded folder."""
   return {
-    file: found
-    for file, found in files.items()
+    file: value
+    for file, value in files.items()
     if set(exclude).isdisjoint(file.removeprefix(name).split('/'))
   }
 
@@ -184,7 +184,7 @@ def _files_below(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _is_whole(part: pathlib.Path, path: pathlib.Path) -> bool:
-  """Whether nobody is in the midst of writing a file, or its checkpoint."""
+  """Returns whether a file, and its checkpoint if any, is fully written."""
   below = path.relative_to(part).parts
   if any(_UNFINISHED.search(name) for name in below):
     return False
@@ -194,7 +194,7 @@ def _is_whole(part: pathlib.Path, path: pathlib.Path) -> bool:
 
 
 class _Lease:
-  """One worker's right to a part, as an object in the bucket."""
+  """One worker's lock on a part, stored as an object in the bucket."""
 
   def __init__(
     self, bucket: buckets.Bucket, name: str, seen: dict[str, tuple[int, float]]
@@ -207,7 +207,7 @@ class _Lease:
     self._renewed = 0.0
 
   def take(self) -> bool:
-    """Whether it is ours now: it was nobody's, or its holder is gone."""
+    """Acquires the lease if it is free or expired; returns whether it did."""
     generation, _ = self._bucket.read_small(self.name)
     if generation:
       before, since = self._seen.get(self.name, (0, 0.0))
@@ -219,15 +219,15 @@ class _Lease:
     return self._write(generation)
 
   def renew(self) -> bool:
-    """Whether it is ours still."""
+    """Renews the lease; returns whether it is still ours."""
     return self._write(self._generation)
 
   def release(self) -> None:
-    """Lets others have it at once."""
+    """Frees the lease for others."""
     self._bucket.delete(self.name, generation=self._generation)
 
   def is_fresh(self) -> bool:
-    """Whether no other can have taken it over yet."""
+    """Returns whether no other worker can have taken the lease over yet."""
     return time.monotonic() - self._renewed < LEASE_SECONDS
 
   def _write(self, generation: int) -> bool:
@@ -239,11 +239,10 @@ class _Lease:
       self.name, content, generation=generation
     )
     if written is None:
-      # It may be that our own request came through twice.
-      found, text = self._bucket.read_small(self.name)
+      # A retried request of our own may have succeeded the first time.
+      written, text = self._bucket.read_small(self.name)
       if text != content:
         return False
-      written = found
     self._generation, self._renewed = written, started
     return True
 
@@ -257,12 +256,12 @@ class _LeaseRenewer:
     self._publishing = threading.Lock()
     self._stop = threading.Event()
     self._is_lost = False
-    works = [(self._renew, LEASE_SECONDS / 4)]
+    tasks = [(self._renew, LEASE_SECONDS / 4)]
     if publish is not None:
-      works.append((self._publish_now, _PUBLISH_SECONDS))
+      tasks.append((self._publish_if_fresh, _PUBLISH_SECONDS))
     self._threads = [
-      threading.Thread(target=self._repeat, args=work, daemon=True)
-      for work in works
+      threading.Thread(target=self._repeat, args=task, daemon=True)
+      for task in tasks
     ]
 
   def __enter__(self) -> '_LeaseRenewer':
@@ -270,9 +269,9 @@ class _LeaseRenewer:
       thread.start()
     return self
 
-  def __exit__(self, kind, *_) -> None:
+  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
     self._join()
-    # Stopped from outside, with work that another machine can go on from.
+    # A graceful shutdown leaves work that another machine can resume.
     if kind is SystemExit and self._publish is not None and not self._is_lost:
       self._publish()
     if not self._is_lost:
@@ -282,7 +281,7 @@ class _LeaseRenewer:
     """Publishes for the last time.
 
     Raises:
-      InputError: another worker has taken the part over meanwhile.
+      InputError: If another worker has taken the part over.
     """
     self._join()
     self.publish()
@@ -292,32 +291,33 @@ class _LeaseRenewer:
     self._renew()
     if self._is_lost:
       raise InputError(
-        f'{self._lease.name}: another worker has taken this part over, since '
-        f'the bucket was out of reach for {LEASE_SECONDS:.0f} s. Start this '
-        'worker again; what is done stays done.'
+        f'{self._lease.name}: another worker has taken this part over, because '
+        f'the bucket was unreachable for {LEASE_SECONDS:.0f} s. Restart this '
+        'worker; finished work is kept.'
       )
     self._publish_alone()
 
   def _publish_alone(self) -> None:
     with self._publishing:
-      self._publish()
+      if self._publish is not None:
+        self._publish()
 
   def _join(self) -> None:
     self._stop.set()
     for thread in self._threads:
       thread.join()
 
-  def _repeat(self, work: Callable[[], None], seconds: float) -> None:
+  def _repeat(self, task: Callable[[], None], seconds: float) -> None:
     while not self._stop.wait(seconds):
       try:
-        work()
+        task()
       except InputError as error:
-        _logger.warning('%s Trying again in %.0f s.', error, seconds)
+        _logger.warning('%s Retrying in %.0f s.', error, seconds)
 
   def _renew(self) -> None:
     if not self._is_lost and not self._lease.renew():
       self._is_lost = True
 
-  def _publish_now(self) -> None:
+  def _publish_if_fresh(self) -> None:
     if not self._is_lost and self._lease.is_fresh():
       self._publish_alone()

@@ -1,7 +1,6 @@
-"""Files in a bucket of Google Cloud Storage, and their copies here.
+"""Files in Google Cloud Storage buckets, and their local copies.
 
-Needs the extra `gcs`. Without credentials of its own a machine reads what is
-public.
+Needs the extra `gcs`. Without credentials, only public buckets can be read.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -19,8 +18,8 @@ from it_study.storage import local_folders
 from it_study.storage.local_folders import cache_directory
 from it_study.storage.storage_path import StoragePath
 
-# Folders below the cache: of copies that a run works in, and of those that are
-# read alone, which are never behind what a run on this machine has made.
+# Folders below the cache: copies that a run writes to, and copies that are only
+# read. Kept apart, so that reading never touches a run's unpublished files.
 WORKING, READING = 'buckets', 'buckets-read'
 _THREADS = 8
 _logger = logging.getLogger(__name__)
@@ -31,11 +30,11 @@ class StoredFile:
   """A file in a bucket.
 
   Attributes:
-    name: its path below the folder.
-    num_bytes: its size.
-    generation: another one for every content that it has had, later ones
-      larger; a time in microseconds.
-    crc32c: of its content, in base64, as the bucket has it.
+    name: Path below the folder.
+    num_bytes: Size in bytes.
+    generation: Version number, different for every content that the file has
+      had and growing over time; a time in microseconds.
+    crc32c: CRC32C of the content in base64, computed by the bucket.
   """
 
   name: str
@@ -47,17 +46,17 @@ class StoredFile:
 class Bucket:
   """The files below a folder in a bucket.
 
-  A copy has the time of its file's generation, by which it is known again.
+  A copy's modification time is its file's generation, which identifies it.
   """
 
   def __init__(self, folder: StoragePath):
-    """Asks the bucket nothing yet.
+    """Creates a client; the bucket is not contacted yet.
 
     Args:
-      folder: in a bucket.
+      folder: Folder in a bucket.
 
     Raises:
-      InputError: if the library is missing.
+      InputError: If the library is missing.
     """
     self._folder = folder
     spec = folder.kvstore()
@@ -65,10 +64,10 @@ class Bucket:
     self._bucket = _client(folder).bucket(spec['bucket'])
 
   def files(self, name: str = '') -> dict[str, StoredFile]:
-    """The file of a name, or all that are in the folder of that name.
+    """Returns the file of a name, or all files in the folder of that name.
 
     Raises:
-      InputError: if they cannot be listed.
+      InputError: If they cannot be listed.
     """
     below = f'{name}/' if name else ''
     with self._translate_errors(name):
@@ -78,8 +77,8 @@ class Bucket:
       path = blob.name.removeprefix(self._prefix)
       if '..' in path.split('/') or path.startswith('/'):
         raise InputError(
-          f'{self._folder}: found a file named {path!r:.80}, which would not '
-          'lie in a copy of that folder. Name another folder.'
+          f'{self._folder}: a file is named {path!r:.80}, which would lie '
+          'outside a copy of the folder. Name another folder.'
         )
       # Some tools store a folder as an object that ends in a slash.
       if path.endswith('/') or not (path == name or path.startswith(below)):
@@ -93,45 +92,58 @@ class Bucket:
     return files
 
   def download(self, files: Iterable[StoredFile], *, to: pathlib.Path) -> None:
-    """Copies files, but those whose copy is there already.
+    """Copies files, except those already copied.
 
-    Each is checked by its CRC32C and renamed into place when it is whole.
+    Each copy is checked against its CRC32C and renamed into place when it is
+    complete.
 
     Args:
-      files: what to copy.
-      to: a local folder, made if need be.
+      files: Files to copy.
+      to: Local folder; created if missing.
 
     Raises:
-      InputError: one cannot be read, or the local disk has no room.
+      InputError: If a file cannot be read, or the local disk is full.
     """
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
       # A list, so that an error is raised here.
       list(pool.map(lambda file: self._download(file, to / file.name), files))
 
   def copy_to_read(self, files: Collection[StoredFile]) -> pathlib.Path:
-    """Copies files into the folder's copy that is read alone.
+    """Copies files into the folder's read-only copy.
 
-    Says so if there is none yet. `one_reader` keeps others of this machine out
-    meanwhile.
+    Warns if there is no copy yet. Call it inside `one_reader`, which keeps out
+    the other processes of this machine.
 
     Returns:
-      The copy.
+      The folder of the copy.
     """
     here = place_of(self._folder, copies=READING)
+    missing = [file for file in files if not _is_copy(here / file.name, file)]
+    size = sum(file.num_bytes for file in missing) / 1e6
     if not here.exists():
-      size = sum(file.num_bytes for file in files) / 1e6
       _logger.warning('%s: copying %.1f MB to %s.', self._folder, size, here)
+    elif missing:
+      _logger.info(
+        '%s: cache miss in %s: copying %d of %d files, %.1f MB.',
+        self._folder,
+        here,
+        len(missing),
+        len(files),
+        size,
+      )
+    else:
+      _logger.info('%s: cache hit in %s.', self._folder, here)
     self.download(files, to=here)
     return here
 
   def _download(self, file: StoredFile, path: pathlib.Path) -> None:
     if _is_copy(path, file):
       return
-    # Of this process's own, as others may be at the same file.
+    # One per process, since others may be copying the same file.
     partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
     with self._translate_errors(file.name):
       path.parent.mkdir(parents=True, exist_ok=True)
-      # Of the generation that was listed, whatever has become of the file.
+      # The generation that was listed, even if the file has changed since.
       self._blob(file.name).download_to_filename(
         partial, if_generation_match=file.generation
       )
@@ -141,18 +153,18 @@ class Bucket:
   def upload(
     self, path: pathlib.Path, name: str, *, known: StoredFile | None
   ) -> None:
-    """Copies a file into the bucket, unless what is there is its copy.
+    """Copies a file into the bucket, unless the bucket already has it.
 
-    One that is gone is passed over; one that changes meanwhile counts as
-    another than what was uploaded.
+    A local file that no longer exists is skipped. One that changes during the
+    upload counts as different from what was uploaded.
 
     Args:
-      path: of the file here.
-      name: in the bucket, below the folder.
-      known: what is there.
+      path: Local file.
+      name: Name in the bucket, below the folder.
+      known: File of that name in the bucket; None if there is none.
 
     Raises:
-      InputError: if it cannot be written.
+      InputError: If the bucket cannot be written to.
     """
     if known is not None and _is_copy(path, known):
       return
@@ -171,7 +183,7 @@ class Bucket:
         pass
 
   def read_small(self, name: str) -> tuple[int, str]:
-    """Generation and content of a file; 0 and nothing if there is none."""
+    """Returns a file's generation and content; 0 and '' if it is missing."""
     from google.api_core import exceptions
 
     blob = self._blob(name)
@@ -186,16 +198,16 @@ class Bucket:
         except exceptions.NotFound:
           return 0, ''
         except exceptions.PreconditionFailed:
-          # Written anew between the two requests.
+          # Overwritten between the two requests.
           continue
 
   def write_small(
     self, name: str, content: str, *, generation: int
   ) -> int | None:
-    """Writes a file if it still is of a generation; 0 is of none at all.
+    """Writes a file if its generation is still the given one; 0 if missing.
 
     Returns:
-      Its generation now, None if it was of another.
+      The new generation; None if the file had another one.
     """
     from google.api_core import exceptions
 
@@ -208,17 +220,17 @@ class Bucket:
     return blob.generation
 
   def sha256(self, name: str) -> str:
-    """Of a file's content, which is read for it and kept nowhere."""
+    """Returns the SHA-256 of a file, which is streamed and not stored."""
     with self._translate_errors(name), self._blob(name).open('rb') as file:
       return hashlib.file_digest(file, 'sha256').hexdigest()
 
   def rename(self, name: str, new: str) -> None:
-    """Gives a file another name in the folder, without reading it."""
+    """Renames a file inside the folder, without reading it."""
     with self._translate_errors(name, verb='renamed'):
       self._bucket.rename_blob(self._blob(name), self._prefix + new)
 
   def delete(self, name: str, *, generation: int) -> None:
-    """Deletes a file if it still is of a generation."""
+    """Deletes a file if its generation is still the given one."""
     from google.api_core import exceptions
 
     with self._translate_errors(name, verb='deleted'):
@@ -233,7 +245,7 @@ class Bucket:
   def _translate_errors(
     self, name: str, *, verb: str = 'read'
   ) -> Iterator[None]:
-    """Turns what the library and the system raise into one line."""
+    """Turns errors of the library and the system into one-line messages."""
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError
     from google.cloud.storage.exceptions import DataCorruption
@@ -250,20 +262,20 @@ class Bucket:
     ) as error:
       text = ' '.join(str(error).split())
       raise InputError(
-        f'{path}: cannot be {verb}: {text:.300}. See that the bucket is named '
-        'rightly and that this machine may use it (gcloud auth '
-        'application-default login).'
+        f'{path}: cannot be {verb}: {text:.300}. Check the name of the bucket '
+        'and that this machine may use it (gcloud auth application-default '
+        'login).'
       ) from None
     except OSError as error:
       raise InputError(
-        f'{path}: cannot be copied: {error.strerror or error}. Name a disk '
-        'with room by IT_STUDY_CACHE.'
+        f'{path}: cannot be copied: {error.strerror or error}. Set '
+        'IT_STUDY_CACHE to a folder on a disk with free space.'
       ) from None
 
 
 @contextlib.contextmanager
 def one_reader() -> Iterator[None]:
-  """Lets processes of this machine at the copies to read one by one."""
+  """Gives the processes of this machine access to the copies one at a time."""
   copies = cache_directory() / READING
   local_folders.make_directory(copies)
   with local_folders.one_at_a_time(copies / '.lock'):
@@ -271,7 +283,12 @@ def one_reader() -> Iterator[None]:
 
 
 def place_of(folder: StoragePath, *, copies: str) -> pathlib.Path:
-  """Where the copy of a folder is; `copies` is `WORKING` or `READING`."""
+  """Returns the path of a folder's copy.
+
+  Args:
+    folder: Folder in a bucket.
+    copies: Kind of copy, `WORKING` or `READING`.
+  """
   return cache_directory() / copies / str(folder).removeprefix('gs://')
 
 

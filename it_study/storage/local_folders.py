@@ -1,4 +1,4 @@
-"""Folders that a run needs: made, checked, or found."""
+"""Creates, checks and locks local folders; finds the cache."""
 
 from collections.abc import Iterator
 import contextlib
@@ -11,34 +11,38 @@ from it_study.errors import InputError
 
 
 def make_directory(path: str | os.PathLike) -> None:
-  """Makes a directory. Raises `InputError` if it cannot be written to."""
+  """Creates a directory, unless it exists, and checks that it is writable.
+
+  Raises:
+    InputError: If it cannot be created or written to.
+  """
   from etils import epath
 
   try:
     epath.Path(path).mkdir(parents=True, exist_ok=True)
     if '://' not in os.fspath(path):
-      with tempfile.TemporaryFile(dir=path):
+      with tempfile.TemporaryFile(dir=os.fspath(path)):
         pass
   except OSError as error:
     raise InputError(
       f'cannot write to {os.fspath(path)}: {error.strerror or error}. Name a '
-      'directory that can be written.'
+      'writable directory.'
     ) from None
 
 
 @contextlib.contextmanager
 def locked(directory: str | os.PathLike) -> Iterator[None]:
-  """Keeps a second process out of a directory while the block runs.
+  """Holds a directory's lock while the block runs.
 
-  The lock goes with the process, however it ends.
+  The lock is released when the process ends, however it ends.
 
   Raises:
-    InputError: if another process holds it.
+    InputError: If another process holds the lock.
   """
   with try_locked(directory) as acquired:
     if not acquired:
       raise InputError(
-        f'{os.fspath(directory)}: another run is at work there. Wait for it, '
+        f'{os.fspath(directory)}: another run is using it. Wait for that run, '
         'stop it, or name another directory.'
       )
     yield
@@ -46,10 +50,10 @@ def locked(directory: str | os.PathLike) -> Iterator[None]:
 
 @contextlib.contextmanager
 def try_locked(directory: str | os.PathLike) -> Iterator[bool]:
-  """As `locked`, but the block is told whether the lock was to be had.
+  """Like `locked`, but yields whether the lock was acquired.
 
-  On a network file system it holds between machines where that has locks, as
-  NFS from version 4 on has.
+  On a network file system the lock holds across machines if the file system
+  supports locks, as NFS does from version 4.
   """
   make_directory(directory)
   with open(pathlib.Path(directory) / '.lock', 'w') as file:
@@ -63,11 +67,13 @@ def try_locked(directory: str | os.PathLike) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def one_at_a_time(lock: str | os.PathLike) -> Iterator[None]:
-  """Lets processes of one machine into the block one after another.
+  """Lets the processes of one machine run the block one at a time.
+
+  A process waits for the lock, and holds it until the block or the process
+  ends.
 
   Args:
-    lock: a file, made if it is not there and left behind; on a local disk. The
-      turn ends with the block, or with the process.
+    lock: Lock file on a local disk; created if missing, and left behind.
   """
   with open(lock, 'w') as file:
     fcntl.flock(file, fcntl.LOCK_EX)
@@ -75,7 +81,7 @@ def one_at_a_time(lock: str | os.PathLike) -> Iterator[None]:
 
 
 def cache_directory() -> pathlib.Path:
-  """`IT_STUDY_CACHE`, or `~/.cache/it_study`."""
+  """Returns `IT_STUDY_CACHE`, by default `~/.cache/it_study`."""
   folder = os.environ.get('IT_STUDY_CACHE')
   if folder:
     return pathlib.Path(folder).expanduser()

@@ -1,7 +1,7 @@
-"""Sizes and hashes beside a checkpoint, written last, checked on reading.
+"""Manifests of checkpoints: file sizes and hashes, written last.
 
-Of a checkpoint that was written in a bucket they are the CRC32C that the bucket
-has itself; of all others SHA-256.
+A checkpoint written directly to a bucket is hashed with the CRC32C that the
+bucket computes; every other one with SHA-256.
 """
 
 import base64
@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 import concurrent.futures
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any
 
 from it_study.errors import InputError
+from it_study.storage import text_files
 
 MANIFEST = 'manifest.json'
 
@@ -23,14 +23,14 @@ _BLOCK_BYTES = 1 << 20
 
 
 def write_manifest(path: pathlib.Path, *, loss: float | None = None) -> None:
-  """Writes sizes and SHA-256 of a checkpoint's files beside them, atomically.
+  """Writes `manifest.json` into a checkpoint, atomically.
+
+  It reads `{"format": 1, "loss": null, "files": {"params/_METADATA": {"bytes":
+  7, "sha256": "…"}, …}}`.
 
   Args:
-    path: a checkpoint's folder.
-    loss: written along, by which the best checkpoint is found.
-
-  The `manifest.json` in it then reads `{"format": 1, "loss": null, "files":
-  {"params/_METADATA": {"bytes": 7, "sha256": "…"}, …}}`.
+    path: Folder of a checkpoint.
+    loss: Held-out loss, which decides the best checkpoint; None if unknown.
   """
   names = sorted(
     str(file.relative_to(path))
@@ -43,23 +43,19 @@ def write_manifest(path: pathlib.Path, *, loss: float | None = None) -> None:
     name: {'bytes': (path / name).stat().st_size, 'sha256': sha256}
     for name, sha256 in zip(names, hashes, strict=True)
   }
-  partial = path / f'{MANIFEST}.partial'
-  with partial.open('w') as file:
-    file.write(to_text(files, loss=loss))
-    file.flush()
-    os.fsync(file.fileno())
-  partial.rename(path / MANIFEST)
+  with text_files.replacing(path / MANIFEST) as file:
+    file.write(to_text(files, loss=loss).encode())
 
 
 def find_damage(path: pathlib.Path) -> str | None:
-  """Returns what is wrong with a checkpoint's files, None if nothing is.
+  """Returns the first problem with a checkpoint's files, or None.
 
-  Orbax itself restores a flipped byte in silence, so every file is compared
-  with the manifest.
+  Orbax itself restores a flipped byte silently, so every file is compared with
+  the manifest.
 
   Raises:
-    InputError: it was written in a bucket, and the library for its hashes is
-      missing.
+    InputError: If the checkpoint was written to a bucket and the library for
+      its hashes is missing.
   """
   try:
     text = (path / MANIFEST).read_text()
@@ -80,17 +76,17 @@ def find_damage(path: pathlib.Path) -> str | None:
 def compare(
   manifest: str | None,
   sizes: Mapping[str, int],
-  hash_of: Callable[[str, str], str],
+  hash_of: Callable[[str, str], str | None],
 ) -> str | None:
-  """Returns in what a checkpoint's files differ from their manifest.
+  """Compares a checkpoint's files with their manifest.
 
   Args:
-    manifest: its text, None if there is none.
-    sizes: name to bytes, of the files that are there.
-    hash_of: gives a file's hash, by its name and 'sha256' or 'crc32c'.
+    manifest: Text of the manifest; None if there is none.
+    sizes: Sizes in bytes of the existing files, by name.
+    hash_of: Function from a file's name and 'sha256' or 'crc32c' to its hash.
 
   Returns:
-    The first thing that is wrong, None if nothing is.
+    The first difference; None if there is none.
   """
   if manifest is None:
     return f'it has no {MANIFEST}, so it was never finished'
@@ -119,12 +115,12 @@ def compare(
 def to_text(
   files: Mapping[str, Mapping[str, Any]], *, loss: float | None
 ) -> str:
-  """The text of a manifest; `files` are its entries by name."""
+  """Returns the text of a manifest with the entries `files`, by name."""
   return json.dumps({'format': _FORMAT, 'loss': loss, 'files': files}, indent=1)
 
 
 def loss_of(manifest: str) -> float | None:
-  """The loss that a manifest's text tells, None if it tells none."""
+  """Returns the loss in a manifest's text, or None."""
   try:
     return json.loads(manifest).get('loss')
   except ValueError:
@@ -136,7 +132,7 @@ def _crc32c(path: pathlib.Path) -> str:
     import google_crc32c
   except ImportError:
     raise InputError(
-      f'{path}: the checkpoint was written in a bucket, and its hashes need '
+      f'{path}: the checkpoint was written to a bucket, and its hashes need '
       "google-crc32c: pip install 'it_study[gcs]'."
     ) from None
   checksum = google_crc32c.Checksum()

@@ -1,4 +1,4 @@
-"""The folder that one run writes to, in one process or several."""
+"""The output folder of one run, in one process or several."""
 
 from collections.abc import Callable, Collection, Iterator
 import contextlib
@@ -20,23 +20,24 @@ _logger = logging.getLogger(__name__)
 def working(
   path: str | os.PathLike, *, exclude: Collection[str] = ()
 ) -> Iterator[tuple[pathlib.Path, Callable[[], None]]]:
-  """A folder for one run to write to, alone where it is in a bucket.
+  """Opens a folder for one run to write to.
 
-  There it is worked on in a copy, which begins with what a run before has
-  published, and is published now and then and in the end. Of several processes
-  all call this; the copy of the first one counts, the others' are fetched and
-  published by nobody.
+  A folder in a bucket is locked against other runs. The run works in a local
+  copy, which starts from what an earlier run published, and is published from
+  time to time and at the end. With several processes all of them must call
+  this. Only the first one's copy is fetched and published.
 
   Args:
-    path: local, or `gs://…`.
-    without: names of folders in it that are no part of such a copy.
+    path: Folder, local or `gs://…`.
+    exclude: Names of folders inside that are not part of the copy.
 
   Yields:
-    The folder, and what publishes it at once, in the first process.
+    The local folder, and a function that publishes it immediately, to be called
+    in the first process.
 
   Raises:
-    InputError: if it cannot be written to, or is in a bucket and another run is
-      at work there; in all processes.
+    InputError: In all processes, if the folder cannot be written to, or if it
+      is in a bucket and another run is using it.
   """
   stored = StoragePath(path)
   if stored.local is not None:
@@ -49,13 +50,13 @@ def working(
     if distributed.is_first():
       try:
         stack.enter_context(_waited_for(folder, stored, exclude))
-      except InputError as found:
-        error = found
+      except InputError as claim_error:
+        error = claim_error
     else:
       local_folders.make_directory(folder.path / stored.name)
     if not distributed.broadcast_from_first(int(error is None)):
       raise error or InputError(
-        f'{path}: the first process cannot work there, and says why.'
+        f'{path}: the first process cannot use it; see its error.'
       )
     yield (
       folder.path / stored.name,
@@ -69,7 +70,7 @@ def _waited_for(
   stored: StoragePath,
   exclude: Collection[str],
 ) -> Iterator[None]:
-  """Claims a part, once whoever was killed there counts as gone."""
+  """Claims a folder, waiting until the lease of a killed run expires."""
   lease_seconds = bucket_leases.LEASE_SECONDS
   started = time.monotonic()
   while True:
@@ -77,16 +78,16 @@ def _waited_for(
       if acquired:
         yield
         return
-    # One that was killed leaves its lease behind.
+    # A killed run leaves its lease behind.
     waited = time.monotonic() - started
     if waited > 1.5 * lease_seconds:
       raise InputError(
-        f'{stored}: another run is at work there. Wait for it, stop it, or '
+        f'{stored}: another run is using it. Wait for that run, stop it, or '
         'name another folder.'
       )
     if waited < _WAIT_SECONDS:
       _logger.warning(
-        '%s: a run before has left its lease, or is at work; waiting for up to '
+        '%s: an earlier run left its lease, or is still running; waiting up to '
         '%.0f s.',
         stored,
         1.5 * lease_seconds,

@@ -11,49 +11,49 @@ from it_study.storage.storage_path import StoragePath
 
 
 class SharedFolder(Protocol):
-  """What the workers of a study need of its folder.
+  """The operations that the workers of a study need on its folder.
 
   Attributes:
-    path: of the folder on this machine. Elsewhere it may be another one, and
-      holds what was fetched.
+    path: Local path of the folder, or of the copy that holds what was fetched.
+      It may differ between machines.
   """
 
   path: pathlib.Path
 
   def exists(self, name: str) -> bool:
-    """Whether all see a file of that name."""
+    """Returns whether a file of that name is visible to all workers."""
 
   def fetch(self, *names: str, exclude: Collection[str] = ()) -> None:
-    """Brings here what others have published.
+    """Fetches what other workers have published.
 
     Args:
-      *names: of files, or of folders, with everything in them.
-      without: names of folders in these that are left out.
+      *names: Files and folders to fetch; folders with everything in them.
+      exclude: Names of folders inside them to leave out.
     """
 
   def publish(self, *names: str) -> None:
-    """Makes files, or folders, for all what they are here."""
+    """Makes the local state of files or folders visible to all workers."""
 
   def claimed(
     self, name: str, *, adds_to: Sequence[str] = ()
   ) -> contextlib.AbstractContextManager[bool]:
-    """Keeps other workers out of a folder in it while the block runs.
+    """Holds the lock of one folder inside while the block runs.
 
-    The block is told whether the folder was to be had; if so, it is fetched
-    first and published in the end, and now and then meanwhile.
+    Yields whether the lock was acquired. If so, the folder is fetched first,
+    and published at the end and from time to time.
 
     Args:
-      name: of the folder.
-      adds_to: folders to which anybody adds files at any time, and from which
-        none goes; they are fetched and published along.
+      name: Folder to lock.
+      adds_to: Append-only folders, to which any worker adds files at any time;
+        fetched and published together with the folder.
     """
 
   def one_at_a_time(self) -> contextlib.AbstractContextManager[None]:
-    """Lets workers into the block one after another."""
+    """Lets workers run the block one at a time."""
 
 
 class LocalFolder:
-  """A folder that all workers see alike, on a disk or a network file system."""
+  """A folder on a disk or network file system that all workers share."""
 
   def __init__(self, path: str | os.PathLike):
     self.path = pathlib.Path(path)
@@ -78,11 +78,11 @@ class LocalFolder:
 
 
 def open_folder(path: str | os.PathLike) -> SharedFolder:
-  """A shared folder by its path, local or `gs://…`.
+  """Opens the shared folder at a path, local or `gs://…`.
 
   Raises:
-    InputError: if it cannot be made, or is in a bucket and the library for that
-      is missing.
+    InputError: If it cannot be created, or if it is in a bucket and the library
+      for buckets is missing.
   """
   if StoragePath(path).local is not None:
     local_folders.make_directory(path)
@@ -91,12 +91,13 @@ def open_folder(path: str | os.PathLike) -> SharedFolder:
 
 
 def open_to_read(path: str | os.PathLike) -> SharedFolder:
-  """A study's folder, all of it but checkpoints and answers fetched.
+  """Opens a study's folder, with all but checkpoints and answers fetched.
 
-  It is not the copy that a worker on this machine may be at work in.
+  Of a folder in a bucket, this is not the copy that a worker on this machine
+  may be working in.
 
   Raises:
-    InputError: if it is in a bucket that cannot be read.
+    InputError: If it is in a bucket that cannot be read.
   """
   if StoragePath(path).local is not None:
     return LocalFolder(path)

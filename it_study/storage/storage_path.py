@@ -1,4 +1,4 @@
-"""A folder to read, on a local disk or in a Google Cloud Storage bucket."""
+"""Reads a folder on a local disk or in a Google Cloud Storage bucket."""
 
 import os
 import pathlib
@@ -12,28 +12,28 @@ _SCHEME = re.compile(r'\w+:/')
 
 
 class StoragePath:
-  """Reads what lies in a folder; `str` gives its path.
+  """A folder, local or in a bucket; `str` gives its path.
 
   >>> StoragePath('gs://bucket/a').kvstore('b')
   {'driver': 'gcs', 'bucket': 'bucket', 'path': 'a/b/'}
   """
 
   def __init__(self, path: str | os.PathLike[str]):
-    """Reads nothing yet.
+    """Parses the path; nothing is read yet.
 
     Args:
-      path: local, or `gs://BUCKET/…`.
+      path: Folder, local or `gs://BUCKET/…`.
 
     Raises:
-      InputError: for a path of another kind.
+      InputError: If the path has another scheme.
     """
-    given = os.fspath(path)
-    self._path = given.rstrip('/') or '/'
+    text = os.fspath(path)
+    self._path = text.rstrip('/') or '/'
     self._bucket = _BUCKET.fullmatch(self._path)
-    # A slip in gs:// is no local folder either, which would be made.
-    if self._bucket is None and _SCHEME.match(given):
+    # A misspelt gs:// must not become a local folder.
+    if self._bucket is None and _SCHEME.match(text):
       raise InputError(
-        f'{given}: allowed is a local folder, or one in a bucket, '
+        f'{text}: expected a local folder, or one in a bucket, '
         'gs://BUCKET/FOLDER.'
       )
     self._names: set[str] | None = None
@@ -48,35 +48,37 @@ class StoragePath:
 
   @property
   def local(self) -> pathlib.Path | None:
-    """The path on a local disk, None in a bucket."""
+    """The path on a local disk; None for a bucket."""
     return None if self._bucket else pathlib.Path(self._path)
 
   @property
   def parent(self) -> 'StoragePath':
-    """The folder above; a bucket is its own."""
-    if self.local is not None:
-      return StoragePath(self.local.parent)
+    """The folder above; the root of a bucket is its own parent."""
+    if self._bucket is None:
+      return StoragePath(pathlib.Path(self._path).parent)
     path = self._bucket[2].rpartition('/')[0]
     return StoragePath(f'gs://{self._bucket[1]}/{path}')
 
   def child(self, name: str) -> 'StoragePath':
-    """A folder in this one, there or not."""
+    """Returns the path of a folder inside, whether or not it exists."""
     return StoragePath(f'{self._path}/{name}')
 
   def kvstore(self, name: str = '') -> dict[str, Any]:
-    """TensorStore's specification of the folder, or of one in it."""
-    if self._bucket:
+    """Returns TensorStore's specification of the folder, or of one inside."""
+    if self._bucket is not None:
       parts = [part for part in (self._bucket[2], name) if part]
       path = ''.join(f'{part}/' for part in parts)
       return {'driver': 'gcs', 'bucket': self._bucket[1], 'path': path}
-    path = f'{self.local.absolute() / name}/'
+    path = f'{pathlib.Path(self._path).absolute() / name}/'
     return {'driver': 'file', 'path': path}
 
   def names(self) -> set[str]:
-    """Of the files and folders in it; empty if there is no such folder.
+    """Returns the names of the files and folders inside.
+
+    The set is empty if the folder does not exist.
 
     Raises:
-      InputError: if it cannot be listed.
+      InputError: If the folder cannot be listed.
     """
     if self._names is None:
       try:
@@ -88,20 +90,20 @@ class StoragePath:
     return self._names
 
   def read(self, name: str) -> bytes | None:
-    """The content of a file in it, None if it is not there.
+    """Returns the content of a file inside; None if it does not exist.
 
     Raises:
-      InputError: if it cannot be read.
+      InputError: If the file cannot be read.
     """
     import tensorstore as ts
 
     try:
-      found = ts.KvStore.open(self.kvstore()).result().read(name).result()
+      result = ts.KvStore.open(self.kvstore()).result().read(name).result()
     except ValueError as error:
       raise InputError(
         f'{self}/{name}: cannot be read: {reason(error)}.'
       ) from None
-    return found.value if found.state == 'value' else None
+    return result.value if result.state == 'value' else None
 
   def _list(self) -> set[str]:
     if not self._bucket:
@@ -113,7 +115,7 @@ class StoragePath:
 
 
 def reason(error: Exception) -> str:
-  """What an error of TensorStore, or of the system, says, on one short line.
+  """Returns the message of a TensorStore or system error on one short line.
 
   `NOT_FOUND: it is missing [tensorstore_spec=…]` gives `it is missing`.
   """

@@ -1,65 +1,116 @@
-"""A text file written line by line, that is there whole or not at all."""
+"""Reads JSON lines and writes local files atomically."""
 
 from collections.abc import Iterable, Iterator
+import contextlib
 import errno
 import json
 import os
 import pathlib
 import re
-import tempfile
+import threading
+from typing import BinaryIO
 
 from it_study.errors import InputError, nearest_path
-from it_study.storage import text_files
 
 _Path = str | os.PathLike[str]
 _UNSAFE = re.compile('[\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 
 
-def write_lines(path: str | os.PathLike[str], lines: Iterable[str]) -> None:
-  """Writes lines as they come, under a temporary name that is then moved.
+@contextlib.contextmanager
+def replacing(path: _Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+  """Opens a temporary file that replaces `path` if the block succeeds.
+
+  Until then a file at `path` stays as it is. Whatever ends the block early, an
+  interrupt included, deletes the temporary file; only a kill leaves it behind,
+  hidden, beside `path`.
 
   Args:
-    path: of a local file; one that is there stays as it is until the end.
-    lines: each with its line break.
+    path: Local file, in an existing directory.
+    sync: Whether to flush the content to the disk before the move, so that it
+      survives a crash of the machine.
+
+  Yields:
+    The temporary file, opened for writing bytes.
 
   Raises:
-    InputError: names the path and what the system said; nothing is left
-      behind, nor is where `lines` raises.
+    OSError: If the file cannot be written.
   """
   path = pathlib.Path(path)
   if path.is_dir():
-    raise _unwritable(path, 'Is a directory')
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    raise IsADirectoryError(
+      errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path)
+    )
+  # Unique among the processes and threads that write the same file.
+  writer = f'{os.getpid()}-{threading.get_ident()}'
+  temporary = path.with_name(f'.{path.name}.{writer}.tmp')
   try:
-    try:
-      with open(temporary, 'w', encoding='utf-8', newline='') as file:
-        for line in lines:
-          file.write(line)
+    with open(temporary, 'wb') as file:
+      yield file
+      if sync:
         file.flush()
         os.fsync(file.fileno())
-      os.replace(temporary, path)
-    except BaseException:
-      # Also on an interrupt; what cannot be opened cannot be removed either.
-      if temporary.is_file():
-        temporary.unlink()
-      raise
+    os.replace(temporary, path)
+  except BaseException:
+    # A path that cannot be opened cannot be deleted either.
+    if temporary.is_file():
+      temporary.unlink()
+    raise
+
+
+def write_lines(path: _Path, lines: Iterable[str]) -> None:
+  """Writes lines as they are produced, atomically and in UTF-8.
+
+  Args:
+    path: Local file; an existing one is replaced only at the end.
+    lines: Lines, each with its line break.
+
+  Raises:
+    InputError: If the file cannot be written. Nothing is left behind, nor is
+      it if `lines` raises.
+  """
+  try:
+    with replacing(path) as file:
+      for line in lines:
+        file.write(line.encode('utf-8'))
   except OSError as error:
-    raise _unwritable(path, error.strerror or str(error)) from None
+    raise InputError(
+      f'{pathlib.Path(path)}: cannot be written: '
+      f'{error.strerror or error}. Name a file in a directory that exists and '
+      'is writable.'
+    ) from None
 
 
-def _unwritable(path: pathlib.Path, reason: str) -> InputError:
-  return InputError(
-    f'{path}: cannot be written: {reason}. Name a file in a directory that is '
-    'there and can be written to.'
-  )
+def write_text(path: _Path, text: str) -> None:
+  """Writes a local text file atomically, as `write_lines` does."""
+  write_lines(path, (text,))
+
+
+def write_file(path: pathlib.Path, content: bytes) -> None:
+  """Writes a local file atomically, unless it already holds `content`.
+
+  Creates missing directories. Does not wait for the disk.
+
+  Raises:
+    OSError: If the file cannot be written; nothing is left behind.
+  """
+  if path.is_file() and path.read_bytes() == content:
+    return
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+  except FileExistsError:
+    raise NotADirectoryError(
+      errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)
+    ) from None
+  with replacing(path, sync=False) as file:
+    file.write(content)
 
 
 def read_json_lines(path: _Path) -> Iterator[tuple[int, dict[str, object]]]:
-  """Yields line number (from 1) and object of each line that is not blank.
+  """Yields the number (from 1) and the object of each line that is not blank.
 
   Raises:
-    InputError: if the file cannot be read, is empty, or a line is not one JSON
-      object in UTF-8.
+    InputError: If the file cannot be read, is empty, or has a line that is not
+      one JSON object in UTF-8.
   """
   try:
     content = pathlib.Path(path).read_bytes()
@@ -77,23 +128,18 @@ def read_json_lines(path: _Path) -> Iterator[tuple[int, dict[str, object]]]:
     yield number, _parse_line(line, f'{path}:{number}')
   if empty:
     raise InputError(
-      f'{path}: no rows in it; one JSON object a line is due for each instance.'
+      f'{path}: no rows; expected one JSON object per line for each instance.'
     )
 
 
 def json_line(value: object) -> str:
-  """A value as one line of JSON that every reader sees as one line.
+  """Returns a value as one line of JSON that every reader sees as one line.
 
-  Text stays readable, but for what would break a line or UTF-8: lone
+  Text stays readable, except for what would break a line or UTF-8: lone
   surrogates, line and paragraph separators and control characters are escaped.
   """
   text = json.dumps(value, ensure_ascii=False, allow_nan=False)
   return _UNSAFE.sub(lambda match: f'\\u{ord(match[0]):04x}', text) + '\n'
-
-
-def write_text(path: _Path, text: str) -> None:
-  """Writes a local file all at once, as `text_files.write_lines` does."""
-  text_files.write_lines(path, (text,))
 
 
 def _parse_line(line: bytes, where: str) -> dict[str, object]:
@@ -106,43 +152,14 @@ def _parse_line(line: bytes, where: str) -> dict[str, object]:
   except json.JSONDecodeError as error:
     reason = error.msg.removesuffix(' at')
     raise InputError(
-      f'{where}: not JSON: {reason} at column {error.colno}; one JSON object a '
-      'line is allowed.'
+      f'{where}: not JSON: {reason} at column {error.colno}; expected one JSON '
+      'object per line.'
     ) from None
   except RecursionError:
-    raise InputError(f'{where}: not a row: JSON nested too deeply.') from None
+    raise InputError(f'{where}: JSON is nested too deeply.') from None
   if not isinstance(fields, dict):
     raise InputError(
-      f'{where}: found {type(fields).__name__}, allowed is one JSON object a '
-      'line.'
+      f'{where}: expected one JSON object per line, got '
+      f'{type(fields).__name__}.'
     )
   return fields
-
-
-def write_file(path: pathlib.Path, content: bytes) -> None:
-  """Writes under a temporary name beside `path`, then moves it there.
-
-  A file that holds `content` already is left alone. Folders are made as
-  needed.
-
-  Raises:
-    OSError: if it cannot be written; nothing is left behind.
-  """
-  if path.is_file() and path.read_bytes() == content:
-    return
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-  except FileExistsError:
-    raise NotADirectoryError(
-      errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)
-    ) from None
-  descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix='.writing-')
-  try:
-    with os.fdopen(descriptor, 'wb') as file:
-      file.write(content)
-    # mkstemp's files are their owner's alone.
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  except BaseException:
-    pathlib.Path(temporary).unlink(missing_ok=True)
-    raise

@@ -9,6 +9,8 @@ import time
 import jax
 import numpy as np
 
+from it_study.storage import text_files
+
 
 class MetricsLog:
   """Holds the metrics of steps on the device until a line is due.
@@ -165,9 +167,8 @@ def total_seconds(path: pathlib.Path) -> float:
 
 
 def _replace(path: pathlib.Path, lines: Iterable[str]) -> None:
-  partial = path.with_name(f'{path.name}.partial')
-  partial.write_text(''.join(f'{line}\n' for line in lines))
-  partial.replace(path)
+  text = ''.join(f'{line}\n' for line in lines)
+  text_files.write_file(path, text.encode())
 
 
 def _lines_up_to(step: float, text: str) -> Iterator[str]:

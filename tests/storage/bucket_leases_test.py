@@ -1,4 +1,4 @@
-"""Tests of folders in a bucket that workers share, against a bucket here."""
+"""Tests of shared folders in a bucket, against a local fake."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from it_study.storage.bucket_leases import BucketFolder
 from it_study.storage.storage_path import StoragePath
 from it_study.study import worker as study_worker
 
-PIECE = 'cells/one'
+UNIT = 'cells/one'
 
 
 @pytest.fixture(name='there')
@@ -33,7 +33,7 @@ def _there(tmp_path, monkeypatch):
 
 @pytest.fixture(name='machine')
 def _machine(there, tmp_path, monkeypatch):
-  """Opens the folder as another machine sees it."""
+  """Opens the folder with the cache of another machine."""
 
   def open_(name, path='gs://bucket/study'):
     monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / name))
@@ -60,41 +60,41 @@ def test_what_one_machine_publishes_another_fetches(machine, there):
   first, second = machine('a'), machine('b')
   assert first.path != second.path
   assert not second.exists('cells/one/DONE')
-  with first.claimed(PIECE) as acquired:
+  with first.claimed(UNIT) as acquired:
     assert acquired
     write(first.path, 'cells/one/DONE', 'done')
     write(first.path, 'cells/one/deep/rows', 'rows')
   assert second.exists('cells/one/DONE')
   assert not second.exists('cells/one')
-  second.fetch(PIECE, exclude=('deep',))
+  second.fetch(UNIT, exclude=('deep',))
   assert names(second.path / 'cells') == {'one/DONE'}
   second.fetch('cells')
   assert (second.path / 'cells/one/deep/rows').read_text() == 'rows'
-  # Of the lease nothing is left.
+  # The lease is gone.
   assert names(there) == {
     'study/cells/one/DONE',
     'study/cells/one/deep/rows',
   }
 
 
-def test_only_one_machine_has_a_piece(machine):
+def test_only_one_machine_holds_a_work_unit(machine):
   first, second = machine('a'), machine('b')
-  with first.claimed(PIECE) as acquired, second.claimed(PIECE) as is_theirs:
+  with first.claimed(UNIT) as acquired, second.claimed(UNIT) as is_theirs:
     assert (acquired, is_theirs) == (True, False)
     with second.claimed('cells/one_more') as is_theirs:
       assert is_theirs
-  with second.claimed(PIECE) as is_theirs:
+  with second.claimed(UNIT) as is_theirs:
     assert is_theirs
 
 
-def test_of_many_that_ask_at_once_one_gets_it(machine):
+def test_of_many_simultaneous_claims_one_succeeds(machine):
   workers = [machine(str(number)) for number in range(6)]
   barrier = threading.Barrier(6)
   got = []
 
   def ask(worker):
     barrier.wait()
-    with worker.claimed(PIECE) as acquired:
+    with worker.claimed(UNIT) as acquired:
       got.append(acquired)
       barrier.wait()
 
@@ -106,58 +106,58 @@ def test_of_many_that_ask_at_once_one_gets_it(machine):
   assert sorted(got) == [False] * 5 + [True]
 
 
-def test_a_dead_holder_s_piece_is_taken_over(machine, there, monkeypatch):
+def test_an_expired_lease_is_taken_over(machine, there, monkeypatch):
   monkeypatch.setattr(bucket_leases, 'LEASE_SECONDS', 0.4)
   second = machine('b')
-  write(there, 'study/leases/cells/one', 'of one that is gone')
+  write(there, 'study/leases/cells/one', 'of a dead holder')
   write(there, 'study/cells/one/half', 'so far')
-  # Here nobody has published it.
-  write(second.path, 'cells/one/stale', 'of an attempt before')
+  # A local leftover that was never published.
+  write(second.path, 'cells/one/stale', 'of an earlier attempt')
   refusals, started = 0, time.monotonic()
   while True:
-    with second.claimed(PIECE) as acquired:
+    with second.claimed(UNIT) as acquired:
       if acquired:
         assert time.monotonic() - started >= bucket_leases.LEASE_SECONDS
-        assert names(second.path / PIECE) == {'.lock', 'half'}
+        assert names(second.path / UNIT) == {'.lock', 'half'}
         break
     refusals += 1
     time.sleep(0.05)
   assert refusals >= 1
 
 
-def test_a_holder_that_lives_keeps_its_piece(machine, monkeypatch):
+def test_a_live_holder_keeps_its_work_unit(machine, monkeypatch):
   monkeypatch.setattr(bucket_leases, 'LEASE_SECONDS', 0.4)
   first, second = machine('a'), machine('b')
-  with first.claimed(PIECE):
+  with first.claimed(UNIT):
     until = time.monotonic() + 1.5
     while time.monotonic() < until:
-      with second.claimed(PIECE) as acquired:
+      with second.claimed(UNIT) as acquired:
         assert not acquired
       time.sleep(0.02)
 
 
-def test_who_lost_a_piece_does_not_publish_it(machine, there):
+def test_a_lost_work_unit_is_not_published(machine, there):
   first = machine('a')
 
   def work():
-    with first.claimed(PIECE):
+    with first.claimed(UNIT):
       write(first.path, 'cells/one/DONE', 'mine')
       write(there, 'study/leases/cells/one', 'of another')
 
   with pytest.raises(InputError, match='another worker has taken this part'):
     work()
-  # Nor does it take the other's lease away.
+  # The other worker's lease is left alone.
   assert names(there) == {'study/leases/cells/one'}
 
 
-def test_work_is_published_meanwhile_and_when_stopped(
+def test_work_is_published_periodically_and_on_shutdown(
   machine, there, monkeypatch
 ):
   monkeypatch.setattr(bucket_leases, '_PUBLISH_SECONDS', 0.05)
   first = machine('a')
 
   def work():
-    with first.claimed(PIECE, adds_to=('answers',)):
+    with first.claimed(UNIT, adds_to=('answers',)):
       write(first.path, 'answers/x', 'answer')
       write(first.path, 'cells/one/half.partial', 'being written')
       write(first.path, 'cells/one/checkpoints/1/params', 'no manifest')
@@ -181,25 +181,25 @@ def test_work_is_published_meanwhile_and_when_stopped(
   }
 
 
-def test_an_old_checkpoint_goes_and_answers_of_others_stay(machine, there):
+def test_deletions_are_published_except_in_append_only_folders(machine, there):
   first = machine('a')
   old = 'study/cells/one/checkpoints/1'
   for name in (f'{old}/params', f'{old}/manifest.json', 'study/answers/theirs'):
     write(there, name, 'x')
-  with first.claimed(PIECE, adds_to=('answers',)):
+  with first.claimed(UNIT, adds_to=('answers',)):
     shutil.rmtree(first.path / 'cells/one/checkpoints/1')
     (first.path / 'answers/theirs').unlink()
   assert names(there) == {'study/answers/theirs'}
 
 
-def test_a_folder_may_be_named_as_those_of_checkpoints_are(machine, there):
+def test_a_work_unit_may_be_named_checkpoints(machine, there):
   first = machine('a', 'gs://bucket/checkpoints')
   with first.claimed('checkpoints'):
     write(first.path, 'checkpoints/training.json', '{}')
   assert names(there) == {'checkpoints/checkpoints/training.json'}
 
 
-def test_who_reads_a_study_changes_nothing(machine, there, tmp_path):
+def test_reading_a_study_changes_nothing(machine, there, tmp_path):
   worker = machine('a')
   for name in ('report/index.html', 'cells/one/rows', 'results.jsonl'):
     write(there, f'study/{name}', 'old')
@@ -220,16 +220,16 @@ def test_who_reads_a_study_changes_nothing(machine, there, tmp_path):
 def test_a_file_is_uploaded_once(machine, there):
   first = machine('a')
   write(first.path, 'cells/one/rows', 'rows')
-  first.publish(PIECE)
+  first.publish(UNIT)
   written = (there / 'study/cells/one/rows').stat().st_mtime_ns
-  first.publish(PIECE)
+  first.publish(UNIT)
   assert (there / 'study/cells/one/rows').stat().st_mtime_ns == written
   write(first.path, 'cells/one/rows', 'more')
-  first.publish(PIECE)
+  first.publish(UNIT)
   assert (there / 'study/cells/one/rows').read_text() == 'more'
 
 
-def test_one_run_works_in_a_folder(there, tmp_path, monkeypatch):
+def test_a_run_folder_is_exclusive(there, tmp_path, monkeypatch):
   monkeypatch.setattr(run_folder, '_WAIT_SECONDS', 0.05)
   monkeypatch.setattr(bucket_leases, 'LEASE_SECONDS', 0.4)
   monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'a'))
@@ -239,7 +239,7 @@ def test_one_run_works_in_a_folder(there, tmp_path, monkeypatch):
     assert (there / 'runs/one/training.json').read_text() == '{}'
     monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'b'))
     other = run_folder.working('gs://bucket/runs/one')
-    with pytest.raises(InputError, match='runs/one: another run is at work'):
+    with pytest.raises(InputError, match='runs/one: another run is using it'):
       other.__enter__()
   with run_folder.working('gs://bucket/runs/one') as (again, _):
     assert again != folder
@@ -249,11 +249,9 @@ def test_one_run_works_in_a_folder(there, tmp_path, monkeypatch):
     assert local.is_dir()
 
 
-def test_what_is_no_part_of_the_copy_is_left_alone(
-  there, tmp_path, monkeypatch
-):
+def test_excluded_folders_are_left_alone(there, tmp_path, monkeypatch):
   monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'a'))
-  # Not by its own name.
+  # The exclusion does not apply to the folder's own name.
   path = 'gs://bucket/runs/checkpoints'
   write(there, 'runs/checkpoints/checkpoints/2/params', 'theirs')
   write(there, 'runs/checkpoints/training.json', 'before')
@@ -274,13 +272,13 @@ def test_a_part_that_was_taken_over_is_not_published(machine, there):
   taken_over = 'another worker has taken this part over'
   with contextlib.ExitStack() as stack:
     stack.enter_context(pytest.raises(InputError, match=taken_over))
-    assert stack.enter_context(first.claimed(PIECE))
+    assert stack.enter_context(first.claimed(UNIT))
     write(first.path, 'cells/one/rows', 'rows')
-    first.publish_claimed(PIECE)
+    first.publish_claimed(UNIT)
     write(there, 'study/leases/cells/one', '{}')
     write(first.path, 'cells/one/rows', 'more')
     with pytest.raises(InputError, match=taken_over):
-      first.publish_claimed(PIECE)
+      first.publish_claimed(UNIT)
   assert (there / 'study/cells/one/rows').read_text() == 'rows'
 
 
@@ -292,11 +290,11 @@ def test_a_file_outside_the_copy_is_refused(there, monkeypatch):
       {'items': [{'name': 'a/../../b', 'generation': '1', 'size': '1'}]}
     ).encode(),
   )
-  with pytest.raises(InputError, match=r"found a file named '../../b'"):
+  with pytest.raises(InputError, match=r"a: a file is named '../../b', which"):
     buckets.Bucket(StoragePath('gs://bucket/a')).files()
 
 
-def test_what_changes_meanwhile_or_finds_no_room_is_told(there, tmp_path):
+def test_a_changed_file_and_a_full_disk_are_reported(there, tmp_path):
   write(there, 'a/file', 'before')
   bucket = buckets.Bucket(StoragePath('gs://bucket/a'))
   files = bucket.files().values()

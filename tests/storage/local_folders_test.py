@@ -19,13 +19,13 @@ def test_cache_directory(monkeypatch, tmp_path):
   assert local_folders.cache_directory() == tmp_path / '.cache/it_study'
 
 
-def test_make_directory_makes_what_is_missing(tmp_path):
+def test_missing_directories_are_created(tmp_path):
   local_folders.make_directory(tmp_path / 'a' / 'b')
   local_folders.make_directory(str(tmp_path / 'a' / 'b'))
   assert list((tmp_path / 'a' / 'b').iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path):
+def test_a_path_that_is_not_writable_is_reported(tmp_path):
   (tmp_path / 'file').touch()
   for path, reason in (
     (tmp_path / 'file', 'File exists'),
@@ -34,14 +34,14 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(InputError) as error:
       local_folders.make_directory(path)
     assert str(error.value) == (
-      f'cannot write to {path}: {reason}. Name a directory that can be written.'
+      f'cannot write to {path}: {reason}. Name a writable directory.'
     )
 
 
-def test_a_locked_directory_lets_nobody_else_in(tmp_path):
+def test_a_locked_directory_keeps_others_out(tmp_path):
   with (
     local_folders.locked(tmp_path / 'study'),
-    pytest.raises(InputError, match='another run is at work there'),
+    pytest.raises(InputError, match='another run is using it'),
     local_folders.locked(tmp_path / 'study'),
   ):
     pass
@@ -49,7 +49,7 @@ def test_a_locked_directory_lets_nobody_else_in(tmp_path):
     pass
 
 
-def test_who_comes_second_waits_for_its_turn(tmp_path):
+def test_the_second_process_waits_for_the_lock(tmp_path):
   order = []
 
   def second():

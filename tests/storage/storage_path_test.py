@@ -11,7 +11,7 @@ import t5x_fixture as fixture
 from it_study.errors import InputError
 from it_study.storage.storage_path import StoragePath, reason
 
-# Where TensorStore is told of another server than Google's from the start.
+# In a process of its own, since TensorStore reads the server's address once.
 _FROM_A_BUCKET = """
 import pathlib, sys
 import jax, numpy as np
@@ -63,7 +63,7 @@ def test_checkpoints_are_read_from_a_bucket():
   ]
 
 
-def test_a_folder_is_named_to_tensorstore_as_it_lies():
+def test_paths_become_tensorstore_specifications():
   folder = StoragePath('gs://bucket/a/b/')
   assert str(folder) == 'gs://bucket/a/b'
   assert folder.local is None
@@ -88,7 +88,7 @@ def test_files_of_a_local_folder_are_read(tmp_path):
   assert folder.read('folder') is None
 
 
-def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
   def forbid(_):
     raise PermissionError(13, 'Permission denied')
 
@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
     StoragePath(tmp_path).names()
 
 
-def test_the_reason_of_an_error_is_short():
+def test_the_reason_for_an_error_is_short():
   error = ValueError("NOT_FOUND: Metadata\nis missing. [tensorstore_spec='{}']")
   assert reason(error) == 'Metadata is missing'
   assert reason(FileNotFoundError(2, 'No such file', 'x')) == 'No such file'

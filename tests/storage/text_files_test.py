@@ -1,5 +1,6 @@
 """Tests of it_study.storage.text_files."""
 
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ def test_lines_are_written_as_they_are(tmp_path):
   def lines():
     for line in ('a\r\n', 'é\n'):
       yield line
-      # Nobody sees half a file.
+      # No reader sees half a file.
       seen.append(path.read_text())
 
   text_files.write_lines(path, lines())
@@ -28,7 +29,7 @@ def test_lines_are_written_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, InputError('no')])
-def test_nothing_is_left_of_what_was_broken_off(tmp_path, error):
+def test_a_failed_write_leaves_nothing_behind(tmp_path, error):
   path = tmp_path / 'lines'
   path.write_text('before')
 
@@ -42,12 +43,12 @@ def test_nothing_is_left_of_what_was_broken_off(tmp_path, error):
   assert os.listdir(tmp_path) == ['lines']
 
 
-def test_a_path_that_cannot_be_written(tmp_path):
+def test_a_missing_directory_or_a_directory_is_refused(tmp_path):
   with pytest.raises(InputError) as error:
     text_files.write_lines(tmp_path / 'no' / 'lines', ['a\n'])
   assert str(error.value) == (
     f'{tmp_path}/no/lines: cannot be written: No such file or directory. Name '
-    'a file in a directory that is there and can be written to.'
+    'a file in a directory that exists and is writable.'
   )
   with pytest.raises(InputError, match='Is a directory'):
     text_files.write_lines(tmp_path, ['a\n'])
@@ -63,7 +64,7 @@ def test_an_interrupt_at_the_end_leaves_nothing(tmp_path, monkeypatch):
   assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_may_not_be_written_to_is_named(tmp_path, monkeypatch):
+def test_a_denied_write_names_the_file(tmp_path, monkeypatch):
   def deny(*unused_args, **unused_kwargs):
     raise PermissionError(13, 'Permission denied')
 
@@ -74,7 +75,7 @@ def test_a_directory_that_may_not_be_written_to_is_named(tmp_path, monkeypatch):
     text_files.write_lines(tmp_path / 'p.jsonl', [])
 
 
-def test_a_process_that_is_killed_leaves_the_file_as_it_was(tmp_path):
+def test_a_killed_process_leaves_the_old_file(tmp_path):
   path = tmp_path / 'lines'
   path.write_text('before')
   script = (
@@ -91,6 +92,43 @@ def test_a_process_that_is_killed_leaves_the_file_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize('path', ['/', '.'])
-def test_a_directory_is_no_file(path):
+def test_a_directory_is_not_a_file(path):
   with pytest.raises(InputError, match='cannot be written: Is a directory'):
     text_files.write_lines(path, ['text'])
+
+
+def test_bytes_are_written_once_and_into_new_folders(tmp_path):
+  path = tmp_path / 'a/b'
+  text_files.write_file(path, b'content')
+  before = path.stat().st_ino
+  text_files.write_file(path, b'content')
+  assert path.stat().st_ino == before
+  text_files.write_file(path, b'other')
+  assert path.read_bytes() == b'other'
+  assert path.stat().st_ino != before
+  assert os.listdir(path.parent) == ['b']
+  with pytest.raises(NotADirectoryError):
+    text_files.write_file(path / 'c', b'content')
+
+
+def test_only_a_write_that_has_to_survive_a_crash_is_synced(
+  tmp_path, monkeypatch
+):
+  synced = []
+  monkeypatch.setattr(os, 'fsync', synced.append)
+  text_files.write_file(tmp_path / 'a', b'content')
+  assert not synced
+  text_files.write_text(tmp_path / 'a', 'text')
+  assert len(synced) == 1
+
+
+def test_two_writers_in_one_process_do_not_mix(tmp_path):
+  path = tmp_path / 'file'
+  with (
+    concurrent.futures.ThreadPoolExecutor(1) as pool,
+    text_files.replacing(path) as first,
+  ):
+    first.write(b'first')
+    pool.submit(text_files.write_text, path, 'second').result()
+    assert path.read_text() == 'second'
+  assert path.read_text() == 'first'

@@ -8,6 +8,8 @@ import os
 import pathlib
 import re
 
+from it_study.storage import text_files
+
 CHECKSUMS = 'SHA256SUMS'
 # Holds what a fetch needs for itself.
 STATE = '.fetch'
@@ -200,9 +202,7 @@ def names_in(path: pathlib.Path) -> set[str]:
 
 
 def _write_text(path: pathlib.Path, text: str) -> None:
-  part = path.parent / f'.{path.name}.part'
-  part.write_text(text, encoding='utf-8')
-  os.replace(part, path)
+  text_files.write_file(path, text.encode())
 
 
 def _header(directory: pathlib.Path) -> re.Match | None:

@@ -382,7 +382,7 @@ def test_a_directory_of_something_else(origin, get, tmp_path):
 def test_two_at_once_and_a_full_disk(get, tmp_path, monkeypatch):
   with (
     local_folders.locked(tmp_path / 'corpus/.fetch'),
-    pytest.raises(InputError, match='another run is at work there'),
+    pytest.raises(InputError, match='another run is using it'),
   ):
     get()
 
