@@ -1,7 +1,7 @@
-"""What a compiled program needs: memory, operations, bytes that are sent.
+"""Counts a compiled program's memory, operations and communication.
 
 XLA's own cost analysis counts the body of a loop once, however often it runs.
-Here the program's text is read, and a loop's body counts as often as it runs.
+This module reads the program's text and counts a body as often as it runs.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _GROUPS = re.compile(r'replica_groups=\{\{([\d,]+)\}')
 _IOTA_GROUPS = re.compile(r'replica_groups=\[(\d+),(\d+)\]<=')
 _MESH_GROUPS = re.compile(r'replica_groups=mesh\[([^\]]*)\].*?\{([^}]*)\}')
 _AXIS_SIZE = re.compile(r"'(\w+)'=(\d+)")
-# A part of an axis is written 'axis':(2)4, the 4 being its size.
+# Part of an axis is written 'axis':(2)4, where 4 is its size.
 _AXIS = re.compile(r"'(\w+)'(?::\(\d+\)(\d+))?")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _TARGET = re.compile(r'custom_call_target="AsyncCollectiveStart"')
@@ -42,13 +42,13 @@ class Collective:
   """One kind of collective operation of one device, in one run.
 
   Attributes:
-    count: operations; several arrays reduced in one are one.
-    payload_bytes: of the whole arrays: what is reduced, what a gather gives,
-      what is scattered, exchanged or handed on.
-    sent_bytes: that one device sends if the operation goes round a ring of its
-      n devices: 2 (n - 1) / n of the payload for all-reduce, (n - 1) / n for
-      all-gather, reduce-scatter and all-to-all, all of it for
-      collective-permute (Thakur et al. 2005, section 4).
+    count: Number of operations; one that reduces several arrays counts once.
+    payload_bytes: Size of the whole arrays: the input of a reduction or
+      scatter, the result of a gather, or what is exchanged or passed on.
+    sent_bytes: Bytes that one device sends in a ring of n devices: 2 (n - 1) /
+      n of the payload for all-reduce, (n - 1) / n for all-gather,
+      reduce-scatter and all-to-all, all of it for collective-permute (Thakur et
+      al. 2005, section 4).
   """
 
   count: int = 0
@@ -58,16 +58,17 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-  """What one device does in one run of a program.
+  """The work of one device in one run of a program.
 
   Attributes:
-    matmul_flops: operations of matrix products and convolutions, a
-      multiplication and an addition being two.
-    collectives: by kind, those of `COLLECTIVES` that occur.
-    cycles: the compiler's estimate, instruction by instruction, where it gives
-      one (TPU); waiting for others is not in it. 0 elsewhere.
-    unknown_loops: loops with something to count whose number of runs the text
-      does not tell; they count once.
+    matmul_flops: FLOPs of matrix products and convolutions; a multiplication
+      and an addition are two.
+    collectives: Collective operations by kind, those of `COLLECTIVES` that
+      occur.
+    cycles: Sum of the compiler's estimates per instruction, without waiting for
+      other devices; 0 where it gives none, which only TPUs do.
+    unknown_loops: Number of loops with something to count but an unknown trip
+      count; their bodies count once.
   """
 
   matmul_flops: float = 0.0
@@ -80,13 +81,13 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Memory:
-  """Bytes on one device, by the compiler's account.
+  """Memory of one device in bytes, according to the compiler.
 
   Attributes:
-    arguments: what the program is given, padded as the device lays it out.
-    new_outputs: results that do not take an argument's place.
-    temporaries: everything in between, at its peak.
-    code: of the program; 0 where it lies in the host's memory.
+    arguments: Size of the arguments, with the padding of the device's layout.
+    new_outputs: Size of the results that do not reuse an argument's memory.
+    temporaries: Peak size of everything in between.
+    code: Size of the program; 0 if it is in the host's memory.
   """
 
   arguments: int
@@ -96,13 +97,15 @@ class Memory:
 
   @property
   def total(self) -> int:
-    """All of it."""
+    """Sum of all parts."""
     return self.arguments + self.new_outputs + self.temporaries + self.code
 
 
 def memory(compiled: jax.stages.Compiled) -> Memory:
-  """What the compiler says that a program takes."""
+  """Returns the compiler's account of a program's memory."""
   stats = compiled.memory_analysis()
+  # All compilers in use report it.
+  assert stats is not None
   return Memory(
     arguments=stats.argument_size_in_bytes,
     new_outputs=stats.output_size_in_bytes - stats.alias_size_in_bytes,
@@ -112,23 +115,23 @@ def memory(compiled: jax.stages.Compiled) -> Memory:
 
 
 def cost(text: str) -> Cost:
-  """Counts a program from its text, as `Compiled.as_text` gives it."""
+  """Counts the work of a program from the text of `Compiled.as_text`."""
   program = hlo_text.parse(text)
   return _Counter(program).cost(program.entry, fused=False)
 
 
 def compiler_flops(compiled: jax.stages.Compiled) -> float | None:
-  """The compiler's count for a device, loop bodies once; None if it has none.
+  """Returns the compiler's FLOPs of a device, counting loop bodies once.
 
-  Its `optimal_seconds` is of no use: it counts loops once as well, and of a
-  program for a TPU it was a twentieth of a second less 333 whole ones, as if
-  every instruction of unknown cost took -1.
+  None if the compiler gives none. Its `optimal_seconds` is useless: it counts
+  loops once too, and for a TPU program it was a twentieth of a second minus
+  333, as if every instruction of unknown cost took -1.
   """
   return (compiled.cost_analysis() or {}).get('flops')
 
 
 class _Counter:
-  """Counts every computation once, and what it calls as often as it does."""
+  """Counts each computation once, and multiplies it by its number of calls."""
 
   def __init__(self, program: Program):
     self._program = program
@@ -151,7 +154,7 @@ class _Counter:
     called = instruction.called()
     cycles = 0.0
     if not fused:
-      # What is inside a fusion is in the fusion's own estimate.
+      # The estimate of a fusion includes what is inside.
       match = _CYCLES.search(instruction.attributes)
       cycles = float(match[1]) if match else 0.0
     if opcode == 'dot':
@@ -159,21 +162,21 @@ class _Counter:
     if opcode == 'convolution':
       flops = _convolution(instruction, instructions)
       return Cost(matmul_flops=flops, cycles=cycles)
-    kind = opcode.removesuffix('-start')
+    kind: str | None = opcode.removesuffix('-start')
     if kind in COLLECTIVES:
       if fused:
         kind = _fused_kind(kind, instruction, instructions)
-      found = self._collective(kind, instruction, instructions)
-      return Cost(collectives=found, cycles=cycles)
+      collectives = self._collective(kind, instruction, instructions)
+      return Cost(collectives=collectives, cycles=cycles)
     if opcode == 'while':
       return self._loop(computation, instruction)
-    names = ()
+    names: tuple[str, ...] = ()
     if opcode in ('fusion', 'async-start'):
       names = called.get('calls', ())
     elif opcode in ('call', 'custom-call'):
       names = called.get('to_apply', called.get('called_computations', ()))
     elif opcode == 'conditional':
-      return self._dearest_branch(called)
+      return self._costliest_branch(called)
     total = Cost(cycles=cycles)
     for name in names:
       total = _sum(total, self.cost(name, fused=fused or opcode == 'fusion'))
@@ -193,7 +196,7 @@ class _Counter:
       )
     return _times(once, trips)
 
-  def _dearest_branch(self, called: Mapping[str, tuple[str, ...]]) -> Cost:
+  def _costliest_branch(self, called: Mapping[str, tuple[str, ...]]) -> Cost:
     costs = [
       self.cost(name, fused=False)
       for names in called.values()
@@ -233,24 +236,23 @@ class _Counter:
 def _fused_kind(
   kind: str, instruction: Instruction, instructions: Mapping[str, Instruction]
 ) -> str | None:
-  """What a collective inside a fusion is; None if it counts elsewhere.
+  """Returns the kind of a collective in a fusion; None if counted elsewhere.
 
-  On a TPU an all-reduce fused with slices of its result is a reduce-scatter;
-  and an operation that goes on while others compute is written once in the
-  fusion that starts it, in each that computes meanwhile, and in the one that
-  ends it.
+  On a TPU, an all-reduce fused with slices of its result is a reduce-scatter.
+  And an asynchronous operation is written once in the fusion that starts it, in
+  each one that computes meanwhile, and in the one that ends it.
   """
-  others = instructions.values()
+  fused = instructions.values()
   if 'chain_id=' in instruction.attributes:
-    starts = any(_TARGET.search(other.attributes) for other in others)
+    starts = any(_TARGET.search(i.attributes) for i in fused)
     return kind if starts else None
-  if kind == 'all-reduce' and any(o.opcode == 'dynamic-slice' for o in others):
+  if kind == 'all-reduce' and any(i.opcode == 'dynamic-slice' for i in fused):
     return 'reduce-scatter'
   return kind
 
 
 def _group_size(attributes: str) -> int | None:
-  """Devices that take part together; None for all there are."""
+  """Returns the number of devices in a group; None for all devices."""
   match = _GROUPS.search(attributes)
   if match:
     return len(match[1].split(','))
@@ -270,7 +272,7 @@ def _group_size(attributes: str) -> int | None:
 def _dot(
   instruction: Instruction, instructions: Mapping[str, Instruction]
 ) -> float:
-  """2 times the result's size times the contracted axes."""
+  """Returns FLOPs: 2 times the result's size times the contracted axes."""
   ((_, result),) = hlo_text.arrays(instruction.result)
   ((_, left),) = hlo_text.arrays(instructions[instruction.operands[0]].result)
   contracted = _CONTRACTED.search(instruction.attributes)
@@ -281,19 +283,20 @@ def _dot(
 def _convolution(
   instruction: Instruction, instructions: Mapping[str, Instruction]
 ) -> float:
-  """2 times every product of an input value and a kernel value.
+  """Returns FLOPs: 2 for each product of an input value and a kernel value.
 
-  Products with padding, and with the gaps that dilation makes, do not count: a
-  TPU writes a batch of matrix products as such a convolution.
+  Products with padding, and with the gaps of a dilation, do not count, since a
+  TPU writes a batch of matrix products as a convolution with these.
   """
   ((_, result),) = hlo_text.arrays(instruction.result)
   left, kernel = (
     hlo_text.arrays(instructions[name].result)[0][1]
     for name in instruction.operands
   )
-  left_labels, kernel_labels, labels = _LABELS.search(
-    instruction.attributes
-  ).groups()
+  dim_labels = _LABELS.search(instruction.attributes)
+  # XLA prints them for every convolution.
+  assert dim_labels is not None, instruction
+  left_labels, kernel_labels, labels = dim_labels.groups()
   products = result[labels.index('b')] * result[labels.index('f')]
   products *= kernel[kernel_labels.index('i')]
   window = _window(instruction.attributes)
@@ -308,18 +311,18 @@ def _convolution(
 
 
 def _window(attributes: str) -> list[tuple[int, int, int, int]]:
-  """Stride, low padding, dilation of input and kernel, of each axis."""
+  """Returns stride, low padding, input and kernel dilation of each axis."""
   match = _WINDOW.search(attributes)
   fields = dict(f.split('=') for f in match[1].split()) if match else {}
   rank = len(fields['size'].split('x')) if 'size' in fields else 0
 
-  def values(name, default):
-    given = fields.get(name)
-    return given.split('x') if given else [default] * rank
+  def values(name: str, default: str) -> list[str]:
+    value = fields.get(name)
+    return value.split('x') if value else [default] * rank
 
   return [
-    (int(stride), int(pad.split('_')[0]), int(spread), int(kernel_spread))
-    for stride, pad, spread, kernel_spread in zip(
+    (int(stride), int(pad.split('_')[0]), int(dilation), int(kernel_dilation))
+    for stride, pad, dilation, kernel_dilation in zip(
       values('stride', '1'),
       values('pad', '0_0'),
       values('lhs_dilate', '1'),
@@ -336,27 +339,27 @@ def _valid_positions(
   result: int,
   stride: int,
   pad: int,
-  spread: int,
-  kernel_spread: int,
+  dilation: int,
+  kernel_dilation: int,
 ) -> int:
-  """Pairs of a result's and a kernel's place that meet an input value."""
-  place = (
+  """Counts pairs of result and kernel positions that meet an input value."""
+  position = (
     np.arange(result)[:, None] * stride
-    + np.arange(kernel) * kernel_spread
+    + np.arange(kernel) * kernel_dilation
     - pad
   )
-  inside = (place >= 0) & (place <= (size - 1) * spread)
-  return int(np.count_nonzero(inside & (place % spread == 0)))
+  inside = (position >= 0) & (position <= (size - 1) * dilation)
+  return int(np.count_nonzero(inside & (position % dilation == 0)))
 
 
 def _sum(first: Cost, second: Cost) -> Cost:
   collectives = dict(first.collectives)
-  for kind, more in second.collectives.items():
-    had = collectives.get(kind, Collective())
+  for kind, right in second.collectives.items():
+    left = collectives.get(kind, Collective())
     collectives[kind] = Collective(
-      count=had.count + more.count,
-      payload_bytes=had.payload_bytes + more.payload_bytes,
-      sent_bytes=had.sent_bytes + more.sent_bytes,
+      count=left.count + right.count,
+      payload_bytes=left.payload_bytes + right.payload_bytes,
+      sent_bytes=left.sent_bytes + right.sent_bytes,
     )
   return Cost(
     matmul_flops=first.matmul_flops + second.matmul_flops,
@@ -371,11 +374,11 @@ def _times(once: Cost, trips: int) -> Cost:
     matmul_flops=once.matmul_flops * trips,
     collectives={
       kind: Collective(
-        count=found.count * trips,
-        payload_bytes=found.payload_bytes * trips,
-        sent_bytes=found.sent_bytes * trips,
+        count=collective.count * trips,
+        payload_bytes=collective.payload_bytes * trips,
+        sent_bytes=collective.sent_bytes * trips,
       )
-      for kind, found in once.collectives.items()
+      for kind, collective in once.collectives.items()
     },
     cycles=once.cycles * trips,
     unknown_loops=once.unknown_loops,

@@ -1,4 +1,4 @@
-"""The text of a compiled program: computations, instructions, loops."""
+"""Parses the text of a compiled program: computations and trip counts."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -18,7 +18,7 @@ _CALLED = re.compile(
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _INDEX = re.compile(r'\bindex=(\d+)')
 _DIRECTION = re.compile(r'\bdirection=(\w+)')
-# What passes a value on as it is.
+# Opcodes that pass a value on unchanged.
 _PASSING = ('copy', 'bitcast', 'convert', 'copy-start', 'copy-done')
 
 
@@ -27,12 +27,12 @@ class Instruction:
   """One line: `%name = result opcode(operands), attributes`.
 
   Attributes:
-    name: without the percent sign.
-    result: type of the result, a tuple's in brackets.
-    opcode: such as 'dot' or 'all-reduce-start'.
-    operands: their names; a constant's value, a parameter's number.
-    attributes: the rest of the line.
-    is_root: whether it is what its computation returns.
+    name: Name, without the percent sign.
+    result: Type of the result; that of a tuple in parentheses.
+    opcode: Operation, such as 'dot' or 'all-reduce-start'.
+    operands: Names of the operands; a constant's value or a parameter's number.
+    attributes: Rest of the line.
+    is_root: Whether its computation returns it.
   """
 
   name: str
@@ -43,7 +43,7 @@ class Instruction:
   is_root: bool = False
 
   def called(self) -> dict[str, tuple[str, ...]]:
-    """Returns the computations it names, by the attribute that names them."""
+    """Returns the names of the computations that each attribute refers to."""
     return {
       key: tuple(_NAME.findall(names))
       for key, names in _CALLED.findall(self.attributes)
@@ -55,9 +55,9 @@ class Program:
   """A parsed module.
 
   Attributes:
-    entry: name of the computation that it starts with.
-    computations: instructions by name, by computation, in order.
-    num_devices: that it runs on.
+    entry: Name of the computation that it starts with.
+    computations: Instructions in order, by computation and name.
+    num_devices: Number of devices that it runs on.
   """
 
   entry: str
@@ -65,15 +65,15 @@ class Program:
   num_devices: int
 
   def trip_count(self, computation: str, loop: Instruction) -> int | None:
-    """How often a while loop's body runs, None if its text does not tell.
+    """Returns how often a while loop's body runs; None if unknown.
 
-    As the compiler noted it (`known_trip_count`); else from a condition that
-    compares a counter with a constant, the counter's first value and its step
-    being 0 and 1 where they are not constants in sight.
+    Uses the compiler's note (`known_trip_count`), or else a condition that
+    compares a counter with a constant. The counter's start and step are taken
+    as 0 and 1 unless they are visible constants.
     """
-    noted = _TRIPS.search(loop.attributes)
-    if noted:
-      return int(noted[1])
+    note = _TRIPS.search(loop.attributes)
+    if note:
+      return int(note[1])
     called = loop.called()
     condition = self.computations[called['condition'][0]]
     compare = _root(condition)
@@ -81,16 +81,18 @@ class Program:
       return None
     direction = _DIRECTION.search(compare.attributes)
     counter = condition.get(compare.operands[0])
+    position = _INDEX.search(counter.attributes) if counter else None
     limit = _constant(condition, compare.operands[1])
     if (
       direction is None
       or direction[1] not in ('LT', 'LE')
       or counter is None
       or counter.opcode != 'get-tuple-element'
+      or position is None
       or limit is None
     ):
       return None
-    index = int(_INDEX.search(counter.attributes)[1])
+    index = int(position[1])
     outside = self.computations[computation]
     start = _constant(outside, _element(outside, loop.operands[0], index)) or 0
     body = self.computations[called['body'][0]]
@@ -99,10 +101,10 @@ class Program:
 
 
 def parse(text: str) -> Program:
-  """Reads the text that `jax.stages.Compiled.as_text` gives.
+  """Parses the text of `jax.stages.Compiled.as_text`.
 
   Raises:
-    ValueError: it has no entry computation.
+    ValueError: If it has no entry computation.
   """
   computations: dict[str, dict[str, Instruction]] = {}
   entry, current = None, None
@@ -129,7 +131,7 @@ def parse(text: str) -> Program:
 
 
 def arrays(result: str) -> list[tuple[str, tuple[int, ...]]]:
-  """Types and shapes in a result's type.
+  """Returns dtypes and shapes in a result's type.
 
   >>> arrays('(f32[8,2]{1,0:T(8,128)}, /*index=1*/u32[])')
   [('f32', (8, 2)), ('u32', ())]
@@ -141,7 +143,7 @@ def arrays(result: str) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def num_bytes(result: str) -> int:
-  """Bytes of all arrays in a result's type, without padding.
+  """Returns the bytes of all arrays in a result's type, without padding.
 
   >>> num_bytes('(f32[8,2]{1,0}, bf16[3], pred[], s4[3])')
   73
@@ -182,7 +184,7 @@ def _instruction(line: str) -> Instruction | None:
 
 
 def _closing(line: str, start: int) -> int:
-  """The index after the bracket that closes the one at `start`."""
+  """Returns the index after the parenthesis that closes the one at `start`."""
   depth = 0
   for match in re.compile(r'[()]').finditer(line, start):
     depth += 1 if match[0] == '(' else -1
@@ -198,7 +200,7 @@ def _root(computation: Mapping[str, Instruction]) -> Instruction:
 def _element(
   computation: Mapping[str, Instruction], name: str, index: int
 ) -> str | None:
-  """The name of an element of a tuple that is made in a computation."""
+  """Returns the name of an element of a tuple built in a computation."""
   instruction = computation.get(name)
   if instruction is None or instruction.opcode != 'tuple':
     return None
@@ -208,9 +210,8 @@ def _element(
 def _constant(
   computation: Mapping[str, Instruction], name: str | None
 ) -> int | None:
-  instruction = computation.get(name)
-  while instruction is not None and instruction.opcode in _PASSING:
-    instruction = computation.get(instruction.operands[0])
+  """Returns the value of an integer constant; None for anything else."""
+  instruction = _source(computation, name)
   if instruction is None or instruction.opcode != 'constant':
     return None
   value = instruction.operands[0]
@@ -220,11 +221,19 @@ def _constant(
 def _step(
   computation: Mapping[str, Instruction], name: str | None
 ) -> int | None:
-  """What a counter grows by: that of `add(counter, constant)`."""
-  instruction = computation.get(name)
-  while instruction is not None and instruction.opcode in _PASSING:
-    instruction = computation.get(instruction.operands[0])
+  """Returns the increment of a counter, from `add(counter, constant)`."""
+  instruction = _source(computation, name)
   if instruction is None or instruction.opcode != 'add':
     return None
-  found = [_constant(computation, name) for name in instruction.operands]
-  return next((value for value in found if value), None)
+  constants = [_constant(computation, name) for name in instruction.operands]
+  return next((value for value in constants if value), None)
+
+
+def _source(
+  computation: Mapping[str, Instruction], name: str | None
+) -> Instruction | None:
+  """Returns the instruction that computes a value, behind copies of it."""
+  instruction = computation.get(name) if name is not None else None
+  while instruction is not None and instruction.opcode in _PASSING:
+    instruction = computation.get(instruction.operands[0])
+  return instruction

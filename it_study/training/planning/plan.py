@@ -1,10 +1,10 @@
-"""What a training needs of devices that are not here."""
+"""Plans a training: memory, work and communication, without its devices."""
 
 from collections.abc import Mapping
 import dataclasses
 import math
 import time
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 from jax.sharding import Mesh
@@ -18,49 +18,53 @@ from it_study.training.optimizers import Optimizer
 from it_study.training.planning import compiled_program
 from it_study.training.planning.compiled_program import Collective
 
-# What is counted is settled before machine code is made, which nobody runs: a
-# third less time.
-_CPU_COMPILER_OPTIONS = {
+# The counts are final before machine code is generated, and nobody runs it.
+# Skipping its optimization saves a third of the time.
+_CPU_COMPILER_OPTIONS: dict[str, Any] = {
   'xla_backend_optimization_level': 0,
   'xla_llvm_disable_expensive_passes': True,
 }
+# Name, shape and dtype of each feature.
+_BatchShapes = tuple[tuple[str, tuple[int, int], str], ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-  """What one training step takes. Bytes are those of one device.
+  """Requirements of one training step. Bytes are per device.
 
   Attributes:
-    model: the model's configuration.
-    mesh: devices along each axis.
+    model: Configuration of the model.
+    mesh: Number of devices along each axis.
     device_kind: JAX's name of the devices.
-    is_estimate: whether the program was compiled for virtual CPU devices, in
-      place of what it is to run on.
-    batch_size: rows a step, over all devices.
-    lengths: tokens in a row, by feature.
-    packed: whether several examples share a row.
-    num_microbatches: parts that a batch is computed in.
-    num_parameters: of the model.
-    parameter_bytes: without the padding of the device's layout.
-    optimizer_bytes: likewise, the step's number included.
-    batch_bytes: likewise.
-    temporary_bytes: activations, gradients and everything else in between, at
-      their peak, by the compiler's account.
-    other_bytes: padding, what is returned besides the state, and the program.
-    total_bytes: the sum of these five.
-    device_memory_bytes: of one device, None if it is not known.
-    model_flops: of a step over all devices, by formula.
-    program_flops: of the compiled program's matrix products, over all devices,
-      loops counted as often as they run: what is computed again is in it.
-    compiler_flops: of one device, by the compiler's cost analysis, which counts
-      the body of a loop once; None if it has none.
-    collectives: of one device in a step, by kind.
-    estimated_cycles: of one device in a step, by the compiler, without waiting
-      for others; None where the compiler gives none.
-    estimated_seconds: the same by the device's clock; None if not known.
-    unknown_loops: loops whose number of runs is not known, counted once.
-    trace_seconds: that tracing took here.
-    compile_seconds: that compiling took here.
+    is_estimate: Whether the program was compiled for virtual CPU devices
+      instead of the devices that it will run on.
+    batch_size: Rows per step, over all devices.
+    lengths: Tokens per row, by feature.
+    packed: Whether several examples share a row.
+    num_microbatches: Number of parts that a batch is computed in.
+    num_parameters: Number of parameters of the model.
+    parameter_bytes: Size of the parameters, without padding.
+    optimizer_bytes: Size of the optimizer's state and the step number, without
+      padding.
+    batch_bytes: Size of the batch, without padding.
+    temporary_bytes: Peak size of activations, gradients and other intermediate
+      values, according to the compiler.
+    other_bytes: Size of padding, of results besides the state, and of the
+      program.
+    total_bytes: Sum of these five.
+    device_memory_bytes: Memory of one device; None if unknown.
+    model_flops: FLOPs of a step over all devices, by formula.
+    program_flops: FLOPs of the compiled program's matrix products over all
+      devices. Loops count as often as they run, so recomputation is included.
+    compiler_flops: FLOPs of one device from the compiler's cost analysis, which
+      counts the body of a loop once; None if it gives none.
+    collectives: Collective operations of one device in a step, by kind.
+    estimated_cycles: The compiler's estimate of the cycles of one device in a
+      step, without waiting for others; None if it gives none.
+    estimated_seconds: The same in seconds; None if the clock is unknown.
+    unknown_loops: Number of loops with an unknown trip count, counted once.
+    trace_seconds: Seconds spent tracing.
+    compile_seconds: Seconds spent compiling.
   """
 
   model: Mapping[str, Any]
@@ -90,8 +94,19 @@ class Plan:
   compile_seconds: float
 
   def to_dict(self) -> dict[str, Any]:
-    """Returns all of it as JSON has it."""
+    """Returns all attributes as a dict that JSON can hold."""
     return dataclasses.asdict(self)
+
+
+class _DeviceBytes(TypedDict):
+  """The memory attributes of a `Plan`."""
+
+  parameter_bytes: int
+  optimizer_bytes: int
+  batch_bytes: int
+  temporary_bytes: int
+  other_bytes: int
+  total_bytes: int
 
 
 def plan(
@@ -104,23 +119,23 @@ def plan(
   microbatch_size: int | None = None,
   packed: bool = True,
 ) -> Plan:
-  """Compiles the training step that `trainer.train` would run, and reads it.
+  """Compiles the training step of `trainer.train` and measures the program.
 
-  Nothing of the model is allocated.
+  Allocates nothing of the model.
 
   Args:
-    model_config: of the model; with `scan_layers` it compiles a layer of each
-      stack once, which keeps the time off the number of layers.
-    optimizer: from `it_study.training.optimizers`.
-    mesh: of devices that need not be here: virtual ones of the CPU, or a
-      topology's.
-    batch_size: rows a step, over all devices.
-    lengths: 'inputs' and 'targets', in tokens.
-    microbatch_size: the most rows that a device computes at once; None is all.
-    packed: whether several examples share a row.
+    model_config: Configuration of the model. With `scan_layers`, one layer of
+      each stack is compiled, however many there are.
+    optimizer: Optimizer from `it_study.training.optimizers`.
+    mesh: Mesh of devices that need not exist: virtual CPU devices, or those of
+      a topology.
+    batch_size: Rows per step, over all devices.
+    lengths: Tokens per row of 'inputs' and 'targets'.
+    microbatch_size: Maximum rows that a device computes at once; None for all.
+    packed: Whether several examples share a row.
 
   Raises:
-    InputError: the batch cannot be split over the mesh, or a compiler that
+    InputError: If the batch cannot be split over the mesh, or a compiler that
       knows the device's memory finds that the step does not fit.
   """
   num_microbatches = partitioning.count_microbatches(
@@ -140,21 +155,10 @@ def plan(
   traced = time.perf_counter()
   compiled = _compile(lowered, device)
   compile_seconds = time.perf_counter() - traced
-  memory = compiled_program.memory(compiled)
-  cost = compiled_program.cost(compiled.as_text())
+  cost = compiled_program.cost(compiled.as_text() or '')
   state = train_step.abstract_state(model=model, optimizer=optimizer, mesh=mesh)
-  parameter_bytes = _device_bytes(state.params)
-  optimizer_bytes = _device_bytes((state.step, state.opt_state))
-  batch_bytes = sum(
-    math.prod(shape) * jax.numpy.dtype(dtype).itemsize
-    for _, shape, dtype in batch_shapes
-  ) // (mesh.shape['data'] * mesh.shape['fsdp'])
-  other_bytes = memory.new_outputs + memory.code
-  # Without what of the batch the program does not read.
-  other_bytes += max(
-    0, memory.arguments - parameter_bytes - optimizer_bytes - batch_bytes
-  )
   clock = hardware.lookup(hardware.CLOCK_HERTZ, device.device_kind)
+  device_memory = hardware.lookup(hardware.MEMORY_BYTES, device.device_kind)
   return Plan(
     model=dataclasses.asdict(model_config),
     mesh=dict(mesh.shape),
@@ -165,21 +169,8 @@ def plan(
     packed=packed,
     num_microbatches=num_microbatches,
     num_parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-    parameter_bytes=parameter_bytes,
-    optimizer_bytes=optimizer_bytes,
-    batch_bytes=batch_bytes,
-    temporary_bytes=memory.temporaries,
-    other_bytes=other_bytes,
-    total_bytes=(
-      parameter_bytes
-      + optimizer_bytes
-      + batch_bytes
-      + memory.temporaries
-      + other_bytes
-    ),
-    device_memory_bytes=hardware.lookup(
-      hardware.MEMORY_BYTES, device.device_kind
-    ),
+    **_count_bytes(state, batch_shapes, mesh, compiled),
+    device_memory_bytes=None if device_memory is None else int(device_memory),
     model_flops=training_flops(
       model_config,
       batch_size=batch_size,
@@ -197,6 +188,33 @@ def plan(
   )
 
 
+def _count_bytes(
+  state: train_step.TrainState,
+  batch_shapes: _BatchShapes,
+  mesh: Mesh,
+  compiled: jax.stages.Compiled,
+) -> _DeviceBytes:
+  """Splits the memory of one device by what it holds."""
+  memory = compiled_program.memory(compiled)
+  parameters = _tree_bytes(state.params)
+  optimizer = _tree_bytes((state.step, state.opt_state))
+  batch = sum(
+    math.prod(shape) * jax.numpy.dtype(dtype).itemsize
+    for _, shape, dtype in batch_shapes
+  ) // (mesh.shape['data'] * mesh.shape['fsdp'])
+  # Negative where the program does not read all of the batch.
+  padding = max(0, memory.arguments - parameters - optimizer - batch)
+  other = memory.new_outputs + memory.code + padding
+  return {
+    'parameter_bytes': parameters,
+    'optimizer_bytes': optimizer,
+    'batch_bytes': batch,
+    'temporary_bytes': memory.temporaries,
+    'other_bytes': other,
+    'total_bytes': parameters + optimizer + batch + memory.temporaries + other,
+  }
+
+
 def _compile(
   lowered: jax.stages.Lowered, device: jax.Device
 ) -> jax.stages.Compiled:
@@ -210,14 +228,14 @@ def _compile(
     raise InputError(
       f'the step does not fit one {device.device_kind}: '
       f'{reason.splitlines()[0]} Try a smaller MICROBATCH_SIZE, '
-      "T5Config.remat_policy='full', or more of MESH_FSDP or MESH_MODEL."
+      "T5Config.remat_policy='full', or a larger MESH_FSDP or MESH_MODEL."
     ) from error
 
 
 def _batch_shapes(
   batch_size: int, lengths: Mapping[str, int], packed: bool
-) -> tuple[tuple[str, tuple[int, int], str], ...]:
-  """Name, shape and type of every feature that `feed.Feed` gives."""
+) -> _BatchShapes:
+  """Returns name, shape and dtype of every feature that `feed.Feed` yields."""
   inputs, targets = (
     (batch_size, lengths[name]) for name in ('inputs', 'targets')
   )
@@ -236,8 +254,8 @@ def _batch_shapes(
   return tuple(features)
 
 
-def _device_bytes(tree: Any) -> int:
-  """Bytes of a tree's arrays on one device."""
+def _tree_bytes(tree: Any) -> int:
+  """Returns the size of a tree's arrays on one device, in bytes."""
   return sum(
     math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
     for leaf in jax.tree.leaves(tree)

@@ -1,4 +1,4 @@
-"""TPU slices that are not here, by name, for compiling ahead of time."""
+"""TPU slices by name, to compile for ahead of time without the TPU."""
 
 import importlib.util
 import os
@@ -8,14 +8,14 @@ from jax.experimental import topologies
 
 from it_study.errors import InputError, nearest
 
-# Slices that Google Cloud lends whole; chips along each axis. Of a v4 chip, JAX
-# makes two devices here and one on the machine, so it is not named.
+# Slices that Google Cloud offers; chips along each axis. v4 is left out: JAX
+# makes two devices of its chips here, and one on the machine.
 _FLAT = ('2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
 _CUBE = ('2x2x1', '2x2x2', '2x2x4', '2x4x4', '4x4x4', '4x4x8', '4x8x8', '8x8x8')
 TOPOLOGIES = {'v5e': _FLAT, 'v6e': _FLAT, 'v5p': _CUBE}
 
-# Without them libtpu asks the network what machine it is on, and complains; and
-# only one process at a time may load it, which makes sense for a chip alone.
+# Without these, libtpu queries the network for its machine and complains, and
+# allows only one process at a time, which makes sense only with a chip.
 _ENVIRONMENT = {
   'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
   'TPU_SKIP_MDS_QUERY': '1',
@@ -25,7 +25,11 @@ _ENVIRONMENT = {
 
 
 def check(name: str) -> None:
-  """Raises `InputError` unless a slice can be compiled for here."""
+  """Checks that this machine can compile for a slice.
+
+  Raises:
+    InputError: If the name is unknown, or libtpu is not installed.
+  """
   names = [
     f'{version}:{shape}'
     for version, shapes in TOPOLOGIES.items()
@@ -33,7 +37,7 @@ def check(name: str) -> None:
   ]
   if name not in names:
     raise InputError(
-      f'topology {name!r} is not known.{nearest(name, names)} There are '
+      f'topology {name!r} is unknown.{nearest(name, names)} There are '
       + '; '.join(
         f'{version}: with {", ".join(shapes)}'
         for version, shapes in TOPOLOGIES.items()
@@ -48,13 +52,13 @@ def check(name: str) -> None:
 
 
 def devices(name: str) -> list[jax.Device]:
-  """Devices to compile for; nothing can run on them.
+  """Returns devices to compile for; nothing can run on them.
 
   Args:
-    name: version and chips along each axis, such as 'v5e:4x4'.
+    name: Version and chips along each axis, such as 'v5e:4x4'.
 
   Raises:
-    InputError: the name is not known, or libtpu is not installed.
+    InputError: If the name is unknown, or libtpu is not installed.
   """
   check(name)
   for variable, value in _ENVIRONMENT.items():

@@ -137,7 +137,7 @@ backend_config={"window_config":{"estimated_cycles":"2000"}}
 """
 
 
-def test_what_loops_hold_counts_as_often_as_they_run():
+def test_loop_bodies_count_as_often_as_they_run():
   cost = compiled_program.cost(NESTED.replace('OUTER_NOTE', KNOWN))
   # A product of 4 x 16 by 16 x 2 is 256 operations.
   assert cost.matmul_flops == 5 * 3 * 256
@@ -157,7 +157,7 @@ def test_what_loops_hold_counts_as_often_as_they_run():
   }
 
 
-def test_a_loop_that_does_not_tell_counts_once_and_is_reported():
+def test_a_loop_of_unknown_trip_count_counts_once_and_is_reported():
   cost = compiled_program.cost(NESTED.replace(', \\\nOUTER_NOTE', ''))
   assert cost.matmul_flops == 3 * 256
   assert cost.unknown_loops == 1
@@ -173,7 +173,7 @@ def test_operations_of_two_parts_count_once():
   }
 
 
-def test_what_a_tpu_fuses_counts_once():
+def test_fused_operations_of_a_tpu_count_once():
   cost = compiled_program.cost(TPU)
   assert cost.collectives == {
     'all-gather': Collective(count=1, payload_bytes=256, sent_bytes=192),
@@ -211,7 +211,7 @@ def test_what_a_tpu_fuses_counts_once():
     ),
   ],
 )
-def test_a_convolution_counts_what_is_no_padding(shapes, attributes, flops):
+def test_a_convolution_does_not_count_padding(shapes, attributes, flops):
   left, right, result = shapes
   text = f"""\
 HloModule jit_f
@@ -225,7 +225,7 @@ ENTRY %main (x: {left}, y: {right}) -> {result} {{
   assert compiled_program.cost(text).matmul_flops == flops
 
 
-def test_memory_is_without_results_in_an_arguments_place():
+def test_memory_excludes_results_that_reuse_an_argument():
   stats = types.SimpleNamespace(
     argument_size_in_bytes=100,
     output_size_in_bytes=90,

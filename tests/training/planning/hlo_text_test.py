@@ -57,7 +57,7 @@ def test_parse_reads_computations_and_instructions():
   assert program.computations['condition']['limit'].operands == ('8',)
 
 
-def test_what_is_no_program_is_an_error():
+def test_other_text_is_an_error():
   with pytest.raises(ValueError, match='no ENTRY computation'):
     hlo_text.parse('HloModule nothing\n')
 
@@ -71,12 +71,12 @@ def test_what_is_no_program_is_an_error():
     ({'note': ', backend_config={"known_trip_count":{"n":"5"}}'}, 5),
   ],
 )
-def test_trips_are_those_of_the_note_or_of_the_counter(settings, trips):
+def test_trip_counts_come_from_the_note_or_the_counter(settings, trips):
   program, found = loop(**settings)
   assert program.trip_count('main', found) == trips
 
 
-def test_a_loop_that_ends_otherwise_has_no_known_trips():
+def test_a_loop_with_another_condition_has_no_known_trip_count():
   text = LOOP.replace(
     '%limit = s32[] constant(LIMIT)', '%limit = s32[] other()'
   )
@@ -97,5 +97,5 @@ def test_a_loop_that_ends_otherwise_has_no_known_trips():
     ('f32[]', 4),
   ],
 )
-def test_bytes_are_those_of_the_arrays(result, size):
+def test_bytes_are_the_sum_over_arrays(result, size):
   assert hlo_text.num_bytes(result) == size

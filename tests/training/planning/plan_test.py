@@ -102,7 +102,7 @@ def refusal(capsys, *words) -> str:
   return printed.err.removeprefix('it-study: ').removesuffix('\n')
 
 
-def test_bytes_are_those_of_a_device(plans):
+def test_bytes_are_per_device(plans):
   for name, share in (('data', 1), ('fsdp', 8)):
     found = plans[name]
     assert found['num_parameters'] == NUM_PARAMETERS
@@ -138,7 +138,7 @@ def test_data_parallelism_sends_the_gradients(plans):
   assert found['all-reduce']['sent_bytes'] == payload * 2 * 7 / 8
 
 
-def test_a_scanned_plan_is_that_of_every_layer(plans):
+def test_a_scanned_plan_equals_the_unrolled_one(plans):
   for field in ('parameter_bytes', 'optimizer_bytes', 'batch_bytes'):
     assert plans['scanned'][field] == plans['fsdp'][field]
   assert plans['scanned']['program_flops'] == (
@@ -147,7 +147,7 @@ def test_a_scanned_plan_is_that_of_every_layer(plans):
   assert plans['scanned']['compiler_flops'] < plans['fsdp']['compiler_flops']
 
 
-def test_the_program_multiplies_what_the_formula_says(plans):
+def test_the_program_matches_the_formula(plans):
   for name, found in plans.items():
     # XLA writes some gradients of norms' scales, which the formula leaves out,
     # as products: 2 x emb x tokens for each of them at most.
@@ -159,13 +159,13 @@ def test_the_program_multiplies_what_the_formula_says(plans):
     assert found['unknown_loops'] == 0
 
 
-def test_a_device_computes_its_rows_in_parts(plans):
+def test_a_device_computes_its_rows_in_microbatches(plans):
   assert plans['parts']['num_microbatches'] == 2
   assert plans['fsdp']['num_microbatches'] == 1
 
 
 @pytest.mark.parametrize('packed', [True, False])
-def test_a_batch_is_the_feeds(tmp_path, packed):
+def test_the_batch_matches_the_feed(tmp_path, packed):
   cache = write_token_cache(
     tmp_path / 'cache', [{'inputs': [5, 1], 'targets': [6, 1]}] * 4
   )
@@ -218,7 +218,7 @@ def test_the_command_prints_a_table(capsys):
   assert lines[-1].startswith('T5Config.scan_layers is not set and taken for')
 
 
-def test_the_command_takes_what_is_set(capsys):
+def test_the_command_uses_the_settings(capsys):
   assert (
     cli.main(
       [
@@ -269,7 +269,7 @@ def test_a_number_is_refused_before_slow_imports():
   )
 
 
-def test_a_process_that_has_too_few_devices(capsys):
+def test_a_process_with_too_few_devices_is_refused(capsys):
   found = len(jax.devices('cpu'))
   assert refusal(capsys, f'--devices={found + 1}') == (
     f'a plan for {found + 1} devices needs a process of its own: JAX runs '
@@ -296,7 +296,7 @@ def test_a_batch_that_cannot_be_split():
   )
 
 
-def test_what_does_not_fit_is_told_with_what_to_try(monkeypatch):
+def test_a_step_that_does_not_fit_gets_advice(monkeypatch):
   class Lowered:
     def compile(self, compiler_options=None):
       raise jax.errors.JaxRuntimeError(
@@ -318,7 +318,7 @@ def test_what_does_not_fit_is_told_with_what_to_try(monkeypatch):
   assert str(refused.value) == (
     'the step does not fit one cpu: Ran out of memory in memory space hbm. '
     'Used 31.50G of 15.75G hbm. Try a smaller MICROBATCH_SIZE, '
-    "T5Config.remat_policy='full', or more of MESH_FSDP or MESH_MODEL."
+    "T5Config.remat_policy='full', or a larger MESH_FSDP or MESH_MODEL."
   )
 
 
@@ -332,10 +332,10 @@ def test_a_configuration_without_a_training(capsys):
   )
 
 
-def test_a_topology_that_is_not_known(capsys):
+def test_an_unknown_topology_is_refused(capsys):
   message = refusal(capsys, '--topology=v5e:4x5')
   assert message.startswith(
-    "topology 'v5e:4x5' is not known. Did you mean 'v5e:4x8'? There are v5e: "
+    "topology 'v5e:4x5' is unknown. Did you mean 'v5e:4x8'? There are v5e: "
     'with 2x2, 2x4, '
   )
   assert refusal(capsys, '--topology=v5e:4x4', '--devices=16') == (
@@ -344,7 +344,7 @@ def test_a_topology_that_is_not_known(capsys):
   )
 
 
-def test_a_topology_without_its_compiler(capsys, monkeypatch):
+def test_a_topology_needs_its_compiler(capsys, monkeypatch):
   monkeypatch.setitem(sys.modules, 'libtpu', None)
   assert refusal(capsys, '--topology=v5e:4x4') == (
     'topology v5e:4x4 needs the TPU compiler, libtpu, which is not installed: '
