@@ -98,8 +98,8 @@ CASES = (
   ),
   (
     f'{TRAIN} --gin.KEEP_CHECKPOINTS=all',
-    "checkpoints to keep: 'all'; give 1 or more, or a training that is stopped "
-    'cannot go on.',
+    "checkpoints to keep: expected 1 or more, got 'all'; without one, a "
+    'stopped training cannot resume.',
   ),
   (
     f'{TRAIN} --gin.MODEL_DIR=gs:/bucket/model',
@@ -108,8 +108,8 @@ CASES = (
   ),
   (
     f'{PREDICT} --gin.CHECKPOINT_PATH=modle',
-    'no usable checkpoint at ... /modle: looked for folders named by their '
-    'step with a manifest.json in them. Train first, or name another folder. '
+    'no usable checkpoint at ... /modle: expected folders named by their '
+    'step, each with a manifest.json. Train first, or name another folder. '
     "Did you mean ' ... /model'?",
   ),
   (
@@ -119,7 +119,7 @@ CASES = (
   ),
   (
     f'plan {MODEL} --gin_file=runs/finetune.gin --topology=v5e:4x5',
-    "topology 'v5e:4x5' is not known. Did you mean 'v5e:4x8'? There are v5e: "
+    "topology 'v5e:4x5' is unknown. Did you mean 'v5e:4x8'? There are v5e: "
     'with 2x2, ...',
   ),
   # Before the configuration is read, which takes seconds.

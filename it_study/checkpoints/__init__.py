@@ -1,1 +1,1 @@
-"""Weights of others: mapping tables, strict reading and writing."""
+"""Our checkpoints, and strict reading and writing of other formats."""

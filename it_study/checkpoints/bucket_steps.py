@@ -1,6 +1,7 @@
-"""Checkpoints that several processes write to a bucket, each its own shards.
+"""Checkpoints that several processes write directly to a bucket.
 
-Orbax and TensorStore write them there, and nothing is copied to a local disk.
+Each process writes its own shards through Orbax and TensorStore; nothing is
+copied to a local disk.
 """
 
 from collections.abc import Callable
@@ -11,25 +12,25 @@ from it_study.storage import buckets
 from it_study.storage.manifest import MANIFEST, compare, to_text
 from it_study.storage.storage_path import StoragePath
 
-# What Orbax writes last in a bucket, where nothing is renamed: into a
-# checkpoint and into each of its items.
+# Orbax's completion marker in a bucket, where nothing can be renamed: written
+# last into a checkpoint and into each of its items.
 _COMMITTED = 'commit_success.txt'
 _THREADS = 8
 
 
 class BucketCheckpoints:
-  """A `CheckpointFolder` in a bucket, of one run alone."""
+  """A `CheckpointFolder` in a bucket, used by one run only."""
 
   def __init__(self, folder: StoragePath, *, before_finish: Callable[[], None]):
-    """Asks the bucket nothing yet.
+    """Creates a client; the bucket is not contacted yet.
 
     Args:
-      folder: in a bucket.
-      before_finish: called before a checkpoint counts, so that what belongs to
-        it is there by then.
+      folder: Folder in a bucket.
+      before_finish: Function called before a checkpoint's manifest is written,
+        to publish the files that belong to it.
 
     Raises:
-      InputError: if the library is missing.
+      InputError: If the library is missing.
     """
     self._folder = folder
     self._bucket = buckets.Bucket(folder)
@@ -39,18 +40,18 @@ class BucketCheckpoints:
     return str(self._folder.child(str(step)))
 
   def prepare(self) -> None:
-    # What has no manifest is set aside when the newest is looked for.
+    # Steps without a manifest are set aside when the newest is looked for.
     pass
 
   def steps(self) -> list[int]:
-    found = (name.split('/') for name in self._bucket.files())
-    return sorted({int(n[0]) for n in found if n[0].isdecimal() and n[1:]})
+    paths = (name.split('/') for name in self._bucket.files())
+    return sorted({int(p[0]) for p in paths if p[0].isdecimal() and p[1:]})
 
   def find_damage(self, step: int) -> str | None:
     files = self._files(step)
 
     def hash_of(name: str, kind: str) -> str | None:
-      # One that was copied here, and not written, has the hash of a local one.
+      # A checkpoint uploaded from a local disk has the hashes of a local one.
       if kind == 'sha256':
         return self._bucket.sha256(files[name].name)
       return files[name].crc32c
@@ -96,11 +97,11 @@ class BucketCheckpoints:
     if MANIFEST in files:
       self._delete(files.pop(MANIFEST))
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-      # A list, so that an error is raised here.
+      # The list makes errors surface here.
       list(pool.map(self._delete, files.values()))
 
   def _files(self, step: int) -> dict[str, buckets.StoredFile]:
-    """By their names in the step's folder."""
+    """Returns a step's files by their names in its folder."""
     return {
       name.removeprefix(f'{step}/'): file
       for name, file in self._bucket.files(str(step)).items()

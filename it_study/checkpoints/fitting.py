@@ -1,4 +1,4 @@
-"""What weights of any format are held to before a model takes them."""
+"""Fits weights of any format to a model: shapes, vocabulary, configuration."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -8,9 +8,9 @@ import numpy as np
 from it_study.errors import InputError
 from it_study.models.config import T5Config
 
-# Said of a mismatch; the rest is counted.
+# Names shown of a mismatch; the rest is counted.
 _NAMES_SHOWN = 3
-# Axis of the vocabulary.
+# Parameters with a vocabulary axis, and that axis.
 _VOCABULARY_AXES = {
   'token_embedder/embedding': 0,
   'decoder/logits_dense/kernel': 1,
@@ -18,43 +18,43 @@ _VOCABULARY_AXES = {
 
 
 def listed(names: Collection[str]) -> str:
-  """The first names of some, and a verb.
+  """Returns the first names in sorted order, and the number of the others.
 
   >>> listed({'d', 'c', 'b', 'a'})
-  'a, b, c and 1 more are'
+  'a, b, c and 1 more'
   """
-  if not names:
-    return 'nothing is'
   shown = ', '.join(sorted(names)[:_NAMES_SHOWN])
   rest = len(names) - _NAMES_SHOWN
-  if rest > 0:
-    return f'{shown} and {rest} more are'
-  return f'{shown} {"is" if len(names) == 1 else "are"}'
+  return f'{shown} and {rest} more' if rest > 0 else shown or 'none'
 
 
 def fits(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-  """Whether a parameter can be filled up to the shape that is wanted."""
+  """Returns whether a stored shape fits, or can be filled up to, `wanted`.
+
+  Only the vocabulary axis may be shorter.
+  """
   if len(shape) != len(wanted):
     return False
   axis = _VOCABULARY_AXES.get(name)
   return all(
-    found <= size if number == axis else found == size
-    for number, (found, size) in enumerate(zip(shape, wanted, strict=True))
+    stored <= size if number == axis else stored == size
+    for number, (stored, size) in enumerate(zip(shape, wanted, strict=True))
   )
 
 
 def fill_vocabulary(
   name: str, value: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray:
-  """Copies the last row of a table of tokens until there are enough.
+  """Pads a table of tokens to the model's vocabulary with its last row.
 
-  The model's vocabulary is rounded up; the last row is a sentinel's, and no
-  padding can be likelier than that. Other parameters are returned as they are.
+  The model's vocabulary is rounded up. The last row belongs to a sentinel, and
+  copies of it cannot be likelier than the sentinel. Other parameters are
+  returned unchanged.
 
   Args:
-    name: of the parameter.
-    value: all of it: a part's last row is not the table's.
-    shape: wanted.
+    name: Name of the parameter.
+    value: The whole parameter; the last row of a shard is not the table's.
+    shape: Shape to pad to.
   """
   if name not in _VOCABULARY_AXES or value.ndim != len(shape):
     return value
@@ -69,14 +69,14 @@ def fill_vocabulary(
 def infer_config(
   params: Mapping[str, Any], *, source: str = 'the checkpoint'
 ) -> T5Config:
-  """The configuration of a T5, told from its parameters' names and shapes.
+  """Infers the configuration of a T5 from its parameters' names and shapes.
 
   Args:
-    params: nested dict of anything with a shape.
-    source: where they are from, for an error.
+    params: Nested dict whose leaves have a shape.
+    source: Origin of the parameters, for error messages.
 
   Raises:
-    InputError: they are no T5's; names the parameter that is missing.
+    InputError: If they are not those of a T5; names the missing parameter.
   """
   try:
     encoder, decoder = params['encoder'], params['decoder']
@@ -87,8 +87,8 @@ def infer_config(
     mlp_dim = mlp['wo']['kernel'].shape[0]
   except KeyError as error:
     raise InputError(
-      f'{source} does not hold the parameters of a T5: no {error.args[0]} '
-      'among them. Name a checkpoint of an encoder-decoder T5.'
+      f'{source} does not hold the parameters of a T5: {error.args[0]} is '
+      'missing. Name a checkpoint of an encoder-decoder T5.'
     ) from None
   is_gated = 'wi_0' in mlp
   return T5Config(
@@ -99,7 +99,7 @@ def infer_config(
     mlp_dim=mlp_dim,
     num_encoder_layers=_num_layers(encoder),
     num_decoder_layers=_num_layers(decoder),
-    # T5's two versions; the names do not tell one gate from another.
+    # T5 v1.1 and v1.0; the names do not identify the gate's activation.
     mlp_activations=('gelu', 'linear') if is_gated else ('relu',),
     logits_via_embedding='logits_dense' not in decoder,
     relative_attention_num_buckets=num_buckets,

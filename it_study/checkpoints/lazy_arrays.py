@@ -1,4 +1,4 @@
-"""Arrays that are read only when they are written, one after another."""
+"""Arrays that are read only when they are written, a few at a time."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -14,7 +14,7 @@ from it_study.checkpoints import tensor_reading
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class LazyArray:
-  """An array that lies elsewhere; NumPy reads it, and keeps nothing.
+  """A stored array that is read on every conversion to NumPy, never cached.
 
   >>> array = np.arange(2)
   >>> lazy = LazyArray(shape=(2,), dtype=array.dtype, read=lambda: array)
@@ -22,9 +22,9 @@ class LazyArray:
   array([0., 1.], dtype=float32)
 
   Attributes:
-    shape: of what is read.
-    dtype: likewise.
-    read: reads all of it, anew with every call.
+    shape: Shape of the array.
+    dtype: Dtype of the array.
+    read: Function that reads the whole array on every call.
   """
 
   shape: tuple[int, ...]
@@ -39,13 +39,15 @@ class LazyArray:
   def size(self) -> int:
     return math.prod(self.shape)
 
-  def __array__(self, dtype: Any = None, copy: bool | None = None):
+  def __array__(
+    self, dtype: Any = None, copy: bool | None = None
+  ) -> np.ndarray:
     del copy
     return np.asarray(self.read(), self.dtype if dtype is None else dtype)
 
 
 def cast(array: Any, dtype: Any) -> LazyArray:
-  """An array, lazy or not, in another type once it is read."""
+  """Returns an array, lazy or not, as a lazy one of another dtype."""
   return LazyArray(
     shape=tuple(array.shape),
     dtype=np.dtype(dtype),
@@ -54,9 +56,9 @@ def cast(array: Any, dtype: Any) -> LazyArray:
 
 
 def orbax_handler() -> ocp.PyTreeCheckpointHandler:
-  """Writes trees of lazy arrays, as Orbax does those of NumPy.
+  """Returns a handler that writes lazy arrays as Orbax writes NumPy's.
 
-  Left to itself Orbax has all arrays of a tree in memory at once.
+  By default Orbax holds all arrays of a tree in memory at once.
   """
   handler = _InGroups(deepcopy_host_arrays=False)
   registry = type_handlers.create_type_handler_registry((LazyArray, handler))
@@ -64,9 +66,9 @@ def orbax_handler() -> ocp.PyTreeCheckpointHandler:
 
 
 class _InGroups(type_handlers.NumpyHandler):
-  """Reads some arrays, writes them, waits until they are on disk, lets them go.
+  """Reads a group of arrays, writes it to disk and frees it before the next.
 
-  Small ones together, since each waits for the disk.
+  Small arrays are grouped, since each group waits for the disk.
   """
 
   async def serialize(
@@ -81,7 +83,7 @@ class _InGroups(type_handlers.NumpyHandler):
       await self._write(values[group], infos[group], args[group])
     return []
 
-  # Apart, since the futures hold the arrays.
+  # A function of its own, because the futures keep the arrays alive.
   async def _write(
     self,
     values: Sequence[LazyArray],

@@ -1,4 +1,4 @@
-"""Checkpoints that are complete, verified, or not used."""
+"""Saves and restores checkpoints; incomplete or damaged ones are not used."""
 
 from collections.abc import Mapping
 import concurrent.futures
@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import pathlib
+import time
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from it_study.checkpoints.step_folders import (
 from it_study.errors import InputError, nearest_path
 from it_study.storage.manifest import MANIFEST, find_damage
 
-# In place of a step.
+# Sent to the other processes in place of a step.
 _NONE = -1
 _BEST = 'best'
 _logger = logging.getLogger(__name__)
@@ -29,13 +30,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Restored:
-  """What a checkpoint holds.
+  """The content of a checkpoint.
 
   Attributes:
-    step: updates that the parameters have seen.
-    params: nested dict of arrays.
-    opt_state: the optimizer's state.
-    metadata: what was saved along with them, from JSON.
+    step: Number of updates that the parameters have seen.
+    params: Nested dict of arrays.
+    opt_state: State of the optimizer.
+    metadata: Other data of the training, from JSON.
   """
 
   step: int
@@ -45,13 +46,13 @@ class Restored:
 
 
 class Checkpoints:
-  """The checkpoints of one training: `DIRECTORY/STEP/`, the last few kept.
+  """The checkpoints of one training, `DIRECTORY/STEP/`, of which few are kept.
 
-  A save copies the arrays, returns, and goes on in the background. Orbax writes
-  to a temporary folder and renames it, or in a bucket marks what is whole; then
-  sizes and hashes of all files go to `manifest.json` in it, and only then are
-  older checkpoints deleted. So whenever the process dies, a folder without a
-  manifest was never finished, and one with a manifest can be checked byte by
+  A save copies the arrays, returns, and continues in the background. Orbax
+  writes to a temporary folder and renames it, or in a bucket marks it complete.
+  Then sizes and hashes of all files go to its `manifest.json`, and only then
+  are older checkpoints deleted. So whenever the process dies, a folder without
+  a manifest was never finished, and one with a manifest can be checked byte by
   byte.
   """
 
@@ -62,20 +63,20 @@ class Checkpoints:
     keep: int = 2,
     keep_best: bool = False,
   ):
-    """Makes the folder.
+    """Creates the folder.
 
     Args:
-      folder: where they lie; the same for all processes.
-      keep: checkpoints to keep, the newest.
-      keep_best: whether the one of lowest loss is kept besides.
+      folder: Folder of the checkpoints, shared by all processes.
+      keep: Number of newest checkpoints to keep.
+      keep_best: Whether to keep the checkpoint of lowest loss as well.
 
     Raises:
-      InputError: `keep` is below one.
+      InputError: If `keep` is less than one.
     """
     if type(keep) is not int or keep < 1:
       raise InputError(
-        f'checkpoints to keep: {keep!r}; give 1 or more, or a training that is'
-        ' stopped cannot go on.'
+        f'checkpoints to keep: expected 1 or more, got {keep!r}; without one, '
+        'a stopped training cannot resume.'
       )
     self._folder = folder
     if distributed.is_first():
@@ -89,7 +90,7 @@ class Checkpoints:
     self._saving: concurrent.futures.Future[None] | None = None
 
   def path(self, step: int) -> str:
-    """Of a step's folder."""
+    """Returns the path of a step's folder."""
     return self._folder.path(step)
 
   def save(
@@ -103,17 +104,18 @@ class Checkpoints:
   ) -> None:
     """Starts a save; the arrays may be overwritten once this returns.
 
-    Raises what the save before it failed with, if it did.
+    If the previous save failed, raises its error.
 
     Args:
-      step: updates done.
-      params: nested dict of arrays.
-      opt_state: the optimizer's state.
-      metadata: kept along with them.
-      loss: what tells the best checkpoint from the others, the lowest; it
-        stands in the manifest.
+      step: Number of updates done.
+      params: Nested dict of arrays.
+      opt_state: State of the optimizer.
+      metadata: Other data of the training, written as JSON.
+      loss: Held-out loss for the manifest; the lowest marks the best
+        checkpoint. None if unknown.
     """
     self.wait()
+    _logger.info('saving checkpoint %s.', self.path(step))
     self._checkpointer.save(
       self.path(step),
       args=ocp.args.Composite(
@@ -125,23 +127,23 @@ class Checkpoints:
     self._saving = self._worker.submit(self._finish, step, loss)
 
   def wait(self) -> None:
-    """Returns when the last save is there, or raises what it failed with."""
+    """Waits for the last save, and raises its error if it failed."""
     if self._saving is not None:
       saving, self._saving = self._saving, None
       saving.result()
 
   def newest(self) -> int | None:
-    """Returns the newest step that is not damaged, None without one.
+    """Returns the newest intact step; None if there is none.
 
-    Newer ones that are get named in a warning and put out of the way, so that
-    the training can write these steps again: what was never finished is
-    deleted, what was damaged is renamed to `damaged-STEP`.
+    Newer steps are reported in a warning and moved out of the way, so that the
+    training can write them again: unfinished ones are deleted, damaged ones
+    renamed to `damaged-STEP`.
     """
     self.wait()
-    # Of several processes the first one looks and tidies up.
-    found = self._find_newest() if distributed.is_first() else None
-    found = distributed.broadcast_from_first(_NONE if found is None else found)
-    return None if found == _NONE else found
+    # With several processes, the first one looks and tidies up.
+    newest = self._find_newest() if distributed.is_first() else None
+    step = distributed.broadcast_from_first(_NONE if newest is None else newest)
+    return None if step == _NONE else step
 
   def _find_newest(self) -> int | None:
     for step in reversed(self._folder.steps()):
@@ -158,7 +160,7 @@ class Checkpoints:
     return None
 
   def metadata(self, step: int) -> dict[str, Any]:
-    """Returns what was saved with a checkpoint besides its arrays."""
+    """Returns the metadata of a checkpoint."""
     restored = self._checkpointer.restore(
       self.path(step),
       args=ocp.args.Composite(metadata=ocp.args.JsonRestore()),
@@ -169,10 +171,14 @@ class Checkpoints:
     """Reads a step that `newest` returned.
 
     Args:
-      step: of the checkpoint.
-      params: tree of `jax.ShapeDtypeStruct` with the shardings wanted.
-      opt_state: likewise.
+      step: Step of the checkpoint.
+      params: Tree of `jax.ShapeDtypeStruct` with the desired shardings.
+      opt_state: Tree of `jax.ShapeDtypeStruct` with the desired shardings.
+
+    Returns:
+      The content of the checkpoint.
     """
+    _logger.info('restoring checkpoint %s.', self.path(step))
     restored = self._checkpointer.restore(
       self.path(step),
       args=ocp.args.Composite(
@@ -197,36 +203,45 @@ class Checkpoints:
       self._checkpointer.close()
 
   def _finish(self, step: int, loss: float | None) -> None:
+    started = time.monotonic()
     self._checkpointer.wait_until_finished()
     if not distributed.is_first():
       return
     self._folder.finish(step, loss=loss)
-    # Read from disk, so that it is known again after a restart.
+    _logger.info(
+      'saved checkpoint %s in the background in %.1f s.',
+      self.path(step),
+      time.monotonic() - started,
+    )
+    # Read from disk, so that a resumed training finds it again.
     best = self._folder.best() if self._keep_best else None
     for old in self._folder.steps()[: -self._keep]:
       if old != best:
+        _logger.info('deleting old checkpoint %s.', self.path(old))
         self._folder.delete(old)
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
-  """Returns the newest checkpoint under a path that passes `find_damage`.
+  """Returns the newest intact checkpoint at a path.
+
+  Newer checkpoints that are damaged are reported in a warning. Nothing is
+  changed on disk.
 
   Args:
-    path: a checkpoint `…/STEP`, a folder of them, or a training's folder with
-      `checkpoints/` in it; after any of the last two, `/best` names the one of
-      lowest loss on held-out instances. Newer ones that do not pass are named
-      in a warning; nothing is changed on disk.
+    path: Checkpoint `…/STEP`, folder of checkpoints, or training's folder with
+      `checkpoints/` in it. `/best` after one of the last two selects the
+      checkpoint of lowest loss on held-out instances.
 
   Raises:
-    InputError: there is none, or the one named is not intact.
+    InputError: If there is no checkpoint, or the named one is damaged.
   """
   path = pathlib.Path(path).resolve()
   if (path / ITEMS[0]).is_dir():
     damage = find_damage(path)
     if damage is not None:
       raise InputError(
-        f'checkpoint {path} cannot be used: {damage}. Name another, or the'
-        ' folder above it to take the newest that is intact.'
+        f'checkpoint {path} cannot be used: {damage}. Name another, or the '
+        'folder above it for the newest intact one.'
       )
     return path
   wants_best = path.name == _BEST and not path.exists()
@@ -238,7 +253,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
     if best is None:
       raise InputError(
         f'no best checkpoint in {directory}: none has a loss. Train with '
-        'KEEP_BEST=True and an EVAL_PERIOD, or leave /best out for the newest.'
+        'KEEP_BEST=True and an EVAL_PERIOD, or omit /best for the newest.'
       )
     return find_checkpoint(directory / str(best))
   for step in reversed(steps_in(directory)):
@@ -251,8 +266,8 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
       damage,
     )
   raise InputError(
-    f'no usable checkpoint at {path}: looked for folders named by their step'
-    f' with a {MANIFEST} in them. Train first, or name another folder.'
+    f'no usable checkpoint at {path}: expected folders named by their step, '
+    f'each with a {MANIFEST}. Train first, or name another folder.'
     f'{nearest_path(path)}'
   )
 
@@ -260,20 +275,36 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
 def restore_params(
   path: str | os.PathLike[str], *, target: Any = None
 ) -> dict[str, Any]:
-  """Reads the parameters alone, for inference.
+  """Reads the parameters of a checkpoint, without the optimizer's state.
 
   Args:
-    path: as `find_checkpoint` takes it.
-    target: tree of `jax.ShapeDtypeStruct` with the shardings wanted; without
-      it, arrays come as they were saved, on the first local device.
+    path: Path in any form that `find_checkpoint` accepts.
+    target: Tree of `jax.ShapeDtypeStruct` with the desired shardings; None
+      reads arrays as they were saved, onto the first local device.
 
   Returns:
     Nested dict of arrays.
 
   Raises:
-    InputError: no usable checkpoint, or not the target's names and shapes.
+    InputError: If there is no usable checkpoint, or names or shapes differ from
+      the target's.
   """
-  item = find_checkpoint(path) / 'params'
+  return read_params(find_checkpoint(path), target=target)
+
+
+def read_params(
+  checkpoint: pathlib.Path, *, target: Any = None
+) -> dict[str, Any]:
+  """Like `restore_params`, for a checkpoint that has been verified.
+
+  Args:
+    checkpoint: Folder of one step, as returned by `find_checkpoint`.
+    target: Tree of `jax.ShapeDtypeStruct` with the desired shardings, or None.
+
+  Raises:
+    InputError: If names or shapes differ from the target's.
+  """
+  item = checkpoint / 'params'
   with ocp.StandardCheckpointer() as checkpointer:
     saved = checkpointer.metadata(item).item_metadata.tree
     if target is None:
@@ -285,12 +316,12 @@ def restore_params(
         saved,
       )
     else:
-      check_shapes(saved, target, source=f'checkpoint {item.parent}')
+      check_shapes(saved, target, source=f'checkpoint {checkpoint}')
     return checkpointer.restore(item, target)
 
 
 def stored_shapes(checkpoint: pathlib.Path) -> Any:
-  """Tree of the shapes and types of a checkpoint's parameters, none read."""
+  """Returns the shapes and dtypes of a checkpoint's parameters, as a tree."""
   with ocp.StandardCheckpointer() as checkpointer:
     return checkpointer.metadata(checkpoint / 'params').item_metadata.tree
 
@@ -299,20 +330,21 @@ def check_shapes(found: Any, wanted: Any, *, source: str) -> None:
   """Compares names and shapes of two trees of arrays.
 
   Raises:
-    InputError: names the first array that differs.
+    InputError: If they differ; names the first array that does.
   """
-  found, wanted = _shapes(found), _shapes(wanted)
-  for name in sorted({*found, *wanted}):
-    if found.get(name) != wanted.get(name):
+  actual, expected = _shapes(found), _shapes(wanted)
+  for name in sorted({*actual, *expected}):
+    if actual.get(name) != expected.get(name):
       raise InputError(
-        f'{source} does not fit the model: {name} is'
-        f' {found.get(name, "absent")} there and'
-        f' {wanted.get(name, "absent")} in the model. Give the model the'
-        ' configuration that these parameters were made with.'
+        f'{source} does not fit the model: {name} is '
+        f'{actual.get(name, "absent")} there and '
+        f'{expected.get(name, "absent")} in the model. Use the model '
+        'configuration that these parameters were trained with.'
       )
 
 
 def _shapes(tree: Any) -> dict[str, str]:
+  """Returns shapes as text, by 'encoder/layers_0/…'."""
   return {
     jax.tree_util.keystr(keys, simple=True, separator='/'): str(
       list(leaf.shape)

@@ -1,4 +1,4 @@
-"""Where checkpoints lie: a folder for each step, on a local disk."""
+"""Folders of checkpoints, one per step: the protocol, and local ones."""
 
 from collections.abc import Mapping, Sequence
 import contextlib
@@ -15,48 +15,48 @@ from it_study.storage.manifest import (
   write_manifest,
 )
 
-# Of a checkpoint, each a folder in it.
+# Folders inside a checkpoint.
 ITEMS = ('params', 'opt_state', 'metadata')
 _File = TypeVar('_File')
 _STEP_MANIFEST = re.compile(r'(\d+)/' + re.escape(MANIFEST))
 
 
 class CheckpointFolder(Protocol):
-  """What `checkpoints.Checkpoints` needs of the place where they lie.
+  """The operations that `manager.Checkpoints` needs on its folder.
 
-  But for `path`, only the first of several processes asks anything of it.
+  With several processes, only the first one calls methods other than `path`.
   """
 
   def path(self, step: int) -> str:
-    """Of a step's folder, as Orbax takes it; there or not."""
+    """Returns the path of a step's folder for Orbax; it need not exist."""
 
   def prepare(self) -> None:
-    """Makes the folder, and takes out what a save that died has left."""
+    """Creates the folder, and deletes the remains of interrupted saves."""
 
   def steps(self) -> list[int]:
-    """The steps that have a folder, ascending."""
+    """Returns the steps that have a folder, ascending."""
 
   def find_damage(self, step: int) -> str | None:
-    """What is wrong with a step's files, None if nothing is."""
+    """Returns the first problem with a step's files, or None."""
 
   def make_restorable(self, step: int) -> None:
-    """Adds what Orbax wants to see of a step that was written elsewhere."""
+    """Adds the markers that Orbax expects to a step copied from elsewhere."""
 
   def set_aside(self, step: int) -> None:
-    """Puts a step that is damaged, or was never finished, out of the way."""
+    """Renames a damaged step; deletes one that was never finished."""
 
   def finish(self, step: int, *, loss: float | None) -> None:
-    """Writes the manifest of a step."""
+    """Writes the manifest of a step, which makes it valid."""
 
   def best(self) -> int | None:
-    """The step of lowest loss, None if none has a loss."""
+    """Returns the step of lowest loss; None if none has a loss."""
 
   def delete(self, step: int) -> None:
-    """Deletes a step; what a kill leaves of it counts as never finished."""
+    """Deletes a step; one left half deleted counts as never finished."""
 
 
 class LocalCheckpoints:
-  """A `CheckpointFolder` that all processes see alike, as files."""
+  """A `CheckpointFolder` on a file system that all processes share."""
 
   def __init__(self, directory: str | os.PathLike[str]):
     self._directory = pathlib.Path(directory).resolve()
@@ -95,7 +95,7 @@ class LocalCheckpoints:
 
   def delete(self, step: int) -> None:
     path = self._directory / str(step)
-    # First, so that what is left after a kill counts as never finished.
+    # First, so that a step left half deleted counts as never finished.
     (path / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(path)
 
@@ -114,31 +114,35 @@ def steps_in(directory: pathlib.Path) -> list[int]:
 def find_best(
   directory: pathlib.Path, steps: Sequence[int] | None = None
 ) -> int | None:
-  """Returns the step of lowest loss in a folder, None if none has a loss.
+  """Returns the step of lowest loss in a folder; None if none has a loss.
 
-  Of equal ones it is the earliest.
+  Ties go to the earliest step.
 
   Args:
-    directory: of checkpoints.
-    steps: to choose from; all that are there without it.
+    directory: Folder of checkpoints.
+    steps: Steps to choose from; None for all that exist.
   """
   manifests = {}
   for step in steps_in(directory) if steps is None else steps:
-    # A training may be deleting it.
+    # A running training may be deleting it.
     with contextlib.suppress(FileNotFoundError):
       manifests[step] = (directory / str(step) / MANIFEST).read_text()
   return best_of(manifests)
 
 
 def best_of(manifests: Mapping[int, str]) -> int | None:
-  """As `find_best`, by the texts of the steps' manifests."""
-  losses = {step: loss_of(text) for step, text in manifests.items()}
-  found = [(loss, step) for step, loss in losses.items() if loss is not None]
-  return min(found)[1] if found else None
+  """Like `find_best`, given the texts of the manifests by step."""
+  losses = [(loss_of(text), step) for step, text in manifests.items()]
+  known = [(loss, step) for loss, step in losses if loss is not None]
+  return min(known)[1] if known else None
 
 
 def manifests_of(files: Mapping[str, _File]) -> dict[int, _File]:
-  """Those of a folder's files, by name, that are manifests; by step."""
+  """Returns the manifests among a folder's files, by step.
+
+  Args:
+    files: Files of a folder of checkpoints, by name.
+  """
   return {
     int(match[1]): file
     for name, file in files.items()

@@ -1,4 +1,4 @@
-"""Opens tensors of TensorStore and reads them in bounded memory."""
+"""Opens TensorStore tensors and reads them in bounded memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -8,26 +8,27 @@ import tensorstore as ts
 from it_study.errors import InputError
 from it_study.storage.storage_path import StoragePath, reason
 
-# Read or written at once: small tensors do not wait for one another, and large
-# ones are not in memory three times, as bytes, as chunks and whole.
+# Bytes read or written at once: enough that small tensors do not wait for each
+# other, and few enough that a large one is not in memory three times, as bytes,
+# as chunks and whole.
 BYTES_AT_ONCE = 32_000_000
 
 
 def open_tensors(
   folder: StoragePath, tensors: Mapping[str, np.ndarray | dict]
 ) -> dict[str, ts.TensorStore]:
-  """Opens tensors, none of them read.
+  """Opens tensors without reading their values.
 
   Args:
-    folder: whose they are, for an error.
-    tensors: as `t5x_tensors.find_tensors` finds them.
+    folder: Folder of the tensors, for error messages.
+    tensors: Tensors from `t5x.tensors.find_tensors`, by name.
 
   Raises:
-    InputError: one cannot be opened.
+    InputError: If a tensor cannot be opened.
   """
   opening = {
     name: ts.open(
-      # A file that is missing would be read as zeros.
+      # Otherwise a missing file would be read as zeros.
       {**tensor, 'fill_missing_data_reads': False},
       open=True,
       read=True,
@@ -48,9 +49,9 @@ def open_tensors(
 
 
 def groups(sizes: Sequence[int]) -> Iterator[slice]:
-  """What to take at once of things of so many bytes, in their order.
+  """Yields slices that split items of these sizes into groups, in order.
 
-  None is larger than `BYTES_AT_ONCE`, unless one thing is.
+  No group is larger than `BYTES_AT_ONCE`, unless a single item is.
   """
   start, total = 0, 0
   for end, size in enumerate(sizes):
@@ -62,7 +63,10 @@ def groups(sizes: Sequence[int]) -> Iterator[slice]:
 
 
 def start_reading(store: ts.TensorStore) -> Callable[[], np.ndarray]:
-  """Begins to read a small tensor; what is returned waits for the value."""
+  """Starts reading a small tensor; the returned function waits for it.
+
+  A large tensor is read, in parts, only when that function is called.
+  """
   if num_bytes(store) <= BYTES_AT_ONCE:
     read = store.read()
     return lambda: np.asarray(read.result())
@@ -71,15 +75,15 @@ def start_reading(store: ts.TensorStore) -> Callable[[], np.ndarray]:
 
 
 def read(folder: StoragePath, name: str, store: ts.TensorStore) -> np.ndarray:
-  """A tensor's values.
+  """Reads a tensor.
 
   Args:
-    folder: whose it is, for an error.
-    name: likewise.
-    store: the tensor, opened.
+    folder: Folder of the tensor, for error messages.
+    name: Name of the tensor, for error messages.
+    store: The tensor, opened.
 
   Raises:
-    InputError: it cannot be read.
+    InputError: If it cannot be read.
   """
   try:
     return start_reading(store)()
@@ -88,21 +92,23 @@ def read(folder: StoragePath, name: str, store: ts.TensorStore) -> np.ndarray:
 
 
 def num_bytes(store: ts.TensorStore) -> int:
-  """Of a tensor's values in memory."""
+  """Returns the size of a tensor's values in memory, in bytes."""
   return store.size * store.dtype.numpy_dtype.itemsize
 
 
 def unreadable(folder: StoragePath, name: str, error: Exception) -> InputError:
-  """What to raise for a tensor that cannot be opened or read."""
+  """Returns the error for a tensor that cannot be opened or read."""
   return InputError(
-    f'{folder}: {name} cannot be read: {reason(error)}. Fetch the folder again.'
+    f'{folder}: {name} cannot be read: {reason(error)}. Download the folder '
+    'again.'
   )
 
 
 def _read_in_parts(store: ts.TensorStore, rows: int) -> np.ndarray:
-  """Reads a tensor by so many rows at a time, whole chunks if it can be."""
+  """Reads a tensor by about `rows` rows at a time, in whole chunks."""
   value = np.empty(store.shape, store.dtype.numpy_dtype)
-  chunk = store.chunk_layout.read_chunk.shape[0] or 1
+  chunk_shape = store.chunk_layout.read_chunk.shape
+  chunk = chunk_shape[0] if chunk_shape and chunk_shape[0] else 1
   rows = max(rows // chunk, 1) * chunk
   first, last = store.domain[0].inclusive_min, store.domain[0].exclusive_max
   for start in range(first, last, rows):

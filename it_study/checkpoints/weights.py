@@ -1,13 +1,13 @@
-"""Parameters from any folder of weights that this project reads."""
+"""Reads and converts parameters in any format that this project reads."""
 
 from collections.abc import Iterator
 import contextlib
 import functools
-import json
+import logging
 import os
 import pathlib
-import re
 import shutil
+import time
 from typing import Any
 
 from flax import traverse_util
@@ -15,94 +15,97 @@ import jax
 import orbax.checkpoint as ocp
 
 from it_study.checkpoints import (
-  bucket_weights,
   lazy_arrays,
   manager,
   tensor_reading,
+  weights_source,
 )
 from it_study.checkpoints.fitting import infer_config
 from it_study.checkpoints.hf import params as hf
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.checkpoints.t5x import reading, tensors as t5x_tensors, writing
+from it_study.checkpoints.weights_source import Format, WeightsSource
 from it_study.errors import InputError, nearest_path
 from it_study.models.config import T5Config
 from it_study.storage.manifest import write_manifest
 from it_study.storage.storage_path import StoragePath
 
-_RECORD = 'training.json'
-# What a training calls its checkpoints, and the folders that it has them in.
-_STEP = re.compile(r'(checkpoint_)?\d+')
-_FOLDERS = ('checkpoints', 'best')
-
-
 _Path = str | os.PathLike[str]
-# Both of T5X's layouts are read as t5x; it restores that of t5x_orbax with
-# use_orbax alone.
-SOURCES = ('hf', 't5x', 'it_study')
+# Both of T5X's layouts are read as t5x; t5x_orbax is written for T5X with
+# `use_orbax=True` only.
 DESTINATIONS = ('hf', 't5x', 't5x_orbax', 'it_study')
+_logger = logging.getLogger(__name__)
 
 
-def restore(path: _Path, *, config: T5Config, target: Any) -> dict[str, Any]:
-  """Reads parameters of ours, of Hugging Face or of T5X onto devices.
+def restore(source: WeightsSource, *, config: T5Config, target: Any) -> Any:
+  """Reads parameters onto devices.
 
   Args:
-    path: a checkpoint as `checkpoints.find_checkpoint` takes it, a folder with
-      a config.json and weights, or a T5X checkpoint as `t5x.find_checkpoint`
-      takes it, which may be in a bucket; of others there
-      `bucket_weights.to_local` makes a copy.
-    config: of the model that takes them.
-    target: tree of `jax.ShapeDtypeStruct` with the shardings wanted.
+    source: Weights to read.
+    config: Configuration of the model that takes them.
+    target: Tree of `jax.ShapeDtypeStruct` with the desired shardings.
+
+  Returns:
+    Nested dict of arrays, like `target`.
 
   Raises:
-    InputError: there is none, it is damaged, or it does not fit the model.
+    InputError: If there are no weights, they are damaged, or they do not fit
+      the model.
   """
-  if hf.is_folder(path):
-    return hf.load_params(path, config=config, target=target)
-  if StoragePath(path).local is None or reading.is_checkpoint(path):
-    return reading.load_params(path, target=target)
-  return manager.restore_params(path, target=target)
+  started = time.monotonic()
+  folder = source.folder
+  _logger.info('restoring weights (format %s) from %s.', source.format, folder)
+  if source.format == 'hf':
+    params = hf.load_params(source.local_folder, config=config, target=target)
+  elif source.format == 't5x':
+    params = reading.load_params(str(folder), target=target)
+  else:
+    params = manager.read_params(source.local_folder, target=target)
+  _logger.info('restored %s in %.1f s.', folder, time.monotonic() - started)
+  return params
 
 
-def vocabulary_rows(path: _Path) -> int:
-  """Rows of the embedding table of weights that `restore` takes.
-
-  None of it is read, only what is recorded of its shape.
+def vocabulary_rows(source: WeightsSource) -> int:
+  """Returns the number of rows of the embedding table, from recorded shapes.
 
   Raises:
-    InputError: there are no weights, or not of a T5.
+    InputError: If there are no weights, or they are not those of a T5.
   """
-  if hf.is_folder(path):
-    return hf.read_model_config(path).vocab_size
-  if StoragePath(path).local is None or reading.is_checkpoint(path):
-    return reading.read_model_config(path).vocab_size
-  found = manager.find_checkpoint(path)
-  params = manager.stored_shapes(found)
-  return infer_config(params, source=str(found)).vocab_size
+  if source.format == 'hf':
+    return hf.read_model_config(source.local_folder).vocab_size
+  # Of a training of ours the record says it, without a check of all files.
+  recorded = source.training.get('model', {}).get('vocab_size')
+  if recorded is not None:
+    return recorded
+  if source.format == 't5x':
+    return reading.read_model_config(str(source.folder)).vocab_size
+  params = manager.stored_shapes(source.local_folder)
+  return infer_config(params, source=str(source.folder)).vocab_size
 
 
 def convert(
-  source: _Path, destination: _Path, *, source_format: str, to: str
+  source: _Path, destination: _Path, *, source_format: Format, to: str
 ) -> pathlib.Path:
-  """Converts weights between formats; names and values, nothing else.
+  """Converts weights between formats: names and values, nothing else.
 
-  Of the host's memory it takes a few copies of the largest tensor: as it was
-  stored, as it will be, compressed, and on its way to the disk. Tensors are
-  read, written and let go one after another, into shards as well, small ones
-  some at a time. Only PyTorch's files before version 1.6 cannot be read in
-  part.
+  Needs host memory for a few copies of the largest tensor: as stored, as
+  converted, compressed, and on its way to the disk. Tensors are read, written
+  and freed one after another, small ones in groups, also when the output is
+  sharded. Only PyTorch files from before version 1.6 must be read whole.
 
   Args:
-    source: the folder to read.
-    destination: a new folder.
-    source_format: of `SOURCES`.
-    to: of `DESTINATIONS`, another one, or t5x in another layout.
+    source: Folder to read, local or `gs://…`.
+    destination: New or empty local folder.
+    source_format: Format to read, one of `weights_source.FORMATS`.
+    to: Format to write, one of `DESTINATIONS`: another one, or t5x in another
+      layout.
 
   Returns:
-    The destination; for T5X the `checkpoint_STEP` in it, its step that of the
-    source, 0 where that has none.
+    The destination; for T5X the `checkpoint_STEP` in it, with the step of the
+    source, or 0 if that is unknown.
 
   Raises:
-    InputError: for formats that are alike, or a folder that cannot be used.
+    InputError: If both formats are the same, or a folder cannot be used.
   """
   if StoragePath(destination).local is None:
     raise InputError(
@@ -120,44 +123,46 @@ def convert(
     )
   if StoragePath(source).local is not None:
     _check_folder(source, source_format)
+  resolved = weights_source.resolve(source, format=source_format)
   with contextlib.ExitStack() as stack:
-    if source_format != 't5x':
-      source = bucket_weights.to_local(source)
-    params, config, step = _open(source, source_format, stack)
+    params, config = _open(resolved, stack)
     stack.enter_context(_emptied_on_failure(destination))
     if to == 'hf':
       hf.save_params(destination, params, config=config)
     elif to == 'it_study':
       _save(destination, params)
     else:
-      layout = 'orbax' if to == 't5x_orbax' else 'msgpack'
-      return writing.save_params(destination, params, step=step, layout=layout)
+      return writing.save_params(
+        destination,
+        params,
+        step=resolved.step,
+        layout='orbax' if to == 't5x_orbax' else 'msgpack',
+      )
   return destination
 
 
 def _open(
-  source: _Path, source_format: str, stack: contextlib.ExitStack
-) -> tuple[Any, T5Config, int]:
-  """Lazy parameters, their model's configuration and their step."""
-  if source_format == 'hf':
-    config = hf.read_model_config(source)
+  source: WeightsSource, stack: contextlib.ExitStack
+) -> tuple[Any, T5Config]:
+  """Returns lazy parameters and their model's configuration."""
+  if source.format == 'hf':
+    config = hf.read_model_config(source.local_folder)
     params = stack.enter_context(
-      hf.open_params(source, config=config, target=_abstract(config))
+      hf.open_params(
+        source.local_folder, config=config, target=_abstract(config)
+      )
     )
-    return params, config, 0
-  if source_format == 't5x':
-    found = reading.find_checkpoint(source)
-    config = reading.read_model_config(str(found))
-    params = reading.open_params(str(found), target=_abstract(config))
-    return params, config, reading.step_of(found)
-  found = manager.find_checkpoint(source)
-  params = _open_ours(StoragePath(found / 'params'))
-  step = int(found.name) if found.name.isdecimal() else 0
-  return params, infer_config(params), step
+    return params, config
+  if source.format == 't5x':
+    path = str(source.folder)
+    config = reading.read_model_config(path)
+    return reading.open_params(path, target=_abstract(config)), config
+  params = _open_ours(source.folder.child('params'))
+  return params, infer_config(params, source=str(source.folder))
 
 
 def _open_ours(folder: StoragePath) -> dict[str, Any]:
-  """Lazy parameters of ours; Orbax would read the whole tree."""
+  """Returns lazy parameters of ours; Orbax would read the whole tree."""
   tensors = tensor_reading.open_tensors(
     folder, t5x_tensors.find_tensors(folder)
   )
@@ -174,29 +179,29 @@ def _open_ours(folder: StoragePath) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _emptied_on_failure(directory: pathlib.Path) -> Iterator[None]:
-  """Deletes what was written to a folder that was new or empty."""
-  was_there = directory.exists()
+  """Deletes what was written to a new or empty folder if the block fails."""
+  existed = directory.exists()
   try:
     yield
-  # Also on an interrupt.
+  # An interrupt too.
   except BaseException:
     for path in directory.iterdir() if directory.is_dir() else ():
       if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
       else:
         path.unlink(missing_ok=True)
-    if not was_there and directory.is_dir():
+    if not existed and directory.is_dir():
       directory.rmdir()
     raise
 
 
-def _check_folder(path: _Path, source_format: str) -> None:
+def _check_folder(path: _Path, source_format: Format) -> None:
   if os.path.isfile(path):
     raise InputError(
-      f'{os.fspath(path)}: a file, and weights are read from a folder. Name '
-      'the one that it lies in.'
+      f'{os.fspath(path)}: expected a folder, got a file. Name the folder that '
+      'contains it.'
     )
-  # Of ours, TRAINING/best is no folder either.
+  # TRAINING/best of a training of ours is not a folder either.
   if source_format != 'it_study' and not os.path.isdir(path):
     raise InputError(
       f'{os.fspath(path)}: no such folder. Name the one that holds the '
@@ -226,36 +231,3 @@ def _save(directory: pathlib.Path, params: Any) -> None:
     raise InputError(
       f'{directory}: cannot be written: {error.strerror or error}.'
     ) from None
-
-
-def training_of(checkpoint_path: str | os.PathLike) -> dict[str, Any]:
-  """training.json of the training that a checkpoint is of, or nothing.
-
-  Args:
-    checkpoint_path: of a checkpoint or of the training's folder, local or in a
-      bucket.
-  """
-  paths = [os.fspath(checkpoint_path)]
-  if StoragePath(checkpoint_path).local is not None:
-    # A checkpoint may be named by a link, and so may a training's folder of
-    # checkpoints lie elsewhere.
-    paths = [os.path.abspath(paths[0]), os.path.realpath(paths[0])]
-  for path in dict.fromkeys(paths):
-    for folder in _own_folders(StoragePath(path)):
-      content = folder.read(_RECORD)
-      if content is not None:
-        return json.loads(content)
-  return {}
-
-
-def _own_folders(folder: StoragePath) -> Iterator[StoragePath]:
-  """Where a training's record is, if a folder is a checkpoint of its own.
-
-  Any other folder in that of a training may have weights of another.
-  """
-  yield folder
-  if _STEP.fullmatch(folder.name):
-    folder = folder.parent
-    yield folder
-  if folder.name in _FOLDERS:
-    yield folder.parent

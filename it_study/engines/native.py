@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from it_study import distributed
-from it_study.checkpoints import bucket_weights, weights
+from it_study.checkpoints import weights, weights_source
 from it_study.checkpoints.step_folders import CheckpointFolder
 from it_study.engines import (
   model_setup,
@@ -75,8 +75,8 @@ def finetune(
     train_steps: steps to train, or
     epochs: passes over the data, from which steps are derived.
     seed: of initial parameters, dropout and order.
-    initial_checkpoint_path: what `weights.restore` takes: a training to start
-      from, or weights of Hugging Face or T5X; None starts from scratch.
+    initial_checkpoint_path: what `weights_source.resolve` takes: a training to
+      start from, or weights of Hugging Face or T5X; None starts from scratch.
     mixture_or_task_module: is imported first; it registers the task.
     pack: whether several examples share a row.
     microbatch_size: the most rows that a device computes at once; the number of
@@ -113,7 +113,7 @@ def finetune(
     log_period=log_period,
   )
   model_dir = pathlib.Path(model_dir)
-  initial_checkpoint_path = bucket_weights.to_local(initial_checkpoint_path)
+  source = weights_source.resolve(initial_checkpoint_path)
   mesh = partitioning.make_mesh(
     data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
   )
@@ -130,16 +130,14 @@ def finetune(
     validates=eval_period is not None,
     on_progress=on_progress,
   )
-  config = model_setup.complete_config(
-    model_config, dtype=dtype, weights_path=initial_checkpoint_path
-  )
+  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
   initial_params = None
-  if initial_checkpoint_path is not None:
-    model_setup.check_folder_vocabulary(initial_checkpoint_path)
+  if source is not None:
+    model_setup.check_folder_vocabulary(source)
     # A function, so that nobody keeps these parameters beside the state's.
     initial_params = functools.partial(
       weights.restore,
-      initial_checkpoint_path,
+      source,
       config=config,
       target=partitioning.abstract_params(model=T5(config), mesh=mesh),
     )
@@ -245,18 +243,16 @@ def predict(
   mesh = partitioning.make_mesh(
     data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
   )
-  checkpoint_path = bucket_weights.to_local(checkpoint_path)
+  source = weights_source.resolve(checkpoint_path)
   model = T5(
-    model_setup.complete_config(
-      model_config, dtype=dtype, weights_path=checkpoint_path
-    )
+    model_setup.complete_config(model_config, dtype=dtype, source=source)
   )
-  training = model_setup.check_weights(checkpoint_path)
-  if checkpoint_path is None:
+  training = model_setup.check_weights(source)
+  if source is None:
     params = partitioning.init_params(model=model, seed=seed, mesh=mesh)
   else:
     params = weights.restore(
-      checkpoint_path,
+      source,
       config=model.config,
       target=partitioning.abstract_params(model=model, mesh=mesh),
     )

@@ -1,4 +1,4 @@
-"""Tests of checkpoints that several processes write to a bucket."""
+"""Tests of checkpoints that several processes write directly to a bucket."""
 
 import json
 import re
@@ -18,8 +18,8 @@ from it_study.training import metrics_log
 
 ITEMS = ('params', 'opt_state', 'metadata')
 TASK = 'natinst_def_empty_ex_original1'
-# Command lines, after `+` each, in one of several processes, for which
-# gs://bucket is a folder.
+# Runs command lines, each after a `+`, in one of several processes. A local
+# folder serves as gs://bucket.
 _COMMANDS = (
   fake_bucket.REDIRECT
   + """
@@ -32,7 +32,7 @@ while words:
   end = words.index('+', 1) if '+' in words[1:] else len(words)
   if cli.main(words[1:end]) != 0:
     sys.exit(1)
-  # The others are joined.
+  # Later commands use the same processes.
   distributed.start = lambda: None
   words = words[end:]
 """
@@ -57,7 +57,7 @@ def _there(tmp_path):
 
 @pytest.fixture(name='checkpoints')
 def _checkpoints(there, monkeypatch):
-  """A folder of checkpoints; `said` gets a line before one counts."""
+  """A folder of checkpoints that touches `told` before a manifest."""
   with fake_bucket.serve(there) as url:
     monkeypatch.setenv('STORAGE_EMULATOR_HOST', url)
     yield BucketCheckpoints(
@@ -82,7 +82,7 @@ def names(folder):
   )
 
 
-def test_what_is_finished_is_whole(checkpoints, there):
+def test_a_finished_step_is_valid(checkpoints, there):
   folder = there / 'one/checkpoints'
   assert checkpoints.steps() == []
   for step in (2, 10):
@@ -94,7 +94,7 @@ def test_what_is_finished_is_whole(checkpoints, there):
   checkpoints.finish(10, loss=0.5)
   assert (there / 'told').exists()
   assert checkpoints.find_damage(10) is None
-  # So it is of a copy.
+  # A local copy is intact too.
   assert find_damage(folder / '10') is None
   assert checkpoints.best() == 10
   checkpoints.finish(2, loss=0.25)
@@ -116,7 +116,7 @@ def test_what_is_finished_is_whole(checkpoints, there):
 def test_damage_is_found(checkpoints, there, damage, expected, is_copied):
   folder = there / 'one/checkpoints'
   write(folder, 3)
-  # One process alone writes its checkpoints here first.
+  # A single process writes its checkpoints locally and uploads them.
   (LocalCheckpoints(folder) if is_copied else checkpoints).finish(3, loss=None)
   assert checkpoints.find_damage(3) is None
   damage(folder / '3/params/d/1')
@@ -136,13 +136,13 @@ def test_a_broken_manifest(checkpoints, there):
   assert checkpoints.best() is None
 
 
-def test_what_was_never_finished_goes(checkpoints, there):
+def test_an_unfinished_step_is_deleted(checkpoints, there):
   write(there / 'one/checkpoints', 3)
   checkpoints.set_aside(3)
   assert not names(there / 'one')
 
 
-def test_what_was_copied_here_is_restorable(checkpoints, there):
+def test_a_copied_step_becomes_restorable(checkpoints, there):
   folder = there / 'one/checkpoints'
   write(folder, 3)
   checkpoints.finish(3, loss=None)
@@ -210,7 +210,7 @@ def test_two_processes_train_and_predict_in_a_bucket(
     victim.wait()
   # The metrics of a checkpoint are there before it counts.
   assert metrics_log.lines_of(there / 'runs/one/metrics.jsonl')[-1]['step'] >= 2
-  # Another machine goes on, once the lease of the first has run out.
+  # Another machine resumes once the first one's lease has expired.
   lease = there / 'runs/leases/one'
   assert lease.exists()
   lease.unlink()

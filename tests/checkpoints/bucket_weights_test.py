@@ -15,21 +15,21 @@ import optax
 import pytest
 import t5x_fixture
 
-from it_study.checkpoints import bucket_weights, manager
+from it_study.checkpoints import manager, weights_source
 from it_study.checkpoints.hf import params as hf
 from it_study.checkpoints.step_folders import LocalCheckpoints
 
 _GOLDEN = pathlib.Path(__file__).parents[1] / 'golden/hf_golden'
-# Where TensorStore is told of another server than Google's from the start.
-_TO_LOCAL = """
+# In a process of its own, since TensorStore reads the server's address once.
+_RESOLVE = """
 import json, logging, sys
 logging.basicConfig()
-from it_study.checkpoints import bucket_weights
+from it_study.checkpoints import weights_source
 from it_study.errors import InputError
 found = []
 for path in sys.argv[1:]:
   try:
-    found.append(bucket_weights.to_local(path))
+    found.append(str(weights_source.resolve(path).path))
   except InputError as error:
     found.append(str(error))
 print(json.dumps(found))
@@ -37,19 +37,19 @@ print(json.dumps(found))
 
 
 class Bucket:
-  """A folder that a process of its own sees as gs://bucket."""
+  """A folder that a separate process sees as gs://bucket."""
 
   def __init__(self, root):
     self.files = root / 'bucket'
     self.cache = root / 'cache'
     self.asked = []
 
-  def to_local(self, *paths):
-    """What each path becomes, or its error; and warnings, a line each."""
+  def resolve(self, *paths):
+    """Returns each path's copy, or its error; and the warnings, by line."""
     self.asked.clear()
     with fake_bucket.serve(self.files, requests=self.asked) as url:
       done = subprocess.run(
-        [sys.executable, '-c', _TO_LOCAL, *paths],
+        [sys.executable, '-c', _RESOLVE, *paths],
         env={
           **os.environ,
           'IT_STUDY_CACHE': str(self.cache),
@@ -92,11 +92,11 @@ def train(folder, losses):
   (folder / 'config.gin').write_text('SEED = 3')
 
 
-def test_a_folder_of_hugging_face_is_copied_once(bucket):
+def test_a_hugging_face_folder_is_copied_once(bucket):
   there = shutil.copytree(_GOLDEN / 'v1_1', bucket.files / 'a/model')
   (there / 'tf_model.h5').write_bytes(b'not read')
   (there / 'spiece.model').write_bytes(b'pieces')
-  (local, again), lines = bucket.to_local('gs://bucket/a/model/', local_of(4))
+  (local, again), lines = bucket.resolve('gs://bucket/a/model/', local_of(4))
   assert local == bucket.copied('a/model')
   assert again == local_of(4)
   (line,) = lines
@@ -105,13 +105,12 @@ def test_a_folder_of_hugging_face_is_copied_once(bucket):
   assert copied == {'config.json', 'model.safetensors', 'spiece.model'}
   for name in copied:
     assert (there / name).read_bytes() == pathlib.Path(local, name).read_bytes()
-  assert hf.is_folder(local)
-  # Nothing is asked for again, but what is another file now.
-  assert bucket.to_local('gs://bucket/a/model') == ([local], [])
+  # Only changed files are downloaded again.
+  assert bucket.resolve('gs://bucket/a/model') == ([local], [])
   assert not bucket.asked
   (there / 'config.json').write_text('{}')
   (there / 'spiece.model').unlink()
-  assert bucket.to_local('gs://bucket/a/model') == ([local], [])
+  assert bucket.resolve('gs://bucket/a/model') == ([local], [])
   assert bucket.asked == ['a/model/config.json']
   assert pathlib.Path(local, 'config.json').read_text() == '{}'
   assert not pathlib.Path(local, 'spiece.model').exists()
@@ -121,9 +120,9 @@ def local_of(number):
   return f'/weights/{number}'
 
 
-def test_a_training_of_ours_is_copied_as_it_lies(bucket):
+def test_a_training_of_ours_is_copied_with_its_layout(bucket):
   train(bucket.files / 'runs/one', losses=(0.5, 0.25, 0.75))
-  newest, best, second, lost = bucket.to_local(
+  newest, best, second, lost = bucket.resolve(
     'gs://bucket/runs/one',
     'gs://bucket/runs/one/best',
     'gs://bucket/runs/one/checkpoints/2',
@@ -138,19 +137,19 @@ def test_a_training_of_ours_is_copied_as_it_lies(bucket):
     assert json.loads((folder / 'training.json').read_text()) == {'seed': 3}
     assert (folder / 'config.gin').read_text() == 'SEED = 3'
   assert lost == (
-    'gs://bucket/runs/one/checkpoints/4: no weights there: neither a '
-    'config.json with model.safetensors, nor a checkpoint of T5X, nor one of '
-    'ours, finished.'
+    'gs://bucket/runs/one/checkpoints/4: no weights found: neither a '
+    'config.json with model.safetensors, nor a T5X checkpoint, nor a finished '
+    'checkpoint of ours. Name another folder.'
   )
 
 
-def test_a_damaged_checkpoint_in_a_bucket_gives_way(bucket):
+def test_a_damaged_checkpoint_in_a_bucket_is_passed_over(bucket):
   folder = bucket.files / 'runs/one'
   train(folder, losses=(None, None))
   newest = folder / 'checkpoints/2'
   file = newest / 'params/manifest.ocdbt'
   file.write_bytes(file.read_bytes()[:-1])
-  (local, best, named), lines = bucket.to_local(
+  (local, best, named), lines = bucket.resolve(
     'gs://bucket/runs/one',
     'gs://bucket/runs/one/best',
     'gs://bucket/runs/one/checkpoints/2',
@@ -168,26 +167,26 @@ def test_a_damaged_checkpoint_in_a_bucket_gives_way(bucket):
     'checkpoint gs://bucket/runs/one/checkpoints/2 cannot be used: its file '
   )
   shutil.rmtree(folder / 'checkpoints/1')
-  (nothing,), _ = bucket.to_local('gs://bucket/runs/one')
+  (nothing,), _ = bucket.resolve('gs://bucket/runs/one')
   assert nothing.startswith(
-    'gs://bucket/runs/one/checkpoints: no usable checkpoint there'
+    'gs://bucket/runs/one/checkpoints: no usable checkpoint; see'
   )
 
 
-def test_checkpoints_of_t5x_stay_where_they_are(tmp_path):
+def test_t5x_checkpoints_are_not_copied(tmp_path):
   bucket = Bucket(tmp_path)
   bucket.files = t5x_fixture.theirs()
   path = 'gs://bucket/v1_1_orbax'
-  assert bucket.to_local(path) == ([path], [])
+  assert bucket.resolve(path) == ([path], [])
   assert not (tmp_path / 'cache/buckets-read/bucket').exists()
 
 
 def test_local_paths_and_none_pass_through(tmp_path):
-  assert bucket_weights.to_local(None) is None
-  assert bucket_weights.to_local(str(tmp_path)) == str(tmp_path)
+  assert weights_source.resolve(None) is None
+  assert weights_source.resolve(str(tmp_path)).path.local == tmp_path
 
 
-def test_the_files_that_are_read_are_those_of_the_better_format():
+def test_only_files_of_the_better_format_are_read():
   names = {
     'config.json',
     'model.safetensors.index.json',

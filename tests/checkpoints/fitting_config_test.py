@@ -1,4 +1,4 @@
-"""Tests of a configuration told from parameters."""
+"""Tests of inferring a configuration from parameters."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from it_study.errors import InputError
 from it_study.models import partitioning
 from it_study.models.t5 import T5, T5Config
 
-# No two sizes alike, so that none can be taken for another.
+# All sizes differ, so that none can be mistaken for another.
 _CONFIG = T5Config(
   vocab_size=37,
   emb_dim=16,
@@ -26,7 +26,7 @@ _CONFIG = T5Config(
   'changes',
   [{}, {'mlp_activations': ('relu',), 'logits_via_embedding': True}],
 )
-def test_shapes_tell_the_configuration(changes):
+def test_the_configuration_is_inferred_from_shapes(changes):
   config = dataclasses.replace(_CONFIG, **changes)
   params = partitioning.abstract_params(
     model=T5(config), mesh=partitioning.make_mesh()
@@ -38,6 +38,6 @@ def test_other_parameters_are_refused():
   with pytest.raises(InputError) as raised:
     infer_config({'decoder': {}}, source='there')
   assert str(raised.value) == (
-    'there does not hold the parameters of a T5: no encoder among them. Name a '
+    'there does not hold the parameters of a T5: encoder is missing. Name a '
     'checkpoint of an encoder-decoder T5.'
   )

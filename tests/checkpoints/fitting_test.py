@@ -1,18 +1,18 @@
-"""Tests of what weights are held to before a model takes them."""
+"""Tests of fitting weights to a model."""
 
 import numpy as np
 
 from it_study.checkpoints import fitting
 
 
-def test_names_are_listed_in_part():
-  assert fitting.listed(set()) == 'nothing is'
-  assert fitting.listed({'b'}) == 'b is'
-  assert fitting.listed({'c', 'b', 'a'}) == 'a, b, c are'
-  assert fitting.listed(set('edcba')) == 'a, b, c and 2 more are'
+def test_the_first_names_are_listed():
+  assert fitting.listed(set()) == 'none'
+  assert fitting.listed({'b'}) == 'b'
+  assert fitting.listed({'c', 'b', 'a'}) == 'a, b, c'
+  assert fitting.listed(set('edcba')) == 'a, b, c and 2 more'
 
 
-def test_only_a_vocabulary_may_be_smaller_than_the_model():
+def test_only_the_vocabulary_may_be_smaller_than_the_model():
   assert fitting.fits('token_embedder/embedding', (5, 2), (8, 2))
   assert not fitting.fits('token_embedder/embedding', (8, 2), (5, 2))
   assert not fitting.fits('token_embedder/embedding', (5, 1), (8, 2))

@@ -103,7 +103,7 @@ DAMAGES = [
 ]
 
 
-def test_everything_comes_back(opened):
+def test_everything_is_restored(opened):
   assert opened.newest() == 2
   assert opened.metadata(2) == {'step': 2, 'settings': {'seed': 7}}
   restored = restore(opened, 2)
@@ -118,7 +118,7 @@ def test_everything_comes_back(opened):
     assert one.dtype == other.dtype
 
 
-def test_the_last_are_kept(opened, directory):
+def test_the_newest_are_kept(opened, directory):
   save(opened, 3)
   opened.wait()
   assert sorted(path.name for path in directory.iterdir()) == ['2', '3']
@@ -150,28 +150,30 @@ def test_manifest_covers_every_file(directory):
   assert find_damage(directory / '2') is None
 
 
-@pytest.mark.parametrize(('damage', 'told'), DAMAGES)
-def test_damaged_newest_gives_way(opened, directory, caplog, damage, told):
+@pytest.mark.parametrize(('damage', 'message'), DAMAGES)
+def test_a_damaged_newest_checkpoint_is_passed_over(
+  opened, directory, caplog, damage, message
+):
   damage(directory / '2')
   assert opened.newest() == 1
   (record,) = caplog.records
   assert record.levelname == 'WARNING'
   assert f'checkpoint {directory / "2"} is not used' in record.getMessage()
-  assert re.search(told, record.getMessage())
+  assert re.search(message, record.getMessage())
   assert restore(opened, 1).params['scale'].tolist() == [1.0, 2.0, 3.0]
-  # The step can be written again, and what was damaged is still there.
+  # The step can be written again, and the damaged one is still there.
   save(opened, 2)
   assert opened.newest() == 2
   assert (directory / 'damaged-2' / 'params').is_dir()
 
 
-def test_all_damaged_is_none(opened, directory):
+def test_without_an_intact_checkpoint_there_is_no_newest(opened, directory):
   flip_byte(directory / '2')
   truncate(directory / '1')
   assert opened.newest() is None
 
 
-def test_unfinished_is_never_taken(opened, directory, caplog):
+def test_an_unfinished_checkpoint_is_never_used(opened, directory, caplog):
   shutil.copytree(directory / '2', directory / '3')
   (directory / '3' / 'manifest.json').unlink()
   assert opened.newest() == 2
@@ -192,7 +194,7 @@ def test_failed_save_is_raised(opened, monkeypatch):
 
 
 def test_keeping_none_is_refused(tmp_path):
-  with pytest.raises(InputError, match='checkpoints to keep: 0'):
+  with pytest.raises(InputError, match='to keep: expected 1 or more, got 0'):
     Checkpoints(LocalCheckpoints(tmp_path), keep=0)
 
 
@@ -204,7 +206,7 @@ def test_restore_params_from_any_level(directory, below):
   assert isinstance(params['scale'], jax.Array)
 
 
-def test_restore_params_passes_over_damage(directory, caplog):
+def test_restore_params_skips_damaged_checkpoints(directory, caplog):
   flip_byte(directory / '2')
   assert restore_params(directory)['scale'].tolist() == [1.0, 2.0, 3.0]
   assert f'checkpoint {directory / "2"} is not used' in caplog.text

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 import t5x_fixture as fixture
 
-from it_study.checkpoints import lazy_arrays, tensor_reading, weights
+from it_study.checkpoints import (
+  lazy_arrays,
+  tensor_reading,
+  weights,
+  weights_source,
+)
 from it_study.checkpoints.hf import params as hf
 from it_study.errors import InputError
 from it_study.models.config import T5Config
@@ -28,7 +33,7 @@ CONFIG = T5Config(
 
 @pytest.fixture(name='source')
 def _source(tmp_path):
-  """A folder of Hugging Face and what is in it."""
+  """A Hugging Face folder and its parameters."""
   params = fixture.draw(CONFIG)
   hf.save_params(tmp_path / 'source', params, config=CONFIG)
   return tmp_path / 'source', params
@@ -36,17 +41,19 @@ def _source(tmp_path):
 
 def load(path):
   target = fixture.target_of(CONFIG)
-  return weights.restore(path, config=CONFIG, target=target)
+  return weights.restore(
+    weights_source.resolve(path), config=CONFIG, target=target
+  )
 
 
-def test_tensors_are_in_memory_one_after_another(source, tmp_path, monkeypatch):
+def test_tensors_are_in_memory_one_at_a_time(source, tmp_path, monkeypatch):
   held: dict[int, int] = {}
   most, count = 0, 0
   convert_one = lazy_arrays.LazyArray.__array__
 
   def watched(self, dtype=None, copy=None):
     nonlocal most, count
-    # One of its own, which all views of it keep alive.
+    # A copy, which all its views keep alive.
     array = np.array(convert_one(self, dtype, copy))
     count += 1
     held[count] = array.nbytes
@@ -55,11 +62,11 @@ def test_tensors_are_in_memory_one_after_another(source, tmp_path, monkeypatch):
     return array
 
   monkeypatch.setattr(lazy_arrays.LazyArray, '__array__', watched)
-  # Small ones not together either.
+  # No groups of small tensors either.
   monkeypatch.setattr(tensor_reading, 'BYTES_AT_ONCE', 1)
   path, params = source
   sizes = [leaf.nbytes for leaf in jax.tree.leaves(params)]
-  # Of one twice: as it was and as it will be.
+  # One tensor twice: before and after conversion.
   bound = 2 * max(sizes)
   assert sum(sizes) > 8 * bound
   formats = ['hf', 'it_study', 't5x', 'hf', 't5x_orbax', 'it_study', 'hf']
@@ -73,7 +80,7 @@ def test_tensors_are_in_memory_one_after_another(source, tmp_path, monkeypatch):
     )
     assert count >= len(sizes)
     assert max(sizes) <= most <= bound, f'{start} to {end}'
-    # TensorStore's own threads let go of what they have written a little later.
+    # TensorStore's threads free what they have written a little later.
     deadline = time.monotonic() + 60
     while held and time.monotonic() < deadline:
       gc.collect()
@@ -82,15 +89,15 @@ def test_tensors_are_in_memory_one_after_another(source, tmp_path, monkeypatch):
   fixture.assert_same(load(path), params)
 
 
-@pytest.mark.parametrize('source_format', weights.SOURCES)
-def test_a_file_is_told_from_a_folder(source, source_format, tmp_path):
+@pytest.mark.parametrize('source_format', weights_source.FORMATS)
+def test_a_file_instead_of_a_folder_is_refused(source, source_format, tmp_path):
   path, _ = source
   file = path / 'model.safetensors'
   to = 'hf' if source_format != 'hf' else 'it_study'
   with pytest.raises(
     InputError,
-    match=r'model\.safetensors: a file, and weights are read from a folder\. '
-    r'Name the one that it lies in\.$',
+    match=r'model\.safetensors: expected a folder, got a file\. Name the '
+    r'folder that contains it\.$',
   ):
     weights.convert(file, tmp_path / 'out', source_format=source_format, to=to)
   assert not (tmp_path / 'out').exists()

@@ -12,7 +12,7 @@ import jax
 import pytest
 import t5x_fixture
 
-from it_study.checkpoints import weights
+from it_study.checkpoints import weights, weights_source
 from it_study.checkpoints.hf import params
 from it_study.data import vocabularies
 from it_study.engines import model_setup
@@ -22,19 +22,24 @@ _HF = pathlib.Path(__file__).parents[1] / 'golden/hf_golden/v1_1'
 _COMPLETE = """
 import sys
 import fakes
+from it_study.checkpoints import weights_source
 from it_study.engines import model_setup
 config = model_setup.complete_config(
-  fakes.tiny_model(), dtype='float32', weights_path=sys.argv[1])
+  fakes.tiny_model(),
+  dtype='float32',
+  source=weights_source.resolve(sys.argv[1]))
 print(config.vocab_size)
 """
 _TELL = """
 import json, sys
+from it_study.checkpoints import weights_source
 from it_study.engines import model_setup
 from it_study.errors import InputError
 paths = [f'gs://bucket/{name}' for name in sys.argv[1:]]
-found = [model_setup.training_of(path) for path in paths]
+found = [weights_source.training_of(path) for path in paths]
 try:
-  model_setup.check_weights('gs://bucket/run/checkpoint_20')
+  model_setup.check_weights(
+    weights_source.resolve('gs://bucket/run/checkpoint_20'))
 except InputError as error:
   found.append(str(error))
 print(json.dumps(found))
@@ -90,7 +95,7 @@ def run_beside_a_bucket(folder, program, *words):
 
 def rows_for(path):
   return model_setup.complete_config(
-    fakes.tiny_model(), dtype='float32', weights_path=path
+    fakes.tiny_model(), dtype='float32', source=weights_source.resolve(path)
   ).vocab_size
 
 
@@ -153,14 +158,14 @@ def test_a_checkpoint_has_the_record_of_its_own_training(tmp_path, monkeypatch):
   (tmp_path / 'newest').symlink_to('run/checkpoint_20')
   monkeypatch.chdir(tmp_path / 'run')
   for path in (*(tmp_path / name for name in OWN), 'checkpoint_20', '.'):
-    assert weights.training_of(path) == record, path
-  assert weights.training_of(tmp_path / 'newest') == record
+    assert weights_source.training_of(path) == record, path
+  assert weights_source.training_of(tmp_path / 'newest') == record
   for name in FOREIGN:
-    assert weights.training_of(tmp_path / name) == {}, name
+    assert weights_source.training_of(tmp_path / name) == {}, name
   config = model_setup.complete_config(
     fakes.tiny_model(),
     dtype='float32',
-    weights_path=tmp_path / 'run/checkpoint_20',
+    source=weights_source.resolve(tmp_path / 'run/checkpoint_20'),
   )
   assert config.vocab_size == 512
 

@@ -16,7 +16,7 @@ _FROM_A_BUCKET = """
 import pathlib, sys
 import jax, numpy as np
 import fake_bucket
-from it_study.checkpoints import weights
+from it_study.checkpoints import weights, weights_source
 from it_study.checkpoints.t5x import reading
 from it_study.errors import InputError
 from it_study.models import partitioning
@@ -30,11 +30,12 @@ for name in ('v1_1_msgpack', 'v1_1_orbax'):
     target = target_of(here)
     jax.tree.map(
       np.testing.assert_array_equal,
-      weights.restore(there, config=None, target=target),
+      weights.restore(
+        weights_source.resolve(there), config=None, target=target),
       reading.load_params(here, target=target))
 for missing in ('gs://bucket/nothing', 'gs://bucket/v1_1_orbax/checkpoint_1'):
   try:
-    weights.restore(missing, config=None, target=None)
+    weights_source.resolve(missing, format='t5x').folder
   except InputError as error:
     print(error)
 """
@@ -56,10 +57,10 @@ def test_checkpoints_are_read_from_a_bucket():
     )
   assert done.returncode == 0, done.stderr
   assert done.stdout.splitlines() == [
-    'gs://bucket/nothing: no T5X checkpoint there. Name a folder '
-    'checkpoint_STEP, or the one above it to take the newest.',
-    'gs://bucket/v1_1_orbax/checkpoint_1: no such folder; a T5X checkpoint was '
-    "looked for. Did you mean 'checkpoint_1000'?",
+    'gs://bucket/nothing: no T5X checkpoint found. Name a folder '
+    'checkpoint_STEP, or the one above it for the newest.',
+    'gs://bucket/v1_1_orbax/checkpoint_1: no such folder; expected a T5X '
+    "checkpoint. Did you mean 'checkpoint_1000'?",
   ]
 
 

@@ -152,7 +152,7 @@ def test_no_best_is_told(tmp_path):
     manager.find_checkpoint(tmp_path / 'model/best')
   assert str(caught.value) == (
     f'no best checkpoint in {tmp_path}/model/checkpoints: none has a loss. '
-    'Train with KEEP_BEST=True and an EVAL_PERIOD, or leave /best out for the '
+    'Train with KEEP_BEST=True and an EVAL_PERIOD, or omit /best for the '
     'newest.'
   )
 

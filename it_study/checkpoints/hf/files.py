@@ -1,4 +1,4 @@
-"""The files that hold the tensors of a Hugging Face model."""
+"""The tensor files of a Hugging Face model: safetensors and PyTorch."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
@@ -14,27 +14,27 @@ import numpy as np
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.errors import InputError, nearest_path
 
-# Files of weights, the better format first, and the index of their parts.
+# Weight file and index of shards of each format, the preferred one first.
 FORMATS = (
   ('model.safetensors', 'model.safetensors.index.json'),
   ('pytorch_model.bin', 'pytorch_model.bin.index.json'),
 )
-# What a zip archive begins with.
+# First bytes of a zip archive.
 _ZIP = b'PK\x03\x04'
-# Shapes of a file's tensors, by name, and a reader of one of them.
+# Shapes of a file's tensors by name, and a function that reads one of them.
 _Opened = tuple[dict[str, tuple[int, ...]], Callable[[str], np.ndarray]]
 
 
 @dataclasses.dataclass
 class Weights:
-  """The files of a checkpoint, opened as they are needed.
+  """The weight files of a checkpoint, opened when they are first needed.
 
   Attributes:
-    path: the folder.
-    files: name of a tensor to that of its file; None where one file has all.
-    single: name of the file that has all.
-    open_file: opens a file, for as long as the stack is.
-    stack: closed when no more is read.
+    path: Folder of the checkpoint.
+    files: File names by tensor name; None if a single file holds all tensors.
+    single: Name of the file that holds all tensors.
+    open_file: Function that opens a file until the stack is closed.
+    stack: Stack that closes the opened files.
   """
 
   path: pathlib.Path
@@ -45,17 +45,17 @@ class Weights:
   _opened: dict[str, _Opened] = dataclasses.field(default_factory=dict)
 
   def names(self) -> set[str]:
-    """Of all tensors."""
+    """Returns the names of all tensors."""
     if self.files is not None:
       return set(self.files)
     return set(self._file(self.single)[0])
 
   def shape(self, name: str) -> tuple[int, ...]:
-    """Of a tensor, which is not read."""
+    """Returns the shape of a tensor without reading it."""
     return self._file_of(name)[0][name]
 
   def read(self, name: str) -> np.ndarray:
-    """A tensor, anew each time."""
+    """Reads a tensor; nothing is cached."""
     return self._file_of(name)[1](name)
 
   def _file_of(self, name: str) -> _Opened:
@@ -63,8 +63,8 @@ class Weights:
     shapes, read = self._file(file)
     if name not in shapes:
       raise InputError(
-        f'{self.path / file}: the index promises {name}, which is not in it. '
-        'Fetch the folder again.'
+        f'{self.path / file}: {name} is missing, although the index lists it. '
+        'Download the folder again.'
       )
     return shapes, read
 
@@ -73,29 +73,30 @@ class Weights:
       path = self.path / file
       if not path.is_file():
         raise InputError(
-          f'{path}: a part of the weights is missing. Fetch the folder again.'
+          f'{path}: a shard of the weights is missing. Download the folder '
+          'again.'
         )
       try:
         self._opened[file] = self.open_file(path, self.stack)
       except InputError:
         raise
-      # Both libraries raise types of their own.
+      # Both libraries raise exceptions of many types.
       except Exception as error:
-        # Some say nothing but their type.
+        # Some errors have no message.
         reason, *_ = str(error).splitlines() or [type(error).__name__]
         raise InputError(
-          f'{path}: cannot be read: {reason:.200}. It may be cut off; fetch it '
-          'again.'
+          f'{path}: cannot be read: {reason:.200}. It may be truncated; '
+          'download it again.'
         ) from None
     return self._opened[file]
 
 
 @contextlib.contextmanager
 def open_weights(path: pathlib.Path) -> Iterator[Weights]:
-  """Finds the weights in a folder, none of them read.
+  """Finds the weights in a folder without reading them.
 
   Raises:
-    InputError: there are none, or what lists them is damaged.
+    InputError: If there are none, or their index is damaged.
   """
   for (single, index), open_file in zip(
     FORMATS, (_open_safetensors, _open_pytorch), strict=True
@@ -106,13 +107,14 @@ def open_weights(path: pathlib.Path) -> Iterator[Weights]:
         files = dict(read_json(path / index)['weight_map'])
       except (KeyError, TypeError, ValueError):
         raise InputError(
-          f'{path / index}: found no weight_map of names to files.'
+          f'{path / index}: no weight_map from names to files. Download it '
+          'again.'
         ) from None
       outside = [f for f in files.values() if not re.fullmatch(r'[\w.-]+', f)]
       if outside:
         raise InputError(
-          f"{path / index}: found {outside[0]!r:.60}, allowed is a file's name "
-          'in the same folder.'
+          f'{path / index}: expected file names in the same folder, got '
+          f'{outside[0]!r:.60}.'
         )
     elif not (path / single).is_file():
       continue
@@ -120,27 +122,27 @@ def open_weights(path: pathlib.Path) -> Iterator[Weights]:
       yield Weights(path, files, single, open_file, stack)
     return
   raise InputError(
-    f'{path}: no weights; a folder of Hugging Face holds {FORMATS[0][0]} or '
-    f'{FORMATS[1][0]}, or an index of parts.'
+    f'{path}: no weights; a Hugging Face folder holds {FORMATS[0][0]} or '
+    f'{FORMATS[1][0]}, or an index of shards.'
   )
 
 
 def write_safetensors(
   path: pathlib.Path, tensors: Mapping[str, LazyArray]
 ) -> None:
-  """Writes a file of safetensors, byte for byte as their library does.
+  """Writes a safetensors file, byte for byte as the library does.
 
   The library needs all tensors of a file in memory; here each is read, written
-  and let go. The format is the length of a header, the header in JSON, padded
+  and freed. The format is the length of a header, the header in JSON, padded
   with spaces to 8 bytes, and the values:
   https://github.com/huggingface/safetensors#format
 
   Args:
-    path: of the file.
-    tensors: by their names, which are sorted; written as float32.
+    path: File to write.
+    tensors: Tensors by name, in sorted order; written as float32.
 
   Raises:
-    OSError: it cannot be written.
+    OSError: If it cannot be written.
   """
   header: dict[str, Any] = {'__metadata__': {'format': 'pt'}}
   end = 0
@@ -151,8 +153,8 @@ def write_safetensors(
       'shape': tensor.shape,
       'data_offsets': (start, end),
     }
-  content = json.dumps(header, separators=(',', ':'), ensure_ascii=False)
-  content = content.encode()
+  text = json.dumps(header, separators=(',', ':'), ensure_ascii=False)
+  content = text.encode()
   content += b' ' * (-len(content) % 8)
   with path.open('wb') as file:
     file.write(struct.pack('<Q', len(content)) + content)
@@ -161,17 +163,17 @@ def write_safetensors(
 
 
 def read_json(path: pathlib.Path) -> Any:
-  """A file's content.
+  """Reads a JSON file.
 
   Raises:
-    InputError: it is not there, or cannot be read.
+    InputError: If it does not exist or cannot be read.
   """
   try:
     return json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
     raise InputError(f'{path}: no such file.{nearest_path(path)}') from None
   except (ValueError, RecursionError):
-    raise InputError(f'{path}: not JSON; it may be cut off.') from None
+    raise InputError(f'{path}: not JSON; it may be truncated.') from None
   except OSError as error:
     raise InputError(
       f'{path}: cannot be read: {error.strerror or error}.'
@@ -183,8 +185,8 @@ def _open_safetensors(
 ) -> _Opened:
   import safetensors
 
-  # JAX's arrays would be in memory three times. NumPy has bfloat16 once JAX is
-  # imported.
+  # Reading JAX arrays would hold them in memory three times. NumPy knows
+  # bfloat16 once JAX is imported.
   file = stack.enter_context(safetensors.safe_open(path, framework='np'))
   names = file.keys()
   shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
@@ -196,11 +198,11 @@ def _open_pytorch(path: pathlib.Path, stack: contextlib.ExitStack) -> _Opened:
     import torch
   except ImportError:
     raise InputError(
-      f'{path}: weights in the format of PyTorch need torch: pip install '
-      "'it_study[parity]', or fetch the folder's safetensors."
+      f'{path}: PyTorch weights need torch: pip install '
+      "'it_study[parity]', or download the folder's safetensors."
     ) from None
   with path.open('rb') as file:
-    # What PyTorch wrote before 1.6 is no zip archive and cannot be mapped.
+    # Files from before PyTorch 1.6 are not zip archives and cannot be mapped.
     is_archive = file.read(len(_ZIP)) == _ZIP
   tensors = torch.load(
     path, map_location='cpu', mmap=is_archive, weights_only=True

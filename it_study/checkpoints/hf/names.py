@@ -1,12 +1,12 @@
-"""What each of our parameters is called in a Hugging Face T5."""
+"""Maps our parameter names and configuration to a Hugging Face T5's."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from it_study.models.config import T5Config
 
-# Tables that are stored again under these names, and a bias that T5 v1.0's
-# first releases hold and nothing reads.
+# Copies of the embedding table under other names, and a bias in the first
+# releases of T5 v1.0 that no model reads.
 HEAD = 'lm_head.weight'
 EMBEDDING = 'shared.weight'
 REPEATED = (
@@ -20,14 +20,14 @@ _ATTENTION = {'query': 'q', 'key': 'k', 'value': 'v', 'out': 'o'}
 
 
 class Tensor(NamedTuple):
-  """A tensor of a checkpoint, and whether ours is its transpose."""
+  """A tensor of a checkpoint, and whether our parameter is its transpose."""
 
   name: str
   is_transposed: bool
 
 
 def tensors(config: T5Config) -> dict[str, Tensor]:
-  """Our parameters, by 'encoder/layers_0/…', to Hugging Face's tensors.
+  """Returns Hugging Face's tensors by our names, 'encoder/layers_0/…'.
 
   PyTorch's linear layers store [out, in], ours [in, out]; its relative
   attention bias [buckets, heads], ours [heads, buckets].
@@ -102,7 +102,7 @@ def _add_layer(
   )
 
 
-# Field of a T5Config to that of a config.json, with its default there.
+# Field of a T5Config to the field of a config.json and its default.
 _FIELDS = {
   'vocab_size': ('vocab_size', 32128),
   'emb_dim': ('d_model', 512),
@@ -119,37 +119,35 @@ _ACTIVATIONS = {
   'gated-silu': ('silu', 'linear'),
 }
 
-# Of the layer norms, as models/layers.py has it.
+# Epsilon of the layer norms, as in models/layers.py.
 _EPSILON = 1e-6
 
 
 def read_config(fields: Mapping[str, Any]) -> dict[str, Any]:
-  """The fields of a T5Config that a config.json states.
+  """Returns the fields of a T5Config that a config.json determines.
 
   Raises:
-    ValueError: for a model that is no T5 of ours; says why.
+    ValueError: If the model is not a supported T5; says why.
   """
   kind = fields.get('model_type')
   if kind != 't5':
-    raise ValueError(f"its model_type is {kind!r}, allowed is 't5'")
+    raise ValueError(f"model_type must be 't5', got {kind!r}")
   activation = fields.get('feed_forward_proj', 'relu')
   if activation not in _ACTIVATIONS:
     raise ValueError(
-      f'its feed_forward_proj is {activation!r}, allowed are '
-      f'{", ".join(_ACTIVATIONS)}'
+      f'feed_forward_proj must be one of {", ".join(_ACTIVATIONS)}, got '
+      f'{activation!r}'
     )
   epsilon = fields.get('layer_norm_epsilon', _EPSILON)
   if epsilon != _EPSILON:
-    raise ValueError(
-      f'its layer_norm_epsilon is {epsilon!r}, allowed is {_EPSILON}'
-    )
-  found = {
+    raise ValueError(f'layer_norm_epsilon must be {_EPSILON}, got {epsilon!r}')
+  config = {
     ours: fields.get(theirs, default)
     for ours, (theirs, default) in _FIELDS.items()
   }
   decoder_layers = fields.get('num_decoder_layers')
-  return found | {
-    'num_decoder_layers': found['num_encoder_layers']
+  return config | {
+    'num_decoder_layers': config['num_encoder_layers']
     if decoder_layers is None
     else decoder_layers,
     'mlp_activations': _ACTIVATIONS[activation],
@@ -158,10 +156,10 @@ def read_config(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scales_logits(fields: Mapping[str, Any]) -> bool:
-  """Whether logits are T5 v1.0's: from the embedding table, scaled.
+  """Returns whether logits are T5 v1.0's: from the scaled embedding table.
 
-  transformers 5 writes this by its own name and always says that tables are
-  tied, whether or not the weights hold a second one.
+  transformers 5 writes this under its own name, and always says that the
+  tables are tied, whether or not the weights hold a second one.
   """
   scaled = fields.get('scale_decoder_outputs')
   if scaled is None:
@@ -170,16 +168,16 @@ def _scales_logits(fields: Mapping[str, Any]) -> bool:
 
 
 def write_config(config: T5Config) -> dict[str, Any]:
-  """The config.json of a model.
+  """Returns the config.json of a model.
 
   Raises:
-    ValueError: for activations that Hugging Face's T5 does not have.
+    ValueError: If Hugging Face's T5 does not support the activations.
   """
   names = {value: name for name, value in _ACTIVATIONS.items()}
   if config.mlp_activations not in names:
     raise ValueError(
-      f'its mlp_activations are {config.mlp_activations}, a Hugging Face T5 '
-      f'has {", ".join(map(str, names))}'
+      f'mlp_activations of a Hugging Face T5 must be one of '
+      f'{", ".join(map(str, names))}, got {config.mlp_activations}'
     )
   fields = {
     theirs: getattr(config, ours) for ours, (theirs, _) in _FIELDS.items()

@@ -1,4 +1,4 @@
-"""Reads and writes a T5 in the folder format of Hugging Face."""
+"""Reads and writes a T5 in Hugging Face's folder format."""
 
 from collections.abc import Iterator, Mapping, Set
 import contextlib
@@ -16,6 +16,7 @@ from it_study.checkpoints.hf import files, names as hf_names
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.errors import InputError
 from it_study.models.config import T5Config
+from it_study.storage import text_files
 
 _Path = str | os.PathLike[str]
 CONFIG = 'config.json'
@@ -23,63 +24,54 @@ VOCABULARY = 'spiece.model'
 SHARD_BYTES = 5_000_000_000
 
 
-def is_folder(path: _Path) -> bool:
-  """Whether a path is a folder with a config.json and weights in it."""
-  path = pathlib.Path(path)
-  return path.is_dir() and has_weights(
-    {file.name for file in path.iterdir() if file.is_file()}
-  )
-
-
 def has_weights(names: Set[str]) -> bool:
-  """As `is_folder`, of a folder with files of these names."""
-  return CONFIG in names and any(
-    names.intersection(two) for two in files.FORMATS
-  )
+  """Returns whether a folder with these files is a Hugging Face model."""
+  return CONFIG in names and any(names & {*pair} for pair in files.FORMATS)
 
 
 def files_read(names: Set[str]) -> list[str]:
-  """Which files of a folder of weights are read, its vocabulary among them.
+  """Returns the files of a folder that are read, including the vocabulary.
 
   Args:
-    names: of all files in it, which has weights; they may be there in formats
-      that are not read too.
+    names: Names of all files in a folder that has weights. The weights may be
+      there in other formats too, which are not read.
   """
-  single, index = next(two for two in files.FORMATS if names.intersection(two))
+  single, index = next(pair for pair in files.FORMATS if names & {*pair})
   stem, _, ending = single.rpartition('.')
   part = re.compile(rf'{stem}(-[\w-]+)?\.{ending}')
-  found = names & {CONFIG, VOCABULARY, index}
-  return sorted(found.union(filter(part.fullmatch, names)))
+  shards = {name for name in names if part.fullmatch(name)}
+  return sorted(names & {CONFIG, VOCABULARY, index} | shards)
 
 
 def read_model_config(path: _Path, *, dtype: str = 'float32') -> T5Config:
-  """The configuration that a folder's config.json states.
+  """Reads the model configuration from a folder's config.json.
 
   Raises:
-    InputError: if it cannot be read, or is of a model that is no T5 of ours.
+    InputError: If it cannot be read, or the model is not a supported T5.
   """
   return T5Config(dtype=dtype, **_config_fields(pathlib.Path(path)))
 
 
 def load_params(path: _Path, *, config: T5Config, target: Any) -> Any:
-  """Reads parameters, one tensor at a time, to where they belong.
+  """Reads parameters onto devices, one tensor at a time.
 
-  Of the host's memory it takes little more than the largest tensor. A table of
-  fewer rows than the model's vocabulary, which is rounded up, is filled with
-  copies of its last row, a sentinel: no padding can be likelier than that.
+  Needs little more host memory than the largest tensor. If the table has fewer
+  rows than the model's vocabulary, which is rounded up, it is padded with
+  copies of its last row. That row belongs to a sentinel, and no padding can be
+  likelier than the sentinel.
 
   Args:
-    path: folder with config.json and safetensors, or PyTorch shards, which need
+    path: Folder with config.json and safetensors, or PyTorch shards, which need
       torch.
-    config: of the model that takes them; must agree with config.json.
-    target: tree of `jax.ShapeDtypeStruct` with the shardings wanted.
+    config: Configuration of the model; must agree with config.json.
+    target: Tree of `jax.ShapeDtypeStruct` with the desired shardings.
 
   Returns:
     Nested dict of arrays, like `target`.
 
   Raises:
-    InputError: if a file is missing or damaged, or the configurations, the
-      names or the shapes differ; names the first of what differs, both ways.
+    InputError: If a file is missing or damaged, or if configurations, names or
+      shapes differ; lists missing and unexpected tensors.
   """
   with open_params(path, config=config, target=target) as params:
     return jax.tree.map(_place, params, target)
@@ -87,18 +79,18 @@ def load_params(path: _Path, *, config: T5Config, target: Any) -> Any:
 
 @contextlib.contextmanager
 def open_params(path: _Path, *, config: T5Config, target: Any) -> Iterator[Any]:
-  """As `load_params`, each read when it is asked for, and again each time.
+  """Opens parameters that are read each time they are accessed.
 
   Args:
-    path: likewise.
-    config: likewise.
-    target: likewise; its shardings do not matter.
+    path: Folder, as for `load_params`.
+    config: Configuration of the model; must agree with config.json.
+    target: Tree of `jax.ShapeDtypeStruct`; its shardings do not matter.
 
   Yields:
-    Nested dict of `LazyArray`, like `target`, for as long as files are open.
+    Nested dict of `LazyArray`, like `target`, valid inside the block.
 
   Raises:
-    InputError: likewise.
+    InputError: In the same cases as `load_params`.
   """
   path = pathlib.Path(path)
   _check_config(path, config)
@@ -123,20 +115,19 @@ def save_params(
 ) -> None:
   """Writes a folder that transformers loads: safetensors and config.json.
 
-  Of the host's memory it takes little more than the largest tensor, or nothing
-  where that is there already. The configuration comes last: a folder without it
-  was never finished.
+  Needs host memory for little more than the largest tensor, and none for arrays
+  that are already in host memory. The configuration is written last: a folder
+  without it was never finished.
 
   Args:
-    path: a new or an empty folder.
-    params: nested dict of arrays, which may be lazy, as a T5 of `config` has
-      them.
-    config: of the model.
-    shard_bytes: most bytes of a file; a larger model is split.
+    path: New or empty folder.
+    params: Nested dict of arrays, possibly lazy, of a T5 of `config`.
+    config: Configuration of the model.
+    shard_bytes: Maximum size of a file in bytes; a larger model is sharded.
 
   Raises:
-    InputError: if the folder holds something or cannot be written, or
-      parameters are not those of the configuration.
+    InputError: If the folder is not empty or cannot be written, or if the
+      parameters do not match the configuration.
   """
   path = pathlib.Path(path)
   table = hf_names.tensors(config)
@@ -145,10 +136,10 @@ def save_params(
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params)
   }
   if flat.keys() != table.keys():
-    alone = sorted(flat.keys() ^ table.keys())
     raise InputError(
-      f'parameters are not those of the configuration: {alone[0]} is in one of '
-      'them only.'
+      'parameters do not match the configuration: missing parameters: '
+      f'{fitting.listed(table.keys() - flat.keys())}; unexpected parameters: '
+      f'{fitting.listed(flat.keys() - table.keys())}.'
     )
   try:
     fields = hf_names.write_config(config)
@@ -158,7 +149,7 @@ def save_params(
         f'{path} is not empty; weights are written to a new folder.'
       )
     shards = _shards(table, flat, shard_bytes)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
       file = files.FORMATS[0][0]
       if len(shards) > 1:
@@ -171,12 +162,10 @@ def save_params(
     if len(shards) > 1:
       total = sum(4 * leaf.size for leaf in flat.values())
       index = {'metadata': {'total_size': total}, 'weight_map': weight_map}
-      (path / files.FORMATS[0][1]).write_text(
-        json.dumps(index, indent=2) + '\n'
-      )
-    (path / CONFIG).write_text(json.dumps(fields, indent=2) + '\n')
+      _write_json(path / files.FORMATS[0][1], index)
+    _write_json(path / CONFIG, fields)
   except InputError:
-    # Of what is read on the way too.
+    # Also raised by reading lazy arrays.
     raise
   except ValueError as error:
     raise InputError(f'{path}: cannot be written: {error}.') from None
@@ -186,8 +175,12 @@ def save_params(
     ) from None
 
 
+def _write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
+  text_files.write_file(path, (json.dumps(value, indent=2) + '\n').encode())
+
+
 def _place(param: LazyArray, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-  """In every process its own devices' share; nothing is sent."""
+  """Places each process's share on its devices; nothing is communicated."""
   value = np.ascontiguousarray(param)
   return jax.make_array_from_callback(
     value.shape, leaf.sharding, lambda index: value[index]
@@ -201,18 +194,18 @@ def _open_param(
   weights: files.Weights,
   leaf: jax.ShapeDtypeStruct,
 ) -> LazyArray:
-  """One of our parameters, if the tensor that it is read from has its shape."""
+  """Returns one of our parameters, after checking its tensor's shape."""
   source = tensor.name
   if source == hf_names.HEAD and source not in weights.names():
-    # Logits from the embedding table, not scaled as T5 v1.0's are.
+    # Logits from the embedding table, but unscaled, unlike T5 v1.0's.
     source = hf_names.EMBEDDING
   shape = weights.shape(source)
   shape = shape[::-1] if tensor.is_transposed else shape
   if not fitting.fits(name, shape, leaf.shape):
     raise InputError(
-      f'{path}: {source} has the shape {list(shape)} as {name}, the model '
-      f'{list(leaf.shape)}. Give the model the configuration that these '
-      'weights were made with.'
+      f'{path}: {source} has the shape {list(shape)}, but {name} is '
+      f'{list(leaf.shape)} in the model. Use the model configuration that '
+      'these weights were trained with.'
     )
 
   def read() -> np.ndarray:
@@ -225,7 +218,7 @@ def _open_param(
 
 
 def _to_theirs(param: Any, tensor: hf_names.Tensor) -> LazyArray:
-  """What is stored of one of our parameters."""
+  """Returns the tensor to store for one of our parameters."""
   if not tensor.is_transposed:
     return lazy_arrays.cast(param, np.float32)
   return LazyArray(
@@ -239,7 +232,7 @@ def _config_fields(path: pathlib.Path) -> dict[str, Any]:
   fields = files.read_json(path / CONFIG)
   try:
     if not isinstance(fields, dict):
-      raise ValueError(f'it is {type(fields).__name__}, allowed is an object')
+      raise ValueError(f'expected an object, got {type(fields).__name__}')
     return hf_names.read_config(fields)
   except ValueError as error:
     raise InputError(f'{path / CONFIG}: {error}.') from None
@@ -249,7 +242,7 @@ def _check_config(path: pathlib.Path, config: T5Config) -> None:
   for name, value in _config_fields(path).items():
     wanted = getattr(config, name)
     if name == 'vocab_size' and value <= wanted:
-      # The model's is rounded up; shapes tell the rest.
+      # The model's vocabulary is rounded up; shapes are checked later.
       continue
     if value != wanted:
       raise InputError(
@@ -267,8 +260,9 @@ def _check_names(
   unknown, missing = found - known, wanted - found - {hf_names.HEAD}
   if missing or unknown:
     raise InputError(
-      f'{path} does not fit the model: {fitting.listed(missing)} missing '
-      f'there, {fitting.listed(unknown)} there alone.'
+      f'{path} does not fit the model: missing tensors: '
+      f'{fitting.listed(missing)}; unexpected tensors: '
+      f'{fitting.listed(unknown)}.'
     )
 
 
@@ -277,7 +271,7 @@ def _check_head(
   table: Mapping[str, hf_names.Tensor],
   weights: files.Weights,
 ) -> None:
-  """Refuses a second table beside logits that come from the first."""
+  """Refuses a second table where logits come from the embedding table."""
   is_tied = 'decoder/logits_dense/kernel' not in table
   if is_tied and hf_names.HEAD in weights.names():
     head, table_ = (
@@ -285,9 +279,9 @@ def _check_head(
     )
     if not np.array_equal(head, table_):
       raise InputError(
-        f'{path}: {hf_names.HEAD} is another table than {hf_names.EMBEDDING}, '
-        'but config.json says that logits come from the latter; one of the two '
-        'is wrong.'
+        f'{path}: {hf_names.HEAD} differs from {hf_names.EMBEDDING}, although '
+        'config.json says that the two are tied. Fix config.json, or use '
+        'other weights.'
       )
 
 
@@ -296,14 +290,14 @@ def _shards(
   flat: Mapping[str, Any],
   shard_bytes: int,
 ) -> list[list[str]]:
-  """Our names by file, none of which is larger unless one tensor is."""
+  """Splits our names by file; only a single tensor may exceed the limit."""
   shards: list[list[str]] = [[]]
   size = 0
   for name in sorted(table, key=lambda name: table[name].name):
-    more = 4 * flat[name].size
-    if shards[-1] and size + more > shard_bytes:
+    num_bytes = 4 * flat[name].size
+    if shards[-1] and size + num_bytes > shard_bytes:
       shards.append([])
       size = 0
     shards[-1].append(name)
-    size += more
+    size += num_bytes
   return shards

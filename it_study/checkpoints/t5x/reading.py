@@ -1,4 +1,4 @@
-"""Reads a T5 out of T5X's checkpoints, without T5X.
+"""Reads a T5 from T5X checkpoints, without T5X.
 
 Our parameters have T5X's names and shapes, so the mapping table is the
 identity: `target/encoder/layers_0/mlp/wo/kernel` there is
@@ -27,33 +27,33 @@ from it_study.storage.storage_path import StoragePath
 
 _Path = str | os.PathLike[str]
 _CHECKPOINT = re.compile(r'checkpoint_(\d+)')
-# Folder of the parameters in a checkpoint's tree.
+# Prefix of the parameters in a checkpoint's tree.
 _TARGET = 'target/'
 _DTYPES = ('float32', 'bfloat16', 'float16')
-# Names that a stack of layers in one tensor has, T5X's `scan_layers`.
+# Prefixes of stacked layers, T5X's `scan_layers`.
 _SCANNED = ('encoder/encoder/', 'decoder/decoder/')
 
 
 def is_checkpoint(path: _Path) -> bool:
-  """Whether a path is a T5X checkpoint, or a folder with some in it.
+  """Returns whether a path is a T5X checkpoint or a folder of them.
 
-  A folder is one by its name `checkpoint_STEP`, or by T5X's files in it.
+  A checkpoint is recognized by its name `checkpoint_STEP`, or by T5X's files.
   """
   folder = StoragePath(path)
   if _CHECKPOINT.fullmatch(folder.name):
-    # A training of ours may bear that name.
+    # A training of ours may have such a name.
     return not folder.names() & {'params', 'checkpoints'}
   return _is_checkpoint(folder) or bool(_steps(folder))
 
 
 def find_checkpoint(path: _Path) -> StoragePath:
-  """The checkpoint at a path, or the newest one in it.
+  """Returns the checkpoint at a path, or the newest one in that folder.
 
   Args:
-    path: a `checkpoint_STEP` or the folder above, local or `gs://…`.
+    path: Folder `checkpoint_STEP` or the one above, local or `gs://…`.
 
   Raises:
-    InputError: there is none.
+    InputError: If there is no checkpoint.
   """
   folder = StoragePath(path)
   if _CHECKPOINT.fullmatch(folder.name) or _is_checkpoint(folder):
@@ -61,30 +61,30 @@ def find_checkpoint(path: _Path) -> StoragePath:
       beside = folder.parent.names()
       raise InputError(
         f'{folder}: {"empty" if folder.name in beside else "no such"} folder; '
-        'a T5X checkpoint was looked for.'
+        'expected a T5X checkpoint.'
         f'{nearest(folder.name, filter(_CHECKPOINT.fullmatch, beside))}'
       )
     return folder
   steps = _steps(folder)
   if not steps:
     raise InputError(
-      f'{folder}: no T5X checkpoint there. Name a folder checkpoint_STEP, or '
-      'the one above it to take the newest.'
+      f'{folder}: no T5X checkpoint found. Name a folder checkpoint_STEP, or '
+      'the one above it for the newest.'
     )
   return folder.child(steps[max(steps)])
 
 
 def step_of(folder: StoragePath) -> int:
-  """The step in a checkpoint's name, 0 if it has another name."""
+  """Returns the step in a checkpoint's name; 0 if there is none."""
   match = _CHECKPOINT.fullmatch(folder.name)
   return int(match[1]) if match else 0
 
 
 def read_model_config(path: _Path, *, dtype: str = 'float32') -> T5Config:
-  """The configuration that the shapes of a checkpoint's parameters tell.
+  """Infers the model configuration from the shapes in a checkpoint.
 
   Raises:
-    InputError: there is no checkpoint, or not of a T5 of ours.
+    InputError: If there is no checkpoint, or not one of a supported T5.
   """
   folder = find_checkpoint(path)
   try:
@@ -92,30 +92,30 @@ def read_model_config(path: _Path, *, dtype: str = 'float32') -> T5Config:
     params = traverse_util.unflatten_dict(tensors, sep='/')
     config = infer_config(params, source=str(folder))
   except InputError:
-    # What is damaged is told as that, if it is known to be.
+    # Known damage is the better explanation.
     _check_manifest(folder)
     raise
   return dataclasses.replace(config, dtype=dtype)
 
 
 def load_params(path: _Path, *, target: Any) -> Any:
-  """Reads parameters to where they belong, the optimizer's state left alone.
+  """Reads parameters onto devices, without the optimizer's state.
 
-  Of each tensor a process reads what its devices hold. Tensors are read one
-  after another, small ones together and large ones in parts, so that the host's
-  memory takes little more than the largest.
+  Each process reads only what its devices hold. Tensors are read one after
+  another, small ones in groups and large ones in parts, which needs little more
+  host memory than the largest one.
 
   Args:
-    path: as `find_checkpoint` takes it. Every file is held to a
-      `manifest.json` where there is one, which T5X does not write.
-    target: tree of `jax.ShapeDtypeStruct` with the shardings wanted.
+    path: Path as for `find_checkpoint`. If there is a `manifest.json`, which
+      T5X itself does not write, all files are checked against it.
+    target: Tree of `jax.ShapeDtypeStruct` with the desired shardings.
 
   Returns:
     Nested dict of arrays, like `target`.
 
   Raises:
-    InputError: a file is missing or damaged, or names, shapes or types are not
-      those of the model; names what differs, both ways.
+    InputError: If a file is missing or damaged, or if names, shapes or dtypes
+      do not match; lists missing and unexpected parameters.
   """
   folder = find_checkpoint(path)
   wanted, structure = _flatten(target)
@@ -132,7 +132,7 @@ def load_params(path: _Path, *, target: Any) -> Any:
     }
     for name in names[group]:
       try:
-        # Gone before the next is read.
+        # Popped, so that it is freed before the next is read.
         value = values.pop(name)()
       except ValueError as error:
         raise tensor_reading.unreadable(folder, name, error) from None
@@ -142,17 +142,18 @@ def load_params(path: _Path, *, target: Any) -> Any:
 
 
 def open_params(path: _Path, *, target: Any) -> Any:
-  """As `load_params`, each read when it is asked for, and again each time.
+  """Opens parameters that are read each time they are accessed.
 
   Args:
-    path: likewise.
-    target: likewise; its shardings do not matter.
+    path: Path as for `load_params`.
+    target: Tree of `jax.ShapeDtypeStruct`; its shardings do not matter.
 
   Returns:
     Nested dict of `LazyArray`, like `target`.
 
   Raises:
-    InputError: likewise; for a tensor that is damaged when it is read.
+    InputError: In the same cases as `load_params`; for a damaged tensor only
+      when it is read.
   """
   folder = find_checkpoint(path)
   wanted, structure = _flatten(target)
@@ -171,7 +172,7 @@ def open_params(path: _Path, *, target: Any) -> Any:
 
 
 def _flatten(target: Any) -> tuple[dict[str, jax.ShapeDtypeStruct], Any]:
-  """Leaves by 'encoder/layers_0/…', and the structure of the tree."""
+  """Returns leaves by 'encoder/layers_0/…', and the tree's structure."""
   leaves, structure = jax.tree_util.tree_flatten_with_path(target)
   wanted = {
     jax.tree_util.keystr(keys, simple=True, separator='/'): leaf
@@ -183,7 +184,7 @@ def _flatten(target: Any) -> tuple[dict[str, jax.ShapeDtypeStruct], Any]:
 def _open_wanted(
   folder: StoragePath, wanted: Mapping[str, jax.ShapeDtypeStruct]
 ) -> dict[str, ts.TensorStore]:
-  """The checkpoint's parameters, opened and checked."""
+  """Opens the checkpoint's parameters and checks them."""
   _check_manifest(folder)
   found = _open_params(folder)
   _check(folder, found, wanted)
@@ -191,7 +192,7 @@ def _open_wanted(
 
 
 def _open_params(folder: StoragePath) -> dict[str, ts.TensorStore]:
-  """The checkpoint's parameters, opened, none of them read."""
+  """Opens the checkpoint's parameters without reading them."""
   tensors = {
     name.removeprefix(_TARGET): tensor
     for name, tensor in t5x_tensors.find_tensors(folder).items()
@@ -201,8 +202,8 @@ def _open_params(folder: StoragePath) -> dict[str, ts.TensorStore]:
   if scanned:
     raise InputError(
       f'{folder}: {scanned[0]} is a stack of layers (scan_layers), each with '
-      'relative position biases of its own; a T5 of ours shares one, as '
-      'checkpoints of t5x/examples/t5 do. Name one of those.'
+      'its own relative position biases, which is not supported. Use a '
+      'checkpoint of t5x/examples/t5, whose layers share them.'
     )
   return tensor_reading.open_tensors(folder, tensors)
 
@@ -215,9 +216,10 @@ def _check(
   missing, unknown = wanted.keys() - found, found.keys() - wanted
   if missing or unknown:
     raise InputError(
-      f'{folder} does not fit the model: {fitting.listed(missing)} missing '
-      f'there, {fitting.listed(unknown)} there alone. Name the gin file of its '
-      'size, such as models/t5_1_1_large.gin.'
+      f'{folder} does not fit the model: missing parameters: '
+      f'{fitting.listed(missing)}; unexpected parameters: '
+      f'{fitting.listed(unknown)}. Name the gin file of its size, such as '
+      'models/t5_1_1_large.gin.'
     )
   for name, leaf in wanted.items():
     if not fitting.fits(name, found[name].shape, leaf.shape):
@@ -228,8 +230,8 @@ def _check(
       )
     if found[name].dtype.name not in _DTYPES:
       raise InputError(
-        f'{folder}: {name} is stored as {found[name].dtype.name}, allowed are '
-        f'{", ".join(_DTYPES)}. Save it by T5X with dtype float32.'
+        f'{folder}: {name} must be stored as one of {", ".join(_DTYPES)}, got '
+        f'{found[name].dtype.name}. Save it from T5X with dtype float32.'
       )
 
 
@@ -238,7 +240,7 @@ def _check_manifest(folder: StoragePath) -> None:
     damage = find_damage(folder.local)
     if damage is not None:
       raise InputError(
-        f'checkpoint {folder} cannot be used: {damage}. Fetch or convert it '
+        f'checkpoint {folder} cannot be used: {damage}. Download or convert it '
         'again.'
       )
 
@@ -246,9 +248,9 @@ def _check_manifest(folder: StoragePath) -> None:
 def _hull(
   leaf: jax.ShapeDtypeStruct, shape: tuple[int, ...]
 ) -> tuple[slice, ...]:
-  """The part of a tensor that this process's devices hold, as one box."""
+  """Returns the smallest box of a tensor that this process's devices need."""
   if shape != leaf.shape:
-    # To be filled up, for which the last row is needed.
+    # Padding the vocabulary needs the last row.
     return tuple(slice(0, size) for size in shape)
   indices = leaf.sharding.addressable_devices_indices_map(leaf.shape).values()
   return tuple(
@@ -266,24 +268,27 @@ def _place(
   shape: tuple[int, ...],
   leaf: jax.ShapeDtypeStruct,
 ) -> Any:
-  """Puts a box of a tensor onto the devices that hold parts of it.
+  """Places a box of a tensor onto the devices that hold parts of it.
 
   Args:
-    name: of the parameter.
-    value: the box, as `_hull` has it.
-    shape: of the whole tensor, as it is stored.
-    leaf: what it becomes.
+    name: Name of the parameter.
+    value: Values of the box that `_hull` gives.
+    shape: Shape of the whole tensor as stored.
+    leaf: Shape, dtype and sharding of the result.
   """
   corner = [bounds.start for bounds in _hull(leaf, shape)]
-  # A box may lack rows that other processes hold; only the stored shape tells
-  # that a table has to be filled up, and then the box is all of it.
+  # A box may lack rows that other processes hold. Only the stored shape shows
+  # that a table must be padded, and then the box is the whole table.
   if shape != leaf.shape:
     value = fitting.fill_vocabulary(name, value, leaf.shape)
   value = value.astype(leaf.dtype, copy=False)
 
-  def part(index: tuple[slice, ...]) -> np.ndarray:
+  def part(index: tuple[slice, ...] | None) -> np.ndarray:
+    # None stands for an array without axes.
     place = []
-    for bounds, start, size in zip(index, corner, leaf.shape, strict=True):
+    for bounds, start, size in zip(
+      index or (), corner, leaf.shape, strict=True
+    ):
       first, last, _ = bounds.indices(size)
       place.append(slice(first - start, last - start))
     return np.ascontiguousarray(value[tuple(place)])
@@ -302,6 +307,6 @@ def _is_checkpoint(folder: StoragePath) -> bool:
 
 
 def _steps(folder: StoragePath) -> dict[int, str]:
-  """Names of the checkpoints in a folder, by step."""
+  """Returns the names of the checkpoints in a folder, by step."""
   matches = map(_CHECKPOINT.fullmatch, folder.names())
   return {int(match[1]): match[0] for match in matches if match}

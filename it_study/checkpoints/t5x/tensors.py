@@ -11,44 +11,49 @@ import numpy as np
 from it_study.errors import InputError
 from it_study.storage.storage_path import StoragePath, reason
 
-# File of the older layout, and where Orbax puts what belongs to the model.
+# File of the older layout, and Orbax's folder of the model's state.
 MSGPACK = 'checkpoint'
 STATE = 'state'
-# What TensorFlow's checkpoints have in a file of that name.
+# Start of the file named `checkpoint` in a TensorFlow checkpoint.
 _TENSORFLOW = b'model_checkpoint_path'
 _OCDBT = 'manifest.ocdbt'
 _METADATA = '_METADATA'
 _PLACEHOLDER = 'PLACEHOLDER://'
-# By the file that describes an array.
+# TensorStore drivers, by the file that describes an array.
 _DRIVERS = {'.zarray': 'zarr', 'zarr.json': 'zarr3'}
 
 
 def is_layout(names: set[str], state: set[str]) -> bool:
-  """Whether a folder is one of T5X's, by names in it and in its `state`."""
+  """Returns whether a folder is a T5X checkpoint.
+
+  Args:
+    names: Names in the folder.
+    state: Names in its folder `state`.
+  """
   return MSGPACK in names or bool(state & {_OCDBT, _METADATA, MSGPACK})
 
 
 def find_tensors(folder: StoragePath) -> dict[str, np.ndarray | dict]:
-  """The tensors of a checkpoint, by name, none of them read.
+  """Returns the tensors of a checkpoint by name, without reading them.
 
-  T5X has had three ways to store them, all read here:
+  T5X has stored them in three layouts, all of which are read here:
   - a msgpack file `checkpoint` of a tree `{'version', 'optimizer': {'state',
-    'target'}}`, whose leaves are small arrays, or specifications of TensorStore
+    'target'}}`, whose leaves are small arrays, or TensorStore specifications
     for arrays in folders beside it;
   - Orbax's first, in `state`: the same file without the two upper levels, or
     with `PLACEHOLDER://NAME` for the array in the folder NAME, or no file, and
     the names in `_METADATA`;
-  - Orbax's now: one database, OCDBT, in `state`.
+  - Orbax's current one: one OCDBT database in `state`.
 
   Args:
-    folder: a `checkpoint_STEP`.
+    folder: Folder `checkpoint_STEP`.
 
   Returns:
     `{'target/encoder/…': …, 'state/step': …}`: an array, or a TensorStore
     specification to open.
 
   Raises:
-    InputError: nothing of the kind is there, or it is damaged.
+    InputError: If there is no checkpoint, or it is damaged.
   """
   root = folder.child(STATE) if STATE in folder.names() else folder
   names = root.names()
@@ -58,11 +63,11 @@ def find_tensors(folder: StoragePath) -> dict[str, np.ndarray | dict]:
     return _from_msgpack(root)
   if _METADATA in names:
     return _from_metadata(root)
-  found = ', '.join(sorted(names)[:3]) or 'nothing'
+  shown = ', '.join(sorted(names)[:3]) or 'nothing'
   raise InputError(
-    f'{folder}: no T5X checkpoint: found {found}; it holds a file {MSGPACK}, '
-    f'or a folder {STATE} with {_OCDBT} in it. The copy may have been broken '
-    'off; fetch the folder again.'
+    f'{folder}: not a T5X checkpoint: expected a file {MSGPACK}, or a folder '
+    f'{STATE} with {_OCDBT}, got {shown}. The copy may be incomplete; download '
+    'the folder again.'
   )
 
 
@@ -71,27 +76,26 @@ def _from_msgpack(root: StoragePath) -> dict[str, Any]:
   where = f'{root}/{MSGPACK}'
   if content.startswith(_TENSORFLOW):
     raise InputError(
-      f"{where}: a checkpoint of TensorFlow. Convert it by T5X's "
-      't5x/scripts/convert_tf_checkpoint.py first.'
+      f'{where}: a TensorFlow checkpoint. Convert it with T5X first: '
+      't5x/scripts/convert_tf_checkpoint.py.'
     )
   try:
     tree = serialization.msgpack_restore(content)
-  # Both libraries raise types of their own, and any other on random bytes.
+  # Both libraries raise their own types, and random bytes raise any other.
   except Exception as error:
     raise InputError(
       f'{where}: cannot be read: {reason(error) or type(error).__name__}. It '
-      'may be cut off; fetch it again.'
+      'may be truncated; download it again.'
     ) from None
-  found = (
-    sorted(map(str, tree)) if isinstance(tree, dict) else [str(type(tree))]
-  )
+  top = sorted(map(str, tree)) if isinstance(tree, dict) else [str(type(tree))]
   for level in ('optimizer', 'state_dict'):
     if isinstance(tree, dict) and level in tree:
       tree = tree[level]
   if not isinstance(tree, dict) or not isinstance(tree.get('target'), dict):
     raise InputError(
-      f'{where}: found {", ".join(found[:3]) or "nothing"} at its top; a T5X '
-      'checkpoint has optimizer, and in it target, the parameters.'
+      f'{where}: not a T5X checkpoint: expected optimizer at the top level, '
+      'and the parameters in its target, got '
+      f'{", ".join(top[:3]) or "nothing"}.'
     )
   return {
     name: _leaf(root, where, name, leaf)
@@ -101,26 +105,27 @@ def _from_msgpack(root: StoragePath) -> dict[str, Any]:
 
 
 def _leaf(root: StoragePath, where: str, name: str, leaf: Any) -> Any:
-  """An array, or the specification of one in a folder of the checkpoint."""
+  """Returns an array, or the specification of one in a folder beside."""
   if isinstance(leaf, str) and leaf.startswith(_PLACEHOLDER):
     folder = leaf.removeprefix(_PLACEHOLDER)
   elif isinstance(leaf, dict):
-    # TensorStore before 0.1.14 had the path beside the key-value store.
+    # TensorStore before 0.1.14 kept the path outside the key-value store.
     stored = leaf['kvstore'] if isinstance(leaf['kvstore'], dict) else {}
     folder = str(stored.get('path', leaf.get('path', ''))).strip('/')
   else:
     return leaf
-  # The driver and the bucket are those of where it was written.
+  # Driver and bucket name the place where it was written, so only the folder
+  # is used.
   if not re.fullmatch(r'[\w-][\w.-]*', folder):
     raise InputError(
-      f'{where}: {name} is said to lie in {folder!r:.60}; allowed is the name '
-      'of a folder beside the file.'
+      f'{where}: {name} is stored in {folder!r:.60}; expected the name of a '
+      'folder beside the file.'
     )
   return {'driver': 'zarr', 'kvstore': root.kvstore(folder)}
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  flat = {}
+  flat: dict[str, Any] = {}
   for key, value in tree.items():
     name = f'{prefix}{key}'
     if isinstance(value, dict) and not {'driver', 'kvstore'} <= value.keys():
@@ -138,14 +143,14 @@ def _from_database(root: StoragePath) -> dict[str, Any]:
     keys = ts.KvStore.open(database).result().list().result()
   except ValueError as error:
     raise InputError(
-      f'{root}/{_OCDBT}: cannot be read: {reason(error)}. Fetch the folder '
-      'again.'
+      f'{root}/{_OCDBT}: cannot be read: {reason(error)}. Download the '
+      'folder again.'
     ) from None
   tensors = {}
   for key in keys:
     folder, _, file = key.decode().rpartition('/')
     if file in _DRIVERS:
-      # Parameters of T5X have no dots in their names.
+      # T5X's parameter names contain no dots.
       tensors[folder.replace('.', '/')] = {
         'driver': _DRIVERS[file],
         'kvstore': {**database, 'path': f'{folder}/'},
@@ -164,7 +169,7 @@ def _from_metadata(root: StoragePath) -> dict[str, Any]:
     ]
   except (AttributeError, KeyError, TypeError, ValueError):
     raise InputError(
-      f'{where}: found no list of names in it. It may be cut off; fetch it '
+      f'{where}: no list of tensor names. It may be truncated; download it '
       'again.'
     ) from None
   return {

@@ -21,10 +21,10 @@ from it_study.storage.storage_path import reason
 
 LAYOUTS = ('msgpack', 'orbax')
 _PREFIX = 'checkpoint'
-# T5X's number of the msgpack layout since June 2021.
+# T5X's version number of the msgpack layout since June 2021.
 _VERSION = 3
 _CHUNK_BYTES = 64 * 1024 * 1024
-# T5X's Adafactor factors a matrix whose second largest axis is that long.
+# Minimum second largest axis of a matrix that T5X's Adafactor factors.
 _MIN_FACTORED = 128
 
 
@@ -35,32 +35,30 @@ def save_params(
   step: int = 0,
   layout: str = 'msgpack',
 ) -> pathlib.Path:
-  """Writes `directory/checkpoint_STEP`, whole or not at all.
+  """Writes `directory/checkpoint_STEP` atomically.
 
-  The state of T5X's Adafactor is written along as it is before the first
-  update, zeros, since T5X's training restores nothing without it. Other
-  optimizers need `state_transformation_fns` and `fallback_to_scratch`. Arrays
-  are written one after another.
+  Includes the initial state of T5X's Adafactor, all zeros, since T5X's training
+  restores nothing without it. Other optimizers need `state_transformation_fns`
+  and `fallback_to_scratch`. Arrays are written one after another.
 
   Args:
-    directory: made if it is not there; on a local disk.
-    params: nested dict of arrays, which may be lazy, as our T5 has them; stored
-      as float32.
-    step: that T5X goes on from.
-    layout: 'msgpack', which T5X restores whether or not it uses Orbax, or
-      'orbax', for `use_orbax=True` alone, T5X's default.
+    directory: Folder on a local disk; created if missing.
+    params: Nested dict of arrays, possibly lazy, of our T5; stored as float32.
+    step: Step that T5X continues from.
+    layout: Layout of the checkpoint: 'msgpack', which T5X restores with and
+      without Orbax, or 'orbax', which it restores only with `use_orbax=True`,
+      its default.
 
   Returns:
     The checkpoint's folder.
 
   Raises:
-    InputError: a checkpoint of the step is there already, or it cannot be
-      written.
+    InputError: If a checkpoint of that step exists, or it cannot be written.
   """
   final = pathlib.Path(directory) / f'{_PREFIX}_{step}'
   if final.exists():
     raise InputError(
-      f'{final} is there already; checkpoints are never overwritten. Name '
+      f'{final} already exists; checkpoints are never overwritten. Name '
       'another folder.'
     )
   partial = final.with_name(f'.{final.name}.{os.getpid()}.partial')
@@ -74,10 +72,10 @@ def save_params(
       write_manifest(written)
       written.rename(final)
     finally:
-      # Also on an interrupt.
+      # After an interrupt too.
       shutil.rmtree(partial, ignore_errors=True)
   except InputError:
-    # Of what is read on the way.
+    # Raised by reading lazy arrays.
     raise
   except (OSError, ValueError) as error:
     raise InputError(f'{final}: cannot be written: {reason(error)}.') from None
@@ -85,10 +83,11 @@ def save_params(
 
 
 def fresh_state(params: Mapping[str, Any], *, step: int) -> dict[str, Any]:
-  """The state that T5X's Adafactor begins with, all zeros but for the step.
+  """Returns the initial state of T5X's Adafactor: zeros, except the step.
 
-  A matrix has the second moments' means over its largest and its second
-  largest axis, anything smaller all of them; what it has not is one zero.
+  A large matrix has the means of the second moments over its largest and its
+  second largest axis; other parameters have all second moments. Unused entries
+  are a single zero.
 
   >>> state = fresh_state({'kernel': np.ones((256, 1024))}, step=7)
   >>> jax.tree.map(np.shape, state['param_states'])
@@ -131,7 +130,7 @@ def _write_msgpack(
 
 
 def _write_array(folder: pathlib.Path, name: str, value: Any) -> dict[str, Any]:
-  """Writes an array and returns what stands for it in the msgpack file."""
+  """Writes an array and returns its specification for the msgpack file."""
   stored = {
     'driver': 'zarr',
     'dtype': 'float32',
@@ -139,7 +138,7 @@ def _write_array(folder: pathlib.Path, name: str, value: Any) -> dict[str, Any]:
     'metadata': {
       'shape': list(value.shape),
       'chunks': _chunks(value.shape),
-      # Checks its content when read, which Orbax's does not.
+      # Detects damage when read, which Orbax's compressor does not.
       'compressor': {'id': 'gzip', 'level': 1},
     },
   }
@@ -178,9 +177,9 @@ def _write_orbax(
 
 
 def _chunks(shape: tuple[int, ...]) -> list[int]:
-  """The largest pieces along the first axis that are not too large.
+  """Returns the largest allowed chunks along the first axis.
 
-  Whole rows, so that a part of a tensor is read without the rest.
+  Chunks are whole rows, so that part of a tensor can be read without the rest.
   """
   if not shape:
     return []

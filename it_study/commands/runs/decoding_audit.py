@@ -9,8 +9,9 @@ import sys
 from typing import Any
 
 from it_study import gin_utils
-from it_study.checkpoints import bucket_weights
+from it_study.checkpoints import weights_source
 from it_study.checkpoints.hf import params
+from it_study.checkpoints.weights_source import WeightsSource
 from it_study.commands.runs import runs
 from it_study.corpus import locate, natinst
 from it_study.errors import InputError, nearest_path
@@ -33,14 +34,14 @@ def audit(options: argparse.Namespace) -> None:
   if StoragePath(checkpoint).local is not None:
     checkpoint = str(pathlib.Path(checkpoint).resolve())
   # Once, so that all methods decode the same, whatever is trained meanwhile.
-  weights = bucket_weights.to_local(checkpoint)
+  source = weights_source.resolve(checkpoint)
   options.gin_bindings = [
     f'CORPUS={options.corpus!r}',
     *options.gin_bindings,
   ]
   files = ['runs/predict.gin', *options.gin_file]
   if not options.gin_file:
-    own_files, own_bindings = _own_config(weights)
+    own_files, own_bindings = _own_config(source)
     files += own_files
     options.gin_bindings = [*own_bindings, *options.gin_bindings]
   supplied = ('MIXTURE_OR_TASK_NAME', 'CHECKPOINT_PATH', 'INFER_OUTPUT_DIR')
@@ -61,7 +62,7 @@ def audit(options: argparse.Namespace) -> None:
     )
     runs.use_corpus()
     for method in _METHODS:
-      _predict(options, weights, out, method)
+      _predict(options, str(source.path), out, method)
   corpus = natinst.open_corpus(locate.find(options.corpus))
   found = _measure(out, decodings=_METHODS, corpus=corpus, split=options.split)
   text_files.write_text(
@@ -97,24 +98,24 @@ def _predict(
     )
 
 
-def _own_config(checkpoint: str) -> tuple[list[str], list[str]]:
+def _own_config(source: WeightsSource) -> tuple[list[str], list[str]]:
   """Gin files and bindings of a checkpoint that says which model it is of."""
-  path = pathlib.Path(checkpoint)
+  path = pathlib.Path(str(source.path))
   for folder in (path, *path.parents[:2]):
     if (folder / 'config.gin').is_file():
       return [str(folder / 'config.gin')], []
-  if params.is_folder(path):
+  if source.format == 'hf':
     config = dataclasses.asdict(params.read_model_config(path))
     # These two are told by the vocabulary and the device.
     del config['vocab_size'], config['dtype']
     return [], [f'T5Config.{key}={value!r}' for key, value in config.items()]
   if not path.exists():
     raise InputError(
-      f'{checkpoint}: no such checkpoint. Name the MODEL_DIR of a training, or '
-      f'a folder of Hugging Face.{nearest_path(path)}'
+      f'{source.path}: no such checkpoint. Name the MODEL_DIR of a training, '
+      f'or a folder of Hugging Face.{nearest_path(path)}'
     )
   raise InputError(
-    f'{checkpoint}: neither the config.gin of a training of ours nor the '
+    f'{source.path}: neither the config.gin of a training of ours nor the '
     "config.json of Hugging Face's is there, so the model's size is not known. "
     'Name its gin files, such as --gin_file=models/t5_1_1_large.gin.'
   )

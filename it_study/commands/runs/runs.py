@@ -295,7 +295,7 @@ def _record() -> dict[str, Any]:
   """What a run is recorded with beside its configuration."""
   import jax
 
-  from it_study.checkpoints import bucket_weights
+  from it_study.checkpoints import weights_source
   from it_study.data import vocabularies
   from it_study.engines import model_setup
 
@@ -303,9 +303,7 @@ def _record() -> dict[str, Any]:
   model = model_setup.complete_config(
     gin_utils.configured('T5Config'),
     dtype=gin_utils.macro('DTYPE'),
-    weights_path=bucket_weights.to_local(
-      gin_utils.macro('INITIAL_CHECKPOINT_PATH')
-    ),
+    source=weights_source.resolve(gin_utils.macro('INITIAL_CHECKPOINT_PATH')),
   )
   return {
     'model': dataclasses.asdict(model),

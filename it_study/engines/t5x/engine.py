@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from it_study import distributed
-from it_study.checkpoints import bucket_weights
+from it_study.checkpoints import weights_source
 from it_study.engines import (
   model_setup,
   prediction_rows,
@@ -109,12 +109,10 @@ def finetune(
     validates=eval_period is not None,
     on_progress=on_progress,
   )
-  initial_checkpoint_path = bucket_weights.to_local(initial_checkpoint_path)
-  config = model_setup.complete_config(
-    model_config, dtype=dtype, weights_path=initial_checkpoint_path
-  )
-  if initial_checkpoint_path is not None:
-    model_setup.check_folder_vocabulary(initial_checkpoint_path)
+  source = weights_source.resolve(initial_checkpoint_path)
+  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
+  if source is not None:
+    model_setup.check_folder_vocabulary(source)
   num_microbatches = partitioning.count_microbatches(
     batch_size=batch_size,
     mesh=partitioning.make_mesh(
@@ -178,9 +176,7 @@ def finetune(
       train_eval_get_dataset_fn=lambda cfg, index, count, *_: {
         'validation': feed.validation_batches(held_out, index, count)
       },
-      train_state_initializer_cls=trainer.initializer_class(
-        config, initial_checkpoint_path
-      ),
+      train_state_initializer_cls=trainer.initializer_class(config, source),
     )
   return training_record.write(
     model_dir,
@@ -235,11 +231,9 @@ def predict(
     batch_size=batch_size,
     seed=seed,
   )
-  checkpoint_path = bucket_weights.to_local(checkpoint_path)
-  config = model_setup.complete_config(
-    model_config, dtype=dtype, weights_path=checkpoint_path
-  )
-  training = model_setup.check_weights(checkpoint_path)
+  source = weights_source.resolve(checkpoint_path)
+  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
+  training = model_setup.check_weights(source)
   model = t5x_setup.make_model(config, decoding=decoding)
   partitioner = t5x_setup.make_partitioner(
     mesh_data=mesh_data, mesh_fsdp=mesh_fsdp, mesh_model=mesh_model
@@ -250,7 +244,7 @@ def predict(
     model=model,
     config=config,
     partitioner=partitioner,
-    checkpoint_path=checkpoint_path,
+    source=source,
     seed=seed,
     decoding=decoding,
     lengths=task_feature_lengths,

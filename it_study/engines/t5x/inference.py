@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from it_study import distributed
+from it_study.checkpoints.weights_source import WeightsSource
 from it_study.data import vocabularies
 from it_study.engines.t5x import feed, weights
 from it_study.errors import InputError
@@ -37,7 +37,7 @@ def answer(
   model: Any,
   config: T5Config,
   partitioner: Any,
-  checkpoint_path: str | os.PathLike | None,
+  source: WeightsSource | None,
   seed: int,
   decoding: Decoding,
   lengths: Mapping[str, int],
@@ -54,7 +54,7 @@ def answer(
     model: from `t5x_setup.make_model`.
     config: of the model.
     partitioner: of T5X.
-    checkpoint_path: weights in any format; None takes what `seed` draws.
+    source: Weights in any format; None for parameters drawn from `seed`.
     seed: of the parameters without a checkpoint.
     decoding: greedy, by T5X's beam, or ranked.
     lengths: 'inputs' and 'targets', in tokens.
@@ -73,9 +73,9 @@ def answer(
     )
   prompts = [row['inputs'] for row in rows]
   # Found once, as a training may go on beside.
-  checkpoint = weights.find(checkpoint_path)
+  checkpoint = weights.find(source)
   params = weights.load(
-    checkpoint or checkpoint_path,
+    source,
     config=config,
     model=model,
     partitioner=partitioner,

@@ -13,6 +13,7 @@ import jax
 
 from it_study import distributed
 from it_study.checkpoints import weights
+from it_study.checkpoints.weights_source import WeightsSource
 from it_study.engines.t5x import checkpoints
 from it_study.models.config import T5Config
 from it_study.training import metrics_log
@@ -20,13 +21,13 @@ from it_study.training.trainer import Progress, TrainingDivergedError
 
 
 def initializer_class(
-  config: T5Config, initial_checkpoint_path: str | None
+  config: T5Config, source: WeightsSource | None
 ) -> Callable[..., Any]:
   """How T5X gets a state where it has no checkpoint of its own.
 
   Args:
     config: of the model.
-    initial_checkpoint_path: of parameters in any format; None is from scratch.
+    source: Weights to start from; None to start from scratch.
   """
   from t5x import utils
 
@@ -38,7 +39,7 @@ def initializer_class(
 
     def from_scratch(self, init_rng):
       state = super().from_scratch(init_rng)
-      if initial_checkpoint_path is None:
+      if source is None:
         return state
       target = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(
@@ -46,9 +47,7 @@ def initializer_class(
         ),
         flax.core.unfreeze(state.params),
       )
-      params = weights.restore(
-        initial_checkpoint_path, config=config, target=target
-      )
+      params = weights.restore(source, config=config, target=target)
       return state.replace_params(flax.core.freeze(params))
 
   return Initializer

@@ -1,6 +1,5 @@
 """Weights in any format, as a checkpoint that T5X answers from."""
 
-import os
 import pathlib
 import shutil
 from typing import Any
@@ -12,29 +11,30 @@ import numpy as np
 
 from it_study import distributed
 from it_study.checkpoints import weights
-from it_study.checkpoints.t5x import reading, writing
+from it_study.checkpoints.t5x import writing
+from it_study.checkpoints.weights_source import WeightsSource
 from it_study.models import partitioning
 from it_study.models.t5 import T5, T5Config
 from it_study.storage.manifest import find_damage
 from it_study.storage.storage_path import StoragePath
 
 
-def find(path: str | os.PathLike | None) -> str | None:
-  """The checkpoint of T5X at a path; None for weights that are none of T5X's.
+def find(source: WeightsSource | None) -> str | None:
+  """The T5X checkpoint of a source; None for weights in another format.
 
   Args:
-    path: of weights, or None.
+    source: Weights; None for none.
 
   Returns:
     An absolute path, since Orbax refuses another, or one in a bucket.
   """
-  if path is None or not reading.is_checkpoint(path):
+  if source is None or source.format != 't5x':
     return None
-  return _absolute(reading.find_checkpoint(path))
+  return _absolute(source.folder)
 
 
 def load(
-  path: str | os.PathLike | None,
+  source: WeightsSource | None,
   *,
   config: T5Config,
   model: Any,
@@ -44,21 +44,21 @@ def load(
   """The parameters, split over the devices of all processes, each taking part.
 
   Args:
-    path: of weights in any format; None takes what `seed` draws.
+    source: Weights in any format; None for parameters drawn from `seed`.
     config: of the model.
     model: from `t5x_setup.make_model`.
     partitioner: of T5X.
-    seed: of the parameters without a path.
+    seed: Seed of the parameters without a source.
 
   Raises:
     InputError: there are no weights, or they do not fit the model.
   """
-  if path is None:
+  if source is None:
     params = _first_params(model=model, partitioner=partitioner, seed=seed)
     return flax.core.unfreeze(params)
   mesh = partitioning.make_mesh(data=1, fsdp=-1)
   target = partitioning.abstract_params(model=T5(config), mesh=mesh)
-  return weights.restore(path, config=config, target=target)
+  return weights.restore(source, config=config, target=target)
 
 
 def save(folder: pathlib.Path, params: dict[str, Any]) -> str:

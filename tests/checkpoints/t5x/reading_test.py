@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 import t5x_fixture as fixture
 
-from it_study.checkpoints import tensor_reading, weights
+from it_study.checkpoints import tensor_reading, weights, weights_source
 from it_study.checkpoints.hf import params as hf
 from it_study.checkpoints.t5x import reading, writing
 from it_study.models.t5 import T5
@@ -33,7 +33,7 @@ def _msgpack(tmp_path):
 
 
 @saved
-def test_golden_checkpoints_of_t5x_are_read(name):
+def test_golden_t5x_checkpoints_are_read(name):
   variant, use_orbax, dtype, step = fixture.golden.SAVED[name]
   folder = fixture.theirs() / name
   assert reading.is_checkpoint(folder)
@@ -43,7 +43,7 @@ def test_golden_checkpoints_of_t5x_are_read(name):
   assert config.num_heads == 3
   assert config.head_dim == 8
   expected = fixture.golden.params_of(variant)
-  # T5X leaves float32 as it is where Orbax writes, whatever it is told.
+  # With Orbax, T5X ignores the dtype and writes float32.
   if dtype == 'bfloat16' and not use_orbax:
     expected = jax.tree.map(
       lambda leaf: leaf.astype(ml_dtypes.bfloat16).astype(np.float32), expected
@@ -191,24 +191,26 @@ def test_checkpoints_written_in_a_bucket_or_long_ago_are_read(msgpack):
 
 
 @saved
-def test_a_checkpoint_path_takes_one_of_t5x(name):
+def test_a_t5x_checkpoint_is_restored(name):
   folder = fixture.theirs() / name
   config = reading.read_model_config(folder)
+  source = weights_source.resolve(folder)
+  assert source.format == 't5x'
   found = weights.restore(
-    folder, config=config, target=fixture.target_of(config)
+    source, config=config, target=fixture.target_of(config)
   )
   fixture.assert_same(found, fixture.load(folder))
 
 
-def test_other_folders_are_not_taken_for_checkpoints_of_t5x(tmp_path):
+def test_other_folders_are_not_t5x_checkpoints(tmp_path):
   assert not reading.is_checkpoint(tmp_path)
   assert not reading.is_checkpoint(tmp_path / 'nothing')
   assert not reading.is_checkpoint(pathlib.Path(__file__))
   (tmp_path / 'state').mkdir()
   assert not reading.is_checkpoint(tmp_path)
-  # A training of ours of an unlucky name.
+  # A training of ours with such a name.
   (tmp_path / 'checkpoint_3/checkpoints').mkdir(parents=True)
   assert not reading.is_checkpoint(tmp_path / 'checkpoint_3')
   hf_folder = pathlib.Path(__file__).parents[2] / 'golden/hf_golden/v1_1'
-  assert hf.is_folder(hf_folder)
+  assert hf.has_weights(set(os.listdir(hf_folder)))
   assert not reading.is_checkpoint(hf_folder)

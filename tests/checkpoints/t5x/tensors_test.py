@@ -1,4 +1,4 @@
-"""Tests of T5X checkpoints that are damaged, or of something else."""
+"""Tests of T5X checkpoints that are damaged or of another kind."""
 
 import shutil
 
@@ -8,7 +8,7 @@ import t5x_fixture as fixture
 import tensorstore as ts
 
 from it_study import cli
-from it_study.checkpoints import weights
+from it_study.checkpoints import weights, weights_source
 from it_study.checkpoints.t5x import reading
 from it_study.errors import InputError
 
@@ -37,14 +37,15 @@ def _orbax(tmp_path):
   [
     (
       {'num_encoder_layers': 3},
-      'encoder/layers_2/attention/key/kernel, '
+      'missing parameters: encoder/layers_2/attention/key/kernel, '
       'encoder/layers_2/attention/out/kernel, '
-      'encoder/layers_2/attention/query/kernel and 6 more are missing there, '
-      'nothing is there alone. Name the gin file of its size',
+      'encoder/layers_2/attention/query/kernel and 6 more; unexpected '
+      'parameters: none. Name the gin file of its size',
     ),
     (
       {'logits_via_embedding': True},
-      'nothing is missing there, decoder/logits_dense/kernel is there alone',
+      'missing parameters: none; unexpected parameters: '
+      'decoder/logits_dense/kernel. Name',
     ),
     (
       {'mlp_dim': 24},
@@ -72,20 +73,22 @@ def test_damage_of_the_older_layout_is_named(msgpack, capsys):
   chunk.write_bytes(content)
   found = fixture.refused(msgpack, capsys)
   assert 'decoder/layers_1/mlp/wo/kernel cannot be read: ' in found
-  assert found.endswith('Fetch the folder again.\n')
+  assert found.endswith('Download the folder again.\n')
   chunk.write_bytes(content[:40])
   assert f'{_KERNEL}/0.0' in fixture.refused(msgpack, capsys)
   chunk.unlink()
   found = fixture.refused(msgpack, capsys)
-  assert f'{_KERNEL}/0.0" is missing. Fetch the folder again.' in found
+  assert f'{_KERNEL}/0.0" is missing. Download the folder again.' in found
   shutil.rmtree(chunk.parent)
   found = fixture.refused(msgpack, capsys)
-  assert f'{_KERNEL}/.zarray" does not exist. Fetch the folder again.' in found
+  assert (
+    f'{_KERNEL}/.zarray" does not exist. Download the folder again.' in found
+  )
   path = msgpack / 'checkpoint'
   path.write_bytes(path.read_bytes()[:-100])
   found = fixture.refused(msgpack, capsys)
   assert f'{path}: cannot be read: ' in found
-  assert 'It may be cut off; fetch it again.' in found
+  assert 'It may be truncated; download it again.' in found
 
 
 def test_damage_of_orbax_layout_is_named(orbax, capsys):
@@ -97,43 +100,46 @@ def test_damage_of_orbax_layout_is_named(orbax, capsys):
   database.write_bytes(content)
   for file in (orbax / 'state/ocdbt.process_0/d').iterdir():
     file.unlink()
-  assert 'Fetch the folder again.' in fixture.refused(orbax, capsys)
+  assert 'Download the folder again.' in fixture.refused(orbax, capsys)
   shutil.rmtree(orbax / 'state')
   (orbax / 'state').mkdir()
   found = fixture.refused(orbax, capsys)
   assert (
-    f'{orbax}: no T5X checkpoint: found nothing; it holds a file checkpoint, '
-    'or a folder state with manifest.ocdbt in it.'
+    f'{orbax}: not a T5X checkpoint: expected a file checkpoint, or a folder '
+    'state with manifest.ocdbt, got nothing.'
   ) in found
 
 
-def test_folders_without_a_checkpoint_are_told_apart(tmp_path, capsys):
+def test_folders_without_a_checkpoint_are_distinguished(tmp_path, capsys):
   (tmp_path / 'checkpoint_5').mkdir()
   assert (
-    f'{tmp_path}/checkpoint_5: empty folder; a T5X checkpoint was looked for.'
+    f'{tmp_path}/checkpoint_5: empty folder; expected a T5X checkpoint.'
   ) in fixture.refused(tmp_path / 'checkpoint_5', capsys)
   found = fixture.refused(tmp_path / 'checkpoint_6', capsys)
   assert f'{tmp_path}/checkpoint_6: no such folder. ' in found
   assert f"Did you mean '{tmp_path}/checkpoint_5'?" in found
   (tmp_path / 'empty').mkdir()
   assert (
-    f'{tmp_path}/empty: no T5X checkpoint there. Name a folder checkpoint_STEP'
+    f'{tmp_path}/empty: no T5X checkpoint found. Name a folder checkpoint_STEP'
   ) in fixture.refused(tmp_path / 'empty', capsys)
   (tmp_path / 'other').mkdir()
   (tmp_path / 'other/checkpoint').write_text('model_checkpoint_path: "m-1"')
-  assert (
-    'checkpoint: a checkpoint of TensorFlow. Convert it'
-    in fixture.refused(tmp_path / 'other', capsys)
+  assert 'checkpoint: a TensorFlow checkpoint. Convert it' in fixture.refused(
+    tmp_path / 'other', capsys
   )
   target = fixture.target_of(
     reading.read_model_config(fixture.theirs() / 'v1_0_orbax')
   )
   with pytest.raises(InputError, match='checkpoint_6: no such folder'):
-    weights.restore(tmp_path / 'checkpoint_6', config=None, target=target)
+    weights.restore(
+      weights_source.resolve(tmp_path / 'checkpoint_6'),
+      config=None,
+      target=target,
+    )
   with pytest.raises(
-    InputError, match='s3://bucket/checkpoint_6: allowed is a local'
+    InputError, match='s3://bucket/checkpoint_6: expected a local'
   ):
-    weights.restore('s3://bucket/checkpoint_6', config=None, target=target)
+    weights_source.resolve('s3://bucket/checkpoint_6')
   assert (
     cli.main(['convert', 'x', 'gs://bucket/y', '--from=hf', '--to=t5x']) == 2
   )
@@ -144,14 +150,14 @@ def test_folders_without_a_checkpoint_are_told_apart(tmp_path, capsys):
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    (lambda tree: {'version': 3}, 'found version at its top; a T5X checkpoint'),
-    (lambda tree: {'optimizer': [1]}, 'found optimizer at its top'),
+    (lambda tree: {'version': 3}, 'in its target, got version.'),
+    (lambda tree: {'optimizer': [1]}, 'in its target, got optimizer.'),
     (
       lambda tree: tree['optimizer']['target']['token_embedder']['embedding'][
         'kvstore'
       ].update(path='../../secrets/'),
-      "target/token_embedder/embedding is said to lie in '../../secrets'; "
-      'allowed is the name of a folder beside the file',
+      "target/token_embedder/embedding is stored in '../../secrets'; expected "
+      'the name of a folder beside the file',
     ),
     (
       lambda tree: tree['optimizer']['target']['encoder'].update(
@@ -163,8 +169,8 @@ def test_folders_without_a_checkpoint_are_told_apart(tmp_path, capsys):
       lambda tree: tree['optimizer']['target']['encoder'][
         'encoder_norm'
       ].update(scale=np.ones(16, np.int8)),
-      'encoder/encoder_norm/scale is stored as int8, allowed are float32, '
-      'bfloat16, float16',
+      'encoder/encoder_norm/scale must be stored as one of float32, bfloat16, '
+      'float16, got int8',
     ),
     (
       lambda tree: tree['optimizer']['target']['encoder'][
@@ -174,7 +180,7 @@ def test_folders_without_a_checkpoint_are_told_apart(tmp_path, capsys):
     ),
     (
       lambda tree: tree['optimizer']['target'].pop('decoder') and None,
-      'does not hold the parameters of a T5: no decoder among them',
+      'does not hold the parameters of a T5: decoder is missing',
     ),
   ],
 )
@@ -196,6 +202,6 @@ def test_another_type_in_a_folder_is_refused(msgpack, dtype, capsys):
     create=True,
   ).result().write(np.ones((37, 16), dtype)).result()
   assert (
-    f'token_embedder/embedding is stored as {dtype}, allowed are float32, '
-    'bfloat16, float16. Save it by T5X with dtype float32.'
+    f'token_embedder/embedding must be stored as one of float32, bfloat16, '
+    f'float16, got {dtype}. Save it from T5X with dtype float32.'
   ) in fixture.refused(msgpack, capsys)

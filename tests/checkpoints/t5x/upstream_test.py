@@ -1,4 +1,4 @@
-"""Checkpoints between T5X itself and us: it reads ours, we read its."""
+"""Tests with T5X itself: it reads our checkpoints, and we read its."""
 
 import importlib.util
 import pathlib

@@ -1,4 +1,4 @@
-"""Tests of writing checkpoints for T5X: round trips, nothing half written."""
+"""Tests of writing T5X checkpoints: round trips, atomicity."""
 
 import json
 import shutil
@@ -96,7 +96,9 @@ def test_a_checkpoint_of_a_training_keeps_its_step(tmp_path):
 
 
 @layouts
-def test_what_we_write_is_held_to_its_manifest(layout, tmp_path, capsys):
+def test_written_checkpoints_are_checked_against_their_manifest(
+  layout, tmp_path, capsys
+):
   config = reading.read_model_config(fixture.theirs() / 'v1_1_orbax')
   path = writing.save_params(
     tmp_path / 'out', fixture.draw(config), layout=layout
@@ -120,7 +122,7 @@ def test_nothing_is_overwritten_or_left_half_written(
   params = fixture.golden.params_of('v1_0')
   path = writing.save_params(tmp_path / 'out', params, layout=layout)
   before = sorted(tmp_path.rglob('*'))
-  with pytest.raises(InputError, match='checkpoint_0 is there already; check'):
+  with pytest.raises(InputError, match='checkpoint_0 already exists; check'):
     writing.save_params(tmp_path / 'out', params, layout=layout)
   assert sorted(tmp_path.rglob('*')) == before
   shutil.rmtree(path)

@@ -16,6 +16,7 @@ import fakes
 import jax
 import pytest
 
+from it_study.checkpoints import weights_source
 from it_study.checkpoints.manager import Checkpoints
 from it_study.checkpoints.step_folders import LocalCheckpoints
 from it_study.checkpoints.t5x import writing
@@ -181,7 +182,11 @@ def test_weights_that_are_not_whole_are_written_anew(
     assert find_damage(final) is None
   assert len(written) == 1
   found = t5x_weights.load(
-    final, config=config, model=None, partitioner=None, seed=0
+    weights_source.resolve(final),
+    config=config,
+    model=None,
+    partitioner=None,
+    seed=0,
   )
   assert jax.tree.all(
     jax.tree.map(lambda a, b: bool((a == b).all()), found, params)
