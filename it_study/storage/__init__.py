@@ -1,0 +1,1 @@
+"""Local folders and files, buckets, leases and manifests."""

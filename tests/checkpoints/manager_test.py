@@ -1,6 +1,7 @@
 """Tests of it_study.checkpoints.manager."""
 
 import json
+import logging
 import re
 import shutil
 
@@ -122,6 +123,26 @@ def test_the_newest_are_kept(opened, directory):
   save(opened, 3)
   opened.wait()
   assert sorted(path.name for path in directory.iterdir()) == ['2', '3']
+
+
+def test_saves_and_restores_are_logged(opened, directory, caplog):
+  with caplog.at_level(logging.INFO, logger='it_study'):
+    save(opened, 3)
+    opened.wait()
+    restore(opened, 3)
+  messages = [
+    record.getMessage()
+    for record in caplog.records
+    if record.name.startswith('it_study')
+  ]
+  assert messages[0] == f'saving checkpoint {directory}/3.'
+  assert messages[1].startswith(
+    f'saved checkpoint {directory}/3 in the background in '
+  )
+  assert messages[2:] == [
+    f'deleting old checkpoint {directory}/1.',
+    f'restoring checkpoint {directory}/3.',
+  ]
 
 
 def test_arrays_may_be_overwritten_after_save(opened):

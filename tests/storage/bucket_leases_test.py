@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -306,6 +307,30 @@ def test_a_changed_file_and_a_full_disk_are_reported(there, tmp_path):
   (tmp_path / 'full').write_text('a file where a folder should be')
   with pytest.raises(InputError, match=r'cannot be copied: File exists'):
     bucket.download(files, to=tmp_path / 'full')
+
+
+def test_hits_and_misses_of_the_cache_are_logged(
+  there, tmp_path, monkeypatch, caplog
+):
+  monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'cache'))
+  write(there, 'a/one', 'x')
+  write(there, 'a/two', 'x')
+  bucket = buckets.Bucket(StoragePath('gs://bucket/a'))
+  copy = tmp_path / 'cache/buckets-read/bucket/a'
+  with caplog.at_level(logging.INFO, logger='it_study'):
+    for _ in range(2):
+      assert bucket.copy_to_read(bucket.files().values()) == copy
+    write(there, 'a/two', 'other')
+    bucket.copy_to_read(bucket.files().values())
+  assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+    ('WARNING', f'gs://bucket/a: copying 0.0 MB to {copy}.'),
+    ('INFO', f'gs://bucket/a: cache hit in {copy}.'),
+    (
+      'INFO',
+      f'gs://bucket/a: cache miss in {copy}: copying 1 of 2 files, 0.0 MB.',
+    ),
+  ]
+  assert (copy / 'two').read_text() == 'other'
 
 
 def test_a_missing_library_is_named(monkeypatch):

@@ -253,11 +253,11 @@ def _check_config(path: pathlib.Path, config: T5Config) -> None:
 
 
 def _check_names(
-  path: pathlib.Path, table: Mapping[str, hf_names.Tensor], found: set[str]
+  path: pathlib.Path, table: Mapping[str, hf_names.Tensor], stored: set[str]
 ) -> None:
   wanted = {tensor.name for tensor in table.values()}
   known = {*wanted, *hf_names.REPEATED, *hf_names.UNUSED, hf_names.HEAD}
-  unknown, missing = found - known, wanted - found - {hf_names.HEAD}
+  unknown, missing = stored - known, wanted - stored - {hf_names.HEAD}
   if missing or unknown:
     raise InputError(
       f'{path} does not fit the model: missing tensors: '

@@ -1,0 +1,1 @@
+"""Checkpoints in T5X's format, without T5X."""

@@ -58,11 +58,11 @@ def find_checkpoint(path: _Path) -> StoragePath:
   folder = StoragePath(path)
   if _CHECKPOINT.fullmatch(folder.name) or _is_checkpoint(folder):
     if not folder.names():
-      beside = folder.parent.names()
+      siblings = folder.parent.names()
       raise InputError(
-        f'{folder}: {"empty" if folder.name in beside else "no such"} folder; '
-        'expected a T5X checkpoint.'
-        f'{nearest(folder.name, filter(_CHECKPOINT.fullmatch, beside))}'
+        f'{folder}: {"empty" if folder.name in siblings else "no such"} '
+        'folder; expected a T5X checkpoint.'
+        f'{nearest(folder.name, filter(_CHECKPOINT.fullmatch, siblings))}'
       )
     return folder
   steps = _steps(folder)
@@ -119,14 +119,14 @@ def load_params(path: _Path, *, target: Any) -> Any:
   """
   folder = find_checkpoint(path)
   wanted, structure = _flatten(target)
-  found = _open_wanted(folder, wanted)
+  stores = _open_wanted(folder, wanted)
   params = {}
   names = list(wanted)
-  sizes = [tensor_reading.num_bytes(found[name]) for name in names]
+  sizes = [tensor_reading.num_bytes(stores[name]) for name in names]
   for group in tensor_reading.groups(sizes):
     values = {
       name: tensor_reading.start_reading(
-        found[name][_hull(wanted[name], found[name].shape)]
+        stores[name][_hull(wanted[name], stores[name].shape)]
       )
       for name in names[group]
     }
@@ -136,7 +136,7 @@ def load_params(path: _Path, *, target: Any) -> Any:
         value = values.pop(name)()
       except ValueError as error:
         raise tensor_reading.unreadable(folder, name, error) from None
-      params[name] = _place(name, value, found[name].shape, wanted[name])
+      params[name] = _place(name, value, stores[name].shape, wanted[name])
       del value
   return jax.tree.unflatten(structure, [params[name] for name in wanted])
 
@@ -157,14 +157,14 @@ def open_params(path: _Path, *, target: Any) -> Any:
   """
   folder = find_checkpoint(path)
   wanted, structure = _flatten(target)
-  found = _open_wanted(folder, wanted)
+  stores = _open_wanted(folder, wanted)
 
   def lazy(name: str, leaf: jax.ShapeDtypeStruct) -> LazyArray:
     return LazyArray(
       shape=leaf.shape,
       dtype=leaf.dtype,
       read=lambda: fitting.fill_vocabulary(
-        name, tensor_reading.read(folder, name, found[name]), leaf.shape
+        name, tensor_reading.read(folder, name, stores[name]), leaf.shape
       ),
     )
 
@@ -186,9 +186,9 @@ def _open_wanted(
 ) -> dict[str, ts.TensorStore]:
   """Opens the checkpoint's parameters and checks them."""
   _check_manifest(folder)
-  found = _open_params(folder)
-  _check(folder, found, wanted)
-  return found
+  stores = _open_params(folder)
+  _check(folder, stores, wanted)
+  return stores
 
 
 def _open_params(folder: StoragePath) -> dict[str, ts.TensorStore]:
@@ -210,10 +210,10 @@ def _open_params(folder: StoragePath) -> dict[str, ts.TensorStore]:
 
 def _check(
   folder: StoragePath,
-  found: Mapping[str, ts.TensorStore],
+  stores: Mapping[str, ts.TensorStore],
   wanted: Mapping[str, jax.ShapeDtypeStruct],
 ) -> None:
-  missing, unknown = wanted.keys() - found, found.keys() - wanted
+  missing, unknown = wanted.keys() - stores, stores.keys() - wanted
   if missing or unknown:
     raise InputError(
       f'{folder} does not fit the model: missing parameters: '
@@ -222,16 +222,16 @@ def _check(
       'models/t5_1_1_large.gin.'
     )
   for name, leaf in wanted.items():
-    if not fitting.fits(name, found[name].shape, leaf.shape):
+    if not fitting.fits(name, stores[name].shape, leaf.shape):
       raise InputError(
         f'{folder} does not fit the model: {name} is '
-        f'{list(found[name].shape)} there and {list(leaf.shape)} in the model. '
-        'Name the gin file of its size, such as models/t5_1_1_large.gin.'
+        f'{list(stores[name].shape)} there and {list(leaf.shape)} in the '
+        'model. Name the gin file of its size, such as models/t5_1_1_large.gin.'
       )
-    if found[name].dtype.name not in _DTYPES:
+    if stores[name].dtype.name not in _DTYPES:
       raise InputError(
         f'{folder}: {name} must be stored as one of {", ".join(_DTYPES)}, got '
-        f'{found[name].dtype.name}. Save it from T5X with dtype float32.'
+        f'{stores[name].dtype.name}. Save it from T5X with dtype float32.'
       )
 
 
