@@ -158,12 +158,12 @@ def _tell_differences(folder: pathlib.Path, theirs: Mapping) -> None:
 
 def _prepare(options: argparse.Namespace) -> dict:
   """Rows, and for Tk-Instruct the instances in the same order."""
-  from it_study import seqio_lib
   from it_study.corpus import natinst
+  from it_study.data import row_source
 
   folder, _ = _use(options)
   corpus = natinst.open_corpus(folder / 'corpus')
-  rows = seqio_lib.SOURCE.get_dataset('train', shuffle=False)
+  rows = row_source.SOURCE.get_dataset('train', shuffle=False)
   with open(folder / 'instances.jsonl', 'w') as file:
     for row in rows.take(_FEW).as_numpy_iterator():
       task = corpus.load(row['task'].decode()).task
@@ -211,7 +211,7 @@ def _stream(options: argparse.Namespace) -> dict:
 def _seqio(options: argparse.Namespace) -> dict:
   import seqio
 
-  from it_study import seqio_lib
+  from it_study.data import preprocessors
   from it_study.input_pipeline import token_cache
 
   folder, name = _use(options)
@@ -222,7 +222,7 @@ def _seqio(options: argparse.Namespace) -> dict:
     )
     return len(
       token_cache.write_token_cache(
-        folder / 'seqio', seqio_lib.numpy_rows(dataset.take(_SOME))
+        folder / 'seqio', preprocessors.numpy_rows(dataset.take(_SOME))
       )
     )
 
@@ -322,11 +322,10 @@ def _use(options: argparse.Namespace) -> tuple[pathlib.Path, str]:
 
 
 def _tokens(suffix: str, *, first: int) -> Iterator[dict]:
-  from it_study import seqio_lib
   from it_study.conditions import Condition
-  from it_study.data import preprocessors, vocabularies
+  from it_study.data import preprocessors, row_source, vocabularies
 
-  source = seqio_lib.SOURCE
+  source = row_source.SOURCE
   return preprocessors.token_rows(
     source.get_dataset('train', shuffle=False).take(first),
     condition=Condition.from_name(_CONDITION.format(suffix)),

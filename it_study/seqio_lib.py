@@ -1,4 +1,4 @@
-"""What the SeqIO tasks of `tasks/` are made of."""
+"""Registers conditions as SeqIO tasks and mixtures."""
 
 import collections.abc
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,35 +7,38 @@ import functools
 import math
 import os
 import re
+from typing import Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
 from it_study.conditions import Condition
-from it_study.corpus import locate, natinst
-from it_study.data import preprocessors, row_source, tfds_builder, vocabularies
-from it_study.data.row_source import SOURCE, RowsSource
+from it_study.data import (
+  prepare,
+  preprocessors,
+  row_source,
+  tfds_builder,
+  vocabularies,
+)
+
+# Exported: custom sources for `add_task` are built with it.
+from it_study.data.row_source import SOURCE, RowsSource as RowsSource
 from it_study.errors import InputError, nearest
 from it_study.evaluation import metrics
 from it_study.instructions import tk_instruct
 from it_study.instructions.tk_instruct import TkInstruct
 
-# Offered here, though they have a module of their own.
-numpy_rows = preprocessors.numpy_rows
-render_rows = preprocessors.render_rows
-token_limit = preprocessors.token_limit
-
 
 class ConditionTask(seqio.Task):
-  """A SeqIO task whose vocabulary is settled when it is looked up."""
+  """A SeqIO task that looks the vocabulary up at each use."""
 
   @property
   def output_features(self) -> Mapping[str, seqio.Feature]:
     return output_features()
 
-  def get_dataset(self, *args, **kwargs) -> tf.data.Dataset:
-    """As SeqIO has it. Raises `InputError` without rows or vocabulary."""
+  def get_dataset(self, *args: Any, **kwargs: Any) -> tf.data.Dataset:
+    """SeqIO's method. Raises `InputError` without rows or vocabulary."""
     vocabularies.checked_vocabulary()
     return super().get_dataset(*args, **kwargs)
 
@@ -46,28 +49,31 @@ def use_corpus(
   data_dir: str | os.PathLike | None = None,
   max_instances_per_task: int = tfds_builder.MAX_INSTANCES_PER_TASK,
 ) -> str:
-  """Makes the registered tasks read a corpus, and returns its data dir.
+  """Makes the registered tasks read a corpus; builds its rows on first use.
 
   Args:
-    directory: laid out like a checkout of natural-instructions, or
+    directory: Directory laid out like a checkout of natural-instructions, or
       'miniature' for the embedded benchmark.
-    data_dir: where its rows are or will be; None takes the cache folder.
-    max_instances_per_task: cap of training instances.
+    data_dir: Data dir of the rows; None for the cache folder.
+    max_instances_per_task: Maximum number of training instances per task.
+
+  Returns:
+    The data dir.
 
   Raises:
-    InputError: if the corpus cannot be used or its rows not be written.
+    InputError: If the corpus cannot be used or its rows cannot be written.
   """
-  data_dir = tfds_builder.build_corpus(
-    natinst.open_corpus(locate.find(directory)),
-    data_dir=data_dir,
-    max_instances_per_task=max_instances_per_task,
+  return os.fspath(
+    prepare.use_corpus(
+      directory,
+      data_dir=data_dir,
+      max_instances_per_task=max_instances_per_task,
+    )
   )
-  SOURCE.use(data_dir)
-  return os.fspath(data_dir)
 
 
 def output_features() -> dict[str, seqio.Feature]:
-  """Inputs and targets, both ending in end-of-sequence."""
+  """The features 'inputs' and 'targets', which end in end-of-sequence."""
   vocabulary = vocabularies.current_vocabulary()
   return {
     name: seqio.Feature(vocabulary=vocabulary, add_eos=True)
@@ -84,9 +90,9 @@ def add_task(
   """Registers a condition with SeqIO.
 
   Args:
-    condition: what the prompts look like and which instances are trained on.
-    name: of the SeqIO task; None takes the condition's own.
-    source: of the rows.
+    condition: Condition that sets the prompts and the training instances.
+    name: Name of the SeqIO task; None for the condition's own.
+    source: Source of the rows.
   """
   return _add(name or condition.name, condition, source)
 
@@ -102,21 +108,22 @@ def add_mixture(
       })
 
   Args:
-    name: of the mixture.
-    rates: of each part, by itself or its name; registered where it is not. Of
-      4 examples above, 3 are of the first part on average.
+    name: Name of the mixture.
+    rates: Condition, or name of a task or mixture, to rate. Conditions that
+      are not registered yet are added. In the example above, 3 of 4 examples
+      come from the first part on average.
 
   Raises:
-    InputError: for an unknown name, a part named twice, or a rate that is not
-      a number above 0.
+    InputError: If a name is unknown, a part is named twice, or a rate is not a
+      number above 0.
   """
   if not rates:
-    raise InputError(f'mixture {name!r} has no parts; give one at least.')
+    raise InputError(f'mixture {name!r} has no parts; give at least one.')
   parts: dict[str, float] = {}
   for key, rate in rates.items():
     part = key if isinstance(key, str) else key.name
     if part in parts:
-      raise InputError(f'mixture {name!r}: {part!r} is in it twice.')
+      raise InputError(f'mixture {name!r} names {part!r} twice.')
     if (
       isinstance(rate, bool)
       or not isinstance(rate, (int, float))
@@ -138,32 +145,32 @@ def add_natinst_tasks(
   rates: str = 'equal',
   source: RowsSource = SOURCE,
 ) -> seqio.Mixture:
-  """Registers a SeqIO task a NatInst task, and a mixture of them.
+  """Registers one SeqIO task per NatInst task, and a mixture of them.
 
-  The tasks are named 'CONDITION.TASK', where characters that SeqIO does not
-  allow are replaced by '_', the mixture 'CONDITION.all_tasks'. Training tasks
-  have the splits train and validation, test tasks the split test. A training
-  task of which the condition takes no instance is not in the mixture.
+  The tasks are named 'CONDITION.TASK', with '_' for characters that SeqIO does
+  not allow, and the mixture 'CONDITION.all_tasks'. Training tasks have the
+  splits train and validation, test tasks the split test. The mixture leaves out
+  a training task of which the condition takes no instance.
 
-  SeqIO makes a pipeline of every task: to mix 230 tasks of 10 instances took 40
-  times as long as to read the condition that holds them all, and 1 GB more of
-  memory. That condition is what to train on; these are to look at, or to weigh,
-  single tasks.
+  SeqIO builds one pipeline per task: mixing 230 tasks of 10 instances took 40
+  times as long as reading the condition that holds them all, and 1 GB more
+  memory. Train on that condition; use these tasks to inspect or to weight
+  single NatInst tasks.
 
   Args:
-    condition: what the prompts look like and which instances are trained on.
-    names: of NatInst tasks; None takes all of the corpus in use.
-    rates: 'equal', or 'examples' for rates in proportion to the numbers of
-      instances.
-    source: of the rows.
+    condition: Condition that sets the prompts and the training instances.
+    names: Names of NatInst tasks; None for all of the corpus in use.
+    rates: Mixing rates: 'equal', or 'examples' for rates in proportion to the
+      numbers of instances.
+    source: Source of the rows.
 
   Raises:
-    InputError: for an unknown name, rates that are neither, two tasks that
-      SeqIO could not tell apart, no instance to mix, or no corpus in use.
+    InputError: If a name is unknown, `rates` is neither, two tasks would have
+      the same SeqIO name, there is no instance to mix, or no corpus is in use.
   """
   if rates not in ('equal', 'examples'):
     raise InputError(
-      f'rates are {rates!r}; there are equal, examples.'
+      f'rates is {rates!r}; it must be equal or examples.'
       f'{nearest(rates, ("equal", "examples"))}'
     )
   known = source.metadata()['tasks']
@@ -172,26 +179,29 @@ def add_natinst_tasks(
   for task in sorted(known) if names is None else names:
     if task not in known:
       raise InputError(
-        f'no task {task!r} in the corpus in use.{nearest(task, known)}'
+        f'the corpus in use has no task {task!r}.{nearest(task, known)}'
       )
     name = f'{condition.name}.{re.sub("[^A-Za-z0-9_.]", "_", task)}'
     if name in registered:
       raise InputError(
-        f'tasks {registered[name]!r} and {task!r} would both be {name!r}; '
-        'rename one.'
+        f'tasks {registered[name]!r} and {task!r} would both be named '
+        f'{name!r}; rename one.'
       )
     registered[name] = task
     if name not in seqio.TaskRegistry.names():
       _add(name, condition, source, task=task)
     added = seqio.TaskRegistry.get(name)
     if added.source.rows is not source:
-      raise InputError(f'task {name!r} is registered already, of other rows.')
+      raise InputError(
+        f'task {name!r} is already registered with another source of rows. '
+        'Remove it from seqio.TaskRegistry first.'
+      )
     count = added.num_input_examples(added.splits[0])
     if count:
       parts[name] = 1.0 if rates == 'equal' else float(count)
   if not parts:
     raise InputError(
-      f'{condition.name} takes no instance of any task named; name others.'
+      f'{condition.name} takes no instance of the tasks named; name others.'
     )
   mixture = f'{condition.name}.all_tasks'
   seqio.MixtureRegistry.remove(mixture)
@@ -218,7 +228,7 @@ def resolve_on_first_use() -> None:
   """Lets SeqIO find every well-formed condition, registered or not.
 
   SeqIO 0.0.20 has no hook for this. It looks names up in the registry's
-  private dict, which is replaced by one that adds the task when asked.
+  private dict, so this replaces that dict with one that adds missing tasks.
   """
   registry = seqio.TaskRegistry._REGISTRY
   if not isinstance(registry, _ConditionDict):
@@ -228,8 +238,9 @@ def resolve_on_first_use() -> None:
 def postprocess(
   decoded: str, example: Mapping | None = None, is_target: bool = False
 ) -> str | list[str]:
-  """A prediction as it is; for a target all its references."""
+  """The prediction unchanged; for a target, all its references."""
   if is_target:
+    assert example is not None, 'SeqIO passes the example with a target'
     return [reference.decode() for reference in example['references']]
   return decoded
 
@@ -248,8 +259,8 @@ def exact_match_and_rouge(
   }
 
 
-# Names that are not registered yet and are just being so: SeqIO asks first
-# whether a name is taken, and that question must not register it.
+# Names being registered: SeqIO first asks whether a name is taken, and that
+# question must not register it.
 _being_added: set[str] = set()
 
 
@@ -263,10 +274,10 @@ def _adding(name: str) -> Iterator[None]:
 
 
 class _ConditionDict(dict):
-  """A registry that adds a condition's task when its name is looked for."""
+  """A registry that adds a condition's task when its name is looked up."""
 
-  def keys(self) -> collections.abc.KeysView:
-    # SeqIO asks the view; dict's own would not come back to __contains__.
+  # SeqIO queries the view, and dict's own view would bypass `__contains__`.
+  def keys(self) -> collections.abc.KeysView:  # type: ignore[override]
     return collections.abc.KeysView(self)
 
   def __contains__(self, name: object) -> bool:
@@ -294,7 +305,9 @@ def _add(
       name,
       source=row_source.ChosenRows(choice=condition, rows=source, task=task),
       preprocessors=[
-        functools.partial(render_rows, condition=condition, source=source),
+        functools.partial(
+          preprocessors.render_rows, condition=condition, source=source
+        ),
         seqio.preprocessors.tokenize,
         seqio.preprocessors.append_eos_after_trim,
       ],

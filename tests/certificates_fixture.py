@@ -95,7 +95,7 @@ class Bench:
 
 def build_bench(directory: pathlib.Path) -> Bench:
   corpus = natinst.open_corpus(write_corpus(directory / 'corpus'))
-  data_dir = tfds_builder.build_corpus(corpus, data_dir=directory / 'rows')
+  data_dir = tfds_builder.build_rows(corpus, data_dir=directory / 'rows')
   return Bench(corpus, data_dir)
 
 

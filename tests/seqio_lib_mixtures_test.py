@@ -1,4 +1,4 @@
-"""Tests of it_study.seqio_lib: mixtures, and a SeqIO task a NatInst task."""
+"""Tests of it_study.seqio_lib: mixtures, and a SeqIO task per NatInst task."""
 
 import collections
 import itertools
@@ -10,7 +10,7 @@ import seqio
 from it_study import seqio_lib
 from it_study.conditions import Condition
 from it_study.corpus import natinst
-from it_study.data import tfds_builder, vocabularies
+from it_study.data import row_source, tfds_builder, vocabularies
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
 
@@ -57,7 +57,7 @@ def test_examples_are_drawn_in_proportion_to_the_rates():
   assert found[:200] != drawn(mixture, 200, seed=2)
 
 
-def test_parts_are_registered_where_they_are_not():
+def test_missing_parts_are_registered():
   condition = Condition(definition='simplified', instances_per_task=17)
   name = 'natinst_def_empty_ex_empty0_n17'
   registered = set(dict.keys(seqio.TaskRegistry._REGISTRY))
@@ -78,7 +78,7 @@ def test_parts_are_registered_where_they_are_not():
 @pytest.mark.parametrize(
   ('rates', 'message'),
   [
-    ({}, r"mixture 'bad' has no parts; give one at least\."),
+    ({}, r"mixture 'bad' has no parts; give at least one\."),
     (
       {'natinst_def_orignal_ex_original2': 1},
       r"definition level 'orignal' is unknown; .* Did you mean 'original'\?",
@@ -92,7 +92,7 @@ def test_parts_are_registered_where_they_are_not():
       {'natinst_tk_instruct_n100': 1},
       "'natinst_tk_instruct_n100' is no name of the mixture of encodings",
     ),
-    ({ORIGINAL: 1, Condition(): 1}, f"'bad': '{ORIGINAL}' is in it twice"),
+    ({ORIGINAL: 1, Condition(): 1}, f"mixture 'bad' names '{ORIGINAL}' twice"),
     *(
       (
         {ORIGINAL: rate},
@@ -102,7 +102,7 @@ def test_parts_are_registered_where_they_are_not():
     ),
   ],
 )
-def test_a_mixture_that_cannot_be(rates, message):
+def test_a_bad_mixture_is_refused(rates, message):
   with pytest.raises(InputError, match=message):
     seqio_lib.add_mixture('bad', rates)
   assert 'bad' not in seqio.MixtureRegistry.names()
@@ -113,7 +113,7 @@ def ids_of(task, split):
   return [row['id'].decode() for row in dataset.as_numpy_iterator()]
 
 
-def test_a_task_of_its_own_for_every_natinst_task():
+def test_one_task_per_natinst_task():
   condition = Condition(instances_per_task=6, seed=2)
   mixture = seqio_lib.add_natinst_tasks(condition)
   name = f'{ORIGINAL}_n6_s2'
@@ -142,7 +142,7 @@ def test_a_task_of_its_own_for_every_natinst_task():
       'test': [100, 6],
     }[split]
     assert sorted(itertools.chain(*parts)) == sorted(ids_of(whole, split))
-  # Once more is no error.
+  # Adding them again is no error.
   assert seqio_lib.add_natinst_tasks(condition).tasks == mixture.tasks
 
 
@@ -165,7 +165,7 @@ def test_a_mixture_of_natinst_tasks_by_their_examples():
   assert counts['task3_few'] == pytest.approx(100, abs=38)
 
 
-def test_a_natinst_task_that_is_not_trained_on_is_not_mixed():
+def test_a_natinst_task_without_training_instances_is_not_mixed():
   condition = Condition(num_tasks=1)
   mixture = seqio_lib.add_natinst_tasks(
     condition, names=['task1_mood', 'task2_echo', 'task3_few']
@@ -175,22 +175,24 @@ def test_a_natinst_task_that_is_not_trained_on_is_not_mixed():
   assert f'{ORIGINAL}_t1.task1_mood' in seqio.TaskRegistry.names()
 
 
-def test_natinst_tasks_that_cannot_be_added():
+def test_bad_arguments_of_natinst_tasks_are_refused():
   with pytest.raises(
     InputError,
-    match=r"no task 'task1_mod' in the corpus in use\. Did you mean "
+    match=r"the corpus in use has no task 'task1_mod'\. Did you mean "
     "'task1_mood'",
   ):
     seqio_lib.add_natinst_tasks(Condition(), names=['task1_mod'])
   with pytest.raises(
-    InputError, match=r"rates are 'exmples'; .* Did you mean 'examples'"
+    InputError,
+    match=r"rates is 'exmples'; it must be equal or examples\. Did you mean "
+    "'examples'",
   ):
     seqio_lib.add_natinst_tasks(Condition(), rates='exmples')
-  with pytest.raises(InputError, match='takes no instance of any task'):
+  with pytest.raises(InputError, match='takes no instance of the tasks named'):
     seqio_lib.add_natinst_tasks(Condition(num_tasks=1), names=['task1_mood'])
 
 
-def test_names_that_seqio_does_not_allow(write_corpus, raw_task):
+def test_characters_that_seqio_does_not_allow(write_corpus, raw_task):
   train = {'task1_a-b': raw_task(num_instances=12)}
   instances = [{'id': 'c', 'input': 'other', 'output': ['out']}]
   test = {'task2_c.d': raw_task(Instances=instances)}
@@ -204,21 +206,23 @@ def test_names_that_seqio_does_not_allow(write_corpus, raw_task):
   ]
   train['task1_a+b'] = train['task1_a-b']
   with pytest.raises(
-    InputError, match=r'task1_mood. is registered .* of other'
+    InputError,
+    match=r'task1_mood. is already registered with another source of rows\.',
   ):
     seqio_lib.add_natinst_tasks(
       Condition(num_tasks=1),
       names=['task1_mood'],
-      source=seqio_lib.RowsSource(seqio_lib.SOURCE.tfds_dataset.data_dir),
+      source=seqio_lib.RowsSource(row_source.SOURCE.tfds_dataset.data_dir),
     )
   both = _rows(write_corpus(train=train, test=test, folder='both'))
   with pytest.raises(
-    InputError, match=r"'task1_a\+b' and 'task1_a-b' would both be .*a_b'; rena"
+    InputError,
+    match=r"'task1_a\+b' and 'task1_a-b' would both be named '.*a_b'; rena",
   ):
     seqio_lib.add_natinst_tasks(Condition(), source=both)
 
 
 def _rows(corpus):
   return seqio_lib.RowsSource(
-    tfds_builder.build_corpus(natinst.open_corpus(corpus))
+    tfds_builder.build_rows(natinst.open_corpus(corpus))
   )

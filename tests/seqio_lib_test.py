@@ -13,7 +13,7 @@ import tensorflow as tf
 from it_study import seqio_lib
 from it_study.conditions import EXAMPLE_LEVELS, Condition
 from it_study.corpus import natinst
-from it_study.data import vocabularies
+from it_study.data import preprocessors, row_source, vocabularies
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
 
@@ -236,11 +236,11 @@ def test_a_vocabulary_that_cannot_be_read(monkeypatch, tmp_path):
 
 def test_the_miniature_is_a_corpus_by_name(corpus):
   seqio_lib.use_corpus('miniature')
-  names = seqio_lib.SOURCE.metadata()['tasks']
+  names = row_source.SOURCE.metadata()['tasks']
   assert len(names) > 40
   assert 'task1_mood' not in names
   rows = rows_of('natinst_def_empty_ex_empty0_n1', 'train')
-  assert len(rows) == len(seqio_lib.SOURCE.metadata()['train_tasks'])
+  assert len(rows) == len(row_source.SOURCE.metadata()['train_tasks'])
 
 
 def test_seqio_s_evaluator_scores_against_every_reference():
@@ -307,17 +307,23 @@ def test_metrics_are_percentages_over_the_best_reference():
 
 def test_a_prompt_s_limit():
   assert (
-    seqio_lib.token_limit(vocabulary=seqio.ByteVocabulary(), max_tokens=None)
+    preprocessors.token_limit(
+      vocabulary=seqio.ByteVocabulary(), max_tokens=None
+    )
     is None
   )
-  limit = seqio_lib.token_limit(vocabulary=seqio.ByteVocabulary(), max_tokens=4)
+  limit = preprocessors.token_limit(
+    vocabulary=seqio.ByteVocabulary(), max_tokens=4
+  )
   assert limit.fits('abc')
   assert not limit.fits('abcd')
 
 
 def test_a_cut_prompt_has_no_mark_for_what_is_unknown():
   # 2 is unknown, 100 the byte of 'a'; Tk-Instruct skips special tokens.
-  limit = seqio_lib.token_limit(vocabulary=seqio.ByteVocabulary(), max_tokens=4)
+  limit = preprocessors.token_limit(
+    vocabulary=seqio.ByteVocabulary(), max_tokens=4
+  )
   assert limit.decode([100, 2, 100]) == 'aa'
 
 
@@ -327,7 +333,7 @@ def test_an_unknown_piece_is_left_out(tmp_path):
   vocabulary = seqio.SentencePieceVocabulary(str(path))
   assert vocabulary.unk_id in vocabulary.encode('one ☃ two')
   assert '⁇' in vocabulary.decode(vocabulary.encode('one ☃ two'))
-  limit = seqio_lib.token_limit(vocabulary=vocabulary, max_tokens=64)
+  limit = preprocessors.token_limit(vocabulary=vocabulary, max_tokens=64)
   # The piece for the space before it stays.
   assert limit.decode(limit.encode('one ☃ two')) == 'one  two'
 

@@ -242,9 +242,9 @@ def _limit(options: argparse.Namespace) -> prompts.TokenLimit | None:
       f'--max_input_length is {options.max_input_length}; give 1 or more.'
     )
   vocabulary = _vocabulary(options)
-  from it_study import seqio_lib
+  from it_study.data import preprocessors
 
-  return seqio_lib.token_limit(
+  return preprocessors.token_limit(
     vocabulary=vocabulary, max_tokens=options.max_input_length
   )
 

@@ -1,4 +1,4 @@
-"""A corpus's rows, built when first used, and the miniature's vocabulary."""
+"""Builds a corpus's rows on first use, and sets the vocabulary."""
 
 import os
 import pathlib
@@ -17,26 +17,56 @@ VOCABULARY_FILE = 'vocabulary.model'
 def use_corpus(
   name: str | os.PathLike,
   *,
+  data_dir: str | os.PathLike | None = None,
+  max_instances_per_task: int = tfds_builder.MAX_INSTANCES_PER_TASK,
+  track: str = 'default',
+) -> pathlib.Path:
+  """Makes the SeqIO tasks read a corpus, whose rows are built on first use.
+
+  Args:
+    name: Directory laid out like a checkout of natural-instructions,
+      'miniature' for the embedded benchmark, or a `gs://` folder.
+    data_dir: Data dir of the rows; None for the cache folder.
+    max_instances_per_task: Maximum number of training instances per task.
+    track: Folder of split files below the corpus's `splits`.
+
+  Returns:
+    The data dir.
+
+  Raises:
+    InputError: If the corpus cannot be used or its rows cannot be written.
+  """
+  data_dir = tfds_builder.build_rows(
+    natinst.open_corpus(locate.find(name), track=track),
+    data_dir=data_dir,
+    max_instances_per_task=max_instances_per_task,
+  )
+  SOURCE.use(data_dir)
+  return data_dir
+
+
+def use_corpus_and_vocabulary(
+  name: str | os.PathLike,
+  *,
   vocabulary: str | None = None,
   track: str = 'default',
 ) -> pathlib.Path:
-  """Makes the SeqIO tasks read a corpus, and settles the vocabulary.
+  """Makes the SeqIO tasks read a corpus, and sets the vocabulary.
 
   Args:
-    name: as `locate.find` takes it.
-    vocabulary: a model file, 'byte', or 'miniature' for the one trained on the
-      miniature; None leaves it to the environment variable or T5's own.
-    track: folder below the corpus's `splits`.
+    name: Corpus, as in `use_corpus`.
+    vocabulary: Path of a model file, 'byte', or 'miniature' for the one trained
+      on the miniature; None for the environment variable or T5's own.
+    track: Folder of split files below the corpus's `splits`.
 
   Returns:
     The corpus's directory.
 
   Raises:
-    InputError: if corpus or vocabulary cannot be used.
+    InputError: If the corpus or the vocabulary cannot be used.
   """
   directory = locate.find(name)
-  data_dir = build(directory, track=track)
-  SOURCE.use(data_dir)
+  data_dir = use_corpus(directory, track=track)
   settle_vocabulary(vocabulary, data_dir=data_dir)
   return directory
 
@@ -47,55 +77,57 @@ def settle_vocabulary(
   data_dir: pathlib.Path | None = None,
   corpus: str | os.PathLike | None = None,
 ) -> None:
-  """Sets the vocabulary that a user named, or checks the one that is set.
+  """Sets the vocabulary that the user named, or checks the current one.
 
   Args:
-    name: a model file, 'byte', 'miniature', or None for the environment
-      variable, the miniature's if that is the corpus, or T5's own.
-    data_dir: of rows that may have the miniature's vocabulary beside them.
-    corpus: as `locate.find` takes it.
+    name: Path of a model file, 'byte' or 'miniature'; None for the environment
+      variable, the miniature's own if that is the corpus, or T5's own.
+    data_dir: Data dir that may hold the miniature's vocabulary.
+    corpus: Corpus, as in `use_corpus`.
 
   Raises:
-    InputError: if it cannot be read.
+    InputError: If the vocabulary cannot be read.
   """
-  if name is None and _is_own(os.environ.get(vocabularies.VARIABLE), corpus):
+  if name is None and _is_miniature_s(
+    os.environ.get(vocabularies.VARIABLE), corpus
+  ):
     name = locate.MINIATURE
   if name is None:
     vocabularies.check_current()
     return
   if name == locate.MINIATURE:
     if data_dir is None or not (data_dir / VOCABULARY_FILE).is_file():
-      data_dir = build(locate.find(locate.MINIATURE))
+      data_dir = build_corpus(locate.find(locate.MINIATURE))
     name = os.fspath(data_dir / VOCABULARY_FILE)
   vocabularies.set_vocabulary(name)
 
 
-def build(
-  directory: str | os.PathLike,
+def build_corpus(
+  directory: str | pathlib.Path,
   *,
   data_dir: str | os.PathLike | None = None,
   max_instances_per_task: int = tfds_builder.MAX_INSTANCES_PER_TASK,
   track: str = 'default',
-  exclusions: str | os.PathLike | None = None,
+  exclusions: str | pathlib.Path | None = None,
   allow_overlap: bool = False,
   on_progress: tfds_builder.OnProgress | None = None,
 ) -> pathlib.Path:
-  """Builds a corpus's rows, and the miniature's vocabulary beside them.
+  """Builds a corpus's rows; for the miniature, trains its vocabulary, too.
 
   Args:
-    directory: of the corpus.
-    data_dir: where to; None takes the cache folder.
-    max_instances_per_task: cap of training instances.
-    track: folder below the corpus's `splits`.
-    exclusions: path of an exclusion list.
-    allow_overlap: whether test instances may be trained on.
-    on_progress: as `tfds_builder.build_rows` has it.
+    directory: Directory of the corpus.
+    data_dir: Data dir to write to; None for the cache folder.
+    max_instances_per_task: Maximum number of training instances per task.
+    track: Folder of split files below the corpus's `splits`.
+    exclusions: Path of an exclusion list.
+    allow_overlap: Whether to build rows that train on test instances.
+    on_progress: Called with the progress of `tfds_builder.build_rows`.
 
   Returns:
-    The data dir.
+    The data dir; the miniature's has its vocabulary in `VOCABULARY_FILE`.
   """
   corpus = natinst.open_corpus(directory, track=track, exclusions=exclusions)
-  data_dir = tfds_builder.build_corpus(
+  data_dir = tfds_builder.build_rows(
     corpus,
     data_dir=data_dir,
     max_instances_per_task=max_instances_per_task,
@@ -108,8 +140,10 @@ def build(
   return data_dir
 
 
-def _is_own(variable: str | None, corpus: str | os.PathLike | None) -> bool:
-  """Whether the miniature's vocabulary is meant, although nobody named it."""
+def _is_miniature_s(
+  variable: str | None, corpus: str | os.PathLike | None
+) -> bool:
+  """Whether the miniature's vocabulary is meant although nobody named it."""
   if variable:
     return variable == locate.MINIATURE
   return (

@@ -1,13 +1,15 @@
-"""The TFDS dataset of a corpus: a row an instance, task texts once."""
+"""The TFDS dataset of a corpus: one row per instance, each task's text once."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import functools
 import io
 import itertools
+import logging
 import os
 import pathlib
 import tempfile
+from typing import Any
 
 from etils import epath
 import numpy as np
@@ -23,16 +25,16 @@ NAME = 'natural_instructions_study'
 VERSION = '1.2.0'
 MAX_INSTANCES_PER_TASK = 1000
 
-# What is being done ('parse' or 'write'), how much of it is done, of how much.
+# Called with the phase ('parse' or 'write'), the number of files or rows done,
+# and their total.
 OnProgress = Callable[[str, int, int], None]
-# Split to task to keys, uint64 [instances, 2], in the order of the ranks; what
-# is returned joins the metadata.
-OnKeys = Callable[[Mapping[str, Mapping[str, np.ndarray]]], Mapping]
 
-# Files enough for the hosts of a large machine, and none larger than this.
+# Enough files for the hosts of a large machine, and none larger than this.
 _MANY_ROWS, _MANY_SHARDS = 16_000, 16
 _SHARD_BYTES = 256 << 20
 _ROWS_BETWEEN_REPORTS = 1000
+
+_logger = logging.getLogger(__name__)
 
 
 class NaturalInstructionsStudy(tfds.core.dataset_builder.FileReaderBuilder):
@@ -40,28 +42,28 @@ class NaturalInstructionsStudy(tfds.core.dataset_builder.FileReaderBuilder):
 
   Features of a row:
     id: string, unique in the corpus.
-    task: string, a key of `info.metadata['tasks']`, where the task's texts
-      stand once, as `Task.to_json` writes them.
+    task: string, a key of `info.metadata['tasks']`, which holds the task's
+      texts once, as `Task.to_json` writes them.
     position: int64, index in the task's file.
-    rank: int64, order of the stable hash within the task; in train it starts
-      at 0 after the instances that validation holds out, so that the first n
-      are nested.
+    rank: int64, position in the order of the stable hash within the task. In
+      train, rank 0 comes after the instances held out for validation, so that
+      the first n are nested.
     split: string, 'train', 'validation' or 'test'.
     input: string. outputs: strings, the accepted references.
 
-  Rows of train are stored by rank, then by task, so that the first n of each
+  Rows of train are sorted by rank, then by task, so that the first n of each
   task are `train[:k]`, where k is the sum of min(count, n) over the counts of
-  `info.metadata['num_train_instances']`. Those of validation and test are
-  stored by task, then by rank.
+  `info.metadata['num_train_instances']`. Rows of validation and test are
+  sorted by task, then by rank.
 
-  The files are written here, from rows that are serialised already. TFDS's own
-  writer would keep a split in memory to keep its order, and would then mark it
-  as ordered (`disable_shuffling`), which SeqIO refuses to shuffle by files. So
-  the order is that of the files, and whoever wants it while reading several at
-  once asks for `tfds.ReadConfig(interleave_cycle_length=1)`.
+  This class writes the files itself, from serialised rows. TFDS's own writer
+  holds a split in memory to preserve its order, and then marks it as ordered
+  (`disable_shuffling`); SeqIO refuses to shuffle the files of such a split. To
+  read several files in stored order, pass
+  `tfds.ReadConfig(interleave_cycle_length=1)`.
 
-  1.2.0: rows in the order above; 1.1.0 had them in TFDS's random order, all of
-  which must be read to find the first few of each task.
+  Version 1.2.0 stores rows in the order above. Version 1.1.0 stored them in
+  TFDS's random order, so finding the first few of each task took a full read.
   """
 
   name = NAME
@@ -73,7 +75,7 @@ class NaturalInstructionsStudy(tfds.core.dataset_builder.FileReaderBuilder):
     spool: spooled_rows.Spool | None = None,
     metadata: Mapping | None = None,
     on_progress: OnProgress | None = None,
-    **kwargs,
+    **kwargs: Any,
   ):
     self._spool = spool
     self._metadata = metadata or {}
@@ -101,16 +103,17 @@ class NaturalInstructionsStudy(tfds.core.dataset_builder.FileReaderBuilder):
       metadata=tfds.core.MetadataDict(self._metadata),
     )
 
-  def _download_and_prepare(self, dl_manager, download_config) -> None:
+  def _download_and_prepare(
+    self, dl_manager: Any, download_config: Any
+  ) -> None:
     del dl_manager, download_config
-    if self._spool is None:
+    spool = self._spool
+    if spool is None:
       raise InputError(
-        f'no rows of {NAME} in {self.data_dir}. Write them with '
-        "'it-study corpus build CORPUS --data_dir DIR', and name DIR."
+        f'no rows of {NAME} in {self.data_dir}. Build them with '
+        "'it-study corpus build CORPUS --data_dir DIR', then pass DIR."
       )
-    records = {split: self._spool.records(split) for split in natinst.SPLITS}
-    numbers = {split: self._spool.num_rows(split) for split in natinst.SPLITS}
-    total = sum(numbers.values())
+    total = sum(spool.num_rows(split) for split in natinst.SPLITS)
     counts = itertools.count(1)
 
     def counted(rows: Iterator[bytes]) -> Iterator[bytes]:
@@ -125,16 +128,25 @@ class NaturalInstructionsStudy(tfds.core.dataset_builder.FileReaderBuilder):
     self.info.set_splits(
       tfds.core.splits.SplitDict(
         [
-          self._write_split(split, counted(records[split]), numbers[split])
+          self._write_split(
+            split,
+            counted(spool.records(split)),
+            num_rows=spool.num_rows(split),
+            num_bytes=spool.num_bytes(split),
+          )
           for split in natinst.SPLITS
         ]
       )
     )
 
   def _write_split(
-    self, split: str, records: Iterator[bytes], num_rows: int
+    self,
+    split: str,
+    records: Iterator[bytes],
+    *,
+    num_rows: int,
+    num_bytes: int,
   ) -> tfds.core.SplitInfo:
-    num_bytes = self._spool.num_bytes(split)
     num_shards = _num_shards(num_rows, num_bytes)
     template = self._get_filename_template(split)
     bounds = [num_rows * i // num_shards for i in range(num_shards + 1)]
@@ -153,61 +165,54 @@ class NaturalInstructionsStudy(tfds.core.dataset_builder.FileReaderBuilder):
 
 
 def build_rows(
-  *,
   corpus: natinst.Corpus,
-  data_dir: str | os.PathLike,
+  *,
+  data_dir: str | os.PathLike | None = None,
   max_instances_per_task: int = MAX_INSTANCES_PER_TASK,
+  allow_overlap: bool = False,
   num_workers: int | None = None,
   on_progress: OnProgress | None = None,
-  instance_keys: spooled_rows.InstanceKeys | None = None,
-  on_keys: OnKeys | None = None,
-) -> epath.Path:
-  """Writes a corpus's rows below `data_dir`, as TFRecord, if not there yet.
+) -> pathlib.Path:
+  """Writes a corpus's rows as TFRecord, unless they are already there.
 
-  Each task file is parsed once, in worker processes; the rows wait on disk,
-  beside where they will be, until all are there. Another process that builds in
-  the same place is waited for. What a killed build has left is removed.
+  Worker processes parse each task file once. The rows wait on disk, next to
+  their final place, until all are there. A second process that builds in the
+  same place waits for the first. What a killed build left behind is removed.
+
+  The metadata records under 'overlap' how many test instances are also in
+  training. Later calls reuse rows built with `allow_overlap=True`.
 
   Args:
-    corpus: to read.
-    data_dir: where stock T5X finds them by `--tfds_data_dir`.
-    max_instances_per_task: cap of training instances; those of lowest stable
-      hash are kept.
-    num_workers: processes to parse in; None takes one for each processor.
-    on_progress: called after each file, and now and then while rows are
+    corpus: Corpus to read.
+    data_dir: Data dir to write to, which stock T5X takes as
+      `--tfds_data_dir`; None for the cache folder.
+    max_instances_per_task: Maximum number of training instances per task; the
+      instances with the lowest stable hash are kept.
+    allow_overlap: Whether to build rows that train on test instances.
+    num_workers: Number of processes that parse; None for one per processor.
+    on_progress: Called after each file, and every so often while rows are
       written.
-    instance_keys: called in the workers with each instance that is kept;
-      importable by name.
-    on_keys: called once with all that it returned, before any row is written.
-      What this returns joins the metadata, what it raises ends the build.
 
   Returns:
-    The dataset's own directory.
+    The data dir.
 
   Raises:
-    InputError: if a task file cannot be used or changes while it is read, or
-      the directory cannot be written, or holds the rows of another corpus or
-      cap.
+    InputError: If a task file cannot be used or changes during the build, if
+      training and test instances overlap and `allow_overlap` is False, if the
+      directory cannot be written, or if it holds rows of another corpus or cap.
   """
   if max_instances_per_task < 1:
     raise InputError(
-      f'max_instances_per_task: found {max_instances_per_task}, allowed is 1 '
-      'or more.'
+      f'max_instances_per_task is {max_instances_per_task}; it must be 1 or '
+      'more.'
     )
+  if data_dir is None:
+    data_dir = cached_data_dir(corpus, max_instances_per_task)
+  data_dir = _as_path(data_dir)
   directory = rows_directory(data_dir)
-
-  def is_there() -> bool:
-    if not directory.exists() or build_folder.find_damage(directory):
-      return False
-    check_same(
-      data_dir,
-      corpus=corpus,
-      max_instances_per_task=max_instances_per_task,
-    )
-    return True
-
-  if is_there():
-    return directory
+  if _is_built(data_dir, corpus, max_instances_per_task):
+    _logger.info('rows cache hit: %s', directory)
+    return data_dir
   local_folders.make_directory(data_dir)
   clear = functools.partial(
     build_folder.clear_build,
@@ -218,81 +223,27 @@ def build_rows(
     build_folder.disk_full_as_input_error(data_dir),
     build_folder.working_folder(directory, clear=clear) as folder,
   ):
-    if is_there():
-      return directory
-    fingerprint = corpus.fingerprint()
-    spool = spooled_rows.fill(
-      corpus=corpus,
+    # Another process may have built them while this one waited.
+    if _is_built(data_dir, corpus, max_instances_per_task):
+      _logger.info('rows cache hit, built by another process: %s', directory)
+      return data_dir
+    _logger.info('rows cache miss: building %s', directory)
+    _write_rows(
+      corpus,
+      data_dir=data_dir,
       folder=folder,
       max_instances_per_task=max_instances_per_task,
+      allow_overlap=allow_overlap,
       num_workers=num_workers,
-      instance_keys=instance_keys,
-      on_task=on_progress and functools.partial(on_progress, 'parse'),
-    )
-    _check_spool(spool, corpus, fingerprint)
-    metadata = _metadata(corpus, spool, fingerprint, max_instances_per_task)
-    if on_keys is not None:
-      metadata |= on_keys(_keys(spool))
-    builder = NaturalInstructionsStudy(
-      spool=spool,
-      metadata=metadata,
       on_progress=on_progress,
-      data_dir=os.fspath(data_dir),
-      file_format='tfrecord',
     )
-    _prepare(builder)
-    build_folder.write_file_list(directory)
-  return directory
-
-
-def build_corpus(
-  corpus: natinst.Corpus,
-  *,
-  data_dir: str | os.PathLike | None = None,
-  max_instances_per_task: int = MAX_INSTANCES_PER_TASK,
-  allow_overlap: bool = False,
-  **settings,
-) -> pathlib.Path:
-  """Builds a corpus's rows where asked, or in the cache folder.
-
-  What test instances are trained on is counted in the metadata, 'overlap'. Rows
-  that were built with leave are taken as they are by later calls.
-
-  Args:
-    corpus: to read.
-    data_dir: where to; None takes the cache folder.
-    max_instances_per_task: cap of training instances.
-    allow_overlap: whether test instances may be trained on.
-    **settings: more of `build_rows`.
-
-  Returns:
-    The data dir.
-
-  Raises:
-    InputError: if they are, and may not be; and as `build_rows` does.
-  """
-  if data_dir is None:
-    data_dir = cached_data_dir(corpus, max_instances_per_task)
-  build_rows(
-    corpus=corpus,
-    data_dir=data_dir,
-    max_instances_per_task=max_instances_per_task,
-    instance_keys=overlap.instance_keys,
-    on_keys=functools.partial(
-      overlap.gate,
-      corpus=corpus,
-      max_instances_per_task=max_instances_per_task,
-      allow=allow_overlap,
-    ),
-    **settings,
-  )
-  return pathlib.Path(data_dir)
+  return data_dir
 
 
 def cached_data_dir(
   corpus: natinst.Corpus, max_instances_per_task: int = MAX_INSTANCES_PER_TASK
 ) -> pathlib.Path:
-  """Where in the cache folder a corpus's rows are, keyed by its content."""
+  """The data dir in the cache folder of a corpus's rows, keyed by content."""
   key = f'{corpus.fingerprint()[:24]}_{max_instances_per_task}'
   return local_folders.cache_directory() / 'rows' / key
 
@@ -307,6 +258,65 @@ def stored_metadata(data_dir: str | os.PathLike) -> dict:
 def rows_directory(data_dir: str | os.PathLike) -> epath.Path:
   """The dataset's own directory below a data dir."""
   return epath.Path(data_dir) / NAME / VERSION
+
+
+def _as_path(data_dir: str | os.PathLike) -> pathlib.Path:
+  """The data dir as a path; one in a bucket keeps its 'gs://'."""
+  if '://' in os.fspath(data_dir):
+    return epath.Path(data_dir)
+  return pathlib.Path(data_dir)
+
+
+def _is_built(
+  data_dir: pathlib.Path, corpus: natinst.Corpus, max_instances_per_task: int
+) -> bool:
+  """Whether the rows are there, undamaged. Raises `InputError` for others."""
+  directory = rows_directory(data_dir)
+  if not directory.exists() or build_folder.find_damage(directory):
+    return False
+  check_same(
+    data_dir, corpus=corpus, max_instances_per_task=max_instances_per_task
+  )
+  return True
+
+
+def _write_rows(
+  corpus: natinst.Corpus,
+  *,
+  data_dir: str | os.PathLike,
+  folder: pathlib.Path,
+  max_instances_per_task: int,
+  allow_overlap: bool,
+  num_workers: int | None,
+  on_progress: OnProgress | None,
+) -> None:
+  """Parses a corpus into `folder`, checks it, and writes it as TFRecord."""
+  fingerprint = corpus.fingerprint()
+  spool = spooled_rows.fill(
+    corpus=corpus,
+    folder=folder,
+    max_instances_per_task=max_instances_per_task,
+    num_workers=num_workers,
+    instance_keys=overlap.instance_keys,
+    on_task=on_progress and functools.partial(on_progress, 'parse'),
+  )
+  _check_spool(spool, corpus, fingerprint)
+  metadata = _metadata(corpus, spool, fingerprint, max_instances_per_task)
+  metadata |= overlap.gate(
+    _keys(spool),
+    corpus=corpus,
+    max_instances_per_task=max_instances_per_task,
+    allow=allow_overlap,
+  )
+  builder = NaturalInstructionsStudy(
+    spool=spool,
+    metadata=metadata,
+    on_progress=on_progress,
+    data_dir=os.fspath(data_dir),
+    file_format='tfrecord',
+  )
+  _prepare(builder)
+  build_folder.write_file_list(rows_directory(data_dir))
 
 
 def _metadata(
@@ -335,41 +345,42 @@ def _check_spool(
 ) -> None:
   if corpus.fingerprint() != fingerprint:
     raise InputError(
-      f'corpus {corpus.directory}: a file changed while it was read. Build '
-      'again when nothing writes there.'
+      f'corpus {corpus.directory}: a file changed during the build. Build '
+      'again once nothing writes to the corpus.'
     )
   for split in natinst.SPLITS:
     if spool.num_rows(split) == 0:
       raise InputError(
-        f'corpus {corpus.directory}: no instance in {split}; each training '
-        f'task holds out {natinst.VALIDATION_INSTANCES} for validation, so '
-        'at least one needs more.'
+        f'corpus {corpus.directory}: no instances in {split}. Each training '
+        f'task holds out {natinst.VALIDATION_INSTANCES} instances for '
+        'validation, so at least one task needs more than that.'
       )
 
 
 def _keys(spool: spooled_rows.Spool) -> dict[str, dict[str, np.ndarray]]:
-  return {
-    split: {
-      name: np.frombuffer(rows.keys, np.uint64).reshape(-1, 2)
-      for name, rows in spool.rows_of(split).items()
-    }
-    for split in natinst.SPLITS
-  }
+  """Split to task to keys, uint64 [instances, 2], in the order of the ranks."""
+  keys: dict[str, dict[str, np.ndarray]] = {}
+  for split in natinst.SPLITS:
+    keys[split] = {}
+    for name, rows in spool.rows_of(split).items():
+      assert rows.keys is not None, 'the spool was filled without keys'
+      keys[split][name] = np.frombuffer(rows.keys, np.uint64).reshape(-1, 2)
+  return keys
 
 
 def _prepare(builder: tfds.core.DatasetBuilder) -> None:
-  # TFDS talks of a download and draws bars, whoever calls.
+  # TFDS prints about a download and draws progress bars.
   tfds.disable_progress_bar()
   with (
     contextlib.redirect_stdout(io.StringIO()),
     tempfile.TemporaryDirectory() as downloads,
   ):
-    # Nothing is downloaded, but TFDS makes a folder for it.
+    # Nothing is downloaded, but TFDS creates a folder for it.
     builder.download_and_prepare(download_dir=downloads)
 
 
 def _num_shards(num_rows: int, num_bytes: int) -> int:
-  """A power of two, so that it divides evenly among hosts."""
+  """The number of files: a power of two, to divide evenly among hosts."""
   shards = _MANY_SHARDS if num_rows >= _MANY_ROWS else 1
   while num_bytes / shards > _SHARD_BYTES and num_rows >= 2 * shards:
     shards *= 2
@@ -382,19 +393,19 @@ def check_same(
   corpus: natinst.Corpus,
   max_instances_per_task: int,
 ) -> None:
-  """Raises `InputError` unless stored rows are this corpus's, of this cap."""
-  directory, found = rows_directory(data_dir), stored_metadata(data_dir)
+  """Raises `InputError` if stored rows are of another corpus or cap."""
+  directory, stored = rows_directory(data_dir), stored_metadata(data_dir)
   fingerprint = corpus.fingerprint()
-  if found['fingerprint'] != fingerprint:
+  if stored['fingerprint'] != fingerprint:
     raise InputError(
       f'{directory} holds the rows of another corpus, track or exclusion list, '
       f'or of other contents of {corpus.directory} (fingerprint '
-      f'{found["fingerprint"][:12]}, found {fingerprint[:12]}). Name another '
-      'directory or remove it.'
+      f'{stored["fingerprint"][:12]}, the corpus has {fingerprint[:12]}). '
+      'Choose another directory or remove this one.'
     )
-  cap = found['max_instances_per_task']
+  cap = stored['max_instances_per_task']
   if cap != max_instances_per_task:
     raise InputError(
-      f'{directory} holds at most {cap} training instances a task, asked for '
-      f'are {max_instances_per_task}. Name another directory or remove it.'
+      f'{directory} was built with max_instances_per_task={cap}, not '
+      f'{max_instances_per_task}. Choose another directory or remove this one.'
     )

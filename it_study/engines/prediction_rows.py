@@ -11,12 +11,11 @@ import seqio
 
 from it_study import predictions, seqio_lib
 from it_study.corpus import natinst
-from it_study.data import vocabularies
+from it_study.data import preprocessors, row_source, vocabularies
 from it_study.engines import training_inputs
 from it_study.errors import InputError, nearest
 from it_study.inference.answers import Answer
 from it_study.inference.decoding import Decoding
-from it_study.input_pipeline import training_tokens
 from it_study.predictions import Prediction
 from it_study.storage import local_folders, text_files
 from it_study.training.settings import check_whole
@@ -130,7 +129,7 @@ def load_instances(
     InputError: if there is no such task or split, nothing in it, or its rows
       cannot be told apart.
   """
-  task = training_tokens.find_task(name)
+  task = seqio_lib.find_task(name)
   if split not in task.splits:
     raise InputError(
       f'{name} has no split {split!r}; there are {", ".join(task.splits)}.'
@@ -145,7 +144,7 @@ def load_instances(
     task,
     split,
     tuple(sorted(lengths.items())),
-    seqio_lib.SOURCE.tfds_dataset.data_dir,
+    row_source.SOURCE.tfds_dataset.data_dir,
     vocabularies.fingerprint(),
   )
   if not rows:
@@ -160,8 +159,9 @@ def load_instances(
 
 def tasks_of(name: str) -> Mapping[str, natinst.Task]:
   """The NatInst tasks whose instances a SeqIO task has, by name."""
-  source = training_tokens.find_task(name).source
-  return getattr(source, 'rows', seqio_lib.SOURCE).metadata()['tasks']
+  source = seqio_lib.find_task(name).source
+  rows = source.rows if hasattr(source, 'rows') else row_source.SOURCE
+  return rows.metadata()['tasks']
 
 
 def to_prediction(
@@ -204,4 +204,4 @@ def _render(
   dataset = task.get_dataset(
     sequence_length=dict(lengths), split=split, shuffle=False, num_epochs=1
   )
-  return tuple(seqio_lib.numpy_rows(dataset))
+  return tuple(preprocessors.numpy_rows(dataset))

@@ -1,4 +1,4 @@
-"""Tests of the file list of a build: a damaged build is noticed and mended."""
+"""Tests of it_study.data.build_folder: damage is detected and repaired."""
 
 import logging
 import pathlib
@@ -14,7 +14,7 @@ from it_study.errors import InputError
 @pytest.fixture(name='built')
 def _built(tmp_path):
   corpus = natinst.open_corpus(fakes.write_small_corpus(tmp_path / 'corpus'))
-  return corpus, tfds_builder.build_corpus(corpus, data_dir=tmp_path / 'rows')
+  return corpus, tfds_builder.build_rows(corpus, data_dir=tmp_path / 'rows')
 
 
 def _files(data_dir) -> dict[str, bytes]:
@@ -34,7 +34,7 @@ def _cut(path):
 @pytest.mark.parametrize(
   'pattern', ['*-test.tfrecord*', '*-train.tfrecord*', '*.json']
 )
-def test_every_file_is_missed(built, caplog, harm, pattern):
+def test_damage_to_every_file_is_detected(built, caplog, harm, pattern):
   corpus, data_dir = built
   directory = pathlib.Path(tfds_builder.rows_directory(data_dir))
   whole = _files(data_dir)
@@ -49,7 +49,7 @@ def test_every_file_is_missed(built, caplog, harm, pattern):
     with pytest.raises(InputError, match='Build them again with'):
       source.metadata()
     with caplog.at_level(logging.WARNING):
-      tfds_builder.build_corpus(corpus, data_dir=data_dir)
+      tfds_builder.build_rows(corpus, data_dir=data_dir)
     assert f'its {path.name}' in caplog.text
     assert _files(data_dir).keys() == whole.keys()
     assert (
@@ -59,7 +59,7 @@ def test_every_file_is_missed(built, caplog, harm, pattern):
   assert rows == {n: b for n, b in whole.items() if 'tfrecord' in n}
 
 
-def test_what_is_not_there_is_not_damaged(tmp_path):
+def test_a_missing_build_is_not_damaged(tmp_path):
   build_folder.check_files(
     tfds_builder.rows_directory(tmp_path), data_dir=tmp_path
   )
@@ -71,7 +71,7 @@ def test_a_message_names_file_and_sizes(built):
   path = next(directory.glob('*-test.tfrecord*'))
   size = path.stat().st_size
   _cut(path)
-  # A judge of records reads on.
+  # A check of records continues.
   assert tfds_builder.stored_metadata(data_dir)['train_tasks']
   with pytest.raises(InputError) as error:
     row_source.RowsSource(data_dir).metadata()
@@ -82,7 +82,7 @@ def test_a_message_names_file_and_sizes(built):
   )
 
 
-def test_nothing_of_others_is_removed(built, tmp_path):
+def test_files_of_others_are_not_removed(built, tmp_path):
   corpus, data_dir = built
   directory = pathlib.Path(tfds_builder.rows_directory(data_dir))
   _remove(next(directory.glob('*-test.tfrecord*')))
@@ -90,8 +90,10 @@ def test_nothing_of_others_is_removed(built, tmp_path):
     fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
   )
   with pytest.raises(InputError, match=r'damaged build .* of another corpus'):
-    tfds_builder.build_corpus(other, data_dir=data_dir)
-  (directory / 'mine.txt').write_text('kept')
-  with pytest.raises(InputError, match=r"'mine\.txt', which no build"):
-    tfds_builder.build_corpus(corpus, data_dir=data_dir)
-  assert (directory / 'mine.txt').read_text() == 'kept'
+    tfds_builder.build_rows(other, data_dir=data_dir)
+  (directory / 'mine.txt').write_text('text')
+  with pytest.raises(
+    InputError, match=r"build .* holds 'mine\.txt', which no build"
+  ):
+    tfds_builder.build_rows(corpus, data_dir=data_dir)
+  assert (directory / 'mine.txt').read_text() == 'text'

@@ -1,4 +1,4 @@
-"""Tests of it_study.data.row_source: which rows a condition reads."""
+"""Tests of it_study.data.row_source."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ CONDITIONS = [
 
 
 def build(corpus, data_dir):
-  tfds_builder.build_corpus(natinst.open_corpus(corpus), data_dir=data_dir)
+  tfds_builder.build_rows(natinst.open_corpus(corpus), data_dir=data_dir)
   return row_source.RowsSource(data_dir)
 
 
@@ -52,7 +52,7 @@ def _rows(corpus, tmp_path_factory):
 
 
 def read(choice, rows, split='train', *, task=None, shard_info=None):
-  """The ids, in order, that a SeqIO task gets from the source."""
+  """The ids, in order, that a SeqIO task reads from the source."""
   seqio.TaskRegistry.remove('row_source_test')
   made = seqio.TaskRegistry.add(
     'row_source_test',
@@ -63,7 +63,7 @@ def read(choice, rows, split='train', *, task=None, shard_info=None):
   dataset = made.source.get_dataset(split, shuffle=False)
   if shard_info is not None:
     files = made.source.list_shards(split)
-    # As SeqIO decides it.
+    # SeqIO's rule.
     if len(files) >= shard_info.num_shards:
       dataset = made.source.get_dataset(
         split, shuffle=False, shard_info=shard_info
@@ -74,7 +74,7 @@ def read(choice, rows, split='train', *, task=None, shard_info=None):
 
 
 def chosen_ids(choice, rows, corpus):
-  """The same without reading them; that both agree is tested below."""
+  """The ids of a condition's training rows, by `RowsSource.chosen`."""
   opened = natinst.open_corpus(corpus)
   return {
     instance.id
@@ -87,7 +87,7 @@ def chosen_ids(choice, rows, corpus):
 
 
 def expected(corpus, choice):
-  """The same, from the task files."""
+  """The ids of a condition's training rows, from the task files."""
   opened = natinst.open_corpus(corpus)
   names = sorted(
     opened.train_tasks, key=lambda n: stable_hash(choice.seed, n, 'tasks')
@@ -113,7 +113,7 @@ def test_the_chosen_rows_are_read_once_each(condition, corpus, rows):
   assert source.num_input_examples('train') == len(ids)
 
 
-def test_the_chosen_ids_are_the_same_wherever_this_runs(rows):
+def test_the_chosen_ids_are_the_same_everywhere(rows):
   assert read(Condition(instances_per_task=1), rows) == [
     'mood-14',
     'echo-5',
@@ -149,7 +149,7 @@ def test_a_seed_chooses_other_instances_and_other_tasks(rows, corpus):
   assert set(tasks) == {'task1_mood', 'task2_echo', 'task3_few'}
 
 
-def test_other_splits_stay_whole(corpus, rows):
+def test_other_splits_are_complete(corpus, rows):
   opened = natinst.open_corpus(corpus)
   choice = Condition(instances_per_task=1, num_tasks=1, seed=4)
   source = row_source.ChosenRows(choice=choice, rows=rows)
@@ -159,10 +159,10 @@ def test_other_splits_stay_whole(corpus, rows):
     assert source.num_input_examples(split) == len(ids)
 
 
-def test_no_more_than_the_first_rows_are_read(corpus, tmp_path):
+def test_only_the_first_rows_are_read(corpus, tmp_path):
   rows = build(corpus, tmp_path / 'data')
   (path,) = (tmp_path / 'data').rglob('*train.tfrecord*')
-  # Of the seventh row a part is left: whoever reads it fails.
+  # The seventh row is truncated, so reading it fails.
   records = [len(r) for r in tf.data.TFRecordDataset(path).as_numpy_iterator()]
   overhead = 16
   size = sum(length + overhead for length in records[:6])
@@ -177,7 +177,7 @@ def test_no_more_than_the_first_rows_are_read(corpus, tmp_path):
 
 @pytest.fixture(name='files', scope='module')
 def _files(corpus, tmp_path_factory):
-  """The same rows, those of train in four files."""
+  """The same rows, with train in four files."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(tfds_builder, '_MANY_ROWS', 36)
     patch.setattr(tfds_builder, '_MANY_SHARDS', 4)
@@ -202,8 +202,8 @@ def test_hosts_share_the_chosen_rows(condition, num_shards, corpus, files):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_what_seqio_shares_out(files):
-  """The files, where it reads all of them; else the rows."""
+def test_seqio_shards_by_files_or_by_rows(files):
+  """By files if all are read, otherwise by rows."""
   for fields in (
     {'instances_per_task': 2},
     {'instances_per_task': 2, 'seed': 1},
@@ -218,8 +218,8 @@ def test_what_seqio_shares_out(files):
   assert len(some.list_shards('validation')) == 1
 
 
-def test_a_row_is_what_seqio_would_read(files):
-  """Parsed by TFDS's own features, whether some are read or all."""
+def test_rows_are_those_of_tfds(files):
+  """Rows are parsed by TFDS's own features, whether some or all are read."""
   whole = row_source.ChosenRows(choice=Condition(), rows=files)
   by_id = {row['id']: row for row in whole.get_dataset().as_numpy_iterator()}
   some = row_source.ChosenRows(
@@ -254,13 +254,13 @@ def test_rows_of_one_task(rows):
   assert read(Condition(num_tasks=2), rows, task=left_out) == []
 
 
-def test_the_encodings_choose_as_a_condition_does(rows):
+def test_tk_instruct_chooses_as_a_condition_does(rows):
   for fields in ({'instances_per_task': 4, 'seed': 2}, {'num_tasks': 2}):
     assert read(TkInstruct(**fields), rows) == read(Condition(**fields), rows)
 
 
 def edit(directory, change):
-  """Applies `change` to every task's instances; turns the split files round."""
+  """Applies `change` to every task's instances; reverses the split files."""
   for path in (directory / 'tasks').iterdir():
     raw = json.loads(path.read_text())
     raw['Instances'] = change(raw['Instances'])
@@ -271,17 +271,17 @@ def edit(directory, change):
 
 
 def test_the_order_of_files_does_not_matter(rows, tmp_path):
-  turned = fakes.write_small_corpus(tmp_path / 'turned')
-  edit(turned, lambda instances: instances[::-1])
-  assert (turned / 'splits/default/train_tasks.txt').read_text() == (
+  reversed_ = fakes.write_small_corpus(tmp_path / 'reversed_')
+  edit(reversed_, lambda instances: instances[::-1])
+  assert (reversed_ / 'splits/default/train_tasks.txt').read_text() == (
     'task3_few\ntask2_echo\ntask1_mood'
   )
-  others = build(turned, tmp_path / 'data')
+  others = build(reversed_, tmp_path / 'data')
   for condition in CONDITIONS[1::3]:
     assert read(condition, others) == read(condition, rows)
 
 
-def test_a_new_instance_takes_the_place_of_one_at_most(rows, corpus, tmp_path):
+def test_a_new_instance_displaces_at_most_one(rows, corpus, tmp_path):
   sizes = set()
   for number in range(3):
     larger = fakes.write_small_corpus(tmp_path / f'larger{number}')
@@ -302,7 +302,7 @@ def test_a_new_instance_takes_the_place_of_one_at_most(rows, corpus, tmp_path):
         new = [i for i in after - before if i.startswith(task)]
         assert len(gone) <= len(new) <= 1
         sizes.add(len(gone))
-  # And sometimes it does.
+  # Both cases occur.
   assert sizes == {0, 1}
 
 
@@ -316,7 +316,7 @@ def test_another_process_chooses_the_same(rows):
     'print(json.dumps({n: r.tolist() for n, r in rows.chosen(c).items()}))\n'
   )
   data_dir = rows.tfds_dataset.data_dir
-  told = subprocess.run(
+  output = subprocess.run(
     [sys.executable, '-c', script, data_dir],
     env={
       **os.environ,
@@ -328,7 +328,7 @@ def test_another_process_chooses_the_same(rows):
     text=True,
   ).stdout
   condition = Condition(instances_per_task=5, num_tasks=2, seed=5)
-  assert json.loads(told) == {
+  assert json.loads(output) == {
     name: ranks.tolist() for name, ranks in rows.chosen(condition).items()
   }
 

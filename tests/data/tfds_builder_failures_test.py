@@ -1,4 +1,4 @@
-"""Tests of building in tfds_builder: what goes wrong, and hooks."""
+"""Tests of it_study.data.tfds_builder: failed builds, progress, overlap."""
 
 import errno
 import pathlib
@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from it_study.corpus import natinst
-from it_study.data import tfds_builder
+from it_study.data import overlap, tfds_builder
 from it_study.errors import InputError
 
 
@@ -31,7 +31,7 @@ def count(data_dir, split):
 
 
 def leftovers(data_dir):
-  """What stands beside the finished rows."""
+  """Names beside the finished rows."""
   return {
     path.name
     for path in (data_dir / tfds_builder.NAME).iterdir()
@@ -60,7 +60,7 @@ def test_a_file_that_changes_while_it_is_read_ends_the_build(tmp_path):
     if (phase, done) == ('parse', total):
       path.write_text(path.read_text().replace('good', 'fine'))
 
-  with pytest.raises(InputError, match='a file changed while it was read'):
+  with pytest.raises(InputError, match='a file changed during the build'):
     tfds_builder.build_rows(
       corpus=natinst.open_corpus(directory),
       data_dir=data_dir,
@@ -71,11 +71,11 @@ def test_a_file_that_changes_while_it_is_read_ends_the_build(tmp_path):
 
 def test_progress_counts_files_and_rows(corpus, tmp_path, monkeypatch):
   monkeypatch.setattr(tfds_builder, '_ROWS_BETWEEN_REPORTS', 100)
-  told = []
+  reports = []
   tfds_builder.build_rows(
-    corpus=corpus, data_dir=tmp_path, on_progress=lambda *p: told.append(p)
+    corpus, data_dir=tmp_path, on_progress=lambda *p: reports.append(p)
   )
-  assert told == [
+  assert reports == [
     *[('parse', number, 5) for number in range(1, 6)],
     ('write', 100, 172),
     ('write', 172, 172),
@@ -86,21 +86,26 @@ def position_key(instance):
   return instance.position, 7
 
 
-def test_keys_of_kept_instances_are_handed_over(corpus, tmp_path):
-  told = []
+def test_the_overlap_check_gets_the_keys_of_stored_instances(
+  corpus, tmp_path, monkeypatch
+):
+  calls = []
 
-  def take(keys):
-    told.append(keys)
+  def gate(keys, **settings):
+    calls.append((keys, settings))
     return {'taken': len(keys)}
 
+  monkeypatch.setattr(overlap, 'instance_keys', position_key)
+  monkeypatch.setattr(overlap, 'gate', gate)
   tfds_builder.build_rows(
-    corpus=corpus,
-    data_dir=tmp_path,
-    max_instances_per_task=3,
-    instance_keys=position_key,
-    on_keys=take,
+    corpus, data_dir=tmp_path, max_instances_per_task=3, allow_overlap=True
   )
-  (keys,) = told
+  ((keys, settings),) = calls
+  assert settings == {
+    'corpus': corpus,
+    'max_instances_per_task': 3,
+    'allow': True,
+  }
   assert {
     split: {name: array.shape for name, array in tasks.items()}
     for split, tasks in keys.items()
@@ -119,18 +124,13 @@ def test_keys_of_kept_instances_are_handed_over(corpus, tmp_path):
   assert tfds_builder.stored_metadata(tmp_path)['taken'] == 3
 
 
-def refuse_keys(keys):
-  raise InputError('no')
+def test_a_refused_overlap_writes_nothing(corpus, tmp_path, monkeypatch):
+  def gate(keys, **settings):
+    raise InputError('no')
 
-
-def test_whoever_takes_the_keys_may_end_the_build(corpus, tmp_path):
+  monkeypatch.setattr(overlap, 'gate', gate)
   with pytest.raises(InputError, match=r'^no$'):
-    tfds_builder.build_rows(
-      corpus=corpus,
-      data_dir=tmp_path,
-      instance_keys=position_key,
-      on_keys=refuse_keys,
-    )
+    tfds_builder.build_rows(corpus, data_dir=tmp_path)
   assert not rows_directory(tmp_path).exists()
   assert not leftovers(tmp_path)
 
@@ -187,27 +187,27 @@ def test_two_processes_build_one_after_the_other(corpus, tmp_path):
   ]
   for process in processes:
     assert process.stdout.readline() == 'ready\n'
-  told = []
+  outputs = []
   for process in processes:
     process.stdin.write('go\n')
     process.stdin.flush()
   for process in processes:
-    told.append(process.communicate()[0])
+    outputs.append(process.communicate()[0])
     assert process.returncode == 0
-  assert sorted(told) == ['0\n', '5\n']
+  assert sorted(outputs) == ['0\n', '5\n']
   assert count(tmp_path, 'train') == 36
   assert not leftovers(tmp_path)
 
 
-def test_a_folder_that_is_not_finished_is_made_anew(corpus, tmp_path):
-  directory = tfds_builder.build_rows(corpus=corpus, data_dir=tmp_path)
-  (directory / 'dataset_info.json').unlink()
+def test_an_unfinished_folder_is_rebuilt(corpus, tmp_path):
+  tfds_builder.build_rows(corpus=corpus, data_dir=tmp_path)
+  (rows_directory(tmp_path) / 'dataset_info.json').unlink()
   tfds_builder.build_rows(corpus=corpus, data_dir=tmp_path)
   assert count(tmp_path, 'train') == 36
 
 
 @pytest.mark.parametrize('error', [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told(corpus, tmp_path, monkeypatch, error):
+def test_a_full_disk_is_reported(corpus, tmp_path, monkeypatch, error):
   def fill(**settings):
     raise OSError(error, 'full')
 
@@ -217,12 +217,10 @@ def test_a_full_disk_is_told(corpus, tmp_path, monkeypatch, error):
   assert not leftovers(tmp_path)
 
 
-def test_real_tasks_are_all_there(natinst_dir, tmp_path):
+def test_real_tasks_are_complete(natinst_dir, tmp_path):
   corpus = natinst.open_corpus(natinst_dir)
-  directory = tfds_builder.build_rows(
-    corpus=corpus, data_dir=tmp_path, num_workers=2
-  )
-  builder = tfds.builder_from_directory(directory)
+  tfds_builder.build_rows(corpus, data_dir=tmp_path, num_workers=2)
+  builder = tfds.builder_from_directory(rows_directory(tmp_path))
   for split in natinst.SPLITS:
     rows = {
       (row['task'].decode(), row['id'].decode()): (

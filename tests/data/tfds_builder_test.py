@@ -1,6 +1,9 @@
-"""Tests of it_study.data.tfds_builder: rows written once, and read back."""
+"""Tests of it_study.data.tfds_builder: rows are written once and read back."""
 
 import json
+import logging
+import os
+import pathlib
 import shutil
 
 import fakes
@@ -9,7 +12,7 @@ import seqio
 import tensorflow_datasets as tfds
 
 from it_study.corpus import natinst
-from it_study.data import tfds_builder
+from it_study.data import build_folder, tfds_builder
 from it_study.errors import InputError
 
 
@@ -42,7 +45,7 @@ def place(row):
 
 
 def leftovers(data_dir):
-  """What stands beside the finished rows."""
+  """Names beside the finished rows."""
   return {
     path.name
     for path in (data_dir / tfds_builder.NAME).iterdir()
@@ -91,7 +94,7 @@ def test_validation_shares_no_row_with_train(data_dir):
   assert not ids['train'] & ids['validation']
 
 
-def test_task_texts_stand_once_in_the_metadata(corpus, data_dir):
+def test_task_texts_are_stored_once_in_the_metadata(corpus, data_dir):
   metadata = tfds_builder.stored_metadata(data_dir)
   assert metadata['fingerprint'] == corpus.fingerprint()
   assert metadata['train_tasks'] == ['task1_mood', 'task2_echo', 'task3_few']
@@ -155,7 +158,7 @@ def test_many_rows_get_a_file_for_each_of_many_hosts(
   corpus, data_dir, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(tfds_builder, '_MANY_ROWS', 36)
-  directory = tfds_builder.build_rows(corpus=corpus, data_dir=tmp_path)
+  directory = rows_directory(tfds_builder.build_rows(corpus, data_dir=tmp_path))
   shards = sorted(path.name for path in directory.glob('*-train.tfrecord*'))
   assert len(shards) == 16
   assert shards[-1].endswith('.tfrecord-00015-of-00016')
@@ -180,7 +183,7 @@ def test_many_rows_get_a_file_for_each_of_many_hosts(
   assert sum(map(len, parts)) == 36
 
 
-def test_a_file_is_no_larger_than_told():
+def test_number_of_files():
   mib = 1 << 20
   assert tfds_builder._num_shards(15_999, 250 * mib) == 1
   assert tfds_builder._num_shards(15_999, 257 * mib) == 2
@@ -189,7 +192,7 @@ def test_a_file_is_no_larger_than_told():
   assert tfds_builder._num_shards(3, 5000 * mib) == 2
 
 
-def test_building_again_writes_nothing(corpus, data_dir):
+def test_building_again_writes_nothing(corpus, data_dir, caplog):
   def written():
     return {
       path: path.stat().st_mtime_ns
@@ -198,9 +201,10 @@ def test_building_again_writes_nothing(corpus, data_dir):
     }
 
   before = written()
-  path = tfds_builder.build_rows(corpus=corpus, data_dir=data_dir)
+  with caplog.at_level(logging.INFO):
+    assert tfds_builder.build_rows(corpus, data_dir=data_dir) == data_dir
   assert written() == before
-  assert path == data_dir / tfds_builder.NAME / tfds_builder.VERSION
+  assert f'rows cache hit: {rows_directory(data_dir)}' in caplog.messages
 
 
 def test_another_corpus_is_refused(data_dir, tmp_path):
@@ -208,14 +212,14 @@ def test_another_corpus_is_refused(data_dir, tmp_path):
     fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
   )
   with pytest.raises(
-    InputError, match=r'holds the rows of another corpus, .*other .*remove it'
+    InputError, match=r'holds the rows of another corpus, .*other .*remove this'
   ):
     tfds_builder.build_rows(corpus=other, data_dir=data_dir)
 
 
 def test_another_cap_is_refused(corpus, data_dir):
   with pytest.raises(
-    InputError, match=r'at most 1000 training instances a task, .* are 5'
+    InputError, match=r'built with max_instances_per_task=1000, not 5\. Choose'
   ):
     tfds_builder.build_rows(
       corpus=corpus, data_dir=data_dir, max_instances_per_task=5
@@ -243,7 +247,7 @@ def test_a_folder_that_cannot_be_written_is_named(corpus, tmp_path):
 
 @pytest.mark.parametrize('cap', [0, -1])
 def test_a_cap_below_one_is_refused(corpus, tmp_path, cap):
-  with pytest.raises(InputError, match=rf'found {cap}, allowed is 1 or more'):
+  with pytest.raises(InputError, match=f'task is {cap}; it must be 1 or more'):
     tfds_builder.build_rows(
       corpus=corpus, data_dir=tmp_path, max_instances_per_task=cap
     )
@@ -255,7 +259,7 @@ def test_a_corpus_with_nothing_to_train_on_is_refused(
   directory = write_corpus(
     train={'task1_a': raw_task(10)}, test={'task2_b': raw_task(5)}
   )
-  with pytest.raises(InputError, match='no instance in train; each training'):
+  with pytest.raises(InputError, match=r'no instances in train\. Each train'):
     tfds_builder.build_rows(
       corpus=natinst.open_corpus(directory), data_dir=tmp_path / 'rows'
     )
@@ -289,7 +293,7 @@ def test_a_changed_byte_makes_other_rows(tmp_path):
   assert tfds_builder.cached_data_dir(corpus) != before
 
 
-def test_preparing_without_a_corpus_says_how_to(tmp_path):
+def test_preparing_without_a_corpus_names_the_command(tmp_path):
   builder = tfds_builder.NaturalInstructionsStudy(data_dir=tmp_path)
   with pytest.raises(InputError, match="'it-study corpus build CORPUS"):
     builder.download_and_prepare(download_dir=tmp_path / 'downloads')
@@ -304,3 +308,12 @@ def test_the_cache_folder_is_keyed_by_content_and_cap(corpus, tmp_path):
   assert tfds_builder.cached_data_dir(copy) == one
   assert tfds_builder.cached_data_dir(other) != one
   assert tfds_builder.cached_data_dir(corpus, 5) != one
+
+
+def test_a_data_dir_in_a_bucket_keeps_its_address(corpus, monkeypatch):
+  monkeypatch.setattr(tfds_builder, 'rows_directory', pathlib.Path)
+  monkeypatch.setattr(pathlib.Path, 'exists', lambda path: True)
+  monkeypatch.setattr(build_folder, 'find_damage', lambda directory: None)
+  monkeypatch.setattr(tfds_builder, 'check_same', lambda *a, **k: None)
+  data_dir = tfds_builder.build_rows(corpus, data_dir='gs://bucket/rows')
+  assert os.fspath(data_dir) == 'gs://bucket/rows'

@@ -7,10 +7,10 @@ from prompts_fixture import make_instance
 import pytest
 import seqio
 
-from it_study import seqio_lib
 from it_study.conditions import Condition, standard_grid
 from it_study.corpus import natinst
 from it_study.corpus.instance_search import find_instance
+from it_study.data import preprocessors
 from it_study.instructions import explanation
 from it_study.instructions.explanation import Token
 
@@ -24,7 +24,9 @@ def _corpus(tmp_path):
 
 
 def explained(corpus, name, *, max_tokens=None, instance='title-3', **fields):
-  limit = seqio_lib.token_limit(vocabulary=VOCABULARY, max_tokens=max_tokens)
+  limit = preprocessors.token_limit(
+    vocabulary=VOCABULARY, max_tokens=max_tokens
+  )
   return explanation.explain(
     find_instance(corpus, instance),
     corpus=corpus,

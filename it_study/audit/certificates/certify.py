@@ -166,11 +166,12 @@ def token_limits(
   from it_study.data import tensorflow_setup
 
   tensorflow_setup.import_tensorflow()
-  from it_study import seqio_lib
-  from it_study.data import vocabularies
+  from it_study.data import preprocessors, vocabularies
 
   vocabulary = vocabularies.current_vocabulary()
-  limit = seqio_lib.token_limit(vocabulary=vocabulary, max_tokens=max_tokens)
+  limit = preprocessors.token_limit(
+    vocabulary=vocabulary, max_tokens=max_tokens
+  )
   return limit, subject.Tokens(
     most=max_tokens,
     count=lambda text: len(vocabulary.encode(text)) + 1,

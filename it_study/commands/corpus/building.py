@@ -82,7 +82,7 @@ def build(options: argparse.Namespace) -> None:
 
   directory = locate.find(options.directory)
   with BuildProgress(quiet=options.quiet) as show:
-    data_dir = prepare.build(
+    data_dir = prepare.build_corpus(
       directory,
       track=options.track,
       exclusions=options.exclude,

@@ -76,7 +76,7 @@ def _of_rows(
     tfds_builder.check_same(data_dir, corpus=corpus, max_instances_per_task=cap)
   else:
     with BuildProgress(quiet=options.quiet) as show:
-      data_dir = tfds_builder.build_corpus(corpus, on_progress=show)
+      data_dir = tfds_builder.build_rows(corpus, on_progress=show)
   conditions = [Condition.from_name(name) for name in options.condition or ()]
   with CountProgress('tasks certified', quiet=options.quiet) as show:
     return certify.certify(

@@ -285,7 +285,7 @@ def use_corpus() -> pathlib.Path:
   """Takes the configured corpus and vocabulary into use."""
   from it_study.data import prepare
 
-  return prepare.use_corpus(
+  return prepare.use_corpus_and_vocabulary(
     gin_utils.macro('CORPUS'),
     vocabulary=gin_utils.macro('IT_STUDY_VOCABULARY'),
   )

@@ -47,7 +47,7 @@ def test_a_corpus_that_cannot_shuffle_is_certified_for_the_rest(tmp_path):
   corpus = natinst.open_corpus(fakes.write_small_corpus(tmp_path / 'c'))
   certificate = certify.certify(
     corpus=corpus,
-    data_dir=tfds_builder.build_corpus(corpus, data_dir=tmp_path / 'rows'),
+    data_dir=tfds_builder.build_rows(corpus, data_dir=tmp_path / 'rows'),
     num_workers=0,
   )
   assert certificate.is_clean
@@ -63,7 +63,7 @@ def test_the_miniature_is_certified():
   corpus = natinst.open_corpus(locate.find('miniature'))
   certificate = certify.certify(
     corpus=corpus,
-    data_dir=tfds_builder.build_corpus(corpus),
+    data_dir=tfds_builder.build_rows(corpus),
     splits=('validation', 'test'),
     num_workers=0,
   )
@@ -75,7 +75,7 @@ def test_real_tasks_are_certified(natinst_dir, tmp_path):
   corpus = natinst.open_corpus(natinst_dir)
   certificate = certify.certify(
     corpus=corpus,
-    data_dir=tfds_builder.build_corpus(
+    data_dir=tfds_builder.build_rows(
       corpus, data_dir=tmp_path, max_instances_per_task=10
     ),
     conditions=[c for c in certify.default_conditions() if c.num_examples != 1],
@@ -285,7 +285,7 @@ def test_overlap_that_was_allowed_is_stated(bench, tmp_path):
   corpus = natinst.open_corpus(directory)
   certificate = certify.certify(
     corpus=corpus,
-    data_dir=tfds_builder.build_corpus(
+    data_dir=tfds_builder.build_rows(
       corpus, data_dir=tmp_path / 'rows', allow_overlap=True
     ),
     conditions=[Condition.from_name(ORIGINAL)],

@@ -115,7 +115,7 @@ def test_a_right_negative_example_is_caught_by_an_instance(tmp_path):
   raw['Negative Examples'][0].update(input='Is thing wet 0', output='yes')
   path.write_text(json.dumps(raw))
   corpus = natinst.open_corpus(directory)
-  data_dir = tfds_builder.build_corpus(corpus, data_dir=tmp_path / 'again')
+  data_dir = tfds_builder.build_rows(corpus, data_dir=tmp_path / 'again')
   bench = dataclasses.replace(bench, corpus=corpus, data_dir=data_dir)
   certificate = bench.certify('natinst_def_empty_ex_delusive1')
   assert dict(certificate.tally.failures) == {'delusive-right': 100}

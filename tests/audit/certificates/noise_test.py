@@ -41,7 +41,7 @@ def test_noise_is_certified(write_corpus, tmp_path, monkeypatch, seed):
       test={name: tasks[name] for name in names[4:]},
     )
   )
-  data_dir = tfds_builder.build_corpus(
+  data_dir = tfds_builder.build_rows(
     corpus, data_dir=tmp_path / 'rows', allow_overlap=True
   )
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')

@@ -7,13 +7,13 @@ import fakes
 import pytest
 import seqio
 
-from it_study import seqio_lib
 from it_study.audit.certificates.prompt_file import (
   PromptRow,
   certify_prompts,
   read_prompts,
 )
 from it_study.conditions import Condition
+from it_study.data import preprocessors, row_source
 from it_study.errors import InputError
 from it_study.storage import text_files
 import tasks  # noqa: F401  Registers the conditions.
@@ -138,13 +138,13 @@ def test_what_seqio_makes_of_the_rows_is_certified(
   bench, monkeypatch, condition, split
 ):
   monkeypatch.setenv('IT_STUDY_VOCABULARY', 'byte')
-  seqio_lib.SOURCE.use(bench.data_dir)
+  row_source.SOURCE.use(bench.data_dir)
   dataset = seqio.get_mixture_or_task(condition).get_dataset(
     sequence_length={'inputs': 200, 'targets': 20}, split=split, shuffle=False
   )
   certificate = certify_prompts(
     corpus=bench.corpus,
-    rows=[_seqio_row(row, split) for row in seqio_lib.numpy_rows(dataset)],
+    rows=[_seqio_row(row, split) for row in preprocessors.numpy_rows(dataset)],
     condition=Condition.from_name(condition),
     max_tokens=200,
   )
