@@ -1,4 +1,4 @@
-"""From rows to the features of a model: prompts, targets, their tokens."""
+"""Turns rows into model features: prompts, targets and their tokens."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import concurrent.futures
@@ -6,6 +6,7 @@ import functools
 import itertools
 import re
 import string
+from typing import Any
 
 import numpy as np
 from sentencepiece import sentencepiece_model_pb2
@@ -20,13 +21,19 @@ from it_study.errors import InputError
 from it_study.instructions import prompt_spans, prompts
 from it_study.instructions.tk_instruct import TkInstruct
 
+# Version of the tokens that `token_rows` makes of a corpus's rows; part of the
+# key of every token cache. Raise it when tokens change: through prompts,
+# alterations (`instructions/`), the choice of instances, or tokenization.
+# `tests/input_pipeline/tokens_version_test.py` fails if that was forgotten.
+TOKENS_VERSION = 1
+
 # Rows that are read, rendered and tokenised together.
 _ROWS_AT_ONCE = 512
-# Two ways to cut a word may be equally likely but for rounding, and rounding
-# hangs on all that stands before it. Such words are rare: in 7,618 prompts of
-# 436 tokens, sum and whole differed 4 times, by a token.
+# Two segmentations of a word can be equally likely up to rounding, and rounding
+# depends on all of the text before it. Such words are rare: in 7,618 prompts of
+# 436 tokens, the sum over pieces differed from the whole 4 times, by one token.
 _MARGIN = 16
-# The normalisers that make spaces of line breaks.
+# The normalisers that turn line breaks into spaces.
 _NORMALIZERS = ('nmt_nfkc', 'nmt_nfkc_cf')
 
 
@@ -38,12 +45,13 @@ def render_rows(
   condition: Condition | TkInstruct,
   source: RowsSource,
 ) -> tf.data.Dataset:
-  """Turns rows into prompts and targets; ids and references stay beside them.
+  """Renders rows into prompts and targets, with ids and references.
 
-  Adds to each row, all but the first two for evaluation only:
+  Each row of the result has, all but the first two for evaluation only:
     inputs, targets: string. id, task: string. position: int64.
-    references: strings [num_references], as the condition has them.
-    label_space: strings [num_labels], likewise; none for generation.
+    references: strings [num_references], under the condition.
+    label_space: strings [num_labels], under the condition; empty for
+      generation.
     num_dropped_examples: int64. shortened: bool.
     input_kept: float32, the share of the instance's text that is left.
   """
@@ -56,7 +64,7 @@ def render_rows(
     ),
   )
 
-  def render_row(*fields):
+  def render_row(*fields: Any) -> tuple:
     prompt, target, task, instance = render(*fields)
     return (
       prompt.text.encode(),
@@ -68,14 +76,14 @@ def render_rows(
       np.float32(prompt_spans.kept_input(prompt, instance=instance).share),
     )
 
-  def map_row(row):
+  def map_row(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     inputs, targets, references, label_space, num_dropped, shortened, kept = (
       tf.numpy_function(
         render_row,
         [row[name] for name in _RENDERED],
         [*[tf.string] * 4, tf.int64, tf.bool, tf.float32],
-        # T5X saves where it stands in the data, which TensorFlow refuses of
-        # what it takes to have a state.
+        # T5X saves its position in the data, which TensorFlow refuses for
+        # stateful functions.
         stateful=False,
       )
     )
@@ -103,25 +111,25 @@ def token_rows(
   vocabulary: seqio.Vocabulary,
   sequence_length: Mapping[str, int],
 ) -> Iterator[dict[str, np.ndarray]]:
-  """The tokens that SeqIO makes of rows, several times as fast.
+  """Tokenises rows as SeqIO does, but several times as fast.
 
-  The same tokens in the same order: the tokeniser is SeqIO's, but is given many
-  texts at once, on another thread while the next ones are rendered.
+  Tokens and order are the same: the tokeniser is SeqIO's, but gets many texts
+  at once, on another thread while the next rows are rendered.
 
   Args:
-    dataset: rows as they are stored.
-    condition: to render them under.
-    source: of the rows.
-    vocabulary: of prompts and targets.
-    sequence_length: 'inputs' and 'targets' in tokens, end of sequence included;
-      one that is missing cuts nothing.
+    dataset: Stored rows.
+    condition: Condition to render the rows under.
+    source: Source of the rows.
+    vocabulary: Vocabulary of prompts and targets.
+    sequence_length: Maximum lengths of 'inputs' and 'targets' in tokens, end of
+      sequence included; a missing one does not truncate.
 
   Yields:
     'inputs' and 'targets' of a row, int32 [number of tokens], ending in the end
     of sequence.
 
   Raises:
-    InputError: if a row cannot be rendered.
+    InputError: If a row cannot be rendered.
   """
   render = _row_renderer(
     condition=condition,
@@ -160,10 +168,10 @@ def token_rows(
 
 
 def numpy_rows(dataset: tf.data.Dataset) -> Iterator[dict]:
-  """The rows of a task's dataset, as NumPy arrays.
+  """Yields the rows of a task's dataset as NumPy arrays.
 
   Raises:
-    InputError: what `render_rows` raised, which TensorFlow has wrapped.
+    InputError: If `render_rows` raised it; TensorFlow wraps the original.
   """
   try:
     yield from dataset.as_numpy_iterator()
@@ -177,13 +185,13 @@ def numpy_rows(dataset: tf.data.Dataset) -> Iterator[dict]:
 def token_limit(
   *, vocabulary: seqio.Vocabulary, max_tokens: int | None
 ) -> prompts.TokenLimit | None:
-  """The prompt's limit under a vocabulary; None stays without one."""
+  """The limit on a prompt under a vocabulary; None for no limit."""
   if max_tokens is None:
     return None
 
   def decode(ids: Sequence[int]) -> str:
-    # Tk-Instruct leaves special tokens out, the unknown one among them; SeqIO
-    # would write a mark of its own.
+    # Tk-Instruct skips special tokens, including the unknown token; SeqIO would
+    # write a placeholder.
     return vocabulary.decode([i for i in ids if i != vocabulary.unk_id])
 
   count, margin = _counter(vocabulary)
@@ -198,17 +206,20 @@ def token_limit(
 
 @functools.lru_cache(maxsize=8)
 def counts_add_up(model: bytes) -> bool:
-  """Whether a prompt has as many tokens as its pieces together.
+  """Whether a prompt's token count is the sum over its pieces.
 
   A piece ends in ASCII punctuation and line breaks, and the next begins with a
-  letter, perhaps after a space. So the numbers add up, save for rounding, if
-  white space becomes one mark at the beginning of a word, and no token holds
-  that mark after punctuation: then none reaches from piece to piece.
+  letter, perhaps after a space. So the counts add up, except for rounding, if
+  white space becomes one marker at the beginning of a word and no token holds
+  that marker after punctuation: then no token spans two pieces. T5's own model
+  qualifies.
 
   Args:
-    model: of SentencePiece, serialised. T5's own is one for which they do.
+    model: Serialised SentencePiece model.
   """
-  proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+  proto = sentencepiece_model_pb2.ModelProto.FromString(  # type: ignore[attr-defined]  # Generated at import.
+    model
+  )
   normalizer = proto.normalizer_spec
   if not (
     normalizer.add_dummy_prefix
@@ -219,13 +230,13 @@ def counts_add_up(model: bytes) -> bool:
   ):
     return False
   pieces = {piece.piece for piece in proto.pieces}
-  # Were the mark itself unknown, it would be one with an unknown before it.
-  return _MARK in pieces and not any(map(_REACHES_OVER.search, pieces))
+  # If the marker were unknown, it would merge with an unknown before it.
+  return _MARK in pieces and not any(map(_SPANS_PIECES.search, pieces))
 
 
 _RENDERED = ('id', 'task', 'position', 'split', 'input', 'outputs')
 _MARK = '\u2581'
-_REACHES_OVER = re.compile(rf'[{re.escape(string.punctuation)}]{_MARK}|\s')
+_SPANS_PIECES = re.compile(rf'[{re.escape(string.punctuation)}]{_MARK}|\s')
 
 
 def _row_renderer(
@@ -234,25 +245,32 @@ def _row_renderer(
   source: RowsSource,
   limit: prompts.TokenLimit | None,
 ) -> Callable[..., tuple[prompts.Prompt, str, natinst.Task, natinst.Instance]]:
-  """Renders a stored row, given by its `_RENDERED` features.
+  """Returns a function that renders a stored row from its `_RENDERED` features.
 
-  The function returns the prompt, the target, and the task and the instance as
-  the condition has them.
+  It returns the prompt, the target, and the task and the instance under the
+  condition.
   """
   metadata = source.metadata()
   tables = {
     True: metadata['test_table'],
     False: metadata['train_table'],
   }
-  # Only what is trained on depends on the seed and the numbers of instances.
+  # Only training rows depend on the seed and the numbers of instances.
   tested = condition.for_test()
 
-  def render(row_id, task_name, position, split, text_input, outputs):
-    row_id = row_id.decode()
+  def render(
+    row_id: bytes,
+    task_name: bytes,
+    position: int,
+    split: bytes,
+    text_input: bytes,
+    outputs: Sequence[bytes],
+  ) -> tuple[prompts.Prompt, str, natinst.Task, natinst.Instance]:
+    instance_id = row_id.decode()
     shown = condition if split == b'train' else tested
-    shown = shown.of_instance(row_id)
+    shown = shown.of_instance(instance_id)
     instance = natinst.Instance(
-      id=row_id,
+      id=instance_id,
       input=text_input.decode(),
       outputs=tuple(output.decode() for output in outputs),
       position=int(position),
@@ -276,9 +294,9 @@ def _row_renderer(
 
 
 def _batches(dataset: tf.data.Dataset) -> Iterator[tuple]:
-  """Yields the `_RENDERED` features of some rows at a time, as sequences."""
+  """Yields the `_RENDERED` features of a batch of rows, as sequences."""
   options = tf.data.Options()
-  # Rows are small: handing them from thread to thread costs more than reading.
+  # Rows are small: passing them between threads costs more than reading them.
   options.threading.private_threadpool_size = 1
   dataset = dataset.ragged_batch(_ROWS_AT_ONCE).prefetch(2)
   for batch in numpy_rows(dataset.with_options(options)):
@@ -293,7 +311,7 @@ def _split(values: np.ndarray, splits: np.ndarray) -> list[np.ndarray]:
 def _batch_tokenizer(
   vocabulary: seqio.Vocabulary,
 ) -> Callable[[list[str]], list[np.ndarray]]:
-  """As `vocabulary.encode_tf`, of many texts."""
+  """Returns `vocabulary.encode_tf` for many texts at once."""
   if isinstance(vocabulary, seqio.ByteVocabulary):
     (first,) = vocabulary.encode('\0')
     return lambda texts: [
@@ -302,7 +320,7 @@ def _batch_tokenizer(
     ]
   if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
     return lambda texts: [vocabulary.encode_tf(text).numpy() for text in texts]
-  # The property makes a new one every time.
+  # The property creates a new tokeniser at each access.
   tokenizer = vocabulary.tf_tokenizer
 
   def tokenize(texts: list[str]) -> list[np.ndarray]:
@@ -315,7 +333,7 @@ def _batch_tokenizer(
 def _end(
   sequences: list[np.ndarray], max_tokens: int | None, eos_id: int
 ) -> list[np.ndarray]:
-  """Cuts to the limit and appends the end of sequence, as SeqIO does."""
+  """Truncates to the limit and appends the end of sequence, as SeqIO does."""
   cut = None if max_tokens is None else max_tokens - 1
   end = np.array([eos_id], np.int32)
   return [np.concatenate((sequence[:cut], end)) for sequence in sequences]
@@ -324,7 +342,7 @@ def _end(
 def _counter(
   vocabulary: seqio.Vocabulary,
 ) -> tuple[Callable[[str], int] | None, int]:
-  """A `TokenLimit`'s `count` and `margin`."""
+  """The `count` and `margin` of a `TokenLimit`."""
   if isinstance(vocabulary, seqio.ByteVocabulary):
     return lambda piece: len(piece.encode()), 0
   if not isinstance(vocabulary, seqio.SentencePieceVocabulary):

@@ -10,18 +10,22 @@ import json
 import logging
 import pathlib
 import shutil
+from typing import Any
 
 import seqio
 
-from it_study import conditions, instructions, seeding, seqio_lib
-from it_study.corpus import normalization, parsing
-from it_study.data import preprocessors, row_source, tfds_builder, vocabularies
+from it_study import conditions, seqio_lib
+from it_study.data import preprocessors, tfds_builder, vocabularies
 from it_study.errors import InputError
 from it_study.input_pipeline import token_cache, token_mixture
-from it_study.instructions import prompts, tk_instruct
+from it_study.instructions import tk_instruct
 from it_study.storage import local_folders
 
 _logger = logging.getLogger(__name__)
+
+# Called with the number of examples tokenised so far.
+_OnProgress = Callable[[int], None]
+_LIBRARY = __name__.partition('.')[0]
 
 
 def training_tokens(
@@ -30,29 +34,32 @@ def training_tokens(
   task_feature_lengths: Mapping[str, int],
   fallback_directory: pathlib.Path,
   split: str = 'train',
-  on_progress: Callable[[int], None] | None = None,
+  on_progress: _OnProgress | None = None,
 ) -> token_cache.TokenCache | token_mixture.TokenMixture:
-  """Opens the token cache of a task's split, written if not there.
+  """Opens the token cache of a task's split; writes it on a cache miss.
 
-  One that is damaged, or of another version, is made again. Processes of one
-  machine that need the same cache wait for the first, which writes it.
+  A cache that is damaged or of another format is rewritten. If several
+  processes of a machine need the same cache, one writes it and the others wait.
 
-  The cache of a condition is keyed by all that makes its tokens: rows,
-  condition, alteration code, vocabulary and lengths. Of a task that was not
-  made by `seqio_lib` that is not known, so each training keeps its own.
+  A condition's cache is shared by all trainings. Its key covers all that
+  determines the tokens: rows, condition, vocabulary, lengths,
+  `preprocessors.TOKENS_VERSION` for this library's code and the source of the
+  user's own levels. For a task that `seqio_lib` did not make that is unknown,
+  so each training keeps its own cache.
 
-  Of a mixture, each task's tokens are cached for themselves and mixed as they
-  are read; see `TokenMixture`.
+  For a mixture, each task has its own cache; `TokenMixture` mixes them as they
+  are read.
 
   Args:
-    mixture_or_task_name: registered with SeqIO.
-    task_feature_lengths: 'inputs' and 'targets', in tokens.
-    fallback_directory: of the training, for tasks that are no condition.
+    mixture_or_task_name: Name of a task or mixture registered with SeqIO.
+    task_feature_lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
+    fallback_directory: Directory of the training, for tasks that are not
+      conditions.
     split: 'train', or 'validation' for the held-out instances.
-    on_progress: called with the number of examples tokenised so far.
+    on_progress: Called with the number of examples tokenised so far.
 
   Raises:
-    InputError: if there is no such task, or it has no such split.
+    InputError: If there is no such task, or the task has no such split.
   """
   task = seqio_lib.find_task(mixture_or_task_name)
   if split not in task.splits:
@@ -69,29 +76,36 @@ def training_tokens(
     return _mixture_tokens(
       task, task_feature_lengths, fallback_directory, split, on_progress
     )
-  key = _condition_key(task, task_feature_lengths, split)
+  return _task_tokens(
+    task, task_feature_lengths, fallback_directory, split, on_progress
+  )
+
+
+def _task_tokens(
+  task: seqio.Task,
+  lengths: Mapping[str, int],
+  fallback_directory: pathlib.Path,
+  split: str,
+  on_progress: _OnProgress | None,
+) -> token_cache.TokenCache:
+  key = _condition_key(task, lengths, split)
   if key is None:
     settings = (
       task.name,
       vocabularies.fingerprint(),
-      sorted(task_feature_lengths.items()),
-      *_other_split(split),
+      sorted(lengths.items()),
+      *_split_key(split),
     )
     path = fallback_directory / f'tokens_{_digest(settings)}'
   else:
     path = local_folders.cache_directory() / 'tokens' / key
   return _open_or_write(
-    path, lambda: _rows_of(task, task_feature_lengths, split), on_progress
+    path, lambda: _rows_of(task, lengths, split), on_progress
   )
 
 
-def find_task(name: str) -> seqio.Task | seqio.Mixture:
-  """A registered task or mixture. Raises `InputError` with the nearest name."""
-  return seqio_lib.find_task(name)
-
-
-def _other_split(split: str) -> tuple[str, ...]:
-  """What tells a split's tokens from those of the training split."""
+def _split_key(split: str) -> tuple[str, ...]:
+  """The split's part of a key; empty for the training split."""
   return () if split == 'train' else (split,)
 
 
@@ -108,7 +122,7 @@ def _rows_of(
       vocabulary=task.output_features['inputs'].vocabulary,
       sequence_length=lengths,
     )
-  return seqio_lib.numpy_rows(
+  return preprocessors.numpy_rows(
     task.get_dataset(
       sequence_length=dict(lengths),
       split=split,
@@ -123,28 +137,29 @@ def _mixture_tokens(
   lengths: Mapping[str, int],
   fallback_directory: pathlib.Path,
   split: str,
-  on_progress: Callable[[int], None] | None,
+  on_progress: _OnProgress | None,
 ) -> token_mixture.TokenMixture:
-  count = itertools.count(1)
-  parts, rates = {}, {}
+  counts = itertools.count(1)
+  parts: dict[str, token_cache.TokenCache] = {}
+  rates: dict[str, fractions.Fraction] = {}
   for task in mixture.tasks:
-    # As it was written: 0.3 is three times 0.1.
+    # The rate as written: 0.3 is exactly three times 0.1.
     rate = fractions.Fraction(mixture.get_rate(task)).limit_denominator(10**9)
     if split not in task.splits or not rate:
       continue
-    parts[task.name] = training_tokens(
-      mixture_or_task_name=task.name,
-      task_feature_lengths=lengths,
-      fallback_directory=fallback_directory,
-      split=split,
+    parts[task.name] = _task_tokens(
+      task,
+      lengths,
+      fallback_directory,
+      split,
       # One count over all parts.
-      on_progress=on_progress and (lambda _: on_progress(next(count))),
+      on_progress and (lambda _: on_progress(next(counts))),
     )
     rates[task.name] = rate
   if not parts:
     raise InputError(
       f'mixture {mixture.name}: no part has both a split {split} and a rate '
-      'above 0: there is nothing to train on. Give one a rate.'
+      'above 0: there is nothing to train on. Give a part a rate above 0.'
     )
   return token_mixture.TokenMixture(parts, rates=rates)
 
@@ -152,37 +167,39 @@ def _mixture_tokens(
 def _open_or_write(
   path: pathlib.Path,
   rows: Callable[[], Iterator[Mapping]],
-  on_progress: Callable[[int], None] | None,
+  on_progress: _OnProgress | None,
 ) -> token_cache.TokenCache:
   cache = _open(path)
-  if cache is None:
-    local_folders.make_directory(path.parent)
-    with local_folders.one_at_a_time(path.with_name(f'{path.name}.lock')):
-      # Another process may have written it meanwhile.
-      cache = _open(path)
-      if cache is None:
-        # What killed processes have left.
-        for partial in path.parent.glob(f'{path.name}.partial-*'):
-          shutil.rmtree(partial)
-        cache = token_cache.write_token_cache(
-          path, _counted(rows(), on_progress)
-        )
+  if cache is not None:
+    return cache
+  local_folders.make_directory(path.parent)
+  with local_folders.one_at_a_time(path.with_name(f'{path.name}.lock')):
+    # Another process may have written it while this one waited.
+    cache = _open(path)
+    if cache is None:
+      _logger.info('token cache miss: writing %s', path)
+      # Left behind by killed processes.
+      for partial in path.parent.glob(f'{path.name}.partial-*'):
+        shutil.rmtree(partial)
+      cache = token_cache.write_token_cache(path, _counted(rows(), on_progress))
   return cache
 
 
 def _open(path: pathlib.Path) -> token_cache.TokenCache | None:
-  """The cache, or None where it has to be made."""
+  """The cache, or None if it is missing or damaged."""
   if not (path / 'cache.json').exists():
     return None
   try:
-    return token_cache.open_token_cache(path)
+    cache = token_cache.open_token_cache(path)
   except token_cache.DamagedCacheError as error:
-    _logger.warning('%s Making it again.', error)
+    _logger.warning('%s Rewriting it.', error)
     return None
+  _logger.info('token cache hit: %s', path)
+  return cache
 
 
 def _counted(
-  rows: Iterator[Mapping], on_progress: Callable[[int], None] | None
+  rows: Iterator[Mapping], on_progress: _OnProgress | None
 ) -> Iterator[Mapping]:
   for count, row in enumerate(rows, start=1):
     if on_progress is not None:
@@ -193,26 +210,13 @@ def _counted(
 def _condition_key(
   task: seqio.Task, lengths: Mapping[str, int], split: str
 ) -> str | None:
-  """What tells a task's tokens from all others; None if nothing does."""
+  """A hash of all that determines a task's tokens; None if unknown."""
   if not isinstance(task, seqio_lib.ConditionTask):
     return None
-  made_of = task.source.choice
-  code = [
-    inspect.getsource(module)
-    for module in (
-      preprocessors,
-      prompts,
-      row_source,
-      seqio_lib,
-      normalization,
-      seeding,
-      parsing,
-      instructions,
-      tk_instruct,
-    )
-  ]
-  for level in _levels(made_of):
-    known = _known_by(level)
+  choice = task.source.choice
+  code = []
+  for level in _levels(choice):
+    known = _level_key(level)
     if known is None:
       return None
     code.append(known)
@@ -222,21 +226,24 @@ def _condition_key(
     # Rows may hold fewer instances than the corpus.
     metadata['max_instances_per_task'],
     tfds_builder.VERSION,
-    made_of.name,
+    preprocessors.TOKENS_VERSION,
+    choice.name,
     task.source.task,
     vocabularies.fingerprint(),
     sorted(lengths.items()),
-    *_other_split(split),
+    *_split_key(split),
     *code,
   )
   return _digest(parts)
 
 
 def _levels(
-  made_of: conditions.Condition | tk_instruct.TkInstruct,
+  choice: conditions.Condition | tk_instruct.TkInstruct,
 ) -> Iterator[conditions.Level]:
   """Every level whose code has a part in the prompts."""
-  encodings = getattr(made_of, 'encodings', (made_of,))
+  encodings = (
+    (choice,) if isinstance(choice, conditions.Condition) else choice.encodings
+  )
   for condition in encodings:
     yield conditions.EXAMPLE_LEVELS.get(condition.examples)
     yield conditions.DEFINITION_LEVELS.get(condition.definition)
@@ -246,18 +253,21 @@ def _levels(
         yield conditions.DEFINITION_LEVELS.get(other)
 
 
-def _known_by(level: conditions.Level) -> str | None:
-  """What tells a level's code from another's; None if nothing does.
+def _level_key(level: conditions.Level) -> str | None:
+  """A text that identifies a level's code and values; None if there is none.
 
-  The source of a function is that of its whole module, as it may call others
-  there. What a function has closed over, and what an object was made with,
-  counts too, where it can be written down.
+  Of a user's function that is the source of its whole module, as it may call
+  other functions there; `TOKENS_VERSION` stands for this library's own code.
+  Values that a function closes over, its defaults, and the fields of a
+  dataclass count, too, if they can be written as JSON.
   """
   parts = []
   for function in (level.function, level.rewrite):
     if function is None:
       continue
-    if dataclasses.is_dataclass(function):
+    source: Any
+    values: tuple
+    if dataclasses.is_dataclass(function) and not isinstance(function, type):
       source, values = type(function), dataclasses.astuple(function)
     elif inspect.isfunction(function):
       cells = [cell.cell_contents for cell in function.__closure__ or ()]
@@ -266,13 +276,21 @@ def _known_by(level: conditions.Level) -> str | None:
     else:
       return None
     try:
-      module = inspect.getmodule(source)
-      parts.append(inspect.getsource(source) + inspect.getsource(module))
-      parts.append(json.dumps(values))
+      parts.append(_source_key(source) + json.dumps(values))
     except (OSError, TypeError):
-      # One typed in at a prompt has no source to be known by.
+      # Code typed in at a prompt has no source.
       return None
   return repr(parts)
+
+
+def _source_key(code: Any) -> str:
+  """The source of a function or class of the user's, or the name of ours."""
+  if (code.__module__ or '').partition('.')[0] == _LIBRARY:
+    return f'{code.__module__}.{code.__qualname__}'
+  module = inspect.getmodule(code)
+  if module is None:
+    raise OSError('no module')
+  return inspect.getsource(code) + inspect.getsource(module)
 
 
 def _digest(parts: tuple) -> str:

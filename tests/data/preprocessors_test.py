@@ -1,4 +1,4 @@
-"""Tests of it_study.data.preprocessors: counts, limits, tokens in batches."""
+"""Tests of it_study.data.preprocessors."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ from it_study.corpus.miniature import (
   benchmark as mini_corpus,
   vocabulary as mini_vocabulary,
 )
-from it_study.data import preprocessors
+from it_study.data import preprocessors, row_source
 from it_study.errors import InputError
 from it_study.instructions import prompts
 
@@ -50,7 +50,7 @@ _OTHERS = {
   'across': {'user_defined_symbols': ['.\u2581Now']},
   'line_break': {'user_defined_symbols': ['\n']},
 }
-# What normalisers change, join or drop, what looks like a token, and marks.
+# What normalisers change, join or drop, look-alikes of tokens, and markers.
 _ODD = st.sampled_from(
   [
     *(' ', '  ', '\n', '\t', '\u2581', '\u2581\u2581', '\u200b', '\ufeff'),
@@ -101,7 +101,7 @@ def _folder(tmp_path_factory):
   return tmp_path_factory.mktemp('models')
 
 
-def test_counts_add_up_where_no_token_reaches_over_a_line_break(folder):
+def test_counts_add_up_if_no_token_spans_two_pieces(folder):
   adds_up = {
     kind: preprocessors.counts_add_up(_model(kind, folder))
     for kind in (*_KINDS, *_OTHERS, 'miniature')
@@ -111,7 +111,7 @@ def test_counts_add_up_where_no_token_reaches_over_a_line_break(folder):
   )
 
 
-def test_nothing_adds_up_where_the_mark_of_a_space_is_unknown(folder):
+def test_counts_do_not_add_up_if_the_space_marker_is_unknown(folder):
   proto = sentencepiece_model_pb2.ModelProto.FromString(
     _model('unigram', folder)
   )
@@ -145,7 +145,7 @@ def test_a_prompt_s_tokens_are_those_of_its_pieces(kind, folder):
     whole = vocabulary.encode(prompt.text)
     joined = [i for piece in prompt.pieces for i in vocabulary.encode(piece)]
     if whole != joined:
-      # Rounding alone may choose between two ways that are equally likely.
+      # Only rounding may choose between two equally likely segmentations.
       assert kind not in ('bpe', 'byte')
       score = vocabulary.tokenizer.get_score
       assert sum(map(score, whole)) == pytest.approx(
@@ -174,7 +174,7 @@ def test_a_limit_counted_by_pieces_gives_the_same_prompts(kind, folder):
       vocabulary=vocabulary,
       max_tokens=max(60, len(vocabulary.encode(whole)) + spare),
     )
-    # These texts are too short for rounding to add up to more.
+    # These texts are too short for more rounding than this.
     limit = dataclasses.replace(limit, margin=min(limit.margin, 2))
     exact = dataclasses.replace(limit, count=None)
     made = []
@@ -210,7 +210,7 @@ def test_real_prompts_are_the_same_by_either_count(
   assert dropped > 30
 
 
-def test_which_vocabularies_are_counted_by_pieces(folder):
+def test_vocabularies_that_are_counted_by_pieces(folder):
   counted = {
     kind: preprocessors.token_limit(
       vocabulary=_vocabulary(kind, folder), max_tokens=9
@@ -252,12 +252,12 @@ def _corpus(tmp_path_factory):
 
 
 def _both(vocabulary, lengths, name=fakes.NAME, first=None):
-  """The rows' tokens, and those that SeqIO's own preprocessors make."""
-  rows = seqio_lib.SOURCE.get_dataset('train', shuffle=False)
+  """The tokens of `token_rows`, and those of SeqIO's own preprocessors."""
+  rows = row_source.SOURCE.get_dataset('train', shuffle=False)
   rows = rows if first is None else rows.take(first)
   fields = {
     'condition': Condition.from_name(name),
-    'source': seqio_lib.SOURCE,
+    'source': row_source.SOURCE,
   }
   ours = preprocessors.token_rows(
     rows, vocabulary=vocabulary, sequence_length=lengths or {}, **fields
@@ -314,14 +314,14 @@ def test_real_rows_have_seqio_s_tokens(name, folder, natinst_dir):
   assert _assert_same(ours, theirs) == 1200
 
 
-def test_a_limit_without_room_is_an_error_of_its_own(folder, corpus):
+def test_a_limit_without_room_is_an_input_error(folder, corpus):
   seqio_lib.use_corpus(corpus)
   ours, _ = _both(seqio.ByteVocabulary(), {'inputs': 20, 'targets': 5})
   with pytest.raises(InputError, match='the limit of 20 input tokens has no'):
     next(ours)
 
 
-def test_whoever_stops_early_leaves_no_thread(corpus, monkeypatch):
+def test_stopping_early_leaves_no_thread(corpus, monkeypatch):
   seqio_lib.use_corpus(corpus)
   monkeypatch.setattr(preprocessors, '_ROWS_AT_ONCE', 2)
   before = set(threading.enumerate())

@@ -1,6 +1,9 @@
-"""Tests of training_tokens: a task's tokens, written once for their key."""
+"""Tests of it_study.input_pipeline.training_tokens."""
 
 import concurrent.futures
+import importlib
+import inspect
+import logging
 
 import fakes
 import numpy as np
@@ -10,10 +13,11 @@ import seqio
 from it_study import conditions, seqio_lib
 from it_study.conditions import Condition
 from it_study.corpus import natinst
-from it_study.data import tfds_builder, vocabularies
+from it_study.data import preprocessors, tfds_builder, vocabularies
 from it_study.errors import InputError
 from it_study.input_pipeline import token_cache, training_tokens
 from it_study.input_pipeline.token_cache import FEATURES, TokenCache
+from it_study.instructions import definitions
 from it_study.storage import local_folders
 import tasks  # noqa: F401  Registers the conditions.
 
@@ -54,7 +58,7 @@ def sequences(cache):
     ('natinst_tk_instruct_n7_t2', {'inputs': 200, 'targets': 2}, 9),
   ],
 )
-def test_the_tokens_are_seqio_s(tmp_path, name, lengths, num_rows):
+def test_tokens_are_those_of_seqio(tmp_path, name, lengths, num_rows):
   cache = tokens(tmp_path, name, lengths)
   rows = list(
     seqio.get_mixture_or_task(name)
@@ -67,7 +71,8 @@ def test_the_tokens_are_seqio_s(tmp_path, name, lengths, num_rows):
       assert cache.sequence(feature, index).tolist() == row[feature].tolist()
 
 
-def test_a_condition_s_cache_is_shared_and_written_once(tmp_path):
+def test_a_condition_s_cache_is_shared_and_written_once(tmp_path, caplog):
+  caplog.set_level(logging.INFO)
   counts = []
   name = f'{fakes.NAME}_n2'
   first = tokens(tmp_path / 'a', name, on_progress=counts.append)
@@ -75,11 +80,17 @@ def test_a_condition_s_cache_is_shared_and_written_once(tmp_path):
   second = tokens(tmp_path / 'b', name, on_progress=counts.append)
   assert len(counts) == 6
   assert second.path == first.path
+  assert [m for m in caplog.messages if m.startswith('token cache')] == [
+    f'token cache miss: writing {first.path}',
+    f'token cache hit: {first.path}',
+  ]
   assert first.path.parent == local_folders.cache_directory() / 'tokens'
   assert not list(tmp_path.iterdir())
 
 
-def test_the_key_is_all_that_makes_the_tokens(tmp_path, corpus, monkeypatch):
+def test_the_key_covers_what_determines_the_tokens(
+  tmp_path, corpus, monkeypatch
+):
   name = f'{fakes.NAME}_n5'
   first = tokens(tmp_path, name)
   paths = {first.path}
@@ -96,10 +107,68 @@ def test_the_key_is_all_that_makes_the_tokens(tmp_path, corpus, monkeypatch):
   paths.add(tokens(tmp_path, name).path)
   monkeypatch.setattr(vocabularies, 'fingerprint', lambda: 'another')
   paths.add(tokens(tmp_path, name).path)
-  assert len(paths) == 6
+  version = preprocessors.TOKENS_VERSION
+  monkeypatch.setattr(preprocessors, 'TOKENS_VERSION', version + 1)
+  paths.add(tokens(tmp_path, name).path)
+  assert len(paths) == 7
 
 
-def test_a_condition_is_known_by_what_it_is_made_of(tmp_path):
+def test_the_source_of_the_library_is_not_part_of_the_key(
+  tmp_path, monkeypatch
+):
+  name = 'natinst_def_renamed_ex_delusive1_n1'
+  path = tokens(tmp_path, name).path
+  monkeypatch.setattr(inspect, 'getsource', pytest.fail)
+  assert tokens(tmp_path, name).path == path
+
+
+LEVEL = """
+def _text():
+  return 'One.'
+
+
+def mine(*, task, instance, condition):
+  return _text()
+"""
+
+
+def test_the_source_of_a_user_s_level_is_part_of_the_key(tmp_path, monkeypatch):
+  monkeypatch.syspath_prepend(tmp_path)
+  paths = []
+  for number, source in enumerate((LEVEL, LEVEL, LEVEL.replace('One', 'Two'))):
+    # Fresh names, as Python caches modules and their source lines.
+    (tmp_path / f'user_level{number}.py').write_text(source)
+    module = importlib.import_module(f'user_level{number}')
+    conditions.DEFINITION_LEVELS.register('mine', module.mine)
+    try:
+      cache = tokens(tmp_path / 'run', 'natinst_def_mine_ex_empty0_n1')
+    finally:
+      conditions.DEFINITION_LEVELS.unregister('mine')
+    text = vocabularies.current_vocabulary().decode(
+      cache.sequence('inputs', 0).tolist()
+    )
+    assert text.startswith(
+      'Definition: Two' if number == 2 else 'Definition: O'
+    )
+    paths.append(cache.path)
+  assert paths[0] == paths[1] != paths[2]
+  assert paths[0].parent == local_folders.cache_directory() / 'tokens'
+
+
+def test_the_fields_of_a_level_of_ours_are_part_of_the_key(tmp_path):
+  paths = []
+  for text in ('One of: {labels}', 'Any of: {labels}'):
+    conditions.DEFINITION_LEVELS.register(
+      'oneof', definitions.OutputSpace(text)
+    )
+    try:
+      paths.append(tokens(tmp_path, 'natinst_def_oneof_ex_empty0_n1').path)
+    finally:
+      conditions.DEFINITION_LEVELS.unregister('oneof')
+  assert paths[0] != paths[1]
+
+
+def test_a_condition_s_cache_does_not_depend_on_the_task_s_name(tmp_path):
   seqio_lib.add_task(Condition(instances_per_task=1), name='own_tokens')
   cache = tokens(tmp_path, 'own_tokens')
   assert len(cache) == 3
@@ -112,11 +181,11 @@ def test_a_condition_is_known_by_what_it_is_made_of(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_rows_of_its_own_have_tokens_of_their_own(tmp_path):
+def test_another_source_of_rows_has_another_cache(tmp_path):
   name = f'{fakes.NAME}_n3'
   first = tokens(tmp_path, name)
   other = fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
-  data_dir = tfds_builder.build_corpus(natinst.open_corpus(other))
+  data_dir = tfds_builder.build_rows(natinst.open_corpus(other))
   seqio_lib.add_task(
     Condition.from_name(name),
     name='own_rows',
@@ -128,7 +197,7 @@ def test_rows_of_its_own_have_tokens_of_their_own(tmp_path):
   assert first.fingerprint != second.fingerprint
 
 
-def test_a_task_that_others_made_keeps_its_tokens_with_the_training(tmp_path):
+def test_a_task_made_elsewhere_keeps_its_tokens_with_the_training(tmp_path):
   made = seqio_lib.find_task(f'{fakes.NAME}_n1')
   seqio.TaskRegistry.add(
     'others_tokens',
@@ -163,7 +232,7 @@ def test_a_mixture_reads_its_parts_and_writes_nothing(tmp_path):
   counts = []
   mixture = tokens(tmp_path, 'natinst_all_examples', on_progress=counts.append)
   assert not list(tmp_path.iterdir())
-  # Nothing is counted twice that a test before this one may have written.
+  # An earlier test may have written some of the parts.
   assert counts == list(range(1, len(counts) + 1))
   names = [
     task.name for task in seqio_lib.find_task('natinst_all_examples').tasks
@@ -183,7 +252,7 @@ def test_a_mixture_reads_its_parts_and_writes_nothing(tmp_path):
   }
 
 
-def test_one_count_over_all_parts_of_a_mixture(tmp_path):
+def test_progress_counts_over_all_parts_of_a_mixture(tmp_path):
   names = [f'{fakes.NAME}_n{n}_s7' for n in (1, 2)]
   seqio_lib.add_mixture('counted', dict.fromkeys(names, 1))
   counts = []
@@ -206,7 +275,7 @@ def test_a_mixture_keeps_to_its_rates(tmp_path):
   assert shares == ['1/4', '3/4']
 
 
-def test_a_mixture_of_nothing_is_told(tmp_path):
+def test_a_mixture_without_parts_is_refused(tmp_path):
   name = f'{fakes.NAME}_n1'
   seqio_lib.find_task(name)
   seqio.MixtureRegistry.add('no_rates', [(name, 0.0)])
@@ -226,7 +295,7 @@ def test_a_mixture_of_nothing_is_told(tmp_path):
     lambda path: (path / 'cache.json').unlink(),
   ],
 )
-def test_damaged_tokens_are_made_again(tmp_path, caplog, damage):
+def test_damaged_tokens_are_rewritten(tmp_path, caplog, damage):
   name = f'{fakes.NAME}_n2_s6'
   first = tokens(tmp_path, name)
   expected = sequences(first)
@@ -238,11 +307,11 @@ def test_damaged_tokens_are_made_again(tmp_path, caplog, damage):
   assert counts == [1, 2, 3, 4, 5, 6]
   for record in caplog.records:
     assert record.getMessage().startswith(f'token cache {first.path} ')
-    assert record.getMessage().endswith(' Making it again.')
+    assert record.getMessage().endswith(' Rewriting it.')
   assert tokens(tmp_path, name, on_progress=pytest.fail).path == first.path
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
   name = f'{fakes.NAME}_n2_s6'
   path = tokens(tmp_path, name).path
   (path / 'cache.json').unlink()
@@ -253,13 +322,13 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
   assert not left.exists()
 
 
-def test_who_needs_the_same_tokens_waits_for_them(tmp_path, monkeypatch):
+def test_another_process_waits_for_the_same_tokens(tmp_path, monkeypatch):
   name, counts = f'{fakes.NAME}_n4_s6', []
   write = token_cache.write_token_cache
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
 
     def write_while_another_asks(path, rows):
-      # A lock is of an opened file, so threads wait as processes do.
+      # A lock belongs to an open file, so threads wait like processes.
       other.append(pool.submit(tokens, tmp_path, name, on_progress=pytest.fail))
       assert not concurrent.futures.wait(other, timeout=0.3).done
       return write(path, rows)
@@ -283,20 +352,20 @@ def test_a_mixture_leaves_out_tasks_without_a_train_split(tmp_path):
     tokens(tmp_path, f'{mixture.name.removesuffix("all_tasks")}task5_title')
 
 
-def test_an_unknown_condition_is_told_from_an_unknown_task():
+def test_unknown_conditions_and_unknown_tasks_differ_in_the_message():
   with pytest.raises(
     InputError,
     match=r"definition level 'orignal' is unknown; .* Did you mean 'original'",
   ):
-    training_tokens.find_task('natinst_def_orignal_ex_original2')
+    seqio_lib.find_task('natinst_def_orignal_ex_original2')
   with pytest.raises(
     InputError,
     match=r"no SeqIO task or mixture 'nat_all_definitions' is registered\. Did "
     r"you mean 'natinst_all_definitions'\? MIXTURE_OR_TASK_MODULE names",
   ):
-    training_tokens.find_task('nat_all_definitions')
+    seqio_lib.find_task('nat_all_definitions')
   with pytest.raises(
     InputError,
     match=r"'natinst_all_defs' is registered\. Did you mean 'natinst_all_def",
   ):
-    training_tokens.find_task('natinst_all_defs')
+    seqio_lib.find_task('natinst_all_defs')
