@@ -204,8 +204,8 @@ CASES = (
   ),
   (
     f'prompt --corpus=corpus --condition={CONDITION} --module=no_such',
-    "--module is 'no_such': No module named 'no_such'. Name a module that "
-    'Python can import, an installed one or one in the working directory.',
+    "--module is 'no_such': No module named 'no_such'. Name an installed "
+    'module or one in the working directory.',
   ),
   (
     'explain entail-1000 --corpus=corpus',

@@ -1,7 +1,7 @@
 """A function of each task file of a corpus, in worker processes."""
 
 import collections
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 import concurrent.futures
 import multiprocessing
 import multiprocessing.connection
@@ -26,12 +26,12 @@ _AHEAD = 2
 
 
 def map_tasks(
-  function: Function,
+  function: Callable[[natinst.Corpus, str], Result],
   *,
   corpus: natinst.Corpus,
   names: Sequence[str],
   num_workers: int | None = None,
-) -> Iterator[tuple[str, Result]]:
+) -> Generator[tuple[str, Result], None, None]:
   """Yields each task's name with `function(corpus, name)`, in order.
 
   The function runs in worker processes, which import what it needs and nothing

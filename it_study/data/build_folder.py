@@ -1,4 +1,4 @@
-"""Where a build works: alone, and rid of what a killed one has left."""
+"""The folder of a build: its lock, its file list, and its damage."""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -16,16 +16,15 @@ import tensorflow as tf
 from it_study.errors import InputError
 from it_study.storage import local_folders
 
-# Written last: a directory without it is not finished.
+# Written last: a build without it is not finished.
 FILE_LIST = 'files.json'
-# What else is in a build's directory.
+# All file names that a build writes.
 _OURS = re.compile(
   rf'LICENSE|(dataset_info|features|metadata)\.json|{re.escape(FILE_LIST)}.*|'
   r'.+\.tfrecord-\d+-of-\d+'
 )
 
-
-# TFDS gives it to a folder that is not finished, and drops it at the end.
+# TFDS's prefix for an unfinished folder.
 _INCOMPLETE = 'incomplete.'
 
 
@@ -33,17 +32,19 @@ _INCOMPLETE = 'incomplete.'
 def working_folder(
   directory: epath.Path, *, clear: Callable[[epath.Path], None]
 ) -> Iterator[pathlib.Path]:
-  """A folder for what a build needs meanwhile, removed at the end.
+  """A temporary folder for a build, under a lock on the build's directory.
 
-  While the block runs no other process is in such a block for the same
-  directory: who comes later waits. A bucket has no locks, so nobody waits
-  there, and what is needed meanwhile goes to the local disk.
+  Processes that build the same directory wait for each other. A bucket has no
+  locks, so nobody waits there, and the temporary folder is on the local disk.
 
   Args:
-    directory: to be made by the block. What builds that were killed have left
-      beside it is removed.
-    clear: called with the directory once no other process is at work there, to
-      remove one that is not finished.
+    directory: Directory that the block creates. Leftovers of killed builds next
+      to it are removed.
+    clear: Called with the directory under the lock, to remove an unfinished
+      build.
+
+  Yields:
+    The folder, which is removed at the end.
   """
   if '://' in os.fspath(directory):
     clear(directory)
@@ -64,10 +65,10 @@ def working_folder(
 
 @contextlib.contextmanager
 def disk_full_as_input_error(directory: str | os.PathLike) -> Iterator[None]:
-  """Turns a full disk into one clear line.
+  """Reports a full disk in one line.
 
   Raises:
-    InputError: if what is written in the block finds no room.
+    InputError: If the disk or a quota is full.
   """
   try:
     yield
@@ -76,13 +77,13 @@ def disk_full_as_input_error(directory: str | os.PathLike) -> Iterator[None]:
     if isinstance(error, OSError) and error.errno not in full:
       raise
     raise InputError(
-      f'no room for the rows in {os.fspath(directory)}. Free some, name '
-      'another directory, or ask for fewer instances a task.'
+      f'no room for the rows in {os.fspath(directory)}. Free some space, '
+      'choose another directory, or ask for fewer instances per task.'
     ) from None
 
 
 def write_file_list(directory: epath.Path) -> None:
-  """Lists the files of a finished directory in it."""
+  """Writes the list of a finished build's files and their sizes."""
   sizes = {
     path.name: path.stat().length
     for path in directory.iterdir()
@@ -94,12 +95,12 @@ def write_file_list(directory: epath.Path) -> None:
 
 
 def find_damage(directory: epath.Path, *, sizes: bool = True) -> str | None:
-  """What is wrong with a directory: a sentence without its end, or None.
+  """Describes damage to a build; None if there is none. Reads no contents.
 
   Args:
-    directory: of a build.
-    sizes: whether to compare them, too; `corpus verify`, which names what is
-      wrong with a record, does not need it. Contents are not looked at.
+    directory: Directory of the build.
+    sizes: Whether to compare file sizes, too. `corpus verify` skips this, as it
+      reports the damaged record itself.
   """
   try:
     listed = json.loads((directory / FILE_LIST).read_text())
@@ -117,13 +118,13 @@ def find_damage(directory: epath.Path, *, sizes: bool = True) -> str | None:
 def check_files(
   directory: epath.Path, *, data_dir: str | os.PathLike, sizes: bool = True
 ) -> None:
-  """Raises `InputError` if there is a build in a directory, but damaged."""
+  """Raises `InputError` if a directory holds a damaged build."""
   if not directory.exists():
     return
-  found = find_damage(directory, sizes=sizes)
-  if found:
+  damage = find_damage(directory, sizes=sizes)
+  if damage:
     raise InputError(
-      f'rows in {directory}: {found}. Build them again with '
+      f'rows in {directory}: {damage}. Build them again with '
       f"'it-study corpus build CORPUS --data_dir {os.fspath(data_dir)}'."
     )
 
@@ -131,38 +132,39 @@ def check_files(
 def clear_build(
   directory: epath.Path, *, fingerprint: str, max_instances_per_task: int
 ) -> None:
-  """Removes a build that is damaged or not finished, for it to be made again.
+  """Removes a damaged or unfinished build, so that it can be rebuilt.
 
   Args:
-    directory: of the build; nothing happens to one that is whole.
-    fingerprint: of the corpus that will be built there.
-    max_instances_per_task: cap that it will be built with.
+    directory: Directory of the build; an undamaged one is left alone.
+    fingerprint: Fingerprint of the corpus to build there.
+    max_instances_per_task: Maximum number of training instances per task to
+      build with.
 
   Raises:
-    InputError: if it is a build of something else, or has files that no build
-      writes.
+    InputError: If the damaged build is of another corpus or cap, or has files
+      that no build writes.
   """
-  found = find_damage(directory) if directory.exists() else None
-  if found is None:
+  damage = find_damage(directory) if directory.exists() else None
+  if damage is None:
     return
   foreign = [p.name for p in directory.iterdir() if not _OURS.fullmatch(p.name)]
   if foreign:
     raise InputError(
-      f'{directory} is no whole build ({found}) and has {foreign[0]!r}, which '
-      'no build writes. Move that away, or name another directory.'
+      f'{directory} is a damaged build ({damage}) and holds {foreign[0]!r}, '
+      'which no build writes. Move that file, or choose another directory.'
     )
   try:
     stored = json.loads((directory / 'metadata.json').read_text())
   except (OSError, ValueError):
     stored = {}
-  wanted = {
+  expected = {
     'fingerprint': fingerprint,
     'max_instances_per_task': max_instances_per_task,
   }
-  if any(stored.get(name, value) != value for name, value in wanted.items()):
+  if any(stored.get(name, value) != value for name, value in expected.items()):
     raise InputError(
-      f'{directory} holds a damaged build ({found}) of another corpus or with '
-      'another cap of instances. Name another directory or remove it.'
+      f'{directory} holds a damaged build ({damage}) of another corpus or with '
+      'another max_instances_per_task. Choose another directory or remove it.'
     )
-  logging.warning('%s: %s; building it again', directory, found)
+  logging.warning('%s: %s; rebuilding it', directory, damage)
   directory.rmtree()

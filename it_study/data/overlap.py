@@ -1,7 +1,14 @@
-"""Instances that training has in common with test, found by hashes."""
+"""Finds instances that training shares with test, by hashes."""
 
 import collections
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 import dataclasses
 import functools
 import itertools
@@ -15,31 +22,31 @@ from it_study.corpus.normalization import normalize_answer
 from it_study.errors import InputError
 from it_study.seeding import stable_hash
 
-# How two instances of one normalised input may be alike, the most first: code
-# and what to call it. Of several references one in common is enough.
+# How two instances with the same normalised input can match, closest first:
+# code and description. One common reference is enough.
 LEVELS = (
   ('shared-instance', 'the input and an output'),
   ('shared-instance-normalized', 'the normalised input and output'),
   ('shared-input', 'the input, no output,'),
   ('shared-input-normalized', 'the normalised input, no output,'),
 )
-# What is compared with what.
+# Pairs of splits to compare.
 WITH_TEST = (('train', 'test'), ('validation', 'test'))
 HELD_OUT = (('validation', 'train'),)
-# Of the levels, those with which a test instance was trained on.
+# The first levels, at which training sees a test instance with its output.
 NUM_LEAKING = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shared:
-  """Instances of one task that are like instances of another.
+  """Instances of one task that match instances of another.
 
   Attributes:
-    level: index into `LEVELS`.
-    splits: of the first and the second.
-    tasks: the first, in training, and the second.
-    ids: of the first's instances and of the second's, each once; the first ones
-      of both are alike.
+    level: Index into `LEVELS`.
+    splits: Splits of the first and the second task.
+    tasks: Names of the first task, a training task, and the second.
+    ids: Ids of the matching instances of both tasks, without repetitions; the
+      first id of one matches the first id of the other.
   """
 
   level: int
@@ -49,7 +56,7 @@ class Shared:
 
   @property
   def example(self) -> tuple[str, str]:
-    """Two instances that are alike."""
+    """Ids of two instances that match."""
     return self.ids[0][0], self.ids[1][0]
 
   @property
@@ -59,11 +66,11 @@ class Shared:
 
 
 def instance_keys(instance: Instance) -> tuple[int, int]:
-  """Unsigned 64-bit hashes of an instance's input: normalised, and as it is.
+  """Unsigned 64-bit hashes of an instance's input: normalised, and unchanged.
 
-  Normalised by exact match's rule, `normalization.normalize_answer`. An input
-  of which that leaves nothing counts as it is, and an empty one, which says
-  nothing, as one of its own.
+  The input is normalised as exact match does, by
+  `normalization.normalize_answer`. An input that this leaves empty is hashed
+  unchanged, and an empty input matches no other.
   """
   exact = stable_hash('input', instance.input)
   if not instance.input.strip():
@@ -76,14 +83,14 @@ def instance_keys(instance: Instance) -> tuple[int, int]:
 
 
 def find(train_keys: np.ndarray, test_keys: np.ndarray) -> np.ndarray:
-  """Keys that are in both.
+  """Returns the keys in both arrays.
 
   Args:
-    train_keys: [n], uint64, in any order, with repetitions.
-    test_keys: [m], likewise.
+    train_keys: Keys in any order, possibly repeated, uint64 [n].
+    test_keys: Keys in any order, possibly repeated, uint64 [m].
 
   Returns:
-    [k], uint64, each once, ascending.
+    Common keys without repetitions, ascending, uint64 [k].
   """
   return np.intersect1d(train_keys, test_keys)
 
@@ -97,28 +104,24 @@ def shared_instances(
   num_workers: int | None = None,
   on_task: Callable[[int, int], None] | None = None,
 ) -> list[Shared]:
-  """Instances that two splits have in common.
+  """Finds the instances that two splits share.
 
-  Reads again those task files alone that have an input in common.
+  Only reads the files of tasks that share an input with another.
 
   Args:
-    corpus: to read.
-    keys: split to task to the first of `instance_keys` of its instances, [n].
-    pairs: of splits, to compare.
-    max_instances_per_task: cap of training instances, those of lowest hash.
-    num_workers: as `worker_pool.map_tasks` has it.
-    on_task: called with the number of files done and of all.
+    corpus: Corpus to read.
+    keys: Split to task to the first of `instance_keys` of its instances,
+      uint64 [n].
+    pairs: Pairs of splits to compare.
+    max_instances_per_task: Maximum number of training instances per task, those
+      of lowest hash; None for no limit.
+    num_workers: Number of processes, as in `worker_pool.map_tasks`.
+    on_task: Called with the number of files read and their total.
 
   Returns:
-    One of each level, pair of splits and pair of tasks.
+    One `Shared` for each level, pair of splits and pair of tasks that occurs.
   """
-  every = {
-    split: np.concatenate([*keys[split].values(), np.empty(0, np.uint64)])
-    for split in SPLITS
-  }
-  hits = functools.reduce(
-    np.union1d, (find(every[first], every[second]) for first, second in pairs)
-  )
+  hits = _common_keys(keys, pairs)
   names = sorted(
     name
     for name in {name for tasks in keys.values() for name in tasks}
@@ -129,7 +132,7 @@ def shared_instances(
     )
   )
   by_key: dict[int, list[_Record]] = collections.defaultdict(list)
-  read = worker_pool.map_tasks(
+  results: Iterator[tuple[str, list[_Record]]] = worker_pool.map_tasks(
     functools.partial(
       _records,
       hits=frozenset(hits.tolist()),
@@ -139,36 +142,12 @@ def shared_instances(
     names=names,
     num_workers=num_workers,
   )
-  for done, (_, records) in enumerate(read, start=1):
+  for done, (_, records) in enumerate(results, start=1):
     for record in records:
       by_key[record.key].append(record)
     if on_task is not None:
       on_task(done, len(names))
-  found: dict[tuple, list[dict[str, None]]] = {}
-  for records in by_key.values():
-    for splits in pairs:
-      firsts, seconds = (
-        [record for record in records if record.split == split]
-        for split in splits
-      )
-      for first, second in itertools.product(firsts, seconds):
-        level = _level(first, second)
-        sides = found.setdefault(
-          (level, splits, (first.task, second.task)), [{}, {}]
-        )
-        for side, record in zip(sides, (first, second), strict=True):
-          side[record.id] = None
-  return [
-    Shared(
-      level=level,
-      splits=splits,
-      tasks=tasks,
-      ids=(tuple(sides[0]), tuple(sides[1])),
-    )
-    for (level, splits, tasks), sides in sorted(
-      found.items(), key=lambda item: item[0]
-    )
-  ]
+  return _group(by_key.values(), pairs)
 
 
 def gate(
@@ -179,24 +158,24 @@ def gate(
   allow: bool = False,
   num_workers: int | None = None,
 ) -> dict[str, dict[str, int | bool]]:
-  """Refuses rows with which test instances would be trained on.
-
-  `tfds_builder.build_rows` takes it as `on_keys`, with `instance_keys`.
+  """Refuses rows that train on test instances, unless that is allowed.
 
   Args:
-    keys: split to task to `instance_keys` of its rows, [n, 2].
-    corpus: that the rows are of.
-    max_instances_per_task: cap that the rows were made with.
-    allow: whether such rows are asked for.
-    num_workers: as `worker_pool.map_tasks` has it.
+    keys: Split to task to `instance_keys` of its rows, uint64 [n, 2].
+    corpus: Corpus of the rows.
+    max_instances_per_task: Maximum number of training instances per task of the
+      rows; None for no limit.
+    allow: Whether such rows are allowed.
+    num_workers: Number of processes, as in `worker_pool.map_tasks`.
 
   Returns:
-    What to keep beside the rows, as 'overlap': number of training instances,
-    validation included, that are in test with an output, of such test
-    instances, of pairs of tasks, and whether this was allowed.
+    Metadata for the rows, under 'overlap': the number of training instances,
+    validation included, that match a test instance and one of its outputs; the
+    number of these test instances; the number of pairs of tasks; and whether
+    overlap was allowed.
 
   Raises:
-    InputError: if there are any and they are not allowed.
+    InputError: If test instances are trained on and `allow` is False.
   """
   leaks = [
     pair
@@ -218,7 +197,7 @@ def gate(
   )
   if leaks and not allow:
     first = leaks[0]
-    more = f', the first of {len(leaks)} such pairs' if leaks[1:] else ''
+    total = f', the first of {len(leaks)} such pairs' if leaks[1:] else ''
     numbers = {
       split: len(
         {
@@ -231,13 +210,13 @@ def gate(
       for split, _ in WITH_TEST
     }
     raise InputError(
-      f'corpus {corpus.directory}: with an output, '
+      f'corpus {corpus.directory}: '
       f'{plural(numbers["train"], "test instance")} would be trained on and '
-      f'{numbers["validation"]} validated on: '
+      f'{numbers["validation"]} validated on, with an output: '
       f'{first.example[0]!r} of {first.tasks[0]} is {first.example[1]!r} of '
-      f'{first.tasks[1]}{more}. '
+      f'{first.tasks[1]}{total}. '
       f"'it-study corpus audit {corpus.directory} --write_exclusions F' lists "
-      "what to leave out with '--exclude F'; 'it-study corpus build "
+      "instances to leave out with '--exclude F'; 'it-study corpus build "
       f"{corpus.directory} --allow_overlap' trains on them."
     )
   return {
@@ -252,7 +231,7 @@ def gate(
 
 @dataclasses.dataclass(frozen=True)
 class _Record:
-  """An instance whose normalised input is somewhere else, too."""
+  """An instance whose normalised input also occurs elsewhere."""
 
   key: int
   split: str
@@ -261,6 +240,53 @@ class _Record:
   exact: int
   outputs: frozenset[int]
   normalized_outputs: frozenset[int]
+
+
+def _common_keys(
+  keys: Mapping[str, Mapping[str, np.ndarray]],
+  pairs: Sequence[tuple[str, str]],
+) -> np.ndarray:
+  """The keys that occur in both splits of a pair, uint64 [k], ascending."""
+  by_split = {
+    split: np.concatenate([*keys[split].values(), np.empty(0, np.uint64)])
+    for split in SPLITS
+  }
+  return functools.reduce(
+    np.union1d,
+    (find(by_split[first], by_split[second]) for first, second in pairs),
+  )
+
+
+def _group(
+  groups: Iterable[Sequence[_Record]], pairs: Sequence[tuple[str, str]]
+) -> list[Shared]:
+  """Compares the records of each key across splits, and joins them by task."""
+  # Ordered sets of ids, as the keys of dicts.
+  shared: dict[tuple, tuple[dict[str, None], dict[str, None]]] = {}
+  for records in groups:
+    for splits in pairs:
+      firsts, seconds = (
+        [record for record in records if record.split == split]
+        for split in splits
+      )
+      for first, second in itertools.product(firsts, seconds):
+        level = _level(first, second)
+        ids = shared.setdefault(
+          (level, splits, (first.task, second.task)), ({}, {})
+        )
+        ids[0][first.id] = None
+        ids[1][second.id] = None
+  return [
+    Shared(
+      level=level,
+      splits=splits,
+      tasks=tasks,
+      ids=(tuple(ids[0]), tuple(ids[1])),
+    )
+    for (level, splits, tasks), ids in sorted(
+      shared.items(), key=lambda item: item[0]
+    )
+  ]
 
 
 def _records(
@@ -288,7 +314,7 @@ def _records(
             exact,
             frozenset(map(stable_hash, instance.outputs)),
             frozenset(
-              # Of punctuation alone nothing would be left.
+              # Normalisation leaves nothing of punctuation alone.
               stable_hash(normalize_answer(output) or output)
               for output in instance.outputs
             ),

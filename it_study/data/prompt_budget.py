@@ -1,6 +1,6 @@
-"""How much of an instance is left in its prompts, condition by condition."""
+"""Measures prompt lengths, and what a token limit removes, per condition."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import itertools
@@ -15,29 +15,32 @@ from it_study.instructions import prompt_spans, prompts
 from it_study.instructions.tk_instruct import TkInstruct
 from it_study.seeding import stable_hash
 
-# As many as `corpus build` stores by default.
+# The default of `corpus build`.
 MAX_INSTANCES_PER_TASK = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-  """The prompts of a split under a condition.
+  """Lengths of the prompts of a split under a condition.
+
+  Token counts include end-of-sequence.
 
   Attributes:
-    condition: its name.
+    condition: Name of the condition.
     split: 'train', of which the condition takes a part, 'validation' or 'test'.
-    max_tokens: the limit, None without one.
-    num_instances: prompts looked at.
-    tokens_mean: of a prompt, end-of-sequence included, as are the next three.
-    tokens_median: likewise.
-    tokens_95: 95th percentile, between two prompts in proportion.
-    tokens_max: likewise.
-    at_limit: share of the prompts, 0 to 1, that lost something to the limit: an
-      example, or a part of the instance or the definition.
-    num_dropped_examples: that did not fit, over all prompts.
-    num_shortened: prompts whose instance or definition was cut.
-    input_kept: share of the instance's text, 0 to 1, that is left, in
-      characters: the mean over instances.
+    max_tokens: Maximum prompt length in tokens; None for no limit.
+    num_instances: Number of prompts measured.
+    tokens_mean: Mean prompt length in tokens.
+    tokens_median: Median prompt length in tokens.
+    tokens_95: 95th percentile of the prompt lengths in tokens, interpolated
+      linearly.
+    tokens_max: Maximum prompt length in tokens.
+    at_limit: Share of the prompts, 0 to 1, that lost an example, or a part of
+      the instance or the definition, to the limit.
+    num_dropped_examples: Number of examples that did not fit, over all prompts.
+    num_shortened: Number of prompts whose instance or definition was truncated.
+    input_kept: Share of the instance's characters, 0 to 1, that is left; the
+      mean over instances.
   """
 
   condition: str
@@ -67,27 +70,29 @@ def measure(
   num_workers: int | None = None,
   on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Budget, ...]:
-  """Renders and counts every prompt of some splits, in several processes.
+  """Renders and measures every prompt of some splits, in several processes.
 
   Tokens are those of the current vocabulary, `vocabularies.current_vocabulary`.
 
   Args:
-    corpus: whose instances are rendered.
-    conditions: what the prompts look like; of train each takes its own choice
-      of tasks and instances.
-    splits: to look at.
-    max_tokens: the limit, end-of-sequence included; None cuts nothing.
-    max_instances_per_task: of training tasks, which a condition chooses from.
-    num_workers: as `worker_pool.map_tasks` has it; 0 where a level is
-      registered by the calling script alone.
-    on_progress: called with the number of tasks done and of all.
+    corpus: Corpus whose instances are rendered.
+    conditions: Conditions to render; of train, each takes its own choice of
+      tasks and instances.
+    splits: Splits to measure.
+    max_tokens: Maximum prompt length in tokens, end-of-sequence included; None
+      for no limit.
+    max_instances_per_task: Maximum number of instances per training task, from
+      which a condition chooses.
+    num_workers: Number of processes, as in `worker_pool.map_tasks`; 0 if only
+      the calling script registers a level.
+    on_progress: Called with the number of tasks done and their total.
 
   Returns:
-    A budget for each condition and split, conditions first; none where a
+    A budget for each condition and split, ordered by condition; none where a
     condition takes no instance.
 
   Raises:
-    InputError: if a prompt cannot be rendered.
+    InputError: If a prompt cannot be rendered.
   """
   for split in splits:
     natinst.check_split(split)
@@ -101,24 +106,27 @@ def measure(
     max_tokens=max_tokens,
     max_instances_per_task=max_instances_per_task,
   )
-  found: dict[tuple[int, str], list[_Row]] = {}
-  results = worker_pool.map_tasks(
-    function, corpus=corpus, names=names, num_workers=num_workers
+  rows: dict[tuple[int, str], list[_Row]] = {}
+  results: Iterator[tuple[str, Mapping[tuple[int, str], list[_Row]]]] = (
+    worker_pool.map_tasks(
+      function, corpus=corpus, names=names, num_workers=num_workers
+    )
   )
-  for number, (_, rows) in enumerate(results, start=1):
-    for key, of_task in rows.items():
-      found.setdefault(key, []).extend(of_task)
+  for number, (_, task_rows) in enumerate(results, start=1):
+    for key, some_rows in task_rows.items():
+      rows.setdefault(key, []).extend(some_rows)
     if on_progress is not None:
       on_progress(number, len(names))
   return tuple(
-    _budget(condition.name, split, max_tokens, found[index, split])
+    _budget(condition.name, split, max_tokens, rows[index, split])
     for index, condition in enumerate(conditions)
     for split in splits
-    if (index, split) in found
+    if (index, split) in rows
   )
 
 
-# Tokens, dropped examples, shortened, share of the input kept.
+# Numbers of tokens and of dropped examples, whether the prompt was shortened,
+# and the share of the input that is left.
 _Row = tuple[int, int, bool, float]
 
 
@@ -131,10 +139,10 @@ def _measure_task(
   max_tokens: int | None,
   max_instances_per_task: int,
 ) -> Mapping[tuple[int, str], list[_Row]]:
-  """The rows of a task, by index of the condition and split."""
+  """A task's rows by index of the condition and split."""
   encode, limit = _tokenizer(max_tokens)
   task = corpus.load(name).task
-  found: dict[tuple[int, str], list[_Row]] = {}
+  rows: dict[tuple[int, str], list[_Row]] = {}
   for split in splits:
     if name not in corpus.tasks_of(split):
       continue
@@ -160,20 +168,20 @@ def _measure_task(
         )
         num_tokens = len(encode(prompt.text)) + 1
         row = (
-          # After Tk-Instruct's cut SeqIO makes room for end-of-sequence.
+          # After Tk-Instruct's truncation SeqIO makes room for end-of-sequence.
           num_tokens if max_tokens is None else min(num_tokens, max_tokens),
           prompt.num_dropped_examples,
           prompt.shortened,
           prompt_spans.kept_input(prompt, instance=seen).share,
         )
-        found.setdefault((index, split), []).append(row)
-  return found
+        rows.setdefault((index, split), []).append(row)
+  return rows
 
 
 def _tokenizer(
   max_tokens: int | None,
 ) -> tuple[Callable[[str], Sequence[int]], prompts.TokenLimit | None]:
-  # Imported here, as they bring TensorFlow, which workers have to quieten.
+  # Imported here, because workers must silence TensorFlow before its import.
   from it_study.data import tensorflow_setup
 
   tensorflow_setup.import_tensorflow()
@@ -192,7 +200,7 @@ def _chosen(
   instances: Sequence[Instance],
   condition: Condition | TkInstruct,
 ) -> Sequence[Instance]:
-  """What a condition takes of a task, as `row_source.RowsSource` chooses."""
+  """A task's instances that a condition takes, as in `RowsSource.chosen`."""
   if name not in _chosen_tasks(
     corpus.train_tasks, condition.num_tasks, condition.seed
   ):

@@ -1,10 +1,10 @@
-"""The rows of a corpus, and of them those that a condition takes."""
+"""SeqIO data sources of a corpus's rows, all or those a condition takes."""
 
 import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import functools
 import os
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import seqio
@@ -16,27 +16,32 @@ from it_study.data import build_folder, tfds_builder
 from it_study.errors import InputError
 from it_study.seeding import stable_hash
 
-# Rows looked at together, before it is known which of them are wanted.
+# Rows read together before filtering.
 _AT_ONCE = 4096
 
 
 class TrainingSubset(Protocol):
-  """What chooses training instances; a `Condition` is one."""
+  """Which training instances to take; a `Condition` is one."""
 
-  instances_per_task: int
-  num_tasks: int | None
-  seed: int
+  @property
+  def instances_per_task(self) -> int: ...
+
+  @property
+  def num_tasks(self) -> int | None: ...
+
+  @property
+  def seed(self) -> int: ...
 
 
 class RowsSource(seqio.TfdsDataSource):
   """Rows that `tfds_builder` has built, shared by every condition."""
 
   def __init__(self, data_dir: str | os.PathLike | None = None):
-    """Reads nothing yet.
+    """Initialises the source; nothing is read yet.
 
     Args:
-      data_dir: of the rows; None takes TFDS's own folder, or T5X's
-        `--tfds_data_dir`, until `use` names another.
+      data_dir: Data dir of the rows; None for TFDS's own folder or T5X's
+        `--tfds_data_dir`, until `use` is called.
     """
     super().__init__(
       tfds_name=f'{tfds_builder.NAME}:{tfds_builder.VERSION}',
@@ -51,15 +56,18 @@ class RowsSource(seqio.TfdsDataSource):
       self.use(data_dir)
 
   def use(self, data_dir: str | os.PathLike) -> None:
-    """Reads from `data_dir` from now on, in this process."""
+    """Switches this process to the rows in `data_dir`."""
     self.tfds_dataset.override_data_dir(os.fspath(data_dir))
     self.list_shards.cache_clear()
 
   def metadata(self) -> dict:
-    """Task texts and counts. Raises `InputError` if there are no rows.
+    """The metadata that the builder stored, with tasks parsed.
 
-    What the builder stored, and of it: 'tasks', name to `Task`; 'train_table'
-    and 'test_table', the same as a `LazyTasks` a side.
+    'tasks' maps names to `Task`; 'train_table' and 'test_table' hold the
+    training and the test tasks as `LazyTasks`.
+
+    Raises:
+      InputError: If there are no rows.
     """
     data_dir = str(self.tfds_dataset.data_dir)
     if data_dir not in self._metadata:
@@ -67,7 +75,7 @@ class RowsSource(seqio.TfdsDataSource):
     return self._metadata[data_dir]
 
   def counts(self, split: str) -> Mapping[str, int]:
-    """Task name to its number of rows in a split."""
+    """Returns each task's number of rows in a split, by name."""
     metadata = self.metadata()
     if split == 'train':
       return metadata['num_train_instances']
@@ -80,21 +88,22 @@ class RowsSource(seqio.TfdsDataSource):
     return self._counts[key]
 
   def order(self, seed: int) -> Mapping[str, np.ndarray]:
-    """The ranks of each task's training rows, in the order they are chosen.
+    """Returns the ranks of each task's training rows, in order of choice.
 
-    Under seed 0 that is the order of the ranks, under another one that of a
-    stable hash of seed and id, for which all ids are read once. An instance
-    that joins a task so takes the place of at most one that was chosen.
+    Under seed 0 that is the order of the ranks. Under another seed it is the
+    order of a stable hash of seed and id, which takes one pass over all ids. So
+    an instance added to a task displaces at most one that was chosen.
 
     Returns:
-      Task name to int64 [rows of the task].
+      Ranks by task name, int64 [rows of the task].
     """
     counts = self.counts('train')
     if seed == 0:
       return {name: np.arange(count) for name, count in counts.items()}
     key = (str(self.tfds_dataset.data_dir), seed)
     if key not in self._orders:
-      keys = {name: [None] * count for name, count in counts.items()}
+      # Overwritten below, as every rank occurs once.
+      keys = {name: [(0, '')] * count for name, count in counts.items()}
       for batch in self._only('train', 'id', 'task', 'rank'):
         columns = (batch[name] for name in ('id', 'task', 'rank'))
         for row_id, name, rank in zip(*columns, strict=True):
@@ -104,21 +113,18 @@ class RowsSource(seqio.TfdsDataSource):
             text,
           )
       self._orders[key] = {
-        name: np.array(
-          sorted(range(len(of_task)), key=of_task.__getitem__), int
-        )
-        for name, of_task in keys.items()
+        name: _argsort(task_keys) for name, task_keys in keys.items()
       }
     return self._orders[key]
 
   def chosen(self, choice: TrainingSubset) -> Mapping[str, np.ndarray]:
-    """Which training rows a condition takes.
+    """Returns which training rows a condition takes.
 
-    Both choices are nested: the 10-instance set is inside the 20-instance set,
-    and likewise for tasks.
+    Choices are nested: the rows for 10 instances per task are among those for
+    20, and the tasks for `num_tasks=10` among those for 20.
 
     Returns:
-      Task name to bool [rows of the task], by rank.
+      Flags by task name, bool [rows of the task], by rank.
     """
     tasks = set(self.chosen_tasks(choice))
     counts = self.counts('train')
@@ -132,10 +138,10 @@ class RowsSource(seqio.TfdsDataSource):
     return chosen
 
   def chosen_tasks(self, choice: TrainingSubset) -> list[str]:
-    """The training tasks that a condition takes.
+    """Returns the names of the training tasks that a condition takes.
 
     Raises:
-      InputError: if it asks for more than there are.
+      InputError: If it asks for more tasks than there are.
     """
     natinst.check_num_tasks(
       choice.num_tasks, len(self.metadata()['train_tasks'])
@@ -147,12 +153,12 @@ class RowsSource(seqio.TfdsDataSource):
     return names[: choice.num_tasks]
 
   def at(self, split: str, flags: np.ndarray) -> tf.data.Dataset:
-    """Some rows of a split, in the order they are stored.
+    """Returns some rows of a split, in stored order.
 
     Args:
-      split: to read.
-      flags: bool [number of rows], whether to take the row stored there. What
-        is stored after the last one is not read.
+      split: Split to read.
+      flags: Whether to take each row, in stored order, bool [number of rows].
+        Rows after the last one to take are not read.
     """
     places = np.flatnonzero(flags)
     start, stop = (places[0], places[-1] + 1) if len(places) else (0, 0)
@@ -168,17 +174,20 @@ class RowsSource(seqio.TfdsDataSource):
       )
     )
 
-  def get_dataset(self, split: str | None = None, *args, **kwargs):
+  def get_dataset(
+    self, split: str | None = None, *args: Any, **kwargs: Any
+  ) -> tf.data.Dataset:
+    """TFDS's dataset. Raises `InputError` if there are no rows."""
     self.metadata()
     return super().get_dataset(split, *args, **kwargs)
 
   def _records(self, split: str) -> tf.data.Dataset:
-    """The rows as they are stored, in that order."""
+    """Returns the serialised rows in stored order."""
     paths = self.tfds_dataset.info.splits[split].filepaths
     return tf.data.TFRecordDataset([os.fspath(path) for path in paths])
 
   def _only(self, split: str, *features: str) -> Iterator[dict]:
-    """Yields features of all rows, as arrays of some rows each."""
+    """Yields batches of some features of all rows, as arrays."""
     info = self.tfds_dataset.info.features
     spec = {
       name: tf.io.FixedLenFeature([], info[name].tf_dtype) for name in features
@@ -216,17 +225,17 @@ class RowsSource(seqio.TfdsDataSource):
     return metadata
 
 
-# Of whatever corpus is in use.
+# The rows of the corpus in use.
 SOURCE = RowsSource()
 
 
 class ChosenRows(seqio.DataSource):
-  """The rows that a condition trains on; other splits stay whole.
+  """The rows that a condition trains on; other splits are complete.
 
-  The rows of train are stored by rank, so under seed 0 the first n of every
-  task are the first of all, and no other is read. Under another seed all are
-  read from the disk, but only those that are chosen are parsed. Hosts of one
-  training share the rows that are chosen, each of which is with one of them.
+  Rows of train are sorted by rank, so under seed 0 the first n of every task
+  come first, and no others are read. Under another seed all rows are read from
+  disk, but only the chosen ones are parsed. The hosts of a training share the
+  chosen rows among them.
   """
 
   def __init__(
@@ -236,12 +245,12 @@ class ChosenRows(seqio.DataSource):
     rows: RowsSource = SOURCE,
     task: str | None = None,
   ):
-    """Reads nothing yet.
+    """Initialises the source; nothing is read yet.
 
     Args:
-      choice: of training instances.
-      rows: to choose from.
-      task: of this task alone; None takes all tasks.
+      choice: Choice of training instances.
+      rows: Source of the rows to choose from.
+      task: Name of the only task to read; None for all tasks.
     """
     super().__init__(splits=rows.splits, caching_permitted=False)
     self.rows = rows
@@ -260,18 +269,17 @@ class ChosenRows(seqio.DataSource):
     return False
 
   def list_shards(self, split: str) -> list[str]:
-    """Files, where all are read; what is less, SeqIO shares out by rows."""
+    """The files to read; a single one makes SeqIO shard by rows instead."""
     if self._takes_all(split):
       return self.rows.list_shards(split)
     return [f'some of {split}']
 
   def num_input_examples(self, split: str) -> int:
-    """The number of rows chosen, for a `task` 0 where it has none."""
+    """The number of rows chosen; 0 for a `task` without any."""
     counts = dict(self.rows.counts(split))
     if split == 'train':
-      of_task = self.choice.instances_per_task
       counts = {
-        name: min(counts[name], of_task)
+        name: min(counts[name], self.choice.instances_per_task)
         for name in self.rows.chosen_tasks(self.choice)
       }
     if self.task is not None:
@@ -284,7 +292,7 @@ class ChosenRows(seqio.DataSource):
     shuffle: bool = True,
     seed: int | None = None,
     shard_info: seqio.ShardInfo | None = None,
-    **unused,
+    **unused: Any,
   ) -> tf.data.Dataset:
     if self._takes_all(split):
       return self.rows.get_dataset(
@@ -293,7 +301,7 @@ class ChosenRows(seqio.DataSource):
     return self.rows.at(split, self._flags(split))
 
   def _flags(self, split: str) -> np.ndarray:
-    """Whether each row is taken, in the order they are stored."""
+    """Whether each row is taken, in stored order."""
     if split == 'train':
       chosen = self.rows.chosen(self.choice)
     else:
@@ -315,10 +323,15 @@ class ChosenRows(seqio.DataSource):
     )
 
 
-def _by_place(chosen: Mapping[str, np.ndarray], *, by_rank: bool) -> np.ndarray:
-  """Flags of tasks by rank, in the order that rows are stored.
+def _argsort(keys: Sequence[tuple[int, str]]) -> np.ndarray:
+  """The indices that sort `keys`, int64."""
+  return np.array(sorted(range(len(keys)), key=lambda index: keys[index]), int)
 
-  That is by task, then by rank; in train by rank, then by task:
+
+def _by_place(chosen: Mapping[str, np.ndarray], *, by_rank: bool) -> np.ndarray:
+  """Concatenates the flags of tasks, which are by rank, in stored order.
+
+  Rows are stored by task, then by rank; in train by rank, then by task:
 
   >>> chosen = {'b': np.array([True, False]), 'a': np.array([False])}
   >>> _by_place(chosen, by_rank=True)
@@ -332,7 +345,7 @@ def _by_place(chosen: Mapping[str, np.ndarray], *, by_rank: bool) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _by_rank(counts: tuple[int, ...]) -> np.ndarray:
-  """Where the rows of tasks end to end are, in the order of their ranks."""
+  """Indices that sort the concatenated rows of tasks by rank."""
   ranks = np.concatenate([np.arange(count) for count in counts])
-  # Stable: tasks of one rank stay in the order of their names.
+  # Stable: rows of one rank stay sorted by task.
   return np.argsort(ranks, kind='stable')

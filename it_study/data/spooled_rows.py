@@ -1,4 +1,4 @@
-"""The rows of a corpus on their way from its files to TFRecord, on disk."""
+"""Spools a corpus's rows on disk, between its files and TFRecord."""
 
 import array
 from collections.abc import Callable, Iterator, Sequence
@@ -10,22 +10,22 @@ import pathlib
 
 from it_study.corpus import natinst, worker_pool
 
-# Instance to two unsigned 64-bit numbers to know it by.
+# Instance to two unsigned 64-bit hashes.
 InstanceKeys = Callable[[natinst.Instance], tuple[int, int]]
 
-# Read back at once while tasks are interleaved.
+# Read back at a time while tasks are interleaved.
 _BLOCK_BYTES = 64 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpooledRows:
-  """A task's rows of one split: records one after the other in its file.
+  """A task's rows of one split: consecutive records in the task's file.
 
   Attributes:
-    path: of the task's file.
-    start: where in the file they begin, in bytes.
-    ends: where each ends, from `start`.
-    keys: two a row, if they were asked for.
+    path: Path of the task's file.
+    start: Offset of the first row in the file, in bytes.
+    ends: Offset of each row's end relative to `start`, in bytes, uint64.
+    keys: Two keys per row, uint64, or None if none were asked for.
   """
 
   path: str
@@ -34,12 +34,12 @@ class SpooledRows:
   keys: array.array | None = None
 
   def size(self, start: int, stop: int) -> int:
-    """Bytes of rows `start` to `stop`."""
+    """Returns the size of rows `start` to `stop - 1` in bytes."""
     start, stop = min(start, len(self.ends)), min(stop, len(self.ends))
     return self._end(stop) - self._end(start)
 
   def read(self, start: int, stop: int) -> list[bytes]:
-    """Rows `start` to `stop`, fewer where there are fewer."""
+    """Returns rows `start` to `stop - 1`, as far as there are any."""
     stop = min(stop, len(self.ends))
     if start >= stop:
       return []
@@ -56,7 +56,7 @@ class SpooledRows:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpooledTask:
-  """A task, as `Task.to_json` writes it, and its rows by split."""
+  """A task, in the form of `Task.to_json`, and its rows by split."""
 
   task: dict
   rows: dict[str, SpooledRows]
@@ -64,12 +64,12 @@ class SpooledTask:
 
 @dataclasses.dataclass(frozen=True)
 class Spool:
-  """Every task of a corpus, by name in alphabetical order."""
+  """All tasks of a corpus by name, in alphabetical order."""
 
   tasks: dict[str, SpooledTask]
 
   def rows_of(self, split: str) -> dict[str, SpooledRows]:
-    """Task name to rows, of the tasks that have any place in the split."""
+    """Returns task name to rows, for the tasks of the split."""
     return {
       name: task.rows[split]
       for name, task in self.tasks.items()
@@ -87,15 +87,16 @@ class Spool:
   def records(
     self, split: str, *, block_bytes: int = _BLOCK_BYTES
   ) -> Iterator[bytes]:
-    """A split's rows, serialised, in the order in which they are stored.
+    """Yields a split's serialised rows in the order to store them.
 
     In train every task's row of rank 0 comes first, then of rank 1, so that the
-    first n instances of each task stand at the beginning. The other splits go
-    task by task.
+    first n instances of each task come first. The other splits are sorted by
+    task.
 
     Args:
-      split: one of `natinst.SPLITS`.
-      block_bytes: of rows held in memory at a time, unless one rank has more.
+      split: One of `natinst.SPLITS`.
+      block_bytes: Maximum size of the rows in memory, in bytes; exceeded only
+        if the rows of one rank are larger.
     """
     parts = list(self.rows_of(split).values())
     if split != 'train':
@@ -120,19 +121,19 @@ def fill(
   num_workers: int | None = None,
   on_task: Callable[[int, int], None] | None = None,
 ) -> Spool:
-  """Parses every task file of a corpus once and puts its rows on disk.
+  """Parses every task file of a corpus once and spools its rows on disk.
 
   Args:
-    corpus: to read.
-    folder: for a file a task; the caller's to remove.
-    max_instances_per_task: cap of training instances.
-    instance_keys: called with each instance that is kept, in the workers; so it
-      must be importable by name.
-    num_workers: as `worker_pool.map_tasks` has it.
-    on_task: called with the number of files done and of all.
+    corpus: Corpus to read.
+    folder: Folder for one file per task; the caller removes it.
+    max_instances_per_task: Maximum number of training instances per task.
+    instance_keys: Called in the workers with each instance stored; importable
+      by name.
+    num_workers: Number of processes, as in `worker_pool.map_tasks`.
+    on_task: Called with the number of files done and their total.
 
   Raises:
-    InputError: if a task file cannot be used; names it.
+    InputError: If a task file cannot be used.
   """
   names = sorted({*corpus.train_tasks, *corpus.test_tasks})
   spooled = worker_pool.map_tasks(
@@ -146,7 +147,7 @@ def fill(
     names=names,
     num_workers=num_workers,
   )
-  tasks = {}
+  tasks: dict[str, SpooledTask] = {}
   with contextlib.closing(spooled):
     for name, task in spooled:
       tasks[name] = task
@@ -166,7 +167,7 @@ def spool_task(
   """Parses one task file and writes its rows to a file in `folder`."""
   task = corpus.load(name).task
   splits = ('test',) if name in corpus.test_tasks else ('train', 'validation')
-  # Not its name, which may be as long as a file's name can be.
+  # The task's name may be too long for a file name.
   index = (*corpus.train_tasks, *corpus.test_tasks).index(name)
   path = pathlib.Path(folder) / f'{index:05d}'
   rows = {}
@@ -195,11 +196,11 @@ def spool_task(
 def serialize_row(
   *, task: str, instance: natinst.Instance, rank: int, split: str
 ) -> bytes:
-  """A row as a serialised `tf.train.Example`, without TensorFlow.
+  """Serialises a row as a `tf.train.Example`, without TensorFlow.
 
-  By protobuf's wire format (protobuf.dev/programming-guides/encoding) and
-  TensorFlow's example.proto and feature.proto. What TFDS would write for the
-  same row parses to an equal message.
+  Follows protobuf's wire format (protobuf.dev/programming-guides/encoding) and
+  TensorFlow's example.proto and feature.proto. The result parses to the same
+  message as what TFDS would write for the row.
   """
   features = b''.join(
     (
@@ -222,7 +223,7 @@ def _shared_features(task: str, split: str) -> bytes:
 def _block_end(
   parts: Sequence[SpooledRows], start: int, last: int, block_bytes: int
 ) -> int:
-  """Where to stop reading: at least one rank, then by halves what fits."""
+  """Where to stop reading: halves the range until it fits or is one rank."""
   stop = last
   while (
     stop > start + 1
@@ -249,12 +250,12 @@ def _feature(name: bytes, feature: bytes) -> bytes:
 
 
 def _field(tag: bytes, payload: bytes) -> bytes:
-  """A length-delimited field; the tag is 8 times its number, plus 2."""
+  """A length-delimited field; its tag is 8 times the field number, plus 2."""
   return tag + _varint(len(payload)) + payload
 
 
 def _varint(value: int) -> bytes:
-  """An unsigned integer, seven bits a byte, the lowest first."""
+  """An unsigned integer, seven bits per byte, lowest bits first."""
   if value < 0x80:
     return bytes((value,))
   parts = bytearray()

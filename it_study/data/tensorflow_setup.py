@@ -1,4 +1,4 @@
-"""TensorFlow, imported without its talk and kept off the accelerator."""
+"""Imports TensorFlow quietly, and keeps it off the accelerator."""
 
 from collections.abc import Iterator
 import contextlib
@@ -9,32 +9,32 @@ import sys
 
 
 def import_tensorflow() -> None:
-  """Imports TensorFlow for its data pipelines alone.
+  """Imports TensorFlow for its data pipelines only.
 
-  Its C++ parts write to the standard error as they load, whatever the log level
-  is, and it would take the accelerator's memory before JAX can. To be called
+  Its C++ libraries write to standard error as they load, whatever the log
+  level, and it would claim the accelerator's memory before JAX does. Call this
   before anything that imports TensorFlow, and before JAX starts.
   """
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
   quiet = not logging.getLogger().isEnabledFor(logging.DEBUG)
   with _silent_stderr() if quiet else contextlib.nullcontext():
     tf = importlib.import_module('tensorflow')
-    # SeqIO would load it, and it talks likewise.
+    # SeqIO loads it, and it writes to standard error, too.
     importlib.import_module('tensorflow_text')
-    # Looks for a driver, and says so where there is none.
+    # Looks for a driver, and complains where there is none.
     tf.config.set_visible_devices([], 'GPU')
 
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-  """Sends file descriptor 2, which C++ writes to, nowhere."""
+  """Discards what is written to file descriptor 2, which C++ uses."""
   sys.stderr.flush()
   saved = os.dup(2)
-  nowhere = os.open(os.devnull, os.O_WRONLY)
+  null = os.open(os.devnull, os.O_WRONLY)
   try:
-    os.dup2(nowhere, 2)
+    os.dup2(null, 2)
     yield
   finally:
     os.dup2(saved, 2)
     os.close(saved)
-    os.close(nowhere)
+    os.close(null)

@@ -8,16 +8,17 @@ from it_study.errors import InputError
 
 
 def load(name: str, *, setting: str) -> None:
-  """Imports a module, also from the working directory.
+  """Imports a module, installed or in the working directory.
 
   Args:
-    name: as Python imports it.
-    setting: how the user named it, for the message.
+    name: Name of the module, as in an import statement.
+    setting: Flag or setting that named the module, for error messages.
 
   Raises:
-    InputError: if it cannot be imported.
+    InputError: If it cannot be imported.
   """
-  # An installed command does not look there; last, so that nothing is hidden.
+  # An installed command does not search the working directory. It comes last,
+  # so that it hides no installed module.
   if os.getcwd() not in sys.path:
     sys.path.append(os.getcwd())
     importlib.invalidate_caches()
@@ -30,8 +31,8 @@ def load(name: str, *, setting: str) -> None:
     if name.endswith('.py'):
       hint = f' Write {name.removesuffix(".py").replace("/", ".")!r}.'
     raise InputError(
-      f'{setting} is {name!r}: {error}. Name a module that Python can import, '
-      f'an installed one or one in the working directory.{hint}'
+      f'{setting} is {name!r}: {error}. Name an installed module or one in the '
+      f'working directory.{hint}'
     ) from error
   except Exception as error:
     raise InputError(

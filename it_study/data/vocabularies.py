@@ -1,4 +1,4 @@
-"""Which vocabulary the tasks use: T5's own unless another is named."""
+"""The vocabulary of the tasks: T5's own unless another is named."""
 
 import functools
 import hashlib
@@ -14,22 +14,24 @@ from it_study.errors import InputError, nearest, nearest_path
 VARIABLE = 'IT_STUDY_VOCABULARY'
 DEFAULT = 'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
 BYTE = 'byte'
-# Of the corpus of this name; `rows` puts its model file in its place.
+# The vocabulary of the miniature corpus; `prepare` replaces this name by the
+# path of its model file.
 MINIATURE = 'miniature'
 
 
 def current_vocabulary() -> seqio.Vocabulary:
   """The vocabulary that the environment variable names, or T5's own.
 
-  Read whenever a task is looked up, so that an import settles nothing. A model
-  file is used verbatim, with no further extra ids, as T5X's own models have
-  it: T5X refuses a task and a model whose vocabularies differ.
+  The variable is read whenever a task is looked up, so imports do not fix the
+  vocabulary. A model file is used verbatim, without additional extra ids, like
+  in T5X's own models: T5X refuses a task whose vocabulary differs from the
+  model's.
   """
   return _vocabulary(os.environ.get(VARIABLE) or DEFAULT)
 
 
 def checked_vocabulary() -> seqio.Vocabulary:
-  """The current vocabulary; `InputError` at its first use if unreadable."""
+  """The current vocabulary. Raises `InputError` if it cannot be read."""
   return _checked(os.environ.get(VARIABLE) or DEFAULT)
 
 
@@ -39,7 +41,7 @@ def fingerprint() -> str:
   if isinstance(vocabulary, seqio.SentencePieceVocabulary):
     content = vocabulary.sp_model
   else:
-    # Not its `str`, which names a place in memory.
+    # Its `str` contains a memory address.
     content = f'{type(vocabulary).__name__} {vocabulary.vocab_size}'.encode()
   return hashlib.sha256(content).hexdigest()
 
@@ -47,12 +49,12 @@ def fingerprint() -> str:
 def begins_like(model_file: str | os.PathLike[str]) -> bool:
   """Whether the current vocabulary and a SentencePiece model share their ids.
 
-  They do if the pieces of the smaller are those that the larger begins with:
-  T5's model of 32,000 lies beside weights on model hubs, T5X's has the 100
-  sentinels after the same 32,000.
+  They do if one's pieces are the first pieces of the other. Weights on model
+  hubs come with T5's model of 32,000 pieces; T5X's model has the same 32,000,
+  followed by the 100 sentinels.
 
   Raises:
-    InputError: if the file is no SentencePiece model.
+    InputError: If the file is not a SentencePiece model.
   """
   vocabulary = checked_vocabulary()
   if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
@@ -61,8 +63,8 @@ def begins_like(model_file: str | os.PathLike[str]) -> bool:
     other = sentencepiece.SentencePieceProcessor(os.fspath(model_file))
   except (OSError, RuntimeError):
     raise InputError(
-      f'{model_file}: not a SentencePiece model; it may be cut off. Fetch it '
-      'again.'
+      f'{model_file}: not a SentencePiece model; it may be truncated. Download '
+      'it again.'
     ) from None
   own = vocabulary.tokenizer
   size = min(own.GetPieceSize(), other.GetPieceSize())
@@ -79,13 +81,13 @@ def describe() -> str:
 
 
 def set_vocabulary(name: str) -> None:
-  """Names the vocabulary for this process and those it starts.
+  """Sets the vocabulary for this process and those it starts.
 
   Args:
-    name: path of a SentencePiece model, or 'byte'.
+    name: Path of a SentencePiece model, or 'byte'.
 
   Raises:
-    InputError: if there is no such file or it is no SentencePiece model.
+    InputError: If there is no such file or it is not a SentencePiece model.
   """
   if name != BYTE:
     check_model_file(name)
@@ -101,8 +103,6 @@ def check_current() -> None:
 
 def check_model_file(path: str) -> None:
   """Raises `InputError` unless `path` is a SentencePiece model."""
-  import sentencepiece
-
   try:
     content = epath.Path(path).read_bytes()
   except (OSError, ValueError, tf.errors.OpError) as error:

@@ -1,4 +1,4 @@
-"""Tests of it_study.data.build_folder: alone, and rid of leftovers."""
+"""Tests of it_study.data.build_folder: the lock and leftovers."""
 
 import errno
 import threading
@@ -21,7 +21,7 @@ def _directory(tmp_path):
   return epath.Path(tmp_path / 'name' / '1.0.0')
 
 
-def test_the_folder_is_beside_and_goes(directory):
+def test_the_folder_is_next_to_the_build_and_removed(directory):
   with build_folder.working_folder(directory, clear=_clear) as folder:
     assert folder.parent == directory.parent
     (folder / 'rows').write_text('')
@@ -29,7 +29,7 @@ def test_the_folder_is_beside_and_goes(directory):
   assert [path.name for path in directory.parent.iterdir()] == ['.lock']
 
 
-def test_the_folder_goes_with_an_error(directory):
+def test_the_folder_is_removed_after_an_error(directory):
   with (
     pytest.raises(KeyboardInterrupt),
     build_folder.working_folder(directory, clear=_clear) as folder,
@@ -52,14 +52,14 @@ def test_leftovers_of_the_same_version_are_removed(directory):
 
 
 @pytest.mark.parametrize('is_finished', [False, True])
-def test_a_directory_stays_if_nothing_clears_it(directory, is_finished):
+def test_only_an_unfinished_directory_is_cleared(directory, is_finished):
   directory.mkdir(parents=True)
   (directory / ('info.json' if is_finished else 'rows')).write_text('')
   with build_folder.working_folder(directory, clear=_clear):
     assert directory.exists() is is_finished
 
 
-def test_who_comes_later_waits(directory):
+def test_a_second_build_waits(directory):
   order, second_is_in = [], threading.Event()
 
   def second() -> None:
@@ -85,15 +85,18 @@ def test_who_comes_later_waits(directory):
     tf.errors.ResourceExhaustedError(None, None, 'full'),
   ],
 )
-def test_a_full_disk_is_told(error):
+def test_a_full_disk_is_reported(error):
   with (
-    pytest.raises(InputError, match=r'^no room for the rows in /rows\. Free'),
+    pytest.raises(
+      InputError,
+      match=r'^no room for the rows in /rows\. Free some space, choose',
+    ),
     build_folder.disk_full_as_input_error('/rows'),
   ):
     raise error
 
 
-def test_another_error_stays_what_it_is():
+def test_other_errors_pass_through():
   with (
     pytest.raises(PermissionError),
     build_folder.disk_full_as_input_error('/rows'),

@@ -85,16 +85,16 @@ def test_keys_of_an_input():
   assert max(normalized, exact) < 2**64
 
 
-def test_an_input_of_nothing_is_like_no_other():
+def test_an_empty_input_matches_no_other():
   assert overlap.instance_keys(_instance(' ', 'a')) != overlap.instance_keys(
     _instance(' ', 'b')
   )
-  # Normalisation would make them one.
+  # Normalisation leaves nothing of both.
   marks = [overlap.instance_keys(_instance(t))[0] for t in ('?', '!', '?')]
   assert marks[0] == marks[2] != marks[1]
 
 
-def test_find_gives_common_keys_once():
+def test_find_returns_common_keys_once():
   found = overlap.find(
     np.array([5, 3, 2**64 - 1, 5], np.uint64),
     np.array([2**64 - 1, 5, 5, 4], np.uint64),
@@ -128,7 +128,7 @@ def test_levels(corpus, other, level):
   assert _shared(made) == (expected if level is not None else [])
 
 
-def test_outputs_of_punctuation_are_not_all_the_same(corpus):
+def test_outputs_of_different_punctuation_differ(corpus):
   made = corpus(
     _instances('t', 14, _2=('It is.', '?')),
     _instances('s', 3, _1=('It is', '!')),
@@ -172,7 +172,7 @@ def test_instances_beyond_the_cap_do_not_count(corpus):
   assert pair.ids == (('t-2',), ('s-1',))
 
 
-def test_a_leak_is_refused_unless_asked_for(corpus):
+def test_a_leak_is_refused_unless_allowed(corpus):
   same = ('It is.', 'Yes')
   made = corpus(
     _instances('t', 14, _12=same, _2=same),
@@ -187,11 +187,11 @@ def test_a_leak_is_refused_unless_asked_for(corpus):
     overlap.gate(**settings)
   directory = made.directory
   assert str(error.value) == (
-    f'corpus {directory}: with an output, 1 test instance would be trained on '
-    'and 1 validated on: '
+    f'corpus {directory}: 1 test instance would be trained on and 1 validated '
+    'on, with an output: '
     "'t-2' of task1_a is 's-1' of task2_b, the first of 2 such pairs. "
-    f"'it-study corpus audit {directory} --write_exclusions F' lists what to "
-    f"leave out with '--exclude F'; 'it-study corpus build {directory} "
+    f"'it-study corpus audit {directory} --write_exclusions F' lists instances "
+    f"to leave out with '--exclude F'; 'it-study corpus build {directory} "
     "--allow_overlap' trains on them."
   )
   assert overlap.gate(**settings, allow=True)['overlap'] == {
@@ -202,7 +202,7 @@ def test_a_leak_is_refused_unless_asked_for(corpus):
   }
 
 
-def test_what_is_no_leak_passes(corpus):
+def test_a_shared_input_alone_is_no_leak(corpus):
   made = corpus(
     _instances('t', 14, _2=('It is.', 'Yes')),
     _instances('s', 3, _1=('It is.', 'No')),

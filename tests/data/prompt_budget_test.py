@@ -6,7 +6,7 @@ import pytest
 from it_study import seqio_lib
 from it_study.conditions import Condition, definition_experiments
 from it_study.corpus import natinst
-from it_study.data import prompt_budget, vocabularies
+from it_study.data import preprocessors, prompt_budget, vocabularies
 from it_study.data.prompt_budget import Budget
 from it_study.errors import InputError
 from it_study.instructions.tk_instruct import TkInstruct
@@ -27,9 +27,9 @@ def measure(corpus, *names, splits=('test',), **fields):
   )
 
 
-def test_numbers(corpus):
-  # 'Input: a thing 0.' makes 64 characters with its frame; 6 instances. Those
-  # of 'Is it 0?' make 62, of 'Is it 10?' 63; 10 and 90 instances.
+def test_lengths(corpus):
+  # With its frame 'Input: a thing 0.' has 64 characters (6 instances), 'Is it
+  # 0?' 62 (10 instances) and 'Is it 10?' 63 (90 instances).
   (found,) = measure(corpus, 'natinst_def_empty_ex_empty0')
   frame = len('Now complete the following example -\nInput: \nOutput: ') + 1
   short, long, title = frame + 8, frame + 9, frame + 10
@@ -49,14 +49,14 @@ def test_numbers(corpus):
   )
 
 
-def test_what_a_limit_does(corpus):
+def test_effects_of_a_limit(corpus):
   whole = measure(corpus, 'natinst_def_original_ex_original2')[0]
   (found,) = measure(
     corpus, 'natinst_def_original_ex_original2', max_tokens=160
   )
   assert whole.tokens_max > 160 >= found.tokens_max
   assert (whole.num_dropped_examples, whole.at_limit) == (0, 0.0)
-  # One example of two fits everywhere.
+  # One of two examples fits everywhere.
   assert (found.num_dropped_examples, found.at_limit) == (106, 1.0)
   assert (found.num_shortened, found.input_kept) == (0, 1.0)
   (found,) = measure(corpus, 'natinst_def_original_ex_empty0', max_tokens=86)
@@ -68,7 +68,7 @@ def test_what_a_limit_does(corpus):
 
 @pytest.fixture(name='twins')
 def _twins(raw_task, write_corpus):
-  """Two tasks a side, as def_shuffled has to find another one."""
+  """Two tasks per side of the split, as def_shuffled needs another one."""
 
   def task(number):
     return raw_task(
@@ -127,7 +127,7 @@ def test_the_engines_rows_keep_the_same_under_a_matched_budget(twins):
     )
     kept[condition.name] = [
       (row['id'], float(row['input_kept']))
-      for row in seqio_lib.numpy_rows(dataset)
+      for row in preprocessors.numpy_rows(dataset)
     ]
   first, *others = kept.values()
   assert len(others) == 2
@@ -159,13 +159,13 @@ def test_train_is_what_a_condition_takes(corpus):
     TkInstruct(instances_per_task=4, seed=2),
   ],
 )
-def test_it_chooses_as_seqio_does(corpus, condition):
+def test_the_choice_is_that_of_seqio(corpus, condition):
   seqio_lib.use_corpus(corpus.directory)
   task = seqio_lib.find_task(condition.name)
   dataset = task.get_dataset(
     sequence_length={'inputs': 90, 'targets': 9}, split='train', shuffle=False
   )
-  rows = list(seqio_lib.numpy_rows(dataset))
+  rows = list(preprocessors.numpy_rows(dataset))
   found = prompt_budget.measure(
     corpus=corpus, conditions=[condition], splits=['train'], max_tokens=90
   )[0]
@@ -184,7 +184,7 @@ def test_more_training_tasks_than_there_are_are_refused(corpus):
     measure(corpus, 'natinst_def_empty_ex_empty0_t9', splits=('train',))
 
 
-def test_in_other_processes_it_is_the_same(twins):
+def test_worker_processes_give_the_same(twins):
   corpus = twins
   names = ('natinst_def_shuffled_ex_original1_budget',)
   counts = []

@@ -1,4 +1,4 @@
-"""Tests of it_study.data.spooled_rows: rows on disk, and their order."""
+"""Tests of it_study.data.spooled_rows."""
 
 import array
 
@@ -50,7 +50,7 @@ def keys(instance):
   return instance.position, 2**64 - 1
 
 
-def test_a_row_is_what_tensorflow_would_write():
+def test_a_row_equals_tensorflow_s():
   row = spooled_rows.serialize_row(
     task='task1_a', instance=INSTANCE, rank=0, split='train'
   )
@@ -78,7 +78,7 @@ def test_a_row_is_what_tensorflow_would_write():
   )
 
 
-def test_train_goes_by_rank_and_the_others_by_task(corpus, folder):
+def test_train_is_sorted_by_rank_and_the_others_by_task(corpus, folder):
   spool = fill(corpus, folder)
   rows = {
     split: [parsed(record) for record in spool.records(split)]

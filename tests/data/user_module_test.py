@@ -1,4 +1,4 @@
-"""Tests of user_module: a user's own module is found, or said not."""
+"""Tests of it_study.data.user_module."""
 
 import sys
 
@@ -34,7 +34,7 @@ def test_a_module_in_the_working_directory_is_found(tmp_path):
   assert 'mine' in DEFINITION_LEVELS.names()
 
 
-def test_what_is_installed_is_not_hidden(tmp_path):
+def test_an_installed_module_is_not_hidden(tmp_path):
   (tmp_path / 'json.py').write_text('raise AssertionError')
   user_module.load('json.tool', setting='--module')
   assert sys.path[-1] == str(tmp_path)
@@ -46,8 +46,8 @@ def test_what_is_installed_is_not_hidden(tmp_path):
     (
       'mien',
       '',
-      r"--module is 'mien': No module named 'mien'\. Name a module that Python "
-      r'can import, an installed one or one in the working directory\.$',
+      r"--module is 'mien': No module named 'mien'\. Name an installed module "
+      r'or one in the working directory\.$',
     ),
     (
       'mine.py',
@@ -84,14 +84,14 @@ def test_a_module_that_cannot_be_imported(tmp_path, name, content, message):
     user_module.load(name, setting='--module')
 
 
-def test_a_command_imports_it_first(tmp_path, capsys):
+def test_a_command_imports_the_module_first(tmp_path, capsys):
   corpus = fakes.write_small_corpus('corpus')
   prompt = ('prompt', '--corpus', corpus)
   condition = ('--condition', 'natinst_def_mine_ex_empty0')
-  told = fakes.refusal(capsys, *prompt, *condition)
-  assert "definition level 'mine' is unknown" in told
-  told = fakes.refusal(capsys, *prompt, *condition, '--module', 'mine')
-  assert told.startswith("--module is 'mine': No module named 'mine'.")
+  message = fakes.refusal(capsys, *prompt, *condition)
+  assert "definition level 'mine' is unknown" in message
+  message = fakes.refusal(capsys, *prompt, *condition, '--module', 'mine')
+  assert message.startswith("--module is 'mine': No module named 'mine'.")
   (tmp_path / 'mine.py').write_text(LEVEL)
   assert fakes.run_command(*prompt, *condition, '--module', 'mine') == 0
   assert 'Definition: M.\n\nNow complete' in capsys.readouterr().out

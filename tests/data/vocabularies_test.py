@@ -1,4 +1,4 @@
-"""Tests of vocabularies: which vocabulary, and when that is known."""
+"""Tests of it_study.data.vocabularies."""
 
 import io
 
@@ -33,12 +33,12 @@ def _model(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _unset(monkeypatch):
-  # Set first, so that what a test sets is taken back afterwards.
+  # Set first, so that it is restored after the test.
   monkeypatch.setenv(vocabularies.VARIABLE, '')
 
 
 def test_the_default_is_t5_s_own():
-  # Compared by path and extra ids: nothing is read from the bucket.
+  # Compared by path and extra ids; nothing is read from the bucket.
   assert vocabularies.current_vocabulary() == seqio.SentencePieceVocabulary(
     'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
   )
@@ -59,7 +59,7 @@ def test_a_model_file_is_used_verbatim(model):
   assert (vocabulary.pad_id, vocabulary.eos_id, vocabulary.unk_id) == (0, 1, 2)
 
 
-def test_the_fingerprint_is_of_the_content(model, tmp_path, monkeypatch):
+def test_the_fingerprint_depends_on_the_content(model, tmp_path, monkeypatch):
   vocabularies.set_vocabulary(str(model))
   one = vocabularies.fingerprint()
   (tmp_path / 'copy.model').write_bytes(model.read_bytes())
@@ -67,7 +67,7 @@ def test_the_fingerprint_is_of_the_content(model, tmp_path, monkeypatch):
   assert vocabularies.fingerprint() == one
   vocabularies.set_vocabulary('byte')
   assert vocabularies.fingerprint() != one
-  # The same in every process, or nothing made with it is found again.
+  # The same in every process, as cache keys need.
   assert vocabularies.describe() == 'byte, 259 tokens, SHA-256 0b908701b385'
 
 
@@ -76,7 +76,7 @@ def test_a_description_names_the_file_without_its_folder(model):
   assert vocabularies.describe().startswith('v.model, ')
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(
     InputError,
     match=r"vocabulary .*/none.model: cannot be read .*No such file.* 'byte' "
@@ -86,7 +86,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 @pytest.mark.parametrize('content', [b'', b'these are words\n'])
-def test_a_file_that_is_no_model(tmp_path, content):
+def test_a_file_that_is_not_a_model_is_named(tmp_path, content):
   path = tmp_path / 'words.model'
   path.write_bytes(content)
   with pytest.raises(
@@ -106,7 +106,7 @@ def test_a_model_with_other_special_ids(tmp_path):
     vocabularies.set_vocabulary(str(path))
 
 
-def test_what_is_refused_is_not_set(tmp_path):
+def test_a_refused_vocabulary_is_not_set(tmp_path):
   vocabularies.set_vocabulary('byte')
   with pytest.raises(InputError):
     vocabularies.set_vocabulary(str(tmp_path))
@@ -114,13 +114,13 @@ def test_what_is_refused_is_not_set(tmp_path):
   assert vocabularies.current_vocabulary().vocab_size == 259
 
 
-def test_the_current_one_is_checked(monkeypatch, tmp_path):
+def test_the_current_vocabulary_is_checked(monkeypatch, tmp_path):
   monkeypatch.setenv(vocabularies.VARIABLE, str(tmp_path / 'none.model'))
   with pytest.raises(InputError, match='No such file'):
     vocabularies.check_current()
 
 
-def test_a_vocabulary_that_goes_on_after_another_begins_like_it(
+def test_a_vocabulary_that_extends_another_begins_like_it(
   model, monkeypatch, tmp_path
 ):
   monkeypatch.setenv(vocabularies.VARIABLE, str(model))
@@ -133,8 +133,10 @@ def test_a_vocabulary_that_goes_on_after_another_begins_like_it(
   assert vocabularies.begins_like(longer)
   other = write_model(tmp_path / 'other.model', unk_id=1, eos_id=2)
   assert not vocabularies.begins_like(other)
-  other.write_bytes(b'cut off')
-  with pytest.raises(InputError, match='not a SentencePiece model'):
+  other.write_bytes(b'truncated')
+  with pytest.raises(
+    InputError, match=r'not a SentencePiece model; it may be truncated\. Do'
+  ):
     vocabularies.begins_like(other)
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
   assert not vocabularies.begins_like(model)
