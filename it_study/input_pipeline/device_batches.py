@@ -1,7 +1,7 @@
-"""The feed's batches on the devices, each process building its own rows."""
+"""Places the feed's batches on devices; each process builds its own rows."""
 
 from collections.abc import Iterator
-from typing import Any
+import functools
 
 import grain
 import jax
@@ -20,21 +20,23 @@ def placed_batches(
   """Yields the batches of steps `start` to `stop - 1`, in order, prefetched.
 
   Args:
-    feed: the batches; the same in every process.
-    start: the first step.
-    stop: the step to end before.
-    mesh: whose `data` and `fsdp` split the rows.
+    feed: Source of the batches, the same in every process.
+    start: First step.
+    stop: Step after the last one.
+    mesh: Mesh whose axes `data` and `fsdp` split the rows.
 
   Yields:
     Arrays `[batch size, length]` by name, split over the mesh, and the batch's
-    number of tokens, inputs and targets without padding. A process counts its
-    own rows and takes the others' to be alike.
+    number of tokens, inputs and targets without padding. Each process counts
+    its own rows and assumes that the others' have as many tokens.
   """
   sharding = partitioning.batch_sharding(mesh)
   slices = _local_rows(sharding, feed.batch_size)
   share = sum(rows.stop - rows.start for rows in slices) / feed.batch_size
 
-  def load(step):
+  def load(
+    step: int,
+  ) -> tuple[dict[tuple[int, int], dict[str, np.ndarray]], float]:
     parts = {
       (rows.start, rows.stop): feed.batch(int(step), rows=rows)
       for rows in slices
@@ -56,15 +58,15 @@ def _place(
   if whole is not None and sharding.is_fully_addressable:
     return jax.device_put(whole, sharding)
 
-  def rows_of(name: str, index: tuple[slice, ...]) -> np.ndarray:
+  def rows_of(index: tuple[slice, ...], *, name: str) -> np.ndarray:
     return parts[index[0].indices(batch_size)[:2]][name]
 
-  first: dict[str, Any] = next(iter(parts.values()))
+  first = next(iter(parts.values()))
   return {
     name: jax.make_array_from_callback(
       (batch_size, *array.shape[1:]),
       sharding,
-      lambda index, name=name: rows_of(name, index),
+      functools.partial(rows_of, name=name),
     )
     for name, array in first.items()
   }
@@ -73,18 +75,18 @@ def _place(
 def _local_rows(
   sharding: jax.sharding.NamedSharding, batch_size: int
 ) -> list[slice]:
-  """The runs of rows that this process's devices hold, each once."""
+  """The distinct ranges of rows that this process's devices hold."""
   if sharding.is_fully_addressable:
     return [slice(0, batch_size)]
-  found = sharding.addressable_devices_indices_map((batch_size,)).values()
-  return [
-    slice(*ends)
-    for ends in sorted({rows.indices(batch_size)[:2] for (rows,) in found})
-  ]
+  ranges = set()
+  for index in sharding.addressable_devices_indices_map((batch_size,)).values():
+    assert index is not None, 'an addressable device has an index'
+    ranges.add(index[0].indices(batch_size)[:2])
+  return [slice(start, stop) for start, stop in sorted(ranges)]
 
 
 def count_tokens(batch: dict[str, np.ndarray]) -> int:
-  """Inputs and targets in a batch, without padding."""
-  return np.count_nonzero(batch['encoder_input_tokens']) + np.count_nonzero(
-    batch['decoder_loss_weights']
+  """The number of input and target tokens in a batch, without padding."""
+  return int(np.count_nonzero(batch['encoder_input_tokens'])) + int(
+    np.count_nonzero(batch['decoder_loss_weights'])
   )

@@ -1,4 +1,4 @@
-"""Cached tokens in, planned batches out: a pure function of (seed, step)."""
+"""Batches of cached tokens, as a pure function of (seed, step)."""
 
 import collections
 from collections.abc import Mapping
@@ -19,14 +19,15 @@ _EPOCHS_HELD = 3
 class Feed:
   """Batches for an encoder-decoder, by step.
 
-  Rows of all epochs form one endless stream, and batch `step` is rows
-  `step * batch_size` to `(step + 1) * batch_size` of it. So a batch may end one
-  epoch and begin the next; every example comes exactly once an epoch, whatever
-  the batch size; of a mixture, `TokenMixture` says what an epoch is. Every
-  epoch has a shuffle of its own and, when packing, a number of rows of its own.
+  The rows of all epochs form one endless stream, and batch `step` is rows
+  `step * batch_size` to `(step + 1) * batch_size - 1` of it. So a batch may
+  span the end of one epoch and the start of the next, and every example comes
+  exactly once per epoch, whatever the batch size. `TokenMixture` defines the
+  epochs of a mixture. Each epoch is shuffled differently, so with packing the
+  number of rows varies between epochs.
 
   A batch's features are those of T5X's encoder-decoder converter, int32
-  [rows, length] but for the weights, which are float32:
+  [rows, length], except for the weights, which are float32:
 
     inputs [[7, 8, 1], [9, 1]], targets [[3, 1], [4, 1]], packed to 6 and 4:
     encoder_input_tokens   7 8 1 9 1 0     decoder_target_tokens  3 1 4 1
@@ -35,9 +36,9 @@ class Feed:
                                            decoder_positions      0 1 0 1
                                            decoder_loss_weights   1 1 1 1
 
-  Segment ids and positions are there only when packing. A sequence longer than
-  its feature's length keeps its first tokens and its last one, the end of
-  sequence; `num_cut` counts such sequences by feature.
+  Segment ids and positions are present only with packing. A sequence longer
+  than its feature's length keeps its first tokens and its last one, the end of
+  sequence; `num_cut` counts these sequences by feature.
   """
 
   def __init__(
@@ -50,32 +51,33 @@ class Feed:
     pack: bool = True,
     max_open_rows: int = packing.MAX_OPEN_ROWS,
   ):
-    """Checks the settings; nothing is planned before it is asked for.
+    """Checks the settings; epochs are planned on first use.
 
     Args:
-      cache: the tokens.
-      batch_size: rows in a batch, over all hosts.
-      lengths: tokens in a row, by feature.
-      seed: of the shuffle.
-      pack: whether several examples may share a row.
-      max_open_rows: rows that packing tries before it opens another.
+      cache: Tokens of a task or a mixture.
+      batch_size: Number of rows in a batch, over all hosts.
+      lengths: Number of tokens in a row, by feature.
+      seed: Seed of the shuffle.
+      pack: Whether several examples may share a row.
+      max_open_rows: Maximum number of open rows that packing tries to fill.
 
     Raises:
-      InputError: an empty cache, or a size below one.
+      InputError: If the cache is empty, or a size is below one.
     """
     if set(lengths) != set(FEATURES):
       raise InputError(
-        f'feed lengths are for {sorted(lengths)}; allowed are exactly'
-        f' {sorted(FEATURES)}. Give one length for each.'
+        f'feed lengths are for {sorted(lengths)}; give one length for each of'
+        f' {sorted(FEATURES)}.'
       )
     sizes = {'batch_size': batch_size, 'max_open_rows': max_open_rows}
     for name, size in {**sizes, **lengths}.items():
       if size < 1:
-        raise InputError(f'feed {name} is {size}; give 1 or more.')
-    if not len(cache):
+        raise InputError(f'feed {name} is {size}; it must be 1 or more.')
+    # The parts of a mixture are never empty.
+    if isinstance(cache, TokenCache) and not len(cache):
       raise InputError(
         f'token cache {cache.path} holds no examples, so there is nothing to'
-        ' train on. Check the split and the task names it was made from.'
+        ' train on. Check the split and the tasks it was written for.'
       )
     self.cache = cache
     self.batch_size = batch_size
@@ -94,7 +96,7 @@ class Feed:
     self._lock = threading.Lock()
 
   def metadata(self) -> dict[str, Any]:
-    """Returns all that fixes the batches, for JSON."""
+    """Returns everything that determines the batches, for JSON."""
     return {
       **self.cache.metadata(),
       'batch_size': self.batch_size,
@@ -105,7 +107,7 @@ class Feed:
     }
 
   def num_rows(self, *, epochs: int) -> int:
-    """Returns how many rows the first `epochs` epochs make."""
+    """Returns the number of rows in the first `epochs` epochs."""
     if not epochs:
       return 0
     if not self.pack:
@@ -115,35 +117,35 @@ class Feed:
       return self._row_ends[epochs - 1]
 
   def num_steps(self, *, epochs: int) -> int:
-    """Returns the steps after which every example came `epochs` times.
+    """Returns the number of steps in `epochs` epochs, rounded up.
 
-    The last batch is filled up with the first rows of the epoch after.
+    The last batch is filled with the first rows of the next epoch.
     """
     return -(-self.num_rows(epochs=epochs) // self.batch_size)
 
   def batch(
     self, step: int, *, rows: slice = slice(None)
   ) -> dict[str, np.ndarray]:
-    """Returns the batch of one step, the same whenever and wherever asked.
+    """Returns the batch of one step, which depends on seed and step alone.
 
     Args:
-      step: from 0.
-      rows: the share of the batch to build, for a host that feeds only part.
+      step: Number of the step, from 0.
+      rows: Rows of the batch to build, for a host that feeds only a part.
 
     Returns:
-      Arrays [rows, length]; the class's docstring names them.
+      Arrays [rows, length] by name, as listed in the class's docstring.
     """
     plan = [
       self._examples(step * self.batch_size + offset)
       for offset in range(self.batch_size)[rows]
     ]
-    # One read for all of them.
-    found = iter(self.cache.read([index for row in plan for index in row]))
+    # One read for all examples.
+    sequences = iter(self.cache.read([index for row in plan for index in row]))
     features = self._empty(len(plan))
     for number, examples in enumerate(plan):
       filled = dict.fromkeys(FEATURES, 0)
       for segment, _ in enumerate(examples, start=1):
-        example = next(found)
+        example = next(sequences)
         for feature in FEATURES:
           tokens = self._cut(feature, example[feature])
           start = filled[feature]
@@ -224,7 +226,7 @@ def _fill(
   tokens: np.ndarray,
   segment: int,
 ) -> None:
-  """Writes one sequence into its place in a row, all features of its side."""
+  """Writes one sequence into its slot in a row, all features."""
   side = 'encoder' if feature == 'inputs' else 'decoder'
   if side == 'encoder':
     view['encoder_input_tokens'][:] = tokens

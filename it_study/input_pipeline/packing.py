@@ -1,22 +1,21 @@
-"""Which examples of an epoch share which row."""
+"""Packs the examples of an epoch into rows."""
 
 from collections.abc import Mapping
 import dataclasses
 
 import numpy as np
 
-from it_study.input_pipeline.token_cache import FEATURES
-
 MAX_OPEN_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochPlan:
-  """Which examples share which row in one epoch.
+  """Which examples share a row in one epoch.
 
   Attributes:
-    examples: the epoch's examples, grouped by row, int64 [num_examples].
-    row_starts: where each row's group starts in `examples`, int64 [rows + 1].
+    examples: Indices of the epoch's examples, grouped by row, int64
+      [num_examples].
+    row_starts: Start of each row's group in `examples`, int64 [rows + 1].
   """
 
   examples: np.ndarray
@@ -26,7 +25,7 @@ class EpochPlan:
     return len(self.row_starts) - 1
 
   def row(self, index: int) -> np.ndarray:
-    """Returns the examples of one row, int64 [examples in it]."""
+    """Returns the examples of one row, int64 [examples in the row]."""
     return self.examples[self.row_starts[index] : self.row_starts[index + 1]]
 
 
@@ -38,31 +37,33 @@ def plan_rows(
   pack: bool = True,
   max_open_rows: int = MAX_OPEN_ROWS,
 ) -> EpochPlan:
-  """Lays the examples of one epoch into rows.
+  """Assigns the examples of one epoch to rows.
 
-  Packing is first fit: in the order given, an example joins the earliest opened
-  row that has room for its inputs and for its targets; if none has, the oldest
-  row is closed when `max_open_rows` are open, and a new one is opened. Row
-  length 6 for inputs, input lengths 4, 3, 2, 3 in order (targets all 1) give
-  the rows (4, 2) and (3, 3).
+  Packing is first fit: in the given order, each example joins the oldest open
+  row with room for its inputs and its targets. If there is none, a new row is
+  opened; if `max_open_rows` are open, the oldest one is closed first. Row
+  length 6 for inputs and input lengths 4, 3, 2, 3 in this order (all targets 1)
+  give the rows (4, 2) and (3, 3).
 
   Args:
-    order: the epoch's examples, int64 [num_examples].
-    lengths: by feature, length of every example there is, none above the row's.
-    row_lengths: tokens in a row, by feature.
-    pack: whether several examples may share a row.
-    max_open_rows: rows that an example may still join.
+    order: Indices of the epoch's examples, in order, int64 [num_examples].
+    lengths: Length of every example in the cache in tokens, by feature; none
+      exceeds the row's.
+    row_lengths: Number of tokens in a row, by feature.
+    pack: Whether several examples may share a row.
+    max_open_rows: Maximum number of open rows.
 
   Returns:
-    The plan; rows are in the order in which they were opened.
+    The plan, with rows in the order in which they were opened.
   """
   if not pack:
     return EpochPlan(
       examples=order, row_starts=np.arange(len(order) + 1, dtype=np.int64)
     )
   rows = _first_fit(
-    *(lengths[name][order].tolist() for name in FEATURES),
-    capacity=tuple(row_lengths[name] for name in FEATURES),
+    lengths['inputs'][order].tolist(),
+    lengths['targets'][order].tolist(),
+    capacity=(row_lengths['inputs'], row_lengths['targets']),
     max_open_rows=max_open_rows,
   )
   return EpochPlan(
@@ -80,19 +81,19 @@ def _first_fit(
 ) -> np.ndarray:
   """Returns each example's row, int64 [num_examples].
 
-  Open rows are the leaves of a binary tree, oldest first, and every node knows
-  the most room below it, of inputs and of targets; so an example finds its row
-  in some steps up and down. As a row is opened only by closing the oldest, open
-  rows are always the newest ones, and the leaves move on through a window that
-  is laid anew when its end is reached.
+  Open rows are the leaves of a binary tree, oldest first. Each node holds the
+  maximum room below it for inputs and for targets, so the search for a row
+  skips subtrees without room. The oldest row is always closed first, so open
+  rows are contiguous leaves. They move to the right as rows are opened, and
+  back to the first leaf at the end of the tree.
   """
-  # Twice as many as are open, so that the window seldom has to be laid anew.
+  # Twice the open rows, so that moving back is rare.
   num_leaves = 1 << (2 * max_open_rows - 1).bit_length()
   leaf_inputs, leaf_targets = capacity
   room_inputs, room_targets = [-1] * 2 * num_leaves, [-1] * 2 * num_leaves
 
-  def settle(node: int) -> None:
-    """Takes what changed at a leaf up to the root."""
+  def update_parents(node: int) -> None:
+    """Propagates a change at a leaf to the root."""
     while node > 1:
       node >>= 1
       left = 2 * node
@@ -112,7 +113,7 @@ def _first_fit(
           break
         node *= 2
         continue
-      # On to the next subtree; beyond the last one the root is left.
+      # Move to the next subtree; after the last one `node` becomes 0.
       while node & 1:
         node >>= 1
       if node:
@@ -120,12 +121,11 @@ def _first_fit(
     if not node:
       if end - first == max_open_rows:
         room_inputs[num_leaves + first] = room_targets[num_leaves + first] = -1
-        settle(num_leaves + first)
+        update_parents(num_leaves + first)
         first += 1
       if end == num_leaves:
         for room in (room_inputs, room_targets):
-          kept = room[num_leaves + first :]
-          room[num_leaves:] = kept + [-1] * first
+          room[num_leaves:] = room[num_leaves + first :] + [-1] * first
           for parent in range(num_leaves - 1, 0, -1):
             room[parent] = max(room[2 * parent], room[2 * parent + 1])
         first, end = 0, end - first
@@ -135,7 +135,7 @@ def _first_fit(
       num_rows += 1
     room_inputs[node] -= need_inputs
     room_targets[node] -= need_targets
-    settle(node)
+    update_parents(node)
     # The newest row is the leaf before `end`.
     rows.append(num_rows - (num_leaves + end - node))
   return np.array(rows, np.int64)

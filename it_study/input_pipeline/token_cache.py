@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 import shutil
-from typing import Any
+from typing import Any, Protocol
 
 from array_record.python import array_record_module
 import grain
@@ -25,39 +25,45 @@ _RECORDS, _LENGTHS, _DESCRIPTION = (
   'lengths.npy',
   'cache.json',
 )
-# Records of their own are what random access needs, and unpacking costs more
-# than the room it saves: benchmarks/RESULTS.md.
+# Random access needs one group per record, and decompression costs more than
+# the space it saves: benchmarks/RESULTS.md.
 _WRITER_OPTIONS = 'group_size:1,uncompressed'
-# The thread that asks reads; a pool of threads makes small reads slower.
+# The calling thread reads; a pool of threads makes small reads slower.
 _READER_OPTIONS = {'max_parallelism': '0'}
 
 
 class DamagedCacheError(InputError):
-  """A token cache is not as it was written, or of another version."""
+  """A token cache is damaged or of another format."""
+
+
+class _Records(Protocol):
+  """Serialised examples, read by random access."""
+
+  def __getitems__(self, record_keys: Sequence[int]) -> Sequence[bytes]: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenCache:
   """Ragged token sequences on local disk, read by random access.
 
-  Tokens lie in one ArrayRecord file, a record an example: the inputs, then the
-  targets, little-endian int32. Lengths stand in an index beside it, so that
-  packing is planned without reading a token.
+  Tokens are in one ArrayRecord file, one record per example: the inputs, then
+  the targets, as little-endian int32. Lengths are in a separate index, so that
+  packing is planned without reading tokens.
 
       inputs [[7, 8, 1], [9, 1]], targets [[3, 1], [4, 1]]:
       tokens.arrayrecord   7 8 1 3 1 | 9 1 4 1
       lengths.npy          [[3, 2], [2, 2]]
 
   Attributes:
-    path: the cache's folder.
-    lengths: of every sequence, int32 [num_examples, features].
-    records: of every example, bytes.
-    fingerprint: hexadecimal hash of all tokens and lengths.
+    path: Folder of the cache.
+    lengths: Length of every sequence in tokens, int32 [num_examples, features].
+    records: Source of the serialised examples.
+    fingerprint: Hexadecimal hash of all tokens and lengths.
   """
 
   path: pathlib.Path
   lengths: np.ndarray
-  records: Sequence[bytes]
+  records: _Records
   fingerprint: str
 
   def __len__(self) -> int:
@@ -73,7 +79,7 @@ class TokenCache:
     Safe to call from several threads.
 
     Raises:
-      DamagedCacheError: what lies there is not what was written.
+      DamagedCacheError: If the records are not what was written.
     """
     examples = [int(example) for example in examples]
     if not examples:
@@ -86,7 +92,7 @@ class TokenCache:
     table = self.lengths[examples].tolist()
     for example, record, lengths in zip(examples, records, table, strict=True):
       if len(record) != 4 * sum(lengths):
-        raise self._damaged(f'example {example} has another length')
+        raise self._damaged(f'example {example} has the wrong length')
       row, offset = {}, 0
       for feature, length in zip(FEATURES, lengths, strict=True):
         row[feature] = np.frombuffer(record, '<i4', length, offset)
@@ -103,21 +109,21 @@ class TokenCache:
     return shuffled(len(self), seed, epoch)
 
   def metadata(self) -> dict[str, Any]:
-    """Returns what tells this cache from another, for JSON."""
+    """Returns what identifies this cache, for JSON."""
     return {'cache': self.fingerprint, 'num_examples': len(self)}
 
   def _damaged(self, what: str) -> DamagedCacheError:
     return DamagedCacheError(
-      f'token cache {self.path} is damaged: {what}. Start again: tokens of a'
-      ' task are checked, and made again, when they are opened.'
+      f'token cache {self.path} is damaged: {what}. Restart the run: a damaged'
+      ' cache is rewritten when it is opened.'
     )
 
 
 def shuffled(num_examples: int, *key: object) -> np.ndarray:
   """Returns the numbers below `num_examples` in random order, int64.
 
-  It sorts raw words of a counter-based generator (Philox), so it depends on key
-  and number alone, also across versions of numpy.
+  Sorts raw words of a counter-based generator (Philox), so the order depends on
+  key and number alone, also across versions of numpy.
   """
   words = random_words(num_examples, 'feed shuffle', *key)
   return np.argsort(words, kind='stable')
@@ -132,19 +138,20 @@ def write_token_cache(
   path: str | os.PathLike[str],
   examples: Iterable[Mapping[str, Any]],
 ) -> TokenCache:
-  """Writes token sequences to a folder, which appears complete or not at all.
+  """Writes token sequences to a folder, atomically.
 
   Args:
-    path: the folder to make, on a local disk; one that exists is replaced.
-    examples: in an order that is always the same; each has one sequence of
-      token ids for `inputs` and one for `targets`, not empty, that ends in the
-      end of sequence.
+    path: Folder to create on a local disk; an existing one is replaced.
+    examples: Examples in a reproducible order. Each has one sequence of token
+      ids for `inputs` and one for `targets`; neither is empty, and both end in
+      the end of sequence.
 
   Returns:
     The cache, opened.
 
   Raises:
-    InputError: an example with an empty or missing feature, or a full disk.
+    InputError: If an example has an empty or missing feature, or the disk is
+      full.
   """
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,40 +168,40 @@ def write_token_cache(
 
 
 def open_token_cache(path: str | os.PathLike[str]) -> TokenCache:
-  """Opens a cache that `write_token_cache` wrote, once its hashes are checked.
+  """Checks the hashes of a cache by `write_token_cache`, and opens it.
 
   Raises:
-    DamagedCacheError: its files are not those that were written, or of a format
+    DamagedCacheError: If its files are not what was written, or of a format
       that this version does not read.
-    InputError: there is none.
+    InputError: If there is no cache.
   """
   path = pathlib.Path(path)
   try:
     description = json.loads((path / _DESCRIPTION).read_text())
-    found_format, files = description['format'], description.get('files', {})
+    stored_format, files = description['format'], description.get('files', {})
   except FileNotFoundError:
     raise InputError(
-      f'no token cache at {path}: it has no {_DESCRIPTION}. Write one with'
+      f'no token cache at {path}: there is no {_DESCRIPTION}. Write one with'
       ' write_token_cache.'
     ) from None
   except (ValueError, KeyError, TypeError, AttributeError):
     raise DamagedCacheError(
       f'token cache {path} is damaged: {_DESCRIPTION} cannot be read. Delete'
-      ' the folder to have it made again.'
+      ' the folder to rewrite it.'
     ) from None
-  if found_format != _FORMAT:
+  if stored_format != _FORMAT:
     raise DamagedCacheError(
-      f'token cache {path} has format {found_format}; this version'
-      f' reads format {_FORMAT}. Delete the folder to have it made again.'
+      f'token cache {path} has format {stored_format}; this version'
+      f' reads format {_FORMAT}. Delete the folder to rewrite it.'
     )
   for name, written in files.items():
-    found = _state(path / name)
+    actual = _state(path / name)
     for what in ('bytes', 'sha256'):
-      if found[what] != written[what]:
+      if actual[what] != written[what]:
         raise DamagedCacheError(
           f'token cache {path} is damaged: {name} should have {what}'
-          f' {written[what]}, found {found[what]}. Delete the folder to have'
-          ' it made again.'
+          f' {written[what]}, found {actual[what]}. Delete the folder to'
+          ' rewrite it.'
         )
   return TokenCache(
     path=path,
@@ -229,20 +236,20 @@ def _write(folder: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
         if tokens.ndim != 1 or not tokens.size:
           raise InputError(
             f'example {index} has {feature!r} of shape {tokens.shape}; it must'
-            ' be one sequence of at least one token. Append the end of'
-            ' sequence to every feature.'
+            ' be one sequence of at least one token. Append the end of sequence'
+            ' to every feature.'
           )
         record.append(tokens.astype('<i4').tobytes())
         digests[feature].update(record[-1])
       lengths.append([len(data) // 4 for data in record])
-      with _failure_told(folder):
+      with _write_errors_as_input_errors(folder):
         writer.write(b''.join(record))
   except BaseException:
-    # It fails again where a write has failed.
+    # Closing fails again after a failed write.
     with contextlib.suppress(RuntimeError):
       writer.close()
     raise
-  with _failure_told(folder):
+  with _write_errors_as_input_errors(folder):
     writer.close()
   table = np.array(lengths, '<i4').reshape(-1, len(FEATURES))
   np.save(folder / _LENGTHS, table)
@@ -264,13 +271,13 @@ def _write(folder: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
 
 
 @contextlib.contextmanager
-def _failure_told(folder: pathlib.Path) -> Iterator[None]:
-  """Turns what ArrayRecord's writer raises into one clear line."""
+def _write_errors_as_input_errors(folder: pathlib.Path) -> Iterator[None]:
+  """Reports errors of ArrayRecord's writer in one line."""
   try:
     yield
   except RuntimeError as error:
     why = str(error).partition(';')[0]
     raise InputError(
-      f'cannot write tokens to {folder.parent}: {why}. Free some room, or'
-      ' name another folder for caches by IT_STUDY_CACHE.'
+      f'cannot write tokens to {folder.parent}: {why}. Free some space, or'
+      ' set IT_STUDY_CACHE to another folder.'
     ) from error

@@ -1,4 +1,4 @@
-"""Token caches mixed by rates, for as long as a training lasts."""
+"""Mixes token caches by rates into an endless stream."""
 
 from collections.abc import Mapping, Sequence
 import fractions
@@ -16,33 +16,35 @@ from it_study.input_pipeline.token_cache import (
   shuffled,
 )
 
-# Shares with no common denominator below are rounded to multiples of one part
-# in this: off by one example after 10**12.
+# Shares without a common denominator up to this are rounded to multiples of its
+# inverse, which is off by one example after 10**12.
 _FINEST = 2**40
-# Files that a training opens beside the parts.
+# Number of files that a training opens besides the parts.
 _OTHER_FILES = 256
 
 
 class TokenMixture:
-  """Token caches mixed by rates, for as long as a training lasts.
+  """Token caches mixed by rates into an endless stream.
 
   Every part is an endless stream: all its examples in random order, then all of
-  them in another order, and so on. The mixture takes its examples from these
-  streams in turns that keep to the rates: of its first n examples, a part with
-  share r has more than r * n - 1 and less than r * n + 1, whatever n is, so of
-  any n in a row r * n to within two. SeqIO draws lots instead, so that of
-  10,000 examples a part with share 1/2 has 5,000 +- 50.
+  them in another order, and so on. The mixture takes turns among these streams
+  and holds the rates exactly: for every n, its first n examples have more than
+  r * n - 1 and fewer than r * n + 1 of a part with share r, so any n in a row
+  have r * n to within two. SeqIO draws at random instead: of 10,000 examples, a
+  part with share 1/2 gets 5,000 +- 50. `grain.MapDataset.mix` truncates rates
+  to 1/100 of the smallest and drifts: 3,000 examples at rates 7 : 11 : 13 are
+  off by 3. It also takes no seed and ends with the shortest part.
 
-  An epoch is as many examples as all parts have together. With rates in
-  proportion to sizes every example comes once in it; with other rates the
-  examples of a part that is small for its rate come more often than once, those
-  of a large one not all.
+  An epoch has as many examples as all parts together. With rates in proportion
+  to sizes every example comes once per epoch. With other rates, the examples of
+  a part that is small for its rate come several times, and those of a part that
+  is large for its rate do not all come.
 
       parts a (2 examples) and b (4), rates 1 and 1, seed 0, two epochs:
       b3 a0 | b1 a1 | a0 b2        b0 a1 | b3 a0 | a1 b0
 
-  What is example n is a pure function of the seed and n. Examples are numbered
-  through all parts: those of a are 0 and 1 here, those of b 2 to 5.
+  Example n of the stream is a pure function of the seed and n. Examples are
+  numbered across parts: here those of a are 0 and 1, those of b 2 to 5.
   """
 
   def __init__(
@@ -51,25 +53,25 @@ class TokenMixture:
     *,
     rates: Mapping[str, fractions.Fraction],
   ):
-    """Reads nothing but lengths.
+    """Initialises the mixture; reads only lengths.
 
     Args:
-      parts: by name; the name is part of the seed of a part's shuffles.
-      rates: by the same names, above 0; only their proportions count.
+      parts: Caches by name; the name is part of the seed of a part's shuffles.
+      rates: Rates by the same names, above 0; only their proportions matter.
 
     Raises:
-      InputError: a part has no examples.
+      InputError: If a part has no examples.
     """
     for name, cache in parts.items():
       if not len(cache):
         raise InputError(
           f'mixture part {name} has no training examples (token cache'
-          f' {cache.path}). Leave it out of the mixture, or check its split.'
+          f' {cache.path}). Remove it from the mixture, or check its split.'
         )
     self._names = list(parts)
     self._caches = [parts[name] for name in self._names]
     self._weights = _whole_weights([rates[name] for name in self._names])
-    # By seed and epoch, how many each part had given before it.
+    # Number of examples each part gave before an epoch, by seed and epoch.
     self._taken: dict[tuple[int, int], list[int]] = {}
     sizes = [len(cache) for cache in self._caches]
     self._starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -89,15 +91,17 @@ class TokenMixture:
     """Returns the sequences of some examples by feature, int32 [their lengths].
 
     Raises:
-      DamagedCacheError: what lies there is not what was written.
+      DamagedCacheError: If the records are not what was written.
     """
-    examples = np.asarray(examples, np.int64)
-    owners = np.searchsorted(self._starts, examples, side='right') - 1
-    rows: list[Any] = [None] * len(examples)
+    indices = np.asarray(examples, np.int64)
+    owners = np.searchsorted(self._starts, indices, side='right') - 1
+    rows: list[dict[str, np.ndarray]] = [{}] * len(indices)
     for part in np.unique(owners):
       places = np.flatnonzero(owners == part)
-      found = self._caches[part].read(examples[places] - self._starts[part])
-      for place, row in zip(places, found, strict=True):
+      part_rows = self._caches[part].read(
+        (indices[places] - self._starts[part]).tolist()
+      )
+      for place, row in zip(places, part_rows, strict=True):
         rows[place] = row
     return rows
 
@@ -114,7 +118,7 @@ class TokenMixture:
     return order
 
   def metadata(self) -> dict[str, Any]:
-    """Returns what tells this mixture from another, for JSON."""
+    """Returns what identifies this mixture, for JSON."""
     total = sum(self._weights)
     return {
       'parts': {
@@ -132,16 +136,16 @@ class TokenMixture:
   def _stream(
     self, part: int, *, seed: int, first: int, count: int
   ) -> np.ndarray:
-    """A stretch of a part's endless stream: its own examples, int64 [count]."""
+    """Indices of `count` examples of a part's stream, int64 [count]."""
     size, name = len(self._caches[part]), self._names[part]
     rounds = range(first // size, (first + count) // size + 1)
     shuffles = [shuffled(size, seed, number, name) for number in rounds]
     return np.concatenate(shuffles)[first % size :][:count]
 
   def _turns(self, *, seed: int, epoch: int) -> tuple[list[int], np.ndarray]:
-    """How many each part gave before an epoch, and whose turn is when in it."""
+    """Each part's examples before an epoch, and the parts by turn within it."""
     total = sum(self._weights)
-    # Epochs after which the turns start anew, all accounts being even.
+    # After this many epochs every part has exactly its share.
     period = total // math.gcd(total, len(self))
     known = epoch - epoch % period
     self._taken[seed, known] = [
@@ -154,7 +158,7 @@ class TokenMixture:
     return self._taken[seed, epoch], self._take(seed=seed, epoch=epoch)
 
   def _take(self, *, seed: int, epoch: int) -> np.ndarray:
-    """Whose turn is when in an epoch; keeps what is taken before the next."""
+    """Parts by turn in an epoch; records the counts before the next epoch."""
     taken = list(self._taken[seed, epoch])
     words = random_words(
       len(self) + len(taken), 'mixture turns', seed, epoch
@@ -166,9 +170,9 @@ class TokenMixture:
       count=len(self),
       words=words,
     )
-    given = np.bincount(turns, minlength=len(taken))
+    counts = np.bincount(turns, minlength=len(taken))
     self._taken[seed, epoch + 1] = [
-      before + int(now) for before, now in zip(taken, given, strict=True)
+      before + int(now) for before, now in zip(taken, counts, strict=True)
     ]
     return turns
 
@@ -181,54 +185,54 @@ def take_turns(
   count: int,
   words: Sequence[int],
 ) -> np.ndarray:
-  """Whose turn it is, for `count` turns from turn number `first` on.
+  """Assigns `count` turns, from turn number `first` on, to parts.
 
-  Turn k of a part (from 0) that has the share r may not come before turn
-  floor(k / r) of all and must come before turn ceil((k + 1) / r). Whoever must
-  come soonest comes next, and every turn comes in time (Baruah, Cohen, Plaxton
-  and Varvel 1996, "Proportionate progress: a notion of fairness in resource
-  allocation"). Lots decide between parts that must come equally soon:
+  Turn k (from 0) of a part with share r is released at turn floor(k / r) of all
+  and due before turn ceil((k + 1) / r). The earliest deadline goes first, which
+  meets all deadlines (Baruah, Cohen, Plaxton and Varvel 1996, "Proportionate
+  progress: a notion of fairness in resource allocation"). Random numbers break
+  ties:
 
-      weights 1, 2: part 1 has share 2/3, so it may come at turns 0, 1, 3, 4, ..
-      and must before 2, 3, 5, 6, ..; part 0 may at 0, 3, .. and must before
-      3, 6, ..: turns 1 0 1 1 1 0 or 1 1 0 1 0 1, and two more ways
+      weights 1, 2: part 1 has share 2/3; its turns are released at 0, 1, 3, 4,
+      .. and due before 2, 3, 5, 6, ..; those of part 0 are released at 0, 3, ..
+      and due before 3, 6, ..: turns 1 0 1 1 1 0, 1 1 0 1 0 1 or two more orders
 
   Args:
-    weights: by part, the share of the turns times the sum of all weights.
-    taken: by part, turns before `first`, as an earlier call gave them.
-    first: number of the first turn.
-    count: number of turns.
-    words: random numbers, one for every turn and part.
+    weights: Weight of each part; its share is the weight over their sum.
+    taken: Number of each part's turns before `first`, from earlier calls.
+    first: Number of the first turn.
+    count: Number of turns.
+    words: Random numbers, one for every turn and part.
 
   Returns:
     Parts by turn, int64 [count].
   """
   total = sum(weights)
-  words = iter(words)
+  lots = iter(words)
   taken = list(taken)
   turns: list[int] = []
-  # By turn from `first` on, the parts that may come from then on.
-  joining: list[list[int]] = [[] for _ in range(count)]
+  # The parts whose next turn is released at each turn from `first` on.
+  released: list[list[int]] = [[] for _ in range(count)]
   for part, weight in enumerate(weights):
     begin = max(taken[part] * total // weight - first, 0)
     if begin < count:
-      joining[begin].append(part)
+      released[begin].append(part)
   waiting: list[tuple[int, int, int]] = []
-  for turn, parts in enumerate(joining):
+  for turn, parts in enumerate(released):
     for part in parts:
       end = -(-(taken[part] + 1) * total // weights[part])
-      heapq.heappush(waiting, (end, next(words), part))
+      heapq.heappush(waiting, (end, next(lots), part))
     part = heapq.heappop(waiting)[2]
     turns.append(part)
     taken[part] += 1
     begin = max(taken[part] * total // weights[part] - first, turn + 1)
     if begin < count:
-      joining[begin].append(part)
+      released[begin].append(part)
   return np.array(turns, np.int64)
 
 
 def _whole_weights(rates: Sequence[fractions.Fraction]) -> list[int]:
-  """Rates as whole numbers in the same proportions.
+  """Rates as integers in the same proportions.
 
   >>> _whole_weights([fractions.Fraction('0.1'), fractions.Fraction('0.3')])
   [1, 3]
@@ -244,10 +248,10 @@ def _whole_weights(rates: Sequence[fractions.Fraction]) -> list[int]:
 
 
 def _allow_open_files(count: int) -> None:
-  """Lets this process hold a file open for every part."""
+  """Raises this process's limit to one open file per part and some more."""
   soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-  wanted = count + _OTHER_FILES
+  limit = count + _OTHER_FILES
   if hard != resource.RLIM_INFINITY:
-    wanted = min(wanted, hard)
-  if soft != resource.RLIM_INFINITY and soft < wanted:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = min(limit, hard)
+  if soft != resource.RLIM_INFINITY and soft < limit:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -102,12 +102,12 @@ def test_every_example_once_an_epoch(cache, pack, batch_size):
   for order in orders:
     assert sorted(order) == list(range(11))
   assert len({tuple(order) for order in orders}) == 4
-  # No step more than it takes.
+  # One step fewer would not be enough.
   fewer = sum(len(marks(b['encoder_input_tokens'])) for b in batches[:-1])
   assert fewer < 44
 
 
-def test_batch_depends_on_seed_and_step_alone(cache):
+def test_a_batch_depends_on_seed_and_step_alone(cache):
   first = make_feed(cache, seed=3)
   for step in range(6):
     first.batch(step)
@@ -145,7 +145,7 @@ def test_hosts_share_the_global_batch(cache, mixture, pack, num_hosts):
   share = 4 // num_hosts
   for tokens in (cache, mixture):
     whole = make_feed(tokens, batch_size=4, pack=pack)
-    # Every host has a feed of its own, and asks from where it starts.
+    # Every host has its own feed, and starts at another step.
     hosts = [
       make_feed(tokens, batch_size=4, pack=pack) for _ in range(num_hosts)
     ]
@@ -178,7 +178,7 @@ def test_a_mixture_s_batch_depends_on_seed_and_step_alone(
       np.testing.assert_array_equal(array, batches[step][name])
 
 
-def test_a_mixture_keeps_to_its_rates_for_as_long_as_it_lasts(mixture):
+def test_a_mixture_keeps_to_its_rates_over_epochs(mixture):
   feed = make_feed(mixture, pack=False)
   assert feed.num_steps(epochs=3) == 13
   stream = marks(
@@ -193,7 +193,7 @@ def test_a_mixture_keeps_to_its_rates_for_as_long_as_it_lasts(mixture):
     assert sorted(nines[start : start + 9]) == list(range(100, 109))
 
 
-def test_packing_leaves_no_example_of_a_mixture_s_epoch_out(mixture):
+def test_packing_keeps_every_example_of_a_mixture_s_epoch(mixture):
   packed, unpacked = (
     make_feed(mixture, batch_size=1, pack=pack) for pack in (True, False)
   )
@@ -233,7 +233,7 @@ def test_packing_needs_fewer_rows_and_steps(cache):
   assert packed.num_rows(epochs=0) == 0
 
 
-def test_metadata_names_what_fixes_the_batches(cache):
+def test_metadata_names_what_determines_the_batches(cache):
   metadata = make_feed(cache, seed=9).metadata()
   assert metadata.pop('cache') == cache.fingerprint
   assert metadata == {
@@ -247,11 +247,14 @@ def test_metadata_names_what_fixes_the_batches(cache):
 
 
 def test_bad_settings_are_named(cache, tmp_path):
-  with pytest.raises(InputError, match='feed batch_size is 0; give 1 or more'):
+  with pytest.raises(InputError, match='batch_size is 0; it must be 1 or more'):
     make_feed(cache, batch_size=0)
   with pytest.raises(InputError, match='feed targets is -1'):
     make_feed(cache, lengths={'inputs': 4, 'targets': -1})
-  with pytest.raises(InputError, match=r"lengths are for \['inputs'\]"):
+  with pytest.raises(
+    InputError,
+    match=r"lengths are for \['inputs'\]; give one length for each of \['in",
+  ):
     make_feed(cache, lengths={'inputs': 4})
   empty = write_token_cache(tmp_path / 'empty', [])
   with pytest.raises(InputError, match='holds no examples'):

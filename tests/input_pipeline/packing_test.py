@@ -24,7 +24,7 @@ def rows_of(planned):
 
 
 def by_the_rule(order, inputs, targets, row_lengths, max_open_rows):
-  """First fit as the docstring has it, word for word."""
+  """First fit, literally as in the docstring."""
   rows, is_open = [], []
   for example in order:
     for row in is_open:
@@ -101,6 +101,6 @@ def test_many_rows_always_fit(max_open_rows):
   starts = planned.row_starts[:-1]
   for lengths, most in ((inputs, 32), (targets, 8)):
     assert np.add.reduceat(lengths[planned.examples], starts).max() <= most
-  # Every row but the first was opened because none of those before had room.
+  # Every row but the first was opened because no earlier one had room.
   firsts = planned.examples[starts]
   assert len(np.unique(firsts)) == len(planned) > 2000

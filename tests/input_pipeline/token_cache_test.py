@@ -19,7 +19,7 @@ EXAMPLES = (
 )
 
 
-def test_sequences_come_back(tmp_path):
+def test_sequences_are_read_back(tmp_path):
   cache = write_token_cache(tmp_path / 'cache', iter(EXAMPLES))
   assert len(cache) == 2
   assert cache.sequence('inputs', 0).tolist() == [5, 6, 1]
@@ -35,7 +35,7 @@ def test_sequences_come_back(tmp_path):
   assert reopened.sequence('inputs', 1).tolist() == [8, 1]
 
 
-def test_fingerprint_tells_where_sequences_end(tmp_path):
+def test_the_fingerprint_depends_on_where_sequences_end(tmp_path):
   one = write_token_cache(tmp_path / 'a', EXAMPLES)
   moved = (
     {'inputs': [5, 6], 'targets': [7, 1]},
@@ -51,12 +51,12 @@ def test_fingerprint_tells_where_sequences_end(tmp_path):
   assert one.fingerprint != other.fingerprint
 
 
-def test_writing_again_replaces(tmp_path):
+def test_writing_again_replaces_the_cache(tmp_path):
   write_token_cache(tmp_path / 'cache', EXAMPLES)
   assert len(write_token_cache(tmp_path / 'cache', EXAMPLES[:1])) == 1
 
 
-def test_nothing_is_left_of_a_write_that_fails(tmp_path):
+def test_a_failed_write_leaves_nothing(tmp_path):
   def broken():
     yield EXAMPLES[0]
     raise OSError('no space')
@@ -75,11 +75,11 @@ def _little_room():
 
 
 @pytest.mark.usefixtures('little_room')
-def test_full_disk_is_told(tmp_path):
+def test_a_full_disk_is_reported(tmp_path):
   with pytest.raises(
     InputError,
     match=r'cannot write tokens to .*: write\(\) failed: File too large\. Free '
-    'some room, or name another folder for caches by IT_STUDY_CACHE',
+    'some space, or set IT_STUDY_CACHE to another folder',
   ):
     write_token_cache(
       tmp_path / 'cache', [{'inputs': range(1000), 'targets': [1]}] * 200
@@ -88,7 +88,7 @@ def test_full_disk_is_told(tmp_path):
 
 
 @pytest.mark.parametrize('targets', [[], [[1]]])
-def test_bad_sequence_is_named(tmp_path, targets):
+def test_a_bad_sequence_is_named(tmp_path, targets):
   with pytest.raises(InputError, match="example 1 has 'targets' of shape"):
     write_token_cache(
       tmp_path / 'cache', [EXAMPLES[0], {'inputs': [1], 'targets': targets}]
@@ -125,31 +125,31 @@ def test_missing_file_is_named(tmp_path):
 
 
 def flip(cache, token):
-  """Changes a token where it lies on disk."""
+  """Flips a bit of a token on disk."""
   file = cache.path / 'tokens.arrayrecord'
   data = bytearray(file.read_bytes())
   data[data.index(np.array([token, 1], '<i4').tobytes())] ^= 1
   file.write_bytes(data)
 
 
-def test_flipped_bit_is_noticed_when_it_is_opened_and_when_it_is_read(tmp_path):
+def test_a_flipped_bit_is_detected_on_opening_and_on_reading(tmp_path):
   cache = write_token_cache(tmp_path / 'cache', EXAMPLES)
   flip(cache, token=8)
   with pytest.raises(DamagedCacheError, match='should have sha256'):
     open_token_cache(tmp_path / 'cache')
   with pytest.raises(
     DamagedCacheError,
-    match=r'cache is damaged: Corrupted .*\. Start again: tok',
+    match=r'cache is damaged: Corrupted .*\. Restart the run: a',
   ):
     cache.read([0, 1])
 
 
-def test_record_of_another_length_is_noticed(tmp_path):
+def test_a_record_of_the_wrong_length_is_detected(tmp_path):
   cache = write_token_cache(tmp_path / 'cache', EXAMPLES)
   cache.lengths[1, 0] += 1
   assert cache.sequence('inputs', 0).tolist() == [5, 6, 1]
   with pytest.raises(
-    DamagedCacheError, match='damaged: example 1 has another length'
+    DamagedCacheError, match='damaged: example 1 has the wrong length'
   ):
     cache.read([0, 1])
 
@@ -162,7 +162,7 @@ def test_unreadable_description_is_named(tmp_path, text):
     open_token_cache(tmp_path / 'cache')
 
 
-def test_an_epoch_is_a_shuffle_that_hangs_on_seed_and_epoch(tmp_path):
+def test_an_epoch_is_shuffled_by_seed_and_epoch(tmp_path):
   cache = write_token_cache(tmp_path / 'cache', [EXAMPLES[0]] * 6)
   orders = [
     cache.epoch_order(seed=seed, epoch=epoch).tolist()
