@@ -109,9 +109,9 @@ def add_mixture(
 
   Args:
     name: Name of the mixture.
-    rates: Condition, or name of a task or mixture, to rate. Conditions that
-      are not registered yet are added. In the example above, 3 of 4 examples
-      come from the first part on average.
+    rates: Rate of each part, by condition or by name of a task or mixture;
+      conditions that are not registered yet are added. In the example above,
+      3 of 4 examples come from the first part on average.
 
   Raises:
     InputError: If a name is unknown, a part is named twice, or a rate is not a

@@ -40,7 +40,7 @@ def rows_of(name, split, lengths=None):
 
 
 @pytest.mark.parametrize('split', natinst.SPLITS)
-def test_every_split_is_whole(split):
+def test_every_split_is_complete(split):
   assert len(rows_of(fakes.NAME, split)) == fakes.NUM_ROWS[split]
 
 
@@ -64,7 +64,7 @@ def test_features_of_a_test_row():
   assert not row['shortened']
 
 
-def test_lengths_hold_and_what_was_cut_is_counted():
+def test_lengths_hold_and_truncation_is_counted():
   definition = 'Definition: Name it.\n\n'
   cue = 'Now complete the following example -\nInput: .\nOutput: '
   # Room for four characters of the input, with the end of sequence.
@@ -81,7 +81,7 @@ def test_lengths_hold_and_what_was_cut_is_counted():
   ].tolist() == [ord(c) + 3 for c in 'The '] + [1]
 
 
-def test_a_place_in_the_data_can_be_saved(tmp_path):
+def test_the_position_in_the_data_can_be_saved(tmp_path):
   task = seqio.get_mixture_or_task(fakes.NAME)
   before, after = (
     iter(task.get_dataset(fakes.LENGTHS, 'train', seed=3)) for _ in range(2)
@@ -89,14 +89,14 @@ def test_a_place_in_the_data_can_be_saved(tmp_path):
   for _ in range(5):
     next(before)
   path = tf.train.Checkpoint(rows=before).write(str(tmp_path / 'place'))
-  # As T5X does in a process that goes on.
+  # As T5X does when it resumes.
   tf.train.Checkpoint(rows=after).read(path).assert_consumed()
   ids = [[row['id'].numpy() for row in rows] for rows in (before, after)]
   assert ids[0] == ids[1]
   assert len(ids[0]) == fakes.NUM_ROWS['train'] - 5
 
 
-def test_without_lengths_nothing_is_cut():
+def test_without_lengths_nothing_is_truncated():
   task = seqio.get_mixture_or_task(fakes.NAME)
   dataset = task.get_dataset(None, 'test', shuffle=False)
   rows = list(dataset.as_numpy_iterator())
@@ -158,13 +158,13 @@ def test_a_condition_is_added_once():
     seqio_lib.add_task(condition)
 
 
-def test_a_condition_under_a_name_of_one_s_own():
+def test_a_condition_under_another_name():
   seqio_lib.add_task(Condition(instances_per_task=2), name='my_own_task')
   assert len(rows_of('my_own_task', 'train')) == 6
 
 
 @pytest.mark.parametrize('split', ['validation', 'test'])
-def test_what_is_tested_ignores_the_choice_of_training_instances(split, corpus):
+def test_other_splits_ignore_the_choice_of_training_instances(split, corpus):
   name = 'natinst_def_original_ex_delusive2_srcrepair'
   # The seed would show: it gives this task other examples.
   conditions = [Condition.from_name(n) for n in (name, f'{name}_s3')]
@@ -182,7 +182,7 @@ def test_what_is_tested_ignores_the_choice_of_training_instances(split, corpus):
     np.testing.assert_array_equal(chosen[key]['targets'], row['targets'])
 
 
-def test_the_corpus_is_switched_in_one_process(corpus, tmp_path):
+def test_the_corpus_can_be_switched_in_one_process(corpus, tmp_path):
   other = fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
   data_dir = seqio_lib.use_corpus(other, data_dir=tmp_path / 'rows')
   assert data_dir == str(tmp_path / 'rows')
@@ -193,7 +193,7 @@ def test_the_corpus_is_switched_in_one_process(corpus, tmp_path):
   assert row['inputs_pretokenized'].startswith(b'Definition: Say good or bad.')
 
 
-def test_without_a_corpus_it_says_what_to_do(tmp_path):
+def test_without_a_corpus_the_message_says_what_to_do(tmp_path):
   source = seqio_lib.RowsSource()
   source.use(tmp_path)
   task = seqio_lib.add_task(Condition(), name='no_corpus', source=source)
@@ -205,7 +205,7 @@ def test_without_a_corpus_it_says_what_to_do(tmp_path):
     task.get_dataset(fakes.LENGTHS, 'test')
 
 
-def test_the_vocabulary_is_settled_at_look_up(monkeypatch):
+def test_the_vocabulary_is_read_at_look_up(monkeypatch):
   task = seqio.get_mixture_or_task(fakes.NAME)
   vocabulary = task.output_features['inputs'].vocabulary
   assert isinstance(vocabulary, seqio.ByteVocabulary)
@@ -319,7 +319,7 @@ def test_a_prompt_s_limit():
   assert not limit.fits('abcd')
 
 
-def test_a_cut_prompt_has_no_mark_for_what_is_unknown():
+def test_a_truncated_prompt_has_no_mark_for_unknown_tokens():
   # 2 is unknown, 100 the byte of 'a'; Tk-Instruct skips special tokens.
   limit = preprocessors.token_limit(
     vocabulary=seqio.ByteVocabulary(), max_tokens=4

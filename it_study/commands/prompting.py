@@ -265,5 +265,5 @@ def _vocabulary(options: argparse.Namespace):
   tensorflow_setup.import_tensorflow()
   from it_study.data import prepare, vocabularies
 
-  prepare.settle_vocabulary(options.vocabulary, corpus=options.corpus)
+  prepare.set_or_check_vocabulary(options.vocabulary, corpus=options.corpus)
   return vocabularies.current_vocabulary()

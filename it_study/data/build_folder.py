@@ -27,6 +27,8 @@ _OURS = re.compile(
 # TFDS's prefix for an unfinished folder.
 _INCOMPLETE = 'incomplete.'
 
+_logger = logging.getLogger(__name__)
+
 
 @contextlib.contextmanager
 def working_folder(
@@ -166,5 +168,5 @@ def clear_build(
       f'{directory} holds a damaged build ({damage}) of another corpus or with '
       'another max_instances_per_task. Choose another directory or remove it.'
     )
-  logging.warning('%s: %s; rebuilding it', directory, damage)
+  _logger.warning('%s: %s; rebuilding it', directory, damage)
   directory.rmtree()

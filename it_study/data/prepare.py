@@ -67,11 +67,11 @@ def use_corpus_and_vocabulary(
   """
   directory = locate.find(name)
   data_dir = use_corpus(directory, track=track)
-  settle_vocabulary(vocabulary, data_dir=data_dir)
+  set_or_check_vocabulary(vocabulary, data_dir=data_dir)
   return directory
 
 
-def settle_vocabulary(
+def set_or_check_vocabulary(
   name: str | None,
   *,
   data_dir: pathlib.Path | None = None,
@@ -88,7 +88,7 @@ def settle_vocabulary(
   Raises:
     InputError: If the vocabulary cannot be read.
   """
-  if name is None and _is_miniature_s(
+  if name is None and _is_miniature_vocabulary(
     os.environ.get(vocabularies.VARIABLE), corpus
   ):
     name = locate.MINIATURE
@@ -140,7 +140,7 @@ def build_corpus(
   return data_dir
 
 
-def _is_miniature_s(
+def _is_miniature_vocabulary(
   variable: str | None, corpus: str | os.PathLike | None
 ) -> bool:
   """Whether the miniature's vocabulary is meant although nobody named it."""

@@ -217,9 +217,8 @@ def counts_add_up(model: bytes) -> bool:
   Args:
     model: Serialised SentencePiece model.
   """
-  proto = sentencepiece_model_pb2.ModelProto.FromString(  # type: ignore[attr-defined]  # Generated at import.
-    model
-  )
+  # The class is generated at import, so mypy does not see it.
+  proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
   normalizer = proto.normalizer_spec
   if not (
     normalizer.add_dummy_prefix

@@ -84,7 +84,7 @@ def test_the_current_vocabulary_is_checked(corpus, tmp_path, monkeypatch):
     prepare.use_corpus_and_vocabulary(corpus)
 
 
-def test_the_miniature_has_a_vocabulary_of_its_own(corpus):
+def test_the_miniature_s_vocabulary_is_trained_once(corpus):
   directory = prepare.use_corpus_and_vocabulary(
     locate.MINIATURE, vocabulary=locate.MINIATURE
   )
@@ -99,15 +99,15 @@ def test_the_miniature_has_a_vocabulary_of_its_own(corpus):
   assert (data_dir / prepare.VOCABULARY_FILE).stat().st_mtime_ns == written
 
 
-def test_the_miniature_takes_its_own_vocabulary(corpus, monkeypatch):
+def test_the_miniature_defaults_to_its_own_vocabulary(corpus, monkeypatch):
   monkeypatch.setenv(vocabularies.VARIABLE, '')
-  prepare.settle_vocabulary(None, corpus=locate.MINIATURE)
+  prepare.set_or_check_vocabulary(None, corpus=locate.MINIATURE)
   own = vocabularies.describe()
   assert own.startswith(f'{prepare.VOCABULARY_FILE}, ')
   # The variable takes precedence, and may name the miniature's.
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
-  prepare.settle_vocabulary(None, corpus=locate.MINIATURE)
+  prepare.set_or_check_vocabulary(None, corpus=locate.MINIATURE)
   assert vocabularies.describe().startswith('byte')
   monkeypatch.setenv(vocabularies.VARIABLE, locate.MINIATURE)
-  prepare.settle_vocabulary(None, corpus=corpus)
+  prepare.set_or_check_vocabulary(None, corpus=corpus)
   assert vocabularies.describe() == own

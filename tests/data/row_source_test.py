@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tarfile
 
 from etils import epath
 import fakes
@@ -338,3 +339,24 @@ def test_more_tasks_than_there_are_are_refused(rows):
   assert len(rows.chosen_tasks(Condition(num_tasks=available))) == available
   with pytest.raises(InputError, match=f'allowed are 1 to {available}, which'):
     rows.chosen_tasks(Condition(num_tasks=available + 1))
+
+
+def test_rows_of_the_former_layout_are_reused(tmp_path):
+  """`golden/rows.tar.xz` was built when `tfds_builder` was `natinst_tfds`."""
+  archive = pathlib.Path(__file__).parents[1] / 'golden/rows.tar.xz'
+  with tarfile.open(archive) as file:
+    file.extractall(tmp_path, filter='data')
+  corpus, data_dir = tmp_path / 'corpus', tmp_path / 'rows'
+  info = data_dir / tfds_builder.NAME / tfds_builder.VERSION
+  assert '"it_study.natinst_tfds"' in (info / 'dataset_info.json').read_text()
+  before = {path: path.read_bytes() for path in info.iterdir()}
+  former = build(corpus, data_dir)
+  assert {path: path.read_bytes() for path in info.iterdir()} == before
+  fresh = build(corpus, tmp_path / 'fresh')
+  for split in natinst.SPLITS:
+    rows = [
+      list(source.get_dataset(split, shuffle=False).as_numpy_iterator())
+      for source in (former, fresh)
+    ]
+    assert len(rows[0]) == {'train': 36, 'validation': 30, 'test': 106}[split]
+    np.testing.assert_equal(*rows)

@@ -107,7 +107,9 @@ def test_train_is_sorted_by_rank_and_the_others_by_task(corpus, folder):
 
 
 @pytest.mark.parametrize('block_bytes', [1, 1000, 5000])
-def test_the_order_does_not_hang_on_the_block(corpus, folder, block_bytes):
+def test_the_order_does_not_depend_on_the_block_size(
+  corpus, folder, block_bytes
+):
   spool = fill(corpus, folder)
   one = list(spool.records('train'))
   assert list(spool.records('train', block_bytes=block_bytes)) == one
@@ -115,7 +117,7 @@ def test_the_order_does_not_hang_on_the_block(corpus, folder, block_bytes):
   assert len(one) == spool.num_rows('train')
 
 
-def test_a_block_is_no_larger_than_asked_for(corpus, folder, monkeypatch):
+def test_a_block_is_no_larger_than_its_limit(corpus, folder, monkeypatch):
   spool = fill(corpus, folder)
   held = []
   read = spooled_rows.SpooledRows.read
@@ -133,7 +135,7 @@ def test_a_block_is_no_larger_than_asked_for(corpus, folder, monkeypatch):
   assert max(blocks.values()) <= 1500
 
 
-def test_a_cap_keeps_the_lowest_ranks_of_train_alone(corpus, folder):
+def test_a_cap_keeps_the_lowest_ranks_of_train_only(corpus, folder):
   spool = fill(corpus, folder, max_instances_per_task=3)
   assert {split: spool.num_rows(split) for split in natinst.SPLITS} == {
     'train': 8,
@@ -143,18 +145,16 @@ def test_a_cap_keeps_the_lowest_ranks_of_train_alone(corpus, folder):
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_workers_make_no_difference_and_keys_come_along(
-  corpus, folder, num_workers
-):
-  told = []
+def test_rows_and_keys_do_not_depend_on_workers(corpus, folder, num_workers):
+  calls = []
   spool = fill(
     corpus,
     folder,
     num_workers=num_workers,
     instance_keys=keys,
-    on_task=lambda *progress: told.append(progress),
+    on_task=lambda *progress: calls.append(progress),
   )
-  assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+  assert calls == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
   assert list(spool.tasks) == sorted(spool.tasks)
   assert spool.tasks['task4_entail'].task['label_space'] == ('yes', 'no')
   rows = spool.tasks['task3_few'].rows

@@ -52,7 +52,7 @@ def test_a_broken_task_leaves_nothing_behind(tmp_path, num_workers):
   assert not leftovers(data_dir)
 
 
-def test_a_file_that_changes_while_it_is_read_ends_the_build(tmp_path):
+def test_a_file_that_changes_during_the_build_ends_it(tmp_path):
   directory = fakes.write_small_corpus(tmp_path / 'corpus')
   path, data_dir = directory / 'tasks/task1_mood.json', tmp_path / 'rows'
 
@@ -136,7 +136,7 @@ def test_a_refused_overlap_writes_nothing(corpus, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('phase', ['parse', 'write'])
-def test_a_killed_build_starts_again(corpus, tmp_path, phase):
+def test_a_killed_build_is_restarted(corpus, tmp_path, phase):
   script = (
     'import os, signal, sys\n'
     'from it_study.corpus import natinst\n'

@@ -154,7 +154,7 @@ def test_seqio_reads_them_shuffled_and_in_order(data_dir):
   assert places[0] == places[1] == sorted(map(place, read(data_dir, 'train')))
 
 
-def test_many_rows_get_a_file_for_each_of_many_hosts(
+def test_many_rows_are_split_into_files_for_many_hosts(
   corpus, data_dir, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(tfds_builder, '_MANY_ROWS', 36)

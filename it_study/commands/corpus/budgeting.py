@@ -38,7 +38,7 @@ def measure(corpus: natinst.Corpus, options: argparse.Namespace):
   tensorflow_setup.import_tensorflow()
   from it_study.data import prepare, prompt_budget
 
-  prepare.settle_vocabulary(options.vocabulary, corpus=options.directory)
+  prepare.set_or_check_vocabulary(options.vocabulary, corpus=options.directory)
   with CountProgress('tasks rendered', quiet=options.quiet) as on_progress:
     return prompt_budget.measure(
       corpus=corpus,

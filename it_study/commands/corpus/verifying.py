@@ -165,4 +165,4 @@ def _check_limit(options: argparse.Namespace) -> None:
   tensorflow_setup.import_tensorflow()
   from it_study.data import prepare
 
-  prepare.settle_vocabulary(options.vocabulary, corpus=options.directory)
+  prepare.set_or_check_vocabulary(options.vocabulary, corpus=options.directory)
