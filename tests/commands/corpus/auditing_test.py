@@ -160,8 +160,8 @@ def test_rows_with_overlap_are_refused_unless_asked_for(capsys, corpus):
   status, _, err = _run(capsys, *build)
   assert status == 2
   assert err.startswith(
-    'it-study: corpus corpus: with an output, 0 test instances would be '
-    "trained on and 1 validated on: 'echo-0' of task2_echo is 'entail-0' of "
+    'it-study: corpus corpus: 0 test instances would be trained on and 1 '
+    "validated on, with an output: 'echo-0' of task2_echo is 'entail-0' of "
     "task4_entail. 'it-study corpus audit corpus --write_exclusions F' lists "
   )
   assert _run(capsys, *build, '--allow_overlap') == (0, '', '')
