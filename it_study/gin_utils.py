@@ -1,4 +1,4 @@
-"""Gin, and the checks that gin itself does not make."""
+"""Gin, with the checks that gin lacks."""
 
 import ast
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,16 +14,17 @@ import gin
 from it_study.errors import InputError, nearest, nearest_path
 
 CONFIG_DIRECTORY = pathlib.Path(__file__).resolve().parents[1] / 'gin_configs'
-# Files that T5X reads by itself, in a dialect of gin that imports by name.
+# Files for T5X alone, which import modules by name, as ours may not.
 T5X_DIRECTORY = CONFIG_DIRECTORY / 't5x'
 
 _DEFINITION = re.compile(r'^([A-Za-z_]\w*) *=', re.MULTILINE)
 _REFERENCE = re.compile(r'%([A-Za-z_]\w*)(?![\w.])')
 _INCLUDE = re.compile(r"""^include +['"](.+?)['"]""", re.MULTILINE)
-_QUOTATION_OR_REMARK = re.compile(
+_STRING_OR_COMMENT = re.compile(
   r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|#[^\n]*"""
 )
 _BINDING = re.compile(r'^([\w./]+)\s*=\s*(.*)$', re.DOTALL)
+_logger = logging.getLogger(__name__)
 
 
 def load(
@@ -37,43 +38,46 @@ def load(
 ) -> str:
   """Parses gin files and bindings, and checks every macro.
 
-  Gin keeps one configuration a process; this replaces it.
+  Gin has one configuration per process, which this replaces.
 
   Args:
-    files: paths, absolute, or below the working directory, a search path or the
-      shipped `gin_configs`.
-    bindings: 'NAME=value', in order, after the files.
-    search_paths: folders to look in before the shipped one.
-    configurables: functions and classes that the files may bind.
-    read: macros that the caller looks at through `macro`.
-    supplied: macros that the caller fills in itself, so may be unset.
+    files: Paths of gin files, absolute or relative to the working directory, a
+      search path or the shipped `gin_configs`.
+    bindings: Bindings 'NAME=value', applied in order after the files.
+    search_paths: Folders that are searched before the shipped one.
+    configurables: Functions and classes that may be configured.
+    read: Macros that the caller reads with `macro`.
+    supplied: Macros that the caller supplies itself, so that they may be unset.
 
   Returns:
-    The whole configuration as text, macros last given winning: parsing it
-    again gives the same configuration.
+    The whole configuration as text. Parsing it gives the same configuration.
 
   Raises:
-    InputError: for a file or folder that is not there, a file that does not
-      parse, a binding of something unknown, a misspelt macro, or one that is
-      required and unset.
+    InputError: If a file or folder does not exist, files include each other in
+      a loop, a file does not parse, a binding names something unknown, or a
+      macro is misspelt or required but unset.
   """
   for path in search_paths:
     if not pathlib.Path(path).is_dir():
       raise InputError(
-        f'--gin_search_paths: no folder {path!r}. Name folders, with commas '
-        f'between them.{nearest_path(path)}'
+        f'--gin_search_paths: no folder {path!r}. Separate folders by commas.'
+        f'{nearest_path(path)}'
       )
   paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
   for name in files:
     _check_file(name, paths)
+    _check_includes(name, paths)
   quoted = [quote_binding(binding) for binding in bindings]
+  _logger.info(
+    'gin files: %s; bindings: %s', ', '.join(files), '; '.join(quoted) or 'none'
+  )
   gin.clear_config()
   for configurable in configurables:
     _register(configurable)
-  # Gin offers no way to take a path out again, and searches in order of entry.
+  # Set directly: gin has no function that removes a search path.
   gin.config._LOCATION_PREFIXES[:] = paths
-  # Its second reader takes models/t5.gin for a file of a package `models`, and
-  # fails where a folder of that name is on Python's path.
+  # Gin's second reader looks for models/t5.gin in a Python package `models`,
+  # and fails if a folder of that name is on Python's path.
   readers = list(gin.config._FILE_READERS)
   gin.config._FILE_READERS[:] = readers[:1]
   known = {function.__name__: function for function in configurables}
@@ -92,7 +96,7 @@ def load(
   sources = [_source(name, paths) for name in files]
   return _check_macros(
     text,
-    # A parameter that is bound anew leaves the macro of its old value behind.
+    # A parameter that is bound twice leaves the macro of its old value behind.
     mentioned=_references('\n'.join((*sources, *quoted))) | set(read),
     read=read,
     supplied=supplied,
@@ -100,7 +104,7 @@ def load(
 
 
 def macro(name: str) -> object:
-  """The value of a macro, None if it is not defined."""
+  """Returns the value of a macro, None if it is undefined."""
   try:
     return gin.query_parameter(f'{name}/gin.macro.value')
   except ValueError:
@@ -108,38 +112,46 @@ def macro(name: str) -> object:
 
 
 def configured(name: str) -> Callable:
-  """The configurable of that name, its bindings applied when called."""
+  """Returns the configurable of a name; calls apply its bindings."""
   return gin.get_configurable(name)
 
 
 def bound(name: str, parameters: Collection[str]) -> dict[str, object]:
-  """What the configuration gives to some parameters of a configurable.
+  """Returns the values bound to some parameters of a configurable.
 
-  The others are left alone, so that they may be unset. A parameter without a
-  binding is left out.
+  Other parameters are not evaluated, so their macros may be unset.
+
+  Args:
+    name: Name of the configurable.
+    parameters: Names of the parameters; those without a binding are omitted.
   """
-  given = gin.get_bindings(name, resolve_references=False)
-  # Copying is how gin itself turns a reference into its value.
+  bindings = gin.get_bindings(name, resolve_references=False)
+  # Gin resolves references in __deepcopy__.
   return {
-    parameter: copy.deepcopy(given[parameter])
+    parameter: copy.deepcopy(bindings[parameter])
     for parameter in parameters
-    if parameter in given
+    if parameter in bindings
   }
 
 
 def check_bound(parameter: str, what: str) -> None:
-  """Raises `InputError` unless 'configurable.parameter' has a value."""
+  """Raises `InputError` unless a parameter is bound.
+
+  Args:
+    parameter: Parameter, as 'configurable.parameter'.
+    what: Purpose of the parameter and a file that binds it, for the message.
+  """
   try:
     gin.query_parameter(parameter)
   except ValueError:
     raise InputError(
-      f'the configuration lacks {what} ({parameter} is not set). Add it with '
-      '--gin_file.'
+      f'the configuration lacks {what} ({parameter} is not set). Add the file '
+      'with --gin_file.'
     ) from None
 
 
 def shipped_files() -> list[str]:
-  """The gin files that come along, as --gin_file takes them."""
+  """Returns the shipped gin files, in the form that --gin_file accepts."""
   return sorted(
     str(path.relative_to(CONFIG_DIRECTORY))
     for path in CONFIG_DIRECTORY.rglob('*.gin')
@@ -148,13 +160,13 @@ def shipped_files() -> list[str]:
 
 
 def shipped_macros(name: str) -> list[str]:
-  """The macros that a shipped file and what it includes set."""
+  """Returns the macros that a shipped file and its includes set."""
   text = _source(name, [str(CONFIG_DIRECTORY)])
   return sorted(set(_DEFINITION.findall(text)))
 
 
 def quote_binding(binding: str) -> str:
-  """Quotes the value of 'NAME=value' where it is a bare string.
+  """Quotes the value of 'NAME=value' if it is a bare string.
 
   >>> quote_binding('MODEL_DIR=/tmp/out')
   "MODEL_DIR = '/tmp/out'"
@@ -162,14 +174,14 @@ def quote_binding(binding: str) -> str:
   'BATCH_SIZE = 8'
 
   Raises:
-    InputError: if it does not read NAME=value.
+    InputError: If the binding does not have this form.
   """
   match = _BINDING.fullmatch(binding.strip())
   if match is None or not match[2]:
-    raise InputError(f'--gin.{binding}: a binding reads --gin.NAME=value.')
+    raise InputError(f'--gin.{binding}: expected --gin.NAME=value.')
   name, value = match.groups()
-  # What begins like a reference, a quotation or a list is gin's own; a path or
-  # a name is text, whatever is in the middle of it.
+  # Values that begin like a reference, a string or a collection are gin's. Any
+  # other value that is not a literal is text, such as a path or a name.
   if value[0] not in '@%([{\'"':
     try:
       ast.literal_eval(value)
@@ -179,52 +191,94 @@ def quote_binding(binding: str) -> str:
 
 
 def _register(configurable: Callable) -> None:
-  # A second call in one process finds it registered.
+  # Raised by a second call in the same process.
   with contextlib.suppress(ValueError):
     gin.external_configurable(configurable, module='it_study')
 
 
+def _find(name: str, paths: Sequence[str]) -> pathlib.Path | None:
+  """Returns the first file of a name below the search paths, None for none."""
+  files = (pathlib.Path(path) / name for path in paths)
+  return next((file for file in files if file.is_file()), None)
+
+
 def _check_file(name: str, paths: Sequence[str]) -> None:
-  files = [pathlib.Path(path) / name for path in paths]
-  found = next((file for file in files if file.is_file()), None)
-  if found is not None:
-    if found.resolve().parent == T5X_DIRECTORY:
+  """Raises `InputError` unless a gin file exists and is one of ours."""
+  file = _find(name, paths)
+  if file is not None:
+    if file.resolve().parent == T5X_DIRECTORY:
       raise InputError(
-        f'gin file {name} is for T5X by itself: give it to python -m t5x.main, '
-        'as its first lines show. With --engine t5x, T5X runs the same files '
-        'as the native engine.'
+        f'gin file {name} is for T5X alone: pass it to python -m t5x.main, as '
+        'its first lines show. With --engine t5x, T5X runs the same files as '
+        'the native engine.'
       )
     return
   shipped = shipped_files()
   raise InputError(
-    f'no gin file {name!r}: looked in the working directory and in '
+    f'no gin file {name!r} in the working directory or '
     f'{", ".join(paths[1:])}.{nearest(name, shipped) or nearest_path(name)} '
-    f'Shipped are {", ".join(shipped)}.'
+    f'Shipped files: {", ".join(shipped)}.'
   )
+
+
+def _check_includes(
+  name: str,
+  paths: Sequence[str],
+  parents: Mapping[pathlib.Path, str] | None = None,
+) -> None:
+  """Raises `InputError` if a gin file includes itself, also indirectly.
+
+  Args:
+    name: Name of the file.
+    paths: Search paths.
+    parents: Files that include it, from the outermost, with their names; None
+      for none.
+  """
+  parents = parents or {}
+  file = _find(name, paths)
+  if file is None:
+    # Gin's own error names the file that includes it.
+    return
+  file = file.resolve()
+  if file in parents:
+    names = list(parents.values())
+    loop = [*names[list(parents).index(file) :], name]
+    raise InputError(
+      f'gin file {names[0]}: files include each other in a loop, '
+      f'{" -> ".join(loop)}. Remove one of these includes.'
+    )
+  try:
+    text = file.read_text('utf-8')
+  except UnicodeDecodeError:
+    # Gin's own error names the file.
+    return
+  for included in _INCLUDE.findall(text):
+    _check_includes(included, paths, {**parents, file: name})
 
 
 @contextlib.contextmanager
 def _silent_logging() -> Iterator[None]:
-  """Gin logs an error for every search path that does not have a file."""
-  before = logging.root.manager.disable
+  """Silences gin, which logs an error for each search path without a file."""
+  previous = logging.root.manager.disable
   logging.disable(logging.ERROR)
   try:
     yield
   finally:
-    logging.disable(before)
+    logging.disable(previous)
 
 
 def _source(name: str, paths: Sequence[str]) -> str:
-  """The text of a file and of all that it includes."""
-  files = [pathlib.Path(path) / name for path in paths]
-  text = next(file for file in files if file.is_file()).read_text('utf-8')
+  """Returns the text of a file and of all files that it includes."""
+  file = _find(name, paths)
+  assert file is not None, name
+  text = file.read_text('utf-8')
   included = [_source(other, paths) for other in _INCLUDE.findall(text)]
   return '\n'.join((text, *included))
 
 
 def _references(text: str) -> set[str]:
-  # In a quotation or a remark, % is a character like others.
-  return set(_REFERENCE.findall(_QUOTATION_OR_REMARK.sub("''", text)))
+  # In a string or a comment, % has no meaning.
+  return set(_REFERENCE.findall(_STRING_OR_COMMENT.sub("''", text)))
 
 
 def _check_macros(
@@ -234,36 +288,44 @@ def _check_macros(
   read: Collection[str],
   supplied: Collection[str],
 ) -> str:
-  """Raises what is wrong; returns the text without macros left behind."""
+  """Checks macros; returns the configuration without unused ones.
+
+  Args:
+    text: Configuration as text.
+    mentioned: Macros that the sources refer to, also in overridden bindings.
+    read: Macros that the caller reads.
+    supplied: Macros that the caller supplies, so that they may be unset.
+
+  Raises:
+    InputError: If a macro is unused, undefined, or required but unset.
+  """
   referenced = _references(text) | set(read)
-  bare = _QUOTATION_OR_REMARK.sub("''", text)
+  bare = _STRING_OR_COMMENT.sub("''", text)
   defined = set(_DEFINITION.findall(bare))
   for name in sorted(defined - referenced - set(mentioned)):
     raise InputError(
-      f'gin macro {name!r} is set, but nothing reads it.'
-      f'{nearest(name, sorted(referenced))} Macros that are read: '
+      f'gin macro {name!r} is set but not used.'
+      f'{nearest(name, sorted(referenced))} Macros in use: '
       f'{", ".join(sorted(referenced))}.'
     )
   for name in sorted(referenced - defined - set(supplied)):
     hint = nearest(name, sorted(defined))
     if hint:
-      raise InputError(
-        f'gin macro {name!r} is read, but nothing sets it.{hint}'
-      )
+      raise InputError(f'gin macro {name!r} is used but not set.{hint}')
   unset = set(re.findall(r'^(\w+) = %gin\.REQUIRED$', bare, re.MULTILINE))
   missing = sorted(
     (unset & referenced | (referenced - defined)) - set(supplied)
   )
   if missing:
-    # What no file mentions is most likely in one that is not named.
+    # A macro that no file mentions is most likely set in a file not named.
     advice = (
-      ' The files under runs/ set what has a default: name one with --gin_file.'
+      ' The files under runs/ set defaults: add one with --gin_file.'
       if set(missing) - unset
       else ''
     )
     raise InputError(
-      f'gin macro {missing[0]!r} is required and not set'
-      + (f' (likewise {", ".join(missing[1:])})' if missing[1:] else '')
+      f'gin macro {missing[0]!r} is required but not set'
+      + (f' (also missing: {", ".join(missing[1:])})' if missing[1:] else '')
       + f'. Set it with --gin.{missing[0]}=VALUE or in a gin file.{advice}'
     )
   for name in defined - referenced:
@@ -277,10 +339,15 @@ def _check_macros(
 def _explained(
   where: str, *, paths: Sequence[str], known: Mapping[str, Callable]
 ) -> Iterator[None]:
-  """Turns whatever gin raises into an `InputError`.
+  """Turns every error of gin into an `InputError`.
 
-  It raises what befell it: SyntaxError, IOError, ValueError for an unknown
-  name, ModuleNotFoundError, the tokenizer's own error.
+  Gin raises SyntaxError, IOError, ValueError for an unknown name,
+  ModuleNotFoundError, and errors of Python's tokenizer.
+
+  Args:
+    where: File or binding that is parsed, for the message.
+    paths: Search paths.
+    known: Configurables by name.
   """
   try:
     yield
@@ -293,11 +360,12 @@ def _explained(
 def _explain(
   error: Exception, *, paths: Sequence[str], known: Mapping[str, Callable]
 ) -> str:
+  """Returns the message for an error of gin."""
   text = ' '.join(str(error).split())
   missing = re.search(r'Unable to open file: (.+?)\. Searched', text)
   if missing:
     return (
-      f'no file {missing[1]!r} to include; looked in the working directory and '
+      f'included file {missing[1]!r} is neither in the working directory nor '
       f'in {", ".join(paths[1:])}.{nearest(missing[1], shipped_files())}'
     )
   unknown = re.search(
@@ -305,22 +373,27 @@ def _explain(
   )
   if unknown:
     name = unknown[1].split('/')[-1]
+    hint = nearest(name, known)
+    base = name.rpartition('.')[2]
+    # T5X names the module as well, as in network.T5Config.dtype.
+    binding = re.search(rf'{re.escape(name)}(\.\w+) *=', text)
+    if base in known:
+      hint = f" Did you mean '{base}{binding[1] if binding else ''}'?"
     return (
-      f'nothing called {name!r} can be configured.{nearest(name, known)} There '
-      f'are {", ".join(known)}.'
+      f'{name!r} is not configurable.{hint} Configurables: {", ".join(known)}.'
     )
   parameter = re.search(
     r"'([\w./]+)' doesn't have a parameter named '(\w+)'", text
   )
   if parameter:
     name = parameter[1].split('/')[-1]
-    # Of the function itself: gin's own wrapper takes anything.
+    # The signature of the function itself: gin's wrapper accepts anything.
     names = inspect.signature(known[name]).parameters
     return (
       f'{name} has no parameter {parameter[2]!r}.{nearest(parameter[2], names)}'
     )
   if 'EOF in multi-line' in text:
-    return 'a bracket or a quotation is opened and not closed.'
+    return 'a bracket or a string is not closed.'
   if isinstance(error, UnicodeDecodeError):
-    return 'not UTF-8 text.'
+    return 'the file is not UTF-8 text.'
   return text

@@ -100,8 +100,8 @@ def test_the_text_gives_the_same_text_again(folder):
 
 def test_a_misspelt_macro(folder):
   assert refusal('FLUOR=5') == (
-    "gin macro 'FLUOR' is set, but nothing reads it. Did you mean 'FLOUR'? "
-    'Macros that are read: FLOUR, GUEST, HEAT, SUGAR.'
+    "gin macro 'FLUOR' is set but not used. Did you mean 'FLOUR'? Macros in "
+    'use: FLOUR, GUEST, HEAT, SUGAR.'
   )
 
 
@@ -111,9 +111,9 @@ def test_a_required_macro(folder):
       files=['cake.gin'], configurables=[bake, Oven], read=('GUEST', 'HOST')
     )
   assert str(caught.value) == (
-    "gin macro 'HOST' is required and not set (likewise SUGAR). Set it with "
-    '--gin.HOST=VALUE or in a gin file. The files under runs/ set what has a '
-    'default: name one with --gin_file.'
+    "gin macro 'HOST' is required but not set (also missing: SUGAR). Set it "
+    'with --gin.HOST=VALUE or in a gin file. The files under runs/ set '
+    'defaults: add one with --gin_file.'
   )
 
 
@@ -139,29 +139,31 @@ def test_a_required_macro_may_be_gone_around(folder):
 
 def test_a_reference_to_a_misspelt_macro(folder):
   assert refusal('bake.flour=%FLOR', 'FLOUR=1') == (
-    "gin macro 'FLOR' is read, but nothing sets it. Did you mean 'FLOUR'?"
+    "gin macro 'FLOR' is used but not set. Did you mean 'FLOUR'?"
   )
 
 
 def test_a_file_that_is_not_there(folder):
   message = refusal(files=['studies/minature.gin'])
   assert message.startswith(
-    "no gin file 'studies/minature.gin': looked in the working directory and "
-    f'in {gin_utils.CONFIG_DIRECTORY}. Did you mean '
-    "'studies/miniature.gin'? Shipped are models/t5_1_0_base.gin, "
+    "no gin file 'studies/minature.gin' in the working directory or "
+    f"{gin_utils.CONFIG_DIRECTORY}. Did you mean 'studies/miniature.gin'? "
+    'Shipped files: models/t5_1_0_base.gin, '
   )
 
 
 @pytest.mark.parametrize('name', ['', '.', 'a_module_that_is_none'])
 def test_a_name_that_is_no_file(folder, name):
-  assert refusal(files=[name]).startswith(f'no gin file {name!r}: looked in ')
+  assert refusal(files=[name]).startswith(
+    f'no gin file {name!r} in the working directory or '
+  )
 
 
 @pytest.mark.parametrize('name', ['t5x/finetune.gin', 't5x/lm_xl_finetune.gin'])
 def test_a_file_for_t5x_by_itself(folder, name):
   assert refusal(files=[name]) == (
-    f'gin file {name} is for T5X by itself: give it to python -m t5x.main, as '
-    'its first lines show. With --engine t5x, T5X runs the same files as the '
+    f'gin file {name} is for T5X alone: pass it to python -m t5x.main, as its '
+    'first lines show. With --engine t5x, T5X runs the same files as the '
     'native engine.'
   )
 
@@ -169,8 +171,8 @@ def test_a_file_for_t5x_by_itself(folder, name):
 def test_an_include_that_is_not_there(folder):
   (folder / 'mine.gin').write_text("include 'runs/studdy.gin'\n")
   assert refusal(files=['mine.gin']) == (
-    "gin file mine.gin: no file 'runs/studdy.gin' to include; looked in the "
-    f'working directory and in {gin_utils.CONFIG_DIRECTORY}. Did you mean '
+    "gin file mine.gin: included file 'runs/studdy.gin' is neither in the "
+    f'working directory nor in {gin_utils.CONFIG_DIRECTORY}. Did you mean '
     "'runs/study.gin'?"
   )
 
@@ -178,12 +180,12 @@ def test_an_include_that_is_not_there(folder):
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    (b'X = (1,\n', 'a bracket or a quotation is opened and not closed.'),
+    (b'X = (1,\n', 'a bracket or a string is not closed.'),
     (
       b'these are words\n',
       "Couldn't parse statement, expected ':' or '='. (mine.gin, line 1)",
     ),
-    (b'\xff\xfe = 1\n', 'not UTF-8 text.'),
+    (b'\xff\xfe = 1\n', 'the file is not UTF-8 text.'),
     (
       b'import no_such_module\n',
       'No module named \'no_such_module\' In file "mine.gin", line 1 import '
@@ -196,14 +198,51 @@ def test_a_file_that_does_not_parse(folder, content, message):
   assert refusal(files=['mine.gin']) == f'gin file mine.gin: {message}'
 
 
+@pytest.mark.parametrize(
+  ('files', 'loop'),
+  [
+    ({'mine.gin': 'mine.gin'}, 'mine.gin -> mine.gin'),
+    (
+      {'mine.gin': 'a.gin', 'a.gin': 'b.gin', 'b.gin': 'a.gin'},
+      'a.gin -> b.gin -> a.gin',
+    ),
+    ({'mine.gin': 'a.gin', 'a.gin': './a.gin'}, 'a.gin -> ./a.gin'),
+  ],
+)
+def test_includes_in_a_loop(folder, files, loop):
+  for name, included in files.items():
+    (folder / name).write_text(f"include '{included}'\n")
+  assert refusal(files=['mine.gin']) == (
+    f'gin file mine.gin: files include each other in a loop, {loop}. Remove '
+    'one of these includes.'
+  )
+
+
+def test_a_file_may_be_included_twice(folder):
+  (folder / 'mine.gin').write_text("include 'cake.gin'\ninclude 'cake.gin'\n")
+  load(files=['mine.gin'])
+  assert gin_utils.configured('Oven')() == Oven(200)
+
+
+def test_a_module_in_a_name_as_t5x_writes_it(folder):
+  assert refusal('kitchen.Oven.heat=1') == (
+    "--gin.kitchen.Oven.heat = 1: 'kitchen.Oven' is not configurable. Did you "
+    "mean 'Oven.heat'? Configurables: bake, Oven."
+  )
+  assert refusal('bake.oven=@kitchen.Oven()') == (
+    "--gin.bake.oven = @kitchen.Oven(): 'kitchen.Oven' is not configurable. "
+    "Did you mean 'Oven'? Configurables: bake, Oven."
+  )
+
+
 def test_an_unknown_configurable(folder):
   assert refusal('bakke.flour=1') == (
-    "--gin.bakke.flour = 1: nothing called 'bakke' can be configured. Did you "
-    "mean 'bake'? There are bake, Oven."
+    "--gin.bakke.flour = 1: 'bakke' is not configurable. Did you mean 'bake'? "
+    'Configurables: bake, Oven.'
   )
   assert refusal('bake.oven=@Ovn()') == (
-    "--gin.bake.oven = @Ovn(): nothing called 'Ovn' can be configured. Did you "
-    "mean 'Oven'? There are bake, Oven."
+    "--gin.bake.oven = @Ovn(): 'Ovn' is not configurable. Did you mean 'Oven'? "
+    'Configurables: bake, Oven.'
   )
 
 
@@ -245,14 +284,12 @@ def test_bare_text_is_quoted_and_nothing_else(binding, quoted):
 def test_what_is_no_binding(binding):
   with pytest.raises(InputError) as caught:
     gin_utils.quote_binding(binding)
-  assert str(caught.value) == (
-    f'--gin.{binding}: a binding reads --gin.NAME=value.'
-  )
+  assert str(caught.value) == (f'--gin.{binding}: expected --gin.NAME=value.')
 
 
 def test_an_open_bracket_in_a_binding(folder):
   assert refusal('FLOUR=(1,') == (
-    '--gin.FLOUR = (1,: a bracket or a quotation is opened and not closed.'
+    '--gin.FLOUR = (1,: a bracket or a string is not closed.'
   )
 
 
@@ -286,7 +323,7 @@ def test_what_has_to_be_bound(folder):
   with pytest.raises(InputError) as caught:
     gin_utils.check_bound('Oven.door', 'a door')
   assert str(caught.value) == (
-    'the configuration lacks a door (Oven.door is not set). Add it with '
+    'the configuration lacks a door (Oven.door is not set). Add the file with '
     '--gin_file.'
   )
 
