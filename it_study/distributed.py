@@ -1,6 +1,7 @@
-"""Several processes that train as one, each with devices of its own."""
+"""Multi-process training: start, agreement among processes, preemption."""
 
 from collections.abc import Mapping
+import logging
 import os
 
 import jax
@@ -9,39 +10,42 @@ import numpy as np
 
 from it_study.errors import InputError
 
-# What JAX's own launchers set.
+# Set by JAX's launchers.
 VARIABLES = (
   'JAX_COORDINATOR_ADDRESS',
   'JAX_NUM_PROCESSES',
   'JAX_PROCESS_ID',
 )
-# Set to DETECT by a launcher that knows of several where nothing else tells so,
-# as on a Cloud TPU VM, whose shell has no variable for it.
+# A launcher sets it to DETECT for several processes that nothing else reveals,
+# as on a Cloud TPU VM, whose shell has no variable for them.
 DETECTION_VARIABLE = 'IT_STUDY_DISTRIBUTED'
 DETECT = 'detect'
-# The first process may read and hash a checkpoint, or wait for a lease.
+# The first process may meanwhile hash a checkpoint, or wait for a lease.
 _WAIT_SECONDS = 3600
+_logger = logging.getLogger(__name__)
 
 
 def start(environment: Mapping[str, str] = os.environ) -> None:
-  """Joins the other processes, if there are any; before JAX is used.
+  """Connects to the other processes, if there are any.
 
-  They are told by `VARIABLES`, all of them or none. On a Cloud TPU slice of
-  several hosts, and under SLURM with several tasks, JAX finds them by itself;
-  so it does where `DETECTION_VARIABLE` says that there are some.
+  Must be called before JAX is used. `VARIABLES` describe the processes; all or
+  none must be set. JAX detects the processes itself on a Cloud TPU slice with
+  several hosts, under SLURM with several tasks, and where `DETECTION_VARIABLE`
+  requests it.
 
   Args:
-    environment: of this process.
+    environment: Environment of this process.
 
   Raises:
-    InputError: only some of the variables are set, or they do not go together.
+    InputError: If only some variables are set, or a value is invalid.
   """
-  given = [name for name in VARIABLES if environment.get(name)]
-  if given:
-    _check(environment, given)
+  set_names = [name for name in VARIABLES if environment.get(name)]
+  if set_names:
+    _check(environment, set_names)
     address, count, index = (environment[name] for name in VARIABLES)
     if int(count) > 1:
-      # Without it CPU devices of other processes cannot be reached.
+      _logger.info('joining as process %s of %s at %s', index, count, address)
+      # Needed for collectives between CPU devices of several processes.
       jax.config.update('jax_cpu_collectives_implementation', 'gloo')
       jax.distributed.initialize(
         coordinator_address=address,
@@ -49,21 +53,22 @@ def start(environment: Mapping[str, str] = os.environ) -> None:
         process_id=int(index),
       )
   elif _is_detected(environment):
+    _logger.info('letting JAX detect the other processes')
     jax.distributed.initialize()
 
 
 def count() -> int:
-  """Processes that run as one."""
+  """Returns the number of processes."""
   return jax.process_count()
 
 
 def is_first() -> bool:
-  """Whether this is the process that speaks and writes for all."""
+  """Returns whether this process prints and writes for all."""
   return jax.process_index() == 0
 
 
 def broadcast_from_first(number: int) -> int:
-  """The first process's number, in all processes, once all have come here."""
+  """Returns the first process's number in all processes; waits for all."""
   if jax.process_count() == 1:
     return number
   _wait_for_all()
@@ -71,7 +76,11 @@ def broadcast_from_first(number: int) -> int:
 
 
 def agree_on(array: np.ndarray) -> np.ndarray:
-  """The first process's array, in all processes; of one shape in all."""
+  """Returns the first process's array in all processes; waits for all.
+
+  Args:
+    array: Array of the same shape and dtype in all processes.
+  """
   if jax.process_count() == 1:
     return array
   _wait_for_all()
@@ -79,9 +88,12 @@ def agree_on(array: np.ndarray) -> np.ndarray:
 
 
 def have_all_come(*, seconds: float) -> bool:
-  """Whether all processes call this within so many seconds of each other.
+  """Returns whether all processes call this within a time limit.
 
-  It takes no devices, so that one may ask whose devices are at something else.
+  Works while the devices are busy, since it does not use them.
+
+  Args:
+    seconds: Time limit in seconds.
   """
   try:
     _wait_for_all(seconds)
@@ -93,8 +105,8 @@ def have_all_come(*, seconds: float) -> bool:
 
 
 def _wait_for_all(seconds: float = _WAIT_SECONDS) -> None:
-  """Waits for the others, longer than the first collective of them would."""
-  # Imported here: it takes long.
+  """Waits for all processes, longer than a first collective would."""
+  # Imported here since it is slow to import.
   from orbax.checkpoint import multihost
 
   wait = multihost.get_barrier_sync_fn()
@@ -102,55 +114,59 @@ def _wait_for_all(seconds: float = _WAIT_SECONDS) -> None:
 
 
 def is_preempted(step: int) -> bool:
-  """Whether any process got SIGTERM and this is the step to stop after.
+  """Returns whether to stop after this step since a process got SIGTERM.
 
-  All processes give the same answer for the same step, without waiting for
-  their devices: JAX's coordination service chooses the step. It watches the
-  signal itself, so nobody else may handle it.
+  All processes return the same for the same step, without waiting for their
+  devices: JAX's coordination service chooses the step. It handles SIGTERM
+  itself, so nothing else may.
+
+  Args:
+    step: Number of the step that ends.
   """
   return multihost_utils.reached_preemption_sync_point(step)
 
 
 def refuse(command: str) -> None:
-  """Raises `InputError` where several processes were started for a command."""
+  """Raises `InputError` if a single-process command runs in several."""
   if jax.process_count() > 1:
     raise InputError(
-      f'{command} runs in one process, found {jax.process_count()}: start it '
-      f'without {", ".join(VARIABLES)}. Only train and predict run in several.'
+      f'{command} runs in a single process, found {jax.process_count()}. Start '
+      f'it without {", ".join(VARIABLES)}; only train and predict run in '
+      'several.'
     )
 
 
-def _check(environment: Mapping[str, str], given: list[str]) -> None:
-  missing = [name for name in VARIABLES if name not in given]
+def _check(environment: Mapping[str, str], set_names: list[str]) -> None:
+  missing = [name for name in VARIABLES if name not in set_names]
   if missing:
     raise InputError(
-      f'{given[0]} is set and {missing[0]} is not: several processes need '
-      f'{", ".join(VARIABLES)}, one needs none of them.'
+      f'{set_names[0]} is set, but {missing[0]} is not. Set all of '
+      f'{", ".join(VARIABLES)} for several processes, none of them for one.'
     )
   count, index = (environment[name] for name in VARIABLES[1:])
   if not (count.isdecimal() and int(count) >= 1):
     raise InputError(
-      f'JAX_NUM_PROCESSES is {count!r}: give a whole number from 1 up.'
+      f'JAX_NUM_PROCESSES is {count!r}; it must be a whole number from 1 up.'
     )
   if not (index.isdecimal() and int(index) < int(count)):
     raise InputError(
-      f'JAX_PROCESS_ID is {index!r}: with JAX_NUM_PROCESSES={count} give a '
-      f'whole number from 0 to {int(count) - 1}.'
+      f'JAX_PROCESS_ID is {index!r}; with JAX_NUM_PROCESSES={count} it must be '
+      f'a whole number from 0 to {int(count) - 1}.'
     )
   if ':' not in environment[VARIABLES[0]]:
     raise InputError(
-      f'JAX_COORDINATOR_ADDRESS is {environment[VARIABLES[0]]!r}: give host '
-      'and port of process 0, such as 10.0.0.1:1234.'
+      f'JAX_COORDINATOR_ADDRESS is {environment[VARIABLES[0]]!r}; it must be '
+      'host and port of process 0, such as 10.0.0.1:1234.'
     )
 
 
 def _is_detected(environment: Mapping[str, str]) -> bool:
   hosts = environment.get('TPU_WORKER_HOSTNAMES', '')
   tasks = environment.get('SLURM_NTASKS', '')
-  asked = environment.get(DETECTION_VARIABLE, '')
-  if asked not in ('', DETECT):
+  request = environment.get(DETECTION_VARIABLE, '')
+  if request not in ('', DETECT):
     raise InputError(
-      f'{DETECTION_VARIABLE} is {asked!r}: {DETECT!r} lets JAX look for the '
-      'other processes; leave it unset where there are none.'
+      f'{DETECTION_VARIABLE} is {request!r}; set it to {DETECT!r} to let JAX '
+      'detect other processes, or leave it unset.'
     )
-  return bool(asked) or ',' in hosts or (tasks.isdecimal() and int(tasks) > 1)
+  return bool(request) or ',' in hosts or (tasks.isdecimal() and int(tasks) > 1)

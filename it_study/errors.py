@@ -1,4 +1,4 @@
-"""The one error a user is meant to read, and the near-miss hint in it."""
+"""The error that users read, and the hints in its messages."""
 
 from collections.abc import Iterable
 import difflib
@@ -11,19 +11,19 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 class InputError(ValueError):
-  """Bad input, told in one line: what, found, allowed, what to do next.
+  """Bad input, in one line: what, the problem, what is allowed, what to do.
 
-  The command line prints the message alone and exits with status 2.
+  The command line prints only the message, and exits with status 2.
   """
 
 
-def shown(found: object) -> str:
-  """Returns a value as a message shows it: in part, where there is much.
+def shown(value: object) -> str:
+  """Returns a value for a message, shortened if it is long.
 
   >>> shown(list('abcdefgh'))
   "['a', 'b', 'c', 'd', 'e', 'f', ...]"
   """
-  return _SHORT.repr(found)
+  return _SHORT.repr(value)
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -37,10 +37,13 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def nearest_path(path: str | os.PathLike[str]) -> str:
-  """Like `nearest`, for a path that is not there: what lies beside it.
+  """Returns a hint like `nearest`, for a path that does not exist.
 
-  The first part of the path that is missing is the one looked for. What is no
-  local path, or cannot be listed, has no hint.
+  The hint replaces the first missing part of the path with a similar name in
+  the same folder. It is empty for a path that is not local or not readable.
+
+  Args:
+    path: Path that does not exist.
   """
   path = pathlib.Path(path)
   missing = [
@@ -49,12 +52,12 @@ def nearest_path(path: str | os.PathLike[str]) -> str:
   if not missing:
     return ''
   try:
-    beside = sorted(os.listdir(missing[-1].parent))
+    siblings = sorted(os.listdir(missing[-1].parent))
   except (OSError, ValueError):
     return ''
-  matches = difflib.get_close_matches(missing[-1].name, beside, n=1)
+  matches = difflib.get_close_matches(missing[-1].name, siblings, n=1)
   if not matches:
     return ''
-  found = missing[-1].with_name(matches[0])
-  whole = found / path.relative_to(missing[-1])
-  return f' Did you mean {os.fspath(whole if whole.exists() else found)!r}?'
+  match = missing[-1].with_name(matches[0])
+  whole = match / path.relative_to(missing[-1])
+  return f' Did you mean {os.fspath(whole if whole.exists() else match)!r}?'

@@ -1,4 +1,4 @@
-"""Runs a program that may hang, for so long and no longer."""
+"""Runs a program that may hang, with a time limit."""
 
 from collections.abc import Mapping, Sequence
 import contextlib
@@ -7,8 +7,8 @@ import os
 import signal
 import subprocess
 
-# Between being asked to end and being ended.
-_LAST_SECONDS = 3.0
+# Between SIGTERM and SIGKILL.
+_GRACE_SECONDS = 3.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,9 +16,9 @@ class Finished:
   """How a program ended.
 
   Attributes:
-    status: its exit status, -N after signal N, None if it ran out of time.
-    output: what it wrote to its standard output.
-    errors: what it wrote to its standard error.
+    status: Exit status; -N after signal N, None after a timeout.
+    output: Standard output.
+    errors: Standard error.
   """
 
   status: int | None
@@ -27,7 +27,7 @@ class Finished:
 
   @property
   def last_line(self) -> str:
-    """The last line that says something, of its errors or else its output."""
+    """The last non-empty line of standard error, else of standard output."""
     for text in (self.errors, self.output):
       lines = [line.strip() for line in text.splitlines() if line.strip()]
       if lines:
@@ -42,16 +42,16 @@ def run(
   environment: Mapping[str, str] | None = None,
   standard_input: str = '',
 ) -> Finished:
-  """Runs a program to its end, or ends it and all that it started.
+  """Runs a program to its end, or kills it and its children.
 
   Args:
-    words: the program and its arguments.
-    seconds: it may take.
-    environment: in place of this process's own.
-    standard_input: all that it is given to read.
+    words: Program and arguments.
+    seconds: Time limit in seconds.
+    environment: Environment of the program; None for that of this process.
+    standard_input: Text on its standard input.
 
   Raises:
-    OSError: if there is no such program, or it cannot be run.
+    OSError: If the program does not exist or cannot be run.
   """
   process = subprocess.Popen(
     [os.fspath(word) for word in words],
@@ -61,8 +61,8 @@ def run(
     env=environment,
     encoding='utf-8',
     errors='replace',
-    # A group of its own: what it starts is ended with it, and a Ctrl-C at the
-    # terminal is for us alone.
+    # A new process group: the program's children can be killed with it, and
+    # Ctrl-C at the terminal reaches only us.
     start_new_session=True,
   )
   try:
@@ -78,11 +78,11 @@ def run(
 
 
 def _end(process: subprocess.Popen) -> tuple[str, str]:
-  """Ends a group of processes, and returns what it had written."""
+  """Kills a process group, and returns its output and errors."""
   for number in (signal.SIGTERM, signal.SIGKILL):
     with contextlib.suppress(ProcessLookupError):
       os.killpg(process.pid, number)
     with contextlib.suppress(subprocess.TimeoutExpired):
-      return process.communicate(timeout=_LAST_SECONDS)
-  # What left the group still holds the pipes; nothing more is read of it.
+      return process.communicate(timeout=_GRACE_SECONDS)
+  # A process that left the group holds the pipes; their content is lost.
   return '', ''

@@ -193,9 +193,9 @@ def test_sigterm_to_one_process_stops_both_and_they_go_on(
   [
     (
       {'JAX_NUM_PROCESSES': '2', 'JAX_PROCESS_ID': '0'},
-      'JAX_NUM_PROCESSES is set and JAX_COORDINATOR_ADDRESS is not: several '
-      'processes need JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, '
-      'JAX_PROCESS_ID, one needs none of them.',
+      'JAX_NUM_PROCESSES is set, but JAX_COORDINATOR_ADDRESS is not. Set all '
+      'of JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID for '
+      'several processes, none of them for one.',
     ),
     (
       {
@@ -203,7 +203,7 @@ def test_sigterm_to_one_process_stops_both_and_they_go_on(
         'JAX_NUM_PROCESSES': 'two',
         'JAX_PROCESS_ID': '0',
       },
-      "JAX_NUM_PROCESSES is 'two': give a whole number from 1 up.",
+      "JAX_NUM_PROCESSES is 'two'; it must be a whole number from 1 up.",
     ),
     (
       {
@@ -211,8 +211,8 @@ def test_sigterm_to_one_process_stops_both_and_they_go_on(
         'JAX_NUM_PROCESSES': '2',
         'JAX_PROCESS_ID': '2',
       },
-      "JAX_PROCESS_ID is '2': with JAX_NUM_PROCESSES=2 give a whole number "
-      'from 0 to 1.',
+      "JAX_PROCESS_ID is '2'; with JAX_NUM_PROCESSES=2 it must be a whole "
+      'number from 0 to 1.',
     ),
     (
       {
@@ -220,13 +220,13 @@ def test_sigterm_to_one_process_stops_both_and_they_go_on(
         'JAX_NUM_PROCESSES': '2',
         'JAX_PROCESS_ID': '0',
       },
-      "JAX_COORDINATOR_ADDRESS is 'here': give host and port of process 0, "
-      'such as 10.0.0.1:1234.',
+      "JAX_COORDINATOR_ADDRESS is 'here'; it must be host and port of process "
+      '0, such as 10.0.0.1:1234.',
     ),
     (
       {'IT_STUDY_DISTRIBUTED': 'yes'},
-      "IT_STUDY_DISTRIBUTED is 'yes': 'detect' lets JAX look for the other "
-      'processes; leave it unset where there are none.',
+      "IT_STUDY_DISTRIBUTED is 'yes'; set it to 'detect' to let JAX detect "
+      'other processes, or leave it unset.',
     ),
   ],
 )
@@ -271,7 +271,7 @@ def test_a_command_for_one_process_says_so(monkeypatch):
   with pytest.raises(InputError) as caught:
     distributed.refuse('study')
   assert str(caught.value) == (
-    'study runs in one process, found 2: start it without '
-    'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID. Only train '
+    'study runs in a single process, found 2. Start it without '
+    'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID; only train '
     'and predict run in several.'
   )
