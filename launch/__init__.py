@@ -1,1 +1,1 @@
-"""Starts every process of a run: on this machine, a cluster or a cloud."""
+"""Starts all processes of a run: on this machine, a cluster or a cloud."""

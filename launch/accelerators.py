@@ -1,4 +1,4 @@
-"""Slices of Cloud TPUs: one table of what each type has."""
+"""Cloud TPU slices: one table with the properties of each type."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -12,18 +12,18 @@ _GIB = 2**30
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Accelerator:
-  """A slice, as Google Cloud lends it.
+  """A slice of a Cloud TPU.
 
   Attributes:
-    name: its accelerator type.
-    version: of the TPU.
-    topology: chips along each axis of the interconnect.
-    chips: in the slice.
-    cores_per_chip: TensorCores.
-    devices: that JAX makes of it.
-    hosts: virtual machines, each of which runs a process.
-    memory_per_chip: bytes of high-bandwidth memory.
-    runtime: the software version that suits JAX.
+    name: Accelerator type, such as 'v5litepod-16'.
+    version: Version of the TPU, such as 'v5e'.
+    topology: Chips along each axis of the interconnect, such as '4x4'.
+    chips: Number of chips.
+    cores_per_chip: Number of TensorCores of a chip.
+    devices: Number of JAX devices.
+    hosts: Number of virtual machines; each runs one process.
+    memory_per_chip: High-bandwidth memory of a chip, in bytes.
+    runtime: TPU software version that suits JAX.
   """
 
   name: str
@@ -38,11 +38,11 @@ class Accelerator:
 
   @property
   def slice_name(self) -> str:
-    """As compilers name it, such as 'v5e:4x4'."""
+    """Name of the slice for compilers, such as 'v5e:4x4'."""
     return f'{self.version}:{self.topology}'
 
   def describe(self) -> str:
-    """What it is, in a few words."""
+    """Returns a short description."""
     return (
       f'{self.name}: {self.chips} chip{"" if self.chips == 1 else "s"} '
       f'({self.topology}) of {self.memory_per_chip / _GIB:.0f} GiB on '
@@ -52,7 +52,7 @@ class Accelerator:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Version:
-  """What all slices of a version share."""
+  """Properties that all slices of a version share."""
 
   prefix: str
   # Whether a type's number counts TensorCores; else it counts chips.
@@ -61,7 +61,7 @@ class _Version:
   # A chip of two cores is one device from v4 on ("megacore").
   devices_per_chip: int
   memory_gib: int
-  # The most chips of one host, where the slice has no other host.
+  # Maximum number of chips of a slice with a single host.
   chips_of_a_single_host: int
   runtime: str
   topologies: tuple[str, ...]
@@ -70,8 +70,8 @@ class _Version:
 # Sources: Google Cloud's pages on TPU versions, cloud.google.com/tpu/docs/v2,
 # v3, v4, v5e, v5p, v6e (chips, cores, memory, shapes, hosts) and
 # cloud.google.com/tpu/docs/runtimes (software versions). Shapes of v4 and v5p
-# are the usual ones: up to 4 chips, then doubled axis by axis; others exist. A
-# host has 4 chips wherever there are several hosts.
+# are the usual ones: up to 4 chips, then doubled axis by axis; others exist. In
+# a slice with several hosts, each host has 4 chips.
 _VERSIONS = {
   'v2': _Version(
     prefix='v2',
@@ -142,12 +142,12 @@ _VERSIONS = {
     topologies=('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16'),
   ),
 }
-_CHIPS_OF_ONE_HOST_OF_SEVERAL = 4
+_CHIPS_PER_HOST = 4
 
 
 @functools.cache
 def table() -> Mapping[str, Accelerator]:
-  """Every type, by name."""
+  """Returns every accelerator type by name."""
   return {
     accelerator.name: accelerator
     for version in _VERSIONS
@@ -156,10 +156,13 @@ def table() -> Mapping[str, Accelerator]:
 
 
 def find(name: str) -> Accelerator:
-  """The type of that name; 'v5e-16' is 'v5litepod-16' too.
+  """Returns the accelerator type of a name.
+
+  Args:
+    name: Accelerator type; 'v5e-16' is short for 'v5litepod-16'.
 
   Raises:
-    InputError: there is none.
+    InputError: If there is no such type.
   """
   known = table()
   name = name.lower()
@@ -170,10 +173,11 @@ def find(name: str) -> Accelerator:
     raise InputError(
       f'--type is {name!r}; '
       + (
-        f'of {_prefix(name)} there are {", ".join(alike)}.'
+        f'types of {_prefix(name)} are {", ".join(alike)}.'
         if alike
-        else f'there are {", ".join(v.prefix for v in _VERSIONS.values())}, '
-        'with a number, such as v5litepod-16.'
+        else 'a type is one of '
+        f'{", ".join(v.prefix for v in _VERSIONS.values())} with a number, '
+        'such as v5litepod-16.'
       )
       + nearest(name, alike or known)
     )
@@ -183,14 +187,13 @@ def find(name: str) -> Accelerator:
 def check_mesh(
   accelerator: Accelerator, *, data: int, fsdp: int, model: int
 ) -> None:
-  """Raises `InputError` unless a mesh takes all devices of a slice.
+  """Raises `InputError` unless a mesh uses all devices of a slice.
 
   Args:
-    accelerator: the slice.
-    data: devices along that axis; -1, here or in one of the others, is what
-      the rest leaves.
-    fsdp: likewise.
-    model: likewise.
+    accelerator: The slice.
+    data: Devices along the data axis; -1, on one axis, for all that remain.
+    fsdp: Devices along the fsdp axis, or -1.
+    model: Devices along the model axis, or -1.
   """
   fitting = [
     other.name
@@ -204,7 +207,7 @@ def check_mesh(
     fsdp=fsdp,
     model=model,
     where=accelerator.name,
-    advice=f'of {accelerator.version}, {fitting[0]} fits' if fitting else '',
+    advice=fitting[0] if fitting else '',
   )
 
 
@@ -217,29 +220,29 @@ def check_mesh_of(
   where: str,
   advice: str = '',
 ) -> None:
-  """Raises `InputError` unless a mesh takes so many devices.
+  """Raises `InputError` unless a mesh uses exactly that many devices.
 
   Args:
-    devices: that there are.
-    data: as of `check_mesh`.
-    fsdp: likewise.
-    model: likewise.
-    where: they are.
-    advice: what else may be done than to change the mesh.
+    devices: Number of devices.
+    data: Devices along the data axis; -1, on one axis, for all that remain.
+    fsdp: Devices along the fsdp axis, or -1.
+    model: Devices along the model axis, or -1.
+    where: Name of the place of the devices, for the message.
+    advice: Alternative to a change of the mesh, for the message.
   """
   fixed, is_open = _fixed(data, fsdp, model)
   if _fits(fixed, is_open, devices):
     return
   raise InputError(
     f'the mesh MESH_DATA={data}, MESH_FSDP={fsdp}, MESH_MODEL={model} does not '
-    f'fit {where}: it takes {"a multiple of " if is_open else ""}{fixed} '
+    f'fit {where}: it needs {"a multiple of " if is_open else ""}{fixed} '
     f'devices, found {devices}. Change the mesh'
-    + (f'; {advice}.' if advice else '.')
+    + (f', or use {advice}.' if advice else '.')
   )
 
 
 def _fixed(*sizes: int) -> tuple[int, bool]:
-  """The product of the sizes that are given, and whether one is left open."""
+  """Returns the product of the sizes other than -1, and whether one is -1."""
   return math.prod(size for size in sizes if size != -1), -1 in sizes
 
 
@@ -268,7 +271,7 @@ def _slices(version: str) -> list[Accelerator]:
         chips=chips,
         cores_per_chip=shared.cores_per_chip,
         devices=chips * shared.devices_per_chip,
-        hosts=1 if is_single else chips // _CHIPS_OF_ONE_HOST_OF_SEVERAL,
+        hosts=1 if is_single else chips // _CHIPS_PER_HOST,
         memory_per_chip=shared.memory_gib * _GIB,
         runtime=shared.runtime,
       )

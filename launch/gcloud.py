@@ -1,6 +1,6 @@
-"""One slice of a Cloud TPU: its commands, by gcloud."""
+"""One Cloud TPU slice, controlled by gcloud."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import os
 import time
@@ -10,15 +10,15 @@ from launch.accelerators import Accelerator
 from launch.tools import LaunchError, Tools, why
 
 READY = 'READY'
-# No such slice, or none any more.
+# The slice does not exist.
 GONE = 'GONE'
 UNKNOWN = 'UNKNOWN'
 _LOST = ('PREEMPTED', 'TERMINATED', 'STOPPED', 'SUSPENDED', 'FAILED', GONE)
 _WAITING = ('CREATING', 'STARTING', 'RESTARTING', 'REPAIRING')
 _QUEUE_ENDS = ('FAILED', 'SUSPENDED', 'SUSPENDING', 'DELETING')
-# What gcloud says where there is no such slice.
+# Parts of gcloud's errors about a slice that does not exist.
 _NOT_FOUND = ('NOT_FOUND', 'was not found', 'could not be found')
-# A dead connection is noticed within two minutes.
+# Notices a dead connection within two minutes.
 _SSH_FLAGS = (
   '--ssh-flag=-oServerAliveInterval=30',
   '--ssh-flag=-oServerAliveCountMax=4',
@@ -28,11 +28,11 @@ _ATTEMPTS = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-  """Seconds that things may take."""
+  """Time limits and intervals, in seconds."""
 
   ask: float = 120.0
   create: float = 1800.0
-  # In the queue, or from its creation to its being ready.
+  # In the queue, and from its creation until it is ready.
   wait: float = 86_400.0
   copy: float = 900.0
   set_up: float = 1800.0
@@ -42,16 +42,16 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-  """What slice is asked for.
+  """A request for a slice.
 
   Attributes:
-    name: of the slice.
-    accelerator: its type.
-    zone: of Google Cloud.
-    project: of Google Cloud; None is gcloud's own default.
-    is_spot: cheaper, and may be taken away.
-    is_queued: asked for by a queued resource, which waits for its turn.
-    runtime: the software version; None is the type's.
+    name: Name of the slice.
+    accelerator: Accelerator type.
+    zone: Zone of Google Cloud.
+    project: Project of Google Cloud; None for gcloud's default.
+    is_spot: Whether to use cheaper capacity that may be preempted.
+    is_queued: Whether to request a queued resource, which waits for capacity.
+    runtime: TPU software version; None for that of the type.
   """
 
   name: str
@@ -64,11 +64,11 @@ class Request:
 
 
 class NameTakenError(InputError):
-  """There is a slice of that name, which is not this launch's."""
+  """A slice of that name exists, and this launch did not create it."""
 
 
 class Slice:
-  """One slice, there or not."""
+  """One slice, which may or may not exist."""
 
   def __init__(
     self, request: Request, *, tools: Tools, limits: Limits | None = None
@@ -78,7 +78,7 @@ class Slice:
     self._limits = limits or Limits()
 
   def state(self) -> str:
-    """Its state in the words of Google Cloud, GONE, or UNKNOWN."""
+    """Returns the state as Google Cloud names it, GONE or UNKNOWN."""
     done = self._tools.try_run(
       self._words('tpu-vm', 'describe', '--format=value(state)'),
       seconds=self._limits.ask,
@@ -91,29 +91,29 @@ class Slice:
     return GONE if any(words in text for words in _NOT_FOUND) else UNKNOWN
 
   def is_lost(self) -> bool:
-    """Whether it was taken away."""
+    """Returns whether the slice was preempted or has failed."""
     return self.state() in _LOST
 
   def check_free(self) -> None:
-    """Raises unless its name is free, and gcloud can say so."""
+    """Raises unless gcloud confirms that the name is free."""
     if self._tools.is_dry:
       return
     words = self._words('tpu-vm', 'describe', '--format=value(state)')
     done = self._tools.try_run(words, seconds=self._limits.ask)
     if done.status == 0:
       raise InputError(
-        f'{self._request.name} is there already, {done.output.strip()}: give '
-        'another --name, use it as it is with --reuse, or delete it: '
+        f'{self._request.name} already exists ({done.output.strip()}). Choose '
+        'another --name, use it with --reuse, or delete it: '
         f'{self.delete_line()}'
       )
     text = f'{done.errors}{done.output}'
     if not any(part in text for part in _NOT_FOUND):
       raise LaunchError(
-        f'gcloud does not answer: {why(done, self._limits.ask)}{_advice(text)}'
+        f'gcloud failed: {why(done, self._limits.ask)}{_advice(text)}'
       )
 
   def create(self) -> None:
-    """Asks for the slice."""
+    """Requests the slice."""
     request = self._request
     spot = ['--spot'] if request.is_spot else []
     kind = f'--accelerator-type={request.accelerator.name}'
@@ -131,8 +131,8 @@ class Slice:
     text = done.errors.lower().replace('_', ' ')
     if done.status is not None and 'already exists' in text:
       raise NameTakenError(
-        f'{request.name} is there already, or in the queue: give another '
-        f'--name, or delete it: {self.delete_line()}'
+        f'{request.name} already exists or is queued. Choose another --name, '
+        f'or delete it: {self.delete_line()}'
       )
     if done.status != 0:
       raise LaunchError(
@@ -141,10 +141,10 @@ class Slice:
       )
 
   def wait(self) -> None:
-    """Waits until it is ready.
+    """Waits until the slice is ready.
 
     Raises:
-      LaunchError: it will not be, or is not in time.
+      LaunchError: If it cannot become ready, or the time is over.
     """
     limit = time.monotonic() + self._limits.wait
     if self._request.is_queued:
@@ -166,7 +166,7 @@ class Slice:
     )
 
   def fetch(self, path: str, folder: str | os.PathLike) -> None:
-    """Copies a folder here, from its first host or a bucket."""
+    """Copies a folder from the first host or a bucket to this machine."""
     folder = os.fspath(folder)
     if path.startswith('gs://'):
       words = ['gcloud', 'storage', 'rsync', '--recursive', path, folder]
@@ -185,25 +185,25 @@ class Slice:
     )
 
   def shell_words(self, line: str, *, worker: str) -> list[str]:
-    """The command that runs a line of shell on one host, or on 'all'."""
+    """Returns the command that runs a line of shell on a host, or on 'all'."""
     return self._words(
       *('tpu-vm', 'ssh', f'--worker={worker}', *_SSH_FLAGS),
       f'--command={line}',
     )
 
   def set_up(self, line: str) -> None:
-    """Runs a line of shell on every host, which may be run again."""
+    """Runs a line of shell on every host; retries may run it twice."""
     self._tools.run(
       self.shell_words(line, worker='all'),
       what=f'setting up {self._request.name}',
       seconds=self._limits.set_up,
-      # A machine that has just started may not take a connection yet.
+      # A machine that has just started may refuse connections.
       attempts=_ATTEMPTS,
       pause=self._limits.poll,
     )
 
   def delete(self) -> bool:
-    """Deletes it, and returns whether it is gone."""
+    """Deletes the slice, and returns whether it is gone."""
     words = self._delete_words()
     for attempt in range(1, _ATTEMPTS + 1):
       done = self._tools.try_run(words, seconds=self._limits.delete)
@@ -217,7 +217,7 @@ class Slice:
     return False
 
   def delete_line(self) -> str:
-    """What deletes it, to be typed."""
+    """Returns the command that deletes the slice, to be typed."""
     return ' '.join(self._delete_words())
 
   def _delete_words(self) -> list[str]:
@@ -236,23 +236,37 @@ class Slice:
       return 'ACTIVE'
     return done.output.strip() if done.status == 0 else UNKNOWN
 
-  def _wait_for(self, wanted, state, ends: Sequence[str], limit) -> None:
+  def _wait_for(
+    self,
+    wanted: str,
+    state: Callable[[], str],
+    ends: Sequence[str],
+    limit: float,
+  ) -> None:
+    """Waits for a state.
+
+    Args:
+      wanted: State to wait for.
+      state: Returns the current state.
+      ends: States from which the wanted one cannot be reached.
+      limit: Deadline, a reading of `time.monotonic`.
+    """
     name = self._request.name
-    told = None
+    last = None
     while True:
-      found = state()
-      if found == wanted:
+      current = state()
+      if current == wanted:
         return
-      if found in ends:
-        raise LaunchError(f'{name} is {found} and will not be {wanted}')
+      if current in ends:
+        raise LaunchError(f'{name} is {current} and cannot become {wanted}')
       if time.monotonic() > limit:
         raise LaunchError(
-          f'{name} is {found}, not {wanted}, after {self._limits.wait:g} s: '
-          'wait longer by --wait_hours, or ask for another --type or --zone'
+          f'{name} is {current}, not {wanted}, after {self._limits.wait:g} s. '
+          'Increase --wait_hours, or choose another --type or --zone'
         )
-      if found != told:
-        self._tools.say(f'{name} is {found}, waiting for {wanted}')
-        told = found
+      if current != last:
+        self._tools.say(f'{name} is {current}, waiting for {wanted}')
+        last = current
       time.sleep(self._limits.poll)
 
   def _words(self, noun: str, verb: str, *flags: str) -> list[str]:
@@ -270,12 +284,15 @@ class Slice:
 
 
 def _advice(text: str) -> str:
-  """What to do about an error of gcloud's, empty if it is not known."""
+  """Returns advice on an error of gcloud, empty if the error is unknown."""
   for words, advice in (
-    ('Quota', 'ask for more quota, or take another --zone or --type'),
-    ('RESOURCE_EXHAUSTED', 'none is free: try --queued, or another --zone'),
-    ('no more capacity', 'none is free: try --queued, or another --zone'),
-    ('PERMISSION_DENIED', 'see that the account may use TPUs in the project'),
+    ('Quota', 'request more quota, or choose another --zone or --type'),
+    ('RESOURCE_EXHAUSTED', 'no capacity: use --queued, or another --zone'),
+    ('no more capacity', 'no capacity: use --queued, or another --zone'),
+    (
+      'PERMISSION_DENIED',
+      'the account needs permission to use TPUs in the project',
+    ),
     ('auth login', 'run gcloud auth login'),
     ('not enabled', 'enable the service tpu.googleapis.com in the project'),
   ):

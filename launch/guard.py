@@ -1,11 +1,11 @@
-"""Runs a program and ends with it, or ends it when the launcher is gone.
+"""Runs a program, and kills it when the launcher has died.
 
-A launcher that is killed outright cannot stop what it started. This small
-process can: it stands between the two, leads a process group of its own, and
-waits on a pipe that the launcher holds open for as long as it lives.
+A launcher that is killed with SIGKILL cannot stop the processes it started.
+This small process can: it sits between the two, leads its own process group,
+and waits on a pipe that the launcher holds open as long as it lives.
 
-Run as a script, with nothing but the standard library: python -S guard.py
-DESCRIPTOR SECONDS PROGRAM ...
+A script that only needs the standard library:
+python -S guard.py DESCRIPTOR SECONDS PROGRAM ...
 """
 
 import contextlib
@@ -15,13 +15,13 @@ import subprocess
 import sys
 import threading
 
-# As shells tell of a signal.
+# Added to the number of a signal, as in shells.
 _SIGNAL_STATUS = 128
 _NOT_FOUND_STATUS = 127
 
 
 def main() -> int:
-  """Returns the program's status, 128 + N if signal N ended it."""
+  """Returns the program's exit status, 128 + N if signal N killed it."""
   descriptor, seconds = int(sys.argv[1]), float(sys.argv[2])
   asked = threading.Event()
   # A handler, not SIG_IGN, which the program would inherit.
@@ -32,7 +32,7 @@ def main() -> int:
   except OSError as error:
     print(f'cannot run {sys.argv[3]}: {error.strerror}', file=sys.stderr)
     return _NOT_FOUND_STATUS
-  # The program alone: what it started may be needed for its checkpoint.
+  # Only to the program: it may need its own children for its checkpoint.
   signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
   if asked.is_set():
     child.send_signal(signal.SIGTERM)
@@ -44,13 +44,13 @@ def main() -> int:
 
 
 def _watch(descriptor: int, seconds: float, child: subprocess.Popen) -> None:
-  """Waits for the launcher's end of the pipe to close, then ends all."""
+  """Waits for the launcher's end of the pipe to close, then kills all."""
   while os.read(descriptor, 1):
     pass
   child.send_signal(signal.SIGTERM)
   with contextlib.suppress(subprocess.TimeoutExpired):
     child.wait(timeout=seconds)
-  # This process too: there is nobody left to tell of it.
+  # Including this process: nobody is left to read its status.
   os.killpg(0, signal.SIGKILL)
 
 

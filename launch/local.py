@@ -1,4 +1,4 @@
-"""Several processes on this machine: a rehearsal of a pod, on its CPU."""
+"""Several processes on the CPU of this machine, like the hosts of a pod."""
 
 from collections.abc import Callable, Mapping, Sequence
 import re
@@ -10,9 +10,10 @@ from launch import workers
 
 _HOST = '127.0.0.1'
 _DEVICE_COUNT = '--xla_force_host_platform_device_count'
-# What a run on this machine may take of it, found by trying: a process of JAX
-# and TensorFlow has some 100 threads and 1 GiB.
-_MOST_PROCESSES = 64
+# An empirical limit: a process with JAX and TensorFlow takes about 100 threads
+# and 1 GiB.
+_MAX_PROCESSES = 64
+_MAX_DEVICES = 4096
 
 
 def plan(
@@ -23,25 +24,25 @@ def plan(
   environment: Mapping[str, str],
   port: int | None = None,
 ) -> list[workers.Worker]:
-  """The processes to start, each with what makes it one of several.
+  """Returns the processes to start, each with its own environment.
 
   Args:
-    words: the program and its arguments, the same in all.
-    processes: how many.
-    devices: virtual devices of the CPU that each has.
-    environment: of this process.
-    port: of the coordinator; None takes a free one.
+    words: Program and arguments, the same for all.
+    processes: Number of processes.
+    devices: Number of virtual CPU devices of each process.
+    environment: Environment of this process.
+    port: Port of the coordinator; None for a free one.
 
   Raises:
-    InputError: a number is out of range.
+    InputError: If a number is out of range.
   """
-  for name, number, most in (
-    ('--processes', processes, _MOST_PROCESSES),
-    ('--devices', devices, 4096),
+  for name, number, limit in (
+    ('--processes', processes, _MAX_PROCESSES),
+    ('--devices', devices, _MAX_DEVICES),
   ):
-    if not 1 <= number <= most:
+    if not 1 <= number <= limit:
       raise InputError(
-        f'{name} is {number}; give a whole number from 1 to {most}, such as 2.'
+        f'{name} is {number}; it must be from 1 to {limit}, such as 2.'
       )
   if port is None:
     port = _free_port()
@@ -66,18 +67,18 @@ def plan(
 def shell_lines(
   planned: Sequence[workers.Worker], *, environment: Mapping[str, str]
 ) -> list[str]:
-  """Each process as a line of shell: what is new in its environment, then it.
+  """Returns each process as a line of shell, with its environment variables.
 
   Args:
-    planned: by `plan`.
-    environment: that it would be typed in.
+    planned: Processes from `plan`.
+    environment: Environment of the shell; variables that equal it are omitted.
   """
   return [
     ' '.join(
       [
         *(
           f'{name}={shlex.quote(value)}'
-          for name, value in worker.environment.items()
+          for name, value in (worker.environment or {}).items()
           if environment.get(name) != value
         ),
         shlex.join(worker.words),
@@ -94,7 +95,7 @@ def launch(
   grace_seconds: float,
   warn: Callable[[str], None] | None = None,
 ) -> int:
-  """Runs all to their end and returns one exit status for them."""
+  """Runs all processes to their end, and returns one exit status."""
   return workers.run(
     planned, say=say, warn=warn, grace_seconds=grace_seconds
   ).status

@@ -1,4 +1,4 @@
-"""What is said to a shell on another machine."""
+"""Shell commands for another machine."""
 
 from collections.abc import Mapping, Sequence
 import re
@@ -7,7 +7,7 @@ import shlex
 from it_study.errors import InputError
 
 _NAME = re.compile(r'[A-Za-z_]\w*')
-# By which a run is known on the machine.
+# Environment variable that marks the processes of a run.
 _VARIABLE = 'IT_STUDY_LAUNCH'
 
 
@@ -19,19 +19,19 @@ def run_line(
   environment: Mapping[str, str],
   grace_seconds: float,
 ) -> str:
-  """A line of shell that runs a program for as long as somebody listens.
+  """Returns a line of shell that runs a program while the connection lasts.
 
-  The end of the line's input asks the program to stop, by SIGTERM: that is what
-  a connection that is closed, or breaks, amounts to. So nothing is left running
-  on a machine that nobody talks to any more. A former run of the same label,
-  which a broken connection may have left at its checkpoint, is waited for.
+  The program gets SIGTERM at the end of the line's standard input, which is
+  what a closed or broken connection looks like. So nothing keeps running on a
+  machine that has lost its launcher. A former run of the same label, which may
+  still be writing its checkpoint after a broken connection, is stopped first.
 
   Args:
-    words: the program and its arguments.
-    label: of the run; letters, digits, '-' and '_'.
-    folder: to run in, below the home folder or absolute.
-    environment: added to the machine's own.
-    grace_seconds: from being asked to stop to being ended.
+    words: Program and arguments.
+    label: Name of the run: letters, digits, '-' and '_'.
+    folder: Working directory, absolute or relative to the home folder.
+    environment: Variables added to the machine's environment.
+    grace_seconds: Seconds from SIGTERM to SIGKILL.
   """
   grace = max(1, round(grace_seconds))
   assignments = [
@@ -41,7 +41,7 @@ def run_line(
   return '; '.join(
     (
       f'f="$HOME"/.it_study_{label}.pid',
-      # The number may be another program's by now; its environment tells.
+      # The process id may have been reused; the environment identifies ours.
       'p=$(cat "$f" 2>/dev/null)',
       f'if [ -n "$p" ] && grep -qszx {_VARIABLE}={label} /proc/$p/environ',
       f'then kill -TERM $p; n={grace}',
@@ -50,7 +50,7 @@ def run_line(
       'kill -KILL $p 2>/dev/null',
       'fi',
       f'cd {shlex.quote(folder)} || exit 1',
-      # A shell gives nothing to read to what it runs in the background.
+      # Shells redirect the input of background processes from /dev/null.
       'exec 3<&0',
       f'env {" ".join(assignments)} {shlex.join(words)} </dev/null 3<&- & p=$!',
       'echo $p > "$f"',
@@ -65,16 +65,16 @@ def run_line(
   )
 
 
-def parse_environment(given: Sequence[str]) -> dict[str, str]:
-  """The pairs of NAME=VALUE.
+def parse_environment(settings: Sequence[str]) -> dict[str, str]:
+  """Returns the variables of NAME=VALUE settings.
 
   Raises:
-    InputError: one is not of this form.
+    InputError: If a setting does not have this form.
   """
   pairs = {}
-  for text in given:
+  for text in settings:
     name, equals, value = text.partition('=')
     if not equals or not _NAME.fullmatch(name):
-      raise InputError(f'--env {text!r}: give NAME=VALUE.')
+      raise InputError(f'--env {text!r}: expected NAME=VALUE.')
     pairs[name] = value
   return pairs

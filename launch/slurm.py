@@ -1,4 +1,4 @@
-"""A job of a SLURM cluster: written, submitted, followed, stopped."""
+"""A SLURM job: writes, submits, follows and stops it."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -15,40 +15,41 @@ from launch.tools import LaunchError, Tools, stoppable, unstoppable, why
 
 _NAME = re.compile(r'[A-Za-z][\w-]{0,63}')
 _OPTION = re.compile(r'--[a-z][a-z-]*(=.*)?')
-# In the queue or at work; any other state is an end.
+# Queued or running; any other state is final.
 _ALIVE = (
   *('PENDING', 'CONFIGURING', 'RUNNING', 'COMPLETING', 'STAGE_OUT'),
   *('SUSPENDED', 'REQUEUED', 'REQUEUE_HOLD', 'REQUEUE_FED', 'RESIZING'),
   *('SIGNALING', 'STOPPED', 'SPECIAL_EXIT', 'RESV_DEL_HOLD', 'PREEMPTED'),
 )
-# After them the job may be queued anew, and is asked for once more.
 _UNKNOWN = 'UNKNOWN'
-# How often in a row squeue may not answer.
-_PATIENCE = 20
-# How often a file is looked for that another machine wrote.
-_LOOKS = 3
+# Maximum number of consecutive failures of squeue.
+_MAX_FAILURES = 20
+# Attempts to find a file that another machine wrote.
+_ATTEMPTS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-  """What is to run, and on what.
+  """A command and the resources to run it with.
 
   Attributes:
-    words: the command of it-study, 'train' and all behind it.
-    name: of the job.
-    nodes: of the cluster.
-    gpus_per_node: 0 is none.
-    process_per: 'gpu', which is how JAX takes SLURM's tasks, or 'node'.
-    hours: that the job may take before it is queued anew.
-    partition: of the cluster; None is its default.
-    account: to charge; None is the user's default.
-    options: further ones of sbatch.
-    program: it-study on the nodes.
-    folder: to run in; None is where the job is submitted.
-    log_dir: gets the script, its output and its status; all nodes see it.
-    environment: of every process, besides what the launcher sets.
-    lead_seconds: from SIGTERM to the end of the time.
-    max_restarts: how often it is queued anew after a checkpoint.
+    words: Command of it-study, from 'train' on.
+    name: Name of the job.
+    nodes: Number of nodes.
+    gpus_per_node: Number of GPUs of each node; 0 for none.
+    process_per: 'gpu', JAX's own reading of SLURM tasks, or 'node'.
+    hours: Time limit of the job in hours, after which it is requeued.
+    partition: Partition of the cluster; None for its default.
+    account: Account to charge; None for the user's default.
+    options: Further options of sbatch.
+    program: Path or name of it-study on the nodes.
+    folder: Working directory; None for the directory of the submission.
+    log_dir: Folder for the script, its output and its status; visible to all
+      nodes.
+    environment: Variables of every process, besides the launcher's own.
+    lead_seconds: Seconds from SIGTERM to the time limit.
+    max_restarts: Maximum number of times the job is requeued after a
+      checkpoint.
   """
 
   words: Sequence[str]
@@ -69,17 +70,22 @@ class Job:
 
   @property
   def tasks_per_node(self) -> int:
-    """Processes on a node."""
+    """Number of processes on a node."""
     return max(1, self.gpus_per_node) if self.process_per == 'gpu' else 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-  """Seconds that things may take."""
+  """Time limits and intervals.
+
+  Attributes:
+    ask: Time limit of a SLURM command, in seconds.
+    poll: Interval between looks at the job, in seconds.
+    grace: Time from a request to stop to the cancellation, in seconds.
+  """
 
   ask: float = 60.0
   poll: float = 10.0
-  # From being asked to stop to being cancelled.
   grace: float = 300.0
 
 
@@ -91,27 +97,27 @@ def launch(
   is_followed: bool = True,
   is_kept: bool = False,
 ) -> int:
-  """Submits a job and shows what it writes until it ends.
+  """Submits a job and shows its output until it ends.
 
   Args:
-    job: what and where.
-    tools: to run sbatch, squeue and scancel with.
-    limits: of time.
-    is_followed: whether to stay; else it is only submitted.
-    is_kept: whether the job goes on when this process is stopped.
+    job: Command and resources.
+    tools: Tools to run sbatch, squeue and scancel with.
+    limits: Time limits; None for the defaults.
+    is_followed: Whether to wait for the end; otherwise only submits.
+    is_kept: Whether the job keeps running when this process is stopped.
 
   Returns:
-    0; 75 if it was stopped with a checkpoint; the job's status if it failed.
+    0; 75 after a stop with a checkpoint; the job's status if it failed.
 
   Raises:
-    InputError: the request cannot work.
-    LaunchError: the job failed without a status of its own, or is lost.
+    InputError: If the request is invalid.
+    LaunchError: If the job ended without an exit status, or cannot be found.
   """
   return _Launch(job, tools, limits or Limits(), is_kept).launch(is_followed)
 
 
 def script(job: Job) -> str:
-  """The job as sbatch takes it."""
+  """Returns the batch script of a job."""
   minutes = max(1, round(60 * job.hours))
   directives = [
     f'--job-name={job.name}',
@@ -122,20 +128,20 @@ def script(job: Job) -> str:
     *([f'--partition={job.partition}'] if job.partition else []),
     *([f'--account={job.account}'] if job.account else []),
     f'--output={_base(job)}-%j.log',
-    # What it wrote before it was queued anew stays.
+    # Keeps the output from before a restart.
     '--open-mode=append',
     '--requeue',
-    # To the processes, not to this script.
+    # Sent to the processes, not to this script.
     f'--signal=TERM@{job.lead_seconds}',
     *job.options,
   ]
   environment = {
-    # NCCL says nothing of what it waits for otherwise.
+    # Otherwise NCCL does not say what it is waiting for.
     'NCCL_DEBUG': 'WARN',
     **job.environment,
   }
   if job.process_per == 'node' and job.gpus_per_node > 1 and job.nodes > 1:
-    # JAX would take one of them, by the task's number on the node.
+    # JAX would use one GPU only, by the task's number on the node.
     ids = ','.join(map(str, range(job.gpus_per_node)))
     environment['JAX_LOCAL_DEVICE_IDS'] = ids
   base = f'{shlex.quote(_base(job))}-"$SLURM_JOB_ID"'
@@ -151,7 +157,7 @@ def script(job: Job) -> str:
     'status=$?',
     f'if [ $status -eq {workers.PREEMPTED_STATUS} ] && [ ! -e {base}.stop ] && '
     f'[ $restarts -lt {job.max_restarts} ]; then',
-    '  # It goes on from its checkpoint. To be queued anew ends this script.',
+    '  # Resumes from the checkpoint. The requeue ends this script.',
     '  scontrol requeue "$SLURM_JOB_ID" && sleep 600',
     'fi',
     f'echo $status > {base}.status',
@@ -161,13 +167,16 @@ def script(job: Job) -> str:
 
 
 def check(job: Job) -> None:
-  """Raises `InputError` for a request that no cluster can fulfil."""
+  """Raises `InputError` if a job is invalid on any cluster."""
   if not _NAME.fullmatch(job.name):
     raise InputError(
-      f'--name is {job.name!r}; give letters, digits, - and _, a letter first.'
+      f'--name is {job.name!r}; it must start with a letter and consist of '
+      'letters, digits, - and _.'
     )
   if job.process_per not in ('gpu', 'node'):
-    raise InputError(f'--process_per is {job.process_per!r}; give gpu or node.')
+    raise InputError(
+      f'--process_per is {job.process_per!r}; it must be gpu or node.'
+    )
   for name, number, least in (
     ('--nodes', job.nodes, 1),
     ('--gpus_per_node', job.gpus_per_node, 0),
@@ -175,24 +184,24 @@ def check(job: Job) -> None:
     ('--max_restarts', job.max_restarts, 0),
   ):
     if number < least:
-      raise InputError(f'{name} is {number}; give a number from {least} up.')
+      raise InputError(f'{name} is {number}; it must be at least {least}.')
   if 3600 * job.hours <= job.lead_seconds:
     raise InputError(
-      f'--hours is {job.hours:g}, which leaves nothing before the '
-      f'{job.lead_seconds} s for the last checkpoint (--lead_seconds).'
+      f'--hours is {job.hours:g}, which is no more than the '
+      f'{job.lead_seconds} s reserved for the last checkpoint (--lead_seconds).'
     )
   for option in job.options:
     if not _OPTION.fullmatch(option) or '\n' in option:
       raise InputError(
-        f'--sbatch {option!r}: give an option of sbatch, such as '
+        f'--sbatch {option!r}: expected an option of sbatch, as in '
         '--sbatch=--constraint=h100.'
       )
 
 
 class _Launch:
-  """One job, from its script to its end."""
+  """The life of one job, from its script to its end."""
 
-  def __init__(self, job, tools, limits, is_kept):
+  def __init__(self, job: Job, tools: Tools, limits: Limits, is_kept: bool):
     self._job = job
     self._tools = tools
     self._limits = limits
@@ -203,7 +212,7 @@ class _Launch:
   def launch(self, is_followed: bool) -> int:
     check(self._job)
     for program in ('sbatch', 'squeue', 'scancel'):
-      self._tools.need(program, 'log in to a machine of the cluster.')
+      self._tools.need(program, 'run this on a login node of the cluster.')
     path = pathlib.Path(f'{_base(self._job)}.sbatch')
     words = ['sbatch', '--parsable', os.fspath(path)]
     if self._tools.is_dry:
@@ -215,15 +224,15 @@ class _Launch:
       path.write_text(script(self._job))
     except OSError as error:
       raise InputError(
-        f'--log_dir {self._job.log_dir}: {error.strerror}; give a folder that '
-        'all nodes see.'
+        f'--log_dir {self._job.log_dir}: {error.strerror}. Choose a folder '
+        'that is visible to all nodes.'
       ) from error
-    told = self._tools.run(
+    output = self._tools.run(
       words, what='submitting the job', seconds=self._limits.ask
     )
-    self._id = told.strip().partition(';')[0]
+    self._id = output.strip().partition(';')[0]
     if not self._id.isdecimal():
-      raise LaunchError(f'sbatch gave no number of a job: {told.strip()!r}')
+      raise LaunchError(f'sbatch printed no job id: {output.strip()!r}')
     self._tools.say(f'job {self._id}, output in {self._file("log")}')
     if not is_followed:
       return 0
@@ -232,28 +241,30 @@ class _Launch:
         return self._follow()
       except KeyboardInterrupt:
         if self._is_kept:
-          self._tools.say(f'job {self._id} goes on; scancel {self._id} ends it')
+          self._tools.say(
+            f'job {self._id} keeps running; stop it with scancel {self._id}'
+          )
           raise
         with unstoppable(self._tools.say, f'stopping job {self._id}'):
           return self._stop()
 
   def _follow(self) -> int:
-    """Shows the job's output until it has ended, and returns its status."""
-    told, silent = None, 0
+    """Shows the job's output until it ends, and returns its status."""
+    last, num_failures = None, 0
     while True:
       state, reason = self._state()
       self._show()
       if state == _UNKNOWN:
-        silent += 1
-        if silent >= _PATIENCE:
+        num_failures += 1
+        if num_failures >= _MAX_FAILURES:
           raise LaunchError(
-            f'squeue does not answer ({reason}); job {self._id} may go on: '
+            f'squeue does not answer ({reason}); job {self._id} may still run: '
             f'squeue --jobs={self._id}, scancel {self._id}'
           )
       else:
-        silent = 0
-        if (state, reason) != told:
-          told = (state, reason)
+        num_failures = 0
+        if (state, reason) != last:
+          last = (state, reason)
           self._tools.say(
             f'job {self._id} is {state}'
             + (f' ({reason})' if reason not in ('', 'None') else '')
@@ -263,7 +274,7 @@ class _Launch:
       time.sleep(self._limits.poll)
 
   def _state(self) -> tuple[str, str]:
-    """The job's state and why; UNKNOWN if squeue does not say."""
+    """Returns the job's state and its reason; UNKNOWN if squeue fails."""
     done = self._tools.try_run(
       ['squeue', f'--jobs={self._id}', '--noheader', '--format=%T|%r'],
       seconds=self._limits.ask,
@@ -271,37 +282,37 @@ class _Launch:
     if done.status != 0 and 'Invalid job id' not in done.errors:
       return _UNKNOWN, why(done, self._limits.ask)
     state, _, reason = done.output.strip().partition('|')
-    # A job that has ended is soon forgotten.
+    # squeue soon forgets a job that has ended.
     return state or 'ENDED', reason
 
   def _end(self, state: str) -> int:
     file = self._file('status')
-    for _ in range(_LOOKS):
+    for _ in range(_ATTEMPTS):
       if file.exists():
         break
-      # A shared disk may show it later than squeue tells of it.
+      # The file may appear on a shared disk after squeue reports the end.
       time.sleep(self._limits.poll)
     self._show()
     if not file.exists():
       raise LaunchError(
-        f'job {self._id} ended without a status, {state}: its last words are '
-        f'in {self._file("log")}; sacct --jobs={self._id} may tell more'
+        f'job {self._id} ended in state {state}, without an exit status: see '
+        f'{self._file("log")} and sacct --jobs={self._id}'
       )
     status = int(file.read_text().strip() or 1)
     if status not in (0, workers.PREEMPTED_STATUS):
       self._tools.warn(
-        f'job {self._id} ended with {workers.describe_status(status)}; its '
-        f'output is in {self._file("log")}'
+        f'job {self._id} ended with {workers.describe_status(status)}; see '
+        f'{self._file("log")}'
       )
     return status
 
   def _stop(self) -> int:
-    """Asks the job to stop, cancels it if it does not, returns its status."""
+    """Stops the job gracefully, else cancels it, and returns its status."""
     self._tools.say(
-      f'stopping job {self._id}, which may write a checkpoint within '
-      f'{self._limits.grace:g} s'
+      f'stopping job {self._id}; it has {self._limits.grace:g} s to write a '
+      'checkpoint'
     )
-    # Not to be queued anew after its checkpoint.
+    # Tells the script not to requeue the job after its checkpoint.
     self._file('stop').touch()
     deadline = time.monotonic() + self._limits.grace
     state, _ = self._state()
@@ -327,14 +338,14 @@ class _Launch:
       )
 
   def _show(self) -> None:
-    """Passes on what the job wrote since."""
+    """Prints the output that the job has added."""
     try:
       with open(self._file('log'), encoding='utf-8', errors='replace') as log:
         log.seek(self._read)
         text = log.read()
         self._read = log.tell()
     except OSError:
-      # Not there yet, or not visible from here yet.
+      # Not written yet, or not visible from here yet.
       return
     sys.stdout.write(text)
     sys.stdout.flush()

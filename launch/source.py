@@ -1,4 +1,4 @@
-"""The code that a run takes along: this checkout at a commit."""
+"""The code to run elsewhere: a commit of this checkout."""
 
 import dataclasses
 import os
@@ -14,7 +14,12 @@ _SECONDS = 60.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-  """A commit of a checkout."""
+  """A commit of a checkout.
+
+  Attributes:
+    root: Folder of the checkout.
+    commit: Full commit id.
+  """
 
   root: pathlib.Path
   commit: str
@@ -32,38 +37,38 @@ class Source:
 
 
 def find(tools: Tools, *, ref: str, root: pathlib.Path = _ROOT) -> Source:
-  """The commit that a name stands for.
+  """Returns the commit that a name stands for.
 
   Args:
-    tools: to run git with; what it looks up is looked up in a dry run too.
-    ref: a commit, branch or tag.
-    root: of the checkout.
+    tools: Tools to run git with. Git also runs in a dry run, as it only reads.
+    ref: Commit, branch or tag.
+    root: Folder of the checkout.
 
   Raises:
-    InputError: there is no checkout, or no such commit in it.
+    InputError: If there is no checkout, or no such commit in it.
   """
-  asking = Tools(say=tools.say)
-  asking.need('git', 'install it; the code goes along at a commit.')
+  reading = Tools(say=tools.say)
+  reading.need('git', 'install it; remote machines get a commit of the code.')
   git = ('git', '-C', os.fspath(root))
   if not (root / '.git').exists():
     raise InputError(
-      f'{root} is no git checkout, and what runs elsewhere is a commit of one: '
-      "clone the project, pip install -e '.' there, and launch from it."
+      f'{root} is not a git checkout, and remote machines get a commit of the '
+      "code. Clone the project, pip install -e '.' there, and launch from it."
     )
-  done = asking.try_run(
+  done = reading.try_run(
     [*git, 'rev-parse', '--verify', '--quiet', f'{ref}^{{commit}}'],
     seconds=_SECONDS,
   )
   commit = done.output.strip()
   if done.status != 0 or not re.fullmatch('[0-9a-f]{40,64}', commit):
     raise InputError(
-      f'--ref is {ref!r}, which is no commit of {root}; git log lists them.'
+      f'--ref is {ref!r}, which is not a commit of {root}. See git log.'
     )
-  changed = asking.try_run(
+  changed = reading.try_run(
     [*git, 'status', '--porcelain', '--untracked-files=no'], seconds=_SECONDS
   )
   if changed.output.strip():
     tools.say(
-      f'what is not committed stays here: {commit[:12]} goes along without it'
+      f'running commit {commit[:12]}, without the uncommitted changes here'
     )
   return Source(root=root, commit=commit)

@@ -1,4 +1,4 @@
-"""Several machines that ssh reaches, a process on each."""
+"""A process on each of several machines, over ssh."""
 
 from collections.abc import Mapping, Sequence
 from concurrent import futures
@@ -10,7 +10,7 @@ from it_study.errors import InputError
 from launch import remote, workers
 from launch.tools import LaunchError, Tools, why
 
-# No question that nobody answers; a dead connection is noticed in a minute.
+# Never asks for a password; notices a dead connection within a minute.
 _OPTIONS = (
   '-oBatchMode=yes',
   '-oConnectTimeout=15',
@@ -23,17 +23,17 @@ _CHECK_SECONDS = 60.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-  """What is to run, and where.
+  """A command and the machines to run it on.
 
   Attributes:
-    hosts: as ssh takes them; the first one coordinates.
-    words: the command of it-study, 'train' and all behind it.
-    program: it-study on those machines.
-    folder: to run in, below the home folder or absolute.
-    port: of the first host, by which the others find it.
-    environment: of every process, besides what the launcher sets.
-    grace_seconds: from being asked to stop to being ended.
-    label: that tells runs on the same machines apart.
+    hosts: Machines, as ssh names them; the first one coordinates.
+    words: Command of it-study, from 'train' on.
+    program: Path or name of it-study on the machines.
+    folder: Working directory, absolute or relative to the home folder.
+    port: Port of the first host that the others connect to.
+    environment: Variables of every process, besides the launcher's own.
+    grace_seconds: Seconds that processes have to stop before they are killed.
+    label: Name that distinguishes runs on the same machines.
   """
 
   hosts: Sequence[str]
@@ -49,24 +49,24 @@ class Run:
 def launch(
   run: Run, *, tools: Tools, check_seconds: float = _CHECK_SECONDS
 ) -> int:
-  """Runs a command on all machines at once, and leaves it running on none.
+  """Runs a command on all machines at once, and stops it on all of them.
 
   Args:
-    run: what and where.
-    tools: to run ssh with.
-    check_seconds: that a machine has to say whether it can run it.
+    run: Command and machines.
+    tools: Tools to run ssh with.
+    check_seconds: Time limit of the check of a machine, in seconds.
 
   Returns:
-    0; 75 if it was stopped with a checkpoint; a process's status if it failed.
+    0; 75 after a stop with a checkpoint; the status of a process that failed.
 
   Raises:
-    InputError: the request cannot work.
-    LaunchError: a machine cannot be reached, or lacks the program.
+    InputError: If the request is invalid.
+    LaunchError: If a machine cannot be reached, or lacks the program.
   """
   _check(run)
   tools.need('ssh', 'install an OpenSSH client.')
   _check_hosts(run, tools, check_seconds)
-  listed = [
+  hosts = [
     workers.Worker(
       name=host,
       words=[
@@ -85,43 +85,43 @@ def launch(
     for index, host in enumerate(run.hosts)
   ]
   if tools.is_dry:
-    for worker in listed:
+    for worker in hosts:
       tools.show(worker.words)
     return 0
   tools.say(f'running on {", ".join(run.hosts)}')
   return workers.run(
-    listed, say=tools.say, warn=tools.warn, grace_seconds=run.grace_seconds
+    hosts, say=tools.say, warn=tools.warn, grace_seconds=run.grace_seconds
   ).status
 
 
 def parse_hosts(text: str) -> list[str]:
-  """The machines of a list such as 'a,me@b'.
+  """Returns the machines of a list such as 'a,me@b'.
 
   Raises:
-    InputError: a name is none, or is there twice.
+    InputError: If a name is invalid or repeated.
   """
   hosts = [host.strip() for host in text.split(',')]
   for host in hosts:
     if not _HOST.fullmatch(host):
       raise InputError(
-        f'--hosts {text!r}: {host!r} is no machine; give them as ssh takes '
-        'them, with commas, such as node1,me@node2.'
+        f'--hosts {text!r}: {host!r} is not a valid host. Separate hosts by '
+        'commas, such as node1,me@node2.'
       )
     if hosts.count(host) > 1:
-      raise InputError(f'--hosts {text!r}: {host} is named twice.')
+      raise InputError(f'--hosts {text!r}: {host} is listed twice.')
   return hosts
 
 
 def _check(run: Run) -> None:
   if not 1024 <= run.port <= 65_535:
     raise InputError(
-      f'--port is {run.port}; give one from 1024 to 65535 that the other hosts '
-      'can reach.'
+      f'--port is {run.port}; it must be from 1024 to 65535, and reachable '
+      'from the other hosts.'
     )
 
 
 def _environment(run: Run, index: int) -> dict[str, str]:
-  # NCCL says nothing of what it waits for otherwise.
+  # Otherwise NCCL does not say what it is waiting for.
   environment = {'NCCL_DEBUG': 'WARN', **run.environment}
   if len(run.hosts) > 1:
     first = run.hosts[0].rpartition('@')[2]
@@ -152,6 +152,6 @@ def _check_hosts(run: Run, tools: Tools, seconds: float) -> None:
   if failures:
     raise LaunchError(
       f'{"; ".join(failures)}. Every machine needs {run.program} in '
-      f'{run.folder} (--program, --folder), and ssh must reach it without a '
-      'question'
+      f'{run.folder} (--program, --folder), and ssh must connect without a '
+      'prompt'
     )

@@ -1,4 +1,4 @@
-"""Runs the tools of clouds and clusters, or prints what it would run."""
+"""Runs command-line tools of clouds and clusters, or prints them (dry run)."""
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
@@ -10,24 +10,24 @@ from it_study import timed_process
 from it_study.errors import InputError
 from launch import workers
 
-# Of a line that tells of an error.
-_LONGEST = 400
+# Maximum characters of a tool's error in a message.
+_MAX_ERROR = 400
 
 
 class LaunchError(Exception):
-  """Something outside failed: what, why, what was done about it, in one line.
+  """A failure outside of this program, described in one line.
 
-  The command line prints the message alone and exits with status 1.
+  The command line prints only the message, and exits with status 1.
   """
 
 
 class Tools:
-  """Runs tools, each for so long and no longer.
+  """Runs tools with time limits.
 
   Attributes:
-    is_dry: whether commands are printed, not run.
-    say: is called with a line whenever something happens.
-    warn: is called with a line where something is wrong.
+    is_dry: Whether commands are printed, not run.
+    say: Receives a line about each event.
+    warn: Receives a line about each problem.
   """
 
   def __init__(
@@ -42,19 +42,24 @@ class Tools:
     self.warn = warn or say
 
   def need(self, program: str, how: str) -> None:
-    """Raises `InputError` unless a program is on PATH; `how` to get it."""
+    """Raises `InputError` unless a program is on PATH.
+
+    Args:
+      program: Name of the program.
+      how: Way to get it, for the message.
+    """
     if not self.is_dry and shutil.which(program) is None:
       raise InputError(f'{program} is not on PATH: {how}')
 
   def try_run(
     self, words: Sequence[str], *, seconds: float, text: str = ''
   ) -> timed_process.Finished:
-    """Runs a tool and returns how it ended, whatever that is.
+    """Runs a tool and returns how it ended, without judging it.
 
     Args:
-      words: the program and its arguments.
-      seconds: it may take.
-      text: that it is given to read.
+      words: Program and arguments.
+      seconds: Time limit in seconds.
+      text: Standard input of the tool.
     """
     if self.is_dry:
       self.show(words)
@@ -76,14 +81,14 @@ class Tools:
     """Runs a tool and returns its output.
 
     Args:
-      words: the program and its arguments.
-      what: it does, for the messages, such as 'creating t1'.
-      seconds: it may take.
-      attempts: how often it may be tried.
-      pause: seconds between attempts.
+      words: Program and arguments.
+      what: Description of the work for messages, such as 'creating t1'.
+      seconds: Time limit of an attempt in seconds.
+      attempts: Maximum number of attempts.
+      pause: Seconds between attempts.
 
     Raises:
-      LaunchError: it fails, or takes too long, every time.
+      LaunchError: If every attempt fails or takes too long.
     """
     for attempt in range(1, attempts + 1):
       done = self.try_run(words, seconds=seconds)
@@ -91,35 +96,35 @@ class Tools:
         return done.output
       reason = why(done, seconds)
       if attempt < attempts:
-        self.say(f'{what}: {reason}; trying again in {pause:g} s')
+        self.say(f'{what}: {reason}; retrying in {pause:g} s')
         time.sleep(pause)
     raise LaunchError(f'{what} failed: {reason}')
 
   def show(self, words: Sequence[str]) -> None:
-    """Prints a command as a shell would take it."""
+    """Prints a command, quoted for a shell."""
     print(shlex.join(words))
 
 
 def why(done: timed_process.Finished, seconds: float) -> str:
-  """Why a tool failed, in a line."""
+  """Returns in one line why a tool failed."""
   if done.status is None:
-    return f'no end within {seconds:g} s'
-  # An error may be several lines of JSON, of which the last is a bracket.
-  found = done.errors.rfind('ERROR:')
-  if found >= 0:
-    return _short(' '.join(done.errors[found:].split()))
+    return f'timed out after {seconds:g} s'
+  # The error may be JSON on several lines, the last of them a bracket.
+  start = done.errors.rfind('ERROR:')
+  if start >= 0:
+    return _short(' '.join(done.errors[start:].split()))
   return _short(done.last_line) or f'exit status {done.status}'
 
 
 def _short(text: str) -> str:
-  return text if len(text) <= _LONGEST else f'{text[:_LONGEST]} ...'
+  return text if len(text) <= _MAX_ERROR else f'{text[:_MAX_ERROR]} ...'
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-  """Lets other signals do what Ctrl-C does: clean up on the way out."""
+  """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
 
-  def stop(number, frame):
+  def stop(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
   with workers.handled(stop):
@@ -128,6 +133,6 @@ def stoppable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def unstoppable(say: Callable[[str], None], line: str) -> Iterator[None]:
-  """Says a line in place of stopping, while what must be done is done."""
+  """Prints a line on a signal instead of stopping, during cleanup."""
   with workers.handled(lambda *_: say(line)):
     yield

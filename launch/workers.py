@@ -1,4 +1,4 @@
-"""Runs programs together: one fails, all are stopped, and none is left."""
+"""Runs programs together: if one fails, all are stopped; none is left over."""
 
 import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,19 +12,19 @@ import subprocess
 import sys
 import threading
 import time
+from typing import IO, Any, TextIO
 
-# EX_TEMPFAIL of sysexits.h: stopped with a checkpoint, goes on when started
-# again.
+# EX_TEMPFAIL of sysexits.h: stopped with a checkpoint; resumes when run again.
 PREEMPTED_STATUS = 75
 _GUARD = pathlib.Path(__file__).with_name('guard.py')
 _CLEAN = (0, PREEMPTED_STATUS)
-# When one has failed, the others wait for it in vain and write no checkpoint.
+# After a failure the others can only wait for it; they write no checkpoint.
 _SECONDS_AFTER_FAILURE = 10.0
-# What is left in a pipe when its program has ended is read quickly, unless a
-# stranger holds it open.
+# Limit for reading a pipe after the end of its program, in case another process
+# holds it open.
 _DRAIN_SECONDS = 5.0
 _LAST_LINES = 10
-# The last one comes when the terminal is closed.
+# SIGHUP comes when the terminal is closed.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -33,14 +33,14 @@ class Worker:
   """A program to run.
 
   Attributes:
-    name: that messages call it by.
-    words: the program and its arguments.
-    environment: in place of this process's own; None is the same.
-    is_shown: whether its output is passed on as it is; of the others only the
-      errors are, each line behind their name.
-    ends_with_input: whether it is asked to stop by the end of its input, not by
-      SIGTERM: so a program elsewhere learns of it behind any connection, and
-      also when this process is gone.
+    name: Name for messages.
+    words: Program and arguments.
+    environment: Environment of the program; None for that of this process.
+    is_shown: Whether to print its output unchanged. Of other programs only
+      standard error is printed, each line after the name.
+    ends_with_input: Whether the end of standard input, not SIGTERM, asks the
+      program to stop. This also reaches a program on another machine, and
+      works when this process is gone.
   """
 
   name: str
@@ -55,10 +55,10 @@ class Outcome:
   """How the programs ended.
 
   Attributes:
-    statuses: of each, 128 + N if signal N ended it.
-    asked: the signal by which all were asked to stop, None if there was none.
-    failed: which of them failed first, None if none did.
-    last_lines: that each of them wrote.
+    statuses: Exit status of each program; 128 + N if signal N killed it.
+    asked: Signal by which this process was asked to stop, None for none.
+    failed: Index of the program that failed first, None for none.
+    last_lines: Last lines of output of each program.
   """
 
   statuses: Sequence[int]
@@ -68,10 +68,10 @@ class Outcome:
 
   @property
   def status(self) -> int:
-    """One exit status for all.
+    """One exit status for all programs.
 
-    75 where all stopped with a checkpoint, the first failure's where one
-    failed, 128 + N where signal N stopped them without a checkpoint.
+    That of the first failure; 75 if all stopped with a checkpoint; 128 + N if
+    signal N stopped them without one.
     """
     if self.failed is not None:
       return self.statuses[self.failed]
@@ -87,29 +87,29 @@ def run(
   warn: Callable[[str], None] | None = None,
   grace_seconds: float = 60.0,
 ) -> Outcome:
-  """Runs programs to their end; returns when none of them is left.
+  """Runs programs to their end; returns when none is left.
 
-  SIGINT, SIGTERM and SIGHUP ask all of them to stop; a second one ends them at
-  once. If one fails, the others are stopped. If this process is killed, `guard`
+  SIGINT, SIGTERM and SIGHUP ask all programs to stop; a second signal kills
+  them. If one fails, the others are stopped. If this process is killed, `guard`
   stops them.
 
   Args:
-    workers: all start at once.
-    say: is called with a line whenever something happens.
-    warn: is called in its place when a program fails; None is the same.
-    grace_seconds: from being asked to stop to being ended.
+    workers: Programs, started at the same time.
+    say: Receives a line about each event.
+    warn: Receives a line about each failure; None for `say`.
+    grace_seconds: Seconds from a request to stop to SIGKILL.
 
   Raises:
-    OSError: if a program cannot be started; those that were are ended.
+    OSError: If a program cannot be started; those already started are killed.
   """
   return _Run(workers, say, warn or say, grace_seconds).run()
 
 
 @contextlib.contextmanager
-def handled(handler: Callable) -> Iterator[None]:
-  """Handles the signals that ask to stop, those apart that are ignored.
+def handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+  """Handles the signals that ask to stop, unless they are ignored.
 
-  Only in the main thread, which alone has signals.
+  Does nothing outside the main thread, where Python allows no handlers.
   """
   if threading.current_thread() is not threading.main_thread():
     yield
@@ -117,7 +117,7 @@ def handled(handler: Callable) -> Iterator[None]:
   before = {
     number: signal.signal(number, handler)
     for number in _SIGNALS
-    # As by nohup.
+    # nohup ignores SIGHUP.
     if signal.getsignal(number) is not signal.SIG_IGN
   }
   try:
@@ -128,7 +128,7 @@ def handled(handler: Callable) -> Iterator[None]:
 
 
 def describe_status(status: int) -> str:
-  """An exit status in words.
+  """Describes an exit status.
 
   >>> describe_status(3), describe_status(137)
   ('status 3', 'signal SIGKILL')
@@ -142,7 +142,13 @@ def describe_status(status: int) -> str:
 class _Run:
   """One run of several programs."""
 
-  def __init__(self, workers, say, warn, grace_seconds):
+  def __init__(
+    self,
+    workers: Sequence[Worker],
+    say: Callable[[str], None],
+    warn: Callable[[str], None],
+    grace_seconds: float,
+  ):
     self._workers = workers
     self._say = say
     self._warn = warn
@@ -150,15 +156,17 @@ class _Run:
     self._events: queue.SimpleQueue = queue.SimpleQueue()
     self._processes: list[subprocess.Popen] = []
     self._statuses: dict[int, int] = {}
-    self._lines = [collections.deque(maxlen=_LAST_LINES) for _ in workers]
+    self._lines: list[collections.deque[str]] = [
+      collections.deque(maxlen=_LAST_LINES) for _ in workers
+    ]
     self._asked: int | None = None
     self._failed: int | None = None
-    # When to ask, and when to end, what has not ended by then.
+    # When to ask the remaining programs to stop, and when to kill them.
     self._ask_at = self._end_at = float('inf')
 
   def run(self) -> Outcome:
     read_end, write_end = os.pipe()
-    # The queue may be used from within a handler.
+    # SimpleQueue is safe to use in a signal handler.
     with handled(lambda number, _: self._events.put(('asked', number))):
       try:
         for index, worker in enumerate(self._workers):
@@ -196,8 +204,10 @@ class _Run:
       target=self._follow, args=(index, worker, process), daemon=True
     ).start()
 
-  def _follow(self, index: int, worker: Worker, process) -> None:
-    """Reads what a program writes, waits for its end, and tells of it."""
+  def _follow(
+    self, index: int, worker: Worker, process: subprocess.Popen
+  ) -> None:
+    """Reads the output of a program, waits for its end, and reports it."""
     readers = [
       threading.Thread(target=self._read, args=(index, *arguments), daemon=True)
       for arguments in (
@@ -212,19 +222,21 @@ class _Run:
     for reader in readers:
       reader.start()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    # Not reaped yet, so that the number of its group is not another's.
+    # Before the process is reaped, after which its group id could be reused.
     _kill_group(process)
     status = process.wait()
     for reader in readers:
       reader.join(_DRAIN_SECONDS)
     self._events.put(('ended', index, 128 - status if status < 0 else status))
 
-  def _read(self, index: int, pipe, stream, prefix: bytes) -> None:
+  def _read(
+    self, index: int, pipe: IO[bytes], stream: TextIO | None, prefix: bytes
+  ) -> None:
     with pipe:
       for line in pipe:
         self._lines[index].append(line.decode('utf-8', 'replace').rstrip())
         if stream is not None:
-          # Nobody may be reading any more, which is no reason to stop.
+          # The terminal may be gone, which is no reason to stop.
           with contextlib.suppress(OSError, ValueError):
             _write(stream, prefix + line)
 
@@ -243,32 +255,32 @@ class _Run:
         self._ask(self._grace_seconds)
       return
     if event[0] == 'asked':
-      self._be_asked(event[1])
+      self._on_signal(event[1])
     else:
-      self._be_told(*event[1:])
+      self._on_end(*event[1:])
 
-  def _be_asked(self, number: int) -> None:
+  def _on_signal(self, number: int) -> None:
     if self._asked is not None:
-      self._say('ending all processes at once')
+      self._say('killing all processes')
       self._end_all()
       return
     self._asked = number
     self._say(
-      f'{signal.Signals(number).name}: stopping {self._left()}, which may '
-      f'write a checkpoint within {self._grace_seconds:g} s; a second one ends '
-      'them at once'
+      f'{signal.Signals(number).name}: stopping {self._left()}, with '
+      f'{self._grace_seconds:g} s to write a checkpoint; a second signal kills '
+      'them'
     )
     self._ask(self._grace_seconds)
 
-  def _be_told(self, index: int, status: int) -> None:
+  def _on_end(self, index: int, status: int) -> None:
     self._statuses[index] = status
     name = self._workers[index].name
     left = len(self._workers) - len(self._statuses)
     if status in _CLEAN:
       is_first = self._asked is None and self._failed is None
       if status == PREEMPTED_STATUS and is_first:
-        # They stop at the same step. A signal now might meet one that is about
-        # to exit and takes no more notice of it.
+        # All stop at the same step. A signal now might reach a process that is
+        # exiting and no longer handles it.
         self._ask_at = time.monotonic() + self._grace_seconds
     elif self._failed is None and self._asked is None:
       self._failed = index
@@ -294,8 +306,8 @@ class _Run:
       if process.stdin is not None:
         process.stdin.close()
       else:
-        # The guard alone, which hands it on. Not by `send_signal`, which would
-        # take away the status that `_follow` waits for.
+        # To the guard only, which forwards it. `send_signal` would consume the
+        # exit status that `_follow` waits for.
         with contextlib.suppress(ProcessLookupError):
           os.kill(process.pid, signal.SIGTERM)
 
@@ -305,11 +317,11 @@ class _Run:
         _kill_group(process)
 
 
-def _write(stream, line: bytes) -> None:
+def _write(stream: TextIO, line: bytes) -> None:
   if hasattr(stream, 'buffer'):
     stream.buffer.write(line)
   else:
-    # Somebody reads it as text.
+    # A text stream without bytes below it, as in tests.
     stream.write(line.decode('utf-8', 'replace'))
   stream.flush()
 

@@ -68,14 +68,14 @@ def test_names_that_are_none():
   with pytest.raises(InputError) as caught:
     accelerators.find('v6e-9')
   assert str(caught.value) == (
-    "--type is 'v6e-9'; of v6e there are v6e-1, v6e-4, v6e-8, v6e-16, v6e-32, "
+    "--type is 'v6e-9'; types of v6e are v6e-1, v6e-4, v6e-8, v6e-16, v6e-32, "
     "v6e-64, v6e-128, v6e-256. Did you mean 'v6e-8'?"
   )
   with pytest.raises(InputError) as caught:
     accelerators.find('a100-8')
   assert str(caught.value).startswith(
-    "--type is 'a100-8'; there are v2, v3, v4, v5litepod, v5p, v6e, with a "
-    'number, such as v5litepod-16.'
+    "--type is 'a100-8'; a type is one of v2, v3, v4, v5litepod, v5p, v6e with "
+    'a number, such as v5litepod-16.'
   )
 
 
@@ -98,20 +98,20 @@ def test_meshes_that_fit():
       'v5litepod-8',
       {'fsdp': 16},
       'the mesh MESH_DATA=-1, MESH_FSDP=16, MESH_MODEL=1 does not fit '
-      'v5litepod-8: it takes a multiple of 16 devices, found 8. Change the '
-      'mesh; of v5e, v5litepod-16 fits.',
+      'v5litepod-8: it needs a multiple of 16 devices, found 8. Change the '
+      'mesh, or use v5litepod-16.',
     ),
     (
       'v4-8',
       {'data': 2, 'model': 4},
       'the mesh MESH_DATA=2, MESH_FSDP=1, MESH_MODEL=4 does not fit v4-8: it '
-      'takes 8 devices, found 4. Change the mesh; of v4, v4-16 fits.',
+      'needs 8 devices, found 4. Change the mesh, or use v4-16.',
     ),
     (
       'v6e-8',
       {'model': 3},
       'the mesh MESH_DATA=-1, MESH_FSDP=1, MESH_MODEL=3 does not fit v6e-8: it '
-      'takes a multiple of 3 devices, found 8. Change the mesh.',
+      'needs a multiple of 3 devices, found 8. Change the mesh.',
     ),
   ],
 )

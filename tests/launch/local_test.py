@@ -55,15 +55,15 @@ def test_a_port_that_is_free():
   [
     (
       {'processes': 0},
-      '--processes is 0; give a whole number from 1 to 64, such as 2.',
+      '--processes is 0; it must be from 1 to 64, such as 2.',
     ),
     (
       {'processes': 65},
-      '--processes is 65; give a whole number from 1 to 64, such as 2.',
+      '--processes is 65; it must be from 1 to 64, such as 2.',
     ),
     (
       {'devices': -1},
-      '--devices is -1; give a whole number from 1 to 4096, such as 2.',
+      '--devices is -1; it must be from 1 to 4096, such as 2.',
     ),
   ],
 )

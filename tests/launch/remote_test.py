@@ -133,4 +133,4 @@ def test_pairs():
   }
   with pytest.raises(InputError) as caught:
     remote.parse_environment(['2A=1'])
-  assert str(caught.value) == "--env '2A=1': give NAME=VALUE."
+  assert str(caught.value) == "--env '2A=1': expected NAME=VALUE."

@@ -104,7 +104,7 @@ def test_no_cluster(launch, cluster, monkeypatch):
   with pytest.raises(InputError) as caught:
     launch()
   assert str(caught.value) == (
-    'sbatch is not on PATH: log in to a machine of the cluster.'
+    'sbatch is not on PATH: run this on a login node of the cluster.'
   )
 
 
@@ -123,22 +123,21 @@ def test_a_submission_that_hangs(cluster, launch):
   cluster.script(sbatch='hang:')
   with pytest.raises(LaunchError) as caught:
     launch(limits=slurm.Limits(ask=0.5))
-  assert str(caught.value) == 'submitting the job failed: no end within 0.5 s'
+  assert str(caught.value) == 'submitting the job failed: timed out after 0.5 s'
 
 
 def test_a_submission_that_gives_no_number(cluster, launch):
   cluster.script(sbatch='out:Submitted;exit:0')
   with pytest.raises(LaunchError) as caught:
     launch()
-  assert str(caught.value) == "sbatch gave no number of a job: 'Submitted'"
+  assert str(caught.value) == "sbatch printed no job id: 'Submitted'"
 
 
 def test_a_program_that_fails(cluster, launch, said):
   cluster.script(squeue='log:oh;status:3;out:FAILED|NonZeroExitCode;exit:0')
   assert launch() == 3
   assert said[-1] == (
-    'job 7 ended with status 3; its output is in '
-    f'{cluster.folder}/logs/it-study-7.log'
+    f'job 7 ended with status 3; see {cluster.folder}/logs/it-study-7.log'
   )
 
 
@@ -148,8 +147,8 @@ def test_a_job_that_is_ended_from_outside(cluster, launch, state):
   with pytest.raises(LaunchError) as caught:
     launch()
   assert str(caught.value) == (
-    f'job 7 ended without a status, {state}: its last words are in '
-    f'{cluster.folder}/logs/it-study-7.log; sacct --jobs=7 may tell more'
+    f'job 7 ended in state {state}, without an exit status: see '
+    f'{cluster.folder}/logs/it-study-7.log and sacct --jobs=7'
   )
 
 
@@ -165,7 +164,7 @@ def test_a_queue_that_does_not_answer_at_all(cluster, launch):
   with pytest.raises(LaunchError) as caught:
     launch()
   assert str(caught.value) == (
-    'squeue does not answer (connection refused); job 7 may go on: squeue '
+    'squeue does not answer (connection refused); job 7 may still run: squeue '
     '--jobs=7, scancel 7'
   )
 
@@ -219,31 +218,32 @@ def test_a_job_that_is_kept_goes_on(cluster, launch, said):
   interrupt_when(cluster, 'squeue')
   with pytest.raises(KeyboardInterrupt):
     launch(is_kept=True)
-  assert said[-1] == 'job 7 goes on; scancel 7 ends it'
+  assert said[-1] == 'job 7 keeps running; stop it with scancel 7'
   assert cluster.calls('scancel') == []
 
 
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'nodes': 0}, '--nodes is 0; give a number from 1 up.'),
-    ({'gpus_per_node': -1}, '--gpus_per_node is -1; give a number from 0 up.'),
+    ({'nodes': 0}, '--nodes is 0; it must be at least 1.'),
+    ({'gpus_per_node': -1}, '--gpus_per_node is -1; it must be at least 0.'),
     (
       {'process_per': 'core'},
-      "--process_per is 'core'; give gpu or node.",
+      "--process_per is 'core'; it must be gpu or node.",
     ),
     (
       {'hours': 0.05},
-      '--hours is 0.05, which leaves nothing before the 300 s for the last '
+      '--hours is 0.05, which is no more than the 300 s reserved for the last '
       'checkpoint (--lead_seconds).',
     ),
     (
       {'name': 'a b'},
-      "--name is 'a b'; give letters, digits, - and _, a letter first.",
+      "--name is 'a b'; it must start with a letter and consist of letters, "
+      'digits, - and _.',
     ),
     (
       {'options': ('constraint=x',)},
-      "--sbatch 'constraint=x': give an option of sbatch, such as "
+      "--sbatch 'constraint=x': expected an option of sbatch, as in "
       '--sbatch=--constraint=h100.',
     ),
   ],

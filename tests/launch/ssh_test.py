@@ -141,7 +141,7 @@ def test_a_machine_that_does_not_answer(launch, machines):
   machines.script(**{'ssh.n1': 'hang:'})
   with pytest.raises(LaunchError) as caught:
     launch(check_seconds=1.0)
-  assert 'n1: no end within 1 s' in str(caught.value)
+  assert 'n1: timed out after 1 s' in str(caught.value)
 
 
 def test_a_machine_without_the_program(launch):
@@ -164,11 +164,11 @@ def test_a_connection_that_breaks(launch, machines, said):
   [
     (
       'a,,b',
-      "--hosts 'a,,b': '' is no machine; give them as ssh takes them, with "
-      'commas, such as node1,me@node2.',
+      "--hosts 'a,,b': '' is not a valid host. Separate hosts by commas, such "
+      'as node1,me@node2.',
     ),
-    ('-oX', "'-oX' is no machine"),
-    ('a,b,a', "--hosts 'a,b,a': a is named twice."),
+    ('-oX', "'-oX' is not a valid host"),
+    ('a,b,a', "--hosts 'a,b,a': a is listed twice."),
   ],
 )
 def test_hosts_that_are_none(hosts, message):
@@ -181,5 +181,6 @@ def test_a_port_that_is_none(launch):
   with pytest.raises(InputError) as caught:
     launch(port=80)
   assert str(caught.value) == (
-    '--port is 80; give one from 1024 to 65535 that the other hosts can reach.'
+    '--port is 80; it must be from 1024 to 65535, and reachable from the other '
+    'hosts.'
   )

@@ -13,7 +13,7 @@ from launch.tools import LaunchError, Tools, why
   [
     (1, 'a\nb\n\n', 'b'),
     (3, '', 'exit status 3'),
-    (None, 'a', 'no end within 2.5 s'),
+    (None, 'a', 'timed out after 2.5 s'),
     (
       1,
       'Create request issued\nERROR: (gcloud.create) {\n  "code": 8,\n'
@@ -39,7 +39,7 @@ def test_attempts(said, tmp_path):
   tools = Tools(say=said.append)
   out = tools.run(words, what='trying', seconds=30, attempts=3, pause=0.01)
   assert out == 'done\n'
-  assert said == ['trying: done; trying again in 0.01 s'] * 2
+  assert said == ['trying: done; retrying in 0.01 s'] * 2
   path.unlink()
   with pytest.raises(LaunchError) as caught:
     tools.run(words, what='trying', seconds=30, attempts=2, pause=0.01)

@@ -34,8 +34,8 @@ def test_no_gcloud(launch, cloud, monkeypatch):
   with pytest.raises(InputError) as caught:
     launch()
   assert str(caught.value) == (
-    "gcloud is not on PATH: install Google Cloud's command line, then gcloud "
-    'auth login.'
+    'gcloud is not on PATH: install the Google Cloud CLI, then run gcloud auth '
+    'login.'
   )
   assert cloud.calls() == []
 
@@ -48,8 +48,8 @@ def test_no_account(cloud, launch):
   with pytest.raises(LaunchError) as caught:
     launch()
   assert str(caught.value) == (
-    'gcloud does not answer: ERROR: You do not currently have an active '
-    'account Please run gcloud auth login (run gcloud auth login)'
+    'gcloud failed: ERROR: You do not currently have an active account Please '
+    'run gcloud auth login (run gcloud auth login)'
   )
   assert cloud.calls() == ['describe']
 
@@ -59,8 +59,8 @@ def test_a_name_that_is_taken(cloud, launch):
   with pytest.raises(InputError) as caught:
     launch()
   assert str(caught.value) == (
-    't1 is there already, READY: give another --name, use it as it is with '
-    f'--reuse, or delete it: {DELETE}'
+    't1 already exists (READY). Choose another --name, use it with --reuse, or '
+    f'delete it: {DELETE}'
   )
   # It is somebody's.
   assert is_left(cloud)
@@ -81,8 +81,8 @@ def test_no_capacity(cloud, launch):
   with pytest.raises(LaunchError) as caught:
     launch()
   assert str(caught.value) == (
-    'creating t1 failed: ERROR: RESOURCE_EXHAUSTED: no more capacity (none is '
-    'free: try --queued, or another --zone)'
+    'creating t1 failed: ERROR: RESOURCE_EXHAUSTED: no more capacity (no '
+    'capacity: use --queued, or another --zone)'
   )
   # Half of it may be there.
   assert cloud.calls()[-1] == 'delete'
@@ -92,7 +92,7 @@ def test_a_creation_that_hangs(cloud, launch):
   cloud.script(create='hang:')
   with pytest.raises(LaunchError) as caught:
     launch(limits=gcloud.Limits(create=1, poll=0.02))
-  assert str(caught.value) == 'creating t1 failed: no end within 1 s'
+  assert str(caught.value) == 'creating t1 failed: timed out after 1 s'
   assert not is_left(cloud)
 
 
@@ -100,7 +100,7 @@ def test_a_request_that_fails_in_the_queue(cloud, launch):
   cloud.script(queue_describe='out:FAILED;exit:0')
   with pytest.raises(LaunchError) as caught:
     launch(request={'is_queued': True})
-  assert str(caught.value) == 't1 is FAILED and will not be ACTIVE'
+  assert str(caught.value) == 't1 is FAILED and cannot become ACTIVE'
   assert not (cloud.folder / 'queued').exists()
 
 
@@ -109,8 +109,8 @@ def test_a_slice_that_is_never_ready(cloud, launch):
   with pytest.raises(LaunchError) as caught:
     launch(limits=gcloud.Limits(wait=0.5, poll=0.02))
   assert str(caught.value) == (
-    't1 is CREATING, not READY, after 0.5 s: wait longer by --wait_hours, or '
-    'ask for another --type or --zone'
+    't1 is CREATING, not READY, after 0.5 s. Increase --wait_hours, or choose '
+    'another --type or --zone'
   )
   assert not is_left(cloud)
 
@@ -151,7 +151,7 @@ def test_a_slice_that_is_taken_away_is_created_anew(cloud, launch, said):
     run_0=['out:step 10;state:PREEMPTED;err:connection closed;exit:255'],
   )
   assert launch(request={'is_spot': True}) == 0
-  assert 't1 was taken away; restart 1 of 20, from the last checkpoint' in said
+  assert 't1 was preempted; restart 1 of 20 from the last checkpoint' in said
   keys = cloud.calls()
   assert keys.count('create') == 2
   assert keys.count('run.0') == 2
@@ -169,7 +169,7 @@ def test_a_slice_that_is_taken_away_while_it_is_set_up(cloud, launch):
 def test_a_run_that_was_asked_to_stop_goes_on_where_it_is(cloud, launch, said):
   cloud.script(run_0=['exit:75'])
   assert launch() == 0
-  assert 't1 was asked to stop; restart 1 of 20, from the last checkpoint' in (
+  assert 't1 was asked to stop; restart 1 of 20 from the last checkpoint' in (
     said
   )
   assert len(cloud.calls('create')) == 1
@@ -182,8 +182,8 @@ def test_a_slice_that_is_taken_away_too_often(cloud, launch):
   with pytest.raises(LaunchError) as caught:
     launch(max_restarts=2)
   assert str(caught.value) == (
-    't1 was stopped 3 times; the same command goes on from the last checkpoint '
-    '(--max_restarts)'
+    't1 was stopped 3 times; run the same command to resume from the last '
+    'checkpoint, or increase --max_restarts'
   )
   assert len(cloud.calls('create')) == 3
   assert not is_left(cloud)
@@ -215,7 +215,7 @@ def test_an_interrupt_while_it_is_deleted(cloud, launch, said):
   cloud.script(delete='sleep:1')
   interrupt_when(cloud, 'delete')
   assert launch() == 0
-  assert 'deleting what runs; it will not take long' in said
+  assert 'deleting the slice; please wait' in said
   assert not is_left(cloud)
 
 
@@ -268,6 +268,6 @@ def test_a_name_that_another_takes_meanwhile(cloud, launch, is_queued):
   cloud.script(create=answer, queue_create=answer)
   with pytest.raises(InputError) as caught:
     launch(request={'is_queued': is_queued})
-  assert str(caught.value).startswith('t1 is there already, or in the queue: ')
+  assert str(caught.value).startswith('t1 already exists or is queued. ')
   # It is theirs.
   assert is_left(cloud)

@@ -56,8 +56,8 @@ def test_a_run_from_nothing_to_nothing(cloud, launch, said, capfd, tmp_path):
   assert out == 'step 1\n'
   assert sorted(err.splitlines()) == ['[1] oh', 'careful']
   assert (
-    'v5litepod-16: 16 chips (4x4) of 16 GiB on 4 hosts, 19.20 an hour, 460.80 '
-    'a day' in said
+    'v5litepod-16: 16 chips (4x4) of 16 GiB on 4 hosts, 19.20 per hour, 460.80 '
+    'per day' in said
   )
   assert (results / 'metrics.jsonl').read_text() == 'collected'
   assert not is_left(cloud)
@@ -104,8 +104,8 @@ def test_what_one_host_wrote_is_collected_from_its_disk(
     ['t1:/abs', str(tmp_path / 'r')],
   ]
   assert said[0] == (
-    "out is on the machine's own disk: when the machine is taken away, the run "
-    'starts anew'
+    "out is on the slice's disk: after a preemption, the run starts from "
+    'scratch'
   )
 
 
@@ -116,8 +116,7 @@ def test_a_machine_that_takes_no_connection_yet(cloud, launch, said):
   assert launch() == 0
   assert (
     said.count(
-      'copying it_study.tar.gz to t1: connection refused; trying again in '
-      '0.02 s'
+      'copying it_study.tar.gz to t1: connection refused; retrying in 0.02 s'
     )
     == 2
   )
@@ -126,9 +125,7 @@ def test_a_machine_that_takes_no_connection_yet(cloud, launch, said):
 def test_a_slice_that_is_kept_and_used_again(cloud, launch, said):
   assert launch(is_kept=True) == 0
   assert is_left(cloud)
-  assert said[-1] == (
-    f't1 is kept and costs money until it is deleted: {DELETE}'
-  )
+  assert said[-1] == (f't1 is kept and costs money until deleted: {DELETE}')
   assert launch(is_reused=True) == 0
   assert len(cloud.calls('create')) == 1
   assert not is_left(cloud)
@@ -139,17 +136,17 @@ def test_a_slice_that_is_kept_and_used_again(cloud, launch, said):
   [
     (
       {'price_per_hour': -1.0},
-      '--price_per_hour is -1; give what a chip costs.',
+      '--price_per_hour is -1; it must be at least 0.',
     ),
     (
       {'outputs': ['out']},
-      "out is on the machine's own disk, which is deleted at the end: collect "
-      'it by --results DIR, or --keep the machine.',
+      "out is on the slice's disk, which is deleted at the end. Collect it "
+      'with --results DIR, or keep the slice with --keep.',
     ),
     (
       {'compile_cache': '/tmp/x'},
-      "--compile_cache is '/tmp/x'; give a folder in a bucket, such as "
-      'gs://BUCKET/xla, which outlives the machine.',
+      "--compile_cache is '/tmp/x'; it must be a bucket folder, such as "
+      'gs://BUCKET/xla, to outlive the slice.',
     ),
   ],
 )

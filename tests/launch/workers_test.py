@@ -174,8 +174,8 @@ def test_a_signal_stops_all_with_a_checkpoint(make, said, tmp_path, number):
   assert (outcome.asked, outcome.failed) == (number, None)
   assert outcome.status == 75
   assert said == [
-    f'{number.name}: stopping 2 processes, which may write a checkpoint within '
-    '60 s; a second one ends them at once'
+    f'{number.name}: stopping 2 processes, with 60 s to write a checkpoint; a '
+    'second signal kills them'
   ]
   assert_none_is_left(tmp_path, count=2)
 
@@ -199,7 +199,7 @@ def test_a_second_signal_ends_them_at_once(make, said, tmp_path):
   assert time.monotonic() - started < 20
   assert outcome.statuses == [137, 137]
   assert outcome.status == 130
-  assert said[1:] == ['ending all processes at once']
+  assert said[1:] == ['killing all processes']
   assert_none_is_left(tmp_path, count=2)
 
 
