@@ -1,29 +1,40 @@
-"""The command line `it-study`: parsing, and errors in one line."""
+"""The command line `it-study`: parses it, and prints errors in one line."""
 
 import argparse
-from collections.abc import Sequence
-import importlib
+from collections.abc import Callable, Iterator, Sequence
 import logging
 import os
 import re
 import sys
 import traceback
+from typing import Any, NoReturn
 
 import it_study
-from it_study.commands import table
+from it_study.commands import registry
+from it_study.commands.flags import Command
 from it_study.data import user_module
 from it_study.errors import InputError, nearest
 from it_study.training import host_memory
 
 _EXAMPLE = 'Example: '
 _NUMBERS = {'int': 'whole number', 'float': 'number'}
+_DEBUG_FORMAT = '%(asctime)s %(levelname)s %(name)s: %(message)s'
+# JAX logs every compilation, most of them of tiny programs.
+_COMPILE_LOGGER = 'jax._src.dispatch'
+_COMPILATION = re.compile(r'Finished XLA compilation of .* in ([\d.]+) sec')
+_SLOW_COMPILE_SECONDS = 1.0
+_logger = logging.getLogger('it_study.cli')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command and returns the exit status.
 
-  0 is success, 2 bad input, 1 a fault of the program, 75 a training that was
-  asked to stop and wrote a checkpoint, 130 an interrupt.
+  Args:
+    arguments: Words of the command line; None for those of the process.
+
+  Returns:
+    0 for success, 2 for bad input, 1 for an internal error, 75 for a training
+    that was stopped after a checkpoint, 130 for an interrupt.
   """
   parser = _parser()
   words, rest = _split_rest(
@@ -34,39 +45,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.help_parser.print_help()
     return 2
   _take_rest(options, rest, parser)
-  level = logging.ERROR if options.quiet else logging.WARNING
-  logging.basicConfig(
-    level=logging.DEBUG if options.debug else level,
-    format='%(levelname)s: %(message)s',
-    force=True,
-  )
-  if not options.debug:
-    logging.getLogger('absl').setLevel(logging.ERROR)
-  # Only where the process is this command's alone.
+  _set_up_logging(debug=options.debug, quiet=options.quiet)
+  # It restarts the process, so never in one that belongs to a caller.
   if arguments is None and options.computes:
     host_memory.start_with_huge_pages()
+  _logger.info(
+    'it-study %s, Python %s: %s',
+    it_study.__version__,
+    sys.version.split()[0],
+    options.help_parser.prog,
+  )
+  run: Callable[[argparse.Namespace], int | None] = options.run
   try:
     if getattr(options, 'module', None):
       user_module.load(options.module, setting='--module')
-    module, function = options.run.split(':')
-    run = getattr(importlib.import_module(module), function)
     return run(options) or 0
   except InputError as error:
     if options.debug:
       traceback.print_exc()
-    # Gin adds lines of its own to what is raised below a configurable.
+    # Gin appends lines to errors raised inside a configurable.
     return _fail(str(error).split('\n  In call to configurable')[0])
   except KeyboardInterrupt:
-    next_ = (
-      'the same command continues' if options.continues else 'run it again'
+    advice = (
+      'run the same command to resume' if options.continues else 'run it again'
     )
-    print(f'it-study: stopped; {next_}.', file=sys.stderr)
+    print(f'it-study: stopped; {advice}.', file=sys.stderr)
     return 130
   except SystemExit as stop:
-    _tell_of_checkpoint(stop.code)
+    _explain_status(stop.code)
     raise
   except BrokenPipeError:
-    # The reader of our output has seen enough.
+    # The reader closed the pipe, as `head` does.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
   except Exception as error:
@@ -75,44 +84,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = type(error).__name__
     first_line = (str(error).splitlines() or [''])[0]
     print(
-      f'it-study: {name}: {first_line} (run again with --debug for the whole '
-      'trace)',
+      f'it-study: {name}: {first_line} (run again with --debug for the '
+      'traceback)',
       file=sys.stderr,
     )
     return 1
 
 
 def run_and_exit() -> None:
-  """The entry point of the installed command."""
+  """Runs the command line of the process: the installed command."""
   sys.exit(main())
 
 
-class _Parser(argparse.ArgumentParser):
-  """Says what is wrong in one line, with the nearest match."""
+def _set_up_logging(*, debug: bool, quiet: bool) -> None:
+  """Sends log messages to standard error.
 
-  def __init__(self, **settings):
-    # A flag is one thing everywhere, not whatever it is short for today.
+  With --debug, our loggers log everything and JAX its slow compilations. Other
+  libraries still log warnings only, as their debug messages would drown ours.
+
+  Args:
+    debug: Whether --debug is given.
+    quiet: Whether --quiet is given; then only errors are logged.
+  """
+  logging.basicConfig(
+    level=logging.ERROR if quiet and not debug else logging.WARNING,
+    format=_DEBUG_FORMAT if debug else '%(levelname)s: %(message)s',
+    force=True,
+  )
+  detail = logging.DEBUG if debug else logging.NOTSET
+  for name in ('it_study', 'launch', _COMPILE_LOGGER):
+    logging.getLogger(name).setLevel(detail)
+  logging.getLogger(_COMPILE_LOGGER).addFilter(_is_slow_compilation)
+  logging.getLogger('absl').setLevel(
+    logging.WARNING if debug else logging.ERROR
+  )
+
+
+def _is_slow_compilation(record: logging.LogRecord) -> bool:
+  """Filters JAX's messages: those on slow compilations, and warnings."""
+  match = _COMPILATION.match(record.getMessage())
+  return record.levelno >= logging.WARNING or (
+    match is not None and float(match[1]) >= _SLOW_COMPILE_SECONDS
+  )
+
+
+class _Parser(argparse.ArgumentParser):
+  """A parser whose errors are one line, with the nearest match."""
+
+  def __init__(self, **settings: Any):
+    # Abbreviated flags would break when a flag is added.
     super().__init__(
       allow_abbrev=False, formatter_class=_HelpFormatter, **settings
     )
 
-  def error(self, message: str):
+  def error(self, message: str) -> NoReturn:
     if 'invalid choice' in message:
-      found = message.split("'")[1]
+      word = message.split("'")[1]
       choices = [
         choice
         for action in self._actions
         for choice in action.choices or ()
         if isinstance(choice, str)
       ]
-      message += f'.{nearest(found, choices)}'
+      message += f'.{nearest(word, choices)}'
     if 'unrecognized arguments' in message:
-      found = message.split(': ')[1].split()[0].split('=')[0]
-      message += '.' + nearest(found, _flags(self))
-    # In argparse's words, a value is of a type.
+      word = message.split(': ')[1].split()[0].split('=')[0]
+      message += '.' + nearest(word, _flags(self))
+    # argparse speaks of Python types here.
     message = re.sub(
       'invalid (int|float) value: (.*)',
-      lambda found: f'found {found[2]}, allowed is a {_NUMBERS[found[1]]}',
+      lambda match: f'expected a {_NUMBERS[match[1]]}, got {match[2]}',
       message,
     )
     message = message if message[-1] in '.?)' else f'{message}.'
@@ -120,7 +161,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-  """Leaves an example on one line, so that what is copied runs."""
+  """Keeps an example on one line, so that it can be copied and run."""
 
   def _fill_text(self, text: str, width: int, indent: str) -> str:
     if text.startswith(_EXAMPLE):
@@ -129,7 +170,7 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def _flags(parser: argparse.ArgumentParser) -> list[str]:
-  """Every flag of a parser and of its commands."""
+  """Returns every flag of a parser and of its commands."""
   flags = list(parser._option_string_actions)
   for action in parser._actions:
     if isinstance(action, argparse._SubParsersAction):
@@ -139,87 +180,82 @@ def _flags(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _fail(message: str) -> int:
+  """Prints an error in one line; returns the exit status for bad input."""
   print(f'it-study: {" ".join(message.split())}', file=sys.stderr)
   return 2
 
 
 def _parse(parser: _Parser, words: Sequence[str]) -> argparse.Namespace:
-  """The options of a command line; whatever is wrong with it ends here."""
+  """Returns the options of a command line, or exits with an error."""
   words, bindings = _split_bindings(words)
-  # Not the parser's defaults, which a command's own would win over.
+  # Set here, since a command's parser would reset defaults of the main parser.
   options, unknown = parser.parse_known_args(
     words, argparse.Namespace(debug=False, quiet=False, json=False)
   )
   if unknown:
     message = f'unrecognized arguments: {" ".join(unknown)}'
     if getattr(options, 'runs_another', False) and unknown[0][0] != '-':
-      message += '. What to run stands behind --'
-    # Told by the parser of the command, whose help names its flags.
+      message += '. The command to run follows --'
+    # From the parser of the command, whose help lists its flags.
     options.help_parser.error(message)
   _refuse_empty(options)
   if bindings and not hasattr(options, 'gin_file'):
-    takers = ', '.join(_with_gin(parser))
     sys.exit(
       _fail(
-        f'{options.help_parser.prog} takes no --gin.{bindings[0]}. Give it '
-        f'behind a command that does: {takers}.'
+        f'{options.help_parser.prog} does not accept --gin.{bindings[0]}. '
+        f'Commands that do: {", ".join(_gin_commands())}.'
       )
     )
   options.gin_bindings = bindings
   return options
 
 
-def _with_gin(parser: _Parser) -> list[str]:
-  """Names of the commands that are configured by gin."""
-  (commands,) = (
-    action
-    for action in parser._actions
-    if isinstance(action, argparse._SubParsersAction)
-  )
-  return [
-    name
-    for name, command in commands.choices.items()
-    if '--gin_file' in command._option_string_actions
-  ]
+def _gin_commands() -> Iterator[str]:
+  """Yields the names of the commands that are configured by gin."""
+  for command in registry.COMMANDS:
+    parser = argparse.ArgumentParser()
+    command.add_flags(parser)
+    if '--gin_file' in parser._option_string_actions:
+      yield command.name
 
 
 def _refuse_empty(options: argparse.Namespace) -> None:
-  """Refuses an empty value, as a variable of the shell that is not set gives.
+  """Exits with an error if a value is empty, as from an unset shell variable.
 
-  An empty folder would be the working directory, and be written to.
+  An empty folder would mean the working directory, and be written to.
   """
   for action in options.help_parser._actions:
-    found = getattr(options, action.dest, None)
-    given = found if isinstance(found, list) else [found]
+    value = getattr(options, action.dest, None)
+    values = value if isinstance(value, list) else [value]
     if action.default == '' or not any(
-      isinstance(value, str) and not value.strip() for value in given
+      isinstance(value, str) and not value.strip() for value in values
     ):
       continue
     name = action.option_strings[0] if action.option_strings else action.metavar
     advice = '' if action.required else ' or leave it out'
-    options.help_parser.error(f'{name} is empty; give it a value{advice}')
+    options.help_parser.error(f'{name} is empty: give it a value{advice}')
 
 
 def _take_rest(
   options: argparse.Namespace, rest: list[str] | None, parser: _Parser
 ) -> None:
-  """Gives a command the one behind --, which is checked before it is needed."""
-  program = options.help_parser.prog
+  """Parses the command after --, for a command that runs another."""
   if not options.runs_another:
     return
   if not rest:
     options.help_parser.error(
-      f'what to run is missing: give a command behind --, as in {program} ... '
-      '-- train --gin_file=F'
+      'the command to run is missing: add it after --, as in '
+      f'{options.help_parser.prog} ... -- train --gin_file=F'
     )
+    return
   options.rest, options.rest_options = rest, _parse(parser, rest)
   if options.rest_options.run is None or options.rest_options.runs_another:
-    options.help_parser.error(f'cannot run {" ".join(rest[:2])!r} behind --')
+    options.help_parser.error(f'cannot run {" ".join(rest[:2])!r} after --')
 
 
-def _tell_of_checkpoint(status: object) -> None:
-  """Says what the status of a training means that SIGTERM has stopped."""
-  # What raised it has JAX in use; elsewhere JAX would have to be imported.
+def _explain_status(status: object) -> None:
+  """Explains the exit status of a training that was stopped by SIGTERM."""
+  # Not imported here: without it, JAX is not in use and there is no training.
   preemption = sys.modules.get('it_study.training.preemption')
   if preemption is None or status != preemption.PREEMPTED_STATUS:
     return
@@ -227,7 +263,7 @@ def _tell_of_checkpoint(status: object) -> None:
 
   if distributed.is_first():
     print(
-      'it-study: stopped with a checkpoint; the same command continues.',
+      'it-study: stopped with a checkpoint; run the same command to resume.',
       file=sys.stderr,
     )
 
@@ -235,29 +271,30 @@ def _tell_of_checkpoint(status: object) -> None:
 def _split_rest(
   words: Sequence[str],
 ) -> tuple[Sequence[str], list[str] | None]:
-  """Takes what stands behind the -- of launch out of the words, or None."""
+  """Splits words at the -- of launch; the second part is None without one."""
   position = list(words).index('--') if '--' in words else 0
   if 'launch' not in words[:position]:
-    # Elsewhere it says that no flags follow.
+    # Elsewhere, -- says that no flags follow.
     return words, None
   return words[:position], list(words[position + 1 :])
 
 
 def _split_bindings(words: Sequence[str]) -> tuple[list[str], list[str]]:
-  """Takes --gin.NAME=VALUE out of the words."""
+  """Separates --gin.NAME=VALUE from the other words."""
   bindings = [word[6:] for word in words if word.startswith('--gin.')]
   return [w for w in words if not w.startswith('--gin.')], bindings
 
 
 def _parser() -> _Parser:
-  common = argparse.ArgumentParser(add_help=False)
-  group = common.add_argument_group('common')
+  """Returns the parser of the whole command line."""
+  common = _Parser(add_help=False)
+  common_flags = common.add_argument_group('common options')
   for flag, meaning in (
-    ('--debug', 'log everything, show traces'),
-    ('--quiet', 'print errors only'),
+    ('--debug', 'show log messages and tracebacks'),
+    ('--quiet', 'print only errors'),
     ('--json', 'print results as JSON'),
   ):
-    group.add_argument(
+    common_flags.add_argument(
       flag, action='store_true', default=argparse.SUPPRESS, help=meaning
     )
   parser = _Parser(
@@ -266,29 +303,38 @@ def _parser() -> _Parser:
     epilog=f'{_EXAMPLE}it-study study',
     parents=[common],
   )
-  parser.add_argument(
-    '--version', action='version', version=f'it-study {it_study.__version__}'
-  )
+  _add_version(parser)
   parser.set_defaults(run=None, help_parser=parser, root_parser=parser)
-  commands = parser.add_subparsers(dest='command', metavar='COMMAND')
-  for command in table.COMMANDS:
+  commands = parser.add_subparsers(
+    dest='command', metavar='COMMAND', title='commands'
+  )
+  for command in registry.COMMANDS:
     _add(commands, command, common)
-  for group in table.GROUPS:
-    below = commands.add_parser(
+  for group in registry.GROUPS:
+    group_parser = commands.add_parser(
       group.name,
       help=group.summary,
       parents=[common],
       description=group.description,
       epilog=f'{_EXAMPLE}{group.example}',
     )
-    below.set_defaults(help_parser=below)
-    below.add_argument(
-      '--version', action='version', version=f'it-study {it_study.__version__}'
+    group_parser.set_defaults(help_parser=group_parser)
+    _add_version(group_parser)
+    group_commands = group_parser.add_subparsers(
+      dest=group.name, metavar='COMMAND', title='commands'
     )
-    group_commands = below.add_subparsers(dest=group.name, metavar='COMMAND')
     for command in group.commands:
       _add(group_commands, command, common)
   return parser
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    '--version',
+    action='version',
+    version=f'it-study {it_study.__version__}',
+    help='show the version and exit',
+  )
 
 
 def _sentence(summary: str) -> str:
@@ -296,25 +342,29 @@ def _sentence(summary: str) -> str:
   return f'{summary[0].upper()}{summary[1:]}{end}'
 
 
-def _add(commands, command: table.Command, common) -> None:
+def _add(
+  commands: argparse._SubParsersAction,
+  command: Command,
+  common: _Parser,
+) -> None:
+  """Adds the parser of a command."""
   parser = commands.add_parser(
     command.name,
+    aliases=command.aliases,
     help=command.summary,
-    description=_sentence(command.summary),
+    description=f'{_sentence(command.summary)} {command.details}',
     epilog=f'{_EXAMPLE}{command.example}',
     parents=[common],
   )
   parser.set_defaults(
-    run=f'it_study.commands.{command.run}',
+    run=command.run,
     help_parser=parser,
     continues=command.continues,
     runs_another=command.runs_another,
     computes=command.computes,
   )
-  parser.add_argument(
-    '--version', action='version', version=f'it-study {it_study.__version__}'
-  )
-  command.add_arguments(parser)
+  _add_version(parser)
+  command.add_flags(parser)
 
 
 if __name__ == '__main__':

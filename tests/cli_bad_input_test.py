@@ -142,30 +142,32 @@ def test_a_training_that_is_refused_leaves_no_file(capsys, corpus):
 
 def test_a_gin_file_that_does_not_exist(capsys):
   message = refusal(capsys, 'study', '--gin_file=studies/miniatrue.gin')
-  assert message.startswith("no gin file 'studies/miniatrue.gin': looked in ")
+  assert message.startswith(
+    "no gin file 'studies/miniatrue.gin' in the working directory or "
+  )
   assert "Did you mean 'studies/miniature.gin'?" in message
 
 
 def test_a_gin_macro_that_is_required_and_missing(capsys):
   assert refusal(capsys, *TRAIN, '--gin.MODEL_DIR=out') == (
-    "gin macro 'CORPUS' is required and not set (likewise "
+    "gin macro 'CORPUS' is required but not set (also missing: "
     'MIXTURE_OR_TASK_NAME). Set it with --gin.CORPUS=VALUE or in a gin file.'
   )
 
 
 def test_a_model_without_a_run(capsys):
   assert refusal(capsys, 'train', *MODEL) == (
-    "gin macro 'CORPUS' is required and not set (likewise ENGINE, "
+    "gin macro 'CORPUS' is required but not set (also missing: ENGINE, "
     'IT_STUDY_VOCABULARY). Set it with --gin.CORPUS=VALUE or in a gin file. '
-    'The files under runs/ set what has a default: name one with --gin_file.'
+    'The files under runs/ set defaults: add one with --gin_file.'
   )
 
 
 def test_a_misspelt_gin_macro(capsys):
   message = refusal(capsys, 'study', '--gin.TRAIN_STEP=4')
   assert message.startswith(
-    "gin macro 'TRAIN_STEP' is set, but nothing reads it. Did you mean "
-    "'TRAIN_STEPS'? Macros that are read: ANSWER_DIR, "
+    "gin macro 'TRAIN_STEP' is set but not used. Did you mean 'TRAIN_STEPS'? "
+    'Macros in use: ANSWER_DIR, '
   )
 
 
@@ -186,14 +188,14 @@ def test_no_model(capsys):
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_empty_ex_empty0',
   ) == (
     'the configuration lacks a model: models/t5_1_1_small.gin '
-    '(T5Config.emb_dim is not set). Add it with --gin_file.'
+    '(T5Config.emb_dim is not set). Add the file with --gin_file.'
   )
 
 
 def test_fewer_draws_than_none(capsys):
   words = ('baseline', 'random', '--corpus=miniature', '--simulate=-5')
   assert refusal(capsys, *words) == (
-    '--simulate is -5; give a number of draws, such as 100000.'
+    '--simulate is -5. Give a number of draws, such as 100000.'
   )
 
 
@@ -233,11 +235,11 @@ def test_a_study_that_cannot_run_claims_no_folder(capsys, binding, message):
 
 def test_bindings_go_to_commands_that_read_them(capsys, corpus):
   assert refusal(capsys, 'corpus', 'stats', 'corpus', '--gin.SEED=1') == (
-    'it-study corpus stats takes no --gin.SEED=1. Give it behind a command '
-    'that does: study, train, plan, predict, audit.'
+    'it-study corpus stats does not accept --gin.SEED=1. Commands that do: '
+    'study, train, plan, predict, diagnose.'
   )
   assert refusal(capsys, '--gin.SEED=1').startswith(
-    'it-study takes no --gin.SEED=1. Give it behind a command'
+    'it-study does not accept --gin.SEED=1. Commands that do: '
   )
 
 
@@ -370,19 +372,20 @@ def test_an_unknown_split_or_task(capsys, corpus):
       '--condition=natinst_def_empty_ex_empty0',
       '--task=task5_tilte',
     )
-    == "no task 'task5_tilte' in test. Did you mean 'task5_title'?"
+    == "split test has no task 'task5_tilte'. Did you mean 'task5_title'?"
   )
 
 
 def test_a_task_of_another_split(capsys, corpus):
   assert _refused_prompt(capsys, '--task=task3_few') == (
-    "no task 'task3_few' in test. It is in train and validation: give --split."
+    "split test has no task 'task3_few'. It is in train and validation: pass "
+    '--split.'
   )
 
 
 def test_a_task_named_by_its_number(capsys, corpus):
   assert _refused_prompt(capsys, '--task=task5') == (
-    "no task 'task5' in test. Did you mean 'task5_title'?"
+    "split test has no task 'task5'. Did you mean 'task5_title'?"
   )
 
 
@@ -419,7 +422,7 @@ def test_a_limit_that_leaves_no_room(capsys, corpus):
 
 def test_a_limit_below_one(capsys, corpus):
   assert _refused_prompt(capsys, '--max_input_length=-5') == (
-    '--max_input_length is -5; give 1 or more.'
+    '--max_input_length is -5; it must be at least 1.'
   )
 
 

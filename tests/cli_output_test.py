@@ -8,7 +8,9 @@ import sys
 import fakes
 import pytest
 
+import it_study
 from it_study.data import vocabularies
+from it_study.evaluation import baselines
 
 CONDITION = '--condition=natinst_def_empty_ex_original1'
 COMMANDS = {
@@ -100,17 +102,52 @@ def test_on_a_terminal_there_is_more(monkeypatch, name):
 
 
 def test_a_quiet_command_logs_errors_alone(capsys, monkeypatch):
-  def score(options):
+  run_baseline = baselines.run_baseline
+
+  def run_and_log(*args, **settings):
     logging.warning('something to know')
     logging.error('something is wrong')
+    return run_baseline(*args, **settings)
 
-  monkeypatch.setattr('it_study.commands.scoring.score', score)
-  assert fakes.run_command('score', 'a.jsonl') == 0
+  monkeypatch.setattr(baselines, 'run_baseline', run_and_log)
+  words = ('baseline', 'random', '--corpus=corpus')
+  assert fakes.run_command(*words) == 0
   assert capsys.readouterr().err == (
     'WARNING: something to know\nERROR: something is wrong\n'
   )
-  assert fakes.run_command('score', 'a.jsonl', '--quiet') == 0
+  assert fakes.run_command(*words, '--quiet') == 0
   assert capsys.readouterr().err == 'ERROR: something is wrong\n'
+
+
+def test_debug_shows_our_messages_and_warnings_of_others(capsys, monkeypatch):
+  run_baseline = baselines.run_baseline
+
+  def run_and_log(*args, **settings):
+    logging.getLogger('it_study.some.module').debug('a detail')
+    logging.getLogger('other_library').info('chatter')
+    logging.getLogger('other_library').warning('a warning')
+    compiler = logging.getLogger('jax._src.dispatch')
+    compiler.debug('Finished tracing + transforming f for pjit in 9.0 sec')
+    for name, seconds in (('tiny', 0.2), ('train_step', 12.5)):
+      compiler.debug(f'Finished XLA compilation of {name} in {seconds} sec')
+    return run_baseline(*args, **settings)
+
+  monkeypatch.setattr(baselines, 'run_baseline', run_and_log)
+  words = ('baseline', 'random', '--corpus=corpus')
+  assert fakes.run_command(*words, '--debug') == 0
+  lines = capsys.readouterr().err.splitlines()
+  # After the date and time of day.
+  assert [line.split(' ', 2)[2] for line in lines] == [
+    f'INFO it_study.cli: it-study {it_study.__version__}, Python '
+    f'{sys.version.split()[0]}: it-study baseline',
+    'DEBUG it_study.some.module: a detail',
+    'WARNING other_library: a warning',
+    'DEBUG jax._src.dispatch: Finished XLA compilation of train_step in 12.5 '
+    'sec',
+  ]
+  # The next command in this process is as quiet as any.
+  assert fakes.run_command(*words) == 0
+  assert capsys.readouterr().err == 'WARNING: a warning\n'
 
 
 def test_a_dry_run_for_a_program(capsys):

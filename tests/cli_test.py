@@ -9,20 +9,20 @@ import pytest
 
 import it_study
 from it_study import cli
-from it_study.commands import table
+from it_study.commands import registry
 from it_study.training import host_memory, preemption
 
 COMMANDS = {
   command.name: command
   for command in (
-    *table.COMMANDS,
-    *table.CORPUS_COMMANDS,
-    *table.LAUNCH_COMMANDS,
+    *registry.COMMANDS,
+    *registry.CORPUS_COMMANDS,
+    *registry.LAUNCH_COMMANDS,
   )
 }
 GROUP_OF = {
   command.name: group.name
-  for group in table.GROUPS
+  for group in registry.GROUPS
   for command in group.commands
 }
 
@@ -45,7 +45,7 @@ GROUP_OF = {
     (('score',), 'required: PREDICTIONS. See it-study score --help.'),
     (
       ('baseline', 'random', '--corpus=c', '--seed=x'),
-      "--seed: found 'x', allowed is a whole number. See it-study baseline",
+      "--seed: expected a whole number, got 'x'. See it-study baseline",
     ),
     (('prompt', '--corpus=c'), '--condition. See it-study prompt --help.'),
   ],
@@ -61,8 +61,7 @@ def test_a_fault_of_the_program_is_one_line_too(capsys, monkeypatch):
   monkeypatch.setattr('it_study.corpus.natinst.open_corpus', fail)
   assert run('corpus', 'stats', 'x') == 1
   assert capsys.readouterr().err == (
-    'it-study: RuntimeError: first (run again with --debug for the whole '
-    'trace)\n'
+    'it-study: RuntimeError: first (run again with --debug for the traceback)\n'
   )
   assert run('corpus', 'stats', 'x', '--debug') == 1
   assert 'Traceback' in capsys.readouterr().err
@@ -92,12 +91,12 @@ def test_an_interrupt_says_what_continues(capsys, monkeypatch):
   monkeypatch.setattr('it_study.commands.runs.runs.study', _interrupt)
   assert run('study') == 130
   assert capsys.readouterr().err == (
-    'it-study: stopped; the same command continues.\n'
+    'it-study: stopped; run the same command to resume.\n'
   )
   continuing = {name for name, c in COMMANDS.items() if c.continues}
   assert continuing == {
-    *('study', 'train', 'fetch', 'controls'),
-    *(command.name for command in table.LAUNCH_COMMANDS),
+    *('study', 'train', 'diagnose', 'fetch', 'controls'),
+    *(command.name for command in registry.LAUNCH_COMMANDS),
   }
 
 
@@ -108,7 +107,7 @@ def test_a_stop_with_a_checkpoint_says_so(capsys, monkeypatch):
   monkeypatch.setattr('it_study.commands.runs.runs.train', stop)
   assert run('train') == 75
   assert capsys.readouterr().err == (
-    'it-study: stopped with a checkpoint; the same command continues.\n'
+    'it-study: stopped with a checkpoint; run the same command to resume.\n'
   )
 
 
@@ -129,7 +128,7 @@ def test_the_version(capsys, words):
 def test_help_shows_an_example_that_is_of_this_command(capsys, name):
   words = (
     [name]
-    if name in [c.name for c in table.COMMANDS]
+    if name in [c.name for c in registry.COMMANDS]
     else [GROUP_OF[name], name]
   )
   assert run(*words, '--help') == 0
@@ -145,6 +144,26 @@ def test_help_shows_an_example_that_is_of_this_command(capsys, name):
     options = cli._parse(cli._parser(), parts)
     cli._take_rest(options, rest, cli._parser())
     assert not options.gin_bindings or options.gin_file
+
+
+@pytest.mark.parametrize('name', ['tpu_vm', 'slurm', 'ssh'])
+def test_untested_launchers_say_so(capsys, name):
+  assert run('launch', '--help') == 0
+  lines = ' '.join(capsys.readouterr().out.split())
+  assert lines.count('(experimental)') == 3
+  assert run('launch', name, '--help') == 0
+  shown = ' '.join(capsys.readouterr().out.split())
+  assert '(experimental). This has not been tested on a real ' in shown
+
+
+def test_diagnose_has_a_former_name(capsys):
+  shown = []
+  for name in ('diagnose', 'audit'):
+    assert run(name, '--help') == 0
+    shown.append(capsys.readouterr().out)
+  assert shown[0] == shown[1]
+  assert run('--help') == 0
+  assert '    diagnose (audit)\n' in capsys.readouterr().out
 
 
 def test_help_is_quick_and_imports_nothing_heavy():

@@ -1,4 +1,4 @@
-"""Wrong command lines, and what is said to them."""
+"""Wrong command lines and their messages."""
 
 CONDITION = 'natinst_def_empty_ex_empty0'
 MODEL = '--gin_file=models/t5_1_1_tiny.gin'
@@ -16,7 +16,7 @@ PREDICT = (
 )
 SLICE = 'launch tpu_vm --zone=z --skip_memory_check --type=v5litepod-16'
 
-# A command line, and what it says; what stands for ' ... ' varies.
+# A command line and its message, in which ' ... ' stands for any text.
 CASES = (
   (
     'scroe predictions.jsonl',
@@ -26,32 +26,32 @@ CASES = (
   # As a variable of the shell makes it that is not set.
   (
     'study --study_dir=',
-    '--study_dir is empty; give it a value or leave it out. See it-study study '
+    '--study_dir is empty: give it a value or leave it out. See it-study study '
     '--help.',
   ),
   (
     "report ''",
-    'STUDY_DIR is empty; give it a value. See it-study report --help.',
+    'STUDY_DIR is empty: give it a value. See it-study report --help.',
   ),
   (
     'launch tpu_vm --type=v5litepod-16 --zone= -- train',
-    '--zone is empty; give it a value. See it-study launch tpu_vm --help.',
+    '--zone is empty: give it a value. See it-study launch tpu_vm --help.',
   ),
   (
     "launch slurm --sbatch=' ' -- train",
-    '--sbatch is empty; give it a value or leave it out. See it-study launch '
+    '--sbatch is empty: give it a value or leave it out. See it-study launch '
     'slurm --help.',
   ),
   # Gin.
   (
     f'{TRAIN} --gin.BATCHSIZE=4',
-    "gin macro 'BATCHSIZE' is set, but nothing reads it. Did you mean "
-    "'BATCH_SIZE'? Macros that are read: BATCH_SIZE, ... , TRAIN_STEPS.",
+    "gin macro 'BATCHSIZE' is set but not used. Did you mean 'BATCH_SIZE'? "
+    'Macros in use: BATCH_SIZE, ... , TRAIN_STEPS.',
   ),
   (
     'train --gin_file=runs/finetun.gin',
-    "no gin file 'runs/finetun.gin': looked in the working directory and in "
-    "... /gin_configs. Did you mean 'runs/finetune.gin'? Shipped are ...",
+    "no gin file 'runs/finetun.gin' in the working directory or ... "
+    "/gin_configs. Did you mean 'runs/finetune.gin'? Shipped files: ...",
   ),
   (
     f'{TRAIN} --gin_file=leaf.gin',
@@ -60,14 +60,14 @@ CASES = (
   ),
   (
     f'{TRAIN} --gin_search_paths=corpsu',
-    "--gin_search_paths: no folder 'corpsu'. Name folders, with commas between "
-    "them. Did you mean 'corpus'?",
+    "--gin_search_paths: no folder 'corpsu'. Separate folders by commas. Did "
+    "you mean 'corpus'?",
   ),
-  (f'{TRAIN} --gin.SEED', '--gin.SEED: a binding reads --gin.NAME=value.'),
+  (f'{TRAIN} --gin.SEED', '--gin.SEED: expected --gin.NAME=value.'),
   (
     f'{TRAIN} --gin.TASK_FEATURE_LENGTHS="{{\'inputs\': 64"',
-    "--gin.TASK_FEATURE_LENGTHS = {'inputs': 64: a bracket or a quotation is "
-    'opened and not closed.',
+    "--gin.TASK_FEATURE_LENGTHS = {'inputs': 64: a bracket or a string is not "
+    'closed.',
   ),
   # What a macro is set to.
   (
@@ -187,8 +187,8 @@ CASES = (
   ),
   (
     'compare whole.jsonl whole.jsonl --margin=many',
-    "argument --margin: found 'many', allowed is a number. See it-study "
-    'compare --help.',
+    "argument --margin: expected a number, got 'many'. See it-study compare "
+    '--help.',
   ),
   (
     'baseline random --corpus=corpus --out=corpus',
@@ -233,9 +233,15 @@ CASES = (
     "'t5x'? See it-study convert --help.",
   ),
   (
+    'diagnose modle --corpus=corpus',
+    ' ... /modle: no such checkpoint. Give the MODEL_DIR of a training, or a '
+    "Hugging Face folder. Did you mean ' ... /model'?",
+  ),
+  # Its former name.
+  (
     'audit modle --corpus=corpus',
-    ' ... /modle: no such checkpoint. Name the MODEL_DIR of a training, or a '
-    "folder of Hugging Face. Did you mean ' ... /model'?",
+    ' ... /modle: no such checkpoint. Give the MODEL_DIR of a training, or a '
+    "Hugging Face folder. Did you mean ' ... /model'?",
   ),
   # Corpora.
   (
@@ -281,23 +287,25 @@ CASES = (
   ),
   (
     'corpus verify corpus --data_dir=corpus',
-    'no rows in corpus: no directory corpus/natural_instructions_study/ ... . '
-    "Write them with 'it-study corpus build corpus --data_dir corpus'.",
+    'corpus holds no rows: there is no directory '
+    "corpus/natural_instructions_study/ ... . Build them with 'it-study corpus "
+    "build corpus --data_dir corpus'.",
   ),
   # Machines.
   (
     'launch local --processes=0 -- train',
-    '--processes is 0; give a whole number from 1 to 64, such as 2.',
+    '--processes is 0; it must be from 1 to 64, such as 2.',
   ),
   (
     'launch local train',
-    'unrecognized arguments: train. What to run stands behind --. See it-study '
-    'launch local --help.',
+    'unrecognized arguments: train. The command to run follows --. See '
+    'it-study launch local --help.',
   ),
   (
     f'{SLICE} -- {TRAIN} --gin.MESH_MODEL=3',
-    'the mesh MESH_DATA=-1, MESH_FSDP=1, MESH_MODEL=3 does not fit v5litepod-16'
-    ': it takes a multiple of 3 devices, found 16. Change the mesh.',
+    'the mesh MESH_DATA=-1, MESH_FSDP=1, MESH_MODEL=3 does not fit '
+    'v5litepod-16: it needs a multiple of 3 devices, found 16. Change the '
+    'mesh.',
   ),
   (
     f'{SLICE} -- {TRAIN} --gin.MODEL_DIR=gs:/bucket/model',
@@ -306,33 +314,33 @@ CASES = (
   ),
   (
     f'{SLICE} --dry_run --results=whole.jsonl/results -- {TRAIN}',
-    "--results is 'whole.jsonl/results', and ... /whole.jsonl is no folder "
-    'that can be written to; name another.',
+    "--results is 'whole.jsonl/results', but ... /whole.jsonl is not a "
+    'writable folder. Choose another.',
   ),
   (
     'launch slurm --hours=nan -- train',
-    '--hours is nan; give a number above 0, such as 60.',
+    '--hours is nan; it must be above 0, such as 60.',
   ),
   (
     f'launch slurm --process_per=core -- {TRAIN}',
-    "--process_per is 'core'; give gpu or node.",
+    "--process_per is 'core'; it must be gpu or node.",
   ),
   (
     'launch ssh --hosts=a,a -- train',
-    "--hosts 'a,a': a is named twice.",
+    "--hosts 'a,a': a is listed twice.",
   ),
   (
     'launch slurm --nodes=0 -- train',
-    '--nodes is 0; give a number from 1 up.',
+    '--nodes is 0; it must be at least 1.',
   ),
   (
     'doctor --seconds=nan',
-    '--seconds is nan; give a number above 0, such as 60.',
+    '--seconds is nan; it must be above 0, such as 60.',
   ),
   (
     'doctor --seconds=long',
-    "argument --seconds: found 'long', allowed is a number. See it-study "
-    'doctor --help.',
+    "argument --seconds: expected a number, got 'long'. See it-study doctor "
+    '--help.',
   ),
   (
     'completion fsh',

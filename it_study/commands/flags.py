@@ -1,32 +1,58 @@
-"""What the tables of commands are made of: commands and common flags."""
+"""The record of a command, and the flags that several commands share."""
 
 import argparse
 from collections.abc import Callable
 import dataclasses
 
+# A parser, or a group of its arguments.
+Flags = argparse._ActionsContainer
 
-@dataclasses.dataclass(frozen=True)
+GIN_DETAILS = (
+  'Configured by gin files (--gin_file) and by single bindings '
+  '(--gin.NAME=VALUE), which override the files.'
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
-  """A command: what it does, an example that runs, its own arguments.
+  """A command: its parser and its body.
 
-  `continues` says that after an interrupt the same command goes on from there,
-  `runs_another` that a command of ours stands behind --, `computes` that it
-  trains or decodes.
+  Attributes:
+    name: Word that selects the command.
+    run: Body of the command. Returns the exit status; None stands for 0.
+    summary: Purpose of the command, for the list of commands.
+    example: Command line that runs as printed.
+    add_flags: Adds the command's arguments to its parser.
+    details: Further sentences for the command's own help.
+    aliases: Other names of the command.
+    continues: Whether the same command resumes after an interrupt.
+    runs_another: Whether another command of ours follows `--`.
+    computes: Whether the command trains or decodes.
   """
 
   name: str
-  run: str
+  run: Callable[[argparse.Namespace], int | None]
   summary: str
   example: str
-  add_arguments: Callable[[argparse.ArgumentParser], None]
+  add_flags: Callable[[argparse.ArgumentParser], None]
+  details: str = ''
+  aliases: tuple[str, ...] = ()
   continues: bool = False
   runs_another: bool = False
   computes: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Group:
-  """Commands below a word of their own."""
+  """Commands that share their first word.
+
+  Attributes:
+    name: The shared first word.
+    summary: Purpose of the commands, for the list of commands.
+    description: Opening sentences of the group's own help.
+    example: Command line that runs as printed.
+    commands: Commands of the group, in the order of the help.
+  """
 
   name: str
   summary: str
@@ -35,60 +61,104 @@ class Group:
   commands: tuple[Command, ...]
 
 
-def conditions_argument(parser: argparse.ArgumentParser) -> None:
+def add_gin_flags(parser: Flags) -> None:
+  """Adds the flags that name gin files."""
+  parser.add_argument(
+    '--gin_file',
+    action='append',
+    default=[],
+    metavar='F',
+    help='gin file, in the working directory, a search path or the shipped '
+    'gin_configs; repeatable',
+  )
+  parser.add_argument(
+    '--gin_search_paths',
+    default='',
+    metavar='A,B',
+    help='further folders with gin files, separated by commas',
+  )
+
+
+def add_condition_flag(parser: Flags) -> None:
+  """Adds --condition, for one or more conditions."""
   parser.add_argument(
     '--condition',
     action='extend',
     nargs='+',
     default=[],
     metavar='NAME',
-    help="default: the six of the study's two experiments",
+    help="condition names; default: the six of the study's two experiments",
   )
 
 
-def length_arguments(parser: argparse.ArgumentParser) -> None:
+def add_length_flags(parser: Flags) -> None:
+  """Adds the flags by which prompts are truncated."""
   parser.add_argument(
     '--vocabulary',
     metavar='F',
-    help="a SentencePiece model, 'byte' or 'miniature'; default: what "
-    "IT_STUDY_VOCABULARY names, else for the corpus 'miniature' its own, else "
-    "T5's",
+    help="SentencePiece model, 'byte' or 'miniature'; default: "
+    "$IT_STUDY_VOCABULARY, else the corpus's own for 'miniature', else T5's",
   )
   parser.add_argument(
-    '--max_input_length', type=int, metavar='N', help='in tokens'
+    '--max_input_length',
+    type=int,
+    metavar='N',
+    help='maximum prompt length in tokens',
   )
 
 
-def corpus_argument(parser, *, required: bool) -> None:
+def add_corpus_flag(parser: Flags, *, required: bool) -> None:
+  """Adds --corpus."""
   parser.add_argument(
     '--corpus',
     required=required,
     metavar='DIR',
-    help="task files, or 'miniature' for the embedded benchmark",
+    help="corpus directory, or 'miniature' for the embedded benchmark",
   )
 
 
-def split_argument(parser, default: str | None = 'test') -> None:
+def add_split_flag(parser: Flags, default: str | None = 'test') -> None:
+  """Adds --split, for one split."""
+  shown = '' if default is None else '; default %(default)s'
   parser.add_argument(
-    '--split', default=default, help='train, validation or test'
+    '--split', default=default, help=f'train, validation or test{shown}'
   )
 
 
-def module_argument(parser: argparse.ArgumentParser) -> None:
+def add_module_flag(parser: Flags) -> None:
+  """Adds --module, which registers levels of the user's own."""
   parser.add_argument(
     '--module',
     metavar='NAME',
-    help="imported first; registers levels of one's own",
+    help='Python module to import first; registers your own levels',
   )
 
 
-def selection_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument(
-    '--track', default='default', help='folder below splits; default default'
-  )
+def add_selection_flags(parser: Flags) -> None:
+  """Adds the flags that choose tasks of a corpus."""
+  add_track_flag(parser)
   parser.add_argument(
     '--exclude',
     metavar='F',
-    help='leave out what this exclusion list names; default: the '
-    "track's own splits/TRACK/exclusions.txt",
+    help='exclusion list; its tasks and instances are left out; default: '
+    'splits/TRACK/exclusions.txt of the corpus',
+  )
+
+
+def add_track_flag(parser: Flags) -> None:
+  """Adds --track, which has a default."""
+  parser.add_argument(
+    '--track',
+    default='default',
+    help='folder under splits/ that lists the tasks; default %(default)s',
+  )
+
+
+def add_seed_flag(parser: Flags) -> None:
+  """Adds --seed."""
+  parser.add_argument(
+    '--seed',
+    type=int,
+    default=0,
+    help='seed of every random choice; default %(default)s',
   )

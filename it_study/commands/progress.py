@@ -1,15 +1,17 @@
-"""What a person sees of long work: bars, or a line now and then."""
+"""Progress of long work: bars on a terminal, occasional lines elsewhere."""
 
 import sys
 import time
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rich import console, progress
+if TYPE_CHECKING:
+  from rich import progress
 
-from it_study.corpus.fetch import fetched_files
-from it_study.study.worker import Step
+  from it_study.corpus.fetch import fetched_files
+  from it_study.study.worker import Step
+  from it_study.training import trainer
 
-# Seconds between lines where there is no terminal to draw bars on.
+# Seconds between lines where there is no terminal.
 _LINE_PERIOD = 20.0
 _BUILD_NOUNS = {
   'parse': 'files parsed',
@@ -19,33 +21,35 @@ _BUILD_NOUNS = {
 
 
 class ProgressBars:
-  """Bars on a terminal, else a line now and then, all on standard error.
+  """Draws bars on a terminal, else prints occasional lines, to standard error.
 
-  A context manager; the uses of it below say what there is to be seen.
+  A context manager, and the base of the classes below.
   """
 
   def __init__(
     self, *, quiet: bool = False, transient: bool = False, has_left: bool = True
   ):
-    """Makes one; nothing is drawn before the first bar.
+    """Prepares the display; nothing is drawn before the first bar.
 
     Args:
-      quiet: shows nothing at all.
-      transient: bars go when they are done.
-      has_left: bars tell the time left, which else is up to their notes.
+      quiet: Whether to show nothing at all.
+      transient: Whether bars disappear when they are done.
+      has_left: Whether bars show the time left; otherwise their notes may.
     """
     self._started = self._last_line = time.monotonic()
     self._quiet = quiet
     self._tasks: dict[str, progress.TaskID] = {}
-    self._bars = None
+    self._bars: progress.Progress | None = None
     if not quiet and sys.stderr.isatty():
-      self._bars = progress.Progress(
-        progress.TextColumn('{task.description}'),
-        progress.BarColumn(bar_width=20),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn('{task.fields[note]}'),
-        progress.TimeElapsedColumn(),
-        *([progress.TimeRemainingColumn()] if has_left else []),
+      from rich import console, progress as rich_progress
+
+      self._bars = rich_progress.Progress(
+        rich_progress.TextColumn('{task.description}'),
+        rich_progress.BarColumn(bar_width=20),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TextColumn('{task.fields[note]}'),
+        rich_progress.TimeElapsedColumn(),
+        *([rich_progress.TimeRemainingColumn()] if has_left else []),
         console=console.Console(stderr=True),
         transient=transient,
       )
@@ -53,7 +57,7 @@ class ProgressBars:
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *error) -> None:
+  def __exit__(self, *error: object) -> None:
     if self._bars is not None and self._bars.live.is_started:
       self._bars.stop()
 
@@ -65,22 +69,22 @@ class ProgressBars:
     *,
     description: str,
     note: str = '',
-    anew: bool = False,
+    restart: bool = False,
   ) -> None:
     """Draws a bar, if on a terminal.
 
     Args:
-      name: of the bar; one that is not there yet is added.
-      done: how much is done.
-      total: of all; 0 if that is not known.
-      description: stands before the bar.
-      note: stands behind it.
-      anew: the bar is of other work now, and its times start again.
+      name: Name of the bar; an unknown name adds a bar.
+      done: Number of items that are done.
+      total: Number of all items; 0 if unknown.
+      description: Text before the bar.
+      note: Text after the bar.
+      restart: Whether the bar now measures other work, timed from zero.
     """
     if self._bars is None:
       return
-    if anew and name in self._tasks:
-      # A reset would keep the total of the work before.
+    if restart and name in self._tasks:
+      # A reset would keep the old total.
       self._bars.remove_task(self._tasks.pop(name))
     if name not in self._tasks:
       self._tasks[name] = self._bars.add_task(description, total=None, note='')
@@ -91,11 +95,11 @@ class ProgressBars:
       total=total or None,
       note=note,
     )
-    # Not before: what is done at once needs no bar.
+    # Started late: work that takes no time needs no bar.
     self._bars.start()
 
   def _say(self, line: str, *, at_once: bool = False) -> None:
-    """Prints a line, if not on a terminal, and if one is due or `at_once`."""
+    """Prints a line if not on a terminal and one is due, or `at_once`."""
     if self._quiet or self._bars is not None:
       return
     now = time.monotonic()
@@ -105,15 +109,20 @@ class ProgressBars:
 
 
 class CountProgress(ProgressBars):
-  """Shows how much is done; to call with what is done and all of it.
+  """Shows a count; called with the number done and the total.
 
   Attributes:
-    note: what is shown beside the count.
+    note: Text shown beside the count.
   """
 
   def __init__(self, noun: str, *, quiet: bool = False):
-    """Makes one; `noun` says what is counted, as 'task files'."""
-    # The command's own output is what stays.
+    """Prepares the display.
+
+    Args:
+      noun: Plural noun of what is counted, such as 'task files'.
+      quiet: Whether to show nothing at all.
+    """
+    # Only the command's own output stays on the screen.
     super().__init__(quiet=quiet, transient=True)
     self.note = ''
     self._noun = noun
@@ -127,9 +136,9 @@ class CountProgress(ProgressBars):
 
 
 class BuildProgress(ProgressBars):
-  """Shows how far a build is, or what else reads every task file.
+  """Shows the progress of a build, or of other work on every task file.
 
-  To call with a phase, what is done of it, and all of it.
+  Called with a phase, the number done and the total.
   """
 
   def __init__(self, *, quiet: bool = False):
@@ -147,19 +156,19 @@ class BuildProgress(ProgressBars):
 
 
 class FetchProgress(ProgressBars):
-  """Shows how far a fetch is; to call with its progress."""
+  """Shows the progress of a download; called with each step."""
 
   def __init__(self, *, quiet: bool = False):
     super().__init__(quiet=quiet, has_left=False)
     self._phase = ''
     self._before = 0
 
-  def __call__(self, step: fetched_files.Progress) -> None:
+  def __call__(self, step: 'fetched_files.Progress') -> None:
     now = time.monotonic()
     is_new = step.phase != self._phase
     if is_new:
       self._phase, self._started = step.phase, now
-      # Files that were there already say nothing of the speed.
+      # Files that were present before do not count towards the speed.
       self._before = step.done
     note = self._note(step, now - self._started)
     self._draw(
@@ -168,13 +177,13 @@ class FetchProgress(ProgressBars):
       step.total,
       description=step.phase,
       note=note,
-      anew=is_new,
+      restart=is_new,
     )
     total = f'/{step.total}' if step.total else ''
     self._say(f'{step.phase}: {step.done}{total} files{note and ", "}{note}')
 
-  def _note(self, step: fetched_files.Progress, seconds: float) -> str:
-    """Rate and time left, as far as they are known."""
+  def _note(self, step: 'fetched_files.Progress', seconds: float) -> str:
+    """Returns the rate and the time left, where known."""
     notes = []
     if step.num_bytes and seconds:
       notes.append(f'{step.num_bytes / seconds / 1e6:.1f} MB/s')
@@ -186,22 +195,22 @@ class FetchProgress(ProgressBars):
 
 
 class StudyProgress(ProgressBars):
-  """Shows the steps of a study; to call with each."""
+  """Shows the progress of a study; called with each step."""
 
   def __init__(self, *, quiet: bool = False):
     super().__init__(quiet=quiet)
     self._cell = ''
 
-  def __call__(self, step: Step) -> None:
+  def __call__(self, step: 'Step') -> None:
     note = _note(step)
     self._draw('study', step.finished, step.planned, description='study')
     self._draw(
-      'piece',
+      'cell',
       step.done,
       step.total,
       description=f'{step.phase} {_short(step.cell)}',
       note=note,
-      anew=step.cell != self._cell,
+      restart=step.cell != self._cell,
     )
     self._cell = step.cell
     share = f'{step.done}/{step.total} ' if step.total else ''
@@ -214,7 +223,7 @@ class StudyProgress(ProgressBars):
     self._say(line.rstrip(), at_once=step.phase == 'done')
 
 
-def _note(step: Step) -> str:
+def _note(step: 'Step') -> str:
   if step.phase == 'tokenise':
     return 'examples'
   metrics = step.metrics
@@ -226,7 +235,7 @@ def _note(step: Step) -> str:
 
 
 def _short(name: str) -> str:
-  """A name that leaves room for the bar.
+  """Shortens a cell's name, to leave room for the bar.
 
   >>> _short('natinst_def_empty_ex_original2_seed0')
   'def_empty_ex_original2_seed0'
@@ -234,7 +243,8 @@ def _short(name: str) -> str:
   return name.replace('natinst_', '').replace('baseline_', '')
 
 
-def _print_progress(progress) -> None:
+def _print_progress(progress: 'trainer.Progress') -> None:
+  """Prints the progress of a training to standard error."""
   line = None
   if progress.phase == 'tokenising' and progress.step % 10_000 == 0:
     line = f'tokenising: {progress.step:,} examples'
@@ -246,7 +256,7 @@ def _print_progress(progress) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _training_line(progress) -> str:
+def _training_line(progress: 'trainer.Progress') -> str:
   metrics = progress.metrics
   parts = [
     f'step {progress.step}/{progress.train_steps}',

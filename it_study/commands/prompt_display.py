@@ -1,10 +1,10 @@
-"""Prompts on a terminal or in a pipe, with what stands where in them."""
+"""Prompts on a terminal or in a pipe, with their parts marked."""
 
 from collections.abc import Iterable, Sequence
 import itertools
 
 from rich import rule, table
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from it_study.corpus.instance_search import Found
@@ -20,7 +20,7 @@ from it_study.instructions.prompt_spans import (
 )
 from it_study.report.text import visible
 
-# Conditions stand side by side where each has as many columns.
+# Minimum columns of a condition, for conditions to be shown side by side.
 _COLUMN_WIDTH = 60
 _MARGIN_WIDTH = len('negative example 1')
 _STYLES = {
@@ -30,14 +30,14 @@ _STYLES = {
   INPUT: 'bold yellow',
   CUE: 'dim',
 }
-# Every other example, so that two can be told apart.
+# For every other example, to set neighbours apart.
 _SECOND_STYLES = {EXAMPLE: 'bright_blue', NEGATIVE: 'red'}
 
 
 class Display:
-  """Shows prompts: in colour on a terminal, with marks in the margin elsewhere.
+  """Shows prompts: coloured on a terminal, with labels in the margin elsewhere.
 
-  On a terminal that is wide enough conditions stand side by side.
+  A terminal that is wide enough shows conditions side by side.
   """
 
   def __init__(self, console: Console | None = None):
@@ -45,6 +45,7 @@ class Display:
 
   @property
   def has_colour(self) -> bool:
+    """Whether the console shows colours."""
     console = self._console
     return (
       console.is_terminal
@@ -53,14 +54,14 @@ class Display:
     )
 
   def show_prompt(self, text: str, spans: Sequence[Span]) -> None:
-    """Shows a prompt in colour, where there is none as it is."""
+    """Shows a prompt in colour, or as plain text without colour support."""
     if self.has_colour:
       self._console.print(_coloured(text, spans))
     else:
       self.say(text)
 
   def say(self, line: str) -> None:
-    """Prints a line as it is, whatever its length."""
+    """Prints a line without wrapping it."""
     print(visible(line), file=self._console.file)
 
   def show(
@@ -70,7 +71,7 @@ class Display:
     *,
     with_tokens: bool = False,
   ) -> None:
-    """Shows an instance and what becomes of it under each condition."""
+    """Shows an instance, and its prompt under each condition."""
     task, instance = found.task, found.instance
     self.say(
       f'{instance.id}: {found.split}, {task.name}, {task.category}, {task.kind}'
@@ -115,13 +116,13 @@ class Display:
     self, found: Found, explanation: Explanation, *, with_tokens: bool
   ) -> Group:
     name, text = explanation.condition.name, explanation.prompt.text
-    parts: list[object] = [rule.Rule(Text(name, 'bold'), align='left')]
+    parts: list[RenderableType] = [rule.Rule(Text(name, 'bold'), align='left')]
     if self.has_colour:
       parts.append(_coloured(text, explanation.spans))
     else:
       parts.append(_margined(_lines(text, explanation.spans)))
     if with_tokens and explanation.tokens is not None:
-      parts.append(Text('\ntokens, each with its number', 'bold'))
+      parts.append(Text('\ntokens with their ids', 'bold'))
       lines = _token_lines(explanation.tokens)
       if self.has_colour:
         parts += [Text(visible(line), _style(kind)) for kind, line in lines]
@@ -136,44 +137,48 @@ class Display:
 
 
 def notes(explanation: Explanation, found: Found) -> list[str]:
-  """What a reader should know of a prompt besides its text, a line each."""
+  """Returns facts about a prompt besides its text, one per line."""
   prompt, condition = explanation.prompt, explanation.condition
   size = f'{len(prompt.text):,} characters'
   if explanation.tokens is not None:
-    size = f'{len(explanation.tokens):,} tokens with end-of-sequence, {size}'
+    size = (
+      f'{len(explanation.tokens):,} tokens including end of sequence, {size}'
+    )
   if explanation.max_tokens is not None:
-    size += f'; at most {explanation.max_tokens:,} tokens'
+    size += f'; limit {explanation.max_tokens:,} tokens'
   lines = [size]
   kept, length = explanation.kept_definition
   if kept < length:
     lines.append(
-      f'definition cut: the first {kept:,} of its {length:,} characters are '
-      'left'
+      f'definition truncated to the first {kept:,} of {length:,} characters'
     )
   if explanation.dropped:
     names = ', '.join(kind for kind, _ in explanation.dropped)
-    lines.append(f'dropped for want of room: {names}')
-  asked = condition.num_examples + condition.num_negative_examples
-  there = len(explanation.examples) + len(explanation.dropped)
-  if there < asked:
-    lines.append(f'{there} of {asked} examples: the task has no more')
+    lines.append(f'dropped to fit the limit: {names}')
+  requested = condition.num_examples + condition.num_negative_examples
+  available = len(explanation.examples) + len(explanation.dropped)
+  if available < requested:
+    lines.append(f'{available} of {requested} examples: the task has no more')
   lines += _input_notes(explanation)
   lines += [
-    f'{kind} comes from: {_SOURCES.get(example.source, example.source)}'
+    f'source of {kind}: {_SOURCES.get(example.source, example.source)}'
     for kind, example in explanation.examples
     if kind.startswith(EXAMPLE) and example.source != 'positive'
   ]
   if explanation.references != found.instance.outputs:
-    lines.append(f'accepted here: {" | ".join(explanation.references)}')
-  if explanation.label_space != found.task.label_space:
-    lines.append(f'label space here: {", ".join(explanation.label_space)}')
+    lines.append(
+      f'accepted under this condition: {" | ".join(explanation.references)}'
+    )
+  label_space = explanation.label_space
+  if label_space is not None and label_space != found.task.label_space:
+    lines.append(f'label space under this condition: {", ".join(label_space)}')
   return lines
 
 
 _SOURCES = {
-  'negatives': 'negative examples of the task (negatives)',
-  'swap': 'a positive example with another label (swap)',
-  'repair': "a positive example with another one's output (repair)",
+  'negatives': "the task's negative examples (negatives)",
+  'swap': 'a positive example, its label changed (swap)',
+  'repair': "a positive example with another example's output (repair)",
 }
 
 
@@ -184,22 +189,21 @@ def _input_notes(explanation: Explanation) -> list[str]:
     if kept.tail:
       ends += f' and the last {kept.tail:,}'
     lines.append(
-      f'input cut: {ends} of its {kept.length:,} characters are left '
+      f'input truncated: {ends} of {kept.length:,} characters remain '
       f'({100 * kept.share:.1f}%)'
     )
   condition = explanation.condition
   if condition.tk_truncation and explanation.prompt.shortened:
-    lines.append('cut at its end as Tk-Instruct cuts it, cue included')
+    lines.append('truncated at the end as in Tk-Instruct, cue included')
   if explanation.num_lost_tokens:
     lines.append(
-      f'tokens of this text that end-of-sequence replaces: '
-      f'{explanation.num_lost_tokens}'
+      f'tokens replaced by end of sequence: {explanation.num_lost_tokens}'
     )
   return lines
 
 
 def _kind(kind: str) -> str:
-  """A kind without its number."""
+  """Returns a kind without its number."""
   return kind.rstrip('0123456789').rstrip()
 
 
@@ -212,15 +216,15 @@ def _style(kind: str) -> str:
 
 
 def _legend(explanations: Sequence[Explanation]) -> Text:
-  """The kinds that are there, each in its style."""
+  """Returns the kinds that occur, each in its style."""
   kinds = {span.kind for e in explanations for span in e.spans}
   ordered = sorted(kinds, key=lambda kind: (KINDS.index(_kind(kind)), kind))
   return Text('  ').join(Text(f'■ {kind}', _style(kind)) for kind in ordered)
 
 
 def _coloured(text: str, spans: Sequence[Span]) -> Text:
-  # Text, as data may hold what rich takes for markup; replaced one by one, so
-  # that places stay.
+  # Text, since data may look like rich's markup. `visible` replaces characters
+  # one by one, so offsets stay valid.
   shown = Text(visible(text))
   for span in spans:
     shown.stylize(_style(span.kind), span.start, span.end)
@@ -237,11 +241,11 @@ def _margined(lines: Iterable[tuple[str, str]]) -> table.Table:
 
 
 def _lines(text: str, spans: Sequence[Span]) -> list[tuple[str, str]]:
-  """Each line of a text with the kinds of what stands in it.
+  """Returns (margin, line) for each line of a text.
 
-  A line that goes on with what the line before held is not marked again. One
-  that holds more than input and cue is broken where they meet, as tokens know
-  of no lines.
+  The margin names the kinds of the line's spans; it is empty where they are
+  those of the line before. A line of several kinds, other than input and cue,
+  is broken between them.
   """
   lines, start, before = [], 0, ''
   for line in text.split('\n'):

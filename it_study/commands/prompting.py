@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 import dataclasses
 import itertools
 import sys
+from typing import Any
 
 from it_study import instructions
+from it_study.commands import flags
+from it_study.commands.flags import Command
 from it_study.commands.progress import CountProgress
-from it_study.commands.prompt_display import Display
 from it_study.conditions import Condition, standard_grid
 from it_study.corpus import instance_search, locate, natinst
 from it_study.corpus.instance_search import Found
@@ -24,39 +26,91 @@ from it_study.instructions import (
 from it_study.instructions.tk_instruct import TkInstruct
 from it_study.storage import text_files
 
+# Of T5's vocabularies: id and piece.
+_DEFAULT_EOS = (1, '</s>')
+
+
+def _add_prompt_flags(parser: argparse.ArgumentParser) -> None:
+  flags.add_corpus_flag(parser, required=True)
+  parser.add_argument(
+    '--condition', required=True, metavar='NAME', help='condition name'
+  )
+  flags.add_module_flag(parser)
+  parser.add_argument(
+    '--split',
+    help='train, validation or test; default: test, or the split of --id',
+  )
+  parser.add_argument('--task', metavar='T', help='only prompts of this task')
+  parser.add_argument('--id', metavar='ID', help='only this instance')
+  parser.add_argument(
+    '--limit', type=int, metavar='N', help='maximum number of prompts'
+  )
+  flags.add_length_flags(parser)
+  flags.add_selection_flags(parser)
+  parser.add_argument(
+    '--out',
+    metavar='F.jsonl',
+    help='write JSON lines to F.jsonl; default: print',
+  )
+
 
 def prompt(options: argparse.Namespace) -> None:
-  """Shows, or writes, the prompts of a split under a condition."""
+  """Prints or writes the prompts of a split under a condition."""
   condition = tk_instruct.from_name(options.condition)
   if options.limit is not None and options.limit < 1:
-    raise InputError(f'--limit is {options.limit}; give 1 or more.')
+    raise InputError(f'--limit is {options.limit}; it must be at least 1.')
   if options.id is not None and options.task is not None:
-    raise InputError('--id names one instance, so --task has to be left out.')
+    raise InputError('--id already names one instance. Leave out --task.')
   corpus = _open(options)
   with CountProgress('tasks', quiet=options.quiet or not options.out) as show:
     if options.id is not None:
-      found = iter([_find(corpus, options)])
+      instances = iter([_find(corpus, options)])
     else:
-      found = _instances(corpus, options, show)
-    counts: collections.Counter = collections.Counter()
-    shown = _rendered(
-      itertools.islice(found, options.limit),
+      instances = _instances(corpus, options, show)
+    counts: collections.Counter[str] = collections.Counter()
+    rows = _rendered(
+      itertools.islice(instances, options.limit),
       corpus=corpus,
       condition=condition,
       limit=_limit(options),
       counts=counts,
     )
     if options.out:
-      text_files.write_lines(options.out, _json_lines(shown, show))
+      text_files.write_lines(options.out, _json_lines(rows, show))
     else:
-      _print(shown, options)
+      _print(rows, options)
   if counts['fewer'] and not options.quiet:
     print(
       f'it-study: note: {counts["fewer"]:,} of {counts["prompts"]:,} prompts '
-      'have fewer examples than the condition asks for: their tasks have no '
+      'have fewer examples than the condition requests: their tasks have no '
       'more.',
       file=sys.stderr,
     )
+
+
+PROMPT = Command(
+  name='prompt',
+  run=prompt,
+  summary='print the prompts of a condition, as the model sees them',
+  example='it-study prompt --corpus miniature '
+  '--condition natinst_def_simplified_ex_original2',
+  add_flags=_add_prompt_flags,
+)
+
+
+def _add_explain_flags(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument('id', metavar='ID', help='id of the instance')
+  flags.add_module_flag(parser)
+  flags.add_corpus_flag(parser, required=True)
+  flags.add_condition_flag(parser)
+  parser.add_argument(
+    '--split', help='train, validation or test; default: search all three'
+  )
+  flags.add_length_flags(parser)
+  flags.add_selection_flags(parser)
+  parser.add_argument(
+    '--tokens', action='store_true', help='also show the tokens and their ids'
+  )
 
 
 def explain(options: argparse.Namespace) -> None:
@@ -69,16 +123,23 @@ def explain(options: argparse.Namespace) -> None:
     or options.vocabulary is not None
     or options.max_input_length is not None
   )
-  limit, fields = _limit(options), {}
+  limit = _limit(options)
+  tokenizer, eos = None, _DEFAULT_EOS
   if needs_tokens:
-    fields = _tokenizer(options)
-  # Two that differ in what is trained on alone are one when they are tested.
+    tokenizer, eos = _tokenizer(options)
+  # Conditions that differ only in their training data look the same at test
+  # time; show them once.
   shown = dict.fromkeys(
     _shown(condition, found) for condition in conditions or standard_grid()
   )
   explanations = [
     explanation.explain(
-      found, corpus=corpus, condition=condition, limit=limit, **fields
+      found,
+      corpus=corpus,
+      condition=condition,
+      limit=limit,
+      tokenizer=tokenizer,
+      eos=eos,
     )
     for condition in shown
   ]
@@ -88,12 +149,24 @@ def explain(options: argparse.Namespace) -> None:
     }
     print(text_files.json_line(record), end='')
   elif not options.quiet:
+    from it_study.commands.prompt_display import Display
+
     Display().show(found, explanations, with_tokens=options.tokens)
+
+
+EXPLAIN = Command(
+  name='explain',
+  run=explain,
+  summary='show one instance under several conditions, prompt parts marked',
+  example='it-study explain task9301-2ae12d915c72fb738337244ae9841f13 '
+  '--corpus miniature --vocabulary miniature --max_input_length 128',
+  add_flags=_add_explain_flags,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Row:
-  """A prompt, and the instance as its condition has it."""
+  """A prompt, and the instance as its condition shows it."""
 
   id: str
   task: str
@@ -139,7 +212,7 @@ def _instances(
   if options.task is not None:
     if options.task not in names:
       raise InputError(
-        f'no task {options.task!r} in {split}.'
+        f'split {split} has no task {options.task!r}.'
         f'{_elsewhere(corpus, options.task) or _near(options.task, names)}'
       )
     names = [options.task]
@@ -151,13 +224,15 @@ def _instances(
 
 
 def _elsewhere(corpus: natinst.Corpus, name: str) -> str:
-  """A task is on one side of the split, and --split is easily forgotten."""
-  there = [s for s in natinst.SPLITS if name in corpus.tasks_of(s)]
-  return f' It is in {" and ".join(there)}: give --split.' if there else ''
+  """Hint at the splits that do hold a task: --split is easily forgotten."""
+  splits = [s for s in natinst.SPLITS if name in corpus.tasks_of(s)]
+  if not splits:
+    return ''
+  return f' It is in {" and ".join(splits)}: pass --split.'
 
 
 def _near(name: str, names: Sequence[str]) -> str:
-  """A task may be called by its number alone, as in 'task002'."""
+  """Hint at the task of that number, as in 'task002', or of a similar name."""
   for candidate in names:
     if candidate.split('_')[0] == name.split('_')[0]:
       return f' Did you mean {candidate!r}?'
@@ -165,11 +240,13 @@ def _near(name: str, names: Sequence[str]) -> str:
 
 
 def _print(rows: Iterator[_Row], options: argparse.Namespace) -> None:
+  from it_study.commands.prompt_display import Display
+
   display = Display()
   for row in rows:
     if options.json:
       print(text_files.json_line(row.to_json()), end='')
-    # Made all the same, as that is what may fail.
+    # Rendering is what may fail, so it happens even with --quiet.
     if options.json or options.quiet:
       continue
     display.say(f'--- {row.id} ({row.task})')
@@ -183,23 +260,34 @@ def _rendered(
   corpus: natinst.Corpus,
   condition: Condition | TkInstruct,
   limit: prompts.TokenLimit | None,
-  counts: collections.Counter,
+  counts: collections.Counter[str],
 ) -> Iterator[_Row]:
-  """Counts 'prompts', and 'fewer' of those whose task lacks examples."""
+  """Renders instances, and counts them.
+
+  Args:
+    instances: Instances to render.
+    corpus: Corpus of the instances.
+    condition: Condition to render under.
+    limit: Maximum prompt length; None for no limit.
+    counts: Incremented: 'prompts' for each, 'fewer' for each whose task has
+      fewer examples than the condition requests.
+  """
   for found in instances:
     shown = _shown(condition, found)
-    fields = {
-      'task': found.task,
-      'instance': found.instance,
-      'condition': shown,
-    }
-    _, seen = instructions.rewrite(**fields)
-    prompt = prompts.render(
-      **fields, limit=limit, tasks=corpus.lazy_tasks(found.split)
+    _, seen = instructions.rewrite(
+      task=found.task, instance=found.instance, condition=shown
     )
-    there = len(prompt.examples) + prompt.num_dropped_examples
+    prompt = prompts.render(
+      task=found.task,
+      instance=found.instance,
+      condition=shown,
+      limit=limit,
+      tasks=corpus.lazy_tasks(found.split),
+    )
+    available = len(prompt.examples) + prompt.num_dropped_examples
+    requested = shown.num_examples + shown.num_negative_examples
     counts['prompts'] += 1
-    counts['fewer'] += there < shown.num_examples + shown.num_negative_examples
+    counts['fewer'] += available < requested
     yield _Row(
       id=found.instance.id, task=found.task.name, prompt=prompt, seen=seen
     )
@@ -212,7 +300,7 @@ def _json_lines(rows: Iterator[_Row], show: CountProgress) -> Iterator[str]:
 
 
 def _shown(condition: Condition | TkInstruct, found: Found) -> Condition:
-  """The condition as it shows on an instance."""
+  """Returns the condition that applies to an instance at training or test."""
   if found.split != 'train':
     condition = condition.for_test()
   return condition.of_instance(found.instance.id)
@@ -239,7 +327,8 @@ def _limit(options: argparse.Namespace) -> prompts.TokenLimit | None:
     return None
   if options.max_input_length is not None and options.max_input_length < 1:
     raise InputError(
-      f'--max_input_length is {options.max_input_length}; give 1 or more.'
+      f'--max_input_length is {options.max_input_length}; it must be at least '
+      '1.'
     )
   vocabulary = _vocabulary(options)
   from it_study.data import preprocessors
@@ -249,19 +338,22 @@ def _limit(options: argparse.Namespace) -> prompts.TokenLimit | None:
   )
 
 
-def _tokenizer(options: argparse.Namespace) -> dict[str, object]:
-  """What `explanation.explain` needs to know of the vocabulary."""
+def _tokenizer(
+  options: argparse.Namespace,
+) -> tuple[explanation.Tokenizer, tuple[int, str]]:
+  """Returns the tokenizer, and id and piece of its end of sequence."""
   vocabulary = _vocabulary(options)
   processor = getattr(vocabulary, 'tokenizer', None)
   if processor is None:
-    return {'tokenizer': explanation.byte_tokenizer(vocabulary.encode)}
-  return {
-    'tokenizer': explanation.sentencepiece_tokenizer(processor),
-    'eos': (vocabulary.eos_id, processor.IdToPiece(vocabulary.eos_id)),
-  }
+    return explanation.byte_tokenizer(vocabulary.encode), _DEFAULT_EOS
+  return (
+    explanation.sentencepiece_tokenizer(processor),
+    (vocabulary.eos_id, processor.IdToPiece(vocabulary.eos_id)),
+  )
 
 
-def _vocabulary(options: argparse.Namespace):
+def _vocabulary(options: argparse.Namespace) -> Any:
+  """Returns the vocabulary, a `seqio.Vocabulary`."""
   tensorflow_setup.import_tensorflow()
   from it_study.data import prepare, vocabularies
 

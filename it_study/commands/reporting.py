@@ -1,16 +1,25 @@
-"""The commands `report` and `view`: what a finished study says."""
+"""report and view: the results of a study."""
 
 import argparse
 import json
 import os
 
-from it_study.storage import shared_folder
+from it_study.commands import flags
+from it_study.commands.flags import Command
+
+
+def _add_report_flags(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    'study_dir', metavar='STUDY_DIR', help='folder of the study, or gs://...'
+  )
+  flags.add_module_flag(parser)
 
 
 def report(options: argparse.Namespace) -> None:
   """Writes the report of a study and prints its table."""
   from it_study import report as report_lib
   from it_study.commands.progress import CountProgress
+  from it_study.storage import shared_folder
 
   quiet = options.quiet or options.json
   folder = shared_folder.open_to_read(options.study_dir)
@@ -25,8 +34,24 @@ def report(options: argparse.Namespace) -> None:
     print(f'report: {paths[0]}')
 
 
+REPORT = Command(
+  name='report',
+  run=report,
+  summary='write the report of a study, and print its main table',
+  example='it-study report it_study_out',
+  add_flags=_add_report_flags,
+)
+
+
+def _add_view_flags(parser: argparse.ArgumentParser) -> None:
+  _add_report_flags(parser)
+  parser.add_argument(
+    '--port', type=int, default=0, metavar='N', help='default: any free port'
+  )
+
+
 def view(options: argparse.Namespace) -> None:
-  """Serves the page until it is interrupted."""
+  """Serves the predictions of a study as a web page until interrupted."""
   from it_study.report import browser
   from it_study.storage import shared_folder
 
@@ -34,7 +59,19 @@ def view(options: argparse.Namespace) -> None:
     if options.json:
       print(json.dumps({'url': url}), flush=True)
     elif not options.quiet:
-      print(f'{url} shows {options.study_dir}; Ctrl-C ends it.', flush=True)
+      print(
+        f'serving {options.study_dir} at {url}; press Ctrl-C to stop.',
+        flush=True,
+      )
 
   study_dir = shared_folder.open_to_read(options.study_dir).path
-  browser.serve(study_dir, port=options.port, on_start=show)
+  browser.serve(os.fspath(study_dir), port=options.port, on_start=show)
+
+
+VIEW = Command(
+  name='view',
+  run=view,
+  summary='browse the predictions of a study in a local web page',
+  example='it-study view it_study_out',
+  add_flags=_add_view_flags,
+)

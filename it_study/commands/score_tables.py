@@ -1,11 +1,15 @@
-"""A comparison of two prediction files, for a terminal."""
+"""Metrics and comparisons as tables for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from it_study.evaluation import baselines
 from it_study.evaluation.metrics import GROUPS
 from it_study.evaluation.stats.comparison import Compared, Difference
 from it_study.report.text import visible
+
+if TYPE_CHECKING:
+  from rich import console as rich_console, table as rich_table
 
 _KINDS = ('classification', 'generation')
 _COLUMNS = {
@@ -14,8 +18,6 @@ _COLUMNS = {
   'ROUGE-L': 'rouge_l',
   'in\nformat': 'format_correctness',
 }
-
-
 _METRICS = {
   'exact_match': 'Exact match',
   'rouge_1': 'ROUGE-1',
@@ -25,20 +27,22 @@ _METRICS = {
 
 
 def print_comparison(
-  compared: Compared, *, per_category: bool = False, console=None
+  compared: Compared,
+  *,
+  per_category: bool = False,
+  console: 'rich_console.Console | None' = None,
 ) -> None:
-  """Prints a table of differences, then how single predictions change.
+  """Prints a table of differences, then how predictions change.
 
-  No number is ever cut: where the table is wider than the console, intervals
-  stand below their difference, and where that is too wide as well, each row
-  becomes a sentence.
+  Numbers are never truncated: if the table is wider than the console, intervals
+  move below their differences; if it is still too wide, each row becomes a
+  sentence.
 
   Args:
-    compared: as `comparison.compare` gives it.
-    per_category: whether to add a row for each category.
-    console: a `rich.console.Console`; None prints to standard output.
+    compared: Result of `comparison.compare`.
+    per_category: Whether to add a row for each category.
+    console: Console to print to; None prints to standard output.
   """
-  # Imported here: the other functions need no terminal.
   from rich import console as rich_console, text
 
   console = console or rich_console.Console(highlight=False)
@@ -46,20 +50,20 @@ def print_comparison(
   if not compared.answers_generation:
     console.print(
       text.Text(
-        'A baseline that answers no generation is among them: overall, '
-        'generation and what else holds generation are left out, as score '
-        'leaves them out.'
+        'One of the files is a baseline that does not answer generation '
+        'tasks: groups with generation tasks, overall included, are omitted, '
+        'as in score.'
       )
     )
   estimate = compared.differences[0].estimate
   console.print(
     text.Text(
       f'{estimate.num_instances:,} instances of {estimate.num_tasks} tasks. A '
-      'minus B in points, 95% intervals for '
-      f'{"seeds and " if estimate.num_seeds > 1 else ""}tasks like these'
-      f'{"" if estimate.num_seeds > 1 else "; one seed tells of no other"}. '
+      'minus B in points; 95% intervals generalize over '
+      f'{"seeds and tasks" if estimate.num_seeds > 1 else "tasks"}'
+      f'{"" if estimate.num_seeds > 1 else ", not over training seeds"}. '
       'p is adjusted over the groups of a metric (Holm). Detectable: the true '
-      'difference that this design finds four times out of five.'
+      'difference that this design detects with 80% power.'
     )
   )
   for group, changes in compared.changes.items():
@@ -67,24 +71,24 @@ def print_comparison(
       continue
     line = (
       f'{group}: {changes.share:.1f}% of {changes.num_instances:,} predictions '
-      f'differ from A to B; {changes.gained:,} become right, {changes.lost:,} '
-      f'wrong'
+      f'differ between A and B; {changes.gained:,} become right, '
+      f'{changes.lost:,} wrong'
     )
     if changes.left_format or changes.entered_format:
       line += (
-        f', {changes.entered_format:,} come into format, '
+        f', {changes.entered_format:,} enter the format, '
         f'{changes.left_format:,} leave it'
       )
     if changes.towards and group == 'classification':
       towards = ', '.join(
         f'{visible(name)[:40]!r} ({count:,})' for name, count in changes.towards
       )
-      line += f'; most often they turn to {towards}'
+      line += f'; most frequent new answers: {towards}'
     console.print(text.Text(f'{line}.'))
 
 
 def _print_differences(
-  compared: Compared, *, per_category: bool, console
+  compared: Compared, *, per_category: bool, console: 'rich_console.Console'
 ) -> None:
   from rich import text
 
@@ -109,21 +113,25 @@ def _print_differences(
       )
 
 
-def _smallest_width(table, console) -> int:
-  """Width at which every column but the first is whole."""
+def _smallest_width(
+  table: 'rich_table.Table', console: 'rich_console.Console'
+) -> int:
+  """Returns the width at which only the first column is narrowed."""
   from rich import measure
 
   names = table.columns[0]
   names.max_width = names.min_width
-  # Unbounded, as what is measured is otherwise cut to the console first.
+  # Unbounded: otherwise rich measures what fits the console.
   options = console.options.update(max_width=10_000)
   width = measure.Measurement.get(console, options, table).maximum
   names.max_width = None
   return width
 
 
-def _by_metric(compared: Compared, *, per_category: bool):
-  """The rows to show of each metric, with its title."""
+def _by_metric(
+  compared: Compared, *, per_category: bool
+) -> Iterator[tuple[str, list[tuple[Difference, float]]]]:
+  """Yields the title of each metric, and its differences and p-values."""
   pairs = list(zip(compared.differences, compared.p_values, strict=True))
   for metric, title in _METRICS.items():
     chosen = [
@@ -135,7 +143,9 @@ def _by_metric(compared: Compared, *, per_category: bool):
       yield title, chosen
 
 
-def _table(compared: Compared, *, per_category: bool, is_narrow: bool):
+def _table(
+  compared: Compared, *, per_category: bool, is_narrow: bool
+) -> 'rich_table.Table':
   from rich import box, table as rich_table, text
 
   margin = compared.margin
@@ -151,7 +161,7 @@ def _table(compared: Compared, *, per_category: bool, is_narrow: bool):
         difference, p_value, margin
       )
       shown = (f'{gap}\n{interval}',) if is_narrow else (gap, interval)
-      # Text, as a name may hold what rich takes for markup.
+      # Text, since a name may look like rich's markup.
       table.add_row(*map(text.Text, (name, first, second, *shown, *rest)))
     table.add_section()
   return table
@@ -178,14 +188,15 @@ def _p_value(value: float) -> str:
   return '<0.001' if value < 0.001 else f'{value:.3f}'
 
 
-def metrics_table(metrics: Mapping, *, per_task: bool = False):
-  """Metrics as a `rich.table.Table`, for a terminal.
+def metrics_table(
+  metrics: Mapping, *, per_task: bool = False
+) -> 'rich_table.Table':
+  """Returns metrics as a table for a terminal.
 
   Args:
-    metrics: contents of metrics.json.
-    per_task: whether to add a row for each task.
+    metrics: Contents of metrics.json.
+    per_task: Whether to add a row for each task.
   """
-  # Imported here: the other functions need no terminal.
   from rich import box, table as rich_table, text
 
   table = rich_table.Table(box=box.SIMPLE, caption=_caption(metrics))
@@ -200,7 +211,7 @@ def metrics_table(metrics: Mapping, *, per_task: bool = False):
   ]
   for section in sections:
     for name, group in section:
-      # Text, as a name may hold what rich takes for markup.
+      # Text, since a name may look like rich's markup.
       table.add_row(text.Text(name), *_cells(group))
     table.add_section()
   return table
@@ -222,13 +233,13 @@ def _caption(metrics: Mapping) -> str | None:
   expected = (metrics['classification'] or {}).get('expected')
   if expected is not None:
     lines.append(
-      'classification, expected exact match of a draw: '
+      'classification, expected exact match: '
       f'{expected["exact_match"]:.2f} ± {expected["standard_deviation"]:.2f}'
     )
   if baselines.leaves_out_categories(metrics):
     lines.append(
-      'This baseline answers no generation. Categories that hold any are left '
-      'out, though their classification tasks count above: those shown do not '
-      'add up to it.'
+      'This baseline does not answer generation tasks. Categories with '
+      'generation tasks are omitted, but their classification tasks count in '
+      'the rows above.'
     )
   return '\n'.join(lines) or None

@@ -103,7 +103,7 @@ def test_the_exact_text_is_there_line_by_line(corpus):
   ]
   assert lines[start - 1] == f'{NAMES[1]} {"─" * (79 - len(NAMES[1]))}'
   assert (
-    '• example 1 comes from: negative examples of the task (negatives)' in lines
+    "• source of example 1: the task's negative examples (negatives)" in lines
   )
 
 
@@ -167,7 +167,7 @@ def test_tokens(corpus, terminal):
   text = ' '.join(' '.join(plain(text)).split())
   assert 'D/71 e/104 f/105 i/108 n/113' in text
   assert '</s>/1' in text
-  assert 'tokens of this text that end-of-sequence replaces: 1' in text
+  assert 'tokens replaced by end of sequence: 1' in text
 
 
 @pytest.mark.parametrize(

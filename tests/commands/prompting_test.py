@@ -9,6 +9,7 @@ import pytest
 
 from it_study import cli
 from it_study.data import vocabularies
+from it_study.instructions import prompts
 
 HEAD = 'Now complete the following example -\n'
 SIMPLIFIED = 'natinst_def_simplified_ex_original1'
@@ -100,9 +101,9 @@ def test_explain_tells_what_is_left_out(capsys):
   )
   first, second, third = text.split('=== ')[1:]
   assert (
-    '--- 80 tokens with end-of-sequence, 79 characters; at most 80 tokens\n'
-    '--- dropped for want of room: example 1, example 2\n'
-    '--- input cut: the first 1 and the last 1 of its 9 characters are left '
+    '--- 80 tokens including end of sequence, 79 characters; limit 80 tokens\n'
+    '--- dropped to fit the limit: example 1, example 2\n'
+    '--- input truncated: the first 1 and the last 1 of 9 characters remain '
     '(22.2%)\n'
   ) in first
   # Of those in the prompt alone.
@@ -110,9 +111,10 @@ def test_explain_tells_what_is_left_out(capsys):
   assert '--- 5 of 7 examples: the task has no more\n' in second
   assert third.endswith(
     '               cue | Out\n'
-    '--- 80 tokens with end-of-sequence, 80 characters; at most 80 tokens\n'
-    '--- cut at its end as Tk-Instruct cuts it, cue included\n'
-    '--- tokens of this text that end-of-sequence replaces: 1\n\n'
+    '--- 80 tokens including end of sequence, 80 characters; limit 80 tokens\n'
+    '--- truncated at the end as in Tk-Instruct, cue included\n'
+    '--- tokens replaced by end of sequence: 1\n'
+    '\n'
   )
 
 
@@ -172,7 +174,7 @@ def test_explain_of_a_training_instance(capsys):
     ),
     (
       ('entail-1', '--max_input_length=0', '--vocabulary=byte'),
-      '--max_input_length is 0; give 1 or more.',
+      '--max_input_length is 0; it must be at least 1.',
     ),
     (('entail-1', '--vocabulary=none'), 'vocabulary none: cannot be read'),
   ],
@@ -236,13 +238,15 @@ def test_prompt_of_some(capsys):
   rows = printed(capsys, *words, '--split=validation', '--task=task3_few')
   assert len(rows.splitlines()) == 10
   told = fakes.refusal(capsys, *words, '--corpus=corpus', '--task=task5_titel')
-  assert told == ("no task 'task5_titel' in test. Did you mean 'task5_title'?")
+  assert told == (
+    "split test has no task 'task5_titel'. Did you mean 'task5_title'?"
+  )
   told = fakes.refusal(capsys, *words, '--corpus=corpus', '--limit=0')
-  assert told == '--limit is 0; give 1 or more.'
+  assert told == '--limit is 0; it must be at least 1.'
   told = fakes.refusal(
     capsys, *words, '--corpus=corpus', '--id=entail-0', '--task=task4_entail'
   )
-  assert told == '--id names one instance, so --task has to be left out.'
+  assert told == '--id already names one instance. Leave out --task.'
 
 
 @pytest.mark.parametrize(
@@ -253,7 +257,7 @@ def test_prompt_notes_examples_that_are_not_there(capsys, more):
   assert cli.main([*words, '--corpus=corpus']) == 0
   note = (
     'it-study: note: 100 of 106 prompts have fewer examples than the condition '
-    'asks for: their tasks have no more.\n'
+    'requests: their tasks have no more.\n'
   )
   error = capsys.readouterr().err
   assert error.endswith(note) if '--quiet' not in more else not error
@@ -284,10 +288,7 @@ def test_prompts_are_written_as_they_come(capsys, monkeypatch):
   assert printed(capsys, *words) == ''
   whole = pathlib.Path('rows.jsonl').read_bytes()
   assert whole.count(b'\n') == 106
-  render, calls = (
-    cli.importlib.import_module('it_study.instructions.prompts').render,
-    [],
-  )
+  render, calls = prompts.render, []
 
   def stop(**fields):
     calls.append(1)
@@ -298,7 +299,7 @@ def test_prompts_are_written_as_they_come(capsys, monkeypatch):
       raise KeyboardInterrupt
     return render(**fields)
 
-  monkeypatch.setattr('it_study.instructions.prompts.render', stop)
+  monkeypatch.setattr(prompts, 'render', stop)
   assert cli.main([*words, '--corpus=corpus']) == 130
   assert pathlib.Path('rows.jsonl').read_bytes() == whole
   assert sorted(os.listdir()) == ['corpus', 'rows.jsonl']
@@ -342,7 +343,7 @@ def test_stats_measures_prompts_if_asked(capsys, monkeypatch):
   assert (found[-1]['num_shortened'], found[-1]['tokens_max']) == (100, 86)
   one = stats(*limits, '--condition', 'natinst_def_empty_ex_empty0')
   assert (
-    '\nTokens of 86 in a prompt of test, end-of-sequence included:\n' in one
+    '\nTokens in test prompts, limit 86, end of sequence included:\n' in one
   )
   (line,) = [row for row in one.splitlines() if 'def_empty' in row]
   assert line.split() == [
@@ -350,7 +351,7 @@ def test_stats_measures_prompts_if_asked(capsys, monkeypatch):
     *('0.0%', '0', '0', '100.00%'),
   ]
   told = fakes.refusal(capsys, *words, '--max_input_length=0')
-  assert told == '--max_input_length is 0; give 1 or more.'
+  assert told == '--max_input_length is 0; it must be at least 1.'
 
 
 @pytest.mark.parametrize(('columns', 'lines'), [('80', 2), ('120', 1)])

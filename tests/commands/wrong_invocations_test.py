@@ -12,7 +12,7 @@ import pytest
 from wrong_invocations_fixture import CASES
 
 from it_study import cli
-from it_study.commands import table
+from it_study.commands import registry
 from it_study.commands.runs import runs
 from it_study.data import vocabularies
 
@@ -91,8 +91,8 @@ def test_it_is_one_line_and_nothing_is_lost(capsys, fake_tools, line, expected):
 def test_every_command_has_one():
   lines = [shlex.split(line) for line, _ in CASES]
   asked = {tuple(words[:size]) for words in lines for size in (1, 2)}
-  there = {(command.name,) for command in table.COMMANDS}
-  for group in table.GROUPS:
+  there = {(command.name,) for command in registry.COMMANDS}
+  for group in registry.GROUPS:
     there |= {(group.name, command.name) for command in group.commands}
   assert there <= asked
 

@@ -1,20 +1,20 @@
-"""All checks, in the order in which they are told."""
+"""All checks, in the order of the output."""
 
 from collections.abc import Callable
 from concurrent import futures
 
 from it_study.commands.doctor import machine, packages, probes
-from it_study.commands.doctor.finding import BROKEN, DoctorCheck
+from it_study.commands.doctor.doctor_check import BROKEN, DoctorCheck
 
 
 def examine(*, seconds: float = 60.0) -> list[DoctorCheck]:
-  """Looks at all that a run depends on. Takes `seconds` and little more.
+  """Checks everything that a run depends on; takes little more than `seconds`.
 
   Args:
-    seconds: that what may hang is given.
+    seconds: Time limit of each check that may hang, in seconds.
   """
   with futures.ThreadPoolExecutor() as pool:
-    # They wait for other processes, so they can wait together.
+    # These wait for other processes, so they run in parallel.
     devices, vocabulary, t5x = (
       pool.submit(_guarded, name, check, seconds)
       for name, check in (
@@ -23,15 +23,12 @@ def examine(*, seconds: float = 60.0) -> list[DoctorCheck]:
         ('T5X', probes.check_t5x),
       )
     )
-    found = [*packages.check_packages(), machine.check_tasks()]
-    here = [
-      machine.check_memory(),
-      *machine.check_cache(),
-    ]
+    local = [*packages.check_packages(), machine.check_tasks()]
+    resources = [machine.check_memory(), *machine.check_cache()]
     return [
-      *found,
+      *local,
       devices.result(),
-      *here,
+      *resources,
       vocabulary.result(),
       t5x.result(),
       *machine.check_tools(),
@@ -47,6 +44,6 @@ def _guarded(
     return DoctorCheck(
       name,
       BROKEN,
-      f'cannot be looked at: {error}',
-      'see to it that Python runs',
+      f'cannot be checked: {error}',
+      'make sure that Python can start processes',
     )

@@ -1,4 +1,4 @@
-"""Memory, disks, folders and tools of this machine."""
+"""Checks of memory, disks, folders and tools of this machine."""
 
 import importlib.util
 import os
@@ -6,7 +6,7 @@ import pathlib
 import shutil
 import tempfile
 
-from it_study.commands.doctor.finding import (
+from it_study.commands.doctor.doctor_check import (
   BROKEN,
   OK,
   OPTIONAL,
@@ -16,9 +16,9 @@ from it_study.commands.doctor.finding import (
 from it_study.storage import local_folders
 
 _GIB = 2**30
-# A study of the miniature peaks below it.
+# The miniature study peaks below this.
 _LEAST_MEMORY = 4 * _GIB
-# The public collection and its rows.
+# Size of the public collection and its rows.
 _LEAST_DISK = 10 * _GIB
 _TOOLS = (
   ('git', 'corpus fetch and launch'),
@@ -31,36 +31,36 @@ _TOOLS = (
 def check_memory(
   *, root: str | os.PathLike = '/', least: int = _LEAST_MEMORY
 ) -> DoctorCheck:
-  """Memory of the host, or what a container may have of it.
+  """Checks the memory of the host, or the container's limit.
 
   Args:
-    root: where proc and sys are.
-    least: bytes.
+    root: Folder that holds proc and sys.
+    least: Memory that should be free, in bytes.
   """
   root = pathlib.Path(root)
   try:
     lines = (root / 'proc/meminfo').read_text().splitlines()
   except OSError:
-    return DoctorCheck('memory', OPTIONAL, 'not known on this system')
+    return DoctorCheck('memory', OPTIONAL, 'unknown on this system')
   fields = dict(line.split(':', 1) for line in lines if ':' in line)
   total = int(fields['MemTotal'].split()[0]) * 1024
   available = int(fields.get('MemAvailable', '0').split()[0]) * 1024
   limit = _container_limit(root)
   if limit is not None and limit < total:
     total, available = limit, min(available, limit)
-  found = f'{total / _GIB:.0f} GiB, {available / _GIB:.1f} GiB of it free'
+  found = f'{total / _GIB:.0f} GiB, {available / _GIB:.1f} GiB free'
   if available >= least:
     return DoctorCheck('memory', OK, found)
   return DoctorCheck(
     'memory',
     WARNING,
     found,
-    f'the miniature wants {least / _GIB:.0f} GiB; end other programs',
+    f'the miniature study needs {least / _GIB:.0f} GiB; close other programs',
   )
 
 
 def check_cache(*, least: int = _LEAST_DISK) -> list[DoctorCheck]:
-  """The cache's folder: whether it can be written, and what is free there."""
+  """Checks that the cache folder is writable and has free space."""
   folder = local_folders.cache_directory()
   findings = []
   for name, path in (('cache', folder), ('compiled programs', folder / 'xla')):
@@ -73,30 +73,30 @@ def check_cache(*, least: int = _LEAST_DISK) -> list[DoctorCheck]:
         DoctorCheck(
           name,
           BROKEN,
-          f'{path} cannot be written: {error.strerror or error}',
-          'name a folder that can, by IT_STUDY_CACHE',
+          f'{path} is not writable: {error.strerror or error}',
+          'set IT_STUDY_CACHE to a writable folder',
         )
       )
-      # What is below it cannot be written either.
+      # Its subfolder is not writable either.
       return findings
     findings.append(DoctorCheck(name, OK, os.fspath(path)))
   free = shutil.disk_usage(folder).free
   findings.append(
-    DoctorCheck('disk', OK, f'{free / _GIB:.0f} GiB free at the cache')
+    DoctorCheck('disk', OK, f'{free / _GIB:.0f} GiB free for the cache')
     if free >= least
     else DoctorCheck(
       'disk',
       WARNING,
       f'{free / _GIB:.1f} GiB free at {folder}',
-      'the public collection and its rows take some '
-      f'{least / _GIB:.0f} GiB; name a larger disk by IT_STUDY_CACHE',
+      f'the public collection and its rows take {least / _GIB:.0f} GiB; set '
+      'IT_STUDY_CACHE to a folder on a larger disk',
     )
   )
   return findings
 
 
 def check_tools() -> list[DoctorCheck]:
-  """Programs of others that some commands run."""
+  """Checks for external programs that some commands run."""
   findings = []
   for name, purpose in _TOOLS:
     path = shutil.which(name)
@@ -109,11 +109,11 @@ def check_tools() -> list[DoctorCheck]:
 
 
 def check_tasks() -> DoctorCheck:
-  """Whether the package `tasks` is this project's."""
+  """Checks that `import tasks` finds this project's package."""
   ours = pathlib.Path(__file__).resolve().parents[3] / 'tasks'
   advice = (
-    'take that folder off PYTHONPATH and the working directory, or give it '
-    'another name: SeqIO and T5X find our tasks by this one'
+    'remove its folder from PYTHONPATH, leave it if it is the working '
+    'directory, or rename it: SeqIO and T5X import our tasks by this name'
   )
   try:
     spec = importlib.util.find_spec('tasks')
@@ -121,15 +121,16 @@ def check_tasks() -> DoctorCheck:
     spec = None
   if spec is None:
     return DoctorCheck(
-      'tasks', BROKEN, 'no package of this name', 'install the project again'
+      'tasks', BROKEN, 'package not found', 'reinstall the project'
     )
   if spec.origin is not None:
     found = pathlib.Path(spec.origin).resolve().parent
   else:
-    found = pathlib.Path(next(iter(spec.submodule_search_locations)))
+    # A namespace package has a search path in place of an origin.
+    found = pathlib.Path(next(iter(spec.submodule_search_locations or ())))
   if found != ours:
     return DoctorCheck(
-      'tasks', BROKEN, f'{spec.origin or found} hides ours', advice
+      'tasks', BROKEN, f'{spec.origin or found} shadows ours', advice
     )
   here = pathlib.Path.cwd()
   for path in (here / 'tasks.py', here / 'tasks'):
@@ -137,14 +138,14 @@ def check_tasks() -> DoctorCheck:
       return DoctorCheck(
         'tasks',
         WARNING,
-        f'python -m would find {path} in place of ours',
+        f'python -m would import {path} instead of ours',
         advice,
       )
   return DoctorCheck('tasks', OK, os.fspath(found))
 
 
 def _container_limit(root: pathlib.Path) -> int | None:
-  """What control groups leave of the memory, None if all."""
+  """Returns the control group's memory limit in bytes, None if unlimited."""
   for name in ('memory.max', 'memory/memory.limit_in_bytes'):
     try:
       text = (root / 'sys/fs/cgroup' / name).read_text().strip()

@@ -1,16 +1,21 @@
-"""Versions of Python and of packages, held against what this project asks."""
+"""Checks of the versions of Python and of the packages we require."""
 
 from collections.abc import Callable, Iterable, Sequence
 import importlib.metadata
 import re
 import sys
 
-from it_study.commands.doctor.finding import BROKEN, OK, WARNING, DoctorCheck
+from it_study.commands.doctor.doctor_check import (
+  BROKEN,
+  OK,
+  WARNING,
+  DoctorCheck,
+)
 
 PROJECT = 'it_study'
 _REQUIREMENT = re.compile(r'^([\w.-]+)\s*(\[[^\]]*\])?\s*\(?([^;)]*)\)?')
 _BOUND = re.compile(r'(>=|<=|==|<|>)\s*([\w.*]+)')
-# What numbers depend on is shown one by one; the rest in one line.
+# Packages that results depend on get a line each; the others share one.
 _SHOWN = (
   'jax',
   'jaxlib',
@@ -28,13 +33,14 @@ def check_packages(
   version: Callable[[str], str] = importlib.metadata.version,
   python: tuple[int, ...] = sys.version_info[:3],
 ) -> list[DoctorCheck]:
-  """Python, this project, and every package that it asks for.
+  """Checks Python, this project, and every package it requires.
 
   Args:
-    requirements: as a package's metadata has them, such as 'jax<0.11,>=0.10.2';
-      by default those that the installed project asks for.
-    version: of a package, by name; raises `PackageNotFoundError`.
-    python: its version.
+    requirements: Requirements in the form of package metadata, such as
+      'jax<0.11,>=0.10.2'; None for those of the installed project.
+    version: Returns the version of a package, or raises
+      `PackageNotFoundError`.
+    python: Version of Python.
   """
   python_text = '.'.join(map(str, python))
   findings = [DoctorCheck('Python', OK, python_text)]
@@ -51,24 +57,26 @@ def check_packages(
       DoctorCheck(
         PROJECT,
         WARNING,
-        'not installed, used from its folder; bounds of versions not checked',
+        'not installed, running from its folder; version bounds not checked',
         'run pip install -e . in the checkout',
       )
     )
     requirements = requirements or [*_SHOWN]
-  found = [
+  checks = [
     _check(name, extra, bounds, version)
     for name, extra, bounds in _needed(requirements)
   ]
-  shown = [f for f in found if f.name in _SHOWN or f.status != OK]
-  others = len(found) - len(shown)
-  if others:
-    shown.append(DoctorCheck('other packages', OK, f'{others} within bounds'))
+  shown = [c for c in checks if c.name in _SHOWN or c.status != OK]
+  num_others = len(checks) - len(shown)
+  if num_others:
+    shown.append(
+      DoctorCheck('other packages', OK, f'{num_others} within bounds')
+    )
   return [*findings, *shown]
 
 
 def is_within(version: str, bounds: str) -> bool:
-  """Whether a version keeps to bounds, of the forms that this project uses.
+  """Returns whether a version is within bounds, in the forms that we use.
 
   >>> is_within('0.10.3', '<0.11,>=0.10.2'), is_within('0.11.0rc1', '<0.11')
   (True, False)
@@ -80,11 +88,13 @@ def is_within(version: str, bounds: str) -> bool:
 
 
 def _needed(requirements: Iterable[str]) -> list[tuple[str, str, str]]:
-  """Name, its extra and bounds of what this project needs without extras."""
+  """Returns name, extra and bounds of each requirement that is not optional."""
   needed = {'jaxlib': ('', '')}
   for requirement in requirements:
     if 'extra ==' not in requirement:
-      name, extra, bounds = _REQUIREMENT.match(requirement).groups()
+      match = _REQUIREMENT.match(requirement)
+      assert match is not None, requirement
+      name, extra, bounds = match.groups()
       needed[name] = extra or '', bounds.strip()
   return sorted((name, *rest) for name, rest in needed.items())
 
@@ -92,14 +102,14 @@ def _needed(requirements: Iterable[str]) -> list[tuple[str, str, str]]:
 def _check(
   name: str, extra: str, bounds: str, version: Callable[[str], str]
 ) -> DoctorCheck:
-  asked = f"pip install '{name}{extra}{bounds}'"
+  advice = f"pip install '{name}{extra}{bounds}'"
   try:
     found = version(name)
   except importlib.metadata.PackageNotFoundError:
-    return DoctorCheck(name, BROKEN, 'not installed', asked)
+    return DoctorCheck(name, BROKEN, 'not installed', advice)
   if is_within(found, bounds):
     return DoctorCheck(name, OK, found)
-  return DoctorCheck(name, WARNING, f'{found}, tested with {bounds}', asked)
+  return DoctorCheck(name, WARNING, f'{found}, tested with {bounds}', advice)
 
 
 def _holds(found: tuple[int, ...], operator: str, bound: str) -> bool:
@@ -119,6 +129,6 @@ def _holds(found: tuple[int, ...], operator: str, bound: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-  """The release of a version: what is behind its numbers is left out."""
+  """Returns the release numbers of a version, without suffixes."""
   release = re.match(r'\d+(?:\.\d+)*', version)
   return tuple(map(int, release[0].split('.'))) if release else ()

@@ -1,4 +1,4 @@
-"""What can only be known by loading it: each in a process of its own."""
+"""Checks that load a library, each in a separate process."""
 
 import importlib.util
 import json
@@ -6,9 +6,10 @@ import os
 import pathlib
 import shutil
 import sys
+from typing import Any
 
 from it_study import timed_process
-from it_study.commands.doctor.finding import (
+from it_study.commands.doctor.doctor_check import (
   BROKEN,
   OK,
   OPTIONAL,
@@ -20,7 +21,7 @@ _GIB = 2**30
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
 _BYTE = 'byte'
 _VARIABLE = 'IT_STUDY_VOCABULARY'
-# Told by the library itself; T5's own needs a network.
+# Our library describes it; T5's own needs a network.
 _VOCABULARY = """
 from it_study.data import tensorflow_setup
 tensorflow_setup.import_tensorflow()
@@ -48,15 +49,15 @@ print(json.dumps(t5x.__path__[0]))
 
 
 def check_devices(*, seconds: float) -> DoctorCheck:
-  """The devices that JAX finds, and their memory."""
+  """Checks which devices JAX finds, and their memory."""
   done = _python(_DEVICES, seconds=seconds)
   if done.status is None:
     return DoctorCheck(
       'devices',
       BROKEN,
-      f'JAX did not say within {seconds:g} s',
-      'another process may hold the accelerator: end it; JAX_PLATFORMS=cpu '
-      'does without',
+      f'JAX did not start within {seconds:g} s',
+      'another process may hold the accelerator: stop it, or set '
+      'JAX_PLATFORMS=cpu to run without',
     )
   devices = _answer(done)
   if devices is None:
@@ -64,9 +65,9 @@ def check_devices(*, seconds: float) -> DoctorCheck:
       'devices',
       BROKEN,
       f'JAX cannot start: {done.last_line}',
-      'mend the packages above first'
+      'fix the packages above first'
       if 'ModuleNotFoundError' in done.last_line
-      else 'JAX_PLATFORMS=cpu does without an accelerator',
+      else 'set JAX_PLATFORMS=cpu to run without an accelerator',
     )
   counts: dict[tuple, int] = {}
   for device in devices:
@@ -83,10 +84,10 @@ def check_devices(*, seconds: float) -> DoctorCheck:
 
 
 def check_vocabulary(*, seconds: float) -> DoctorCheck:
-  """The vocabulary in use where none is named, and whether it can be read."""
+  """Checks that the default vocabulary can be read."""
   name = os.environ.get(_VARIABLE)
   if name == _BYTE:
-    return DoctorCheck('vocabulary', OK, f'bytes, by {_VARIABLE}')
+    return DoctorCheck('vocabulary', OK, f'bytes (from {_VARIABLE})')
   done = _python(_VOCABULARY, seconds=seconds)
   answer = _answer(done) or {}
   if 'found' in answer:
@@ -94,15 +95,15 @@ def check_vocabulary(*, seconds: float) -> DoctorCheck:
   if name and not name.startswith('gs://'):
     reason = answer.get('error') or _how_it_ended(done, seconds)
     return DoctorCheck(
-      'vocabulary', WARNING, reason, f'name another file by {_VARIABLE}'
+      'vocabulary', WARNING, reason, f'set {_VARIABLE} to another file'
     )
   if done.status not in (0, None):
-    # Not the network: the libraries that would read it.
+    # The cause is not the network but the libraries that would read it.
     return DoctorCheck(
       'vocabulary',
       BROKEN,
-      f'cannot be looked at: {done.last_line}',
-      'mend the packages above first',
+      f'cannot be checked: {done.last_line}',
+      'fix the packages above first',
     )
   source = name or (
     'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
@@ -110,20 +111,19 @@ def check_vocabulary(*, seconds: float) -> DoctorCheck:
   return DoctorCheck(
     'vocabulary',
     WARNING,
-    f'{source} is out of reach from here; only the miniature goes without',
-    f'where there is a network: gcloud storage cp {source} . ; then name the '
-    f"copy by {_VARIABLE}, or 'byte'",
+    f'{source} cannot be reached; only the miniature runs without it',
+    f'with network access, run gcloud storage cp {source} . and set '
+    f"{_VARIABLE} to the copy; or set it to 'byte'",
   )
 
 
 def check_t5x(*, seconds: float) -> DoctorCheck:
-  """Whether T5X can be imported."""
+  """Checks that T5X can be imported, if it is installed."""
   if importlib.util.find_spec('t5x') is None:
     return DoctorCheck(
       'T5X',
       OPTIONAL,
-      'not installed; only engine t5x needs it, from its public repository: '
-      'docs/t5x.md',
+      'not installed; only --engine t5x needs it, see docs/t5x.md',
     )
   done = _python(_T5X, seconds=seconds)
   folder = _answer(done)
@@ -132,15 +132,15 @@ def check_t5x(*, seconds: float) -> DoctorCheck:
   return DoctorCheck(
     'T5X',
     WARNING,
-    f'installed, cannot be imported: {_how_it_ended(done, seconds)}',
-    'install it again with what it needs: docs/t5x.md',
+    f'installed, but cannot be imported: {_how_it_ended(done, seconds)}',
+    'reinstall it with its dependencies, see docs/t5x.md',
   )
 
 
 def _python(code: str, *, seconds: float) -> timed_process.Finished:
   paths = [os.fspath(_ROOT), os.environ.get('PYTHONPATH', '')]
   return timed_process.run(
-    # Without the working directory, as the installed command is.
+    # -P: without the working directory, like the installed command.
     [sys.executable, '-P', '-c', code],
     seconds=seconds,
     environment={
@@ -151,8 +151,8 @@ def _python(code: str, *, seconds: float) -> timed_process.Finished:
   )
 
 
-def _answer(done: timed_process.Finished):
-  """What a probe printed last, None if it failed."""
+def _answer(done: timed_process.Finished) -> Any:
+  """Returns the JSON that a probe printed last, None if it failed."""
   if done.status != 0 or not done.output.strip():
     return None
   return json.loads(done.output.splitlines()[-1])
@@ -160,12 +160,12 @@ def _answer(done: timed_process.Finished):
 
 def _how_it_ended(done: timed_process.Finished, seconds: float) -> str:
   if done.status is None:
-    return f'not done within {seconds:g} s'
+    return f'timed out after {seconds:g} s'
   return done.last_line or f'exit status {done.status}'
 
 
 def _unused_accelerator() -> tuple[str, str] | None:
-  """What JAX could use and does not, and what to do about it."""
+  """Returns an accelerator that JAX does not use, and how to change that."""
   if os.environ.get('JAX_PLATFORMS') == 'cpu':
     return None
   if shutil.which('nvidia-smi'):

@@ -1,4 +1,4 @@
-"""What is checked of a command before machines are asked for to run it."""
+"""Checks that a command can run, before machines are requested for it."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from it_study.commands.runs import runs, settings
 from it_study.errors import InputError
 from launch import accelerators
 
-# They run as one program on all hosts; all others run in one process.
-_OF_MANY_HOSTS = ('train', 'predict')
+# These run as one program on all hosts; all others run in one process.
+_MULTI_PROCESS = ('train', 'predict')
 _MESH = {'data': 'MESH_DATA', 'fsdp': 'MESH_FSDP', 'model': 'MESH_MODEL'}
 _OUTPUT_MACROS = {'train': 'MODEL_DIR', 'predict': 'INFER_OUTPUT_DIR'}
 # Large models take minutes to compile.
@@ -27,20 +27,20 @@ def check_fits(
   say: Callable[[str], None],
   is_memory_checked: bool = True,
 ) -> list[str]:
-  """Checks that a command can run on a slice, and where its output goes.
+  """Checks that a command can run on a slice; returns its output folders.
 
   Args:
-    options: of the command.
-    words: the same, as it was typed.
-    accelerator: the slice.
-    say: is told what could not be checked.
-    is_memory_checked: whether to compile for the slice, where that can be done.
+    options: Options of the command.
+    words: Words of the command line.
+    accelerator: The slice.
+    say: Receives a line for each check that is not possible.
+    is_memory_checked: Whether to compile for the slice, where possible.
 
   Returns:
     The folders that the command writes to.
 
   Raises:
-    InputError: it cannot run there.
+    InputError: If the command cannot run there.
   """
   command = options.command
   check_processes(command, accelerator.hosts, where=accelerator.name)
@@ -63,33 +63,38 @@ def check_gpus(
   """Checks that a command can run on the nodes of a cluster.
 
   Args:
-    options: of the command.
-    nodes: of the cluster.
-    gpus_per_node: of each; 0 is none.
-    processes: in all.
+    options: Options of the command.
+    nodes: Number of nodes.
+    gpus_per_node: Number of GPUs of each node; 0 for none.
+    processes: Number of processes on all nodes.
 
   Raises:
-    InputError: it cannot run there.
+    InputError: If the command cannot run there.
   """
   where = f'{nodes} x {gpus_per_node} GPUs'
   check_processes(options.command, processes, where=where)
   if gpus_per_node and options.command in runs.SUPPLIED:
+    mesh = _mesh(options)
     accelerators.check_mesh_of(
-      nodes * gpus_per_node, **_mesh(options), where=where
+      nodes * gpus_per_node,
+      data=mesh['data'],
+      fsdp=mesh['fsdp'],
+      model=mesh['model'],
+      where=where,
     )
 
 
 def check_processes(command: str, processes: int, *, where: str) -> None:
-  """Raises `InputError` unless a command runs in so many processes."""
-  if processes > 1 and command not in _OF_MANY_HOSTS:
+  """Raises `InputError` unless a command can run in that many processes."""
+  if processes > 1 and command not in _MULTI_PROCESS:
     raise InputError(
-      f'{command} runs in one process, and {where} takes {processes}: run it '
-      'in one, or run train.'
+      f'{command} runs in a single process, found {processes} ({where}). Only '
+      'train and predict run in several.'
     )
 
 
 def _mesh(options: argparse.Namespace) -> dict[str, int]:
-  """The sizes of the mesh, by the configuration of a command."""
+  """Returns the mesh sizes from the configuration of a command."""
   runs.configure(
     options,
     files=options.gin_file or runs.DEFAULT_FILES.get(options.command, []),
@@ -99,7 +104,7 @@ def _mesh(options: argparse.Namespace) -> dict[str, int]:
   for axis, name in _MESH.items():
     size = gin_utils.macro(name)
     if not isinstance(size, int) or size == 0 or size < -1:
-      raise InputError(f'{name} is {size!r}; give a number from 1 up, or -1.')
+      raise InputError(f'{name} is {size!r}; it must be at least 1, or -1.')
     sizes[axis] = size
   return sizes
 
@@ -109,22 +114,20 @@ def _check_memory(
   accelerator: accelerators.Accelerator,
   say: Callable[[str], None],
 ) -> None:
-  """Compiles a training step for the slice, and refuses what does not fit."""
+  """Compiles a training step for the slice; raises if it does not fit."""
   from it_study.training.planning import tpu_topologies
 
   name = accelerator.slice_name
-  unchecked = f'whether a step fits the memory of {accelerator.name} was not '
+  unchecked = f'memory of {accelerator.name} not checked'
   if accelerator.topology not in tpu_topologies.TOPOLOGIES.get(
     accelerator.version, ()
   ):
-    say(f'{unchecked}checked: nothing here compiles for {name}')
+    say(f'{unchecked}: no compiler for {name}')
     return
   if importlib.util.find_spec('libtpu') is None:
-    say(
-      f"{unchecked}checked: that needs libtpu, pip install 'it_study[tpu-aot]'"
-    )
+    say(f"{unchecked}: libtpu missing, pip install 'it_study[tpu-aot]'")
     return
-  say(f'compiling a step for {name}, to see whether it fits')
+  say(f'compiling a step for {name} to check that it fits')
   done = timed_process.run(
     [
       *(sys.executable, '-P', '-m', 'it_study.cli', 'plan', '--json'),
@@ -133,31 +136,31 @@ def _check_memory(
     seconds=_PLAN_SECONDS,
   )
   if done.status != 0:
-    reason = done.last_line.removeprefix('it-study: ') or 'no end in time'
+    reason = done.last_line.removeprefix('it-study: ') or 'plan timed out'
     if 'does not fit' in reason:
       raise InputError(f'{accelerator.name}: {reason}')
-    say(f'{unchecked}checked: {reason}')
+    say(f'{unchecked}: {reason}')
     return
   result = json.loads(done.output.splitlines()[-1])
   needed, memory = result['total_bytes'], result['device_memory_bytes']
   if memory is None:
-    say(f'{unchecked}checked: its memory is not known to the compiler')
+    say(f'{unchecked}: the compiler does not know its memory')
     return
-  share = f'{needed / 2**30:.1f} of {memory / 2**30:.0f} GiB a chip'
+  share = f'{needed / 2**30:.1f} of {memory / 2**30:.0f} GiB per chip'
   if needed > memory:
     raise InputError(
-      f'{accelerator.name}: a step takes {share}. Try a smaller '
-      'MICROBATCH_SIZE, more of MESH_FSDP or MESH_MODEL, or a larger type.'
+      f'{accelerator.name}: a step needs {share}. Use a smaller '
+      'MICROBATCH_SIZE, a larger MESH_FSDP or MESH_MODEL, or a larger --type.'
     )
-  say(f'a step takes {share}')
+  say(f'a step needs {share}')
 
 
 def _gin_words(words: Sequence[str]) -> list[str]:
-  """Those of the words that are for gin; `plan` takes no others of theirs."""
-  found = []
+  """Returns the words that configure gin, the only ones that plan accepts."""
+  gin_words: list[str] = []
   for index, word in enumerate(words):
     if word.startswith(('--gin.', '--gin_file=', '--gin_search_paths=')):
-      found.append(word)
+      gin_words.append(word)
     elif word in ('--gin_file', '--gin_search_paths'):
-      found += words[index : index + 2]
-  return found
+      gin_words += words[index : index + 2]
+  return gin_words

@@ -267,7 +267,7 @@ def test_a_number_of_workers_below_one_is_refused(bench, capsys, number):
     capsys,
     *('corpus', 'verify', bench.corpus.directory, f'--num_workers={number}'),
   )
-  assert told == f'--num_workers is {number}; give 1 or more.'
+  assert told == f'--num_workers is {number}; it must be at least 1.'
 
 
 def test_overlap_that_was_allowed_is_stated(bench, tmp_path):

@@ -21,7 +21,7 @@ def write_system(root, **files):
 def test_memory(tmp_path):
   write_system(tmp_path, memory_max='max\n')
   assert machine.check_memory(root=tmp_path) == doctor.DoctorCheck(
-    'memory', 'ok', '16 GiB, 8.0 GiB of it free'
+    'memory', 'ok', '16 GiB, 8.0 GiB free'
   )
 
 
@@ -30,8 +30,8 @@ def test_memory_of_a_small_container(tmp_path):
   assert machine.check_memory(root=tmp_path) == doctor.DoctorCheck(
     'memory',
     'warning',
-    '2 GiB, 2.0 GiB of it free',
-    'the miniature wants 4 GiB; end other programs',
+    '2 GiB, 2.0 GiB free',
+    'the miniature study needs 4 GiB; close other programs',
   )
 
 
@@ -60,8 +60,8 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
   assert found == doctor.DoctorCheck(
     'cache',
     'broken',
-    f'{tmp_path}/file/cache cannot be written: Not a directory',
-    'name a folder that can, by IT_STUDY_CACHE',
+    f'{tmp_path}/file/cache is not writable: Not a directory',
+    'set IT_STUDY_CACHE to a writable folder',
   )
 
 
@@ -82,11 +82,11 @@ def test_a_package_of_others_that_hides_ours(tmp_path, monkeypatch):
   found = machine.check_tasks()
   assert found.status == 'warning'
   assert found.found == (
-    f'python -m would find {tmp_path}/tasks in place of ours'
+    f'python -m would import {tmp_path}/tasks instead of ours'
   )
   (tmp_path / 'tasks/__init__.py').write_text('')
   monkeypatch.delitem(sys.modules, 'tasks', raising=False)
   monkeypatch.syspath_prepend(tmp_path)
   found = machine.check_tasks()
   assert found.status == 'broken'
-  assert found.found == f'{tmp_path}/tasks/__init__.py hides ours'
+  assert found.found == f'{tmp_path}/tasks/__init__.py shadows ours'

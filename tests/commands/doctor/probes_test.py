@@ -39,7 +39,7 @@ def test_a_device_that_hangs(modules):
   assert time.monotonic() - started < 15
   assert (found.status, found.found) == (
     'broken',
-    'JAX did not say within 0.5 s',
+    'JAX did not start within 0.5 s',
   )
   assert 'another process may hold the accelerator' in found.advice
 
@@ -112,5 +112,5 @@ def test_t5x_that_is_not_there_or_does_not_import(modules):
   found = probes.check_t5x(seconds=30)
   assert (found.status, found.found) == (
     'warning',
-    'installed, cannot be imported: ImportError: no airio',
+    'installed, but cannot be imported: ImportError: no airio',
   )

@@ -10,7 +10,7 @@ import time
 from fakes import refusal, run_command as run
 import pytest
 
-from it_study.commands import table
+from it_study.commands import registry
 
 TRAIN = (
   'train',
@@ -29,26 +29,29 @@ TRAIN = (
   [
     (
       ('launch', 'local'),
-      'what to run is missing: give a command behind --, as in it-study launch '
+      'the command to run is missing: add it after --, as in it-study launch '
       'local ... -- train --gin_file=F. See it-study launch local --help.',
     ),
     (('launch', 'local', '--', 'trian'), "Did you mean 'train'?"),
     (('launch', 'local', '--', 'train', '--gin_fil=x'), "'--gin_file'?"),
     (
       ('launch', 'local', '--', '--quiet'),
-      "cannot run '--quiet' behind --.",
+      "cannot run '--quiet' after --.",
     ),
     (
       ('launch', 'local', '--', 'study'),
-      'study runs in one process, and --processes takes 2: run it in one, or '
-      'run train.',
+      'study runs in a single process, found 2 (--processes). Only train and '
+      'predict run in several.',
     ),
     (('launch', 'local', '--proceses=2', '--', 'train'), "'--processes'?"),
     (('launch', 'lokal', '--', 'train'), "Did you mean 'local'?"),
-    (('launch', 'local', '--gin.X=1', '--', 'train'), 'takes no --gin.X=1.'),
+    (
+      ('launch', 'local', '--gin.X=1', '--', 'train'),
+      'does not accept --gin.X=1.',
+    ),
     (
       ('launch', 'local', '--grace_seconds=0', '--', 'train'),
-      '--grace_seconds is 0; give a number above 0, such as 60.',
+      '--grace_seconds is 0; it must be above 0, such as 60.',
     ),
   ],
 )
@@ -103,7 +106,7 @@ def start(*words):
 
 @pytest.mark.slow
 def test_the_example_of_a_rehearsal_is_stopped_and_goes_on(tmp_path):
-  (command,) = (c for c in table.LAUNCH_COMMANDS if c.name == 'local')
+  (command,) = (c for c in registry.LAUNCH_COMMANDS if c.name == 'local')
   words = shlex.split(command.example.replace('/tmp/', f'{tmp_path}/'))
   # The last binding wins.
   often = '--gin.LOG_PERIOD=1'
@@ -120,7 +123,8 @@ def test_the_example_of_a_rehearsal_is_stopped_and_goes_on(tmp_path):
   assert launcher.returncode == 75, errors[-3000:]
   assert 'SIGINT: stopping 2 processes' in errors
   assert errors.endswith(
-    'it-study launch: stopped with a checkpoint; the same command continues\n'
+    'it-study launch: stopped with a checkpoint; run the same command to '
+    'resume\n'
   )
   stopped = json.loads(log.read_text().splitlines()[-1])['step']
   assert 3 <= stopped < 2000
@@ -154,30 +158,34 @@ def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='/mnt/m'):
     (
       (*tpu(), '--gin.MESH_FSDP=3'),
       'the mesh MESH_DATA=-1, MESH_FSDP=3, MESH_MODEL=1 does not fit '
-      'v5litepod-16: it takes a multiple of 3 devices, found 16. Change the '
+      'v5litepod-16: it needs a multiple of 3 devices, found 16. Change the '
       'mesh.',
     ),
     (
       (*tpu(kind='v5litepod-8'), '--gin.MESH_MODEL=16'),
-      'Change the mesh; of v5e, v5litepod-16 fits.',
+      'Change the mesh, or use v5litepod-16.',
     ),
     (tpu(kind='v5litepo-16'), "'v5litepod-16'?"),
-    (tpu('--name=It'), "--name is 'It'; give lower-case letters, digits"),
-    (tpu('--env=1=2'), "--env '1=2': give NAME=VALUE."),
-    (tpu('--wait_hours=0'), '--wait_hours is 0; give a number above 0'),
-    (tpu('--max_restarts=-1'), '--max_restarts is -1; give a number from 0'),
+    (
+      tpu('--name=It'),
+      "--name is 'It'; it must start with a letter and "
+      'consist of lower-case letters, digits',
+    ),
+    (tpu('--env=1=2'), "--env '1=2': expected NAME=VALUE."),
+    (tpu('--wait_hours=0'), '--wait_hours is 0; it must be above 0'),
+    (tpu('--max_restarts=-1'), '--max_restarts is -1; it must be at least 0'),
     (
       ('launch', 'tpu_vm', '--type=v4-16', '--zone=z', '--', 'study'),
-      'study runs in one process, and v4-16 takes 2: run it in one, or run '
-      'train.',
+      'study runs in a single process, found 2 (v4-16). Only train and predict '
+      'run in several.',
     ),
     (
       (*tpu(), '--gin.BATCH_SIZ=8'),
-      "gin macro 'BATCH_SIZ' is set, but nothing reads it.",
+      "gin macro 'BATCH_SIZ' is set but not used.",
     ),
     (
       tpu(command=TRAIN[:-1]),
-      "gin macro 'MIXTURE_OR_TASK_NAME' is required and not set",
+      "gin macro 'MIXTURE_OR_TASK_NAME' is required but not set",
     ),
   ],
 )
@@ -209,8 +217,8 @@ def test_a_failure_outside_is_one_line_and_status_1(capsys, cloud):
   cloud.script(create='err:ERROR: Quota exceeded;exit:1')
   assert run(*tpu('--quiet', '--skip_memory_check')) == 1
   assert capsys.readouterr().err == (
-    'it-study launch: creating it-study failed: ERROR: Quota exceeded (ask for '
-    'more quota, or take another --zone or --type)\n'
+    'it-study launch: creating it-study failed: ERROR: Quota exceeded (request '
+    'more quota, or choose another --zone or --type)\n'
   )
 
 
@@ -218,11 +226,8 @@ def test_a_dry_run_of_a_slice_shows_what_it_costs(capsys, cloud):
   words = tpu('--dry_run', '--price_per_hour=1.5', kind='v3-32')
   assert run(*words) == 0
   out, err = capsys.readouterr()
-  assert 'v3-32: 16 chips (4x4) of 32 GiB on 4 hosts, 24.00 an hour' in err
-  assert (
-    'whether a step fits the memory of v3-32 was not checked: nothing here '
-    'compiles for v3:4x4' in err
-  )
+  assert 'v3-32: 16 chips (4x4) of 32 GiB on 4 hosts, 24.00 per hour' in err
+  assert 'memory of v3-32 not checked: no compiler for v3:4x4' in err
   assert (
     len(
       [
@@ -251,7 +256,7 @@ def test_quiet_tells_of_failures_all_the_same(capfd):
 
 @pytest.mark.parametrize('name', ['tpu_vm', 'slurm', 'ssh'])
 def test_an_example_runs_as_printed(capsys, cloud, name):
-  (command,) = (c for c in table.LAUNCH_COMMANDS if c.name == name)
+  (command,) = (c for c in registry.LAUNCH_COMMANDS if c.name == name)
   words = shlex.split(command.example)
   assert words.pop(0) == 'it-study'
   assert run(*words) == 0
@@ -276,15 +281,15 @@ def test_a_step_that_does_not_fit_is_refused_by_its_compiler(capsys, cloud):
   [
     (
       ('ssh', '--hosts=a,b', '--', 'study'),
-      'study runs in one process, and the list of hosts takes 2: run it in '
-      'one, or run train.',
+      'study runs in a single process, found 2 (the list of hosts). Only train '
+      'and predict run in several.',
     ),
-    (('ssh', '--hosts=a,a', '--', 'study'), 'a is named twice.'),
+    (('ssh', '--hosts=a,a', '--', 'study'), 'a is listed twice.'),
     (('ssh', '--', 'study'), 'required: --hosts.'),
     (
       ('slurm', '--gpus_per_node=4', '--', 'study'),
-      'study runs in one process, and 1 x 4 GPUs takes 4: run it in one, or '
-      'run train.',
+      'study runs in a single process, found 4 (1 x 4 GPUs). Only train and '
+      'predict run in several.',
     ),
     (
       (
@@ -297,9 +302,9 @@ def test_a_step_that_does_not_fit_is_refused_by_its_compiler(capsys, cloud):
         '--gin.MESH_FSDP=3',
       ),
       'the mesh MESH_DATA=-1, MESH_FSDP=3, MESH_MODEL=1 does not fit 2 x 4 '
-      'GPUs: it takes a multiple of 3 devices, found 8. Change the mesh.',
+      'GPUs: it needs a multiple of 3 devices, found 8. Change the mesh.',
     ),
-    (('slurm', '--hours=0', '--', 'study'), '--hours is 0; give a number'),
+    (('slurm', '--hours=0', '--', 'study'), '--hours is 0; it must be above 0'),
   ],
 )
 def test_what_does_not_fit_a_cluster(capsys, words, message):

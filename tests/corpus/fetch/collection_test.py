@@ -62,7 +62,7 @@ def command(tmp_path, origin) -> subprocess.Popen:
     text=True,
     env={
       **os.environ,
-      'PYTHONPATH': os.fspath(pathlib.Path(collection.__file__).parents[2]),
+      'PYTHONPATH': os.fspath(pathlib.Path(collection.__file__).parents[3]),
     },
   )
 
@@ -167,7 +167,7 @@ def test_interrupted_it_leaves_no_git_behind(origin, tmp_path, wrapper):
   assert is_running(pid.read_text().strip())
   process.send_signal(signal.SIGINT)
   assert process.communicate(timeout=20)[1] == (
-    'it-study: stopped; the same command continues.\n'
+    'it-study: stopped; run the same command to resume.\n'
   )
   assert process.returncode == 130
   assert not is_running(pid.read_text().strip())

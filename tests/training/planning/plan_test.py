@@ -328,7 +328,7 @@ def test_a_configuration_without_a_training(capsys):
   assert cli.main(words) == 2
   assert capsys.readouterr().err == (
     'it-study: the configuration lacks a training: runs/finetune.gin '
-    '(finetune.batch_size is not set). Add it with --gin_file.\n'
+    '(finetune.batch_size is not set). Add the file with --gin_file.\n'
   )
 
 

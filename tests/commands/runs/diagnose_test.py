@@ -1,4 +1,4 @@
-"""Tests of audit: one checkpoint decoded freely, constrained, and ranked."""
+"""Tests of diagnose: one checkpoint decoded freely, constrained and ranked."""
 
 import json
 
@@ -26,7 +26,7 @@ def run(*words):
   return cli.main(list(words))
 
 
-def test_an_audit_tells_form_from_knowledge(corpus, tmp_path, capsys):
+def test_a_diagnosis_separates_format_from_knowledge(corpus, tmp_path, capsys):
   training = tmp_path / 'training'
   assert (
     run(
@@ -43,7 +43,7 @@ def test_an_audit_tells_form_from_knowledge(corpus, tmp_path, capsys):
     )
     == 0
   )
-  words = ('audit', str(training), f'--corpus={corpus}', '--out=out')
+  words = ('diagnose', str(training), f'--corpus={corpus}', '--out=out')
   words = (*words, f'--condition={CONDITION}', '--gin.INFER_BATCH_SIZE=128')
   capsys.readouterr()
   assert run(*words, '--json') == 0
@@ -65,7 +65,8 @@ def test_an_audit_tells_form_from_knowledge(corpus, tmp_path, capsys):
   )
   assert found['knowledge_error'] == pytest.approx(100 - kept)
   assert json.loads((tmp_path / 'out/results.json').read_text()) == found
-  # As a folder of Hugging Face it says its size itself, and answers the same.
+  # A Hugging Face folder describes its size, and gives the same answers. The
+  # former name of the command works too.
   assert run('convert', str(training), 'hf', '--from=it_study', '--to=hf') == 0
   capsys.readouterr()
   assert (
@@ -83,17 +84,18 @@ def test_an_audit_tells_form_from_knowledge(corpus, tmp_path, capsys):
   again = json.loads(capsys.readouterr().out)
   for name, entry in again['decodings'].items():
     assert entry['exact_match'] == decodings[name]['exact_match']
-  # What is there is not decoded again, and what is missing is.
+  # Only missing predictions are decoded again.
   kept_file = tmp_path / 'out/greedy/inference.json'
   before = kept_file.stat().st_mtime_ns
   (tmp_path / 'out/ranked/inference.json').unlink()
   assert run(*words) == 0
-  assert 'Form costs' in capsys.readouterr().out
+  assert 'Format errors: ' in capsys.readouterr().out
   assert kept_file.stat().st_mtime_ns == before
   assert (tmp_path / 'out/ranked/inference.json').is_file()
   assert run(*words, '--split=validation') == 2
-  assert "another audit, of another split: there 'test', now 'validation'" in (
-    capsys.readouterr().err
+  assert capsys.readouterr().err == (
+    "it-study: out holds a diagnosis with a different split: it has 'test', "
+    "this one 'validation'. Choose another --out.\n"
   )
 
 
@@ -102,7 +104,8 @@ def test_a_checkpoint_of_unknown_size_is_refused(corpus, tmp_path, capsys):
   folder.mkdir()
   assert run('audit', str(folder), f'--corpus={corpus}') == 2
   assert capsys.readouterr().err == (
-    f'it-study: {folder}: neither the config.gin of a training of ours nor the '
-    "config.json of Hugging Face's is there, so the model's size is not known. "
-    'Name its gin files, such as --gin_file=models/t5_1_1_large.gin.\n'
+    f'it-study: {folder}: the size of the model is unknown, since the folder '
+    "has neither an it-study training's config.gin nor a Hugging Face "
+    'config.json. Name its gin file, such as '
+    '--gin_file=models/t5_1_1_large.gin.\n'
   )

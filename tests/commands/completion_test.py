@@ -97,12 +97,12 @@ def test_bash_completes(script, tmp_path):
 
 @pytest.mark.skipif(not shutil.which('bash'), reason='needs bash')
 def test_every_command_and_shipped_file_is_there(script, tmp_path):
-  from it_study.commands import table
+  from it_study.commands import registry
 
   files = 'it-study study --gin_file '
   found = answers(script('bash'), tmp_path, ['it-study ', files])
-  names = {entry.name for entry in (*table.COMMANDS, *table.GROUPS)}
-  assert set(found['it-study ']) == names
+  names = {entry.name for entry in (*registry.COMMANDS, *registry.GROUPS)}
+  assert set(found['it-study ']) == {*names, 'audit'}
   assert found[files] == gin_utils.shipped_files()
 
 

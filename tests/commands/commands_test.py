@@ -8,7 +8,7 @@ import fakes
 import pytest
 
 from it_study import cli, predictions
-from it_study.commands import table
+from it_study.commands import registry
 from it_study.corpus import natinst
 from it_study.data import vocabularies
 
@@ -28,7 +28,7 @@ LIGHT = (
 )
 EXAMPLES = {
   command.name: command.example
-  for command in (*table.COMMANDS, *table.CORPUS_COMMANDS)
+  for command in (*registry.COMMANDS, *registry.CORPUS_COMMANDS)
 }
 
 
@@ -61,7 +61,7 @@ def test_an_example_runs_as_printed(capsys, tmp_path, name):
 def test_the_examples_of_the_other_commands_are_known():
   # They take minutes, a network, a browser, a real corpus, or a training.
   others = {
-    *('study', 'report', 'view', 'train', 'predict', 'plan'),
+    *('study', 'report', 'view', 'train', 'predict', 'plan', 'diagnose'),
     *('fetch', 'controls', 'convert', 'doctor'),
   }
   assert set(EXAMPLES) - set(LIGHT) == others
@@ -303,7 +303,7 @@ def test_compare_tells_what_differs(capsys):
   assert found['margin'] == 3.0
   text = printed(capsys, *words, '--corpus=corpus', '--per_category')
   assert 'within' in text
-  assert 'predictions differ from A to B' in text
+  assert 'predictions differ between A and B' in text
   assert printed(capsys, *words, '--quiet') == ''
 
 
@@ -359,8 +359,8 @@ def test_score_takes_exact_match_apart(capsys):
 @pytest.mark.parametrize(
   ('words', 'message'),
   [
-    (('--track=xlingual',), "splits words by GPT-2's tokenizer"),
-    (('--tokenizer=F',), 'is for the cross-lingual track'),
+    (('--track=xlingual',), "--track xlingual needs GPT-2's tokenizer"),
+    (('--tokenizer=F',), 'is only used by the cross-lingual track'),
     (('--track=xlingual', '--tokenizer=F'), 'F: no such file'),
   ],
 )

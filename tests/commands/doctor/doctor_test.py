@@ -1,4 +1,4 @@
-"""Tests of it_study.commands.doctor.doctoring."""
+"""Tests of it_study.commands.doctor.doctor."""
 
 import json
 
@@ -31,7 +31,7 @@ def test_a_machine_that_works(capsys, find):
     '-        T5X   not installed\n'
     'warning  disk  1.0 GiB free\n'
     '               -> free some\n'
-    'The miniature runs here; 1 to look at.\n'
+    'The miniature study runs here; 1 warning.\n'
   )
 
 
@@ -41,7 +41,7 @@ def test_a_machine_that_does_not(capsys, find):
   assert capsys.readouterr().out.endswith(
     'BROKEN   cache  cannot be written\n'
     '                -> move it\n'
-    'Nothing will run before what is BROKEN is mended: cache.\n'
+    'Fix the BROKEN checks first: cache.\n'
   )
 
 
@@ -69,7 +69,7 @@ def test_quiet(capsys, find):
 
 def test_no_time_at_all(capsys):
   assert refusal(capsys, 'doctor', '--seconds', '0') == (
-    '--seconds is 0; give a number above 0, such as 60.'
+    '--seconds is 0; it must be above 0, such as 60.'
   )
 
 

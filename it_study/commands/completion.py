@@ -1,29 +1,28 @@
-"""completion: a script that completes command lines in a shell."""
+"""completion: a script for tab completion in a shell."""
 
 import argparse
 from collections.abc import Iterable, Iterator
 import json
 import shlex
 
-import shtab
-
-from it_study import conditions, gin_utils
+from it_study import conditions
+from it_study.commands.flags import Command
 from it_study.corpus import natinst
 from it_study.engines import ENGINES
 
-# What a file or a folder is called in the help of a command.
+# Metavars of arguments that are files, and of those that are folders.
 _FILES = ('F', 'F.jsonl', 'PREDICTIONS', 'A', 'B', ('A2', 'B2'))
 _FOLDERS = ('DIR', 'STUDY_DIR', 'CHECKPOINT', 'SRC', 'DST', 'OUT')
-# The shipped leaves whose macros a command reads.
+# The shipped gin files whose macros each command reads.
 _MACROS_OF = {
   'study': ('runs/study.gin', 'runs/miniature.gin'),
   'train': ('runs/finetune.gin',),
   'plan': ('runs/finetune.gin',),
   'predict': ('runs/predict.gin',),
-  'audit': ('runs/predict.gin',),
+  'diagnose': ('runs/predict.gin',),
 }
-# Bash parts words at =, where shtab looks for a flag and its value as two
-# words; and behind the -- of launch a command line of ours begins anew.
+# Bash splits words at =, where shtab expects a flag and its value as two words;
+# and after the -- of launch, another command line of ours begins.
 _BASH = """
 _it_study() {
   local words=() count=0 current=0 index word last
@@ -42,7 +41,7 @@ _it_study() {
   done
   local COMP_WORDS=("${words[@]}") COMP_CWORD=$current
   _shtab_it_study
-  # What goes on behind = or / goes on without a space.
+  # No space after = or /, where the word continues.
   if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/] ]]; then
     compopt -o nospace 2>/dev/null || :
   fi
@@ -52,8 +51,14 @@ complete -o bashdefault -F _it_study it-study
 """
 
 
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    'shell', choices=('bash', 'zsh', 'tcsh'), help='shell to complete in'
+  )
+
+
 def completion(options: argparse.Namespace) -> None:
-  """Prints the script of a shell."""
+  """Prints the completion script of a shell."""
   script = _script(options.root_parser, options.shell)
   if options.json:
     print(json.dumps({'shell': options.shell, 'script': script}))
@@ -61,20 +66,37 @@ def completion(options: argparse.Namespace) -> None:
     print(script)
 
 
+COMMAND = Command(
+  name='completion',
+  run=completion,
+  summary='print a script for tab completion in a shell',
+  example='it-study completion bash',
+  add_flags=_add_flags,
+  details=(
+    'For bash and zsh, add eval "$(it-study completion bash)", or zsh, to the '
+    'startup file of the shell; in zsh after compinit. For tcsh, source a file '
+    'that holds the output.'
+  ),
+)
+
+
 def _script(parser: argparse.ArgumentParser, shell: str) -> str:
-  """The script for a shell that completes what a parser takes."""
+  """Returns the script that completes the arguments of a parser."""
+  import shtab
+
   for name, command in _commands(parser):
     for macro in _macros(name):
-      # Shown with its =, as its value is given in the same word.
+      # With the =, since the value follows in the same word.
       command.add_argument(
         f'--gin.{macro}=', dest=macro, metavar='VALUE', help='gin macro'
       )
     for action in command._actions:
       completer = _completer(action)
       if completer is not None:
-        action.complete = completer
+        # Read by shtab.
+        setattr(action, 'complete', completer)  # noqa: B010
       if shell == 'zsh' and action.nargs != 0:
-        # A value in the same word or the next; else only in the next.
+        # Lets the value follow in the same word too, not only in the next.
         action.option_strings = [
           f'{flag.rstrip("=")}=' for flag in action.option_strings
         ]
@@ -85,20 +107,26 @@ def _script(parser: argparse.ArgumentParser, shell: str) -> str:
 def _commands(
   parser: argparse.ArgumentParser, name: str = ''
 ) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-  """Every command below a parser, by its own name."""
+  """Yields every command of a parser once, with its name, without aliases."""
   groups = [
     action
     for action in parser._actions
     if isinstance(action, argparse._SubParsersAction)
   ]
   for group in groups:
-    for below, command in group.choices.items():
-      yield from _commands(command, f'{name} {below}'.strip())
+    # An alias is a second key of the same parser, after its name.
+    names: dict[argparse.ArgumentParser, str] = {}
+    for word, command in group.choices.items():
+      names.setdefault(command, word)
+    for command, word in names.items():
+      yield from _commands(command, f'{name} {word}'.strip())
   if not groups:
     yield name, parser
 
 
 def _macros(command: str) -> list[str]:
+  from it_study import gin_utils
+
   names = dict.fromkeys(
     name
     for file in _MACROS_OF.get(command, ())
@@ -108,7 +136,11 @@ def _macros(command: str) -> list[str]:
 
 
 def _completer(action: argparse.Action) -> dict | None:
-  """What stands for the value of an argument, where more than choices do."""
+  """Returns shtab's completer for the value of an argument, None for none."""
+  import shtab
+
+  from it_study import gin_utils
+
   name, kind = action.dest, None
   if action.metavar in _FILES:
     kind = shtab.FILE
@@ -137,13 +169,13 @@ def _words(
   files: str | None = None,
   is_path: bool = True,
 ) -> dict:
-  """Completes words, and paths beside them.
+  """Returns a completer for words, and for paths as well.
 
   Args:
-    name: of the shell function that does.
-    words: to choose from.
-    files: a pattern of files that may stand there; None for folders alone.
-    is_path: whether a path may stand there as well.
+    name: Suffix of the shell function's name.
+    words: Words to complete.
+    files: Pattern of files to complete; None for folders only.
+    is_path: Whether to complete paths as well.
   """
   function, listed = f'_it_study_{name}', shlex.join(words)
   bash = [f'compgen -W {shlex.quote(listed)} -- "$1"']
@@ -157,7 +189,7 @@ def _words(
   return {
     'bash': function,
     'zsh': function,
-    # What parts a rule there parts a path as well.
+    # A rule of tcsh is delimited by /, so words must not contain one.
     'tcsh': f'f:{files}' if '/' in listed else f'({listed})',
     'preamble': {
       shell: '\n  '.join([f'{function}() {{', *lines]) + '\n}\n'

@@ -166,8 +166,8 @@ def test_rows_with_overlap_are_refused_unless_asked_for(capsys, corpus):
   )
   assert _run(capsys, *build, '--allow_overlap') == (0, '', '')
   assert _run(capsys, *build[:-1])[2] == (
-    'warning: 1 test instance of 1 pair of tasks, with an output, in training '
-    'or validation too.\n'
+    'warning: 1 test instance (in 1 pair of tasks) also in the training or '
+    'validation data, with an output.\n'
   )
   # Rows that are there were asked for.
   assert _run(capsys, *build) == (0, '', '')

@@ -27,8 +27,8 @@ def test_what_it_prints(run, capsys, tmp_path):
   size = sum(map(len, fetch_source.contents(tmp_path / 'origin').values()))
   assert capsys.readouterr() == (
     'directory: my corpus\n'
-    f'commit: {run.commit}, which every file was checked against\n'
-    f'files: 66 ({size / 1e6:,.1f} MB), 66 fetched now\n'
+    f'commit: {run.commit} (every file verified)\n'
+    f'files: 66 ({size / 1e6:,.1f} MB), 66 downloaded now\n'
     'track default: 55 training and 5 test tasks\n'
     'track xlingual: 10 training and 2 test tasks\n'
     "next: it-study corpus check 'my corpus'\n",
@@ -39,15 +39,14 @@ def test_what_it_prints(run, capsys, tmp_path):
   (tmp_path / 'my corpus/tasks/mine.json').write_text('{}')
   assert run() == 0
   output, errors = capsys.readouterr()
-  assert '), 7 fetched now\n' in output
+  assert '), 7 downloaded now\n' in output
   assert errors.splitlines() == [
     *(
-      f'tasks/task00{number}_words.json was changed or lost since it was '
-      'fetched; it is whole again'
+      f'tasks/task00{number}_words.json was changed or missing; restored'
       for number in range(5)
     ),
     '... and 2 more',
-    'tasks/mine.json is not of the collection; it is left alone',
+    'tasks/mine.json is not part of the collection; left alone',
   ]
 
 

@@ -1,8 +1,9 @@
-"""What corpus stats says of prompts: their tokens, and what is left out."""
+"""Prompt lengths and truncation, as corpus stats shows them."""
 
 import argparse
 from collections.abc import Sequence
 import shutil
+from typing import TYPE_CHECKING
 
 from it_study.commands.progress import CountProgress
 from it_study.conditions import standard_grid
@@ -11,15 +12,24 @@ from it_study.data import tensorflow_setup
 from it_study.errors import InputError
 from it_study.instructions import tk_instruct
 
+if TYPE_CHECKING:
+  from it_study.data.prompt_budget import Budget
 
-def measure(corpus: natinst.Corpus, options: argparse.Namespace):
-  """Measures prompts if any option asks for it.
+
+def measure(
+  corpus: natinst.Corpus, options: argparse.Namespace
+) -> 'tuple[Budget, ...] | None':
+  """Measures prompts if any option requests it.
+
+  Args:
+    corpus: Corpus to render.
+    options: Options of corpus stats.
 
   Returns:
-    Each condition's `prompt_budget.Budget` on each split; None if not asked.
+    The budget of each condition on each split; None if no option requests it.
 
   Raises:
-    InputError: for an option that does not fit.
+    InputError: If an option is invalid.
   """
   if not (
     options.condition
@@ -31,7 +41,8 @@ def measure(corpus: natinst.Corpus, options: argparse.Namespace):
   conditions = [tk_instruct.from_name(name) for name in options.condition]
   if options.max_input_length is not None and options.max_input_length < 1:
     raise InputError(
-      f'--max_input_length is {options.max_input_length}; give 1 or more.'
+      f'--max_input_length is {options.max_input_length}; it must be at least '
+      '1.'
     )
   if options.split is not None:
     natinst.check_split(options.split)
@@ -49,17 +60,17 @@ def measure(corpus: natinst.Corpus, options: argparse.Namespace):
     )
 
 
-def show(budgets: Sequence) -> None:
-  """Prints what was measured, a table a split."""
+def show(budgets: 'Sequence[Budget]') -> None:
+  """Prints budgets, one table per split."""
   max_tokens = budgets[0].max_tokens if budgets else None
-  limit = 'without a limit' if max_tokens is None else f'of {max_tokens:,}'
+  limit = 'no limit' if max_tokens is None else f'limit {max_tokens:,}'
   terminal = shutil.get_terminal_size((120, 24)).columns
   for split in dict.fromkeys(budget.split for budget in budgets):
     rows = [budget for budget in budgets if budget.split == split]
     width = max(len(row.condition) for row in rows)
-    # Where a name leaves no room, the numbers stand below it.
+    # On a narrow terminal the numbers go below the name.
     is_wide = 2 + width + len(_HEADER) <= terminal
-    print(f'\nTokens {limit} in a prompt of {split}, end-of-sequence included:')
+    print(f'\nTokens in {split} prompts, {limit}, end of sequence included:')
     print(f'  {"":<{width if is_wide else 0}}{_HEADER}')
     for row in rows:
       end = '' if is_wide else '\n  '
@@ -79,7 +90,7 @@ _HEADER = (
   f'{"dropped":>9}{"shortened":>10}{"kept":>8}'
 )
 _LEGEND = """
-cut: share of prompts that lost something to the limit. dropped: examples.
-shortened: prompts whose instance or definition was. kept: share of an
-instance's text that is left, mean over instances; conditions with _budget
-in their name keep the same."""
+cut: share of prompts that lost text to the limit. dropped: number of examples.
+shortened: number of prompts with a truncated instance or definition. kept:
+share of the instance text that remains, mean over instances; conditions with
+_budget in their name all keep the same text."""

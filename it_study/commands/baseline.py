@@ -1,0 +1,101 @@
+"""baseline: predictions without a model, and their scores."""
+
+import argparse
+
+from it_study.commands import flags, score
+from it_study.commands.flags import Command
+from it_study.corpus import locate, natinst
+from it_study.errors import InputError
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    'baseline',
+    choices=('random', 'majority', 'prior', 'copy_input', 'copy_demo'),
+    help='random: a uniform label; prior: a label drawn by its frequency '
+    'among the unscored instances of the task; majority: the most frequent '
+    'label there; copy_input: the input; copy_demo: the output of the first '
+    'positive example',
+  )
+  flags.add_corpus_flag(parser, required=True)
+  flags.add_split_flag(parser)
+  flags.add_seed_flag(parser)
+  parser.add_argument('--out', metavar='F', help='write predictions.jsonl to F')
+  parser.add_argument('--metrics', metavar='F', help='write metrics.json to F')
+  parser.add_argument(
+    '--simulate',
+    type=int,
+    default=0,
+    metavar='N',
+    help='check the closed-form expectation against N draws; 100000 take '
+    'seconds',
+  )
+
+
+def baseline(options: argparse.Namespace) -> None:
+  """Predicts without a model, and scores the predictions."""
+  from it_study import predictions
+  from it_study.evaluation import baselines, score as scoring
+
+  if options.simulate < 0:
+    raise InputError(
+      f'--simulate is {options.simulate}. Give a number of draws, such as '
+      '100000.'
+    )
+  corpus = natinst.open_corpus(locate.find(options.corpus))
+  natinst.check_split(options.split)
+  rows = baselines.run_baseline(
+    options.baseline, corpus=corpus, split=options.split, seed=options.seed
+  )
+  if options.out:
+    predictions.write_predictions(options.out, rows)
+  metrics = scoring.score_rows(rows, corpus=corpus, split=options.split)
+  if options.metrics:
+    scoring.write_metrics(options.metrics, metrics)
+  score.print_metrics(options, metrics, per_task=False)
+  if not (options.json or options.quiet):
+    _print_expectation(options, corpus)
+
+
+COMMAND = Command(
+  name='baseline',
+  run=baseline,
+  summary='predict without a model, and score the predictions',
+  example='it-study baseline random --corpus miniature',
+  add_flags=_add_flags,
+)
+
+
+def _print_expectation(
+  options: argparse.Namespace, corpus: natinst.Corpus
+) -> None:
+  """Prints the expected score, and the mean of a simulation if requested."""
+  from it_study.evaluation import closed_forms
+
+  forms = closed_forms.closed_forms(
+    options.baseline, corpus=corpus, split=options.split
+  )
+  form = forms.get(('headline', 'classification'))
+  if form is None:
+    return
+  print(
+    f'Expected on classification: {form.exact_match:.2f}% exact match, '
+    f'standard deviation of a draw {form.standard_deviation:.2f}, '
+    f'{form.level:.0%} of draws from {form.low:.2f} to {form.high:.2f}.'
+  )
+  if options.simulate:
+    means = closed_forms.simulate(
+      options.baseline,
+      corpus=corpus,
+      split=options.split,
+      num_draws=options.simulate,
+      seed=options.seed,
+    )
+    # The split has classification tasks, as there is a closed form.
+    assert means is not None
+    inside = (means >= form.low - 1e-9) & (means <= form.high + 1e-9)
+    print(
+      f'{len(means):,} draws: mean {means.mean():.4f}%, standard deviation '
+      f'{means.std():.4f} (closed form: {form.exact_match:.4f} and '
+      f'{form.standard_deviation:.4f}), {inside.mean():.1%} within the range.'
+    )

@@ -1,0 +1,153 @@
+"""score: metrics of a prediction file."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from it_study.commands import flags
+from it_study.commands.flags import Command
+from it_study.corpus import locate, natinst
+from it_study.errors import InputError
+from it_study.storage import text_files
+
+if TYPE_CHECKING:
+  from it_study.evaluation import rouge
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    'predictions', metavar='PREDICTIONS', help='prediction file, any format'
+  )
+  flags.add_module_flag(parser)
+  flags.add_corpus_flag(parser, required=False)
+  flags.add_split_flag(parser, default=None)
+  parser.add_argument('--out', metavar='F', help='write metrics.json to F')
+  parser.add_argument(
+    '--per_task', action='store_true', help='add a row for each task'
+  )
+  parser.add_argument(
+    '--decomposition',
+    metavar='F',
+    help='write exact match decomposed into format, accuracy within the format '
+    'and skill beyond guessing to F, by task, category and overall',
+  )
+  parser.add_argument(
+    '--track',
+    choices=('default', 'xlingual'),
+    default='default',
+    help='tokenization for ROUGE: English stems (default) or GPT-2 tokens '
+    '(xlingual)',
+  )
+  parser.add_argument(
+    '--tokenizer',
+    metavar='F',
+    help="GPT-2's tokenizer.json, for --track xlingual",
+  )
+
+
+def score(options: argparse.Namespace) -> None:
+  """Scores a prediction file."""
+  from it_study.evaluation import score as scoring
+
+  corpus = open_corpus(options)
+  result = scoring.score_file(
+    options.predictions,
+    corpus=corpus,
+    split=options.split,
+    out=options.out,
+    scorer=_scorer(options),
+  )
+  # Whatever can fail comes before anything is printed.
+  sentence = _decompose(options, corpus) if options.decomposition else ''
+  print_notes(options, result.notes)
+  print_metrics(options, result.metrics, per_task=options.per_task)
+  if sentence and not (options.json or options.quiet):
+    print(sentence)
+
+
+COMMAND = Command(
+  name='score',
+  run=score,
+  summary='score predictions of it-study, Tk-Instruct or T5X',
+  example='it-study baseline random --corpus miniature --out /tmp/random.jsonl '
+  '&& it-study score /tmp/random.jsonl --corpus miniature',
+  add_flags=_add_flags,
+)
+
+
+def open_corpus(options: argparse.Namespace) -> natinst.Corpus | None:
+  """Checks --split and opens the corpus, None if none is given."""
+  if options.split is not None:
+    natinst.check_split(options.split)
+  if options.corpus is None:
+    return None
+  return natinst.open_corpus(locate.find(options.corpus))
+
+
+def print_notes(options: argparse.Namespace, notes: Iterable[str]) -> None:
+  """Prints notes to standard error, unless --quiet."""
+  if not options.quiet:
+    for note in notes:
+      print(f'it-study: note: {note}', file=sys.stderr)
+
+
+def print_metrics(
+  options: argparse.Namespace, metrics: Mapping, *, per_task: bool
+) -> None:
+  """Prints metrics as a table, or as JSON with --json."""
+  if options.json:
+    print(json.dumps(metrics))
+  elif not options.quiet:
+    from rich import console
+
+    from it_study.commands import score_tables
+
+    console.Console().print(
+      score_tables.metrics_table(metrics, per_task=per_task)
+    )
+
+
+def _decompose(
+  options: argparse.Namespace, corpus: natinst.Corpus | None
+) -> str:
+  """Writes the decomposition file; returns the overall one as a sentence."""
+  from it_study.evaluation import decomposition, score as scoring
+
+  loaded = scoring.load_rows(
+    options.predictions, corpus=corpus, split=options.split
+  )
+  groups = decomposition.decompositions(loaded.rows)
+  text_files.write_text(
+    options.decomposition,
+    json.dumps(
+      [
+        {'group_type': kind, 'group': name, **dataclasses.asdict(parts)}
+        for (kind, name), parts in groups.items()
+      ],
+      indent=2,
+    )
+    + '\n',
+  )
+  overall = groups.get(('headline', 'classification'))
+  return '' if overall is None else decomposition.sentence(overall)
+
+
+def _scorer(options: argparse.Namespace) -> 'rouge.Rouge | None':
+  from it_study.evaluation import rouge
+
+  if options.track == 'default':
+    if options.tokenizer is not None:
+      raise InputError(
+        '--tokenizer is only used by the cross-lingual track. Add --track '
+        'xlingual, or leave out --tokenizer.'
+      )
+    return None
+  if options.tokenizer is None:
+    raise InputError(
+      "--track xlingual needs GPT-2's tokenizer. Pass its tokenizer.json with "
+      "--tokenizer F; model hubs ship it with GPT-2's weights."
+    )
+  return rouge.Rouge(rouge.byte_pair_words(options.tokenizer))
