@@ -11,6 +11,7 @@ import tempfile
 
 import hypothesis
 import pytest
+import shape_checks
 
 # Before JAX is imported: programs here are compiled more than they are run.
 os.environ['XLA_FLAGS'] = ' '.join(
@@ -28,6 +29,10 @@ _CACHE = tempfile.mkdtemp(prefix='it_study_tests_')
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 os.environ['IT_STUDY_CACHE'] = _CACHE
 os.environ.pop('IT_STUDY_VOCABULARY', None)
+
+# Before the modules are imported: shape annotations are checked in this process
+# and in the workers of pytest-xdist, but not in processes that a test starts.
+shape_checks.install()
 
 # Where the tests run in the background a shell has it ignored, and whatever
 # they start and interrupt would ignore it too.

@@ -89,8 +89,7 @@ CASES = (
   ),
   (
     f'{TRAIN} --gin.DROPOUT_RATE=half',
-    "T5Config.dropout_rate is 'half': give a share from 0 up to, not "
-    'including, 1.',
+    "T5Config.dropout_rate is 'half'; expected a number in [0, 1).",
   ),
   (
     f'{TRAIN} --gin.LOG_PERIOD=often',

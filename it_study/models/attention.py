@@ -1,31 +1,34 @@
-"""Multi-head attention as T5 has it, over a sequence or one step at a time.
+"""T5's multi-head attention over a whole sequence or one step at a time.
 
-Shape letters:
+Shape letters, as in `it_study.models`:
   B batch          E emb_dim        H num_heads      D head_dim
-  Q query length   K key length
+  Q query length   K key length     L any length
+  N decoded rows   R decoded rows per prompt
 """
 
 import functools
 
 from flax import linen as nn
+from flax.linen.spmd import with_logical_constraint
 import jax
 from jax import lax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
 
 from it_study.models import layers
 from it_study.models.cudnn_attention import SegmentCodes, attend_fused
 from it_study.models.dot_product_attention import attend
 from it_study.models.initialization import variance_scaling
 
-# Added to the score of a key that must not be seen: far below any real score,
-# and finite, so that a row in which no key may be seen has no NaN.
+# Added to the scores of masked keys. It is far below any real score, and finite
+# so that a row whose keys are all masked has no NaN.
 MASKED = -1e10
 
 
 class Attention(nn.Module):
-  """Multi-head attention without a factor of 1/sqrt(D) on the scores.
+  """Multi-head attention whose scores are not divided by sqrt(D).
 
-  T5 has none when it runs: the factor is part of the query kernel's initial
+  T5 has no such factor at run time: it is part of the query kernel's initial
   distribution, as in T5X.
   """
 
@@ -59,27 +62,24 @@ class Attention(nn.Module):
 
   def __call__(
     self,
-    x: jax.Array,
-    attended: jax.Array | tuple[jax.Array, jax.Array],
+    x: Float[Array, 'B Q E'],
+    attended: Float[Array, 'B K E']
+    | tuple[Float[Array, 'B H K D'], Float[Array, 'B H K D']],
     *,
-    mask: jax.Array | SegmentCodes,
-    position_bias: jax.Array | None = None,
+    mask: Float32[Array, 'B 1 #Q K'] | SegmentCodes,
+    position_bias: Float32[Array, 'H Q K'] | None = None,
     deterministic: bool = True,
-  ) -> jax.Array:
-    """Attends from every position of `x` to every one of `attended`.
+  ) -> Float[Array, 'B Q E']:
+    """Attends from every position of `x` to every position of `attended`.
 
     Args:
-      x: `[B, Q, E]`.
-      attended: `[B, K, E]`; `x` itself in self-attention. Or what
-        `keys_and_values` gave for it.
-      mask: float32 `[B, 1, Q, K]` or `[B, 1, 1, K]`: 0, or `MASKED` where a key
-        must not be seen; or segments, for the fused kernel. It gets no
-        gradient.
-      position_bias: float32 `[H, Q, K]`, the same for every row.
-      deterministic: no dropout.
-
-    Returns:
-      `[B, Q, E]`.
+      x: Inputs of the queries.
+      attended: Inputs of the keys and values, `x` itself in self-attention; or
+        the result of `keys_and_values` for them.
+      mask: 0, or `MASKED` where a query must not see a key; or segment codes,
+        which select the fused kernel. Has no gradient.
+      position_bias: Bias of every pair of positions, shared by all rows.
+      deterministic: Whether dropout is off.
     """
     query = self._split_heads(self.query(x))  # [B, H, Q, D]
     if not isinstance(attended, tuple):
@@ -87,44 +87,48 @@ class Attention(nn.Module):
     key, value = attended  # [B, H, K, D]
     if self.dropout_rate and not deterministic:
       value = self._drop_keys(value)
-    inputs = (query, key, value, position_bias, mask)
     if isinstance(mask, SegmentCodes):
-      mixed = attend_fused(*inputs)  # [B, H, Q, D]
+      mixed = attend_fused(query, key, value, position_bias, mask)
     else:
-      mixed = attend(*inputs, self.keep_weights)  # [B, H, Q, D]
+      mixed = attend(query, key, value, position_bias, mask, self.keep_weights)
     mixed = mixed.swapaxes(1, 2)  # [B, Q, H, D]
     return self.out(mixed.reshape(*mixed.shape[:2], -1))
 
-  def keys_and_values(self, attended: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`[B, K, E]` -> keys and values, each `[B, H, K, D]`."""
+  def keys_and_values(
+    self, attended: Float[Array, 'B K E']
+  ) -> tuple[Float[Array, 'B H K D'], Float[Array, 'B H K D']]:
+    """Projects the attended positions to keys and values."""
     return (
       self._split_heads(self.key(attended)),
       self._split_heads(self.value(attended)),
     )
 
-  def stored(self, attended: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`[B, K, E]` -> for `step` keys `[B, H, D, K]`, values `[B, H, K, D]`."""
+  def stored(
+    self, attended: Float[Array, 'B K E']
+  ) -> tuple[Float[Array, 'B H D K'], Float[Array, 'B H K D']]:
+    """Returns keys and values in the layouts that `step` reads."""
     key, value = self.keys_and_values(attended)
-    # Laid out as a product with few queries reads them: any other way, XLA on
-    # CPUs takes up to eight times as long.
+    # Products with few queries read keys in this layout. In any other one, XLA
+    # on CPUs takes up to eight times as long.
     return key.swapaxes(2, 3), value
 
   def step(
-    self, x: jax.Array, keys: jax.Array, values: jax.Array, *, bias: jax.Array
-  ) -> jax.Array:
-    """One query a row against stored keys and values.
+    self,
+    x: Float[Array, 'N E'],
+    keys: Float[Array, 'B H D K'],
+    values: Float[Array, 'B H K D'],
+    *,
+    bias: Float32[Array, '#B #H K'] | Float32[Array, 'H K'],
+  ) -> Float[Array, 'N E']:
+    """Attends from one query per row to stored keys and values.
 
-    Several rows in succession may share keys and values: R times as many rows
-    as there are of these.
+    Each R consecutive rows share keys and values, where R is N / B.
 
     Args:
-      x: `[B R, E]`.
-      keys: `[B, H, D, K]`.
-      values: `[B, H, K, D]`.
-      bias: float32 that broadcasts to `[B, H, K]`, mask and position together.
-
-    Returns:
-      `[B R, E]`.
+      x: Inputs of the queries.
+      keys: Stored keys.
+      values: Stored values.
+      bias: Sum of mask and position bias.
     """
     query = self.query(x).reshape(
       keys.shape[0], -1, self.num_heads, self.head_dim
@@ -132,18 +136,19 @@ class Attention(nn.Module):
     mixed = _mix(query.swapaxes(1, 2), keys, values, bias)  # [B, H, R, D]
     return self.out(mixed.swapaxes(1, 2).reshape(x.shape[0], -1))
 
-  def _split_heads(self, x: jax.Array) -> jax.Array:
-    """`[B, L, H * D] -> [B, H, L, D]`."""
-    # Heads before length: left to itself, XLA on CPUs multiplies the batches
-    # of [B, L, H, D] several times slower.
+  def _split_heads(self, x: Float[Array, 'B L HD']) -> Float[Array, 'B H L D']:
+    # Heads before length: XLA on CPUs multiplies the batches of [B, L, H, D]
+    # several times slower.
     x = x.reshape(*x.shape[:2], self.num_heads, self.head_dim).swapaxes(1, 2)
-    return nn.with_logical_constraint(x, ('batch', 'heads', 'length', 'kv'))
+    return with_logical_constraint(x, ('batch', 'heads', 'length', 'kv'))
 
-  def _drop_keys(self, value: jax.Array) -> jax.Array:
-    """Dropout of attention weights, one draw for all queries as in T5X.
+  def _drop_keys(
+    self, value: Float[Array, 'B H K D']
+  ) -> Float[Array, 'B H K D']:
+    """Drops attention weights, with one draw for all queries as in T5X.
 
-    A weight is dropped for all queries at once, so its key's value can be
-    dropped in its place: K draws a head in place of Q * K products.
+    A weight is dropped for all queries at once, so dropping its key's value has
+    the same effect: K draws per head instead of Q * K products.
     """
     keep = 1.0 - self.dropout_rate
     mask = jax.random.bernoulli(
@@ -153,23 +158,27 @@ class Attention(nn.Module):
 
 
 def _mix(
-  query: jax.Array, keys: jax.Array, values: jax.Array, bias: jax.Array
-) -> jax.Array:
-  """Attends with few queries a row, as each kind of device does it best.
-
-  `[B, H, R, D]`, `[B, H, D, K]`, `[B, H, K, D]`, `[B, H, K]` ->
-  `[B, H, R, D]`.
-  """
-  with_one = query.shape[2] == 1
+  query: Float[Array, 'B H R D'],
+  keys: Float[Array, 'B H D K'],
+  values: Float[Array, 'B H K D'],
+  bias: Float32[Array, '#B #H K'] | Float32[Array, 'H K'],
+) -> Float[Array, 'B H R D']:
+  """Attends with few queries per row, in the way that suits the platform."""
+  on_cpu = _mix_by_sums if query.shape[2] == 1 else _mix_by_products
   return lax.platform_dependent(
     *(query, keys, values, bias),
-    cpu=_mix_by_sums if with_one else _mix_by_products,
-    tpu=_mix_by_eights,
+    cpu=on_cpu,
+    tpu=_mix_padded_to_eight,
     default=_mix_by_products,
   )
 
 
-def _mix_by_products(query, keys, values, bias):
+def _mix_by_products(
+  query: Float[Array, 'B H R D'],
+  keys: Float[Array, 'B H D K'],
+  values: Float[Array, 'B H K D'],
+  bias: Float32[Array, '#B #H K'] | Float32[Array, 'H K'],
+) -> Float[Array, 'B H R D']:
   scores = jnp.einsum(
     'bhrd,bhdk->bhrk', query, keys, preferred_element_type=jnp.float32
   )
@@ -177,10 +186,16 @@ def _mix_by_products(query, keys, values, bias):
   return jnp.einsum('bhrk,bhkd->bhrd', weights, values)
 
 
-def _mix_by_sums(query, keys, values, bias):
-  """For R = 1: XLA on CPUs makes small products of these, one after another.
+def _mix_by_sums(
+  query: Float[Array, 'B H 1 D'],
+  keys: Float[Array, 'B H D K'],
+  values: Float[Array, 'B H K D'],
+  bias: Float32[Array, '#B #H K'] | Float32[Array, 'H K'],
+) -> Float[Array, 'B H 1 D']:
+  """Attends with one query per row, by sums instead of matrix products.
 
-  As a sum all threads read the keys and values, in half the time.
+  XLA on CPUs runs such products one after another. In a sum all threads read
+  the keys and values, which takes half the time.
   """
   dtype = query.dtype
   query, keys, values = (
@@ -189,14 +204,20 @@ def _mix_by_sums(query, keys, values, bias):
   scores = jnp.sum(query.swapaxes(2, 3) * keys, axis=2)  # [B, H, K]
   weights = jax.nn.softmax(scores + bias).astype(dtype).astype(jnp.float32)
   mixed = jnp.sum(weights[..., None] * values, axis=2, keepdims=True)
-  return mixed.astype(dtype)  # [B, H, 1, D]
+  return mixed.astype(dtype)
 
 
-def _mix_by_eights(query, keys, values, bias):
-  """With queries of zeros up to R = 8, the rows of a TPU's registers.
+def _mix_padded_to_eight(
+  query: Float[Array, 'B H R D'],
+  keys: Float[Array, 'B H D K'],
+  values: Float[Array, 'B H K D'],
+  bias: Float32[Array, '#B #H K'] | Float32[Array, 'H K'],
+) -> Float[Array, 'B H R D']:
+  """Attends with queries padded to a multiple of 8, a TPU register's rows.
 
   XLA on TPUs computes a product with a single row outside the matrix unit, in
-  about three times the cycles. The barriers keep it from seeing that it is one.
+  about three times the cycles. The barriers hide from it that there is only
+  one row.
   """
   rows = query.shape[2]
   query = jnp.pad(query, ((0, 0), (0, 0), (0, -rows % 8), (0, 0)))

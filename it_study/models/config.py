@@ -1,4 +1,4 @@
-"""The configuration of a T5."""
+"""The configuration of a T5 model."""
 
 import dataclasses
 
@@ -11,42 +11,46 @@ ATTENTION_IMPLEMENTATIONS = ('auto', 'xla', 'cudnn')
 
 @dataclasses.dataclass(frozen=True)
 class T5Config:
-  """Everything that shapes a T5; hashable, so jit can key on it.
+  """All settings of a T5; hashable, so that it can be a static argument of jit.
 
-  T5 v1.1 as it stands; T5 v1.0 with `mlp_activations=('relu',)` and
-  `logits_via_embedding=True`.
+  The defaults give T5 v1.1; `mlp_activations=('relu',)` and
+  `logits_via_embedding=True` give v1.0.
 
   Attributes:
-    vocab_size: rows of the embedding table, padding to a round number included.
-    emb_dim: width of the residual stream.
-    num_heads: attention heads.
-    head_dim: width of one head; heads times this need not be `emb_dim`.
-    mlp_dim: width inside the MLP.
-    num_encoder_layers: layers of the encoder.
-    num_decoder_layers: layers of the decoder.
-    mlp_activations: one a factor of the MLP's gate.
-    logits_via_embedding: logits from the embedding table, scaled by
-      1/sqrt(emb_dim), in place of a matrix of their own.
-    dropout_rate: share of activations dropped when not deterministic.
-    dtype: type of matrix products; parameters, norms, softmax and logits are
-      float32 always. In training the product that gives the logits is of
-      numbers of this type, summed in float32; in answering it is all float32.
-    remat_policy: what the backward pass recomputes to save memory, layer by
-      layer: 'none'; 'minimal', all but the outputs of matrix products with
-      parameters and of attention; 'full', all but the layer's input. Values
-      stay the same without dropout, which draws other numbers under these two
-      than under 'none'. Attention weights are kept for no longer than a layer.
-    scan_layers: compile one layer of a stack and loop over it, in place of
-      compiling every layer. Parameters keep their tree, so checkpoints are the
-      same either way; dropout draws other numbers.
-    attention_implementation: 'xla'; 'cudnn', its fused kernel, where dtype and
-      sizes allow it; or 'auto', the latter on an NVIDIA GPU.
-    relative_attention_num_buckets: buckets of relative position.
-    relative_attention_max_distance: tokens from which all distances share the
-      last bucket.
+    vocab_size: Rows of the embedding table, including any padding to a round
+      number.
+    emb_dim: Width of the residual stream.
+    num_heads: Number of attention heads.
+    head_dim: Width of one head; `num_heads * head_dim` may differ from
+      `emb_dim`.
+    mlp_dim: Width of the MLP's hidden layer.
+    num_encoder_layers: Number of encoder layers.
+    num_decoder_layers: Number of decoder layers.
+    mlp_activations: Activation of each factor of the gated MLP.
+    logits_via_embedding: Whether the embedding table, scaled by
+      1/sqrt(emb_dim), also gives the logits, instead of a separate matrix.
+    dropout_rate: Share of activations dropped in training, in [0, 1).
+    dtype: Type of matrix products, 'float32' or 'bfloat16'. Parameters, norms,
+      softmax and logits are always float32. In training the product that gives
+      the logits has operands of this type and sums in float32; in inference it
+      is float32 throughout.
+    remat_policy: Activations of each layer that the backward pass recomputes to
+      save memory: 'none'; 'minimal', all but attention's output and those of
+      matrix products with parameters; or 'full', all but the layer's input.
+      Values do not depend on it, except that dropout draws other numbers under
+      'minimal' and 'full' than under 'none'. No attention weights outlive their
+      layer.
+    scan_layers: Whether to compile one layer per stack and loop over it,
+      instead of compiling every layer. The parameter tree, and so checkpoints,
+      stay the same; dropout draws other numbers.
+    attention_implementation: 'xla'; 'cudnn' for its fused kernel where dtype
+      and sizes allow it; or 'auto', which means 'cudnn' on NVIDIA GPUs.
+    relative_attention_num_buckets: Number of buckets of relative position.
+    relative_attention_max_distance: Distance in tokens from which on all
+      distances share the last bucket.
 
   Raises:
-    InputError: a value that no T5 can have.
+    InputError: If a value is out of range.
   """
 
   vocab_size: int
@@ -67,7 +71,7 @@ class T5Config:
   relative_attention_max_distance: int = 128
 
   def __post_init__(self):
-    # A configuration file gives a list, which cannot be hashed.
+    # Configuration files give lists, which are not hashable.
     object.__setattr__(self, 'mlp_activations', tuple(self.mlp_activations))
     _check_config(self)
 
@@ -79,16 +83,16 @@ def _check_config(config: T5Config) -> None:
       isinstance(value, bool) or not isinstance(value, int) or value < 1
     ):
       raise InputError(
-        f'T5Config.{field.name} is {value!r}: give a whole number from 1 up.'
+        f'T5Config.{field.name} is {value!r}; expected a positive integer.'
       )
   if config.dtype == 'float16':
     raise InputError(
-      "T5Config.dtype is 'float16': T5's activations exceed its largest value "
-      "(65504) and turn into infinities. Give 'bfloat16' or 'float32'."
+      "T5Config.dtype is 'float16', but some of T5's activations exceed its "
+      "largest value (65504). Use 'bfloat16' or 'float32'."
     )
   if config.dtype not in ('float32', 'bfloat16'):
     raise InputError(
-      f"T5Config.dtype is {config.dtype!r}: give 'float32' or 'bfloat16'."
+      f"T5Config.dtype is {config.dtype!r}; expected 'float32' or 'bfloat16'."
       f'{nearest(str(config.dtype), ("float32", "bfloat16"))}'
     )
   for name, allowed in (
@@ -98,23 +102,22 @@ def _check_config(config: T5Config) -> None:
     value = getattr(config, name)
     if value not in allowed:
       raise InputError(
-        f'T5Config.{name} is {value!r}: allowed are {", ".join(allowed)}.'
+        f'T5Config.{name} is {value!r}; expected one of {", ".join(allowed)}.'
         f'{nearest(str(value), allowed)}'
       )
   if not config.mlp_activations:
     raise InputError(
-      "T5Config.mlp_activations is empty: give ('gelu', 'linear') for T5 v1.1 "
-      "or ('relu',) for v1.0."
+      "T5Config.mlp_activations is empty. Use ('gelu', 'linear') for T5 v1.1, "
+      "('relu',) for v1.0."
     )
   for name in config.mlp_activations:
     if name not in layers.ACTIVATIONS:
       raise InputError(
-        f'T5Config.mlp_activations has {name!r}: allowed are '
+        f'T5Config.mlp_activations contains {name!r}; expected any of '
         f'{", ".join(layers.ACTIVATIONS)}.{nearest(name, layers.ACTIVATIONS)}'
       )
   rate = config.dropout_rate
   if not isinstance(rate, int | float) or not 0.0 <= rate < 1.0:
     raise InputError(
-      f'T5Config.dropout_rate is {rate!r}: give a share from 0 '
-      'up to, not including, 1.'
+      f'T5Config.dropout_rate is {rate!r}; expected a number in [0, 1).'
     )

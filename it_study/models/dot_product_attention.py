@@ -1,6 +1,6 @@
 """Softmax attention with T5's biases, and its gradient.
 
-Shape letters:
+Shape letters, as in `it_study.models`:
   B batch          H num_heads      D head_dim
   Q query length   K key length
 """
@@ -14,55 +14,61 @@ import jax
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
 
-# What the backward pass needs besides its inputs, for policies of
-# `jax.checkpoint` that keep it: small next to the scores.
+# Name of what the backward pass needs besides its inputs, for `jax.checkpoint`
+# policies that save it. It is small next to the scores.
 SAVED_NAME = 'attention'
-# Scores that a CPU computes at once, in float32: few enough for its caches.
+# Bytes of float32 scores that a CPU computes at once, few enough for its cache.
 _CPU_BLOCK_BYTES = 4 * 2**20
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def attend(
-  query: jax.Array,
-  key: jax.Array,
-  value: jax.Array,
-  position_bias: jax.Array | None,
-  mask_bias: jax.Array,
+  query: Float[Array, 'B H Q D'],
+  key: Float[Array, 'B H K D'],
+  value: Float[Array, 'B H K D'],
+  position_bias: Float32[Array, 'H Q K'] | None,
+  mask_bias: Float32[Array, 'B 1 #Q K'],
   keep_weights: bool = False,
-) -> jax.Array:
-  """`softmax(query @ key^T + position_bias + mask_bias) @ value`.
+) -> Float[Array, 'B H Q D']:
+  """Computes `softmax(query @ key^T + position_bias + mask_bias) @ value`.
 
-  The softmax is in float32. A single CPU device computes a few rows of the
-  batch at a time.
+  The softmax is in float32, the result in the values' dtype. A single CPU
+  device computes a few rows of the batch at a time.
 
   Args:
-    query: `[B, H, Q, D]`.
-    key: `[B, H, K, D]`.
-    value: `[B, H, K, D]`.
-    position_bias: float32 `[H, Q, K]`, or None.
-    mask_bias: float32 `[B, 1, Q, K]` or `[B, 1, 1, K]`; no gradient.
-    keep_weights: whether the backward pass gets the weights, `[B, H, Q, K]` of
-      the values' dtype, or computes them again from their normaliser (Dao et
-      al., "FlashAttention", 2022, appendix B). Keeping them is right where a
-      whole layer is computed again just before, so that they are not kept for
-      long.
-
-  Returns:
-    `[B, H, Q, D]`, of the values' dtype.
+    query: Queries.
+    key: Keys.
+    value: Values.
+    position_bias: Bias of every pair of positions, shared by all rows.
+    mask_bias: Bias that hides keys; has no gradient.
+    keep_weights: Whether the backward pass is given the weights, [B, H, Q, K]
+      in the values' dtype, instead of recomputing them from their normaliser
+      (Dao et al., "FlashAttention", 2022, appendix B). Worthwhile where the
+      whole layer is recomputed just before, so that they are short-lived.
   """
   return _attend_forward(
     query, key, value, position_bias, mask_bias, keep_weights
   )[0]
 
 
-def _attend_forward(query, key, value, position_bias, mask_bias, keep_weights):
+def _attend_forward(
+  query: Float[Array, 'B H Q D'],
+  key: Float[Array, 'B H K D'],
+  value: Float[Array, 'B H K D'],
+  position_bias: Float32[Array, 'H Q K'] | None,
+  mask_bias: Float32[Array, 'B 1 #Q K'],
+  keep_weights: bool,
+) -> tuple[Float[Array, 'B H Q D'], tuple[Any, ...]]:
+  """Returns the result and what `_attend_backward` needs."""
+
   def mix(rows):
     query, key, value, mask_bias = rows
     scores = _scores(query, key, position_bias, mask_bias)
     largest = scores.max(axis=-1, keepdims=True)
-    # At most 1, and rounded before they are added up, so that all that is
-    # stored of them is of the smaller type.
+    # At most 1, and rounded before they are summed, so that they are only ever
+    # stored in the smaller type.
     weights = jnp.exp(scores - largest).astype(value.dtype)
     total = weights.sum(axis=-1, keepdims=True, dtype=jnp.float32)
     mixed = jnp.einsum(
@@ -81,16 +87,28 @@ def _attend_forward(query, key, value, position_bias, mask_bias, keep_weights):
   return saved[0], (query, key, value, position_bias, mask_bias, *saved)
 
 
-def _attend_backward(keep_weights, residuals, gradient):
+def _attend_backward(
+  keep_weights: bool,
+  residuals: tuple[Any, ...],
+  gradient: Float[Array, 'B H Q D'],
+) -> tuple[
+  Float[Array, 'B H Q D'],
+  Float[Array, 'B H K D'],
+  Float[Array, 'B H K D'],
+  Float32[Array, 'H Q K'] | None,
+  None,
+]:
+  """Returns the gradients of the five array arguments of `attend`."""
   query, key, value, position_bias, mask_bias, mixed, softmax = residuals
   if not keep_weights:
-    # Lest the compiler takes the forward pass's scores, and so keeps them.
+    # Without the barrier the compiler reuses the forward pass's scores, which
+    # keeps them in memory.
     query, key = lax.optimization_barrier((query, key))
 
   def differentiate(d_position_bias, rows):
     query, key, value, mask_bias, mixed, softmax, gradient = rows
     if keep_weights:
-      # Divided by the total are the smaller arrays that meet the weights.
+      # Dividing the gradient by the total is cheaper than dividing the weights.
       weights, total = softmax
       gradient = (gradient / total).astype(gradient.dtype)
     else:
@@ -99,13 +117,13 @@ def _attend_backward(keep_weights, residuals, gradient):
     d_weights = jnp.einsum(
       'bhqd,bhkd->bhqk', gradient, value, preferred_element_type=jnp.float32
     )
-    # The softmax's gradient needs sum_k weights * d_weights, which is the same
-    # as sum_d gradient * mixed.
+    # The softmax's gradient needs sum_k weights * d_weights, which equals
+    # sum_d gradient * mixed.
     shared = jnp.sum(
       (gradient * mixed).astype(jnp.float32), axis=-1, keepdims=True
     )  # [B, H, Q, 1]
     d_scores = (weights * (d_weights - shared)).astype(query.dtype)
-    # Lest the compiler keeps them in float32 as well.
+    # Without the barrier the compiler keeps them in float32 as well.
     d_scores = lax.optimization_barrier(d_scores)
     if d_position_bias is not None:
       d_position_bias += _sum_over_rows(d_scores.astype(jnp.float32))
@@ -124,21 +142,27 @@ def _attend_backward(keep_weights, residuals, gradient):
 attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _scores(query, key, position_bias, mask_bias):
-  """Float32 `[B, H, Q, K]`."""
+def _scores(
+  query: Float[Array, 'B H Q D'],
+  key: Float[Array, 'B H K D'],
+  position_bias: Float32[Array, 'H Q K'] | None,
+  mask_bias: Float32[Array, 'B 1 #Q K'],
+) -> Float32[Array, 'B H Q K']:
   scores = jnp.einsum(
     'bhqd,bhkd->bhqk', query, key, preferred_element_type=jnp.float32
   )
-  # The biases are added to each other first: that sum is the same in all layers
-  # of a stack, so the compiler may make it once.
+  # The biases are added to each other first: their sum is the same in all of a
+  # stack's layers, so the compiler can compute it once.
   bias = mask_bias if position_bias is None else position_bias + mask_bias
   return scores + bias
 
 
-def _sum_over_queries(weights: jax.Array, x: jax.Array) -> jax.Array:
-  """`[B, H, Q, K]`, `[B, H, Q, D]` -> `[B, H, K, D]`.
+def _sum_over_queries(
+  weights: Float[Array, 'B H Q K'], x: Float[Array, 'B H Q D']
+) -> Float[Array, 'B H K D']:
+  """Sums `x` over the queries, weighted for every key.
 
-  Transposes the small operand and the result; the barriers keep XLA on CPUs
+  Transposes the small operand and the result. The barriers keep XLA on CPUs
   from folding that back into a transpose of the large one.
   """
   x = lax.optimization_barrier(x.swapaxes(2, 3))  # [B, H, D, Q]
@@ -146,35 +170,36 @@ def _sum_over_queries(weights: jax.Array, x: jax.Array) -> jax.Array:
   return lax.optimization_barrier(summed).swapaxes(2, 3)
 
 
-def _sum_over_rows(d_scores: jax.Array) -> jax.Array:
-  """`[B, H, Q, K] -> [H, Q, K]`."""
-
+def _sum_over_rows(
+  d_scores: Float32[Array, 'B H Q K'],
+) -> Float32[Array, 'H Q K']:
   def by_product(d_scores):
     # XLA's sum over the batch is 50 times slower on CPUs.
     ones = jnp.ones((1, d_scores.shape[0]), jnp.float32)
     flat = d_scores.reshape(d_scores.shape[0], -1)
     return (ones @ flat).reshape(d_scores.shape[1:])
 
-  # Elsewhere a plain sum does.
   return lax.platform_dependent(
     d_scores, cpu=by_product, default=functools.partial(jnp.sum, axis=0)
   )
 
 
-def _score_bytes(query: jax.Array, key: jax.Array) -> int:
-  """Of one row of the batch, in float32."""
+def _score_bytes(
+  query: Float[Array, 'B H Q D'], key: Float[Array, 'B H K D']
+) -> int:
+  """Bytes of the float32 scores of one row of the batch."""
   return 4 * math.prod(query.shape[1:3]) * key.shape[2]
 
 
 def _by_blocks(
   function: Callable[[Any, Any], tuple[Any, Any]],
   carry: Any,
-  rows: tuple[jax.Array, ...],
+  rows: tuple[Any, ...],
   row_bytes: int,
 ) -> tuple[Any, Any]:
-  """`function(carry, rows)`, on one CPU by a loop over blocks of rows.
+  """Calls `function(carry, rows)`, on one CPU in a loop over blocks of rows.
 
-  The results are a carry and arrays `[B, ...]`.
+  Returns the carry and arrays whose first axis is the batch.
   """
   batch = rows[0].shape[0]
   block = next(
@@ -198,6 +223,6 @@ def _by_blocks(
 
 
 def _on_one_device() -> bool:
-  """Whether what is traced is not split over devices, as far as it is known."""
+  """Whether the traced computation runs on one device, as far as is known."""
   mesh = jax.sharding.get_abstract_mesh()
   return mesh.empty or mesh.size == 1

@@ -1,4 +1,4 @@
-"""How many floating-point operations a T5 needs, by its matrix products."""
+"""Counts the floating-point operations of a T5's matrix products."""
 
 from it_study.models.config import T5Config
 
@@ -6,17 +6,18 @@ from it_study.models.config import T5Config
 def training_flops(
   config: T5Config, *, batch_size: int, input_length: int, target_length: int
 ) -> float:
-  """Operations of one training step: forward, and twice that backward.
+  """Operations of one training step: the forward pass, and twice that backward.
 
-  Matrix products alone, a multiplication and an addition being two operations;
-  padding counts, what remat computes again does not. This is the "model FLOPs"
-  of PaLM (Chowdhery et al. 2022, appendix B), for an encoder-decoder.
+  Counts matrix products only, each multiplication and addition as one
+  operation. Includes padding, but not what rematerialisation recomputes. This
+  is the "model FLOPs" of PaLM (Chowdhery et al. 2022, appendix B), for an
+  encoder-decoder.
 
   Args:
-    config: of the model.
-    batch_size: rows.
-    input_length: tokens of a padded or packed prompt row.
-    target_length: tokens of a padded or packed target row.
+    config: Configuration of the model.
+    batch_size: Rows in the batch.
+    input_length: Tokens in a padded or packed prompt row.
+    target_length: Tokens in a padded or packed target row.
   """
   return 3.0 * batch_size * _forward(config, input_length, target_length)
 
@@ -33,7 +34,7 @@ def _forward(config: T5Config, inputs: int, targets: int) -> float:
     inputs, inputs
   )
   decoder_layer = (
-    # Self-attention, then queries and output of the attention to the prompt.
+    # Self-attention, then queries and output of cross-attention.
     targets * (4 * projection + 2 * projection + mlp)
     + inputs * 2 * projection
     + scores_and_mix(targets, targets)

@@ -1,6 +1,6 @@
-"""Initial parameters, drawn by one small program for each kind and shape.
+"""Draws initial parameters, by one small program for each kind and shape.
 
-One program that draws them all takes minutes to compile for a large model: it
+A single program for all of them takes minutes to compile for a large model: it
 has a random generator for every matrix, though most are alike.
 """
 
@@ -8,15 +8,17 @@ from collections.abc import Callable
 import contextvars
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, Literal
 
 from flax import linen as nn
 import jax
 import jax.extend.core
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt32
 import numpy as np
 
-_record: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar(
+_Record = list[tuple[jax.Array, jax.Array, 'Draw']]
+_record: contextvars.ContextVar[_Record | None] = contextvars.ContextVar(
   'record', default=None
 )
 
@@ -26,34 +28,36 @@ class Draw:
   """How a parameter is drawn, given a key.
 
   Attributes:
-    initializer: called with a key, the shape and the type. Equal draws share a
-      program, so it had better be the same object for parameters of one kind.
-    shape: of the parameter.
-    dtype: of the parameter.
+    initializer: Function of a key, the shape and the dtype. Equal draws share a
+      program, so parameters of one kind should have the same object here.
+    shape: Shape of the parameter.
+    dtype: Type of the parameter.
   """
 
   initializer: nn.initializers.Initializer
   shape: tuple[int, ...]
   dtype: str
 
-  def __call__(self, key: jax.Array) -> jax.Array:
+  def __call__(self, key: Key[Array, '']) -> Float[Array, '...']:
     return self.initializer(key, self.shape, self.dtype)
 
 
 @functools.cache
 def variance_scaling(
-  scale: float, mode: str, distribution: str
+  scale: float,
+  mode: Literal['fan_in', 'fan_out', 'fan_avg'],
+  distribution: Literal['truncated_normal', 'normal', 'uniform'],
 ) -> nn.initializers.Initializer:
-  """Flax's initializer of that name, the same object for the same arguments."""
+  """Flax's initializer; returns the same object for the same arguments."""
   return nn.initializers.variance_scaling(scale, mode, distribution)
 
 
 def partitioned(
   initializer: nn.initializers.Initializer, axes: tuple[str | None, ...]
 ) -> Callable[..., Any]:
-  """An initializer for `Module.param` that boxes with logical axis names.
+  """Returns an initializer for `Module.param` that attaches logical axis names.
 
-  Like `nn.with_logical_partitioning`, but `keys_and_draws` sees it.
+  Like `nn.with_logical_partitioning`, but visible to `keys_and_draws`.
   """
 
   def init(key, shape, dtype):
@@ -71,49 +75,52 @@ def partitioned(
 def keys_and_draws(
   init: Callable[[jax.Array], Any],
 ) -> tuple[Callable[[np.uint32], list[np.ndarray]], list[Draw]]:
-  """What every parameter of a model is drawn with.
+  """Returns the key and the draw of every parameter of a model.
 
   Args:
-    init: from a seed, uint32, to the tree of parameters, all `partitioned`.
+    init: Function from a uint32 seed to the tree of parameters, all of them
+      `partitioned`.
 
   Returns:
-    A function from a seed to the key data of each leaf, uint32 numpy arrays,
-    and how each is drawn, both in the tree's order.
+    A function from a seed to the key data of each leaf, as uint32 NumPy arrays,
+    and the draw of each leaf, both in the tree's order.
   """
-  draws = []
+  draws: list[Draw] = []
 
   def keys(seed):
-    token = _record.set([])
+    record: _Record = []
+    token = _record.set(record)
     try:
       params = init(seed)
-      record = _record.get()
     finally:
       _record.reset(token)
-    drawn = {id(stand_in): (key, draw) for stand_in, key, draw in record}
-    found = [drawn[id(leaf)] for leaf in jax.tree.leaves(params)]
-    draws.extend(draw for _, draw in found)
-    return [jax.random.key_data(key) for key, _ in found]
+    by_leaf = {id(stand_in): (key, draw) for stand_in, key, draw in record}
+    recorded = [by_leaf[id(leaf)] for leaf in jax.tree.leaves(params)]
+    draws.extend(draw for _, draw in recorded)
+    return [jax.random.key_data(key) for key, _ in recorded]
 
-  needed = _needed(jax.make_jaxpr(keys)(np.uint32(0)))
-  # Numpy's, which several processes may give to one program.
-  return lambda seed: [np.asarray(key) for key in needed(seed)], draws
+  run_keys = _without_idle_steps(jax.make_jaxpr(keys)(np.uint32(0)))
+  # NumPy arrays can be passed to one program by several processes.
+  return lambda seed: [np.asarray(key) for key in run_keys(seed)], draws
 
 
 @functools.cache
 def program(
   draw: Draw, sharding: jax.sharding.Sharding
-) -> Callable[[jax.Array], jax.Array]:
-  """The jitted draw, from a key's data, its result placed as stated."""
+) -> Callable[[UInt32[np.ndarray, ' words']], Float[Array, '...']]:
+  """Returns the jitted draw, a function of a key's data."""
   return jax.jit(
     lambda data: draw(jax.random.wrap_key_data(data)), out_shardings=sharding
   )
 
 
-def _needed(traced: jax.extend.core.ClosedJaxpr) -> Callable[..., list[Any]]:
-  """A traced function, one operation after the other, without idle ones.
+def _without_idle_steps(
+  traced: jax.extend.core.ClosedJaxpr,
+) -> Callable[..., list[Any]]:
+  """Returns a traced function that runs only what its results need.
 
-  Compiled in one program, hundreds of operations of a kind would each be
-  compiled for themselves.
+  It runs one operation at a time. Compiled as one program, hundreds of equal
+  operations would each be compiled separately.
   """
   jaxpr = traced.jaxpr
   wanted, steps = set(jaxpr.outvars), []

@@ -1,34 +1,35 @@
-"""A stack's layers one after the other, in a loop or recomputed on request.
+"""Runs a stack's layers in sequence, looped or rematerialised as configured.
 
-Shape letters:
+Shape letters, as in `it_study.models`:
   B batch          L any length     E emb_dim
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from flax import linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from it_study.models import dot_product_attention
 
 
 def through_layers(
   stack: nn.Module,
-  x: jax.Array,
-  shared: dict[str, jax.Array],
+  x: Float[Array, 'B L E'],
+  shared: Mapping[str, Any],
   *,
   deterministic: bool,
-) -> jax.Array:
-  """Calls a stack's layers one after the other, as its configuration says.
+) -> Float[Array, 'B L E']:
+  """Calls a stack's layers in sequence.
 
   Args:
-    stack: an encoder or a decoder, with a `config` and `layers` that are alike.
-    x: `[B, L, E]`.
-    shared: goes to every layer by name.
-    deterministic: no dropout.
-
-  Returns:
-    `[B, L, E]`.
+    stack: Encoder or decoder, with a `config` and equal `layers`.
+    x: Input of the first layer.
+    shared: Further arguments of every layer, by name.
+    deterministic: Whether dropout is off.
   """
   config = stack.config
   if stack.is_initializing() or (
@@ -37,8 +38,7 @@ def through_layers(
     for layer in stack.layers:
       x = layer(x, **shared, deterministic=deterministic)
     return x
-  # A pure function of a layer's parameters, which is what JAX can loop over
-  # and recompute.
+  # JAX can loop over and recompute a pure function of a layer's parameters.
   template = type(stack.layers[0])(config, parent=None)
 
   def call(x, layer, shared):
@@ -61,11 +61,11 @@ def through_layers(
     call = jax.checkpoint(
       call,
       policy=policies[config.remat_policy],
-      # A loop keeps what is recomputed apart by itself.
+      # A loop alone keeps the recomputation apart from the forward pass.
       prevent_cse=not config.scan_layers,
     )
-  # Every layer computes with copies of this type, so that a loop needs no more
-  # of them than that.
+  # Layers compute with copies in this type, so a loop need not stack the
+  # float32 originals.
   params = [
     jax.tree.map(
       lambda leaf: leaf.astype(config.dtype), layer.variables['params']

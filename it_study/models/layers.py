@@ -1,29 +1,32 @@
-"""The parts that T5 layers are made of: dense, norm, MLP, position bias.
+"""Building blocks of T5 layers: dense, norm, MLP, position bias.
 
-Shape letters:
+Shape letters, as in `it_study.models`:
   B batch          L any length     E emb_dim        M mlp_dim
-  Q query length   K key length     H num_heads      R = Q + K - 1 distances
+  Q query length   K key length     H num_heads
 """
 
 import functools
 import operator
 
 from flax import linen as nn
+from flax.linen.spmd import with_logical_constraint
 import jax
 from jax import lax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Int, Int32, Shaped
 import numpy as np
 
+from it_study.models import AnyArray
 from it_study.models.initialization import partitioned, variance_scaling
 
 
 def dense_init(scale: float = 1.0) -> nn.initializers.Initializer:
-  """Truncated normal, variance `scale` / fan-in, as T5X's MLP and logits."""
+  """Truncated normal, variance `scale` / fan-in, as in T5X's MLP and logits."""
   return variance_scaling(scale, 'fan_in', 'truncated_normal')
 
 
 class Dense(nn.Module):
-  """`x @ kernel` without a bias; `[..., in] -> [..., features]`."""
+  """A matrix product with a kernel, without a bias."""
 
   features: int
   kernel_axes: tuple[str, str]
@@ -31,15 +34,17 @@ class Dense(nn.Module):
   dtype: str = 'float32'
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(
+    self, x: Float[Array, '*rows in']
+  ) -> Float[Array, '*rows {self.features}']:
     kernel = self.param(
       'kernel',
       partitioned(self.kernel_init, self.kernel_axes),
       (x.shape[-1], self.features),
       jnp.float32,
     )
-    # Flat, because the kernel's gradient then is one matrix product; with the
-    # batch apart, XLA on CPUs transposes both of its operands first.
+    # Flattened, so that the kernel's gradient is one matrix product. With a
+    # batch axis, XLA on CPUs transposes both of its operands first.
     flat = x.astype(self.dtype).reshape(-1, x.shape[-1])
     kernel = gather_embed(kernel.astype(self.dtype), self.kernel_axes)
     return (flat @ kernel).reshape(*x.shape[:-1], -1)
@@ -50,14 +55,14 @@ class RmsNorm(nn.Module):
 
   Zhang & Sennrich, "Root Mean Square Layer Normalization" (2019), equation 4,
   with T5's epsilon of 1e-6 inside the root. Computed in float32 whatever the
-  dtype, `[..., E] -> [..., E]`.
+  dtype.
   """
 
   dtype: str = 'float32'
   epsilon: float = 1e-6
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(self, x: Float[Array, '*rows E']) -> Float[Array, '*rows E']:
     scale = self.param(
       'scale',
       partitioned(nn.initializers.ones, ('embed',)),
@@ -69,9 +74,12 @@ class RmsNorm(nn.Module):
 
 @functools.partial(jax.checkpoint, static_argnums=(2, 3))
 def _normalize(
-  x: jax.Array, scale: jax.Array, epsilon: float, dtype: str
-) -> jax.Array:
-  """`[..., E] -> [..., E]`; only `x` is kept for the backward pass."""
+  x: Float[Array, '*rows E'],
+  scale: Float[Array, ' E'],
+  epsilon: float,
+  dtype: str,
+) -> Float[Array, '*rows E']:
+  """Applies `RmsNorm`; the backward pass keeps nothing but the arguments."""
   x = x.astype(jnp.float32)
   inverse = lax.rsqrt(
     jnp.mean(lax.square(x), axis=-1, keepdims=True) + epsilon
@@ -80,11 +88,11 @@ def _normalize(
 
 
 class Mlp(nn.Module):
-  """`wo(act_0(wi_0 x) * act_1(wi_1 x) …)`; `[B, L, E] -> [B, L, E]`.
+  """`wo(act_0(wi_0 x) * act_1(wi_1 x) …)`.
 
-  One activation is T5 v1.0's MLP (one matrix, named `wi`), a gelu and a linear
-  one are v1.1's gated GELU (Shazeer, "GLU Variants Improve Transformer", 2020;
-  the tanh form of GELU).
+  With one activation this is T5 v1.0's MLP (one matrix, named `wi`); with
+  ('gelu', 'linear') it is v1.1's gated GELU (Shazeer, "GLU Variants Improve
+  Transformer", 2020; the tanh form of GELU).
   """
 
   mlp_dim: int
@@ -98,15 +106,17 @@ class Mlp(nn.Module):
       Dense(self.mlp_dim, ('embed', 'mlp'), dtype=self.dtype)
       for _ in self.activations
     ]
-    # An attribute's name is its parameters' name: `wi`, or `wi_0`, `wi_1`.
-    self.wi = inner[0] if len(inner) == 1 else inner
+    # The attribute names the parameters: `wi`, or `wi_0` and `wi_1`.
+    self.wi: Dense | list[Dense] = inner[0] if len(inner) == 1 else inner
     self.wo = Dense(self.emb_dim, ('mlp', 'embed'), dtype=self.dtype)
     self.dropout = nn.Dropout(self.dropout_rate, broadcast_dims=(-2,))
 
-  def __call__(self, x: jax.Array, *, deterministic: bool = True) -> jax.Array:
-    inner = [self.wi] if len(self.activations) == 1 else self.wi
+  def __call__(
+    self, x: Float[Array, '*rows E'], *, deterministic: bool = True
+  ) -> Float[Array, '*rows E']:
+    inner = [self.wi] if isinstance(self.wi, Dense) else self.wi
     hidden = _gate(self.activations, *[dense(x) for dense in inner])
-    hidden = nn.with_logical_constraint(
+    hidden = with_logical_constraint(
       hidden, ('batch', *(None,) * (hidden.ndim - 2), 'mlp')
     )
     hidden = self.dropout(hidden, deterministic=deterministic)
@@ -114,11 +124,13 @@ class Mlp(nn.Module):
 
 
 @functools.partial(jax.checkpoint, static_argnums=0)
-def _gate(activations: tuple[str, ...], *factors: jax.Array) -> jax.Array:
-  """The product of the activated factors, all `[B, L, M]`.
+def _gate(
+  activations: tuple[str, ...], *factors: Float[Array, '*rows M']
+) -> Float[Array, '*rows M']:
+  """Returns the product of the activated factors.
 
-  Only the factors are kept for the backward pass: GELU's gradient would keep
-  several arrays more, and takes little to compute again.
+  The backward pass keeps only the factors: GELU's gradient would keep several
+  more arrays that are cheap to recompute.
   """
   return functools.reduce(
     operator.mul,
@@ -129,23 +141,25 @@ def _gate(activations: tuple[str, ...], *factors: jax.Array) -> jax.Array:
   )
 
 
-def split_batch(x: jax.Array) -> jax.Array:
-  """Tells the compiler to split `x` by its rows alone, if it splits it.
+def split_batch(
+  x: Shaped[Array, ' *shape'],
+) -> Shaped[Array, ' *shape']:
+  """Tells the compiler to shard `x` along its first axis only, if at all.
 
-  Nothing happens outside `partitioning.activation_sharding`.
+  Does nothing outside `partitioning.activation_sharding`.
   """
-  return nn.with_logical_constraint(x, ('batch', *(None,) * (x.ndim - 1)))
+  return with_logical_constraint(x, ('batch', *(None,) * (x.ndim - 1)))
 
 
 def gather_embed(
-  parameter: jax.Array, axes: tuple[str | None, ...]
-) -> jax.Array:
+  parameter: Float[AnyArray, '*shape'], axes: tuple[str | None, ...]
+) -> Float[AnyArray, '*shape']:
   """Tells the compiler to gather a parameter along 'embed' where it is used.
 
-  Left to itself it may gather the activations, which are larger. Nothing
-  happens outside `partitioning.activation_sharding`.
+  Otherwise it may gather the activations, which are larger. Does nothing
+  outside `partitioning.activation_sharding`.
   """
-  return nn.with_logical_constraint(
+  return with_logical_constraint(
     parameter, tuple(None if axis == 'embed' else axis for axis in axes)
   )
 
@@ -154,8 +168,8 @@ class RelativePositionBias(nn.Module):
   """T5's learned bias for each head and each bucket of distance.
 
   Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
-  Text-to-Text Transformer" (2020), section 2.1. A stack computes it once and
-  all its layers share it.
+  Text-to-Text Transformer" (2020), section 2.1. All layers of a stack share one
+  bias.
   """
 
   num_heads: int
@@ -174,38 +188,47 @@ class RelativePositionBias(nn.Module):
       jnp.float32,
     )
 
-  def __call__(self, query_length: int, key_length: int) -> jax.Array:
-    """The bias of every pair: float32 `[H, Q, K]`."""
+  def __call__(
+    self, query_length: int, key_length: int
+  ) -> Float32[Array, '{self.num_heads} {query_length} {key_length}']:
+    """Returns the bias of every query and key."""
     return spread_diagonals(
       self.by_distance(query_length, key_length), query_length, key_length
     )
 
-  def by_distance(self, query_length: int, key_length: int) -> jax.Array:
-    """The bias of every distance k - q, from 1 - Q to K - 1: `[H, R]`."""
+  def by_distance(
+    self, query_length: int, key_length: int
+  ) -> Float32[Array, '{self.num_heads} {query_length}+{key_length}-1']:
+    """Returns the bias of every distance k - q, from 1 - Q to K - 1."""
     buckets = relative_position_bucket(
       np.arange(1 - query_length, key_length),
       bidirectional=self.bidirectional,
       num_buckets=self.num_buckets,
       max_distance=self.max_distance,
-    )  # [R]
+    )  # [Q + K - 1]
     return jnp.take(self.rel_embedding, buckets, axis=1)
 
 
 def spread_diagonals(
-  values: jax.Array, query_length: int, key_length: int
-) -> jax.Array:
-  """`[H, R] -> [H, Q, K]`: output (q, k) is the value of distance k - q.
+  values: Shaped[Array, 'H distances'], query_length: int, key_length: int
+) -> Shaped[Array, 'H {query_length} {key_length}']:
+  """Returns the value of distance k - q at every (q, k).
 
   The rows of the result are windows of `values`, each one step to the left of
-  the row before. Copies of `values` laid end to end, read with one element
-  fewer in a row, are just that: only broadcasts and reshapes, forward and
-  backward, where a gather's gradient would be a scatter of Q * K elements.
+  the row before. Reading copies of `values` laid end to end, with one element
+  fewer per row, gives these windows by broadcasts and reshapes alone, forward
+  and backward. The gradient of a gather would be a scatter of Q * K elements.
+
+  Args:
+    values: Values of the distances from 1 - Q to K - 1.
+    query_length: Number of queries, Q.
+    key_length: Number of keys, K.
 
   >>> spread_diagonals(jnp.array([[-1, 0, 1, 2]]), 2, 3).tolist()
   [[[0, 1, 2], [-1, 0, 1]]]
   """
   heads = values.shape[0]
-  width = query_length + key_length  # R + 1
+  width = query_length + key_length  # One more than there are distances.
   values = jnp.pad(values, ((0, 0), (0, 1)))
   rows = jnp.broadcast_to(
     values[:, None, :], (heads, query_length, width)
@@ -216,17 +239,17 @@ def spread_diagonals(
 
 
 def relative_position_bucket(
-  distance: np.ndarray,
+  distance: Int[np.ndarray, '*shape'],
   *,
   bidirectional: bool,
   num_buckets: int = 32,
   max_distance: int = 128,
-) -> np.ndarray:
-  """The bucket of each distance (key position minus query position), int32.
+) -> Int32[np.ndarray, '*shape']:
+  """Returns the bucket of each distance (key position minus query position).
 
-  Half of a direction's buckets hold one distance each; the other half grow by
-  a constant factor up to `max_distance`, and the last takes all beyond. With
-  both directions, keys to the right have the upper half of the buckets;
+  Half of a direction's buckets hold one distance each. The others grow by a
+  constant factor up to `max_distance`, and the last holds everything beyond.
+  If bidirectional, keys to the right use the upper half of the buckets;
   otherwise they share bucket 0, and a causal mask hides them.
 
   >>> relative_position_bucket(np.array([0, -1, 1, -200]), bidirectional=True)
@@ -242,8 +265,8 @@ def relative_position_bucket(
     offset = np.zeros_like(distance)
     steps = np.maximum(-distance, 0)
   exact = side // 2
-  # Nudged up: where the true value is a whole number, as at 16, 32, 64 steps
-  # of the default, rounding must not lose it.
+  # Nudged up, so that rounding errors do not lower values that are integers, as
+  # at 16, 32 and 64 steps with the default settings.
   growth = np.log(np.maximum(steps, 1) / exact) / np.log(max_distance / exact)
   grown = exact + np.floor(growth * (side - exact) + 1e-6)
   bucket = np.where(steps < exact, steps, np.minimum(grown, side - 1))

@@ -1,4 +1,4 @@
-"""Parameters in the type that they are computed with, for inference."""
+"""Casts parameters to the type that they are computed in, for inference."""
 
 import functools
 from typing import Any
@@ -8,24 +8,25 @@ import jax.numpy as jnp
 
 from it_study.models.config import T5Config
 
-# Used in float32 whatever the dtype: the bias of attention and the product that
-# gives the logits.
+# Parameters used in float32 whatever the dtype: attention's position bias and
+# the matrix that gives the logits.
 _FLOAT32 = ('rel_embedding', 'logits_dense')
 
 
 def to_compute_dtype(params: Any, config: T5Config) -> Any:
-  """Casts what every use of it would cast; the model gives the same bits.
+  """Casts the parameters that the model casts at every use.
 
-  In bfloat16 it is half of the memory, and half of what a decoding step reads.
+  The model's results stay the same to the bit. In bfloat16 this halves memory
+  and what a decoding step reads.
 
   Args:
-    params: the model's, nested dict of float32 arrays, or of their shapes.
-      Arrays that are cast are deleted one by one, so that no two of them are
-      held in both types.
-    config: of the model.
+    params: Parameters of the model, a nested dict of float32 arrays or of their
+      shapes. Cast arrays are deleted one by one, so that at most one is held in
+      both types.
+    config: Configuration of the model.
 
   Returns:
-    A tree like it, each array split over its devices as it was.
+    The same tree, each array sharded as before.
   """
   return jax.tree_util.tree_map_with_path(
     functools.partial(_cast, config=config), params
@@ -39,7 +40,7 @@ def _cast(
   config: T5Config,
 ) -> jax.Array | jax.ShapeDtypeStruct:
   names = jax.tree_util.keystr(path, simple=True, separator='/').split('/')
-  # A table that gives the logits too does so in float32.
+  # A tied table is also used in float32, for the logits.
   is_tied_table = config.logits_via_embedding and 'token_embedder' in names
   if is_tied_table or not set(_FLOAT32).isdisjoint(names):
     return leaf

@@ -1,4 +1,4 @@
-"""The mesh of devices, one table of rules, and where each array lives on it."""
+"""The device mesh, its sharding rules, and the sharding of every array."""
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
@@ -8,7 +8,14 @@ from typing import Any
 
 from flax import linen as nn
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+  AbstractMesh,
+  AxisType,
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+)
+from jaxtyping import Array, Shaped
 import numpy as np
 
 from it_study.errors import InputError
@@ -16,9 +23,9 @@ from it_study.models import initialization
 
 MESH_AXES = ('data', 'fsdp', 'model')
 
-# Logical axis -> mesh axis. `data` copies parameters, `fsdp` shards them along
-# the axis that every matrix has, `model` splits heads, MLP and vocabulary. An
-# axis that is not named here is not split.
+# Logical axis -> mesh axis. `data` replicates parameters, `fsdp` shards them
+# along the axis that every matrix has, `model` shards heads, MLP and
+# vocabulary. Axes that are not listed are not sharded.
 LOGICAL_AXIS_RULES = (
   ('batch', ('data', 'fsdp')),
   ('vocab', 'model'),
@@ -40,17 +47,18 @@ def make_mesh(
   model: int = 1,
   devices: Sequence[jax.Device] | None = None,
 ) -> Mesh:
-  """Lays devices out on the axes (data, fsdp, model).
+  """Lays out devices along the axes (data, fsdp, model).
 
   Args:
-    data: devices along which the batch is split and parameters are copied; -1,
-      here or in one of the others: as many as the rest leaves.
-    fsdp: devices along which batch and parameters are split.
-    model: devices along which the matrices of a layer are split.
-    devices: those to use; all by default.
+    data: Number of devices along which the batch is split and parameters are
+      replicated. Here or for one of the others, -1 stands for all devices that
+      remain.
+    fsdp: Number of devices along which batch and parameters are split.
+    model: Number of devices along which the matrices of a layer are split.
+    devices: Devices to use; None for all.
 
   Raises:
-    InputError: the sizes do not multiply to the number of devices.
+    InputError: If the sizes do not multiply to the number of devices.
   """
   devices = list(jax.devices() if devices is None else devices)
   sizes = {'data': data, 'fsdp': fsdp, 'model': model}
@@ -58,13 +66,14 @@ def make_mesh(
   for name, size in sizes.items():
     if type(size) is not int or (size != -1 and size < 1):
       raise InputError(
-        f'Mesh {asked}: {name} is {size!r}; give a number from 1 up, or -1 for '
-        'what the others leave.'
+        f'Mesh {asked}: {name} is {size!r}; expected a positive integer, or -1 '
+        'for all remaining devices.'
       )
   open_axes = [name for name, size in sizes.items() if size == -1]
   if len(open_axes) > 1:
     raise InputError(
-      f'Mesh {asked}: only one axis can be -1; give {open_axes[1]} a number.'
+      f'Mesh {asked}: only one axis can be -1. Set {open_axes[1]} to a '
+      'positive integer.'
     )
   fixed = math.prod(size for size in sizes.values() if size != -1)
   if open_axes:
@@ -83,17 +92,17 @@ def make_mesh(
   )
 
 
-def param_shardings(abstract_variables: Any, mesh: Mesh) -> Any:
-  """The sharding of each array, by its logical axis names.
+def param_shardings(abstract_variables: Any, mesh: Mesh | AbstractMesh) -> Any:
+  """Returns the sharding of each array, by its logical axis names.
 
   Args:
-    abstract_variables: tree from `jax.eval_shape(model.init, …)`: shapes boxed
-      with logical axis names by `nn.with_logical_partitioning`. A leaf without
-      names is replicated.
-    mesh: from `make_mesh`.
+    abstract_variables: Tree from `jax.eval_shape(model.init, …)`: shapes boxed
+      with logical axis names by `nn.with_logical_partitioning`. Leaves without
+      names are replicated.
+    mesh: Mesh from `make_mesh`.
 
   Returns:
-    The same tree, unboxed, of `NamedSharding`. A dimension that its mesh axis
+    The same tree of `NamedSharding`, unboxed. A dimension that its mesh axis
     does not divide evenly is not split.
   """
 
@@ -110,38 +119,39 @@ def param_shardings(abstract_variables: Any, mesh: Mesh) -> Any:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Rows split over `data` and `fsdp`, everything else whole."""
+  """Splits the first axis over `data` and `fsdp`."""
   return NamedSharding(mesh, PartitionSpec(('data', 'fsdp')))
 
 
 def count_microbatches(
   *, batch_size: int, mesh: Mesh, microbatch_size: int | None
 ) -> int:
-  """In how many equal parts a batch is computed.
+  """Returns the number of equal parts that a batch is computed in.
 
   Args:
-    batch_size: rows of the global batch.
-    mesh: whose `data` and `fsdp` split the rows.
-    microbatch_size: the most rows that a device computes at once; None is all.
+    batch_size: Rows in the global batch.
+    mesh: Mesh whose `data` and `fsdp` axes split the rows.
+    microbatch_size: Maximum number of rows that a device computes at once; None
+      for no limit.
 
   Raises:
-    InputError: the rows cannot be split over the devices, or the size is no
-      whole number from 1 up.
+    InputError: If the rows cannot be split over the devices, or
+      `microbatch_size` is not a positive integer.
   """
   data, fsdp = mesh.shape['data'], mesh.shape['fsdp']
   rows, rest = divmod(batch_size, data * fsdp)
   if rest:
     raise InputError(
       f'batch size {batch_size} cannot be split over {data * fsdp} devices'
-      f' (data {data} times fsdp {fsdp}). Give a multiple of {data * fsdp}, or'
+      f' (data {data} times fsdp {fsdp}). Use a multiple of {data * fsdp}, or'
       ' a smaller mesh.'
     )
   if microbatch_size is None:
     return 1
   if not isinstance(microbatch_size, int) or microbatch_size < 1:
     raise InputError(
-      f'MICROBATCH_SIZE is {microbatch_size!r}: give the most rows that a'
-      ' device computes at once, a whole number from 1 up, or None for all.'
+      f'MICROBATCH_SIZE is {microbatch_size!r}; expected the maximum number of'
+      ' rows that a device computes at once, or None for no limit.'
     )
   return next(
     parts
@@ -150,10 +160,12 @@ def count_microbatches(
   )
 
 
-def split_rows(array: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
-  """`[rows, ...] -> [parts, rows / parts, ...]`, every device keeping its rows.
+def split_rows(
+  array: Shaped[Array, ' B *rest'], parts: int, mesh: Mesh
+) -> Shaped[Array, '{parts} B//{parts} *rest']:
+  """Splits rows into parts without moving any to another device.
 
-  A part takes an equal share of each device's rows, so nothing is sent.
+  Each part takes an equal share of each device's rows.
 
   >>> split_rows(jnp.arange(8), 2, mesh_of_two_devices).tolist()
   [[0, 2, 4, 6], [1, 3, 5, 7]]
@@ -165,20 +177,26 @@ def split_rows(array: jax.Array, parts: int, mesh: Mesh) -> jax.Array:
   )
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-  """A copy on every device."""
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
+  """Replicates an array on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 @contextlib.contextmanager
-def activation_sharding(mesh: Mesh) -> Iterator[None]:
-  """Splits activations by the rules in whatever is traced inside.
+def activation_sharding(mesh: Mesh | None) -> Iterator[None]:
+  """Shards activations by the rules in computations traced inside.
 
-  Enter it around `model.apply`, inside the function that is jitted. It changes
-  no value, only where it is computed: without it the compiler may split
-  activations the way `fsdp` splits parameters, and then sends activations
-  around in place of parameters.
+  Enter it around `model.apply`, inside the jitted function. It changes only
+  where values are computed. Without it the compiler may shard activations the
+  way `fsdp` shards parameters, and then sends activations between devices
+  instead of parameters.
+
+  Args:
+    mesh: Mesh to shard over; None does nothing.
   """
+  if mesh is None:
+    yield
+    return
   with (
     jax.sharding.use_abstract_mesh(mesh.abstract_mesh),
     nn.logical_axis_rules(LOGICAL_AXIS_RULES),
@@ -187,19 +205,18 @@ def activation_sharding(mesh: Mesh) -> Iterator[None]:
 
 
 def init_params(*, model: nn.Module, seed: int, mesh: Mesh) -> Any:
-  """Draws a model's parameters where they will live.
+  """Draws a model's parameters directly in their sharding.
 
-  The values depend on the model and the seed alone, not on the mesh.
+  The values depend only on the model and the seed, not on the mesh.
 
   Args:
-    model: a module that is called with three int32 `[batch, length]` arrays of
-      tokens, such as `T5`; its parameters are `initialization.partitioned`.
-    seed: of the draw; its last 32 bits count.
-    mesh: from `make_mesh`.
+    model: Module called with three int32 [batch, length] arrays of tokens, such
+      as `T5`, whose parameters are `initialization.partitioned`.
+    seed: Seed of the draw, taken modulo 2**32.
+    mesh: Mesh from `make_mesh`.
 
   Returns:
-    Nested dict of float32 arrays, without boxes, sharded by
-    `LOGICAL_AXIS_RULES`.
+    Nested dict of float32 arrays, unboxed, sharded by `LOGICAL_AXIS_RULES`.
   """
   keys, draws, structure = _init_programs(model, mesh)
   return jax.tree.unflatten(
@@ -212,20 +229,21 @@ def init_params(*, model: nn.Module, seed: int, mesh: Mesh) -> Any:
 
 
 def mesh_of(params: Any) -> Mesh | None:
-  """The mesh that parameters lie on; None for arrays that lie on none."""
+  """Returns the mesh of a tree's first array; None if it is on no mesh."""
   sharding = getattr(jax.tree.leaves(params)[0], 'sharding', None)
-  return sharding.mesh if isinstance(sharding, NamedSharding) else None
+  mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
+  return mesh if isinstance(mesh, Mesh) else None
 
 
 def abstract_params(*, model: nn.Module, mesh: Mesh) -> Any:
-  """Shapes, types and shardings of a model's parameters, nothing allocated.
+  """Returns the shapes, types and shardings of a model's parameters.
 
   Args:
-    model: as for `init_params`.
-    mesh: from `make_mesh`.
+    model: Module as for `init_params`.
+    mesh: Mesh from `make_mesh`.
 
   Returns:
-    Nested dict of `jax.ShapeDtypeStruct`, without boxes.
+    Nested dict of `jax.ShapeDtypeStruct`, unboxed. Nothing is allocated.
   """
   boxed = _abstract_boxed_params(model)
   return jax.tree.map(
@@ -241,9 +259,9 @@ def abstract_params(*, model: nn.Module, mesh: Mesh) -> Any:
 def _init_programs(
   model: nn.Module, mesh: Mesh
 ) -> tuple[Callable[[np.uint32], list[np.ndarray]], list[Callable], Any]:
-  """The keys of all parameters, by seed, the draw of each, and their tree.
+  """Returns the keys of all parameters, by seed, their draws, and their tree.
 
-  A study draws many seeds of one model.
+  Cached because a study draws many seeds of one model.
   """
   boxed = _abstract_boxed_params(model)
   shardings = param_shardings(boxed, mesh)
@@ -259,7 +277,7 @@ def _init_programs(
 
 @functools.lru_cache(maxsize=16)
 def _abstract_boxed_params(model: nn.Module) -> Any:
-  """Shapes and logical axes; tracing a large model takes seconds."""
+  """Returns shapes and logical axes; tracing a large model takes seconds."""
   return jax.eval_shape(lambda: _boxed_params(model, 0))
 
 
@@ -269,12 +287,15 @@ def _boxed_params(model: nn.Module, seed: jax.Array | int) -> Any:
 
 
 def _spec(
-  names: Sequence[str | None], shape: Sequence[int], mesh: Mesh
+  names: Sequence[str | None],
+  shape: Sequence[int],
+  mesh: Mesh | AbstractMesh,
 ) -> PartitionSpec:
   rules = dict(LOGICAL_AXIS_RULES)
-  used, spec = set(), []
+  used = set()
+  spec: list[str | tuple[str, ...] | None] = []
   for name, size in zip(names, shape, strict=True):
-    axis = rules.get(name)
+    axis = None if name is None else rules.get(name)
     if axis is None or axis in used or size % mesh.shape[axis]:
       spec.append(None)
       continue

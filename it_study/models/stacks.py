@@ -1,14 +1,17 @@
 """T5's layers and its two stacks, over a sequence or one step at a time.
 
-Shape letters:
-  B batch            L prompt length     T target length    S cache length
-  E emb_dim          H num_heads         D head_dim         R rows a prompt
+Shape letters, as in `it_study.models`:
+  B batch            L prompt length     T target length
+  E emb_dim          H num_heads         D head_dim
+  N decoded rows     S decoding steps
 """
 
+import dataclasses
+
 from flax import linen as nn, struct
-import jax
 from jax import lax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Int
 import numpy as np
 
 from it_study.models import layers
@@ -17,30 +20,33 @@ from it_study.models.config import T5Config
 from it_study.models.cudnn_attention import SegmentCodes
 from it_study.models.layer_loop import through_layers
 
+# Keys and values of one layer.
+KeysAndValues = tuple[Float[Array, 'B H L D'], Float[Array, 'B H L D']]
+
 
 @struct.dataclass
 class DecodeCache:
   """What a decoding step needs besides its tokens; a pytree.
 
   Attributes:
-    self_keys: one array a layer, `[B R, H, D, S]`, filled up to the step.
-    self_values: one array a layer, `[B R, H, S, D]`, filled up to the step.
-    cross_keys: one array a layer, `[B, H, D, L]`, of the encoded prompt.
-    cross_values: one array a layer, `[B, H, L, D]`, of the encoded prompt.
-    prompt_bias: float32 `[B, 1, L]`, 0 on tokens, far below 0 on padding.
-    distance_bias: float32 `[H, 2 S - 1]`, of distances 1 - S to S - 1.
+    self_keys: Keys of the targets in each layer, filled up to the step.
+    self_values: Values of the targets in each layer, filled up to the step.
+    cross_keys: Keys of the encoded prompt in each layer.
+    cross_values: Values of the encoded prompt in each layer.
+    prompt_bias: 0 for tokens of the prompt, `MASKED` for padding.
+    distance_bias: Position bias of the distances from 1 - S to S - 1.
   """
 
-  self_keys: tuple[jax.Array, ...]
-  self_values: tuple[jax.Array, ...]
-  cross_keys: tuple[jax.Array, ...]
-  cross_values: tuple[jax.Array, ...]
-  prompt_bias: jax.Array
-  distance_bias: jax.Array
+  self_keys: tuple[Float[Array, 'N H D S'], ...]
+  self_values: tuple[Float[Array, 'N H S D'], ...]
+  cross_keys: tuple[Float[Array, 'B H D L'], ...]
+  cross_values: tuple[Float[Array, 'B H L D'], ...]
+  prompt_bias: Float32[Array, 'B 1 L']
+  distance_bias: Float32[Array, 'H distances']
 
 
 class EncoderLayer(nn.Module):
-  """Self-attention and MLP, each on a normed copy and added back."""
+  """Self-attention and MLP, each pre-normalised and residual."""
 
   config: T5Config
 
@@ -54,13 +60,12 @@ class EncoderLayer(nn.Module):
 
   def __call__(
     self,
-    x: jax.Array,
+    x: Float[Array, 'B L E'],
     *,
-    mask: jax.Array | SegmentCodes,
-    position_bias: jax.Array,
+    mask: Float32[Array, 'B 1 #L L'] | SegmentCodes,
+    position_bias: Float32[Array, 'H L L'],
     deterministic: bool,
-  ) -> jax.Array:
-    """`[B, L, E] -> [B, L, E]`."""
+  ) -> Float[Array, 'B L E']:
     normed = self.pre_attention_layer_norm(x)
     update = self.attention(
       normed,
@@ -79,7 +84,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-  """Causal self-attention, attention to the prompt, MLP."""
+  """Causal self-attention, cross-attention to the prompt, and MLP."""
 
   config: T5Config
 
@@ -95,15 +100,15 @@ class DecoderLayer(nn.Module):
 
   def __call__(
     self,
-    x: jax.Array,
-    encoded: jax.Array | tuple[jax.Array, jax.Array],
+    x: Float[Array, 'B T E'],
+    encoded: Float[Array, 'B L E'] | KeysAndValues,
     *,
-    self_mask: jax.Array | SegmentCodes,
-    cross_mask: jax.Array | SegmentCodes,
-    position_bias: jax.Array,
+    self_mask: Float32[Array, 'B 1 #T T'] | SegmentCodes,
+    cross_mask: Float32[Array, 'B 1 #T L'] | SegmentCodes,
+    position_bias: Float32[Array, 'H T T'],
     deterministic: bool,
-  ) -> jax.Array:
-    """`[B, T, E] -> [B, T, E]`; `encoded` may be projected already."""
+  ) -> Float[Array, 'B T E']:
+    """Applies the layer; `encoded` may be the prompt's keys and values."""
     normed = self.pre_self_attention_layer_norm(x)
     update = self.self_attention(
       normed,
@@ -131,16 +136,32 @@ class DecoderLayer(nn.Module):
 
   def step(
     self,
-    x: jax.Array,
-    memory: tuple[jax.Array, jax.Array, jax.Array, jax.Array],
-    step: jax.Array | int,
+    x: Float[Array, 'N E'],
+    memory: tuple[
+      Float[Array, 'N H D S'],
+      Float[Array, 'N H S D'],
+      Float[Array, 'B H D L'],
+      Float[Array, 'B H L D'],
+    ],
+    step: Int[Array, ''] | int,
     *,
-    self_bias: jax.Array,
-    cross_bias: jax.Array,
-  ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`[B R, E]` to the same, and this layer's keys and values with the step's.
+    self_bias: Float32[Array, 'H S'],
+    cross_bias: Float32[Array, 'B 1 L'],
+  ) -> tuple[
+    Float[Array, 'N E'], Float[Array, 'N H D S'], Float[Array, 'N H S D']
+  ]:
+    """Applies the layer to one token per row.
 
-    `memory` is the layer's part of the cache, in the order of its fields.
+    Args:
+      x: Input of the layer.
+      memory: The layer's arrays in the cache: self-attention's keys and values,
+        cross-attention's keys and values.
+      step: Position of the token.
+      self_bias: Bias of self-attention.
+      cross_bias: Bias of cross-attention.
+
+    Returns:
+      The output, and self-attention's keys and values with this step's added.
     """
     self_keys, self_values, cross_keys, cross_values = memory
     normed = self.pre_self_attention_layer_norm(x)
@@ -161,7 +182,7 @@ class DecoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-  """The encoder's stack."""
+  """The stack of encoder layers."""
 
   config: T5Config
 
@@ -176,9 +197,12 @@ class Encoder(nn.Module):
     self.output_dropout = nn.Dropout(config.dropout_rate)
 
   def __call__(
-    self, x: jax.Array, *, mask: jax.Array | SegmentCodes, deterministic: bool
-  ) -> jax.Array:
-    """`[B, L, E] -> [B, L, E]`."""
+    self,
+    x: Float[Array, 'B L E'],
+    *,
+    mask: Float32[Array, 'B 1 #L L'] | SegmentCodes,
+    deterministic: bool,
+  ) -> Float[Array, 'B L E']:
     length = x.shape[1]
     position_bias = self.relpos_bias(length, length)  # [H, L, L]
     x = self.input_dropout(x, deterministic=deterministic)
@@ -194,7 +218,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """The decoder's stack, and the logits matrix, where T5X keeps it."""
+  """The stack of decoder layers and, as in T5X, the logits matrix."""
 
   config: T5Config
 
@@ -211,14 +235,13 @@ class Decoder(nn.Module):
 
   def __call__(
     self,
-    x: jax.Array,
-    encoded: jax.Array,
+    x: Float[Array, 'B T E'],
+    encoded: Float[Array, 'B L E'],
     *,
-    self_mask: jax.Array | SegmentCodes,
-    cross_mask: jax.Array | SegmentCodes,
+    self_mask: Float32[Array, 'B 1 #T T'] | SegmentCodes,
+    cross_mask: Float32[Array, 'B 1 #T L'] | SegmentCodes,
     deterministic: bool,
-  ) -> jax.Array:
-    """`[B, T, E] -> [B, T, E]`."""
+  ) -> Float[Array, 'B T E']:
     position_bias = self._causal_bias(x.shape[1])  # [H, T, T]
     x = self.dropout(x, deterministic=deterministic)
     x = through_layers(
@@ -235,9 +258,9 @@ class Decoder(nn.Module):
     return self.dropout(self.decoder_norm(x), deterministic=deterministic)
 
   def project(
-    self, encoded: jax.Array
-  ) -> tuple[tuple[jax.Array, jax.Array], ...]:
-    """`[B, L, E]` -> every layer's keys and values, each `[B, H, L, D]`."""
+    self, encoded: Float[Array, 'B L E']
+  ) -> tuple[KeysAndValues, ...]:
+    """Returns every layer's keys and values of encoded prompts."""
     return tuple(
       layer.encoder_decoder_attention.keys_and_values(encoded)
       for layer in self.layers
@@ -245,13 +268,13 @@ class Decoder(nn.Module):
 
   def after_projected(
     self,
-    x: jax.Array,
-    projected: tuple[tuple[jax.Array, jax.Array], ...],
+    x: Float[Array, 'B T E'],
+    projected: tuple[KeysAndValues, ...],
     *,
-    self_mask: jax.Array | SegmentCodes,
-    cross_mask: jax.Array | SegmentCodes,
-  ) -> jax.Array:
-    """As a call without dropout, of what `project` gave; `[B, T, E]`."""
+    self_mask: Float32[Array, 'B 1 #T T'] | SegmentCodes,
+    cross_mask: Float32[Array, 'B 1 #T L'] | SegmentCodes,
+  ) -> Float[Array, 'B T E']:
+    """Applies the stack without dropout, given the result of `project`."""
     position_bias = self._causal_bias(x.shape[1])  # [H, T, T]
     for layer, keys_and_values in zip(self.layers, projected, strict=True):
       x = layer(
@@ -266,13 +289,13 @@ class Decoder(nn.Module):
 
   def start(
     self,
-    encoded: jax.Array,
+    encoded: Float[Array, 'B L E'],
     *,
-    prompt_bias: jax.Array,
+    prompt_bias: Float32[Array, 'B 1 L'],
     max_decode_length: int,
     rows_per_prompt: int,
   ) -> DecodeCache:
-    """The cache of step 0; `encoded` is `[B, L, E]`."""
+    """Returns the cache of step 0."""
     config = self.config
     rows_and_heads = (encoded.shape[0] * rows_per_prompt, config.num_heads)
     keys_shape = (*rows_and_heads, config.head_dim, max_decode_length)
@@ -292,34 +315,36 @@ class Decoder(nn.Module):
     )
 
   def step(
-    self, x: jax.Array, cache: DecodeCache, step: jax.Array | int
-  ) -> tuple[jax.Array, DecodeCache]:
-    """`[B R, E]` to the same, and the next cache."""
-    room = cache.self_keys[0].shape[3]
-    # The row of query `step`: distances -step to S - 1 - step.
+    self, x: Float[Array, 'N E'], cache: DecodeCache, step: Int[Array, ''] | int
+  ) -> tuple[Float[Array, 'N E'], DecodeCache]:
+    """Applies the stack to one token per row; also returns the next cache."""
+    num_steps = cache.self_keys[0].shape[3]
+    # Position bias of query `step`: distances -step to S - 1 - step.
     bias = lax.dynamic_slice_in_dim(
-      cache.distance_bias, room - 1 - step, room, axis=1
+      cache.distance_bias, num_steps - 1 - step, num_steps, axis=1
     )  # [H, S]
-    bias = jnp.where(jnp.arange(room) <= step, bias, MASKED)
+    bias = jnp.where(jnp.arange(num_steps) <= step, bias, MASKED)
     keys, values = [], []
-    for layer, *memory in zip(
-      self.layers,
+    memories = zip(
       cache.self_keys,
       cache.self_values,
       cache.cross_keys,
       cache.cross_values,
       strict=True,
-    ):
+    )
+    for layer, memory in zip(self.layers, memories, strict=True):
       x, key, value = layer.step(
         x, memory, step, self_bias=bias, cross_bias=cache.prompt_bias
       )
       keys.append(key)
       values.append(value)
-    cache = cache.replace(self_keys=tuple(keys), self_values=tuple(values))
+    cache = dataclasses.replace(
+      cache, self_keys=tuple(keys), self_values=tuple(values)
+    )
     return self.decoder_norm(x), cache
 
-  def _causal_bias(self, length: int) -> jax.Array:
-    """Of every pair of positions, far below 0 for later ones: `[H, T, T]`."""
+  def _causal_bias(self, length: int) -> Float32[Array, 'H {length} {length}']:
+    """Returns the position bias, with later positions masked."""
     future = np.triu(np.full((length, length), MASKED, np.float32), 1)
     return self.relpos_bias(length, length) + future
 

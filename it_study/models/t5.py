@@ -1,21 +1,22 @@
 """T5 v1.1 and v1.0, encoder and decoder, with T5X's parameter tree.
 
-Shape letters:
-  B batch            L prompt length     T target length    S cache length
-  E emb_dim          H num_heads         D head_dim         V vocab_size
-  Q query length     K key length        R rows a prompt
+Shape letters, as in `it_study.models`:
+  B batch            L prompt length     T target length    V vocab_size
+  E emb_dim          H num_heads         D head_dim         N decoded rows
+  Q query length     K key length
 """
 
 from flax import linen as nn
-import jax
+from flax.linen.spmd import with_logical_constraint
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Int
 import numpy as np
 
-from it_study.models import cudnn_attention, layers
+from it_study.models import AnyArray, cudnn_attention, layers
 from it_study.models.attention import MASKED
 from it_study.models.config import T5Config
 from it_study.models.initialization import partitioned
-from it_study.models.stacks import DecodeCache, Decoder, Encoder
+from it_study.models.stacks import DecodeCache, Decoder, Encoder, KeysAndValues
 
 __all__ = ['PAD_ID', 'T5', 'DecodeCache', 'T5Config']
 
@@ -27,8 +28,8 @@ _UNIT_NORMAL = nn.initializers.normal(stddev=1.0)
 class T5(nn.Module):
   """An encoder-decoder Transformer.
 
-  `model.init` gives parameters boxed with logical axis names;
-  `partitioning.init_params` gives them plain and placed on a mesh:
+  `model.init` returns parameters boxed with logical axis names;
+  `partitioning.init_params` returns them unboxed and sharded over a mesh:
 
   >>> model = T5(config)
   >>> params = partitioning.init_params(model=model, seed=0, mesh=mesh)
@@ -45,34 +46,35 @@ class T5(nn.Module):
 
   def __call__(
     self,
-    encoder_input_tokens: jax.Array,
-    decoder_input_tokens: jax.Array,
-    decoder_target_tokens: jax.Array,
-    encoder_segment_ids: jax.Array | None = None,
-    decoder_segment_ids: jax.Array | None = None,
-    encoder_positions: jax.Array | None = None,
-    decoder_positions: jax.Array | None = None,
+    encoder_input_tokens: Int[AnyArray, 'B L'],
+    decoder_input_tokens: Int[AnyArray, 'B T'],
+    decoder_target_tokens: Int[AnyArray, 'B T'],
+    encoder_segment_ids: Int[AnyArray, 'B L'] | None = None,
+    decoder_segment_ids: Int[AnyArray, 'B T'] | None = None,
+    encoder_positions: Int[AnyArray, 'B L'] | None = None,
+    decoder_positions: Int[AnyArray, 'B T'] | None = None,
     *,
     deterministic: bool = True,
-  ) -> jax.Array:
-    """Logits of every target token, each seeing the targets before it.
+  ) -> Float32[Array, 'B T V']:
+    """Returns the logits of every target token, given the targets before it.
 
     Args:
-      encoder_input_tokens: int32 `[B, L]`, padded with 0.
-      decoder_input_tokens: int32 `[B, T]`, targets shifted right by one; in a
-        packed row every target starts with 0.
-      decoder_target_tokens: int32 `[B, T]`; only where it is padding matters.
-      encoder_segment_ids: int32 `[B, L]`, 1, 2, … for the examples packed in a
-        row, 0 on padding; absent where rows are not packed.
-      decoder_segment_ids: int32 `[B, T]`, likewise; both or neither.
-      encoder_positions: accepted so that a packed batch can be passed whole.
-        Not read: a difference of positions is the same in the example as in
-        the row, and T5 looks at nothing else.
-      decoder_positions: likewise.
-      deterministic: no dropout. Otherwise `apply` needs an rng 'dropout'.
+      encoder_input_tokens: Tokens of the prompts, padded with 0.
+      decoder_input_tokens: Targets shifted right by one; in a packed row every
+        target starts with 0.
+      decoder_target_tokens: Targets; only their padding is used.
+      encoder_segment_ids: Numbers 1, 2, … of the examples packed in a row, and
+        0 for padding; None if rows are not packed.
+      decoder_segment_ids: The same for the targets; both or neither.
+      encoder_positions: Not used; accepted so that a packed batch can be passed
+        whole. T5 depends on differences of positions only, which are the same
+        in the example and in the row.
+      decoder_positions: Not used.
+      deterministic: Whether dropout is off. If not, `apply` needs an rng named
+        'dropout'.
 
     Returns:
-      float32 `[B, T, V]`. Meaningless where the target is padding.
+      Logits. Meaningless where the target is padding.
     """
     return self._logits(
       self.decode_states(
@@ -88,17 +90,20 @@ class T5(nn.Module):
     )
 
   def before_logits(
-    self, *features: jax.Array, deterministic: bool = True, **named: jax.Array
-  ) -> tuple[jax.Array, jax.Array]:
-    """What the logits are the product of, for `losses.cross_entropy`.
+    self,
+    *features: Int[AnyArray, 'B _'],
+    deterministic: bool = True,
+    **named: Int[AnyArray, 'B _'],
+  ) -> tuple[Float[Array, 'B T E'], Float[AnyArray, 'E V']]:
+    """Returns the factors of the logits, for `losses.cross_entropy`.
 
     Args:
-      *features: as for a call of the model.
-      deterministic: no dropout.
-      **named: more features, by name.
+      *features: Arguments as for a call of the model.
+      deterministic: Whether dropout is off.
+      **named: More arguments as for a call of the model.
 
     Returns:
-      Hidden states `[B, T, E]` and the matrix `[E, V]`, in the compute dtype.
+      Hidden states and the logits matrix, in the compute dtype.
     """
     hidden = self.decode_states(*features, deterministic=deterministic, **named)
     dtype = self.config.dtype
@@ -117,24 +122,21 @@ class T5(nn.Module):
 
   def decode_states(
     self,
-    encoder_input_tokens: jax.Array,
-    decoder_input_tokens: jax.Array,
-    decoder_target_tokens: jax.Array,
-    encoder_segment_ids: jax.Array | None = None,
-    decoder_segment_ids: jax.Array | None = None,
-    encoder_positions: jax.Array | None = None,
-    decoder_positions: jax.Array | None = None,
+    encoder_input_tokens: Int[AnyArray, 'B L'],
+    decoder_input_tokens: Int[AnyArray, 'B T'],
+    decoder_target_tokens: Int[AnyArray, 'B T'],
+    encoder_segment_ids: Int[AnyArray, 'B L'] | None = None,
+    decoder_segment_ids: Int[AnyArray, 'B T'] | None = None,
+    encoder_positions: Int[AnyArray, 'B L'] | None = None,
+    decoder_positions: Int[AnyArray, 'B T'] | None = None,
     *,
     deterministic: bool = True,
-  ) -> jax.Array:
-    """The decoder's output for every target token, `[B, T, E]`.
-
-    Arguments are those of a call of the model.
-    """
+  ) -> Float[Array, 'B T E']:
+    """Returns the decoder's output; takes the arguments of a model call."""
     del encoder_positions, decoder_positions
     if (encoder_segment_ids is None) != (decoder_segment_ids is None):
       raise ValueError(
-        'encoder_segment_ids and decoder_segment_ids: both or neither'
+        'Pass both encoder_segment_ids and decoder_segment_ids, or neither.'
       )
     encoded = self.encode(
       encoder_input_tokens, encoder_segment_ids, deterministic=deterministic
@@ -160,12 +162,12 @@ class T5(nn.Module):
 
   def encode(
     self,
-    encoder_input_tokens: jax.Array,
-    encoder_segment_ids: jax.Array | None = None,
+    encoder_input_tokens: Int[AnyArray, 'B L'],
+    encoder_segment_ids: Int[AnyArray, 'B L'] | None = None,
     *,
     deterministic: bool = True,
-  ) -> jax.Array:
-    """The encoder's output: `[B, L] -> [B, L, E]`, in the compute dtype."""
+  ) -> Float[Array, 'B L E']:
+    """Returns the encoder's output, in the compute dtype."""
     return self.encoder(
       self.token_embedder(encoder_input_tokens),
       mask=self._mask(
@@ -178,35 +180,36 @@ class T5(nn.Module):
     )
 
   def project_prompts(
-    self, encoded: jax.Array
-  ) -> tuple[tuple[jax.Array, jax.Array], ...]:
-    """What the decoder's layers attend to, for `score_targets`.
+    self, encoded: Float[Array, 'B L E']
+  ) -> tuple[KeysAndValues, ...]:
+    """Returns what the decoder's layers attend to, for `score_targets`.
 
     Args:
-      encoded: `[B, L, E]` from `encode`.
+      encoded: Encoded prompts, from `encode`.
 
     Returns:
-      Keys and values of each layer, `[B, H, L, D]`, in the compute dtype.
+      Keys and values of each layer, in the compute dtype.
     """
     return self.decoder.project(encoded)
 
   def score_targets(
     self,
-    projected: tuple[tuple[jax.Array, jax.Array], ...],
-    encoder_input_tokens: jax.Array,
-    decoder_input_tokens: jax.Array,
-    decoder_target_tokens: jax.Array,
-  ) -> jax.Array:
-    """Logits of targets after prompts that are encoded already.
+    projected: tuple[KeysAndValues, ...],
+    encoder_input_tokens: Int[AnyArray, 'B L'],
+    decoder_input_tokens: Int[AnyArray, 'B T'],
+    decoder_target_tokens: Int[AnyArray, 'B T'],
+  ) -> Float32[Array, 'B T V']:
+    """Returns the logits of targets after prompts that are already encoded.
 
     Args:
-      projected: from `project_prompts`, once for all targets of the prompts.
-      encoder_input_tokens: int32 `[B, L]`, what was encoded.
-      decoder_input_tokens: int32 `[B, T]`, targets shifted right by one.
-      decoder_target_tokens: int32 `[B, T]`, padded with 0.
+      projected: Keys and values of the prompts, from `project_prompts`. One
+        call of it serves all targets of the prompts.
+      encoder_input_tokens: Tokens of the encoded prompts.
+      decoder_input_tokens: Targets shifted right by one.
+      decoder_target_tokens: Targets, padded with 0.
 
     Returns:
-      float32 `[B, T, V]`. Meaningless where the target is padding.
+      Logits. Meaningless where the target is padding.
     """
     length = decoder_target_tokens.shape[1]
     return self._logits(
@@ -224,19 +227,19 @@ class T5(nn.Module):
 
   def start_decoding(
     self,
-    encoded: jax.Array,
-    encoder_input_tokens: jax.Array,
+    encoded: Float[Array, 'B L E'],
+    encoder_input_tokens: Int[AnyArray, 'B L'],
     max_decode_length: int,
     *,
     rows_per_prompt: int = 1,
   ) -> DecodeCache:
-    """Projects the prompt for every layer, once, and makes room for targets.
+    """Projects the prompts for every layer and allocates the decoding cache.
 
     Args:
-      encoded: `[B, L, E]` from `encode`.
-      encoder_input_tokens: int32 `[B, L]`.
-      max_decode_length: S, the steps that the cache has room for.
-      rows_per_prompt: R, continuations that share a prompt, such as beams.
+      encoded: Encoded prompts, from `encode`.
+      encoder_input_tokens: Tokens of the encoded prompts.
+      max_decode_length: Number of steps that fit the cache.
+      rows_per_prompt: Number of continuations per prompt, such as beams.
 
     Returns:
       The cache of step 0.
@@ -249,32 +252,35 @@ class T5(nn.Module):
     )
 
   def decode_step(
-    self, tokens: jax.Array, cache: DecodeCache, step: jax.Array | int
-  ) -> tuple[jax.Array, DecodeCache]:
-    """Logits of the next token after `tokens`, the ones of position `step`.
+    self,
+    tokens: Int[AnyArray, ' N'],
+    cache: DecodeCache,
+    step: Int[Array, ''] | int,
+  ) -> tuple[Float32[Array, 'N V'], DecodeCache]:
+    """Returns the logits of the tokens at position `step`.
 
     Args:
-      tokens: int32 `[B R]`, those of a prompt in succession; 0 at step 0, then
-        what was decoded last.
-      cache: of the steps before.
-      step: int32 scalar from 0 to S - 1, the same for every row.
+      tokens: Last token of every row, 0 at step 0. Rows of one prompt are
+        consecutive.
+      cache: Cache of the steps before.
+      step: Position from 0 to S - 1, the same for every row.
 
     Returns:
-      float32 logits `[B R, V]`, and the cache of the step after.
+      Logits, and the cache of the next step.
     """
-    embedded = self.token_embedder(tokens)  # [B R, E]
-    hidden, cache = self.decoder.step(embedded, cache, step)  # [B R, E]
+    embedded = self.token_embedder(tokens)  # [N, E]
+    hidden, cache = self.decoder.step(embedded, cache, step)  # [N, E]
     return self._logits(hidden), cache
 
   def _mask(
     self,
-    key_tokens: jax.Array,
-    key_segments: jax.Array | None,
-    query_segments: jax.Array | None,
+    key_tokens: Int[AnyArray, 'B K'],
+    key_segments: Int[AnyArray, 'B K'] | None,
+    query_segments: Int[AnyArray, 'B Q'] | None,
     *,
     query_length: int,
-  ) -> jax.Array | cudnn_attention.SegmentCodes:
-    """What keeps padding and other examples from being seen."""
+  ) -> Float32[Array, 'B 1 #Q K'] | cudnn_attention.SegmentCodes:
+    """Returns what hides padding and the other examples of a packed row."""
     config = self.config
     if not cudnn_attention.is_available(
       config.attention_implementation,
@@ -291,19 +297,20 @@ class T5(nn.Module):
       dtype=config.dtype,
     )
 
-  def _logits(self, hidden: jax.Array) -> jax.Array:
-    """`[..., E] -> [..., V]` in float32."""
+  def _logits(
+    self, hidden: Float[Array, '*rows E']
+  ) -> Float32[Array, '*rows {self.config.vocab_size}']:
     if self.config.logits_via_embedding:
       logits = self.token_embedder.attend(hidden)
     else:
       logits = self.decoder.logits_dense(hidden)
-    return nn.with_logical_constraint(
+    return with_logical_constraint(
       logits, ('batch', *(None,) * (logits.ndim - 2), 'vocab')
     )
 
 
 class _Embedding(nn.Module):
-  """Token ids to vectors, and vectors to logits by the same table."""
+  """Embeds tokens, and gives logits from the same table."""
 
   config: T5Config
 
@@ -315,56 +322,58 @@ class _Embedding(nn.Module):
       jnp.float32,
     )
 
-  def __call__(self, tokens: jax.Array) -> jax.Array:
-    """`[...] -> [..., E]`; NaN for an id beyond the vocabulary."""
+  def __call__(self, tokens: Int[AnyArray, '*rows']) -> Float[Array, '*rows E']:
+    """Embeds tokens; gives NaN for ids outside the vocabulary."""
     embedded = jnp.take(self._table(), tokens, axis=0)
     return layers.split_batch(embedded.astype(self.config.dtype))
 
-  def attend(self, hidden: jax.Array) -> jax.Array:
-    """`[..., E] -> [..., V]`, float32, scaled by 1/sqrt(E)."""
+  def attend(
+    self, hidden: Float[Array, '*rows E']
+  ) -> Float32[Array, '*rows V']:
+    """Returns logits, scaled by 1/sqrt(E)."""
     hidden = self.scale(hidden)
-    # Flat for the reason that `layers.Dense` gives.
+    # Flattened for the reason given in `layers.Dense`.
     logits = hidden.reshape(-1, hidden.shape[-1]) @ self._table().T
     return logits.reshape(*hidden.shape[:-1], -1)
 
-  def scale(self, hidden: jax.Array) -> jax.Array:
-    """`[..., E]` over sqrt(E), float32: logits from a table of unit rows."""
+  def scale(self, hidden: Float[Array, '*rows E']) -> Float32[Array, '*rows E']:
+    """Divides by sqrt(E), as the table's entries have unit variance."""
     return hidden.astype(jnp.float32) / np.sqrt(
       self.config.emb_dim, dtype=np.float32
     )
 
-  def _table(self) -> jax.Array:
+  def _table(self) -> Float[AnyArray, 'V E']:
     return layers.gather_embed(self.embedding, ('vocab', 'embed'))
 
 
 def _mask_bias(
-  key_tokens: jax.Array,
-  key_segments: jax.Array | None = None,
-  query_segments: jax.Array | None = None,
-) -> jax.Array:
-  """What to add to scores so that padding and other examples are not seen.
+  key_tokens: Int[AnyArray, 'B K'],
+  key_segments: Int[AnyArray, 'B K'] | None = None,
+  query_segments: Int[AnyArray, 'B Q'] | None = None,
+) -> Float32[Array, 'B 1 #Q K']:
+  """Returns a bias of scores that hides padding and other examples.
 
-  Returns:
-    float32, `[B, 1, 1, K]` without segments, else `[B, 1, Q, K]`. Queries that
-    are padding are left to see what they like: nothing reads their output.
+  Queries that are padding may see other padding: nothing reads their output.
+  Without segments the bias is the same for all queries.
   """
   visible = (key_tokens != PAD_ID)[:, None, None, :]  # [B, 1, 1, K]
   if key_segments is not None:
+    assert query_segments is not None, 'segments come in pairs'
     same = query_segments[:, :, None] == key_segments[:, None, :]  # [B, Q, K]
     visible = visible & same[:, None]
   return jnp.where(visible, 0.0, MASKED).astype(jnp.float32)
 
 
 def _mask_codes(
-  key_tokens: jax.Array,
-  key_segments: jax.Array | None,
-  query_segments: jax.Array | None,
+  key_tokens: Int[AnyArray, 'B K'],
+  key_segments: Int[AnyArray, 'B K'] | None,
+  query_segments: Int[AnyArray, 'B Q'] | None,
   *,
   query_length: int,
   dtype: str,
 ) -> cudnn_attention.SegmentCodes:
-  """The same for the fused kernel."""
-  if key_segments is None:
+  """Returns the equivalent of `_mask_bias` for the fused kernel."""
+  if key_segments is None or query_segments is None:
     key_segments = jnp.ones_like(key_tokens)
     query_segments = jnp.ones((key_tokens.shape[0], query_length), jnp.int32)
   return cudnn_attention.segment_codes(

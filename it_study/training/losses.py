@@ -1,35 +1,42 @@
 """The training loss: cross entropy with z-loss, per real target token.
 
-Shape letters:
-  B batch     T target length     E width of the last layer     V vocabulary
+Shape letters, as in `it_study.models`:
+  B batch     T target length     E emb_dim     V vocab_size
 """
 
 from collections.abc import Mapping
 import functools
 
-from flax import linen as nn
+from flax.linen.spmd import with_logical_constraint
 import jax
 from jax import lax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Int, Shaped
+
+from it_study.models import AnyArray
 
 DEFAULT_Z_LOSS = 1e-4
 
-# Logits that a device holds at once, in float32. Each part of the loss adds to
-# the gradient of the last matrix, so there is no use in very small ones.
+# Bytes of float32 logits that a device holds at once. Each part of the loss
+# updates the whole gradient of the logits matrix, so tiny parts are wasteful.
 _LOGITS_BYTES = 32 * 2**20
+
+
+# Weighted sums of losses, of their z-losses and of correct tokens.
+_Terms = tuple[Float32[Array, ''], Float32[Array, ''], Float32[Array, '']]
 
 
 def cross_entropy(
   *,
-  hidden: jax.Array,
-  kernel: jax.Array,
-  targets: jax.Array,
-  weights: jax.Array,
+  hidden: Float[Array, 'B T E'],
+  kernel: Float[AnyArray, 'E V'],
+  targets: Int[AnyArray, 'B T'],
+  weights: Shaped[AnyArray, 'B T'],
   z_loss: float = DEFAULT_Z_LOSS,
   label_smoothing: float = 0.0,
-  num_target_tokens: jax.Array | None = None,
+  num_target_tokens: Float32[Array, ''] | None = None,
   num_parts: int = 1,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> tuple[Float32[Array, ''], dict[str, Float32[Array, '']]]:
   """Returns the mean loss over the weighted target tokens of a global batch.
 
   The logits are `hidden @ kernel`. With Z their softmax's normaliser, a token's
@@ -45,34 +52,35 @@ def cross_entropy(
   T5's own z-loss coefficient is 1e-4.
 
   Logits are the largest array of a training step, so they are not kept for the
-  backward pass: the gradient is computed along with the loss, a part of the
-  rows at a time, and what is kept has the shapes of `hidden` and `kernel`.
+  backward pass. The gradient is computed along with the loss, for a part of the
+  rows at a time, and only arrays shaped like `hidden` and `kernel` are kept.
 
   Args:
-    hidden: [B, T, E], in the type that products are computed in.
-    kernel: [E, V], likewise. Logits are summed and computed on in float32.
-    targets: token ids, int [B, T].
-    weights: 1 for a token that counts, 0 for padding, [B, T].
-    z_loss: coefficient of the squared log normaliser.
-    label_smoothing: probability taken from the target, in [0, 1).
-    num_target_tokens: what sums are divided by, a float32 scalar; the sum of
-      `weights` if None. Of a part of a batch it is the whole batch's, so that
-      the parts' losses and gradients add up to the batch's.
-    num_parts: in how many parts the rows are computed; it divides B.
+    hidden: Hidden states, in the type that products are computed in.
+    kernel: Logits matrix, in the same type. Logits are summed and processed in
+      float32.
+    targets: Target tokens.
+    weights: 1 for tokens that count, 0 for padding.
+    z_loss: Coefficient of the squared log normaliser.
+    label_smoothing: Probability taken from the target, in [0, 1).
+    num_target_tokens: Divisor of the sums; None for the sum of `weights`. For a
+      part of a batch it is that of the whole batch, so that losses and
+      gradients of the parts add up to those of the batch.
+    num_parts: Number of parts that the rows are computed in; divides B.
 
   Returns:
-    The loss, a float32 scalar, and float32 scalar metrics: `loss` (the same
-    number), `z_loss` (its part), `accuracy` (share of tokens whose target has
-    the largest logit) and `num_target_tokens` (the sum of the weights). Sums
-    run over the whole batch before they are divided, so the loss does not
-    depend on how the batch is split over devices. Without any weight all are 0.
-    Only the loss has a gradient, and only in `hidden` and `kernel`.
+    The loss, and metrics: `loss` (the same number), `z_loss` (its share of the
+    loss), `accuracy` (share of tokens whose target has the largest logit) and
+    `num_target_tokens` (the sum of the weights). Sums run over the whole batch
+    before they are divided, so the loss does not depend on how the batch is
+    split over devices. If all weights are 0, so are loss and metrics. Only the
+    loss has a gradient, and only with respect to `hidden` and `kernel`.
   """
   weights = weights.astype(jnp.float32)
   weighted_tokens = weights.sum()
   if num_target_tokens is None:
     num_target_tokens = weighted_tokens
-  # Divided beforehand: the gradient is computed before its factor is known.
+  # Divided here, because the gradient is computed along with the sums.
   shares = weights / jnp.maximum(num_target_tokens, 1.0)
   loss, mean_z_loss, accuracy = _weighted_sums(
     hidden, kernel, targets, shares, z_loss, label_smoothing, num_parts
@@ -86,17 +94,19 @@ def cross_entropy(
 
 
 def count_parts(
-  hidden: jax.Array, kernel: jax.Array, mesh_shape: Mapping[str, int]
+  hidden: Float[Array, 'B T E'],
+  kernel: Float[AnyArray, 'E V'],
+  mesh_shape: Mapping[str, int],
 ) -> int:
-  """In how many parts to compute the loss of `[B, T, E]` and `[E, V]`.
+  """Returns the number of parts to compute a batch's loss in.
 
-  As few as keep a device's logits of one part small; a part has rows for every
-  device.
+  It is the least number that keeps a device's logits of one part small, where
+  every part has rows for every device.
 
   Args:
-    hidden: as for `cross_entropy`.
-    kernel: likewise.
-    mesh_shape: devices along 'data', 'fsdp' and 'model'.
+    hidden: Hidden states, as for `cross_entropy`.
+    kernel: Logits matrix, as for `cross_entropy`.
+    mesh_shape: Number of devices along 'data', 'fsdp' and 'model'.
   """
   rows = hidden.shape[0] // (mesh_shape['data'] * mesh_shape['fsdp'])
   row_bytes = 4 * hidden.shape[1] * kernel.shape[1] // mesh_shape['model']
@@ -110,10 +120,14 @@ def count_parts(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
 def _weighted_sums(
-  hidden, kernel, targets, shares, z_loss, label_smoothing, num_parts
-):
-  """The weighted sums of losses, of their z-losses and of correct tokens."""
-
+  hidden: Float[Array, 'B T E'],
+  kernel: Float[AnyArray, 'E V'],
+  targets: Int[AnyArray, 'B T'],
+  shares: Float32[Array, 'B T'],
+  z_loss: float,
+  label_smoothing: float,
+  num_parts: int,
+) -> _Terms:
   def add(sums, part):
     hidden, targets, shares = part
     terms, _ = _terms(
@@ -127,9 +141,15 @@ def _weighted_sums(
 
 
 def _forward(
-  hidden, kernel, targets, shares, z_loss, label_smoothing, num_parts
-):
-  """The sums, and their gradients in `hidden` and `kernel`."""
+  hidden: Float[Array, 'B T E'],
+  kernel: Float[AnyArray, 'E V'],
+  targets: Int[AnyArray, 'B T'],
+  shares: Float32[Array, 'B T'],
+  z_loss: float,
+  label_smoothing: float,
+  num_parts: int,
+) -> tuple[_Terms, tuple[Float[Array, 'B T E'], Float[Array, 'E V']]]:
+  """Returns the sums, and the loss's gradients in `hidden` and `kernel`."""
 
   def add(sums, part):
     terms, d_kernel = sums
@@ -167,7 +187,13 @@ def _forward(
   return terms, (d_hidden, d_kernel.astype(kernel.dtype))
 
 
-def _backward(z_loss, label_smoothing, num_parts, residuals, cotangents):
+def _backward(
+  z_loss: float,
+  label_smoothing: float,
+  num_parts: int,
+  residuals: tuple[Float[Array, 'B T E'], Float[Array, 'E V']],
+  cotangents: _Terms,
+) -> tuple[Float[Array, 'B T E'], Float[Array, 'E V'], None, None]:
   del z_loss, label_smoothing, num_parts
   factor = cotangents[0]
   d_hidden, d_kernel = (
@@ -179,19 +205,26 @@ def _backward(z_loss, label_smoothing, num_parts, residuals, cotangents):
 _weighted_sums.defvjp(_forward, _backward)
 
 
-def _logits(hidden, kernel):
-  """`[B, T, E]`, `[E, V]` -> float32 `[B, T, V]`."""
+def _logits(
+  hidden: Float[Array, 'B T E'], kernel: Float[AnyArray, 'E V']
+) -> Float32[Array, 'B T V']:
   logits = jnp.matmul(
-    # Flat, as one product of two matrices.
+    # Flattened, as one product of two matrices.
     hidden.reshape(-1, hidden.shape[-1]),
     kernel,
     preferred_element_type=jnp.float32,
   ).reshape(*hidden.shape[:-1], -1)
-  return nn.with_logical_constraint(logits, ('batch', 'length', 'vocab'))
+  return with_logical_constraint(logits, ('batch', 'length', 'vocab'))
 
 
-def _terms(logits, targets, shares, z_loss, label_smoothing):
-  """The three weighted sums, and log Z, float32 `[B, T]`."""
+def _terms(
+  logits: Float32[Array, 'B T V'],
+  targets: Int[AnyArray, 'B T'],
+  shares: Float32[Array, 'B T'],
+  z_loss: float,
+  label_smoothing: float,
+) -> tuple[_Terms, Float32[Array, 'B T']]:
+  """Returns the weighted sums, and log Z of every token."""
   vocab = logits.shape[-1]
   largest = logits.max(axis=-1, keepdims=True)
   log_z = jnp.log(jnp.exp(logits - largest).sum(axis=-1)) + largest[..., 0]
@@ -199,12 +232,12 @@ def _terms(logits, targets, shares, z_loss, label_smoothing):
   losses = log_z - target_logits[..., 0]
   if label_smoothing:
     confidence = 1.0 - label_smoothing
-    others = label_smoothing / (vocab - 1)
+    other_share = label_smoothing / (vocab - 1)
     smooth = vocab * log_z - logits.sum(axis=-1) - losses
     entropy = -(
-      confidence * jnp.log(confidence) + label_smoothing * jnp.log(others)
+      confidence * jnp.log(confidence) + label_smoothing * jnp.log(other_share)
     )
-    losses = confidence * losses + others * smooth - entropy
+    losses = confidence * losses + other_share * smooth - entropy
   z_losses = z_loss * jnp.square(log_z)
   correct = (target_logits == largest)[..., 0].astype(jnp.float32)
   mean_z_loss = (z_losses * shares).sum()
@@ -216,30 +249,38 @@ def _terms(logits, targets, shares, z_loss, label_smoothing):
   return terms, log_z
 
 
-def _gradient(logits, log_z, targets, shares, z_loss, label_smoothing):
-  """The weighted loss's gradient in the logits, float32 `[B, T, V]`.
+def _gradient(
+  logits: Float32[Array, 'B T V'],
+  log_z: Float32[Array, 'B T'],
+  targets: Int[AnyArray, 'B T'],
+  shares: Float32[Array, 'B T'],
+  z_loss: float,
+  label_smoothing: float,
+) -> Float32[Array, 'B T V']:
+  """Returns the weighted loss's gradient in the logits.
 
-  Of a token with log normaliser z: `(1 + 2 z_loss z) softmax(logits) - q`.
+  For a token with log normaliser z: `(1 + 2 z_loss z) softmax(logits) - q`.
   """
   vocab = logits.shape[-1]
-  others = label_smoothing / (vocab - 1)
+  other_share = label_smoothing / (vocab - 1)
   is_target = (
     lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
     == targets[..., None]
   )
-  wanted = jnp.where(is_target, 1.0 - label_smoothing, others)
+  target_shares = jnp.where(is_target, 1.0 - label_smoothing, other_share)
   scale = (1.0 + 2.0 * z_loss * log_z) * shares
   return (
     scale[..., None] * jnp.exp(logits - log_z[..., None])
-    - shares[..., None] * wanted
+    - shares[..., None] * target_shares
   )
 
 
-def _split(arrays, num_parts):
-  """`[B, ...] -> [parts, B / parts, ...]`; nothing to do for one part.
+def _split(
+  arrays: tuple[Shaped[AnyArray, 'B ...'], ...], num_parts: int
+) -> tuple[Shaped[AnyArray, '...'], ...]:
+  """Reshapes [B, ...] to [parts, B / parts, ...] if there are several parts.
 
-  A part takes every `num_parts`th row, so that rows which are split over
-  devices stay where they are.
+  A part takes every `num_parts`th row, so that rows stay on their devices.
   """
   if num_parts == 1:
     return arrays
@@ -249,8 +290,8 @@ def _split(arrays, num_parts):
   )
 
 
-def _join(array, num_parts):
-  """The reverse of `_split`."""
+def _join(array: Shaped[Array, '...'], num_parts: int) -> Shaped[Array, '...']:
+  """Reverses `_split`."""
   if num_parts == 1:
     return array
   return array.swapaxes(0, 1).reshape(-1, *array.shape[2:])

@@ -33,14 +33,17 @@ def test_config_is_hashable_and_takes_lists():
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'dtype': 'float16'}, "float16.*infinities. Give 'bfloat16' or 'float32'"),
+    ({'dtype': 'float16'}, r"float16.*\(65504\)\. Use 'bfloat16' or 'float32'"),
     ({'dtype': 'bfloat'}, "'bfloat'.*Did you mean 'bfloat16'"),
     ({'mlp_activations': ('gleu',)}, "'gleu'.*Did you mean 'gelu'"),
     ({'mlp_activations': ()}, 'mlp_activations is empty'),
-    ({'num_heads': 0}, 'num_heads is 0: give a whole number from 1 up'),
-    ({'emb_dim': 12.5}, 'emb_dim is 12.5: give a whole number from 1 up'),
-    ({'remat_policy': 'ful'}, "'ful': allowed are none, .* mean 'full'"),
-    ({'dropout_rate': 1.0}, 'dropout_rate is 1.0: give a share'),
+    ({'num_heads': 0}, 'num_heads is 0; expected a positive integer'),
+    ({'emb_dim': 12.5}, 'emb_dim is 12.5; expected a positive integer'),
+    ({'remat_policy': 'ful'}, "'ful'; expected one of none, .* mean 'full'"),
+    (
+      {'dropout_rate': 1.0},
+      r'dropout_rate is 1.0; expected a number in \[0, 1\)',
+    ),
   ],
 )
 def test_config_refuses_what_no_t5_can_have(changes, message):

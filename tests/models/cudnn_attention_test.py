@@ -6,7 +6,7 @@ models/accelerator_test.py.
 """
 
 import functools
-import types
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -147,7 +147,7 @@ def test_what_the_kernel_can_do(
 def test_auto_takes_the_kernel_where_there_is_one(
   monkeypatch, capability, expected
 ):
-  device = types.SimpleNamespace(compute_capability=capability)
+  device = mock.Mock(spec=jax.Device, compute_capability=capability)
   monkeypatch.setattr(jax, 'local_devices', lambda: [device])
   assert expected is cudnn_attention.is_available(
     'auto', dtype='bfloat16', head_dim=64, lengths=(8,)
@@ -155,7 +155,9 @@ def test_auto_takes_the_kernel_where_there_is_one(
 
 
 def test_auto_is_xla_on_a_cpu(monkeypatch):
-  monkeypatch.setattr(jax, 'local_devices', lambda: [object()])
+  monkeypatch.setattr(
+    jax, 'local_devices', lambda: [mock.Mock(spec=jax.Device)]
+  )
   assert not cudnn_attention.is_available(
     'auto', dtype='bfloat16', head_dim=64, lengths=(8,)
   )

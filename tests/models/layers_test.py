@@ -1,5 +1,6 @@
 """Tests of it_study.models.layers."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from it_study.models import layers
@@ -20,7 +21,7 @@ def test_relative_position_buckets():
 
 
 def test_spread_diagonals_puts_each_distance_on_its_diagonal():
-  values = np.array([[-2, -1, 0, 1, 2, 3]], np.float32)
+  values = jnp.array([[-2, -1, 0, 1, 2, 3]], jnp.float32)
   np.testing.assert_array_equal(
     layers.spread_diagonals(values, 3, 4),
     [[[0, 1, 2, 3], [-1, 0, 1, 2], [-2, -1, 0, 1]]],
@@ -42,7 +43,7 @@ def test_relative_bias_is_looked_up_by_bucket():
 
 def test_rms_norm_divides_by_the_root_mean_square():
   scale = np.array([1, 2], np.float32)
-  x = np.array([[3, 4], [0, 0]], np.float32)
+  x = jnp.array([[3, 4], [0, 0]], jnp.float32)
   normed = layers.RmsNorm().apply({'params': {'scale': scale}}, x)
   # The root of (9 + 16) / 2 is 3.5355.
   np.testing.assert_allclose(normed, [[0.848528, 2.262742], [0, 0]], rtol=1e-5)

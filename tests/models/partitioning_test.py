@@ -179,8 +179,8 @@ def test_mesh_gives_the_rest_to_the_axis_of_minus_one():
       r'data=3 x fsdp=1 x model=1 does not fit 1 cpu device\(s\)',
     ),
     ({'model': 2}, r'data=-1 x fsdp=1 x model=2 does not fit 1 cpu'),
-    ({'fsdp': -1}, 'only one axis can be -1; give fsdp a number'),
-    ({'model': 0}, 'model is 0; give a number from 1 up, or -1'),
+    ({'fsdp': -1}, r'only one axis can be -1\. Set fsdp to a positive integer'),
+    ({'model': 0}, 'model is 0; expected a positive integer, or -1 for all'),
   ],
 )
 def test_mesh_that_does_not_fit_is_refused(sizes, message):
@@ -314,7 +314,9 @@ def test_microbatches_are_few_and_equal(microbatch_size, parts):
 
 def test_a_microbatch_size_that_is_none_is_refused():
   mesh = partitioning.make_mesh(devices=jax.devices()[:1])
-  with pytest.raises(InputError, match='MICROBATCH_SIZE is 0: give the most'):
+  with pytest.raises(
+    InputError, match='MICROBATCH_SIZE is 0; expected the max'
+  ):
     partitioning.count_microbatches(batch_size=12, mesh=mesh, microbatch_size=0)
 
 

@@ -292,7 +292,7 @@ def test_a_batch_that_cannot_be_split():
   assert process.returncode == 2
   assert process.stderr == (
     'it-study: batch size 4 cannot be split over 8 devices (data 1 times fsdp '
-    '8). Give a multiple of 8, or a smaller mesh.\n'
+    '8). Use a multiple of 8, or a smaller mesh.\n'
   )
 
 
