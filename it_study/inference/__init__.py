@@ -1,1 +1,1 @@
-"""Loops that turn prompts into tokens."""
+"""Inference: prompts to answers, by decoding or by scoring labels."""

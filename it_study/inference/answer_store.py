@@ -1,4 +1,4 @@
-"""Answers that were given before, on disk, by what they are answers to."""
+"""An on-disk cache of answers, by the content that they depend on."""
 
 from collections.abc import Mapping
 import hashlib
@@ -19,11 +19,11 @@ _NAME = re.compile(r'[0-9a-f]{32}\.jsonl')
 
 
 class AnswerStore:
-  """Keys to answers, for one model and one way of decoding; only ever added to.
+  """Append-only answers by key, for one model and one way of decoding.
 
-  A commit is a file whose name is the hash of its content, so any number of
-  processes may add to one folder, a half-written commit is not there, and a
-  damaged one is noticed, named and left out.
+  Each commit is a file named by the hash of its content. So any number of
+  processes can add to one folder, partial commits are never visible, and
+  damaged ones are reported and skipped.
   """
 
   def __init__(
@@ -32,18 +32,18 @@ class AnswerStore:
     *,
     settings: Mapping[str, Any],
   ):
-    """Opens a store, or makes it.
+    """Opens or creates a store.
 
     Args:
-      directory: the folder of all stores; None keeps answers in memory only.
-      settings: whatever an answer depends on besides its key, as JSON has it;
-        other settings are another store.
+      directory: Folder of all stores; None for a store in memory.
+      settings: Everything that answers depend on besides their keys, as
+        JSON-serialisable values. Different settings use different stores.
 
     Raises:
-      InputError: if the folder cannot be used.
+      InputError: If the folder cannot be used.
     """
     self._answers: dict[str, Any] = {}
-    self._directory = None
+    self._directory: pathlib.Path | None = None
     if directory is None:
       return
     text = json.dumps(settings, indent=2, sort_keys=True) + '\n'
@@ -52,7 +52,7 @@ class AnswerStore:
     local_folders.make_directory(self._directory)
     if not (self._directory / _SETTINGS).exists():
       text_files.write_lines(self._directory / _SETTINGS, (text,))
-    self._read()
+    self._read(self._directory)
 
   def __contains__(self, key: str) -> bool:
     return key in self._answers
@@ -64,10 +64,10 @@ class AnswerStore:
     return len(self._answers)
 
   def commit(self, answers: Mapping[str, Any]) -> None:
-    """Adds answers, each anything that JSON has; on disk when it returns.
+    """Adds JSON-serialisable answers; they are on disk when it returns.
 
     Raises:
-      InputError: if they cannot be written.
+      InputError: If they cannot be written.
     """
     if self._directory is not None:
       text = ''.join(json_line([key, answers[key]]) for key in sorted(answers))
@@ -75,8 +75,8 @@ class AnswerStore:
       text_files.write_lines(self._directory / name, (text,))
     self._answers.update(answers)
 
-  def _read(self) -> None:
-    for path in sorted(self._directory.iterdir()):
+  def _read(self, directory: pathlib.Path) -> None:
+    for path in sorted(directory.iterdir()):
       if not _NAME.fullmatch(path.name):
         continue
       try:
@@ -86,7 +86,7 @@ class AnswerStore:
           f'{path}: cannot be read: {error.strerror or error}.'
         ) from None
       if _digest(content) != path.stem:
-        _logger.warning('%s is damaged; its answers are made again.', path)
+        _logger.warning('%s is damaged; its answers will be recomputed.', path)
         path.unlink()
         continue
       lines = content.decode().rstrip('\n').split('\n')

@@ -1,12 +1,14 @@
-"""Answers to prompts: decoded freely, kept to the label space, or ranked."""
+"""Answers prompts by free, constrained or ranked decoding, through a cache."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from typing import Any, NamedTuple
 
+from jaxtyping import Int
 import numpy as np
 
 from it_study import distributed
@@ -22,12 +24,11 @@ from it_study.inference.label_spaces import Labels
 from it_study.inference.prompt_batches import Batch, LoadedModel
 from it_study.models.config import T5Config
 
-# What a prompt is without a prompt: the end of an empty one.
+# The prompt for scores without a prompt: an empty one with its end of sequence.
 NO_PROMPT = np.array([1], np.int32)
-# Part of what an answer depends on; counted up when decoding changes.
+# Part of what an answer depends on; raised whenever decoding changes.
 _VERSION = 1
-# Of the model's settings those that say how it trains or is computed; the same
-# parameters answer the same under any of them.
+# Settings of the model that do not change its answers, given its parameters.
 _WITHOUT_EFFECT = (
   'dropout_rate',
   'remat_policy',
@@ -35,9 +36,11 @@ _WITHOUT_EFFECT = (
   'attention_implementation',
 )
 
+_logger = logging.getLogger(__name__)
+
 
 class Answer(NamedTuple):
-  """A prediction's text, and its labels' log-likelihoods where ranked."""
+  """A predicted text, and the log-likelihoods of the labels if it is ranked."""
 
   text: str
   scores: dict[str, float] | None
@@ -45,12 +48,12 @@ class Answer(NamedTuple):
 
 @dataclasses.dataclass
 class Count:
-  """How far answering has come.
+  """Progress of answering.
 
   Attributes:
-    total: rows to answer.
-    done: of them.
-    kept: of those done, the ones that were answered before.
+    total: Number of rows to answer.
+    done: Number of rows answered so far.
+    kept: Number of answered rows whose answer was cached.
   """
 
   total: int
@@ -68,26 +71,26 @@ def answer(
 ) -> tuple[list[Answer], Count]:
   """Answers every row, in order.
 
-  A ranked answer is a label as it stands in its space. Answers are kept, a
-  batch at a time, by all that they depend on: prompt, labels, parameters,
-  vocabulary, method and its settings. What is kept is not computed again, and
-  rows with the same prompt are answered together.
+  Ranked answers are labels, spelled as in their label space. Answers are cached
+  batch by batch, by everything that they depend on: prompt, labels, parameters,
+  vocabulary, method and its settings. Rows with the same prompt are computed
+  once.
 
   Args:
-    rows: from `prediction_rows.load_instances`.
-    decoding: how; see `label_spaces.rank` for the ranked ones.
-    machine: to answer on.
-    store_directory: where answers are kept; None keeps none. Of several
-      processes the first one's counts.
-    on_progress: called with the number of rows done and of all.
+    rows: Rows from `prediction_rows.load_instances`.
+    decoding: Decoding method and settings; see `label_spaces.rank` for ranked
+      methods.
+    loaded: Model to answer with.
+    store_directory: Folder of the answer cache; None for no cache on disk. With
+      several processes, the first one's folder is used.
+    on_progress: Function called with the number of answered and of all rows.
 
   Returns:
-    The answers, none of them in other processes than the first; and how many
-    rows were answered before.
+    The answers, empty in processes other than the first; and the progress,
+    which says how many answers were cached.
 
   Raises:
-    InputError: for a label that cannot be said, or a folder that cannot be
-      used.
+    InputError: If a label cannot be represented, or the folder cannot be used.
   """
   prompts = [row['inputs'] for row in rows]
   spaces: list[Labels] = [{}] * len(rows)
@@ -98,31 +101,31 @@ def answer(
       max_length=loaded.max_decode_length,
     )
   count = Count(total=len(rows))
-  keeper = _AnswerCache(loaded, decoding, store_directory, count, on_progress)
+  cache = _AnswerCache(loaded, decoding, store_directory, count, on_progress)
   texts: dict[int, str] = {}
   scores: dict[int, dict[str, float]] = {}
   priors: dict[int, dict[str, float]] = {}
-  free = [k for k in range(len(rows)) if not spaces[k]]
-  bound = [k for k in range(len(rows)) if spaces[k]]
-  texts |= keeper.decode(free, prompts, None)
+  unconstrained = [k for k in range(len(rows)) if not spaces[k]]
+  constrained = [k for k in range(len(rows)) if spaces[k]]
+  texts |= cache.decode(unconstrained, prompts, None)
   if decoding.is_ranked:
-    scores = keeper.score(bound, prompts, spaces)
+    scores = cache.score(constrained, prompts, spaces)
     if decoding.method == 'ranked_conditional':
       no_prompts = [NO_PROMPT] * len(rows)
-      priors = keeper.score(bound, no_prompts, spaces, is_prior=True)
+      priors = cache.score(constrained, no_prompts, spaces, is_prior=True)
   else:
-    texts |= keeper.decode(bound, prompts, spaces)
+    texts |= cache.decode(constrained, prompts, spaces)
   if not distributed.is_first():
     return [], count
-  for place, of_row in scores.items():
+  for place, row_scores in scores.items():
     texts[place] = label_spaces_lib.rank(
-      spaces[place], of_row, by=decoding.method, prior=priors.get(place)
+      spaces[place], row_scores, by=decoding.method, prior=priors.get(place)
     )
   return [Answer(texts[k], scores.get(k)) for k in range(len(rows))], count
 
 
 def identify(params: Any, config: T5Config) -> dict[str, Any]:
-  """What of a model its answers depend on, as JSON has it."""
+  """Returns what answers depend on of a model, as JSON-serialisable values."""
   fields = dataclasses.asdict(config)
   for name in _WITHOUT_EFFECT:
     del fields[name]
@@ -134,7 +137,7 @@ def identify(params: Any, config: T5Config) -> dict[str, Any]:
 
 
 class _AnswerCache:
-  """Answers through what is kept, for some of the rows at a time."""
+  """Computes answers through the cache, for some of the rows at a time."""
 
   def __init__(
     self,
@@ -144,7 +147,7 @@ class _AnswerCache:
     count: Count,
     on_progress: Callable[[int, int], None] | None,
   ):
-    self._machine = loaded
+    self._loaded = loaded
     self._decoding = decoding
     self._directory = directory
     self._count = count
@@ -157,16 +160,16 @@ class _AnswerCache:
   def decode(
     self,
     places: Sequence[int],
-    prompts: Sequence[np.ndarray],
+    prompts: Sequence[Int[np.ndarray, ' _']],
     spaces: Sequence[Labels] | None,
   ) -> dict[int, str]:
-    """Texts by place, kept to label spaces where there are any."""
+    """Returns texts by row, restricted to label spaces if there are any."""
     method = self._decoding.free_method
     vocabulary = vocabularies.current_vocabulary()
 
     def compute(chosen: list[int]) -> Iterator[Batch]:
       for indices, rows in prompt_batches.decode(
-        self._machine,
+        self._loaded,
         prompts=[prompts[k] for k in chosen],
         decoding=self._decoding,
         method=method,
@@ -180,7 +183,7 @@ class _AnswerCache:
     settings = {
       'method': method,
       'is_constrained': spaces is not None,
-      'max_decode_length': self._machine.max_decode_length,
+      'max_decode_length': self._loaded.max_decode_length,
       **self._decoding.settings(method),
     }
     keys = {
@@ -192,16 +195,16 @@ class _AnswerCache:
   def score(
     self,
     places: Sequence[int],
-    prompts: Sequence[np.ndarray],
+    prompts: Sequence[Int[np.ndarray, ' _']],
     spaces: Sequence[Labels],
     *,
     is_prior: bool = False,
   ) -> dict[int, dict[str, float]]:
-    """Labels' log-likelihoods by place; priors do not count as progress."""
+    """Returns labels' log-likelihoods by row; priors are not progress."""
 
     def compute(chosen: list[int]) -> Iterator[Batch]:
       yield from prompt_batches.score(
-        self._machine,
+        self._loaded,
         prompts=[prompts[k] for k in chosen],
         label_spaces=[spaces[k] for k in chosen],
       )
@@ -218,23 +221,31 @@ class _AnswerCache:
     compute: Callable[[list[int]], Iterator[Batch]],
     is_counted: bool = True,
   ) -> dict[int, Any]:
-    """Answers by place: what is kept, and the rest computed and kept."""
+    """Returns answers by row, computing and storing those not yet cached."""
     if not keys:
       return {}
     store = AnswerStore(
       self._directory if distributed.is_first() else None,
       settings={**self._model, **settings},
     )
-    is_kept = distributed.agree_on(
+    is_hit = distributed.agree_on(
       np.array([key in store for key in keys.values()])
     )
+    num_hits = int(is_hit.sum())
     places_of: dict[str, list[int]] = {}
-    for (place, key), kept in zip(keys.items(), is_kept, strict=True):
-      if not kept:
+    for (place, key), hit in zip(keys.items(), is_hit, strict=True):
+      if not hit:
         places_of.setdefault(key, []).append(place)
+    _logger.info(
+      'Answer cache, %s: %d hits, %d misses, of which %d are distinct.',
+      settings['method'],
+      num_hits,
+      len(keys) - num_hits,
+      len(places_of),
+    )
     if is_counted:
-      self._count.kept += int(is_kept.sum())
-      self._advance(int(is_kept.sum()))
+      self._count.kept += num_hits
+      self._advance(num_hits)
     chosen = [places[0] for places in places_of.values()]
     for indices, values in compute(chosen):
       answers = {
@@ -255,11 +266,11 @@ class _AnswerCache:
 
 
 def _key(
-  prompt: np.ndarray,
+  prompt: Int[np.ndarray, ' L'],
   labels: Iterable[Sequence[int]],
   names: Iterable[str] = (),
 ) -> str:
-  """What an answer is the answer to, by its content."""
+  """Returns a hash of a prompt and its labels."""
   content = json.dumps(
     [prompt.tolist(), [list(label) for label in labels], list(names)]
   )

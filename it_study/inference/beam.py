@@ -1,11 +1,12 @@
-"""Beam search over a KV cache, as T5X or as transformers has it.
+"""Beam search over a KV cache, in T5X's style or that of transformers.
 
-Shape letters:
-  B batch   K num_beams   S max_decode_length   V vocab_size
-  L prompt length   E emb_dim
+Shape letters, as in `it_study.models`:
+  B batch           L prompt length    S decoding steps   E emb_dim
+  W num_beams       V vocab_size       C choices          N decoded rows, B W
 """
 
-import contextlib
+from collections.abc import Callable
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -13,13 +14,14 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Shaped
 
 from it_study.inference import label_trie
 from it_study.inference.label_trie import LabelTrie
-from it_study.models import partitioning
+from it_study.models import AnyArray, partitioning
 from it_study.models.t5 import PAD_ID, T5, DecodeCache, T5Config
 
-# Whose rules of scoring and ending.
+# Rules by which sequences are scored and searches end.
 STYLES = ('t5x', 'transformers')
 
 
@@ -27,48 +29,50 @@ def beam_decode(
   *,
   model: T5,
   params: Any,
-  encoder_input_tokens: jax.Array,
+  encoder_input_tokens: Int[AnyArray, 'B L'],
   max_decode_length: int,
   num_beams: int = 4,
   length_alpha: float = 0.6,
   style: str = 't5x',
   eos_id: int = 1,
   trie: LabelTrie | None = None,
-  roots: jax.Array | None = None,
-  encoded: jax.Array | None = None,
-) -> jax.Array:
+  roots: Int[AnyArray, ' B'] | None = None,
+  encoded: Float[Array, 'B L E'] | None = None,
+) -> Int32[Array, 'B {max_decode_length}']:
   """Continues every prompt with the best-scored sequence that a beam finds.
 
-  A sequence of n tokens, its end counted, scores its log-probability over
-  ((5 + n) / 6) ** alpha in T5X's style (Wu et al., "Google's Neural LoadedModel
-  Translation System", 2016, equation 14, without coverage), over n ** alpha in
-  transformers'. A row's search is over when no live beam can still reach its
-  best `num_beams` ended ones; transformers judges that by the length so far
-  (its `early_stopping=False`), T5X by the longest possible. In transformers
-  only an end among the best `num_beams` candidates counts, and what has not
-  ended when there is no more room competes; in T5X it counts where nothing has
-  ended. What comes out for a row does not depend on the rows beside it.
+  A sequence of n tokens, end of sequence included, scores its log-probability
+  over ((5 + n) / 6) ** alpha in T5X's style (Wu et al., "Google's Neural
+  Machine Translation System", 2016, equation 14, without coverage), over
+  n ** alpha in transformers'. A row's search is over when no live beam can
+  still beat its best `num_beams` ended ones; transformers judges that by the
+  current length (its `early_stopping=False`), T5X by the longest possible. In
+  transformers only ends among the best `num_beams` candidates count, and
+  sequences that reach the maximum length without an end compete; in T5X these
+  count only where nothing has ended. A row's result does not depend on the
+  other rows.
 
   Args:
-    model: the model; only its configuration matters.
-    params: its parameters, without the outer 'params' key. Decoding runs on
-      the mesh that they lie on.
-    encoder_input_tokens: int32 `[B, L]`, padded with 0. A row that is padding
-      throughout fills a batch up and gets padding.
-    max_decode_length: tokens to decode at most, end of sequence included.
-    num_beams: K, from 1 up.
-    length_alpha: how much long sequences are favoured, from 0 up; 0 does
-      not. T5 was decoded with 0.6 of its own, transformers' default is 1 of its
-      own.
-    style: one of `STYLES`.
-    eos_id: the token that ends a sequence.
-    trie: label spaces to keep to, see `label_trie.build`; None keeps to none.
-    roots: int32 `[B]`, the node at which each row's label space begins.
-    encoded: `[B, L, E]`, where the prompts are encoded already.
+    model: Model to decode with; only its configuration is used.
+    params: Parameters of the model, without the outer 'params' key. Decoding
+      runs on the mesh that they are on.
+    encoder_input_tokens: Prompts, padded with 0. Rows of padding alone, which
+      fill up a batch, get padding.
+    max_decode_length: Maximum number of tokens, end of sequence included.
+    num_beams: Number of beams, at least 1.
+    length_alpha: Exponent of the length penalty, at least 0. Larger values
+      favour long sequences. T5 was decoded with 0.6 in T5X's style; the default
+      of transformers is 1 in its own.
+    style: One of `STYLES`.
+    eos_id: Token that ends a sequence.
+    trie: Label spaces that restrict the sequences, from `label_trie.build`;
+      None for no restriction.
+    roots: Node at which each row's label space begins.
+    encoded: Encoded prompts, if already computed.
 
   Returns:
-    int32 `[B, S]`: tokens, `eos_id`, then 0; no `eos_id` in a sequence that had
-    no room to end.
+    Tokens, `eos_id`, then 0. Sequences that reach the maximum length may have
+    no `eos_id`.
   """
   return _beam_decode(
     params,
@@ -87,36 +91,36 @@ def beam_decode(
 
 
 class _Beams(NamedTuple):
-  """Some sequences of each row, the best first.
+  """Some sequences of each row, best first.
 
   Attributes:
-    scores: float32 `[B, K]`; -inf is none.
-    tokens: int32 `[B, K, S]`.
+    scores: Scores of the sequences; -inf marks an absent one.
+    tokens: Tokens of the sequences.
   """
 
-  scores: jax.Array
-  tokens: jax.Array
+  scores: Float32[Array, 'B W']
+  tokens: Int32[Array, 'B W S']
 
 
 class _State(NamedTuple):
-  """Where a search stands.
+  """State of a search.
 
   Attributes:
-    step: int32 scalar, tokens that live beams have.
-    live: beams that go on, by their log-probability.
-    ended: the best that have ended, by their score.
-    settled: bool `[B]`, where the search is over.
-    last: int32 `[B, K]`, the live beams' last tokens.
-    nodes: int32 `[B, K]`, where they stand in the trie; None without one.
-    cache: the live beams'.
+    step: Number of tokens in the live beams.
+    live: Beams that continue, by their log-probability.
+    ended: Best beams that have ended, by their score.
+    is_over: Whether each row's search is over.
+    last: Last token of each live beam.
+    nodes: Trie node of each live beam; None without a trie.
+    cache: Cache of the live beams.
   """
 
-  step: jax.Array
+  step: Int32[Array, '']
   live: _Beams
   ended: _Beams
-  settled: jax.Array
-  last: jax.Array
-  nodes: jax.Array | None
+  is_over: Bool[Array, ' B']
+  last: Int32[Array, 'B W']
+  nodes: Int32[Array, 'B W'] | None
   cache: DecodeCache
 
 
@@ -133,11 +137,11 @@ class _State(NamedTuple):
 )
 def _beam_decode(
   params: Any,
-  prompts: jax.Array,
-  length_alpha: jax.Array,
+  prompts: Int[Array, 'B L'],
+  length_alpha: Float32[Array, ''],
   trie: LabelTrie | None,
-  roots: jax.Array | None,
-  encoded: jax.Array | None,
+  roots: Int[Array, ' B'] | None,
+  encoded: Float[Array, 'B L E'] | None,
   *,
   config: T5Config,
   max_decode_length: int,
@@ -145,63 +149,21 @@ def _beam_decode(
   style: str,
   eos_id: int,
   mesh: Mesh | None,
-) -> jax.Array:
-  apply = functools.partial(T5(config).apply, {'params': params})
-  batch = prompts.shape[0]
+) -> Int32[Array, 'B {max_decode_length}']:
+  apply: Callable[..., Any] = functools.partial(
+    T5(config).apply, {'params': params}
+  )
   is_padding = jnp.all(prompts == PAD_ID, axis=1)
-
-  is_t5x = style == 't5x'
-
-  def penalty(length):
-    base = (5.0 + length) / 6.0 if is_t5x else jnp.float32(length)
-    return base**length_alpha
-
-  def unfinished(state):
-    return (state.step < max_decode_length) & ~jnp.all(state.settled)
-
-  def extend(state):
-    step, live = state.step, state.live
-    logits, cache = apply(
-      state.last.reshape(-1), state.cache, step, method='decode_step'
-    )
-    scores, parents, chosen = _best_extensions(
-      live.scores, logits, trie, state.nodes
-    )
-    tokens = lax.dynamic_update_slice_in_dim(
-      _take(live.tokens, parents), chosen[..., None], step, axis=2
-    )  # [B, 2 K, S]
-    ends = chosen == eos_id
-    counts = ends
-    if not is_t5x:
-      ends = ends | (step + 1 == max_decode_length)
-      counts = ends & (jnp.arange(2 * num_beams) < num_beams)
-    now_ended = jnp.where(
-      counts & ~state.settled[:, None], scores / penalty(step + 1), -jnp.inf
-    )
-    ended_scores = jnp.concatenate([state.ended.scores, now_ended], axis=1)
-    ended_scores, kept = lax.top_k(ended_scores, num_beams)
-    ended_tokens = jnp.concatenate([state.ended.tokens, tokens], axis=1)
-    ended = _Beams(ended_scores, _take(ended_tokens, kept))
-    scores, kept = lax.top_k(jnp.where(ends, -jnp.inf, scores), num_beams)
-    parents, last = _take(parents, kept), _take(chosen, kept)  # [B, K]
-    # No step makes a sequence likelier, and none lowers the penalty while
-    # length_alpha is not below 0.
-    hope = scores[:, 0] / penalty(max_decode_length if is_t5x else step + 1)
-    return _State(
-      step=step + 1,
-      live=_Beams(scores, _take(tokens, kept)),
-      ended=ended,
-      settled=state.settled | (ended.scores[:, -1] >= hope),
-      last=last,
-      nodes=None
-      if trie is None
-      else label_trie.follow(trie, _take(state.nodes, parents), last),
-      cache=_reorder(cache, parents),
-    )
-
-  with contextlib.ExitStack() as stack:
-    if mesh is not None:
-      stack.enter_context(partitioning.activation_sharding(mesh))
+  search = _Search(
+    apply=apply,
+    trie=trie,
+    length_alpha=length_alpha,
+    max_decode_length=max_decode_length,
+    num_beams=num_beams,
+    is_t5x=style == 't5x',
+    eos_id=eos_id,
+  )
+  with partitioning.activation_sharding(mesh):
     if encoded is None:
       encoded = apply(prompts, method='encode')
     cache = apply(
@@ -211,52 +173,167 @@ def _beam_decode(
       rows_per_prompt=num_beams,
       method='start_decoding',
     )
-    none = jnp.full((batch, num_beams), -jnp.inf)
-    nothing = jnp.full((batch, num_beams, max_decode_length), PAD_ID, jnp.int32)
     state = lax.while_loop(
-      unfinished,
-      extend,
-      _State(
-        step=jnp.int32(0),
-        # All beams are alike at first, so only one is there.
-        live=_Beams(none.at[:, 0].set(0.0), nothing),
-        ended=_Beams(none, nothing),
-        settled=is_padding,
-        last=jnp.full((batch, num_beams), PAD_ID, jnp.int32),
-        nodes=None
-        if trie is None
-        else jnp.repeat(roots[:, None], num_beams, axis=1),
-        cache=cache,
-      ),
+      search.is_running,
+      search.extend,
+      search.start(cache, is_over=is_padding, roots=roots),
     )
   has_ended = (state.ended.scores[:, 0] > -jnp.inf)[:, None]
   best = jnp.where(has_ended, state.ended.tokens[:, 0], state.live.tokens[:, 0])
   return jnp.where(is_padding[:, None], PAD_ID, best)
 
 
-def _best_extensions(
-  scores: jax.Array,
-  logits: jax.Array,
-  trie: LabelTrie | None,
-  nodes: jax.Array | None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """The best 2 K sequences with one more token, the best first.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Search:
+  """A search's settings and its steps.
 
-  At most K of them end there, so that K are left to go on.
+  Attributes:
+    apply: Function that calls a method of the model, given by name.
+    trie: Label spaces that restrict the sequences, or None.
+    length_alpha: Exponent of the length penalty.
+    max_decode_length: Maximum number of tokens.
+    num_beams: Number of beams.
+    is_t5x: Whether T5X's rules hold, otherwise those of transformers.
+    eos_id: Token that ends a sequence.
+  """
+
+  apply: Callable[..., Any]
+  trie: LabelTrie | None
+  length_alpha: Float32[Array, '']
+  max_decode_length: int
+  num_beams: int
+  is_t5x: bool
+  eos_id: int
+
+  def start(
+    self,
+    cache: DecodeCache,
+    *,
+    is_over: Bool[Array, ' B'],
+    roots: Int[Array, ' B'] | None,
+  ) -> _State:
+    """Returns the state before the first token."""
+    shape = (is_over.shape[0], self.num_beams)
+    absent = jnp.full(shape, -jnp.inf)
+    padding = jnp.full((*shape, self.max_decode_length), PAD_ID, jnp.int32)
+    # All beams are equal at first, so only one is present.
+    live = _Beams(absent.at[:, 0].set(0.0), padding)
+    last = jnp.full(shape, PAD_ID, jnp.int32)
+    nodes = None
+    if self.trie is not None:
+      assert roots is not None, 'label spaces have roots in the trie'
+      nodes = jnp.repeat(roots[:, None], self.num_beams, axis=1)
+    return _State(
+      step=jnp.int32(0),
+      live=live,
+      ended=_Beams(absent, padding),
+      is_over=is_over,
+      last=last,
+      nodes=nodes,
+      cache=cache,
+    )
+
+  def is_running(self, state: _State) -> Bool[Array, '']:
+    """Whether a row's search continues and there is room for another token."""
+    return (state.step < self.max_decode_length) & ~jnp.all(state.is_over)
+
+  def extend(self, state: _State) -> _State:
+    """Extends all live beams by one token."""
+    step = state.step
+    logits, cache = self.apply(
+      state.last.reshape(-1), state.cache, step, method='decode_step'
+    )
+    scores, parents, chosen = _best_extensions(
+      state.live.scores, logits, self.trie, state.nodes
+    )
+    tokens = lax.dynamic_update_slice_in_dim(
+      _take(state.live.tokens, parents), chosen[..., None], step, axis=2
+    )  # [B, 2 W, S]
+    ends, counts = self._ends(chosen, step)
+    ended = self._add_ended(state, scores, tokens, counts)
+    scores, ranks = lax.top_k(jnp.where(ends, -jnp.inf, scores), self.num_beams)
+    parents, last = _take(parents, ranks), _take(chosen, ranks)  # [B, W]
+    # Further steps only lower log-probabilities, and never the penalty, as
+    # length_alpha is at least 0.
+    bound = scores[:, 0] / self._penalty(
+      self.max_decode_length if self.is_t5x else step + 1
+    )
+    next_step = step + 1
+    live = _Beams(scores, _take(tokens, ranks))
+    is_over = state.is_over | (ended.scores[:, -1] >= bound)
+    nodes = None
+    if self.trie is not None and state.nodes is not None:
+      nodes = label_trie.follow(self.trie, _take(state.nodes, parents), last)
+    return _State(
+      step=next_step,
+      live=live,
+      ended=ended,
+      is_over=is_over,
+      last=last,
+      nodes=nodes,
+      cache=_reorder(cache, parents),
+    )
+
+  def _ends(
+    self, chosen: Int32[Array, 'B candidates'], step: Int32[Array, '']
+  ) -> tuple[Bool[Array, 'B candidates'], Bool[Array, 'B candidates']]:
+    """Returns which candidates end, and which of them may be results."""
+    ends = chosen == self.eos_id
+    if self.is_t5x:
+      return ends, ends
+    ends = ends | (step + 1 == self.max_decode_length)
+    return ends, ends & (jnp.arange(2 * self.num_beams) < self.num_beams)
+
+  def _add_ended(
+    self,
+    state: _State,
+    scores: Float32[Array, 'B candidates'],
+    tokens: Int32[Array, 'B candidates S'],
+    counts: Bool[Array, 'B candidates'],
+  ) -> _Beams:
+    """Returns the best ended beams, including the new ones that count."""
+    new_scores = jnp.where(
+      counts & ~state.is_over[:, None],
+      scores / self._penalty(state.step + 1),
+      -jnp.inf,
+    )
+    all_scores = jnp.concatenate([state.ended.scores, new_scores], axis=1)
+    best_scores, ranks = lax.top_k(all_scores, self.num_beams)
+    all_tokens = jnp.concatenate([state.ended.tokens, tokens], axis=1)
+    return _Beams(best_scores, _take(all_tokens, ranks))
+
+  def _penalty(self, length: Int32[Array, ''] | int) -> Float32[Array, '']:
+    base = (5.0 + length) / 6.0 if self.is_t5x else jnp.float32(length)
+    return base**self.length_alpha
+
+
+def _best_extensions(
+  scores: Float32[Array, 'B W'],
+  logits: Float32[Array, 'N V'],
+  trie: LabelTrie | None,
+  nodes: Int32[Array, 'B W'] | None,
+) -> tuple[
+  Float32[Array, 'B 2*W'], Int32[Array, 'B 2*W'], Int32[Array, 'B 2*W']
+]:
+  """Returns the best 2 W sequences with one more token, best first.
+
+  At most W of them end there, so that W are left to continue.
 
   Args:
-    scores: float32 `[B, K]`, of the sequences without it.
-    logits: float32 `[B K, V]` of the token.
-    trie: label spaces to keep to, or None.
-    nodes: int32 `[B, K]`, where the sequences stand in it.
+    scores: Log-probabilities of the sequences so far.
+    logits: Logits of the next token.
+    trie: Label spaces that restrict the sequences, or None.
+    nodes: Trie node of each sequence.
 
   Returns:
-    `[B, 2 K]` each: float32 scores, int32 indices of the sequences, and tokens.
+    Scores, indices of the extended sequences, and the new tokens.
   """
   batch, num_beams = scores.shape
 
-  def choose(gains, tokens=None):
-    """From gains `[B K, C]` of all tokens or of those of `[B K, C]`."""
+  def choose(
+    gains: Float32[Array, 'N C'], tokens: Int32[Array, 'N C'] | None = None
+  ) -> tuple[Array, Array, Array]:
+    """Chooses among `tokens`, or among the whole vocabulary."""
     size = gains.shape[-1]
     extended = scores[..., None] + gains.reshape(batch, num_beams, size)
     best, places = lax.top_k(extended.reshape(batch, -1), 2 * num_beams)
@@ -267,32 +344,36 @@ def _best_extensions(
 
   if trie is None:
     return choose(jax.nn.log_softmax(logits))
+  assert nodes is not None, 'a trie comes with the nodes of its sequences'
   flat = nodes.reshape(-1)
   return lax.cond(
-    # What scores -inf may have strayed to any node.
+    # Absent sequences, which score -inf, may be at any node.
     jnp.any((nodes == label_trie.FREE) & (scores > -jnp.inf)),
     lambda: choose(label_trie.mask(trie, flat, jax.nn.log_softmax(logits))),
-    # The same among few tokens, where all rows keep to label spaces.
+    # If every row has a label space, the same result from few tokens.
     lambda: choose(
       *label_trie.allowed_scores(trie, flat, jax.nn.log_softmax(logits))
     ),
   )
 
 
-def _take(array: jax.Array, indices: jax.Array) -> jax.Array:
-  """`[B, m, ...]` and `[B, n]` -> `[B, n, ...]`."""
+def _take(
+  array: Shaped[Array, 'B _ *rest'], indices: Int32[Array, 'B n']
+) -> Shaped[Array, 'B n *rest']:
+  """Selects each row's elements along the second axis."""
   indices = indices.reshape(*indices.shape, *(1,) * (array.ndim - 2))
   return jnp.take_along_axis(array, indices, axis=1)
 
 
-def _reorder(cache: DecodeCache, parents: jax.Array) -> DecodeCache:
-  """Gives every beam what its parent has seen; `parents` is `[B, K]`."""
+def _reorder(cache: DecodeCache, parents: Int32[Array, 'B W']) -> DecodeCache:
+  """Gives every beam its parent's keys and values of the targets."""
 
-  def of_parents(array):
+  def of_parents(array: Float[Array, ' N *rest']) -> Float[Array, ' N *rest']:
     split = array.reshape(*parents.shape, *array.shape[1:])
     return _take(split, parents).reshape(array.shape)
 
-  return cache.replace(
+  return dataclasses.replace(
+    cache,
     self_keys=tuple(map(of_parents, cache.self_keys)),
     self_values=tuple(map(of_parents, cache.self_values)),
   )

@@ -1,4 +1,4 @@
-"""How an answer is made from a prompt: the method and what it is set to."""
+"""The decoding method and its settings."""
 
 import dataclasses
 import math
@@ -6,8 +6,8 @@ import math
 from it_study.errors import InputError, nearest
 from it_study.inference import beam
 
-# Rows without a label space are decoded freely, whatever the method: with beams
-# in 'constrained_beam', else greedily.
+# Rows without a label space are decoded without restriction by every method: by
+# beam search in 'constrained_beam', otherwise greedily.
 METHODS = (
   'greedy',
   'beam',
@@ -18,7 +18,7 @@ METHODS = (
   'ranked_normalized',
   'ranked_conditional',
 )
-# What each setting is called in gin, and the methods that read it.
+# Name of each setting in gin, and the methods that read it.
 _BEAMS = ('beam', 'constrained_beam')
 _SETTINGS = {
   'num_beams': ('NUM_BEAMS', _BEAMS),
@@ -34,23 +34,25 @@ _BELOW_ZERO = math.nextafter(0, -1)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decoding:
-  """A method of decoding.
+  """A method of decoding and its settings.
 
   Attributes:
-    method: 'greedy', 'beam' or 'sample'; or, where there is a label space,
-      'constrained' to it, greedily or by 'constrained_beam'; or its labels
-      'ranked' by log-likelihood, 'ranked_normalized' by that over the number of
-      tokens, 'ranked_conditional' by what the prompt adds to it.
-    num_beams: of beam search.
-    beam_style: whose beam search, of `beam.STYLES`.
-    length_alpha: of beam search, from 0 up; see `beam.beam_decode`.
-    temperature: of sampling, above 0; see `sampling.Sampling` for these three.
-    top_k: of sampling; 0 for no limit.
-    top_p: of sampling, up to 1.
-    seed: of sampling. What a prompt draws follows from it and the prompt alone.
+    method: 'greedy', 'beam' or 'sample'; or, for rows with a label space:
+      'constrained' (greedy within the label space), 'constrained_beam' (beam
+      search within it), 'ranked' (its labels ranked by log-likelihood),
+      'ranked_normalized' (by log-likelihood per token) or 'ranked_conditional'
+      (by how much the prompt adds to the log-likelihood).
+    num_beams: Number of beams in beam search.
+    beam_style: Style of beam search, one of `beam.STYLES`.
+    length_alpha: Exponent of beam search's length penalty, at least 0; see
+      `beam.beam_decode`.
+    temperature: Temperature of sampling, above 0; see `sampling.Sampling`.
+    top_k: Number of tokens to sample from; 0 for no limit.
+    top_p: Probability of the tokens to sample from, above 0 and at most 1.
+    seed: Seed of sampling. Draws depend only on the seed and the prompt.
 
   Raises:
-    InputError: for a method that there is not, or a value out of range.
+    InputError: If the method is unknown or a value is out of range.
   """
 
   method: str = 'greedy'
@@ -65,22 +67,22 @@ class Decoding:
   def __post_init__(self):
     if self.method not in METHODS:
       raise InputError(
-        f'DECODING is {self.method!r}; there are {", ".join(METHODS)}.'
+        f'DECODING is {self.method!r}; expected one of {", ".join(METHODS)}.'
         f'{nearest(str(self.method), METHODS)}'
       )
     if self.beam_style not in beam.STYLES:
       raise InputError(
-        f'BEAM_STYLE is {self.beam_style!r}; there are '
+        f'BEAM_STYLE is {self.beam_style!r}; expected one of '
         f'{", ".join(beam.STYLES)}.{nearest(str(self.beam_style), beam.STYLES)}'
       )
-    _check('num_beams', self.num_beams, 'a whole number from 1 up', low=1)
-    _check('top_k', self.top_k, 'a whole number from 0 up, 0 no limit', low=0)
-    _check('seed', self.seed, 'a whole number from 0 up', low=0)
+    _check('num_beams', self.num_beams, 'a positive integer', low=1)
+    _check('top_k', self.top_k, 'an integer of at least 0', low=0)
+    _check('seed', self.seed, 'an integer of at least 0', low=0)
     for name, allowed, low, high in (
-      # Below 0 the bound by which a search ends early would not hold.
-      ('length_alpha', 'a number from 0 up', _BELOW_ZERO, math.inf),
+      # Below 0 the bound for ending a search early would not hold.
+      ('length_alpha', 'a number of at least 0', _BELOW_ZERO, math.inf),
       ('temperature', 'a number above 0', 0.0, math.inf),
-      ('top_p', 'a number above 0, 1 at most', 0.0, math.nextafter(1, 2)),
+      ('top_p', 'a number above 0 and at most 1', 0.0, math.nextafter(1, 2)),
     ):
       value = getattr(self, name)
       is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -89,15 +91,17 @@ class Decoding:
 
   @property
   def is_ranked(self) -> bool:
+    """Whether labels are ranked by their log-likelihood."""
     return self.method.startswith('ranked')
 
   @property
   def is_constrained(self) -> bool:
+    """Whether decoding is restricted to label spaces."""
     return self.method.startswith('constrained')
 
   @property
   def free_method(self) -> str:
-    """How rows without a label space are decoded."""
+    """The method for rows without a label space."""
     if self.method == 'constrained_beam':
       return 'beam'
     if self.is_constrained or self.is_ranked:
@@ -105,7 +109,7 @@ class Decoding:
     return self.method
 
   def settings(self, method: str) -> dict[str, object]:
-    """The settings that a method reads, by name."""
+    """Returns the settings that a method reads, by name."""
     return {
       name: getattr(self, name)
       for name, (_, methods) in _SETTINGS.items()
@@ -119,4 +123,4 @@ def _check(name: str, value: object, allowed: str, *, low: int) -> None:
 
 
 def _refuse(name: str, value: object, allowed: str) -> None:
-  raise InputError(f'{_SETTINGS[name][0]} is {value!r}; allowed is {allowed}.')
+  raise InputError(f'{_SETTINGS[name][0]} is {value!r}; expected {allowed}.')

@@ -1,35 +1,42 @@
-"""Prompts encoded before they are decoded, each about as long as it is."""
+"""Encodes prompts before decoding, each part of a batch at its own length.
 
-from collections.abc import Sequence
-import contextlib
+Shape letters, as in `it_study.models`:
+  B batch     L prompt length     E emb_dim
+"""
+
+from collections.abc import Callable, Sequence
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
 
-from it_study.models import partitioning
+from it_study.models import AnyArray, partitioning
 from it_study.models.t5 import T5, T5Config
 
 
 def encode(
-  *, model: T5, params: Any, parts: Sequence[jax.Array], length: int
-) -> jax.Array:
+  *,
+  model: T5,
+  params: Any,
+  parts: Sequence[Int[AnyArray, '_ _']],
+  length: int,
+) -> Float[Array, 'B {length} E']:
   """Encodes a batch whose rows are padded to several lengths.
 
-  Compiled once for each shape of a part, which saves compiling as well: many
+  Compiled once per shape of a part. That saves compiling, too: many
   combinations of parts have few shapes.
 
   Args:
-    model: the model; only its configuration matters.
-    params: its parameters, without the outer 'params' key.
-    parts: int32 `[B_i, L_i]`, the batch's rows in succession, padded with 0.
-    length: L, at least every `L_i`.
+    model: Model to encode with; only its configuration is used.
+    params: Parameters of the model, without the outer 'params' key.
+    parts: Consecutive rows of the batch, [B_i, L_i] each, padded with 0.
+    length: Length of the result, at least the largest `L_i`.
 
   Returns:
-    `[sum B_i, L, E]` in the model's compute dtype: the encoder's output, zeros
-    beyond a part's own length.
+    The encoder's output in the compute dtype, zeros beyond a part's own length.
   """
   mesh = partitioning.mesh_of(params)
   encoded = [
@@ -42,20 +49,17 @@ def encode(
 
 @functools.partial(jax.jit, static_argnames=('config', 'mesh'))
 def _encode(
-  params: Any, tokens: jax.Array, *, config: T5Config, mesh: Mesh | None
-) -> jax.Array:
-  """`[B, L] -> [B, L, E]`."""
-  with contextlib.ExitStack() as stack:
-    if mesh is not None:
-      stack.enter_context(partitioning.activation_sharding(mesh))
-    return T5(config).apply({'params': params}, tokens, method='encode')
+  params: Any, tokens: Int[Array, 'B L'], *, config: T5Config, mesh: Mesh | None
+) -> Float[Array, 'B L E']:
+  apply: Callable[..., Any] = T5(config).apply
+  with partitioning.activation_sharding(mesh):
+    return apply({'params': params}, tokens, method='encode')
 
 
 @functools.partial(jax.jit, static_argnames=('length', 'mesh'))
 def _join(
-  parts: tuple[jax.Array, ...], *, length: int, mesh: Mesh | None
-) -> jax.Array:
-  """`[B_i, L_i, E]` -> `[sum B_i, length, E]`."""
+  parts: tuple[Float[Array, '_ _ E'], ...], *, length: int, mesh: Mesh | None
+) -> Float[Array, 'B {length} E']:
   joined = jnp.concatenate(
     [
       jnp.pad(part, ((0, 0), (0, length - part.shape[1]), (0, 0)))

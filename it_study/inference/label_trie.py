@@ -1,13 +1,20 @@
-"""Label spaces as a trie of tokens that a decoding loop can follow."""
+"""Label spaces as a trie of tokens that a decoding loop can follow.
+
+Shape letters, as in `it_study.models`:
+  B rows     V vocab_size     X nodes     C choices
+"""
 
 from collections.abc import Iterable, Sequence
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int, Int32
 import numpy as np
 
-# The node of rows that may say anything.
+from it_study.models import AnyArray
+
+# Node of rows without a label space.
 FREE = 0
 _NO_TOKEN = -1
 
@@ -15,29 +22,28 @@ _NO_TOKEN = -1
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LabelTrie:
-  """Tries of several label spaces, in the same two tables; a pytree.
+  """Tries of several label spaces in the same two tables; a pytree.
 
-  A node is how much of a label has been said. Both tables are padded to powers
-  of two, so that other label spaces seldom make another program.
+  A node stands for the beginning of a label. Both tables are padded to powers
+  of two, so that few distinct shapes are compiled.
 
   Attributes:
-    tokens: what may come next; int32 [nodes, choices], ascending, -1 where
-      there are no more.
-    following: the node after each of them; int32 [nodes, choices].
+    tokens: Tokens that may come next, ascending, padded with -1.
+    following: Node that each of these tokens leads to.
   """
 
-  tokens: jax.Array | np.ndarray
-  following: jax.Array | np.ndarray
+  tokens: Int32[AnyArray, 'X C']
+  following: Int32[AnyArray, 'X C']
 
 
 def build(
   label_spaces: Iterable[Sequence[Sequence[int]]],
 ) -> tuple[LabelTrie, list[int]]:
-  """Makes the trie of label spaces, and the node at which each begins.
+  """Builds the trie of label spaces, and returns the root node of each.
 
   Args:
-    label_spaces: for each, its labels as tokens, end of sequence included. An
-      empty one may say anything.
+    label_spaces: Label spaces, each a sequence of labels as tokens with the end
+      of sequence. An empty one allows any answer.
 
   >>> trie, roots = build([[[7, 1], [7, 8, 1]], []])
   >>> roots, trie.tokens[roots[0]].tolist(), trie.tokens[2].tolist()
@@ -60,7 +66,7 @@ def build(
         node = children[node][token]
   shape = (
     power_of_two(len(children)),
-    # Two at least: a beam search wants twice as many sequences as it has.
+    # At least 2, because a beam search needs twice as many candidates as beams.
     power_of_two(max(2, *map(len, children))),
   )
   tokens = np.full(shape, _NO_TOKEN, np.int32)
@@ -73,17 +79,16 @@ def build(
 
 
 def choose(
-  trie: LabelTrie, nodes: jax.Array, logits: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """The likeliest token that each row may say, and where that leads.
+  trie: LabelTrie, nodes: Int[Array, ' B'], logits: Float32[Array, 'B V']
+) -> tuple[Int32[Array, ' B'], Int32[Array, ' B']]:
+  """Returns the most likely allowed token of each row, and the node after it.
+
+  Of equally likely tokens it takes the smallest.
 
   Args:
-    trie: of all rows' label spaces.
-    nodes: int32 `[B]`, where each row stands.
-    logits: float32 `[B, V]`.
-
-  Returns:
-    int32 `[B]` tokens, of equally likely ones the smallest, and nodes.
+    trie: Label spaces of all rows.
+    nodes: Current node of each row.
+    logits: Logits of the next token.
   """
   scores, allowed = allowed_scores(trie, nodes, logits)
   choice = jnp.argmax(scores, axis=-1)[:, None]  # [B, 1]
@@ -95,18 +100,17 @@ def choose(
 
 
 def allowed_scores(
-  trie: LabelTrie, nodes: jax.Array, scores: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """What each row may say at its node, which is not `FREE`.
+  trie: LabelTrie, nodes: Int[Array, ' B'], scores: Float32[Array, 'B V']
+) -> tuple[Float32[Array, 'B C'], Int32[Array, 'B C']]:
+  """Returns the scores and ids of the tokens that each row's node allows.
 
   Args:
-    trie: of all rows' label spaces.
-    nodes: int32 `[B]`.
-    scores: float32 `[B, V]`.
+    trie: Label spaces of all rows.
+    nodes: Current node of each row, other than `FREE`.
+    scores: Scores of the whole vocabulary.
 
   Returns:
-    Scores and int32 tokens, `[B, C]` each, by token; -inf and 0 where a row has
-    fewer than C to choose from.
+    Scores and tokens, by token; -inf and 0 for a row's missing choices.
   """
   allowed = trie.tokens[nodes]
   tokens = jnp.maximum(allowed, 0)
@@ -114,22 +118,30 @@ def allowed_scores(
   return jnp.where(allowed == _NO_TOKEN, -jnp.inf, gathered), tokens
 
 
-def mask(trie: LabelTrie, nodes: jax.Array, scores: jax.Array) -> jax.Array:
-  """Scores `[B, V]`, -inf for what a row at its node `[B]` may not say."""
+def mask(
+  trie: LabelTrie, nodes: Int[Array, ' B'], scores: Float32[Array, 'B V']
+) -> Float32[Array, 'B V']:
+  """Sets the scores of tokens that a row's node does not allow to -inf."""
   rows, size = scores.shape
-  allowed = trie.tokens[nodes]  # [B, choices]
-  # What stands for no token is written past the end, which drops it.
+  allowed = trie.tokens[nodes]  # [B, C]
+  # The padding is written past the end, which drops it.
   allowed = jnp.where(allowed == _NO_TOKEN, size, allowed)
-  may = jnp.zeros((rows, size), bool)
-  may = may.at[jnp.arange(rows)[:, None], allowed].set(True, mode='drop')
-  return jnp.where(may | (nodes == FREE)[:, None], scores, -jnp.inf)
+  is_allowed = jnp.zeros((rows, size), bool)
+  is_allowed = is_allowed.at[jnp.arange(rows)[:, None], allowed].set(
+    True, mode='drop'
+  )
+  return jnp.where(is_allowed | (nodes == FREE)[:, None], scores, -jnp.inf)
 
 
-def follow(trie: LabelTrie, nodes: jax.Array, tokens: jax.Array) -> jax.Array:
-  """The nodes after `tokens`, of any shape that `nodes` has too.
+def follow(
+  trie: LabelTrie,
+  nodes: Int[Array, '*shape'],
+  tokens: Int[Array, '*shape'],
+) -> Int32[Array, '*shape']:
+  """Returns the nodes that tokens lead to.
 
-  A token that may not be said there leads anywhere: whoever said it scores
-  -inf.
+  A token that is not allowed leads to an arbitrary node; its sequence has a
+  score of -inf.
   """
   choice = jnp.argmax(trie.tokens[nodes] == tokens[..., None], axis=-1)
   after = trie.following[nodes, choice]
@@ -137,5 +149,5 @@ def follow(trie: LabelTrie, nodes: jax.Array, tokens: jax.Array) -> jax.Array:
 
 
 def power_of_two(number: int) -> int:
-  """The least power of two that is not below a number from 1 up."""
+  """Returns the least power of two that is at least a positive number."""
   return 1 << max(number - 1, 0).bit_length()

@@ -1,4 +1,4 @@
-"""A fingerprint of parameters, computed where they lie."""
+"""A fingerprint of parameters, computed on their devices."""
 
 import hashlib
 import json
@@ -7,27 +7,28 @@ from typing import Any
 import jax
 from jax import lax
 import jax.numpy as jnp
+from jaxtyping import Array, Shaped, UInt32
 import numpy as np
 
-# Any four numbers: sums that begin differently agree by chance once in 2^128.
+# Four arbitrary numbers: four such sums agree by chance once in 2^128.
 _LANES = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
 
 
 def fingerprint(params: Any) -> str:
-  """A hash of names, shapes, dtypes and bits of a tree of arrays.
+  """Returns a hash of the names, shapes, dtypes and bits of a tree of arrays.
 
-  It is the same on any number of devices and however the arrays are split, as
-  whole numbers add up to the same in any order; a single bit that differs
-  changes it. It is made against accidents, not against forgers.
+  It does not depend on the number of devices or the sharding, as sums of
+  integers do not depend on their order. Any change of a bit changes it. It
+  guards against accidents, not against forgery.
 
   Args:
-    params: a tree of arrays of 8, 16 or 32 bits an element.
+    params: Tree of arrays of 8, 16 or 32 bits per element.
 
   Returns:
     64 hexadecimal digits.
   """
   leaves = jax.tree_util.tree_leaves_with_path(params)
-  # All are started before any is waited for.
+  # All sums are dispatched before the first is awaited.
   sums = [_sums(leaf) for _, leaf in leaves]
   lines = [
     [
@@ -42,24 +43,24 @@ def fingerprint(params: Any) -> str:
 
 
 @jax.jit
-def _sums(array: jax.Array) -> jax.Array:
-  """Four sums over an array's bits, each mixed with its place; uint32 [4]."""
+def _sums(array: Shaped[Array, '...']) -> UInt32[Array, '4']:
+  """Returns four sums over an array's bits, each mixed with its position."""
   unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[array.dtype.itemsize]
   bits = lax.bitcast_convert_type(array, unsigned).astype(jnp.uint32)
-  place = jnp.zeros(array.shape, jnp.uint32)
+  position = jnp.zeros(array.shape, jnp.uint32)
   for axis, size in enumerate(array.shape):
-    axis_place = lax.broadcasted_iota(jnp.uint32, array.shape, axis)
-    place = place * jnp.uint32(size) + axis_place
+    axis_position = lax.broadcasted_iota(jnp.uint32, array.shape, axis)
+    position = position * jnp.uint32(size) + axis_position
   return jnp.stack(
     [
-      jnp.sum(_mix(bits ^ _mix(place ^ jnp.uint32(lane))), dtype=jnp.uint32)
+      jnp.sum(_mix(bits ^ _mix(position ^ jnp.uint32(lane))), dtype=jnp.uint32)
       for lane in _LANES
     ]
   )
 
 
-def _mix(bits: jax.Array) -> jax.Array:
-  """MurmurHash3's finaliser (Appleby, 2011): one to one on 32 bits."""
+def _mix(bits: UInt32[Array, '*shape']) -> UInt32[Array, '*shape']:
+  """MurmurHash3's finaliser (Appleby, 2011), a bijection on 32 bits."""
   bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
   bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
   return bits ^ (bits >> 16)

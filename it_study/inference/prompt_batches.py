@@ -1,12 +1,19 @@
-"""Prompts decoded in batches of like length, and tokens turned into text."""
+"""Runs prompts in batches of similar length, and turns tokens into text.
+
+Shape letters, as in `it_study.models`:
+  B batch     L prompt length     S decoding steps     E emb_dim
+  Y labels of a prompt
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import hashlib
+import logging
 from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
+from jaxtyping import Array, Float, Int, Shaped, UInt32
 import numpy as np
 import seqio
 
@@ -27,31 +34,33 @@ from it_study.inference.sampling import Sampling
 from it_study.models import partitioning
 from it_study.models.t5 import T5
 
-# Prompt lengths are rounded up to these shares of the limit, so that few
+# Prompt lengths are rounded up to multiples of 1/8 of the maximum, so that few
 # shapes are compiled and little padding is computed.
 _LENGTH_BUCKETS = 8
-# A batch is encoded in so many parts, each padded to its own longest prompt.
+# A batch is encoded in this many parts, each padded to its own longest prompt.
 _PARTS = 8
-# Within so much of each other all processes are short of memory, or this one is
-# alone, and the others wait for what its devices would send.
+# Processes that run out of memory within this time of each other halve the
+# batch. One that does so alone fails, as the others wait for its devices.
 _SHORTAGE_SECONDS = 60.0
 
-# Indices of prompts, and what was made of each.
+# Indices of prompts, and the result of each.
 Batch = tuple[list[int], list[Any]]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-  """A model on its devices, ready to answer.
+  """A model on its devices, ready for inference.
 
   Attributes:
-    model: the model.
-    params: its parameters, on the mesh.
-    mesh: whose `data` and `fsdp` split the prompts of a batch.
-    max_length: tokens of the longest prompts.
-    max_decode_length: tokens to decode at most.
-    batch_size: prompts at once; fewer where so many do not fit memory.
-    on_halved: told the number of prompts at once when that is halved.
+    model: The model.
+    params: Parameters of the model, on the mesh.
+    mesh: Mesh whose `data` and `fsdp` axes split the prompts of a batch.
+    max_length: Maximum length of a prompt in tokens.
+    max_decode_length: Maximum number of tokens to decode.
+    batch_size: Number of prompts at once, halved until they fit in memory.
+    on_halved: Function called with the new batch size whenever it is halved.
   """
 
   model: T5
@@ -66,23 +75,23 @@ class LoadedModel:
 def decode(
   loaded: LoadedModel,
   *,
-  prompts: Sequence[np.ndarray],
+  prompts: Sequence[Int[np.ndarray, ' _']],
   decoding: Decoding,
   method: str,
   label_spaces: Sequence[Labels] | None = None,
 ) -> Iterator[Batch]:
-  """Decodes prompts, in batches of like length.
+  """Decodes prompts in batches of similar length.
 
   Args:
-    machine: to decode on.
-    prompts: int32, one sequence of tokens each, none above `max_length`.
-    decoding: whose settings hold.
+    loaded: Model to decode with.
+    prompts: Tokens of each prompt, at most `loaded.max_length`.
+    decoding: Settings of the method.
     method: 'greedy', 'beam' or 'sample'.
-    label_spaces: what each prompt's answer has to be one of; anything where
-      that is empty, and for all of them without it.
+    label_spaces: Label space that restricts each prompt's answer, empty for no
+      restriction; None if no prompt has one.
 
   Yields:
-    Batch by batch, indices of prompts and their int32 `[max_decode_length]`.
+    Batch by batch, indices of prompts and their decoded tokens, int32 [S].
   """
   trie, roots = None, None
   if label_spaces is not None:
@@ -95,20 +104,28 @@ def decode(
     roots = [root_of[space] for space in spaces]
 
   def run(
-    tokens: jax.Array, encoded: jax.Array, indices: list[int]
-  ) -> jax.Array:
-    settings: dict[str, Any] = {}
+    tokens: Int[Array, 'B L'],
+    encoded: Float[Array, 'B L E'],
+    indices: list[int],
+  ) -> Int[Array, 'B S']:
+    settings: dict[str, Any] = {
+      'model': loaded.model,
+      'params': loaded.params,
+      'encoder_input_tokens': tokens,
+      'encoded': encoded,
+      'max_decode_length': loaded.max_decode_length,
+    }
     if roots is not None:
       nodes = np.full(tokens.shape[0], label_trie.FREE, np.int32)
       nodes[: len(indices)] = [roots[index] for index in indices]
-      settings = {'trie': trie, 'roots': _place(loaded, nodes)}
+      settings |= {'trie': trie, 'roots': _place(loaded, nodes)}
     if method == 'beam':
-      function = beam.beam_decode
-      settings['num_beams'] = decoding.num_beams
-      settings['style'] = decoding.beam_style
-      settings['length_alpha'] = decoding.length_alpha
-    else:
-      function = token_loop.decode_tokens
+      return beam.beam_decode(
+        num_beams=decoding.num_beams,
+        style=decoding.beam_style,
+        length_alpha=decoding.length_alpha,
+        **settings,
+      )
     if method == 'sample':
       keys = np.zeros((tokens.shape[0], 2), np.uint32)
       keys[: len(indices)] = [
@@ -120,14 +137,7 @@ def decode(
         top_k=decoding.top_k,
         top_p=decoding.top_p,
       )
-    return function(
-      model=loaded.model,
-      params=loaded.params,
-      encoder_input_tokens=tokens,
-      encoded=encoded,
-      max_decode_length=loaded.max_decode_length,
-      **settings,
-    )
+    return token_loop.decode_tokens(**settings)
 
   yield from _in_batches(loaded, prompts, run)
 
@@ -135,23 +145,25 @@ def decode(
 def score(
   loaded: LoadedModel,
   *,
-  prompts: Sequence[np.ndarray],
+  prompts: Sequence[Int[np.ndarray, ' _']],
   label_spaces: Sequence[Labels],
 ) -> Iterator[Batch]:
-  """Log-likelihood of every label of every prompt, in nats.
+  """Scores every label of every prompt by its log-likelihood, in nats.
 
   Args:
-    machine: to score on.
-    prompts: as for `decode`.
-    label_spaces: of each prompt, with a label at least.
+    loaded: Model to score with.
+    prompts: Tokens of each prompt, at most `loaded.max_length`.
+    label_spaces: Label space of each prompt, with at least one label.
 
   Yields:
-    Batch by batch, indices of prompts and their labels' scores, as dicts.
+    Batch by batch, indices of prompts and the scores of their labels, by label.
   """
 
   def run(
-    tokens: jax.Array, encoded: jax.Array, indices: list[int]
-  ) -> jax.Array:
+    tokens: Int[Array, 'B L'],
+    encoded: Float[Array, 'B L E'],
+    indices: list[int],
+  ) -> Float[Array, 'B Y']:
     labels = label_spaces_lib.pad(
       [label_spaces[index] for index in indices], batch_size=tokens.shape[0]
     )
@@ -178,26 +190,35 @@ def score(
 
 def _in_batches(
   loaded: LoadedModel,
-  prompts: Sequence[np.ndarray],
+  prompts: Sequence[Int[np.ndarray, ' _']],
   run: Callable[[jax.Array, jax.Array, list[int]], jax.Array],
 ) -> Iterator[Batch]:
-  """Runs prompts a batch at a time, in smaller ones where memory is short.
+  """Runs prompts batch by batch, with smaller batches if memory runs out.
 
-  The longest come first, so that memory falls short at once if it does, and
-  what is left for a batch that is not full is short.
+  The longest prompts come first. So memory runs out at once or never, and the
+  last batch, which may not be full, has short prompts.
   """
   shards = loaded.mesh.shape['data'] * loaded.mesh.shape['fsdp']
   size = _round_up(loaded.batch_size, shards)
-  left = sorted(range(len(prompts)), key=lambda k: (-len(prompts[k]), k))
-  while left:
-    batch = left[:size]
+  remaining = sorted(range(len(prompts)), key=lambda k: (-len(prompts[k]), k))
+  shapes: set[tuple[int, int]] = set()
+  while remaining:
+    batch = remaining[:size]
     length = _padded_length(len(prompts[batch[0]]), loaded.max_length)
     num_rows = min(size, _round_up(power_of_two(len(batch)), shards))
     tokens = np.zeros((num_rows, length), np.int32)
     for row, index in enumerate(batch):
       tokens[row, : len(prompts[index])] = prompts[index]
+    if tokens.shape not in shapes:
+      shapes.add(tokens.shape)
+      _logger.info(
+        'Batches of %d prompts x %d tokens (batch size %d): compiled at first '
+        'use.',
+        *(num_rows, length, size),
+      )
     try:
-      # Has no name here: it would be kept while the next batch is encoded.
+      # The encoded prompts get no name here, which would keep them in memory
+      # while the next batch is encoded.
       results = _fetch(
         run(_place(loaded, tokens), _encode(loaded, tokens), batch)
       )
@@ -206,24 +227,26 @@ def _in_batches(
         raise
       if num_rows == shards:
         raise InputError(
-          f'memory does not hold one prompt of {length} tokens a device: '
+          f'memory does not hold one prompt of {length} tokens per device: '
           f'{str(error).splitlines()[0]:.200}. Split the model over more '
           "devices (MESH_MODEL), or lower TASK_FEATURE_LENGTHS['inputs']."
         ) from None
       if not distributed.have_all_come(seconds=_SHORTAGE_SECONDS):
         raise InputError(
-          f'memory of this process alone does not hold {num_rows} prompts of '
+          f'only this process ran out of memory, with {num_rows} prompts of '
           f'{length} tokens. Set a smaller INFER_BATCH_SIZE.'
         ) from None
       size = _round_up(num_rows // 2, shards)
       loaded.on_halved(size)
       continue
     yield batch, list(results[: len(batch)])
-    left = left[size:]
+    remaining = remaining[size:]
 
 
-def _encode(loaded: LoadedModel, tokens: np.ndarray) -> jax.Array:
-  """`[B, L] -> [B, L, E]`, by parts that are padded no more than they need."""
+def _encode(
+  loaded: LoadedModel, tokens: Int[np.ndarray, 'B L']
+) -> Float[Array, 'B L E']:
+  """Encodes a batch in parts, each padded to its own longest prompt."""
   num_rows, length = tokens.shape
   shards = loaded.mesh.shape['data'] * loaded.mesh.shape['fsdp']
   size = _round_up(-(-loaded.batch_size // _PARTS), shards)
@@ -240,7 +263,7 @@ def _encode(loaded: LoadedModel, tokens: np.ndarray) -> jax.Array:
 
 
 def _padded_length(length: int, longest: int) -> int:
-  """The length in tokens that a prompt is padded to."""
+  """Returns the length in tokens that a prompt is padded to."""
   unit = -(-longest // _LENGTH_BUCKETS)
   return min(_round_up(max(length, 1), unit), longest)
 
@@ -249,38 +272,44 @@ def _round_up(number: int, unit: int) -> int:
   return -(-number // unit) * unit
 
 
-def _place(loaded: LoadedModel, array: np.ndarray) -> jax.Array:
-  """An array with its rows split over the devices."""
+def _place(
+  loaded: LoadedModel, array: Shaped[np.ndarray, ' *shape']
+) -> Shaped[Array, ' *shape']:
+  """Puts an array on the devices, split by its rows."""
   return _put(array, partitioning.batch_sharding(loaded.mesh))
 
 
-def _put(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-  """The same array in every process, on the devices of all."""
+def _put(
+  array: Shaped[np.ndarray, ' *shape'], sharding: jax.sharding.Sharding
+) -> Shaped[Array, ' *shape']:
+  """Puts an array that every process has on the devices of all processes."""
   return jax.make_array_from_callback(
     array.shape, sharding, lambda index: array[index]
   )
 
 
-def _fetch(array: jax.Array) -> np.ndarray:
-  """All rows, in every process."""
+def _fetch(array: Shaped[Array, ' *shape']) -> Shaped[np.ndarray, ' *shape']:
+  """Returns all rows, in every process."""
   if array.is_fully_addressable:
     return np.asarray(array)
   return multihost_utils.process_allgather(array, tiled=True)
 
 
-def _sampling_key(prompt: np.ndarray, seed: int) -> np.ndarray:
-  """Uint32 `[2]` from the prompt and the seed."""
+def _sampling_key(
+  prompt: Int[np.ndarray, ' L'], seed: int
+) -> UInt32[np.ndarray, '2']:
+  """Derives a key from the prompt and the seed."""
   content = f'{seed} '.encode() + prompt.astype('<i4').tobytes()
   digest = hashlib.sha256(content).digest()
   return np.frombuffer(digest[:8], '<u4')
 
 
-def to_text(vocabulary: seqio.Vocabulary, tokens: np.ndarray) -> str:
-  """The text up to end-of-sequence."""
+def to_text(vocabulary: seqio.Vocabulary, tokens: Int[np.ndarray, ' S']) -> str:
+  """Decodes tokens up to the end of sequence."""
   ids = [int(token) for token in tokens]
   if 1 in ids:
     ids = ids[: ids.index(1)]
-  # The table of a rounded-up vocabulary has rows that stand for nothing.
+  # A table rounded up in size has rows that are no tokens of the vocabulary.
   unknown = vocabulary.unk_id
   size = vocabulary.vocab_size
   return vocabulary.decode(

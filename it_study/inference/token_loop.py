@@ -1,6 +1,10 @@
-"""Decoding a token at a time, the likeliest or a drawn one, with a KV cache."""
+"""Greedy decoding and sampling with a KV cache, one token at a time.
 
-import contextlib
+Shape letters, as in `it_study.models`:
+  B batch     L prompt length     E emb_dim
+"""
+
+from collections.abc import Callable
 import functools
 from typing import Any
 
@@ -8,11 +12,12 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, Int32
 
 from it_study.inference import label_trie, sampling as sampling_lib
 from it_study.inference.label_trie import LabelTrie
 from it_study.inference.sampling import Sampling
-from it_study.models import partitioning
+from it_study.models import AnyArray, partitioning
 from it_study.models.t5 import PAD_ID, T5, T5Config
 
 
@@ -20,38 +25,39 @@ def decode_tokens(
   *,
   model: T5,
   params: Any,
-  encoder_input_tokens: jax.Array,
+  encoder_input_tokens: Int[AnyArray, 'B L'],
   max_decode_length: int,
   eos_id: int = 1,
   trie: LabelTrie | None = None,
-  roots: jax.Array | None = None,
+  roots: Int[AnyArray, ' B'] | None = None,
   sampling: Sampling | None = None,
-  encoded: jax.Array | None = None,
-) -> jax.Array:
-  """Continues every prompt by its likeliest tokens, or by drawn ones.
+  encoded: Float[Array, 'B L E'] | None = None,
+) -> Int32[Array, 'B {max_decode_length}']:
+  """Continues every prompt with its most likely tokens, or with drawn ones.
 
-  Compiled once for each configuration, batch shape and length. Stops as soon
-  as every row has ended. Of equally likely tokens the smallest is taken.
+  Compiled once for each configuration, batch shape and length. Stops as soon as
+  every row has ended. Of equally likely tokens it takes the smallest.
 
   Args:
-    model: the model; only its configuration matters.
-    params: its parameters, without the outer 'params' key. Decoding runs on
-      the mesh that they lie on.
-    encoder_input_tokens: int32 `[batch, length]`, padded with 0. A row that is
-      padding throughout fills a batch up: it ends before its first token.
-    max_decode_length: tokens to decode at most, end of sequence included.
-    eos_id: the token that ends a row.
-    trie: label spaces to keep to, see `label_trie.build`; None keeps to none.
-    roots: int32 `[batch]`, the node at which each row's label space begins.
-    sampling: how tokens are drawn; None takes the likeliest.
-    encoded: `[batch, length, emb_dim]`, where the prompts are encoded already.
+    model: Model to decode with; only its configuration is used.
+    params: Parameters of the model, without the outer 'params' key. Decoding
+      runs on the mesh that they are on.
+    encoder_input_tokens: Prompts, padded with 0. Rows of padding alone, which
+      fill up a batch, end before their first token.
+    max_decode_length: Maximum number of tokens, end of sequence included.
+    eos_id: Token that ends a row.
+    trie: Label spaces that restrict the answers, from `label_trie.build`; None
+      for no restriction. Cannot be combined with `sampling`.
+    roots: Node at which each row's label space begins.
+    sampling: Settings of sampling; None for the most likely tokens.
+    encoded: Encoded prompts, if already computed.
 
   Returns:
-    int32 `[batch, max_decode_length]`: tokens, `eos_id` where the row ended,
-    then 0. A row without `eos_id` ran out of room.
+    Tokens, `eos_id` where the row ended, then 0. Rows that reach the maximum
+    length may have no `eos_id`.
   """
   if sampling is not None and trie is not None:
-    raise ValueError('sampling does not keep to label spaces')
+    raise ValueError('Sampling does not support label spaces.')
   return _decode_tokens(
     params,
     encoder_input_tokens,
@@ -71,18 +77,20 @@ def decode_tokens(
 )
 def _decode_tokens(
   params: Any,
-  prompts: jax.Array,
+  prompts: Int[Array, 'B L'],
   trie: LabelTrie | None,
-  roots: jax.Array | None,
+  roots: Int[Array, ' B'] | None,
   sampling: Sampling | None,
-  encoded: jax.Array | None,
+  encoded: Float[Array, 'B L E'] | None,
   *,
   config: T5Config,
   max_decode_length: int,
   eos_id: int,
   mesh: Mesh | None,
-) -> jax.Array:
-  apply = functools.partial(T5(config).apply, {'params': params})
+) -> Int32[Array, 'B {max_decode_length}']:
+  apply: Callable[..., Any] = functools.partial(
+    T5(config).apply, {'params': params}
+  )
 
   def unfinished(state):
     step, _, ended, *_ = state
@@ -90,9 +98,7 @@ def _decode_tokens(
 
   def decode_one(state):
     step, tokens, ended, decoded, cache, nodes = state
-    logits, cache = apply(
-      tokens, cache, step, method='decode_step'
-    )  # [batch, vocab]
+    logits, cache = apply(tokens, cache, step, method='decode_step')  # [B, V]
     if sampling is not None:
       tokens = sampling_lib.draw(sampling, logits, step)
     elif trie is not None:
@@ -106,9 +112,7 @@ def _decode_tokens(
     ended = ended | (tokens == eos_id)
     return step + 1, tokens, ended, decoded, cache, nodes
 
-  with contextlib.ExitStack() as stack:
-    if mesh is not None:
-      stack.enter_context(partitioning.activation_sharding(mesh))
+  with partitioning.activation_sharding(mesh):
     if encoded is None:
       encoded = apply(prompts, method='encode')
     cache = apply(encoded, prompts, max_decode_length, method='start_decoding')

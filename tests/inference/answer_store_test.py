@@ -61,7 +61,7 @@ def test_a_damaged_commit_is_named_and_left_out(tmp_path, caplog, damage):
   again = AnswerStore(tmp_path, settings={})
   assert len(again) == 1
   assert again['k3'] == 'fine'
-  assert f'{damaged} is damaged; its answers are made again.' in caplog.text
+  assert f'{damaged} is damaged; its answers will be recomputed.' in caplog.text
   assert not damaged.exists()
 
 

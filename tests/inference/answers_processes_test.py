@@ -138,6 +138,6 @@ def test_a_process_that_is_short_of_memory_alone_ends_all(
   assert (
     said.read_text()
     .splitlines()[-1]
-    .startswith('memory of this process alone does not hold 32 prompts of ')
+    .startswith('only this process ran out of memory, with 32 prompts of ')
   )
   assert other.wait(timeout=300) != 0

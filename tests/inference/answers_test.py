@@ -6,6 +6,7 @@ import fakes
 import jax
 import numpy as np
 import pytest
+import seqio
 
 from it_study import predictions, seqio_lib
 from it_study.data import vocabularies
@@ -101,7 +102,7 @@ def test_a_label_that_does_not_fit_is_named(tmp_path):
 
 
 def test_a_label_that_cannot_be_spelled_is_named():
-  class Deaf:
+  class Lossy(seqio.PassThroughVocabulary):
     def encode(self, text):
       return [2]
 
@@ -109,8 +110,10 @@ def test_a_label_that_cannot_be_spelled_is_named():
       return '⁇'
 
   row = {'label_space': [b'yes'], 'task': b't1'}
-  with pytest.raises(InputError, match="label 'yes' of t1 cannot be spelled"):
-    label_spaces.encode([row], vocabulary=Deaf(), max_length=9)
+  with pytest.raises(
+    InputError, match="label 'yes' of t1 cannot be represented"
+  ):
+    label_spaces.encode([row], vocabulary=Lossy(size=9), max_length=9)
 
 
 def count_batches(monkeypatch):
@@ -279,7 +282,7 @@ def test_what_no_batch_fits_is_said(tmp_path, monkeypatch):
   with pytest.raises(InputError) as caught:
     infer(tmp_path, 'greedy')
   assert str(caught.value) == (
-    'memory does not hold one prompt of 128 tokens a device: '
+    'memory does not hold one prompt of 128 tokens per device: '
     'RESOURCE_EXHAUSTED: out of memory. Split the model over more devices '
     "(MESH_MODEL), or lower TASK_FEATURE_LENGTHS['inputs']."
   )

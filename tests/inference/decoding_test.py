@@ -11,38 +11,40 @@ from it_study.inference.decoding import METHODS, Decoding
   [
     (
       {'method': 'beem'},
-      "DECODING is 'beem'; there are greedy, beam, sample, constrained, "
-      'constrained_beam, ranked, ranked_normalized, ranked_conditional. Did '
+      "DECODING is 'beem'; expected one of greedy, beam, sample, "
+      'constrained, constrained_beam, ranked, ranked_normalized, '
+      'ranked_conditional. Did '
       "you mean 'beam'?",
     ),
     (
       {'beam_style': 't5'},
-      "BEAM_STYLE is 't5'; there are t5x, transformers. Did you mean 't5x'?",
+      "BEAM_STYLE is 't5'; expected one of t5x, transformers. Did you mean "
+      "'t5x'?",
     ),
     (
       {'num_beams': 0},
-      'NUM_BEAMS is 0; allowed is a whole number from 1 up.',
+      'NUM_BEAMS is 0; expected a positive integer.',
     ),
     (
       {'temperature': 0},
-      'TEMPERATURE is 0; allowed is a number above 0.',
+      'TEMPERATURE is 0; expected a number above 0.',
     ),
-    ({'top_p': 1.5}, 'TOP_P is 1.5; allowed is a number above 0, 1 at most.'),
+    ({'top_p': 1.5}, 'TOP_P is 1.5; expected a number above 0 and at most 1.'),
     (
       {'top_k': True},
-      'TOP_K is True; allowed is a whole number from 0 up, 0 no limit.',
+      'TOP_K is True; expected an integer of at least 0.',
     ),
     (
       {'length_alpha': 'x'},
-      "LENGTH_ALPHA is 'x'; allowed is a number from 0 up.",
+      "LENGTH_ALPHA is 'x'; expected a number of at least 0.",
     ),
     (
       {'length_alpha': -0.5},
-      'LENGTH_ALPHA is -0.5; allowed is a number from 0 up.',
+      'LENGTH_ALPHA is -0.5; expected a number of at least 0.',
     ),
     (
       {'seed': -1},
-      'SAMPLING_SEED is -1; allowed is a whole number from 0 up.',
+      'SAMPLING_SEED is -1; expected an integer of at least 0.',
     ),
   ],
 )

@@ -26,9 +26,10 @@ def shapes_of(lengths, monkeypatch, *, batch_size=4, longest=80, encoded=None):
   """Shapes that are decoded; of parts that are encoded, into `encoded`."""
   shapes = []
 
-  def encode(*, parts, **_):
+  def encode(*, parts, length, **_):
     if encoded is not None:
       encoded.append([part.shape for part in parts])
+    return jnp.zeros((sum(len(part) for part in parts), length, 1))
 
   def echo(*, encoder_input_tokens, **_):
     shapes.append(encoder_input_tokens.shape)
@@ -80,7 +81,7 @@ def test_an_empty_prompt_is_a_row_like_others(monkeypatch):
     shapes.append(encoder_input_tokens.shape)
     return jnp.zeros((encoder_input_tokens.shape[0], 1), jnp.int32)
 
-  monkeypatch.setattr(encoding, 'encode', lambda **_: None)
+  monkeypatch.setattr(encoding, 'encode', lambda **_: jnp.zeros((2, 2, 1)))
   monkeypatch.setattr(token_loop, 'decode_tokens', count)
   loaded = prompt_batches.LoadedModel(
     model=None,
