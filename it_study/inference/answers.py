@@ -237,7 +237,7 @@ class _AnswerCache:
       if not hit:
         places_of.setdefault(key, []).append(place)
     _logger.info(
-      'Answer cache, %s: %d hits, %d misses, of which %d are distinct.',
+      'Answer cache (%s): %d hits, %d misses (%d distinct).',
       settings['method'],
       num_hits,
       len(keys) - num_hits,

@@ -212,9 +212,8 @@ def _in_batches(
     if tokens.shape not in shapes:
       shapes.add(tokens.shape)
       _logger.info(
-        'Batches of %d prompts x %d tokens (batch size %d): compiled at first '
-        'use.',
-        *(num_rows, length, size),
+        'New batch shape, compiled at first use: %d prompts x %d tokens.',
+        *tokens.shape,
       )
     try:
       # The encoded prompts get no name here, which would keep them in memory

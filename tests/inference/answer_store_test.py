@@ -1,4 +1,4 @@
-"""Tests of kept answers."""
+"""Tests of the answer cache on disk."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def files(folder):
   return sorted(folder.rglob('*.jsonl'))
 
 
-def test_what_is_committed_is_there_when_opened_again(tmp_path):
+def test_committed_answers_are_there_after_reopening(tmp_path):
   store = AnswerStore(tmp_path, settings={'a': 1})
   assert 'k1' not in store
   store.commit(ANSWERS)
@@ -26,7 +26,7 @@ def test_what_is_committed_is_there_when_opened_again(tmp_path):
   assert 'k4' not in again
 
 
-def test_other_settings_are_another_store(tmp_path):
+def test_different_settings_use_different_stores(tmp_path):
   AnswerStore(tmp_path, settings={'a': 1}).commit(ANSWERS)
   assert len(AnswerStore(tmp_path, settings={'a': 2})) == 0
 
@@ -50,7 +50,7 @@ def test_two_writers_add_to_each_other(tmp_path):
   ],
   ids=['cut', 'flipped', 'empty'],
 )
-def test_a_damaged_commit_is_named_and_left_out(tmp_path, caplog, damage):
+def test_a_damaged_commit_is_reported_and_skipped(tmp_path, caplog, damage):
   store = AnswerStore(tmp_path, settings={})
   store.commit(ANSWERS)
   store.commit({'k3': 'fine'})
@@ -65,14 +65,14 @@ def test_a_damaged_commit_is_named_and_left_out(tmp_path, caplog, damage):
   assert not damaged.exists()
 
 
-def test_a_commit_that_was_cut_off_is_not_there(tmp_path):
+def test_a_partial_commit_is_not_visible(tmp_path):
   AnswerStore(tmp_path, settings={}).commit(ANSWERS)
   (path,) = files(tmp_path)
   path.rename(path.with_name(f'.{path.name}.12.tmp'))
   assert len(AnswerStore(tmp_path, settings={})) == 0
 
 
-def test_in_memory_nothing_is_written(tmp_path, monkeypatch):
+def test_a_store_in_memory_writes_nothing(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   store = AnswerStore(None, settings={})
   store.commit(ANSWERS)
@@ -80,7 +80,7 @@ def test_in_memory_nothing_is_written(tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_a_folder_that_cannot_be_created_is_named(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(InputError, match=r'cannot write to .*file'):
     AnswerStore(tmp_path / 'file', settings={})

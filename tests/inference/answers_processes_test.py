@@ -1,4 +1,4 @@
-"""Test of a prediction in several processes."""
+"""Tests of predictions in several processes."""
 
 import json
 
@@ -40,7 +40,7 @@ print('done', jax.process_count(), jax.device_count())
 
 
 @pytest.mark.slow
-def test_two_processes_answer_as_one_does(tmp_path, monkeypatch):
+def test_two_processes_give_the_same_answers_as_one(tmp_path, monkeypatch):
   corpus = fakes.write_small_corpus(tmp_path / 'corpus')
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
   seqio_lib.use_corpus(corpus)
@@ -67,7 +67,7 @@ def test_two_processes_answer_as_one_does(tmp_path, monkeypatch):
       assert (row.scores is None) == (other.scores is None)
       if row.scores is not None:
         assert row.scores == pytest.approx(other.scores, rel=1e-5)
-  # Rows without a label space were decoded greedily once.
+  # Rows without a label space were already decoded by the greedy run.
   path = tmp_path / 'ranked_conditional' / 'inference.json'
   assert json.loads(path.read_text())['num_kept_answers'] == 6
 
@@ -91,11 +91,11 @@ prompt_batches._SHORTAGE_SECONDS = 3.0
 encode = prompt_batches._encode
 batches = []
 
-def encode_some(machine, tokens):
+def encode_some(loaded, tokens):
   batches.append(len(tokens))
   if len(batches) == 1 and str(jax.process_index()) in short:
     raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory')
-  return encode(machine, tokens)
+  return encode(loaded, tokens)
 
 prompt_batches._encode = encode_some
 try:
@@ -108,14 +108,14 @@ try:
   )
 except InputError as error:
   print(error)
-  # As the command line ends: the others are told.
+  # Exits like the command line, so that the other process is stopped.
   sys.exit(2)
 print(batches[:2])
 """
 
 
 @pytest.mark.slow
-def test_processes_that_are_all_short_of_memory_go_on(tmp_path, monkeypatch):
+def test_processes_that_all_run_out_of_memory_continue(tmp_path, monkeypatch):
   corpus = fakes.write_small_corpus(tmp_path / 'corpus')
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
   for said in fakes.run_in_two_processes(
@@ -126,9 +126,7 @@ def test_processes_that_are_all_short_of_memory_go_on(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_process_that_is_short_of_memory_alone_ends_all(
-  tmp_path, monkeypatch
-):
+def test_one_process_running_out_of_memory_stops_all(tmp_path, monkeypatch):
   corpus = fakes.write_small_corpus(tmp_path / 'corpus')
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
   (other, _), (short, said) = fakes.start_in_two_processes(

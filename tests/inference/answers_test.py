@@ -1,4 +1,4 @@
-"""Tests of answers, kept, constrained or ranked, over a small corpus."""
+"""Tests of cached, constrained and ranked answers, over a small corpus."""
 
 import json
 
@@ -92,7 +92,7 @@ def test_an_answer_is_in_the_label_space_where_there_is_one(
   assert kinds == {'classification', 'generation'}
 
 
-def test_a_label_that_does_not_fit_is_named(tmp_path):
+def test_a_label_that_is_too_long_is_named(tmp_path):
   with pytest.raises(InputError, match=r"label '.*' of .* takes \d+ tokens"):
     infer(
       tmp_path,
@@ -101,7 +101,7 @@ def test_a_label_that_does_not_fit_is_named(tmp_path):
     )
 
 
-def test_a_label_that_cannot_be_spelled_is_named():
+def test_a_label_that_the_vocabulary_lacks_is_named():
   class Lossy(seqio.PassThroughVocabulary):
     def encode(self, text):
       return [2]
@@ -130,21 +130,27 @@ def count_batches(monkeypatch):
   return batches
 
 
-def kept(folder):
+def num_cached(folder):
   return json.loads((folder / 'inference.json').read_text())['num_kept_answers']
 
 
-def test_what_was_answered_is_not_computed_again(free, tmp_path, monkeypatch):
+def test_cached_answers_are_not_recomputed(free, tmp_path, monkeypatch, caplog):
+  caplog.set_level('INFO', logger='it_study.inference.answers')
   batches = count_batches(monkeypatch)
   first = infer(tmp_path / 'a', 'greedy', answer_dir=tmp_path / 'answers')
   assert first == free
-  assert kept(tmp_path / 'a') == 0
+  assert num_cached(tmp_path / 'a') == 0
   assert sum(batches) == len({row.inputs for row in free})
   batches.clear()
   again = infer(tmp_path / 'b', 'greedy', answer_dir=tmp_path / 'answers')
   assert again == first
-  assert kept(tmp_path / 'b') == len(free)
+  assert num_cached(tmp_path / 'b') == len(free)
   assert batches == []
+  assert [record.getMessage() for record in caplog.records] == [
+    f'Answer cache (greedy): 0 hits, {len(free)} misses '
+    f'({len({row.inputs for row in free})} distinct).',
+    f'Answer cache (greedy): {len(free)} hits, 0 misses (0 distinct).',
+  ]
 
 
 @pytest.mark.parametrize(
@@ -157,11 +163,11 @@ def test_what_was_answered_is_not_computed_again(free, tmp_path, monkeypatch):
   ],
   ids=['weights', 'dtype', 'model', 'room'],
 )
-def test_any_change_is_a_miss(tmp_path, change):
+def test_any_change_is_a_cache_miss(tmp_path, change):
   folder = tmp_path / 'answers'
   infer(tmp_path / 'a', 'greedy', answer_dir=folder)
   infer(tmp_path / 'b', 'greedy', answer_dir=folder, **change)
-  assert kept(tmp_path / 'b') == 0
+  assert num_cached(tmp_path / 'b') == 0
 
 
 @pytest.mark.parametrize(
@@ -174,7 +180,7 @@ def test_any_change_is_a_miss(tmp_path, change):
   ],
   ids=lambda change: next(iter(change)),
 )
-def test_what_answers_do_not_depend_on_is_a_hit(free, tmp_path, change):
+def test_settings_without_effect_keep_the_cache_valid(free, tmp_path, change):
   folder = tmp_path / 'answers'
   infer(tmp_path / 'a', 'greedy', answer_dir=folder)
   rows = infer(
@@ -184,10 +190,10 @@ def test_what_answers_do_not_depend_on_is_a_hit(free, tmp_path, change):
     model_config=fakes.tiny_model(**change),
   )
   assert rows == free
-  assert kept(tmp_path / 'b') == len(free)
+  assert num_cached(tmp_path / 'b') == len(free)
 
 
-def test_another_method_is_a_miss(tmp_path):
+def test_another_method_is_a_cache_miss(tmp_path):
   folder = tmp_path / 'answers'
   for place, decoding in enumerate(
     [
@@ -199,10 +205,10 @@ def test_another_method_is_a_miss(tmp_path):
     ]
   ):
     infer(tmp_path / str(place), decoding, answer_dir=folder)
-    assert kept(tmp_path / str(place)) == 0
+    assert num_cached(tmp_path / str(place)) == 0
 
 
-def test_only_new_prompts_are_computed(tmp_path, monkeypatch):
+def test_only_uncached_prompts_are_computed(tmp_path, monkeypatch):
   folder = tmp_path / 'answers'
   before = infer(tmp_path / 'a', 'greedy', answer_dir=folder)
   batches = count_batches(monkeypatch)
@@ -215,7 +221,7 @@ def test_only_new_prompts_are_computed(tmp_path, monkeypatch):
   assert sum(batches) == len(new)
 
 
-def make_machine(batch_size=32, **settings):
+def load_model(batch_size=32, **settings):
   model = T5(model_setup.complete_config(fakes.tiny_model(), dtype='float32'))
   mesh = partitioning.make_mesh()
   return LoadedModel(
@@ -235,23 +241,27 @@ def load_rows():
   )
 
 
-def test_rows_with_the_same_prompt_are_answered_together(free, monkeypatch):
+def test_rows_with_the_same_prompt_are_computed_once(free, monkeypatch):
   batches = count_batches(monkeypatch)
   by_id = {row['id'].decode(): row for row in load_rows()}
   texts = {row.prediction: row.id for row in free}
   rows = [by_id[name] for name in texts.values()]
   assert len(rows) > 1
   seen = []
-  found, count = answers.answer(
+  results, count = answers.answer(
     [*rows, *rows[::-1]],
     decoding=Decoding(),
-    loaded=make_machine(),
+    loaded=load_model(),
     on_progress=lambda *where: seen.append(where),
   )
-  assert [text for text, _ in found] == [*texts, *reversed(texts)]
+  assert [text for text, _ in results] == [*texts, *reversed(texts)]
   assert sum(batches) == len(rows)
-  assert seen[-1] == (len(found), len(found))
-  assert (count.total, count.done, count.kept) == (len(found), len(found), 0)
+  assert seen[-1] == (len(results), len(results))
+  assert (count.total, count.done, count.kept) == (
+    len(results),
+    len(results),
+    0,
+  )
 
 
 def run_out_of_memory_above(size, monkeypatch, *, then='RESOURCE_EXHAUSTED'):
@@ -277,7 +287,7 @@ def test_a_batch_that_does_not_fit_memory_is_halved(
   ]
 
 
-def test_what_no_batch_fits_is_said(tmp_path, monkeypatch):
+def test_too_little_memory_for_any_batch_is_an_error(tmp_path, monkeypatch):
   run_out_of_memory_above(0, monkeypatch)
   with pytest.raises(InputError) as caught:
     infer(tmp_path, 'greedy')
@@ -288,18 +298,20 @@ def test_what_no_batch_fits_is_said(tmp_path, monkeypatch):
   )
 
 
-def test_another_fault_is_not_taken_for_memory(tmp_path, monkeypatch):
+def test_other_errors_are_not_mistaken_for_lack_of_memory(
+  tmp_path, monkeypatch
+):
   run_out_of_memory_above(0, monkeypatch, then='INTERNAL')
   with pytest.raises(jax.errors.JaxRuntimeError, match='INTERNAL'):
     infer(tmp_path, 'greedy')
 
 
-def test_memory_that_is_really_short_is_told_so():
+def test_jax_reports_lack_of_memory_as_expected():
   with pytest.raises(jax.errors.JaxRuntimeError, match='RESOURCE_EXHAUSTED'):
     jax.block_until_ready(jax.numpy.zeros(2**44, jax.numpy.float32))
 
 
-def test_a_stopped_prediction_goes_on_after_its_last_batch(
+def test_an_interrupted_prediction_resumes_after_its_last_batch(
   free, tmp_path, monkeypatch
 ):
   seen = []
@@ -324,14 +336,14 @@ def test_a_stopped_prediction_goes_on_after_its_last_batch(
   assert rows == free
   assert seen[0] == (done, len(free))
   assert seen[-1] == (len(free), len(free))
-  assert kept(tmp_path) == done
+  assert num_cached(tmp_path) == done
 
 
-def test_ranked_answers_of_every_kind_share_their_scores(tmp_path):
+def test_all_ranked_methods_share_their_scores(tmp_path):
   folder = tmp_path / 'answers'
   ranked = infer(tmp_path / 'a', 'ranked', answer_dir=folder)
   infer(tmp_path / 'b', 'ranked_normalized', answer_dir=folder)
-  assert kept(tmp_path / 'b') == len(ranked)
+  assert num_cached(tmp_path / 'b') == len(ranked)
 
 
 def test_samples_depend_on_seed_and_prompt_alone(free, tmp_path):
@@ -347,7 +359,7 @@ def test_samples_depend_on_seed_and_prompt_alone(free, tmp_path):
   assert texts[0] != [row.prediction for row in free]
 
 
-def test_ranks():
+def test_rank_by_each_method():
   labels = {'a': (5, 1), 'b': (6, 7, 8, 1), 'c': (9, 1)}
   scores = {'a': -2.0, 'b': -3.0, 'c': -2.0}
   prior = {'a': -1.0, 'b': -2.5, 'c': -4.0}

@@ -65,45 +65,45 @@ def sequences():
   return ended, list(itertools.product(going, repeat=ROOM))
 
 
-def likelihoods(params, several):
+def likelihoods(params, candidates):
   """Log-likelihood of each sequence after each prompt."""
-  targets = np.zeros((len(several), ROOM), np.int32)
-  for row, tokens in enumerate(several):
+  targets = np.zeros((len(candidates), ROOM), np.int32)
+  for row, tokens in enumerate(candidates):
     targets[row, : len(tokens)] = tokens
   shifted = np.pad(targets[:, :-1], ((0, 0), (1, 0)))
-  real = np.arange(ROOM) < np.array([[len(tokens)] for tokens in several])
-  found = []
+  real = np.arange(ROOM) < np.array([[len(tokens)] for tokens in candidates])
+  decoded = []
   for prompt in PROMPTS:
     logits = MODEL.apply(
       {'params': params},
-      np.tile(prompt, (len(several), 1)),
+      np.tile(prompt, (len(candidates), 1)),
       shifted,
       np.ones_like(targets),
     )
     chosen = np.take_along_axis(
       np.asarray(jax.nn.log_softmax(logits)), targets[..., None], axis=-1
     )[..., 0]
-    found.append(np.where(real, chosen, 0.0).sum(axis=-1))
-  return np.stack(found)
+    decoded.append(np.where(real, chosen, 0.0).sum(axis=-1))
+  return np.stack(decoded)
 
 
 @styles
 @pytest.mark.parametrize('alpha', [0.0, 0.6, 2.0])
 def test_a_beam_of_everything_finds_the_best_of_all(params, style, alpha):
   ended, unended = sequences()
-  several = ended if style == 't5x' else ended + unended
-  length = np.array([len(tokens) for tokens in several], np.float64)
+  candidates = ended if style == 't5x' else ended + unended
+  length = np.array([len(tokens) for tokens in candidates], np.float64)
   penalty = (5 + length) / 6 if style == 't5x' else length
-  scores = likelihoods(params, several) / penalty**alpha
-  # As many beams as there are sequences to go on with at the last step.
-  found = decode(params, num_beams=4**ROOM, length_alpha=alpha, style=style)
+  scores = likelihoods(params, candidates) / penalty**alpha
+  # As many beams as there are unended sequences at the last step.
+  decoded = decode(params, num_beams=4**ROOM, length_alpha=alpha, style=style)
   for row in range(len(PROMPTS)):
-    best = several[int(np.argmax(scores[row]))]
-    assert found[row].tolist() == [*best, *[0] * (ROOM - len(best))]
+    best = candidates[int(np.argmax(scores[row]))]
+    assert decoded[row].tolist() == [*best, *[0] * (ROOM - len(best))]
 
 
 @styles
-def test_one_beam_that_is_not_turned_is_greedy(params, style):
+def test_one_beam_is_greedy(params, style):
   greedy = np.asarray(
     decode_tokens(
       model=MODEL,
@@ -112,8 +112,8 @@ def test_one_beam_that_is_not_turned_is_greedy(params, style):
       max_decode_length=9,
     )
   )
-  # Without ends, as an end that is second best also ends a beam in T5X.
-  kept = decode(
+  # Without ends: in T5X even a second-best end ends a beam.
+  result = decode(
     params, num_beams=1, max_decode_length=9, style=style, eos_id=-1
   )
   plain = np.asarray(
@@ -125,10 +125,10 @@ def test_one_beam_that_is_not_turned_is_greedy(params, style):
       eos_id=-1,
     )
   )
-  np.testing.assert_array_equal(kept, plain)
+  np.testing.assert_array_equal(result, plain)
   if style == 'transformers':
-    found = decode(params, num_beams=1, max_decode_length=9, style=style)
-    np.testing.assert_array_equal(found, greedy)
+    decoded = decode(params, num_beams=1, max_decode_length=9, style=style)
+    np.testing.assert_array_equal(decoded, greedy)
 
 
 @styles
@@ -144,7 +144,7 @@ def test_a_row_does_not_depend_on_the_others_or_on_padding(params, style):
 
 
 @styles
-def test_kept_to_the_best_label(params, style):
+def test_constrained_beam_finds_the_best_label(params, style):
   spaces = [
     [(2, 1), (3, 3, 1), (4, 2, 1)],
     [(4, 4, 4, 1)],
@@ -152,7 +152,7 @@ def test_kept_to_the_best_label(params, style):
     [(3, 1), (3, 2, 1), (2, 2, 2, 1), (4, 1)],
   ]
   trie, roots = label_trie.build(spaces)
-  found = decode(
+  decoded = decode(
     params,
     num_beams=6,
     length_alpha=0.0,
@@ -161,13 +161,13 @@ def test_kept_to_the_best_label(params, style):
     roots=np.array(roots, np.int32),
   )
   free = decode(params, num_beams=6, length_alpha=0.0, style=style)
-  np.testing.assert_array_equal(found[2], free[2])
+  np.testing.assert_array_equal(decoded[2], free[2])
   for row in (0, 1, 3):
     scores = likelihoods(params, spaces[row])[row]
     best = spaces[row][int(np.argmax(scores))]
-    assert found[row].tolist() == [*best, *[0] * (ROOM - len(best))]
-  # Without a free row beside them few tokens are looked at.
-  kept = decode(
+    assert decoded[row].tolist() == [*best, *[0] * (ROOM - len(best))]
+  # Without an unrestricted row, only allowed tokens are considered.
+  result = decode(
     params,
     PROMPTS[[0, 1, 3]],
     num_beams=6,
@@ -176,22 +176,22 @@ def test_kept_to_the_best_label(params, style):
     trie=trie,
     roots=np.array(roots, np.int32)[[0, 1, 3]],
   )
-  np.testing.assert_array_equal(kept, found[[0, 1, 3]])
+  np.testing.assert_array_equal(result, decoded[[0, 1, 3]])
 
 
 @styles
 @pytest.mark.parametrize('num_beams', [1, 2])
-def test_few_beams_stay_in_the_label_space_too(params, style, num_beams):
+def test_few_beams_stay_in_the_label_space(params, style, num_beams):
   spaces = [[(2, 3, 4, 1), (2, 3, 3, 1)], [(3, 1), (4, 4, 4, 1)]] * 2
   trie, roots = label_trie.build(spaces)
-  found = decode(
+  decoded = decode(
     params,
     num_beams=num_beams,
     style=style,
     trie=trie,
     roots=np.array(roots, np.int32),
   )
-  for tokens, labels in zip(found, spaces, strict=True):
+  for tokens, labels in zip(decoded, spaces, strict=True):
     assert tuple(t for t in tokens.tolist() if t) in labels
 
 
@@ -213,12 +213,12 @@ def test_tokens_are_those_of_transformers(tmp_path, variant, alpha):
 
 @pytest.mark.parametrize('variant', hf_models.VARIANTS)
 @pytest.mark.parametrize(('name', 'num_beams'), [('greedy', 1), ('beam', 4)])
-def test_tokens_are_those_that_transformers_once_gave(variant, name, num_beams):
+def test_tokens_are_those_recorded_from_transformers(variant, name, num_beams):
   golden = hf_models.golden
   model, params = hf_models.ours(golden.PATH / variant)
   prompts = golden.mixed_prompts(golden.NUM_PROMPTS)
-  # Compiled as it is for users: one row comes to a tie, which a rounding of
-  # unoptimised code decides the other way.
+  # Optimised as for users: in one row, rounding in unoptimised code decides a
+  # tie the other way.
   decode = jax.jit(
     lambda *given: as_transformers(model, *given, num_beams, 1.0),
     compiler_options={'xla_backend_optimization_level': 3},

@@ -1,4 +1,4 @@
-"""Tests of how answers are made."""
+"""Tests of it_study.inference.decoding."""
 
 import pytest
 
@@ -48,13 +48,13 @@ from it_study.inference.decoding import METHODS, Decoding
     ),
   ],
 )
-def test_bad_settings_are_named(settings, message):
+def test_invalid_settings_are_named(settings, message):
   with pytest.raises(InputError) as caught:
     Decoding(**settings)
   assert str(caught.value) == message
 
 
-def test_a_method_s_settings_are_those_that_it_reads():
+def test_settings_of_a_method_are_those_it_reads():
   decoding = Decoding(num_beams=3, top_k=5)
   assert decoding.settings('greedy') == {}
   assert decoding.settings('beam') == {
@@ -70,7 +70,7 @@ def test_a_method_s_settings_are_those_that_it_reads():
   }
 
 
-def test_rows_without_labels_are_decoded_freely():
+def test_method_for_rows_without_labels():
   free = {name: Decoding(method=name).free_method for name in METHODS}
   assert free == {
     'greedy': 'greedy',
@@ -84,5 +84,5 @@ def test_rows_without_labels_are_decoded_freely():
   }
 
 
-def test_length_may_count_for_nothing():
+def test_length_alpha_may_be_zero():
   assert Decoding(length_alpha=0).length_alpha == 0

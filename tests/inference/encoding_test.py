@@ -1,4 +1,4 @@
-"""Prompts encoded in parts against the whole batch at once."""
+"""Tests that encoding in parts gives the same as the whole batch at once."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from it_study.inference.token_loop import decode_tokens
 from it_study.models import partitioning
 from it_study.models.t5 import T5, T5Config
 
-# Vocabulary, embed, heads, their size, mlp, layers.
+# vocab_size, emb_dim, num_heads, head_dim, mlp_dim, number of layers.
 MODEL = T5(T5Config(29, 16, 2, 8, 32, 2, 1))
 PROMPTS = np.array(
   [
@@ -23,7 +23,7 @@ PROMPTS = np.array(
 )
 
 
-def test_parts_are_encoded_and_decoded_as_the_whole_is():
+def test_parts_give_the_same_result_as_the_whole_batch():
   params = partitioning.init_params(
     model=MODEL, seed=0, mesh=partitioning.make_mesh()
   )

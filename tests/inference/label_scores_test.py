@@ -52,9 +52,9 @@ def score(model, params, labels=LABELS):
 
 def test_scores_are_sums_over_the_tokens_of_a_label(model):
   _, model, params = model
-  found = score(model, params)
-  assert found.shape == (2, 3)
-  assert found[0, 2] == 0.0
+  scores = score(model, params)
+  assert scores.shape == (2, 3)
+  assert scores[0, 2] == 0.0
   for place in range(3):
     targets = LABELS[:, place]
     shifted = np.pad(targets[:, :-1], ((0, 0), (1, 0)))
@@ -66,16 +66,16 @@ def test_scores_are_sums_over_the_tokens_of_a_label(model):
         for step, token in enumerate(targets[row])
         if token
       )
-      assert found[row, place] == pytest.approx(expected, abs=1e-4)
+      assert scores[row, place] == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_label_s_score_is_its_own(model):
+def test_scores_do_not_depend_on_other_labels(model):
   _, model, params = model
-  found = score(model, params)
+  scores = score(model, params)
   turned = score(model, params, LABELS[:, ::-1])
-  np.testing.assert_allclose(turned[:, ::-1], found, atol=1e-5)
+  np.testing.assert_allclose(turned[:, ::-1], scores, atol=1e-5)
   alone = score(model, params, LABELS[:, :1])
-  np.testing.assert_allclose(alone[:, 0], found[:, 0], atol=1e-5)
+  np.testing.assert_allclose(alone[:, 0], scores[:, 0], atol=1e-5)
 
 
 def test_scores_are_those_of_transformers(model):
@@ -83,7 +83,7 @@ def test_scores_are_those_of_transformers(model):
   pytest.importorskip('transformers', reason='needs the parity extra')
   variant, model, params = model
   theirs = golden.make_model(variant)
-  found = score(model, params)
+  scores = score(model, params)
   for place in range(3):
     targets = LABELS[:, place]
     with torch.no_grad():
@@ -101,4 +101,4 @@ def test_scores_are_those_of_transformers(model):
         for step, token in enumerate(targets[row])
         if token
       )
-      assert found[row, place] == pytest.approx(expected, abs=1e-4)
+      assert scores[row, place] == pytest.approx(expected, abs=1e-4)

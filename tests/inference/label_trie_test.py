@@ -1,4 +1,4 @@
-"""Tests of decoding that keeps to label spaces."""
+"""Tests of decoding within label spaces."""
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def test_every_answer_is_in_its_own_label_space(params, count):
     assert said(row) in labels
 
 
-def test_rows_without_a_label_space_say_what_they_like(params):
+def test_rows_without_a_label_space_are_unrestricted(params):
   generator = np.random.default_rng(0)
   prompts = generator.integers(2, 64, size=(6, 9)).astype(np.int32)
   free = np.asarray(
@@ -89,19 +89,19 @@ def test_rows_without_a_label_space_say_what_they_like(params):
   assert all(said(row) == (5, 1) for row in mixed[1::2])
 
 
-def test_of_each_step_s_tokens_the_likeliest_is_said():
+def test_each_step_takes_the_most_likely_allowed_token():
   trie, (root,) = label_trie.build([[(7, 9, 1), (7, 3, 1), (4, 1)]])
   logits = jnp.zeros((1, 64)).at[0, 7].set(1.0).at[0, 50].set(9.0)
   token, node = label_trie.choose(trie, jnp.array([root]), logits)
   assert token.tolist() == [7]
-  # 3 and 9 are as likely: the smaller id.
+  # 3 and 9 are equally likely: the smaller id wins.
   token, node = label_trie.choose(trie, node, logits)
   assert token.tolist() == [3]
   token, _ = label_trie.choose(trie, node, logits)
   assert token.tolist() == [1]
 
 
-def test_tables_are_padded_so_that_programs_are_shared():
+def test_tables_of_similar_tries_have_the_same_shape():
   shapes = set()
   for seed in range(8):
     generator = np.random.default_rng(seed)

@@ -15,11 +15,11 @@ def make():
   }
 
 
-# Of `make`, as first computed: another value would forget every answer kept.
+# Of `make`, as first computed: another value would invalidate answer caches.
 EXPECTED = 'f7b30c674b32cd4ea508a5297aae2fb060c64be940c063675f774490322d20d6'
 
 
-def test_the_same_today_as_when_it_was_made():
+def test_fingerprint_never_changes():
   assert param_hash.fingerprint(make()) == EXPECTED
 
 
@@ -30,7 +30,7 @@ def flip(array, place):
 
 
 @pytest.mark.parametrize('place', [0, 1, 700, 16 * 24 * 4 - 1])
-def test_one_bit_changes_it(place):
+def test_one_bit_changes_the_fingerprint(place):
   params = make()
   params['a']['kernel'] = flip(params['a']['kernel'], place)
   assert param_hash.fingerprint(params) != EXPECTED
@@ -48,5 +48,5 @@ def test_one_bit_changes_it(place):
   ],
   ids=['name', 'shape', 'order', 'dtype', 'missing', 'sign'],
 )
-def test_any_change_changes_it(change):
+def test_any_change_changes_the_fingerprint(change):
   assert param_hash.fingerprint(change(make())) != EXPECTED

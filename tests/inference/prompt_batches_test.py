@@ -1,4 +1,4 @@
-"""Tests of which prompts are decoded together, and in what shape."""
+"""Tests of how prompts are batched and padded."""
 
 import weakref
 
@@ -11,7 +11,7 @@ from it_study.inference.decoding import Decoding
 from it_study.models import partitioning
 
 
-def machine_of(batch_size, *, longest):
+def loaded_model_of(batch_size, *, longest):
   return prompt_batches.LoadedModel(
     model=None,
     params=None,
@@ -37,24 +37,34 @@ def shapes_of(lengths, monkeypatch, *, batch_size=4, longest=80, encoded=None):
 
   monkeypatch.setattr(encoding, 'encode', encode)
   monkeypatch.setattr(token_loop, 'decode_tokens', echo)
-  loaded = machine_of(batch_size, longest=longest)
+  loaded = loaded_model_of(batch_size, longest=longest)
   prompts = [
     np.full(length, 2 + index, np.int32) for index, length in enumerate(lengths)
   ]
-  found = {}
+  decoded = {}
   for indices, rows in prompt_batches.decode(
     loaded, prompts=prompts, decoding=Decoding(), method='greedy'
   ):
     for index, row in zip(indices, rows, strict=True):
-      assert index not in found
-      found[index] = row.tolist()
-  assert found == {k: [2 + k] for k in range(len(lengths))}
+      assert index not in decoded
+      decoded[index] = row.tolist()
+  assert decoded == {k: [2 + k] for k in range(len(lengths))}
   return shapes
 
 
 def test_the_longest_come_first_padded_to_one_of_eight_lengths(monkeypatch):
   lengths = [5, 80, 12, 71, 33, 9, 11, 40, 10]
   assert shapes_of(lengths, monkeypatch) == [(4, 80), (4, 20), (1, 10)]
+
+
+def test_every_new_shape_is_logged_once(monkeypatch, caplog):
+  caplog.set_level('INFO', logger='it_study.inference.prompt_batches')
+  shapes = shapes_of([5] * 12 + [80] * 4, monkeypatch)
+  assert shapes == [(4, 80), *[(4, 10)] * 3]
+  assert [record.getMessage() for record in caplog.records] == [
+    'New batch shape, compiled at first use: 4 prompts x 80 tokens.',
+    'New batch shape, compiled at first use: 4 prompts x 10 tokens.',
+  ]
 
 
 def test_a_part_of_a_batch_is_encoded_no_longer_than_its_prompts(monkeypatch):
@@ -68,13 +78,13 @@ def test_a_part_of_a_batch_is_encoded_no_longer_than_its_prompts(monkeypatch):
   ]
 
 
-def test_few_prompts_are_few_rows(monkeypatch):
+def test_few_prompts_make_few_rows(monkeypatch):
   assert shapes_of([7] * 3, monkeypatch, batch_size=64) == [(4, 10)]
   assert shapes_of([7] * 33, monkeypatch, batch_size=64) == [(64, 10)]
   assert shapes_of([7] * 33, monkeypatch, batch_size=40) == [(40, 10)]
 
 
-def test_an_empty_prompt_is_a_row_like_others(monkeypatch):
+def test_an_empty_prompt_is_supported(monkeypatch):
   shapes = []
 
   def count(*, encoder_input_tokens, **_):
@@ -99,7 +109,7 @@ def test_an_empty_prompt_is_a_row_like_others(monkeypatch):
   assert shapes == [(2, 2)]
 
 
-def test_what_was_encoded_is_gone_before_the_next_batch(monkeypatch):
+def test_encoded_prompts_are_freed_before_the_next_batch(monkeypatch):
   alive = []
 
   def encode(*, parts, length, **_):
@@ -117,7 +127,7 @@ def test_what_was_encoded_is_gone_before_the_next_batch(monkeypatch):
   monkeypatch.setattr(encoding, 'encode', encode)
   monkeypatch.setattr(token_loop, 'decode_tokens', first)
   batches = prompt_batches.decode(
-    machine_of(2, longest=16),
+    loaded_model_of(2, longest=16),
     prompts=[np.full(4, 2, np.int32)] * 6,
     decoding=Decoding(),
     method='greedy',

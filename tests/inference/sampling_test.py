@@ -1,4 +1,4 @@
-"""Tests of tokens that are drawn."""
+"""Tests of it_study.inference.sampling."""
 
 import jax
 import jax.numpy as jnp
@@ -37,15 +37,15 @@ def draws(step=0, seed=0, **settings):
 )
 def test_draws_follow_the_narrowed_distribution(settings, expected):
   expected = np.asarray(expected)
-  found = np.bincount(draws(**settings), minlength=5)
-  assert not found[expected == 0].any()
+  counts = np.bincount(draws(**settings), minlength=5)
+  assert not counts[expected == 0].any()
   possible = expected > 0
   if possible.sum() > 1:
-    test = stats.chisquare(found[possible], NUM_DRAWS * expected[possible])
+    test = stats.chisquare(counts[possible], NUM_DRAWS * expected[possible])
     assert test.pvalue > 1e-3
 
 
-def test_of_equals_the_smaller_token_is_kept():
+def test_ties_keep_the_smaller_token():
   keys = np.zeros((1, 2), np.uint32)
   logits = jnp.asarray([[0.0, 2.0, 2.0, 2.0]])
   for step in range(20):
@@ -53,7 +53,7 @@ def test_of_equals_the_smaller_token_is_kept():
     assert token.tolist() == [1]
 
 
-def test_a_draw_depends_on_its_key_and_step_alone():
+def test_a_draw_depends_only_on_key_and_step():
   first = draws()
   assert (first == draws()).all()
   assert (first != draws(step=1)).any()
@@ -63,7 +63,7 @@ def test_a_draw_depends_on_its_key_and_step_alone():
   assert alone.tolist() == [first[7]]
 
 
-def test_settings_are_no_reason_to_compile_again():
+def test_settings_do_not_recompile():
   compiled = jax.jit(draw)
   keys = np.zeros((2, 2), np.uint32)
   logits = jnp.tile(LOGITS, (2, 1))
@@ -73,7 +73,7 @@ def test_settings_are_no_reason_to_compile_again():
 
 
 @pytest.mark.parametrize('generator', ['rbg', 'unsafe_rbg'])
-def test_draws_are_the_same_whatever_generator_jax_is_set_to(generator):
+def test_draws_do_not_depend_on_the_default_generator(generator):
   expected = draws()
   with jax.default_prng_impl(generator):
     assert (draws() == expected).all()

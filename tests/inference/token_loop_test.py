@@ -75,9 +75,9 @@ def common_token(params):
 def test_same_tokens_as_without_a_cache(params):
   eos_id = common_token(params)
   expected = decode_without_cache(params, PROMPTS, 9, eos_id)
-  found = decode(params, eos_id=eos_id)
-  assert found.dtype == np.int32
-  np.testing.assert_array_equal(found, expected)
+  decoded = decode(params, eos_id=eos_id)
+  assert decoded.dtype == np.int32
+  np.testing.assert_array_equal(decoded, expected)
 
 
 def test_zeros_after_the_end_of_sequence(params):
@@ -107,7 +107,7 @@ def test_a_row_does_not_depend_on_the_others(params):
     )
 
 
-def test_room_for_more_tokens_changes_none_of_the_first(params):
+def test_longer_decoding_keeps_the_first_tokens(params):
   np.testing.assert_array_equal(
     decode(params, length=20, eos_id=-1)[:, :9],
     decode(params, length=9, eos_id=-1),
@@ -133,14 +133,14 @@ def test_stops_once_every_row_has_ended(params, monkeypatch):
   assert len(steps) == 1
 
 
-def test_a_row_of_padding_stays_empty_and_keeps_nobody_waiting(params):
+def test_a_row_of_padding_stays_empty(params):
   prompts = np.concatenate([PROMPTS, np.zeros((2, 5), np.int32)])
   decoded = decode(params, prompts)
   np.testing.assert_array_equal(decoded[:4], decode(params))
   assert not decoded[4:].any()
 
 
-def test_compiled_once_for_a_shape_and_a_config(params):
+def test_compiled_once_per_shape_and_config(params):
   prompts = np.ones((3, 6), np.int32)
   decode(params, prompts)
   compiled = token_loop._decode_tokens._cache_size()
@@ -156,6 +156,6 @@ def test_compiled_once_for_a_shape_and_a_config(params):
   assert token_loop._decode_tokens._cache_size() == compiled + 1
 
 
-def test_takes_plain_arrays(params):
+def test_accepts_numpy_parameters(params):
   plain = jax.tree.map(np.asarray, params)
   np.testing.assert_array_equal(decode(plain), decode(params))

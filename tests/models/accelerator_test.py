@@ -1,6 +1,6 @@
 """The model on an accelerator against the same on the host's CPU.
 
-Runs with JAX, Flax and pytest alone:
+Runs with JAX, Flax, jaxtyping and pytest alone:
 python -m pytest -c /dev/null --noconftest tests/models/accelerator_test.py
 """
 
@@ -95,17 +95,17 @@ def test_loss_and_gradients_are_those_of_the_cpu(
     batch,
     jax.local_devices(backend='cpu')[0],
   )
-  found = loss_and_gradients(
+  actual = loss_and_gradients(
     T5Config(**SIZES, dtype=dtype), params, batch, jax.local_devices()[0]
   )
-  assert found[0] == pytest.approx(expected[0], rel=largest)
+  assert actual[0] == pytest.approx(expected[0], rel=largest)
 
-  def check(found, expected):
-    assert np.linalg.norm(found - expected) <= largest * np.linalg.norm(
+  def check(actual, expected):
+    assert np.linalg.norm(actual - expected) <= largest * np.linalg.norm(
       expected
     )
 
-  jax.tree.map(check, found[1], expected[1])
+  jax.tree.map(check, actual[1], expected[1])
 
 
 def test_greedy_tokens_are_those_of_the_cpu(params):

@@ -1,8 +1,7 @@
 """Tests of it_study.models.cudnn_attention, on any device.
 
-The kernel is cuDNN's own; what is ours is how masks go into it, which JAX's
-plain implementation shows as well. On a GPU the kernel itself is compared, see
-models/accelerator_test.py.
+JAX's plain implementation shows as well how masks go into the kernel. On a GPU
+the kernel itself is compared, see tests/models/accelerator_test.py.
 """
 
 import functools
@@ -41,27 +40,28 @@ def test_values_and_gradients_are_those_of_the_formula(with_position):
     QUERY_SEGMENTS, KEY_SEGMENTS, dtype='float32'
   )
   inputs = [draw(B, H, Q, D), draw(B, H, K, D), draw(B, H, K, D), None]
-  given = (0, 1, 2)
+  argnums = (0, 1, 2)
   if with_position:
     inputs[3] = draw(H, Q, K)
-    given = (0, 1, 2, 3)
+    argnums = (0, 1, 2, 3)
 
   def ours(*inputs):
     return cudnn_attention.attend_fused(*inputs, codes, implementation='xla')
 
-  found, expected = (
+  actual, expected = (
     jax.value_and_grad(
-      lambda *inputs, f=f: (f(*inputs) * draw(B, H, Q, D)).sum(), argnums=given
+      lambda *inputs, f=f: (f(*inputs) * draw(B, H, Q, D)).sum(),
+      argnums=argnums,
     )(*inputs)
     for f in (ours, by_definition)
   )
   # Scores are 2,048 higher, whose float32 neighbours are 0.00024 apart.
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), found, expected
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), actual, expected
   )
 
 
-def test_other_segments_are_not_seen_at_all():
+def test_other_segments_have_no_effect():
   codes = cudnn_attention.segment_codes(
     QUERY_SEGMENTS, KEY_SEGMENTS, dtype='bfloat16'
   )
@@ -115,11 +115,11 @@ def test_the_model_gives_the_same_logits(monkeypatch, packed):
     return cudnn_attention.attend_fused(*arguments, implementation='xla')
 
   monkeypatch.setattr('it_study.models.attention.attend_fused', attend)
-  found = model.apply(variables, *tokens, **segments)
-  # Two layers of one attention, two of two.
+  actual = model.apply(variables, *tokens, **segments)
+  # Two encoder layers with one attention, two decoder layers with two.
   assert len(calls) == 6
   real = tokens[2] > 0
-  np.testing.assert_allclose(found[real], expected[real], atol=2e-3)
+  np.testing.assert_allclose(actual[real], expected[real], atol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_model_gives_the_same_logits(monkeypatch, packed):
     ('xla', 'bfloat16', 64, (128, 1024), False),
   ],
 )
-def test_what_the_kernel_can_do(
+def test_conditions_of_the_kernel(
   implementation, dtype, head_dim, lengths, expected
 ):
   assert expected is cudnn_attention.is_available(
@@ -144,7 +144,7 @@ def test_what_the_kernel_can_do(
   ('capability', 'expected'),
   [('9.0', True), ('8.0', True), ('7.5', False), ('gfx90a', False)],
 )
-def test_auto_takes_the_kernel_where_there_is_one(
+def test_auto_takes_the_kernel_where_available(
   monkeypatch, capability, expected
 ):
   device = mock.Mock(spec=jax.Device, compute_capability=capability)

@@ -37,13 +37,13 @@ def by_definition(query, key, value, position_bias, mask_bias):
 
 def value_and_gradients(function, inputs):
   *inputs, mask = inputs
-  given = [index for index, array in enumerate(inputs) if array is not None]
+  argnums = [index for index, array in enumerate(inputs) if array is not None]
   weights = np.random.default_rng(1).normal(size=(B, H, Q, D))
 
   def scalar(*inputs):
     return (function(*inputs, mask) * weights).sum()
 
-  return jax.jit(jax.value_and_grad(scalar, argnums=given))(*inputs)
+  return jax.jit(jax.value_and_grad(scalar, argnums=argnums))(*inputs)
 
 
 @pytest.mark.parametrize('position', [True, False])
@@ -56,13 +56,13 @@ def test_values_and_gradients_are_those_of_the_formula(
   # 4 rows do not divide the batch: 3 are taken at once.
   monkeypatch.setattr(attend_lib, '_CPU_BLOCK_BYTES', rows * 4 * H * Q * K)
   inputs = arrays(segments=segments, position=position)
-  found = value_and_gradients(
+  actual = value_and_gradients(
     lambda *inputs: attend(*inputs, keep_weights), inputs
   )
   expected = value_and_gradients(by_definition, inputs)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-    found,
+    actual,
     expected,
   )
 
@@ -80,7 +80,7 @@ def test_one_cpu_computes_a_few_rows_at_a_time(monkeypatch):
   assert loops() == 1
 
 
-def test_no_array_of_the_scores_shape_is_kept_unless_asked_for():
+def test_residuals_include_scores_only_on_request():
   inputs = arrays(segments=False, position=True)
 
   def largest(keep_weights):
@@ -92,7 +92,7 @@ def test_no_array_of_the_scores_shape_is_kept_unless_asked_for():
   assert largest(keep_weights=True) == B * H * Q * K
 
 
-def test_a_row_in_which_no_key_may_be_seen_is_finite():
+def test_a_row_whose_keys_are_all_masked_is_finite():
   inputs = arrays(segments=False, position=True)
   inputs = (*inputs[:4], inputs[4].at[2].set(MASKED))
   _, gradients = value_and_gradients(attend, inputs)
@@ -100,7 +100,7 @@ def test_a_row_in_which_no_key_may_be_seen_is_finite():
   assert all(np.isfinite(leaf).all() for leaf in gradients)
 
 
-def test_types_are_kept_and_sums_are_in_float32():
+def test_dtypes_are_preserved_and_sums_are_in_float32():
   inputs = arrays(segments=True, position=True, dtype='bfloat16')
   assert attend(*inputs).dtype == jnp.bfloat16
   _, gradients = value_and_gradients(attend, inputs)

@@ -41,7 +41,7 @@ def test_forward_is_what_the_compiler_counts(activations):
   assert ours / 3 < counted
 
 
-def test_operations_grow_with_the_rows():
+def test_operations_are_proportional_to_rows():
   one, three = (
     training_flops(_CONFIG, batch_size=n, input_length=8, target_length=4)
     for n in (1, 3)

@@ -29,23 +29,23 @@ def test_values_are_those_of_the_model_itself():
   expected = nn.meta.unbox(
     jax.jit(model.init)(jax.random.key(7), tokens, tokens, tokens)
   )['params']
-  found = partitioning.init_params(
+  actual = partitioning.init_params(
     model=model, seed=7, mesh=partitioning.make_mesh(devices=jax.devices()[:1])
   )
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, expected
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), actual, expected
   )
 
 
-def test_every_parameter_has_a_key_of_its_own():
+def test_every_parameter_has_a_different_key():
   keys, draws = keys_and_draws(model_of(2))
-  found = keys(np.uint32(3))
-  assert len(found) == len(draws) == 52
-  assert len({key.tobytes() for key in found}) == 52
+  actual = keys(np.uint32(3))
+  assert len(actual) == len(draws) == 52
+  assert len({key.tobytes() for key in actual}) == 52
 
 
 @pytest.mark.parametrize('num_layers', [1, 4])
-def test_programs_are_as_many_as_kinds_however_many_layers(num_layers):
+def test_number_of_programs_does_not_depend_on_layers(num_layers):
   _, draws = keys_and_draws(model_of(num_layers))
   assert len(draws) == 6 + 23 * num_layers
   # Table, logits, position biases, scales, queries, keys and their like, wi and

@@ -15,7 +15,7 @@ from it_study.errors import InputError
 from it_study.models import partitioning
 from it_study.models.t5 import T5, T5Config
 
-# Runs where there are eight devices; prints one JSON line a mesh.
+# Runs on eight devices and prints one JSON line per mesh.
 _ON_EIGHT_DEVICES = """
 import json, re
 import jax, jax.numpy as jnp, numpy as np
@@ -148,7 +148,7 @@ def test_parameters_and_activations_are_split(on_eight_devices):
 @pytest.mark.slow
 def test_fsdp_gathers_parameters_and_no_activations(on_eight_devices):
   assert on_eight_devices[8, 1, 1]['gathered'] == []
-  # Kernels, norms' scales, embedding; no array with the batch in it.
+  # Kernels, norms' scales and embedding, but no array with a batch axis.
   assert set(on_eight_devices[1, 8, 1]['gathered']) <= {
     '16',
     '16,16',
@@ -165,7 +165,7 @@ def test_mesh_takes_all_devices_along_data_by_default():
   assert set(mesh.axis_types) == {AxisType.Auto}
 
 
-def test_mesh_gives_the_rest_to_the_axis_of_minus_one():
+def test_axis_of_minus_one_takes_the_remaining_devices():
   devices = jax.devices()[:1]
   mesh = partitioning.make_mesh(data=1, fsdp=-1, devices=devices)
   assert dict(mesh.shape) == {'data': 1, 'fsdp': 1, 'model': 1}
@@ -234,12 +234,12 @@ def test_dimension_that_does_not_divide_evenly_is_not_split():
   assert spec((9, 4), ('vocab', 'embed')) == PartitionSpec('model', 'fsdp')
   assert spec((10, 4), ('vocab', 'embed')) == PartitionSpec(None, 'fsdp')
   assert spec((9, 5), ('vocab', 'embed')) == PartitionSpec('model', None)
-  # An axis of the mesh splits one dimension of an array at most.
+  # A mesh axis splits at most one dimension of an array.
   assert spec((4, 4), ('embed', 'embed')) == PartitionSpec('fsdp', None)
   assert spec((9,), ('unheard_of',)) == PartitionSpec(None)
 
 
-def test_leaf_without_names_is_copied_to_every_device():
+def test_leaf_without_names_is_replicated():
   mesh = partitioning.make_mesh(devices=jax.devices()[:1])
   shardings = partitioning.param_shardings(
     {'step': jax.ShapeDtypeStruct((), np.int32)}, mesh
@@ -268,10 +268,10 @@ def test_abstract_params_are_those_of_init_params():
   abstract = partitioning.abstract_params(model=_model(), mesh=mesh)
   params = partitioning.init_params(model=_model(), seed=0, mesh=mesh)
 
-  def same(expected, found):
-    assert expected.shape == found.shape
-    assert expected.dtype == found.dtype
-    assert expected.sharding == found.sharding
+  def same(expected, actual):
+    assert expected.shape == actual.shape
+    assert expected.dtype == actual.dtype
+    assert expected.sharding == actual.sharding
 
   jax.tree.map(same, abstract, params)
 
@@ -312,10 +312,11 @@ def test_microbatches_are_few_and_equal(microbatch_size, parts):
   )
 
 
-def test_a_microbatch_size_that_is_none_is_refused():
+def test_microbatch_size_zero_is_refused():
   mesh = partitioning.make_mesh(devices=jax.devices()[:1])
   with pytest.raises(
-    InputError, match='MICROBATCH_SIZE is 0; expected the max'
+    InputError,
+    match='MICROBATCH_SIZE is 0; expected the maximum number of rows',
   ):
     partitioning.count_microbatches(batch_size=12, mesh=mesh, microbatch_size=0)
 

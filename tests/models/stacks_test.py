@@ -48,7 +48,7 @@ def test_neither_remat_nor_scan_changes_values(remat_policy, scan_layers):
 
 
 @pytest.mark.parametrize('scan_layers', [False, True])
-def test_dropout_is_another_in_every_recomputed_layer(scan_layers):
+def test_every_recomputed_layer_draws_other_dropout(scan_layers):
   config = T5Config(
     vocab_size=32,
     emb_dim=16,
@@ -63,7 +63,7 @@ def test_dropout_is_another_in_every_recomputed_layer(scan_layers):
   )
   mesh = partitioning.make_mesh(devices=jax.devices()[:1])
   params = partitioning.init_params(model=T5(config), seed=0, mesh=mesh)
-  # Layers that are equal but for their dropout.
+  # Layers that differ only in their dropout.
   for stack in ('encoder', 'decoder'):
     params[stack]['layers_1'] = params[stack]['layers_0']
   tokens = np.ones((3, 1, 4), np.int32)

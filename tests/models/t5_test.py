@@ -186,9 +186,12 @@ def test_row_of_padding_gives_finite_logits_and_gradients():
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
-def test_segment_ids_come_in_pairs():
+def test_segment_ids_must_come_in_pairs():
   model = model_of()
-  with pytest.raises(ValueError, match='or neither'):
+  with pytest.raises(
+    ValueError,
+    match='Pass both encoder_segment_ids and decoder_segment_ids, or neither',
+  ):
     model.apply(
       {'params': params_of(model)},
       PROMPTS,
@@ -204,7 +207,7 @@ def test_decode_steps_give_the_logits_of_the_whole_sequence(variant):
   params = params_of(model)
   whole = apply(model, params, PROMPTS, SHIFTED, TARGETS)
   variables = {'params': params}
-  # Room for 6 steps, so that the cache is longer than what is filled.
+  # Room for 6 steps, more than are filled.
   cache = _start_decoding(model, params, 6)
   assert cache.self_keys[0].shape == (2, 3, 8, 6)
   assert cache.self_values[0].shape == (2, 3, 6, 8)
@@ -306,10 +309,10 @@ def test_bfloat16_computes_close_to_float32_with_float32_params_and_logits():
 def test_parameters_cast_before_give_the_same_bits(variant):
   model = model_of(variant, dtype='bfloat16')
   params = params_of(model)
-  kept = jax.tree.map(jnp.copy, params)
+  copied = jax.tree.map(jnp.copy, params)
   cast = to_compute_dtype(params, model.config)
   abstract = to_compute_dtype(
-    jax.eval_shape(lambda tree: tree, kept), model.config
+    jax.eval_shape(lambda tree: tree, copied), model.config
   )
   assert [leaf.dtype for leaf in jax.tree.leaves(cast)] == [
     leaf.dtype for leaf in jax.tree.leaves(abstract)
@@ -323,10 +326,10 @@ def test_parameters_cast_before_give_the_same_bits(variant):
     assert leaf.dtype == ('float32' if is_float32 else 'bfloat16')
   sequence = (PROMPTS, SHIFTED, TARGETS)
   np.testing.assert_array_equal(
-    apply(model, cast, *sequence), apply(model, kept, *sequence)
+    apply(model, cast, *sequence), apply(model, copied, *sequence)
   )
   steps = []
-  for tree in (cast, kept):
+  for tree in (cast, copied):
     cache = _start_decoding(model, tree, 4)
     logits, _ = jax.jit(functools.partial(model.apply, method='decode_step'))(
       {'params': tree}, SHIFTED[:, 0], cache, 0
@@ -351,8 +354,8 @@ def test_dropout_needs_its_rng_and_changes_logits():
     )
 
   plain = apply(model_of(), params, PROMPTS, SHIFTED, TARGETS)
-  exclude = apply(model, params, PROMPTS, SHIFTED, TARGETS)
-  np.testing.assert_array_equal(exclude, plain)
+  undropped = apply(model, params, PROMPTS, SHIFTED, TARGETS)
+  np.testing.assert_array_equal(undropped, plain)
   assert np.abs(dropped(0) - plain).max() > 0.01
   np.testing.assert_array_equal(dropped(0), dropped(0))
   assert np.abs(dropped(0) - dropped(1)).max() > 0.01
@@ -373,7 +376,7 @@ def test_attention_dropout_keeps_the_mean_and_drops_whole_keys():
   assert np.mean(dropped) == pytest.approx(1.0, abs=0.05)
 
 
-def test_an_id_beyond_the_vocabulary_shows():
+def test_an_id_beyond_the_vocabulary_gives_nan():
   model = model_of()
   prompts = np.array([[5, 37, 1]], np.int32)
   logits = apply(model, params_of(model), prompts, TARGETS[:1], TARGETS[:1])

@@ -1,4 +1,4 @@
-"""Our T5 beside T5X's own, on the same parameters."""
+"""Compares T5 with T5X's own on the same parameters."""
 
 import importlib.util
 import pathlib
@@ -79,10 +79,10 @@ def test_same_gradients(params, variant):
   expected = gradients(
     lambda *args, **kwargs: theirs.apply(*args, **kwargs, enable_dropout=False)
   )
-  found = gradients(model_of(variant).apply)
+  actual = gradients(model_of(variant).apply)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4, rtol=1e-4),
-    found,
+    actual,
     expected,
   )
 
@@ -136,7 +136,7 @@ def test_same_buckets(bidirectional, sizes):
 
 
 @variants
-def test_golden_file_is_what_t5x_says(variant):
+def test_golden_file_matches_t5x(variant):
   with np.load(golden.PATH) as arrays:
     arrays = dict(arrays)
   params = golden.nest(

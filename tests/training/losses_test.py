@@ -160,7 +160,7 @@ def test_loss_and_gradients_are_those_of_the_formula(num_parts, smoothing):
   )
 
 
-def test_parts_give_the_same_metrics():
+def test_number_of_parts_does_not_change_metrics():
   whole = losses.cross_entropy(**random_terms())[1]
   parts = losses.cross_entropy(**random_terms(), num_parts=3)[1]
   for name, value in whole.items():
@@ -169,7 +169,7 @@ def test_parts_give_the_same_metrics():
   assert 0 < whole['accuracy'] < 1
 
 
-def test_gradients_have_the_type_of_what_they_belong_to():
+def test_gradients_have_the_dtype_of_their_arguments():
   terms = random_terms('bfloat16')
   gradients = jax.grad(
     lambda hidden, kernel: losses.cross_entropy(
