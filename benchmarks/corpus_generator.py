@@ -1,6 +1,9 @@
-"""A corpus of any size with texts as long as natural-instructions has them.
+"""Generates a corpus of any size whose text lengths are realistic.
 
-python benchmarks/corpus_generator.py DIR [--tasks 900] [--instances 3000]
+  python benchmarks/corpus_generator.py DIR [--tasks 900] [--instances 3000]
+
+Lengths follow those of natural-instructions. The same arguments give the same
+bytes.
 """
 
 import argparse
@@ -9,7 +12,7 @@ import math
 import pathlib
 import random
 
-# Of ordinary length; what they say is of no account.
+# Words of ordinary length; their meaning does not matter.
 _WORDS = (
   'the of and to in is that it was for on are as with his they at be this from '
   'have or by one had not but what all were when we there can an your which '
@@ -20,9 +23,9 @@ _WORDS = (
   'sentence passage following answer statement given reviewer restaurant '
   'temperature government understanding nevertheless'
 )
-# Means and standard deviations of the logarithm of lengths in characters,
-# measured over the 57 tasks of the shared sample: of the task's mean input, of
-# an input about its task's mean, of definitions, of outputs.
+# Mean and standard deviation of the logarithm of lengths in characters,
+# measured over the 57 tasks of the shared sample: a task's mean input, an input
+# relative to its task's mean, definitions, outputs.
 _INPUT, _WITHIN, _DEFINITION, _OUTPUT = (
   (5.25, 1.18),
   (0.0, 0.31),
@@ -31,26 +34,27 @@ _INPUT, _WITHIN, _DEFINITION, _OUTPUT = (
 )
 _SHORTEST, _LONGEST = 1, 6000
 _LABELS = ('yes', 'no', 'positive', 'negative', 'neutral', 'entailment')
-# Tasks of which one, in the public collection, is a test task.
-_TRAIN_TO_TEST = 757 / (757 + 119)
+# Share of training tasks in the public collection.
+_TRAIN_SHARE = 757 / (757 + 119)
 
 
 def write_corpus(
   directory: pathlib.Path, *, num_tasks: int, num_instances: int, seed: int = 0
 ) -> int:
-  """Writes a corpus, the same bytes for the same arguments.
+  """Writes a corpus: the same arguments give the same bytes.
 
-  Half of the tasks are classification. Files are indented as those of
-  natural-instructions are.
+  Half of the tasks are classification tasks. Files are indented like those of
+  natural-instructions.
 
   Args:
-    directory: must not exist.
-    num_tasks: training and test tasks together, in the public proportion.
-    num_instances: of each task.
-    seed: of the texts.
+    directory: Folder to create; must not exist.
+    num_tasks: Number of training and test tasks together, in the proportion of
+      the public collection.
+    num_instances: Number of instances of each task.
+    seed: Seed for the texts.
 
   Returns:
-    Bytes written.
+    Size of the task files in bytes.
   """
   (directory / 'tasks').mkdir(parents=True)
   splits = directory / 'splits/default'
@@ -63,7 +67,7 @@ def write_corpus(
     content = _task(random.Random(f'{seed} {name}'), text, name, num_instances)
     path = directory / f'tasks/{name}.json'
     size += path.write_bytes(content.encode())
-  num_train = max(1, min(num_tasks - 1, round(num_tasks * _TRAIN_TO_TEST)))
+  num_train = max(1, min(num_tasks - 1, round(num_tasks * _TRAIN_SHARE)))
   for split, chosen in (
     ('train', names[:num_train]),
     ('test', names[num_train:]),
@@ -74,11 +78,27 @@ def write_corpus(
 
 def main() -> None:
   """Writes a corpus and prints its size."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('directory', type=pathlib.Path)
-  parser.add_argument('--tasks', type=int, default=900)
-  parser.add_argument('--instances', type=int, default=3000)
-  parser.add_argument('--seed', type=int, default=0)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    'directory', type=pathlib.Path, help='folder to create; must not exist'
+  )
+  parser.add_argument(
+    '--tasks', type=int, default=900, help='tasks (default: %(default)s)'
+  )
+  parser.add_argument(
+    '--instances',
+    type=int,
+    default=3000,
+    help='instances per task (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--seed',
+    type=int,
+    default=0,
+    help='seed for the texts (default: %(default)s)',
+  )
   options = parser.parse_args()
   size = write_corpus(
     options.directory,
@@ -94,12 +114,12 @@ def _long_text(draw: random.Random) -> str:
 
 
 def _task(draw: random.Random, text: str, name: str, num_instances: int) -> str:
-  """A task file's text."""
+  """Returns the text of a task file."""
   mean = draw.gauss(*_INPUT)
   is_classification = draw.random() < 0.5
   mean_output = draw.gauss(*_OUTPUT)
 
-  def piece(location: float, scale: float = 0.0) -> str:
+  def excerpt(location: float, scale: float = 0.0) -> str:
     length = round(math.exp(draw.gauss(location, scale)))
     length = max(_SHORTEST, min(_LONGEST, length))
     start = draw.randrange(len(text) - length)
@@ -108,11 +128,11 @@ def _task(draw: random.Random, text: str, name: str, num_instances: int) -> str:
   def output() -> str:
     if is_classification:
       return draw.choice(_LABELS)
-    return piece(mean_output, _WITHIN[1])
+    return excerpt(mean_output, _WITHIN[1])
 
   def example(index: int) -> dict:
     return {
-      'input': piece(mean),
+      'input': excerpt(mean),
       'output': output(),
       'explanation': f'Example {index} shows it.',
     }
@@ -122,7 +142,7 @@ def _task(draw: random.Random, text: str, name: str, num_instances: int) -> str:
     'Source': ['generated'],
     'Categories': ['Generated'],
     'Reasoning': [],
-    'Definition': [piece(*_DEFINITION)],
+    'Definition': [excerpt(*_DEFINITION)],
     'Input_language': ['English'],
     'Output_language': ['English'],
     'Domains': ['Generated'],
@@ -130,11 +150,12 @@ def _task(draw: random.Random, text: str, name: str, num_instances: int) -> str:
     'Negative Examples': [example(index) for index in range(2)],
   }
   head = json.dumps(fields, indent=4)[:-2]
-  # Python's encoder is slow with an indentation; texts here need no escapes.
+  # Written by hand, since json.dumps is slow with an indentation; no text here
+  # needs escaping.
   instances = ',\n'.join(
     '        {\n'
     f'            "id": "{name}-{draw.getrandbits(128):032x}",\n'
-    f'            "input": "{piece(mean, _WITHIN[1])}",\n'
+    f'            "input": "{excerpt(mean, _WITHIN[1])}",\n'
     f'            "output": [\n                "{output()}"\n            ]\n'
     '        }'
     for _ in range(num_instances)

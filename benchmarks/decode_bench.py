@@ -1,12 +1,16 @@
-"""Greedy decoding beside T5X's predict_batch and transformers' generate.
+"""Compares greedy decoding with T5X's predict_batch and transformers' generate.
 
-python benchmarks/decode_bench.py --corpus NATINST [--peers ours,t5x,torch]
+  python benchmarks/decode_bench.py --corpus NATINST [--peers ours,t5x,torch]
 
-S2 of `step_bench`, random weights, float32, 64 prompts: all of 512 tokens, or
-as long as 64 prompts of the test tasks are, 512 at most; with 64 new
-tokens each, or with 8, after which most answers of trained models have ended.
-Every measurement is a process of its own; peers take turns. T5X is measured
-where it can be imported, transformers on PyTorch with the extra `parity`.
+Decodes 64 prompts with model S2 of `step_bench` on a CPU, with random weights
+in float32. "Equal" prompts have 512 tokens each; "mixed" ones have the lengths
+of 64 prompts of the test tasks, truncated to 512 tokens. "Long" answers have 64
+tokens; "short" ones have 8, by which most answers of trained models have ended.
+
+Each measurement runs in a separate process, and peers are interleaved. T5X is
+measured if it is installed, transformers if the extra `parity` is. Expect ours
+to take less time than both, above all with mixed lengths, and less memory than
+T5X but more than PyTorch.
 """
 
 import argparse
@@ -26,25 +30,52 @@ import step_bench
 
 _VOCABULARY = 32128
 _ROWS, _LONGEST = 64, 512
-_ROOMS = {'long': 64, 'short': 8}
+# Answer lengths, in tokens.
+_DECODE_LENGTHS = {'long': 64, 'short': 8}
+# The package that each peer requires.
 _NEEDS = {'ours': 'jax', 't5x': 't5x', 'torch': 'transformers'}
 
 
 def main() -> None:
-  """Prints a line a measurement, then a table of medians."""
+  """Prints a line for each measurement, then a table of medians."""
   parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--corpus', default=os.environ.get('NATINST_DIR'))
-  parser.add_argument('--peers', default='ours,t5x,torch')
-  parser.add_argument('--rounds', type=int, default=3)
-  parser.add_argument('--repeats', type=int, default=2)
-  parser.add_argument('--batch_size', type=int, default=64, help='ours alone')
+  parser.add_argument(
+    '--corpus',
+    default=os.environ.get('NATINST_DIR'),
+    help='checkout of natural-instructions (default: $NATINST_DIR)',
+  )
+  parser.add_argument(
+    '--peers',
+    default='ours,t5x,torch',
+    help='implementations to measure (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--rounds',
+    type=int,
+    default=3,
+    help='processes for each implementation (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--repeats',
+    type=int,
+    default=2,
+    help='timed runs in a process, the fastest of which counts '
+    '(default: %(default)s)',
+  )
+  parser.add_argument(
+    '--batch_size',
+    type=int,
+    default=64,
+    help='batch size of ours; the peers decode all prompts in one batch '
+    '(default: %(default)s)',
+  )
   parser.add_argument('--one', choices=_NEEDS, help=argparse.SUPPRESS)
   parser.add_argument('--folder', help=argparse.SUPPRESS)
   options = parser.parse_args()
   if options.corpus is None:
-    print('left out: needs --corpus or NATINST_DIR')
+    print('Skipped: set --corpus or NATINST_DIR.')
     return
   if options.one:
     measure = {'ours': _Ours, 't5x': _T5x, 'torch': _Torch}[options.one]
@@ -53,34 +84,34 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as folder:
     options.folder = folder
     _prepare(options)
-    found = {}
+    results = {}
     for _ in range(options.rounds):
       for peer in options.peers.split(','):
         if importlib.util.find_spec(_NEEDS[peer]) is None:
-          print(f'{peer} is left out: needs {_NEEDS[peer]}')
+          print(f'Skipped {peer}: it requires the package {_NEEDS[peer]}.')
           continue
-        found.setdefault(peer, []).append(_run(peer, options))
-        print(peer, found[peer][-1], flush=True)
-  _print_table(found)
+        results.setdefault(peer, []).append(_run(peer, options))
+        print(peer, results[peer][-1], flush=True)
+  _print_table(results)
 
 
 def _prepare(options: argparse.Namespace) -> None:
-  """Prompts and weights, as files that every peer reads."""
+  """Writes the prompts and weights that every peer reads."""
   from it_study.checkpoints.hf import params as hf
   from it_study.models import partitioning
 
   folder = pathlib.Path(options.folder)
-  lengths = _prompt_lengths(options.corpus, folder)
+  mixed = _prompt_lengths(options.corpus, folder)
   random = np.random.default_rng(0)
-  for name, several in (('equal', [_LONGEST] * _ROWS), ('mixed', lengths)):
+  for name, lengths in (('equal', [_LONGEST] * _ROWS), ('mixed', mixed)):
     prompts = np.zeros((_ROWS, _LONGEST), np.int32)
-    for row, length in zip(prompts, several, strict=True):
+    for row, length in zip(prompts, lengths, strict=True):
       row[: length - 1] = random.integers(3, 32_000, length - 1)
       row[length - 1] = 1
     np.save(folder / f'{name}.npy', prompts)
   print(
-    f'prompts: median {np.median(lengths):.0f} tokens, '
-    f'{min(lengths)} to {max(lengths)}'
+    f'mixed prompts: median {np.median(mixed):.0f} tokens, '
+    f'{min(mixed)} to {max(mixed)}'
   )
   model = _model()
   params = partitioning.init_params(
@@ -90,7 +121,7 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _prompt_lengths(corpus: str, folder: pathlib.Path) -> list[int]:
-  """In tokens, of prompts evenly spread over the test split."""
+  """Returns lengths in tokens of prompts spaced evenly over the test split."""
   os.environ['IT_STUDY_CACHE'] = str(folder / 'cache')
   import prompt_bench
 
@@ -110,11 +141,12 @@ def _prompt_lengths(corpus: str, folder: pathlib.Path) -> list[int]:
     lengths={'inputs': _LONGEST, 'targets': 64},
     split='test',
   )
-  places = np.linspace(0, len(rows) - 1, _ROWS).astype(int)
-  return [len(rows[place]['inputs']) for place in places]
+  indices = np.linspace(0, len(rows) - 1, _ROWS).astype(int)
+  return [len(rows[index]['inputs']) for index in indices]
 
 
 def _run(peer: str, options: argparse.Namespace) -> dict[str, float]:
+  """Measures a peer in a new process."""
   process = subprocess.run(
     [
       *(sys.executable, __file__, '--one', peer, '--folder', options.folder),
@@ -134,20 +166,23 @@ def _run(peer: str, options: argparse.Namespace) -> dict[str, float]:
 
 
 def _measure(peer, options: argparse.Namespace) -> dict[str, float]:
-  """Seconds by scenario, the best of some, compiling left out."""
+  """Returns peak memory, and the fewest seconds of each scenario.
+
+  The first run of a scenario compiles and is not timed.
+  """
   folder = pathlib.Path(options.folder)
   result = {}
   for lengths in ('equal', 'mixed'):
     prompts = np.load(folder / f'{lengths}.npy')
-    for answers, room in _ROOMS.items():
-      decoder = peer(folder / 'weights', options, room)
+    for answers, decode_length in _DECODE_LENGTHS.items():
+      decoder = peer(folder / 'weights', options, decode_length)
       times = []
       for _ in range(1 + options.repeats):
         started = time.perf_counter()
         tokens = decoder(prompts)
         times.append(time.perf_counter() - started)
-      assert tokens.shape == (_ROWS, room), tokens.shape
-      # Random weights seldom end a row.
+      assert tokens.shape == (_ROWS, decode_length), tokens.shape
+      # With random weights, few answers end early.
       assert (tokens != 0).mean() > 0.9
       result[f'{lengths} {answers}'] = min(times[1:])
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -161,10 +196,10 @@ def _model():
 
 
 class _Ours:
-  """Decodes as a prediction does, in batches of like length."""
+  """Our decoding as `predict` uses it: batches of prompts of similar length."""
 
   def __init__(
-    self, path: pathlib.Path, options: argparse.Namespace, room: int
+    self, path: pathlib.Path, options: argparse.Namespace, decode_length: int
   ):
     from it_study.checkpoints.hf import params as hf
     from it_study.inference.prompt_batches import LoadedModel
@@ -174,7 +209,7 @@ class _Ours:
     host_memory.keep_head_room()
     model = _model()
     mesh = partitioning.make_mesh()
-    self._machine = LoadedModel(
+    self._loaded = LoadedModel(
       model=model,
       params=hf.load_params(
         path,
@@ -183,7 +218,7 @@ class _Ours:
       ),
       mesh=mesh,
       max_length=_LONGEST,
-      max_decode_length=room,
+      max_decode_length=decode_length,
       batch_size=options.batch_size,
     )
 
@@ -191,10 +226,9 @@ class _Ours:
     from it_study.inference import prompt_batches
     from it_study.inference.decoding import Decoding
 
-    room = self._machine.max_decode_length
-    decoded = np.zeros((len(prompts), room), np.int32)
+    decoded = np.zeros((len(prompts), self._loaded.max_decode_length), np.int32)
     for indices, rows in prompt_batches.decode(
-      self._machine,
+      self._loaded,
       prompts=[row[row > 0] for row in prompts],
       decoding=Decoding(),
       method='greedy',
@@ -204,10 +238,10 @@ class _Ours:
 
 
 class _T5x:
-  """T5X's model on its own network, all prompts in one batch."""
+  """T5X's model and network, with all prompts in one batch."""
 
   def __init__(
-    self, path: pathlib.Path, options: argparse.Namespace, room: int
+    self, path: pathlib.Path, options: argparse.Namespace, decode_length: int
   ):
     del options
     # isort: off
@@ -230,7 +264,7 @@ class _T5x:
       ),
     )
     config = model.config
-    theirs = models.EncoderDecoderModel(
+    t5x_model = models.EncoderDecoderModel(
       module=network.Transformer(
         config=network.T5Config(
           vocab_size=config.vocab_size,
@@ -251,31 +285,31 @@ class _T5x:
       decode_fn=decoding.temperature_sample,
     )
     self._params = params
-    self._room = room
-    self._predict = jax.jit(theirs.predict_batch)
+    self._decode_length = decode_length
+    self._predict = jax.jit(t5x_model.predict_batch)
 
   def __call__(self, prompts: np.ndarray) -> np.ndarray:
-    room = np.zeros((len(prompts), self._room), np.int32)
+    targets = np.zeros((len(prompts), self._decode_length), np.int32)
     return np.asarray(
       self._predict(
         self._params,
-        {'encoder_input_tokens': prompts, 'decoder_input_tokens': room},
+        {'encoder_input_tokens': prompts, 'decoder_input_tokens': targets},
       )
     )
 
 
 class _Torch:
-  """transformers' generate, all prompts in one batch."""
+  """transformers' generate, with all prompts in one batch."""
 
   def __init__(
-    self, path: pathlib.Path, options: argparse.Namespace, room: int
+    self, path: pathlib.Path, options: argparse.Namespace, decode_length: int
   ):
     del options
     import torch
     import transformers
 
     self._torch = torch
-    self._room = room
+    self._decode_length = decode_length
     self._model = transformers.T5ForConditionalGeneration.from_pretrained(
       path
     ).eval()
@@ -286,23 +320,24 @@ class _Torch:
       tokens = self._model.generate(
         ids,
         attention_mask=(ids != 0).long(),
-        max_new_tokens=self._room,
+        max_new_tokens=self._decode_length,
         do_sample=False,
         decoder_start_token_id=0,
       ).numpy()[:, 1:]
-    return np.pad(tokens, ((0, 0), (0, self._room - tokens.shape[1])))
+    padding = self._decode_length - tokens.shape[1]
+    return np.pad(tokens, ((0, 0), (0, padding)))
 
 
-def _print_table(found: dict[str, list[dict[str, float]]]) -> None:
-  print(f'\n{"":14}' + ''.join(f'{peer:>14}' for peer in found))
-  for name in next(iter(found.values()))[0]:
+def _print_table(results: dict[str, list[dict[str, float]]]) -> None:
+  """Prints medians by scenario, and their ratios to the first peer's."""
+  print(f'\n{"":14}' + ''.join(f'{peer:>14}' for peer in results))
+  for name in next(iter(results.values()))[0]:
     medians = [
-      statistics.median(one[name] for one in several)
-      for several in found.values()
+      statistics.median(run[name] for run in runs) for runs in results.values()
     ]
-    shown = ''.join(f'{value:14.2f}' for value in medians)
-    times = ''.join(f' {value / medians[0]:6.2f}x' for value in medians[1:])
-    print(f'{name:20}{shown}  {times}')
+    cells = ''.join(f'{value:14.2f}' for value in medians)
+    ratios = ''.join(f' {value / medians[0]:6.2f}x' for value in medians[1:])
+    print(f'{name:20}{cells}  {ratios}')
 
 
 if __name__ == '__main__':

@@ -1,12 +1,14 @@
-"""Two studies of one grid by two engines, cell by cell, against seed noise.
+"""Compares two studies of the same grid, run by two engines, with seed noise.
 
   python benchmarks/engine_comparison.py STUDY_DIR OTHER_STUDY_DIR
 
-Prints each cell's mean over seeds in either study and their difference, with
-what seeds alone would make of it: Welch's 95% interval for a difference of two
-means (Welch 1947, Biometrika 34), t(0.975, df) sqrt(v/n + w/m) for variances v
-and w over n and m seeds, df by Welch and Satterthwaite. Seeds are not paired:
-the engines draw other initial parameters from the same seed.
+Prints, for each cell, its mean over seeds in both studies, their difference,
+and the difference that seeds alone can explain: half the width of Welch's 95%
+interval for a difference of two means (Welch 1947, Biometrika 34), t(0.975, df)
+sqrt(v/n + w/m) for variances v and w over n and m seeds, with df by Welch and
+Satterthwaite. Seeds are not paired: the engines draw different initial
+parameters from the same seed. Expect about 95% of the cells to lie within
+noise, with differences of either sign.
 """
 
 import argparse
@@ -23,18 +25,18 @@ from it_study.report.load import read_study
 from it_study.report.scores import CLS, OVERALL
 
 LEVEL = 0.95
-SHOWN = (('exact_match', CLS), ('exact_match', OVERALL), ('rouge_l', OVERALL))
+METRICS = (('exact_match', CLS), ('exact_match', OVERALL), ('rouge_l', OVERALL))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-  """A cell in both studies, in points.
+  """One metric of a cell in both studies, in points.
 
   Attributes:
-    cell: what was trained, tested, and on which split.
-    metric: and the group that it is over.
-    first: means by seed of the first study.
-    second: and of the second.
+    cell: Training condition, test condition and split.
+    metric: Names of the metric and of the group it is averaged over.
+    first: Means by seed in the first study.
+    second: Means by seed in the second study.
   """
 
   cell: str
@@ -48,7 +50,7 @@ class Row:
 
   @property
   def noise(self) -> float:
-    """Half the width of the interval that seeds alone give a difference."""
+    """Half the width of the 95% interval for the difference."""
     if np.ptp(self.first) == np.ptp(self.second) == 0:
       return 0.0
     interval = self._test().confidence_interval(LEVEL)
@@ -56,7 +58,7 @@ class Row:
 
   @property
   def p_value(self) -> float:
-    """Of no difference; 1 where no seed makes one."""
+    """P-value of no difference; 0 or 1 where seeds do not vary at all."""
     if self.noise == 0:
       return float(abs(self.difference) < 1e-9)
     return float(self._test().pvalue)
@@ -70,10 +72,11 @@ class Row:
 
 
 def compare(first: str, second: str) -> list[Row]:
-  """Every cell that both studies have, by metric.
+  """Returns a row for each metric of each cell that both studies have.
 
   Raises:
-    InputError: if they have no cell in common, or a cell has a single seed.
+    InputError: If the studies have no cell in common, or a cell has only one
+      seed.
   """
   arms = [
     {_name(arm): arm for arm in make_arms(read_study(path).cells)}
@@ -88,7 +91,7 @@ def compare(first: str, second: str) -> list[Row]:
   for row in rows:
     if min(len(row.first), len(row.second)) < 2:
       raise InputError(
-        f'{row.cell} has a single seed; two or more tell how much seeds differ.'
+        f'{row.cell} has only one seed. Run at least two seeds in both studies.'
       )
   return rows
 
@@ -99,10 +102,10 @@ def _name(arm: Arm) -> str:
 
 
 def _rows(name: str, first: Arm, second: Arm) -> Iterator[Row]:
-  # Baselines are no engine's.
+  # Baselines do not depend on the engine.
   if first.baseline is not None:
     return
-  for metric, group in SHOWN:
+  for metric, group in METRICS:
     values = [
       [arm.group(cell, group)[metric] for cell in arm.cells]
       for arm in (first, second)
@@ -118,8 +121,13 @@ def _rows(name: str, first: Arm, second: Arm) -> Iterator[Row]:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('studies', nargs=2, metavar='STUDY_DIR')
+  """Prints a table of the cells, then a summary of each metric."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    'studies', nargs=2, metavar='STUDY_DIR', help='folder of a finished study'
+  )
   rows = compare(*parser.parse_args().studies)
   print('| cell | metric | first | second | difference | noise | within |')
   print('|---|---|---|---|---|---|---|')
@@ -130,13 +138,13 @@ def main() -> None:
       f'| ±{row.noise:.2f} | {"yes" if row.is_within else "NO"} |'
     )
   for metric in dict.fromkeys(row.metric for row in rows):
-    some = [row for row in rows if row.metric == metric]
-    adjusted = intervals.adjust([row.p_value for row in some])
+    cells = [row for row in rows if row.metric == metric]
+    adjusted = intervals.adjust([row.p_value for row in cells])
     print(
-      f'{metric}: {sum(row.is_within for row in some)} of {len(some)} cells '
-      f'within seed noise at {LEVEL:.0%} each; smallest p-value over all of '
-      f'them {min(adjusted):.3f} (Holm); mean difference '
-      f'{np.mean([row.difference for row in some]):+.2f}.'
+      f'{metric}: {sum(row.is_within for row in cells)} of {len(cells)} cells '
+      f'within seed noise at {LEVEL:.0%} each; smallest adjusted p-value '
+      f'{min(adjusted):.3f} (Holm); mean difference '
+      f'{np.mean([row.difference for row in cells]):+.2f}.'
     )
 
 

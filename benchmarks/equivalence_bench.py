@@ -1,8 +1,12 @@
-"""Type I error and power of the equivalence test over simulated studies.
+"""Measures type I error and power of the equivalence test by simulation.
 
-Prints, for each design, how often a difference is called equivalent that lies
-exactly at the margin (it should be 5% of the time), and how often one that
-lies inside: the power curve.
+  python benchmarks/equivalence_bench.py [--studies 10000]
+    [--power_studies 1000] [--seed 0]
+
+Simulates studies of six designs. For each, prints how often a difference
+exactly at the margin is called equivalent (the type I error) and how often a
+smaller difference is (the power curve). Expect a type I error of 4 to 6% with
+ten seeds or more and at most 7.5% with three; the nominal level is 5%.
 """
 
 import argparse
@@ -18,16 +22,16 @@ NUM_RESAMPLES = 1000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Design:
-  """A kind of study; standard deviations in points.
+  """A design of a study.
 
   Attributes:
-    name: shown.
-    num_seeds: training seeds.
-    num_tasks: test tasks.
-    by_seed: of the difference between seeds.
-    by_task: of the difference between tasks.
-    by_both: of what a seed does to a task.
-    size: instances of a task.
+    name: Name in the printed lines.
+    num_seeds: Number of training seeds.
+    num_tasks: Number of test tasks.
+    by_seed: Standard deviation of the difference between seeds, in points.
+    by_task: Standard deviation of the difference between tasks, in points.
+    by_both: Standard deviation of the interaction of seed and task, in points.
+    size: Number of instances of each task.
   """
 
   name: str
@@ -42,11 +46,14 @@ class Design:
 def simulate(
   generator: np.random.Generator, design: Design, difference: float
 ) -> np.ndarray:
-  """Differences in exact match, each -100, 0 or 100; [seeds, instances].
+  """Draws differences in exact match between two models.
 
-  On 40% of the instances two models differ; which one is right is drawn so
-  that a task's expected difference under a seed is the sum of its effects. Half
-  of the instances are decided alike under every seed.
+  The models differ on 40% of the instances. Which one is right is drawn so that
+  the expected difference of a task and seed is the sum of their effects. Half
+  of the instances use the same draw for every seed.
+
+  Returns:
+    Differences in points, each -100, 0 or 100; `[seeds, instances]`.
   """
   shape = (design.num_seeds, design.num_tasks, design.size)
   effects = (
@@ -67,25 +74,25 @@ def simulate(
 def rate(
   design: Design, difference: float, *, studies: int, seed: int
 ) -> tuple[float, float]:
-  """Percent called equivalent, by us and by resampling tasks of seed means.
+  """Returns the percentages of studies called equivalent by two tests.
 
-  The second is what an interval says that averages seeds first, so that it
-  does not know of them.
+  The first is our test. The second averages over seeds before it resamples
+  tasks, so that it ignores the variance between seeds.
   """
   generator = np.random.default_rng(
     [seed, design.num_seeds, design.num_tasks, round(100 * difference)]
   )
   tasks = np.repeat(np.arange(design.num_tasks).astype(str), design.size)
-  found = np.zeros(2)
+  counts = np.zeros(2)
   for _ in range(studies):
     values = simulate(generator, design, difference)
-    for which, some in enumerate((values, values.mean(axis=0))):
-      found[which] += (
-        intervals.estimate(some, tasks, num_resamples=NUM_RESAMPLES)
+    for test, differences in enumerate((values, values.mean(axis=0))):
+      counts[test] += (
+        intervals.estimate(differences, tasks, num_resamples=NUM_RESAMPLES)
         .equivalence(MARGIN)
         .holds
       )
-  return tuple(100 * found / studies)
+  return tuple(100 * counts / studies)
 
 
 DESIGNS = tuple(
@@ -107,19 +114,41 @@ DESIGNS = tuple(
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--studies', type=int, default=10_000)
-  parser.add_argument('--power_studies', type=int, default=1_000)
-  parser.add_argument('--seed', type=int, default=0)
+  """Prints the type I error and the power curve of each design."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    '--studies',
+    type=int,
+    default=10_000,
+    help='simulated studies for a type I error (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--power_studies',
+    type=int,
+    default=1_000,
+    help='simulated studies for each point of a power curve '
+    '(default: %(default)s)',
+  )
+  parser.add_argument(
+    '--seed',
+    type=int,
+    default=0,
+    help='seed for the simulation (default: %(default)s)',
+  )
   options = parser.parse_args()
-  print(f'margin {MARGIN:g} points, {options.studies:,} studies at the margin')
+  print(
+    f'margin of {MARGIN:g} points, {options.studies:,} studies for each type I '
+    'error'
+  )
   for design in DESIGNS:
     ours, naive = rate(
       design, MARGIN, studies=options.studies, seed=options.seed
     )
     print(
       f'{design.name}, {design.num_seeds} seeds, {design.num_tasks} tasks: '
-      f'type I {ours:.2f}%, seeds averaged first {naive:.2f}%',
+      f'type I error {ours:.2f}%, with seeds averaged first {naive:.2f}%',
       flush=True,
     )
     curve = {

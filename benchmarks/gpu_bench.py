@@ -1,7 +1,12 @@
-"""Training step of T5 v1.1 large on one GPU, in bfloat16, packed rows.
+"""Measures the training step of T5 v1.1 large on one GPU.
 
-Needs JAX, Flax and Optax alone:
-python benchmarks/gpu_bench.py --rows 32 --attention cudnn --remat minimal
+  python benchmarks/gpu_bench.py --rows 32 --attention cudnn --remat minimal
+
+Trains in bfloat16 on packed rows of 1,024 input and 128 target tokens. Prints
+milliseconds per step, TFLOP/s, the share of the GPU's peak, compile time and
+memory. With --only_attention, compares XLA's and cuDNN's attention instead.
+Requires only JAX, Flax and Optax. Expect cuDNN to be about 1.5 times as fast as
+XLA: 0.42 s per step of 32 rows on an H100.
 """
 
 import argparse
@@ -29,32 +34,65 @@ _SEGMENTS = 3
 
 
 def main() -> None:
-  """Prints a line for the step, or for each way to attend."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--rows', type=int, default=32)
-  parser.add_argument('--microbatches', type=int, default=1)
-  parser.add_argument('--layers', type=int, default=24)
-  parser.add_argument('--dropout', type=float, default=0.0)
-  parser.add_argument(
-    '--attention', default='auto', choices=('auto', 'xla', 'cudnn')
+  """Prints a line for the step, or one for each attention implementation."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument(
-    '--remat', default='minimal', choices=('none', 'minimal', 'full')
-  )
-  parser.add_argument('--no_scan', action='store_true')
-  parser.add_argument('--steps', type=int, default=6)
-  parser.add_argument(
-    '--kernels', action='store_true', help='trace two steps, list the kernels'
+    '--rows', type=int, default=32, help='rows per batch (default: %(default)s)'
   )
   parser.add_argument(
-    '--only_attention', action='store_true', help='an encoder layer, 8 rows'
+    '--microbatches',
+    type=int,
+    default=1,
+    help='microbatches per batch (default: %(default)s)',
   )
   parser.add_argument(
-    '--anywhere', action='store_true', help='also without a GPU'
+    '--layers',
+    type=int,
+    default=24,
+    help='layers of the encoder and of the decoder (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--dropout',
+    type=float,
+    default=0.0,
+    help='dropout rate (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--attention',
+    default='auto',
+    choices=('auto', 'xla', 'cudnn'),
+    help='attention implementation (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--remat',
+    default='minimal',
+    choices=('none', 'minimal', 'full'),
+    help='rematerialisation policy (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--no_scan', action='store_true', help='do not scan over layers'
+  )
+  parser.add_argument(
+    '--steps', type=int, default=6, help='timed steps (default: %(default)s)'
+  )
+  parser.add_argument(
+    '--kernels',
+    action='store_true',
+    help='also profile two steps and list the slowest kernels',
+  )
+  parser.add_argument(
+    '--only_attention',
+    action='store_true',
+    help='time attention of one encoder layer over 8 rows instead of a step',
+  )
+  parser.add_argument(
+    '--anywhere', action='store_true', help='run even without a GPU'
   )
   options = parser.parse_args()
   if jax.default_backend() != 'gpu' and not options.anywhere:
-    print('nothing measured: needs a GPU')
+    print('Skipped: requires a GPU. Use --anywhere to run without one.')
     return
   print(jax.devices()[0].device_kind, 'jax', jax.__version__)
   if options.only_attention:
@@ -84,7 +122,7 @@ def time_step(options: argparse.Namespace) -> None:
     params=partitioning.init_params(model=model, seed=0, mesh=mesh),
   )
   jax.block_until_ready(state)
-  print(f'parameters drawn in {time.perf_counter() - before:.1f} s')
+  print(f'initialised in {time.perf_counter() - before:.1f} s')
   batch = jax.device_put(
     packed_batch(options.rows), partitioning.batch_sharding(mesh)
   )
@@ -132,7 +170,7 @@ def time_step(options: argparse.Namespace) -> None:
 
 
 def packed_batch(rows: int) -> dict[str, np.ndarray]:
-  """Random tokens, in each row three examples and some padding."""
+  """Returns random tokens: three examples per row, and some padding."""
   random = np.random.default_rng(0)
   features = {}
   for side, length in (('encoder', _INPUTS), ('decoder', _TARGETS)):
@@ -163,7 +201,7 @@ def packed_batch(rows: int) -> dict[str, np.ndarray]:
 
 
 def compare_attention(rows: int = 8, heads: int = 16, dim: int = 64) -> None:
-  """Times attention with T5's bias over packed rows, both ways."""
+  """Times attention with T5's bias over packed rows, by XLA and by cuDNN."""
   keys = jax.random.split(jax.random.key(0), 5)
   shape = (rows, heads, _INPUTS, dim)
   query, key, value, gradient = (
@@ -171,10 +209,11 @@ def compare_attention(rows: int = 8, heads: int = 16, dim: int = 64) -> None:
   )
   bias = 0.5 * jax.random.normal(keys[4], (heads, _INPUTS, _INPUTS))
   segments = jnp.asarray(packed_batch(rows)['encoder_segment_ids'])
-  same = segments[:, :, None] == segments[:, None, :]
-  mask = jnp.where(same, 0.0, MASKED)[:, None]
+  same_segment = segments[:, :, None] == segments[:, None, :]
+  mask = jnp.where(same_segment, 0.0, MASKED)[:, None]
   codes = cudnn_attention.segment_codes(segments, segments, dtype='bfloat16')
-  real = np.asarray(segments > 0)[:, None, :, None]
+  is_token = np.asarray(segments > 0)[:, None, :, None]
+  arguments = (query, key, value, bias)
   flops = 3.5 * 4 * rows * heads * _INPUTS**2 * dim
   results = []
   for name, function in (
@@ -186,24 +225,27 @@ def compare_attention(rows: int = 8, heads: int = 16, dim: int = 64) -> None:
   ):
 
     @jax.jit
-    def both(*arguments, function=function):
-      mixed, vjp = jax.vjp(function, *arguments)
-      return mixed, vjp(gradient)
+    def with_backward(*inputs, function=function):
+      output, vjp = jax.vjp(function, *inputs)
+      return output, vjp(gradient)
 
-    seconds = _seconds(lambda both=both: both(query, key, value, bias))
+    seconds = _seconds(lambda do=with_backward: do(*arguments))
     forward = jax.jit(function)
-    alone = _seconds(lambda forward=forward: forward(query, key, value, bias))
-    results.append(np.asarray(both(query, key, value, bias)[0], np.float32))
+    forward_seconds = _seconds(lambda do=forward: do(*arguments))
+    results.append(np.asarray(with_backward(*arguments)[0], np.float32))
     print(
-      f'{name}: forward {1e3 * alone:.3f} ms, with backward '
+      f'{name}: forward {1e3 * forward_seconds:.3f} ms, with backward '
       f'{1e3 * seconds:.3f} ms, {flops / seconds / 1e12:.0f} TFLOP/s'
     )
-  xla, cudnn = (np.where(real, result, 0) for result in results)
-  print(f'largest difference {abs(xla - cudnn).max()} of {abs(xla).max()}')
+  xla, cudnn = (np.where(is_token, result, 0) for result in results)
+  print(
+    f'largest difference {abs(xla - cudnn).max()}, largest value '
+    f'{abs(xla).max()}'
+  )
 
 
-def list_kernels(run, most: int = 30) -> None:
-  """Prints the kernels that take longest, milliseconds in two steps."""
+def list_kernels(run, limit: int = 30) -> None:
+  """Prints the slowest kernels of a call, with their total milliseconds."""
   with tempfile.TemporaryDirectory() as folder:
     with jax.profiler.trace(folder):
       run()
@@ -219,11 +261,12 @@ def list_kernels(run, most: int = 30) -> None:
   for event in events:
     if event.get('ph') == 'X' and (event['pid'], event['tid']) in streams:
       totals[event['name'][:70]] += event['dur'] / 1e3
-  for name, milliseconds in totals.most_common(most):
+  for name, milliseconds in totals.most_common(limit):
     print(f'{milliseconds:9.2f} ms {name}')
 
 
 def _seconds(function, repeats: int = 20) -> float:
+  """Returns the mean seconds of a call, compilation excluded."""
   jax.block_until_ready(function())
   before = time.perf_counter()
   for _ in range(repeats):

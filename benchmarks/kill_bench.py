@@ -1,7 +1,14 @@
-"""Kills a training again and again, and compares it with one left in peace.
+"""Kills a training repeatedly and compares it with an uninterrupted one.
 
-python benchmarks/kill_bench.py [--kills 30] [--terms 10] [--steps 600]
-  [--eval_period 5]
+  python benchmarks/kill_bench.py [--kills 30] [--terms 10] [--steps 600]
+    [--eval_period 5]
+
+Trains a tiny model on the miniature twice. The second training is stopped by
+SIGKILL or SIGTERM and resumed, at random moments and while a checkpoint is
+being written. Prints a line for each stop, then a summary in JSON. Exits with
+status 0 if the parameters are bit-identical and no step is missing from or
+repeated in `metrics.jsonl`, otherwise with 1; with --eval_period, validation
+losses and the best checkpoint must be identical too. Expect 0.
 """
 
 import argparse
@@ -24,31 +31,49 @@ from it_study.checkpoints import manager
 from it_study.training.preemption import PREEMPTED_STATUS
 
 _POLL_SECONDS = 0.001
-# What a kill waits for, once a life has written a checkpoint or two: any
-# moment, Orbax writing to its temporary folder, a checkpoint without manifest.
+# What a kill waits for, once a run has written one or two checkpoints: a random
+# delay, Orbax writing to its temporary folder, a checkpoint without manifest.
 _MOMENTS = ('any', 'arrays', 'manifest')
 
 
 def main() -> int:
-  """Prints the kills by moment, and whether the results are the same."""
+  """Prints the kills by moment, and whether the results are identical."""
   parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--kills', type=int, default=30)
-  parser.add_argument('--terms', type=int, default=10)
-  parser.add_argument('--steps', type=int, default=600)
+  parser.add_argument(
+    '--kills', type=int, default=30, help='SIGKILLs (default: %(default)s)'
+  )
+  parser.add_argument(
+    '--terms', type=int, default=10, help='SIGTERMs (default: %(default)s)'
+  )
+  parser.add_argument(
+    '--steps',
+    type=int,
+    default=600,
+    help='steps of each training (default: %(default)s)',
+  )
   parser.add_argument(
     '--eval_period',
     type=int,
     choices=(1, 5),
-    help='also looks at held-out instances so often, and keeps the best',
+    help='steps between evaluations on held-out instances, with the best '
+    'checkpoint kept (default: no evaluation)',
   )
-  parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--folder', help='kept; a temporary one by default')
+  parser.add_argument(
+    '--seed',
+    type=int,
+    default=0,
+    help='seed for the moments of the kills (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--folder',
+    help='where to keep both trainings (default: a temporary folder)',
+  )
   options = parser.parse_args()
   folder = pathlib.Path(options.folder or tempfile.mkdtemp())
   try:
-    found = torture(
+    summary = torture(
       folder,
       kills=options.kills,
       terms=options.terms,
@@ -59,8 +84,9 @@ def main() -> int:
   finally:
     if options.folder is None:
       shutil.rmtree(folder, ignore_errors=True)
-  print(json.dumps(found, indent=2))
-  return 0 if all(found[key] for key in found if key.endswith('_equal')) else 1
+  print(json.dumps(summary, indent=2))
+  checks = [value for key, value in summary.items() if key.endswith('_equal')]
+  return 0 if all(checks) else 1
 
 
 def torture(
@@ -72,82 +98,90 @@ def torture(
   eval_period: int | None,
   seed: int,
 ) -> dict:
-  """Trains twice, once in peace; returns what is compared.
+  """Trains twice, once without interruption, and compares the results.
 
   Args:
-    folder: gets `calm/` and `torn/`.
-    kills: SIGKILLs at random moments, checkpoint writing included.
-    terms: SIGTERMs at random moments; each has to end with status 75.
-    steps: of both trainings; a checkpoint is written every 5.
-    eval_period: steps between two looks at held-out instances, which divides
-      that 5; None takes none.
-    seed: of the moments.
+    folder: Folder for `uninterrupted/` and `interrupted/`.
+    kills: Number of SIGKILLs, some of them while a checkpoint is written.
+    terms: Number of SIGTERMs, after each of which the training must exit with
+      status 75.
+    steps: Number of steps of each training; a checkpoint is written every 5.
+    eval_period: Steps between evaluations on held-out instances, a divisor of
+      5; None for no evaluation.
+    seed: Seed for the moments of the kills.
+
+  Returns:
+    A summary; the fields whose names end in `_equal` must all be true.
   """
-  calm, torn = folder / 'calm', folder / 'torn'
+  reference, interrupted = folder / 'uninterrupted', folder / 'interrupted'
   command = _command(steps, eval_period)
-  _finish(calm, command)
-  chance = random.Random(seed)
-  fates = ['kill'] * kills + ['term'] * terms
-  chance.shuffle(fates)
+  _finish(reference, command)
+  generator = random.Random(seed)
+  signals = ['kill'] * kills + ['term'] * terms
+  generator.shuffle(signals)
   counts = collections.Counter()
-  for number, fate in enumerate(fates):
-    moment = chance.choice(_MOMENTS) if fate == 'kill' else 'any'
-    life = _start(torn, command)
-    if not _wait(torn, life, moment, chance):
-      counts['ended by itself'] += 1
-    elif fate == 'kill':
-      life.kill()
+  for number, name in enumerate(signals):
+    moment = generator.choice(_MOMENTS) if name == 'kill' else 'any'
+    process = _start(interrupted, command)
+    if not _wait(interrupted, process, moment, generator):
+      counts['finished before the signal'] += 1
+    elif name == 'kill':
+      process.kill()
       counts[f'killed: {moment}'] += 1
     else:
-      life.send_signal(signal.SIGTERM)
-      status = life.wait()
+      process.send_signal(signal.SIGTERM)
+      status = process.wait()
       if status != PREEMPTED_STATUS:
-        raise RuntimeError(f'after SIGTERM status {status}')
+        raise RuntimeError(
+          f'Expected exit status {PREEMPTED_STATUS} after SIGTERM, '
+          f'got {status}.'
+        )
       counts[f'terminated: status {status}'] += 1
-    life.wait()
-    print(number, fate, moment, 'at', _newest(torn), flush=True)
-  _finish(torn, command)
-  logged = [
-    [json.loads(line) for line in _lines(path)] for path in (calm, torn)
+    process.wait()
+    print(number, name, moment, 'at step', _newest(interrupted), flush=True)
+  _finish(interrupted, command)
+  logs = [
+    [json.loads(line) for line in _lines(path)]
+    for path in (reference, interrupted)
   ]
-  calm_steps, torn_steps = (
-    [line['step'] for line in lines] for lines in logged
+  reference_steps, interrupted_steps = (
+    [line['step'] for line in lines] for lines in logs
   )
-  equal = _equal(calm, torn)
+  equal = _equal(reference, interrupted)
   return {
     'moments': dict(sorted(counts.items())),
     'steps': steps,
     'arrays': len(equal),
     'parameters_equal': all(equal),
-    # Where a life began it also has lines of its own.
-    'lines_equal': set(calm_steps) <= set(torn_steps)
-    and torn_steps == sorted(set(torn_steps)),
-    **(_validation(calm, torn, *logged) if eval_period else {}),
+    # A resumed training also logs its first step.
+    'lines_equal': set(reference_steps) <= set(interrupted_steps)
+    and interrupted_steps == sorted(set(interrupted_steps)),
+    **(_validation(reference, interrupted, *logs) if eval_period else {}),
   }
 
 
 def _validation(
-  calm: pathlib.Path, torn: pathlib.Path, *logged: list[dict]
+  reference: pathlib.Path, interrupted: pathlib.Path, *logs: list[dict]
 ) -> dict[str, object]:
-  """Compares what was seen on held-out instances, and the best checkpoint."""
+  """Compares the losses on held-out instances and the best checkpoints."""
   losses = [
     {
       line['step']: line['validation_loss']
       for line in lines
       if 'validation_loss' in line
     }
-    for lines in logged
+    for lines in logs
   ]
   return {
     'validations': len(losses[0]),
     'validations_equal': losses[0] == losses[1],
-    'best_equal': all(_equal(calm / 'best', torn / 'best')),
+    'best_equal': all(_equal(reference / 'best', interrupted / 'best')),
   }
 
 
-def _equal(calm: pathlib.Path, torn: pathlib.Path) -> list[bool]:
-  """Whether each array of two checkpoints is the same, bit by bit."""
-  parameters = [manager.restore_params(path) for path in (calm, torn)]
+def _equal(first: pathlib.Path, second: pathlib.Path) -> list[bool]:
+  """Returns whether each array is bit-identical in two checkpoints."""
+  parameters = [manager.restore_params(path) for path in (first, second)]
   return jax.tree.leaves(jax.tree.map(np.array_equal, *parameters))
 
 
@@ -180,29 +214,36 @@ def _start(model_dir: pathlib.Path, command: list[str]) -> subprocess.Popen:
 
 
 def _finish(model_dir: pathlib.Path, command: list[str]) -> None:
-  life = _start(model_dir, command)
-  _, errors = life.communicate()
-  if life.returncode:
-    raise RuntimeError(f'status {life.returncode}: {errors[-2000:]}')
+  """Trains to the end."""
+  process = _start(model_dir, command)
+  _, errors = process.communicate()
+  if process.returncode:
+    raise RuntimeError(
+      f'The training exited with status {process.returncode}: {errors[-2000:]}'
+    )
 
 
 def _wait(
   model_dir: pathlib.Path,
-  life: subprocess.Popen,
+  process: subprocess.Popen,
   moment: str,
-  chance: random.Random,
+  generator: random.Random,
 ) -> bool:
-  """Returns at the moment, or False when the training ends before it."""
-  begin = _newest(model_dir)
-  ahead = 5 * chance.randint(1, 2)
-  delay = chance.uniform(0, 0.5)
+  """Waits for the moment of a kill.
+
+  Returns:
+    Whether it came before the training finished.
+  """
+  start = _newest(model_dir)
+  num_steps = 5 * generator.randint(1, 2)
+  delay = generator.uniform(0, 0.5)
   folder = model_dir / 'checkpoints'
-  while life.poll() is None:
-    if _newest(model_dir) >= begin + ahead:
+  while process.poll() is None:
+    if _newest(model_dir) >= start + num_steps:
       names = os.listdir(folder)
       if moment == 'any':
         time.sleep(delay)
-        return life.poll() is None
+        return process.poll() is None
       if moment == 'arrays' and any('tmp' in name for name in names):
         return True
       if moment == 'manifest' and any(
@@ -215,7 +256,7 @@ def _wait(
 
 
 def _newest(model_dir: pathlib.Path) -> int:
-  """The newest step that has a manifest, 0 without one."""
+  """Returns the newest step with a manifest, or 0 if there is none."""
   paths = (model_dir / 'checkpoints').glob(f'[0-9]*/{manager.MANIFEST}')
   return max(
     (int(path.parent.name) for path in paths if path.parent.name.isdecimal()),
