@@ -1,4 +1,4 @@
-"""A small corpus and a tiny training, for the tests of T5X as an engine."""
+"""A small corpus and tiny trainings for the tests of the T5X engine."""
 
 import importlib.util
 import json
@@ -54,7 +54,14 @@ def finetune(engine, model_dir, **settings):
 
 
 def finetune_both(corpus, folder, **settings):
-  """A training of each engine, in its name, from the same weights, `start`."""
+  """Trains with each engine from the same weights.
+
+  Args:
+    corpus: Folder of the corpus.
+    folder: Folder for `start`, the weights, and a training named after each
+      engine.
+    **settings: Arguments of `finetune`.
+  """
   with pytest.MonkeyPatch.context() as patch:
     use(corpus, patch)
     finetune(native, folder / 'start', train_steps=2)

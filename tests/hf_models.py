@@ -1,4 +1,4 @@
-"""Random T5s in transformers and here, and prompts for both."""
+"""Random T5s in transformers and in it_study, with the same parameters."""
 
 import importlib.util
 import pathlib
@@ -17,10 +17,10 @@ VARIANTS = tuple(golden.VARIANTS)
 
 
 def both(variant, folder):
-  """The model in transformers, and ours with its parameters.
+  """Returns the model in transformers, ours, and the parameters of ours.
 
-  Larger than the golden one, whose sequences often are equally likely but for
-  rounding.
+  It is larger than the golden model, many of whose sequences are equally likely
+  up to rounding.
   """
   theirs = golden.make_model(
     variant, d_model=48, d_kv=12, num_heads=5, d_ff=80, num_decoder_layers=2
@@ -30,6 +30,7 @@ def both(variant, folder):
 
 
 def ours(folder):
+  """Returns our model and its parameters, read from a folder of weights."""
   model = T5(params.read_model_config(folder))
   target = partitioning.abstract_params(
     model=model, mesh=partitioning.make_mesh(data=1, devices=_one_device())

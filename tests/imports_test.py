@@ -1,4 +1,4 @@
-"""Which room may know of which: imports point down the data flow, never up."""
+"""Tests which packages may import which: always down the order, never up."""
 
 import ast
 import collections
@@ -12,8 +12,8 @@ import sys
 import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent
-# Packages in the order in which data flows back to front: a module imports from
-# its own package and from those below it, never from one above.
+# Packages from the command line down to the basics. A module imports only from
+# its own package and from packages below it.
 _ORDER = (
   'it_study.cli',
   'it_study.commands',
@@ -56,8 +56,8 @@ _DATA_LIBRARIES = {
   'tensorflow',
   'tensorflow_datasets',
 }
-# What a package does not know, by itself or through what it imports.
-_KNOWS_NOTHING_OF = {
+# Packages and libraries that a package must not import, even indirectly.
+_FORBIDDEN = {
   'it_study.audit': _DEVICE,
   'it_study.corpus': {*_DEVICE, 'seqio', 'tensorflow'},
   'it_study.instructions': {*_DEVICE, 'seqio', 'tensorflow'},
@@ -72,7 +72,7 @@ _KNOWS_NOTHING_OF = {
   'it_study.study': _DEVICE,
   'it_study.report': _DEVICE,
 }
-# Packages and modules that are imported with nothing but Python.
+# Packages and modules that can be imported with the standard library alone.
 _PURE = (
   'it_study.audit.corpus_check',
   'it_study.audit.leaks',
@@ -87,7 +87,7 @@ _PURE = (
   'it_study.storage.local_folders',
   'it_study.timed_process',
 )
-# Modules of such packages that need more.
+# Modules of those packages that require other libraries.
 _NOT_PURE = {
   'it_study.corpus.fetch.collection',
   'it_study.corpus.locate',
@@ -97,7 +97,7 @@ _NOT_PURE = {
 
 @functools.cache
 def _files() -> dict[str, pathlib.Path]:
-  """Module name to file."""
+  """Returns the file of each module by name."""
   files = {}
   for folder in ('it_study', 'launch', 'tasks'):
     for path in sorted((_ROOT / folder).rglob('*.py')):
@@ -116,13 +116,13 @@ def _nodes(node: ast.AST, *, in_functions: bool) -> Iterator[ast.AST]:
 
 @functools.cache
 def _imports(module: str, *, in_functions: bool = True) -> frozenset[str]:
-  """The modules of ours that a module imports, and the names of packages.
+  """Returns the names of what a module imports: our modules, other packages.
 
   Args:
-    module: Name of a module of ours.
-    in_functions: Whether to count imports that wait for a call.
+    module: Name of one of our modules.
+    in_functions: Whether to include imports inside functions.
   """
-  found = set()
+  imported = set()
   tree = ast.parse(_files()[module].read_text())
   for node in _nodes(tree, in_functions=in_functions):
     if isinstance(node, ast.Import):
@@ -133,62 +133,61 @@ def _imports(module: str, *, in_functions: bool = True) -> frozenset[str]:
       names = [n if n in _files() else node.module for n in names]
     else:
       continue
-    found.update(n if n in _files() else n.partition('.')[0] for n in names)
-  return frozenset(found - {module})
+    imported.update(n if n in _files() else n.partition('.')[0] for n in names)
+  return frozenset(imported - {module})
 
 
 def _reachable(module: str, *, in_functions: bool = True) -> set[str]:
-  """What a module imports, and what that imports, and so on."""
-  found: set[str] = set()
+  """Returns what a module imports directly or indirectly."""
+  reached: set[str] = set()
   pending = [module]
   while pending:
-    for name in _imports(pending.pop(), in_functions=in_functions) - found:
-      found.add(name)
+    for name in _imports(pending.pop(), in_functions=in_functions) - reached:
+      reached.add(name)
       if name in _files():
         pending.append(name)
-  return found
+  return reached
 
 
-def _modules(room: str) -> list[str]:
-  modules = [m for m in _files() if m == room or m.startswith(f'{room}.')]
-  assert modules, f'no module {room}'
+def _modules(package: str) -> list[str]:
+  """Returns a package's modules, or a module itself."""
+  modules = [m for m in _files() if m == package or m.startswith(f'{package}.')]
+  assert modules, f'no module {package}'
   return modules
 
 
-def _is_in(name: str, rooms: set[str]) -> bool:
+def _is_in(name: str, packages: set[str]) -> bool:
   parts = name.split('.')
-  return any('.'.join(parts[:n]) in rooms for n in range(1, len(parts) + 1))
+  return any('.'.join(parts[:n]) in packages for n in range(1, len(parts) + 1))
 
 
-def _place(module: str) -> int:
-  """Where a module's package stands in the order, from the top."""
+def _level(module: str) -> int:
+  """Returns the index of a module's package in the order, 0 at the top."""
   if not _is_in(module, {'it_study'}):
     return len(_ORDER)
   return _ORDER.index('.'.join(module.split('.')[:2]))
 
 
-@pytest.mark.parametrize('room', _KNOWS_NOTHING_OF)
-def test_a_room_knows_nothing_of(room):
-  known = {
+@pytest.mark.parametrize('package', _FORBIDDEN)
+def test_a_package_imports_nothing_forbidden(package):
+  forbidden = {
     module: sorted(
-      name
-      for name in _reachable(module)
-      if _is_in(name, _KNOWS_NOTHING_OF[room])
+      name for name in _reachable(module) if _is_in(name, _FORBIDDEN[package])
     )
-    for module in _modules(room)
+    for module in _modules(package)
   }
-  assert known == {module: [] for module in known}
+  assert forbidden == {module: [] for module in forbidden}
 
 
-@pytest.mark.parametrize('room', _PURE)
-def test_a_room_needs_nothing_but_python(room):
-  for module in set(_modules(room)) - _NOT_PURE:
+@pytest.mark.parametrize('package', _PURE)
+def test_a_package_requires_only_the_standard_library(package):
+  for module in set(_modules(package)) - _NOT_PURE:
     reached = _reachable(module, in_functions=False)
-    others = {name for name in reached if name not in _files()}
-    assert others <= sys.stdlib_module_names, module
+    libraries = {name for name in reached if name not in _files()}
+    assert libraries <= sys.stdlib_module_names, module
 
 
-def test_conditions_know_only_errors():
+def test_conditions_import_only_errors():
   ours = _imports('it_study.conditions') & set(_files())
   assert ours == {'it_study.errors'}
 
@@ -204,17 +203,17 @@ def test_tasks_only_register():
     }
 
 
-def test_the_launcher_knows_nothing_of_the_library():
-  known = {'it_study.errors', 'it_study.timed_process'}
+def test_the_launcher_is_independent_of_the_library():
+  allowed = {'it_study.errors', 'it_study.timed_process'}
   for module in _modules('launch'):
-    others = {n for n in _imports(module) if not _is_in(n, {'launch'})}
-    assert others <= known | sys.stdlib_module_names, module
+    imported = {n for n in _imports(module) if not _is_in(n, {'launch'})}
+    assert imported <= allowed | sys.stdlib_module_names, module
   for module in set(_files()) - set(_modules('launch')):
     if any(_is_in(name, {'launch'}) for name in _imports(module)):
       assert module.startswith('it_study.commands.launch'), module
 
 
-def test_engines_know_nothing_of_scoring():
+def test_engines_do_not_import_scoring():
   for module in _modules('it_study.engines'):
     assert not [
       n
@@ -233,18 +232,18 @@ def test_imports_point_down_the_order():
     for module in _modules('it_study')
     for name in _imports(module)
     if name in _files()
-    if _place(name) < _place(module)
+    if _level(name) < _level(module)
   ]
   assert upward == []
 
 
-def test_modules_import_in_no_circle():
+def test_there_are_no_import_cycles():
   graphlib.TopologicalSorter(
     {m: _imports(m) & set(_files()) - {'it_study', 'tasks'} for m in _files()}
   ).prepare()
 
 
-def test_the_order_names_what_there_is():
+def test_the_order_lists_every_package():
   entries = {'.'.join(module.split('.')[:2]) for module in _modules('it_study')}
   assert sorted(_ORDER) == sorted(entries)
   assert len(entries) <= 25
@@ -263,11 +262,11 @@ def test_the_command_line_starts_without_the_heavy_libraries():
     "heavy = {'jax', 'tensorflow', 'numpy', 'scipy', 'seqio', 'gin', 'flax'};"
     'print(sorted(heavy & set(sys.modules)))'
   )
-  told = subprocess.run(
+  output = subprocess.run(
     [sys.executable, '-c', script],
     capture_output=True,
     check=True,
     cwd=_ROOT,
     text=True,
   ).stdout
-  assert told == '[]\n'
+  assert output == '[]\n'

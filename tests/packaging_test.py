@@ -1,4 +1,4 @@
-"""Tests of what is installed: bounds, the lock file, what a wheel holds."""
+"""Tests of packaging: version bounds, the lock file, files of a wheel."""
 
 import importlib.metadata
 import pathlib
@@ -21,7 +21,7 @@ def locked():
 
 
 def required():
-  """Requirements without an extra, and those of the tests."""
+  """Yields the requirements without an extra and those of the extra `test`."""
   for line in importlib.metadata.requires('it_study'):
     requirement = Requirement(line)
     if requirement.marker is None or requirement.marker.evaluate(
@@ -38,7 +38,7 @@ def test_the_lock_file_is_within_the_bounds():
     names.add(name)
     assert requirement.specifier.contains(pins[name]), requirement
   assert {'jax', 'flax', 'seqio', 'pytest'} <= names
-  # None of the duplicates of SeqIO and TFDS that the package t5 brings.
+  # The package t5 would install second copies of SeqIO and TFDS.
   assert not {'t5', 'seqio-nightly', 'tfds-nightly'} & set(pins)
 
 
@@ -51,9 +51,9 @@ def test_a_wheel_holds_everything_but_the_tests(tmp_path):
     check=False,
   )
   if listed.returncode:
-    pytest.skip('needs a checkout, to know which files there are')
+    pytest.skip('requires a checkout to list the tracked files')
   tracked = [name for name in listed.stdout.split('\n') if name]
-  # A copy, as building leaves folders behind.
+  # A copy, since building leaves folders behind.
   for name in tracked:
     if (_ROOT / name).is_file() and not name.startswith(('tests/', 'bench')):
       (tmp_path / 'source' / name).parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +70,6 @@ def test_a_wheel_holds_everything_but_the_tests(tmp_path):
   assert built.returncode == 0, built.stderr[-2000:]
   (wheel,) = tmp_path.glob('it_study-*.whl')
   with zipfile.ZipFile(wheel) as archive:
-    found = {name for name in archive.namelist() if '.dist-info/' not in name}
-  rooms = ('it_study/', 'tasks/', 'gin_configs/', 'launch/')
-  assert found == {name for name in tracked if name.startswith(rooms)}
+    files = {name for name in archive.namelist() if '.dist-info/' not in name}
+  folders = ('it_study/', 'tasks/', 'gin_configs/', 'launch/')
+  assert files == {name for name in tracked if name.startswith(folders)}

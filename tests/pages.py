@@ -1,4 +1,4 @@
-"""Code blocks of the pages for users."""
+"""Reads code blocks from the user pages."""
 
 import pathlib
 import re
@@ -8,7 +8,7 @@ _BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: str, language: str) -> list[str]:
-  """Blocks of one language on a page, in their order.
+  """Returns the blocks of one language on a page, in order.
 
   Args:
     page: Path of the page, relative to the repository.

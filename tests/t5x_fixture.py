@@ -1,4 +1,4 @@
-"""T5s as T5X saved them, and what its tests of converting share."""
+"""Checkpoints that T5X saved, and helpers for tests of converting them."""
 
 import atexit
 import functools
@@ -26,17 +26,17 @@ _SPEC = importlib.util.spec_from_file_location(
 golden = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(golden)
 
-# The one that tests take where it does not matter which, and its step.
+# Default checkpoints for tests, as FOLDER/checkpoint_STEP.
 MSGPACK = 'v1_1_msgpack/checkpoint_1000'
 ORBAX = 'v1_1_orbax/checkpoint_1000'
 
 
 @functools.cache
 def theirs() -> pathlib.Path:
-  """What T5X wrote, by folder; not to be changed."""
+  """Returns the folder of the checkpoints that T5X wrote; do not modify it."""
   path = pathlib.Path(tempfile.mkdtemp(prefix='it_study_t5x_'))
   atexit.register(shutil.rmtree, path, ignore_errors=True)
-  # Python before 3.11.4 has no filters; the archive is our own.
+  # Python before 3.11.4 has no filters, and the archive can be trusted.
   filters = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
   with tarfile.open(golden.PATH) as archive:
     archive.extractall(path, **filters)
@@ -44,7 +44,7 @@ def theirs() -> pathlib.Path:
 
 
 def target_of(config: T5Config, **changes: Any) -> Any:
-  """What `load_params` is asked for, of a model somewhat changed."""
+  """Returns the target of `load_params` for a config with changes."""
   config = type(config)(**{**vars(config), **changes})
   return partitioning.abstract_params(
     model=T5(config), mesh=partitioning.make_mesh()
@@ -57,7 +57,7 @@ def load(path: pathlib.Path, **changes: Any) -> Any:
 
 
 def draw(config: T5Config, seed: int = 0) -> Any:
-  """Parameters that use every bit of float32."""
+  """Draws parameters that use every bit of float32."""
   random = np.random.default_rng(seed)
   return jax.tree.map(
     lambda leaf: random.normal(size=leaf.shape).astype(np.float32),
@@ -66,14 +66,19 @@ def draw(config: T5Config, seed: int = 0) -> Any:
 
 
 def edit(folder: pathlib.Path, change: Any) -> None:
-  """Rewrites the msgpack file of a checkpoint."""
+  """Rewrites the msgpack file of a checkpoint.
+
+  Args:
+    folder: Folder of the checkpoint.
+    change: Function of the tree, which edits it or returns a new one.
+  """
   path = folder / 'checkpoint'
   tree = serialization.msgpack_restore(path.read_bytes())
   path.write_bytes(serialization.msgpack_serialize(change(tree) or tree))
 
 
 def refused(path: pathlib.Path, capsys: Any) -> str:
-  """The one line that `convert` prints, which writes nothing."""
+  """Asserts that `convert` refuses a checkpoint; returns its error message."""
   out = path.parent / 'never_written'
   words = ('convert', str(path), str(out), '--from=t5x', '--to=hf')
   assert cli.main([*words]) == 2

@@ -1,4 +1,4 @@
-"""Tests of the pages for users: each command runs, or says what it needs."""
+"""Tests of the user pages: each command runs, or states its requirements."""
 
 import pathlib
 import re
@@ -17,28 +17,30 @@ from it_study.data import vocabularies
 from it_study.study import grid
 
 _ROOT = pathlib.Path(__file__).parents[2]
-# Pages with tests of their own: examples_test.py, and of T5X gin_files_test.py.
-ELSEWHERE = {
+# Pages whose commands other tests run: examples_test.py, and gin_files_test.py
+# for T5X.
+TESTED_ELSEWHERE = {
   f'docs/{name}.md' for name in ('extending', 'launch', 't5x', 'weights')
 }
 PAGES = (
   'README.md',
   *sorted(f'docs/{p.name}' for p in _ROOT.glob('docs/*.md')),
 )
-HERE = [page for page in PAGES if page not in ELSEWHERE]
+TESTED_HERE = [page for page in PAGES if page not in TESTED_ELSEWHERE]
 _PLAIN = re.compile(r'^```\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 _PROGRAMS = ('it-study ', 'python ', 'pip ', 'docker ', 'make ')
-# A model that compiles at once, of whatever size the page names.
+# Replaces the model that a page names by one that compiles quickly.
 _TINY = [
   f'--gin.T5Config.{name}={value!r}'
   for name, value in fakes.tiny_model().keywords.items()
 ]
 
 
-def in_need(page) -> list[str]:
-  """Blocks of commands that the page does not say to be run anywhere."""
+def unlabelled_blocks(page) -> list[str]:
+  """Returns command blocks without a language, which do not run everywhere."""
   text = (_ROOT / page).read_text()
-  # Those of a language end like one without begins.
+  # Blocks with a language come out first: their last line looks like the first
+  # line of a block without one.
   text = re.sub(r'^```\w+\n.*?^```$', '', text, flags=re.MULTILINE | re.DOTALL)
   return [
     block
@@ -48,12 +50,13 @@ def in_need(page) -> list[str]:
 
 
 def commands(text) -> list[list[str]]:
+  """Returns the words of each command, comments removed."""
   lines = text.replace('\\\n', '').splitlines()
   return [words for line in lines if (words := shlex.split(line, True))]
 
 
 def parse(words):
-  """The options of a command, its gin files read."""
+  """Parses a command and reads its gin files; returns its options."""
   words, bindings = cli._split_bindings(words)
   options = cli._parser().parse_args(words)
   options.gin_bindings = bindings
@@ -71,51 +74,51 @@ def _use(tmp_path, monkeypatch):
 
 
 @pytest.fixture(name='_engine')
-def _use_an_engine_of_no_brains(monkeypatch):
-  """What is configured is checked; nothing is trained, answers are fixed."""
+def _use_fake_engine(monkeypatch):
+  """Checks the configuration, but trains nothing and gives fixed answers."""
 
   def engine_call(name):
     engine = fakes.Engine(locate.find(gin_utils.macro('CORPUS')))
-    given = {}
+    settings = {}
     if gin_utils.macro('MIXTURE_OR_TASK_NAME'):
-      given['mixture_or_task_name'] = gin_utils.macro('MIXTURE_OR_TASK_NAME')
-      given['seed'] = gin_utils.macro('SEED')
-    return lambda **more: getattr(engine, name)(**{**given, **more})
+      settings['mixture_or_task_name'] = gin_utils.macro('MIXTURE_OR_TASK_NAME')
+      settings['seed'] = gin_utils.macro('SEED')
+    return lambda **extra: getattr(engine, name)(**{**settings, **extra})
 
   monkeypatch.setattr(runs, 'engine_call', engine_call)
   configured = gin_utils.configured
 
-  def without_grid(name):
-    # Of a study, what it plans: other tests run its cells.
+  def configured_without_cells(name):
+    # A study only plans its cells; other tests run them.
     return _plan if name == 'run_study' else configured(name)
 
   def _plan(**_):
     bound = gin_utils.bound('run_study', ('conditions', 'seeds', 'splits'))
     assert all(grid.plan(**bound))
 
-  monkeypatch.setattr(gin_utils, 'configured', without_grid)
-  # A report of thousands of rows takes longer than all else here.
+  monkeypatch.setattr(gin_utils, 'configured', configured_without_cells)
+  # A report of thousands of rows takes longer than everything else here.
   monkeypatch.setattr(runs, 'report', lambda options: None)
 
 
 def run(words) -> None:
-  """Runs a command as it is printed, but for what would take long."""
+  """Runs a command as printed, except for its slow parts."""
   if words[0] == 'make':
-    told = subprocess.run(
+    output = subprocess.run(
       [*words, '--dry-run'],
       capture_output=True,
       check=True,
       cwd=_ROOT,
       text=True,
     ).stdout
-    assert {'study': 'it-study study', 'test': 'pytest'}[words[1]] in told
+    assert {'study': 'it-study study', 'test': 'pytest'}[words[1]] in output
   elif words[0] == '.':
-    # What make has made.
+    # Activates the environment that make creates.
     assert f'VENV ?= {pathlib.Path(words[1]).parts[0]}\n' in (
       (_ROOT / 'Makefile').read_text()
     )
   elif words[:2] == ['it-study', 'plan']:
-    # It has devices of its own, so a process of its own.
+    # It sets its own number of devices, which takes a new process.
     subprocess.run(
       [sys.executable, '-m', 'it_study.cli', *words[1:], *_TINY], check=True
     )
@@ -124,46 +127,46 @@ def run(words) -> None:
     words = words[1:]
     if words[0] == 'launch':
       words.insert(2, '--dry_run')
-    # What is broken on this machine is no matter of the page.
+    # The checks may fail on this machine.
     allowed = (0, 1) if words == ['doctor'] else (0,)
     assert fakes.run_command(*words) in allowed, words
 
 
-def test_the_readme_leads_to_every_page():
+def test_the_readme_links_to_every_page():
   text = (_ROOT / 'README.md').read_text()
   assert {f'docs/{n}' for n in re.findall(r'\(docs/(\w+\.md)\)', text)} == (
     set(PAGES) - {'README.md'}
   )
-  assert set(PAGES) > ELSEWHERE
+  assert set(PAGES) > TESTED_ELSEWHERE
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_a_link_leads_somewhere(page):
+def test_links_are_not_broken(page):
   folder = (_ROOT / page).parent
   links = re.findall(r'\]\((?!https?://)([^)#]+)', (_ROOT / page).read_text())
   assert [link for link in links if not (folder / link).exists()] == []
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_what_does_not_run_here_says_what_it_needs(page):
-  for block in in_need(page):
+def test_unlabelled_blocks_state_their_requirements(page):
+  for block in unlabelled_blocks(page):
     assert block.startswith('# Needs '), block
     for words in commands(block):
-      # The file would be read by T5X.
+      # With --engine t5x, T5X reads the gin file.
       if words[0] == 'it-study' and '--engine' not in words:
         assert parse(words[1:]).run
 
 
 @pytest.mark.parametrize('page', PAGES)
-def test_a_shell_understands_the_blocks(page):
-  for block in (*pages.blocks(page, 'sh'), *in_need(page)):
+def test_blocks_are_valid_shell(page):
+  for block in (*pages.blocks(page, 'sh'), *unlabelled_blocks(page)):
     subprocess.run(['bash', '-n'], check=True, input=block, text=True)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures('_engine')
-@pytest.mark.parametrize('page', HERE)
-def test_the_commands_of_a_page(page, capsys):
+@pytest.mark.parametrize('page', TESTED_HERE)
+def test_commands_run(page, capsys):
   for file in pages.blocks(page, 'gin'):
     (name,) = re.findall(r'--gin_file=(\S+)', file.splitlines()[0])
     pathlib.Path(name).write_text(file)

@@ -1,4 +1,4 @@
-"""Tests of the pages for users: what they show runs as printed."""
+"""Tests of the user pages: their examples run as printed."""
 
 import json
 import pathlib
@@ -22,7 +22,7 @@ _ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def _use(tmp_path, monkeypatch):
-  """A folder with a corpus, and registries as they were before."""
+  """Changes to a folder with a corpus; restores the registries afterwards."""
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
   monkeypatch.setattr(sys, 'path', list(sys.path))
@@ -41,6 +41,7 @@ def _use(tmp_path, monkeypatch):
 
 
 def run_all(texts):
+  """Executes blocks of Python in one namespace, and returns it."""
   namespace = {'__name__': 'page'}
   for text in texts:
     exec(compile(text, 'page', 'exec'), namespace)
@@ -58,23 +59,23 @@ def prompt_of(name, split='test'):
   return row['inputs_pretokenized'].decode(), row['references'].tolist()
 
 
-def test_the_blocks_of_the_readme_run():
-  found = run_all(blocks('README.md', 'python'))
-  rows = found['dataset'].as_numpy_iterator()
+def test_readme():
+  namespace = run_all(blocks('README.md', 'python'))
+  rows = namespace['dataset'].as_numpy_iterator()
   starts = {row['inputs_pretokenized'].decode().split('\n')[0] for row in rows}
   assert starts == {
     'Definition: Possible outputs: yes, no.',
-    # A generation task has nothing.
+    # A generation task has no simplified definition.
     ' Positive Example 1 -',
   }
 
 
-def test_the_module_of_the_page_on_extending(capsys):
+def test_extending_page(capsys):
   python = blocks('docs/extending.md', 'python')
   # The last one is for a notebook.
   pathlib.Path('my_study.py').write_text('\n\n'.join(python[:-1]))
-  told, stats = commands(blocks('docs/extending.md', 'sh')[0])
-  assert fakes.run_command(*told, '--json', '--quiet') == 0
+  prompt, stats = commands(blocks('docs/extending.md', 'sh')[0])
+  assert fakes.run_command(*prompt, '--json', '--quiet') == 0
   row = json.loads(capsys.readouterr().out.splitlines()[0])
   assert row['inputs'].startswith(
     'Definition: ANSWER YES OR NO.\n\n'
@@ -84,7 +85,7 @@ def test_the_module_of_the_page_on_extending(capsys):
   fakes.run_command('corpus', 'build', 'CORPUS', '--data_dir', 'ROWS')
   capsys.readouterr()
 
-  found = run_all(['from my_study import *', python[-1]])
+  namespace = run_all(['from my_study import *', python[-1]])
   assert capsys.readouterr().out.splitlines() == [
     "natinst_def_shouted_ex_original2_n10.task1_mood ('train', 'validation') "
     '10.0',
@@ -96,7 +97,7 @@ def test_the_module_of_the_page_on_extending(capsys):
     "natinst_def_shouted_ex_original2_n10.task5_title ('test',) 6.0",
   ]
   vocabulary = vocabularies.current_vocabulary()
-  row = next(found['dataset'].as_numpy_iterator())
+  row = next(namespace['dataset'].as_numpy_iterator())
   assert vocabulary.decode(row['inputs'].tolist()).startswith('Definition: ')
 
   prompt, _ = prompt_of('natinst_def_oneof_ex_empty0')
@@ -115,15 +116,16 @@ def test_the_module_of_the_page_on_extending(capsys):
   assert sorted(mixture.rate_per_task_name.values()) == [1.0, 3.0]
 
 
-def test_the_commands_of_the_page_on_launching(capsys, fake_tools):
+def test_launch_page(capsys, fake_tools):
   tools = fake_tools('gcloud', 'ssh', 'sbatch', 'squeue', 'scancel')
-  found = blocks('docs/launch.md', 'sh')
-  # A study in a bucket takes minutes; study/bucket_test.py has a small one.
-  assert [words[0] for words in commands(found.pop())] == ['study', 'report']
-  assert len(found) == 4
-  for text in found:
+  shell_blocks = blocks('docs/launch.md', 'sh')
+  # A study in a bucket takes minutes; study/bucket_test.py runs a small one.
+  last_block = shell_blocks.pop()
+  assert [words[0] for words in commands(last_block)] == ['study', 'report']
+  assert len(shell_blocks) == 4
+  for text in shell_blocks:
     (words,) = commands(text.replace('\\\n', ''))
-    # Whether it fits is another test's; it would be compiled for minutes.
+    # The memory check compiles for minutes; another test covers it.
     if words[1] == 'tpu_vm':
       words.insert(2, '--skip_memory_check')
     assert fakes.run_command(*words) == 0
@@ -134,7 +136,7 @@ def test_the_commands_of_the_page_on_launching(capsys, fake_tools):
 
 
 @pytest.mark.slow
-def test_the_study_of_the_page_on_extending(capsys):
+def test_study_of_the_extending_page(capsys):
   python = blocks('docs/extending.md', 'python')
   pathlib.Path('my_study.py').write_text('\n\n'.join(python[:-1]))
   (gin,) = blocks('docs/extending.md', 'gin')
@@ -159,11 +161,11 @@ def test_the_study_of_the_page_on_extending(capsys):
 
 @pytest.fixture
 def weights():
-  """WEIGHTS: a T5 of the xl gin file's name, though not of its size."""
+  """Writes WEIGHTS, a tiny T5, and its size as the gin file of xl."""
   folder = pathlib.Path('WEIGHTS')
   folder.mkdir()
   pathlib.Path('models').mkdir()
-  # Found before the shipped one.
+  # Takes precedence over the shipped gin file.
   pathlib.Path('models/t5_1_1_xl.gin').write_text(
     ''.join(
       f'T5Config.{name} = {value!r}\n'
@@ -198,7 +200,7 @@ def weights():
   pathlib.Path('spiece.model').rename(folder / 'spiece.model')
 
 
-def test_the_page_on_weights(weights, capsys):
+def test_weights_page(weights, capsys):
   convert, known_good, audit = blocks('docs/weights.md', 'sh')
   for words in commands(convert):
     assert fakes.run_command(*words) == 0
@@ -209,9 +211,9 @@ def test_the_page_on_weights(weights, capsys):
   assert fakes.run_command(*predict, '--quiet') == 0
   capsys.readouterr()
   assert fakes.run_command(*score, '--json') == 0
-  found = json.loads(capsys.readouterr().out)
-  assert found['num_instances'] == fakes.NUM_ROWS['test']
-  assert 0 <= found['overall']['rouge_l'] <= 100
-  (audited,) = commands(audit)
-  assert fakes.run_command(*audited, '--json') == 0
+  metrics = json.loads(capsys.readouterr().out)
+  assert metrics['num_instances'] == fakes.NUM_ROWS['test']
+  assert 0 <= metrics['overall']['rouge_l'] <= 100
+  (audit_words,) = commands(audit)
+  assert fakes.run_command(*audit_words, '--json') == 0
   assert 'constrained' in json.loads(capsys.readouterr().out)['decodings']

@@ -1,4 +1,4 @@
-"""Tests of the pages for users: what they list is what there is."""
+"""Tests of the user pages: their tables match the source."""
 
 import ast
 import functools
@@ -15,7 +15,7 @@ _ROOT = pathlib.Path(__file__).parents[2]
 
 
 def rows(page) -> list[list[str]]:
-  """The cells of every row of every table."""
+  """Returns the cells of each row of each table."""
   lines = (_ROOT / page).read_text().splitlines()
   return [
     [cell.strip() for cell in re.split(r'(?<!\\)\|', line)[1:-1]]
@@ -26,8 +26,11 @@ def rows(page) -> list[list[str]]:
 
 @functools.cache
 def texts() -> list[str]:
-  """Texts of the source that are no docstrings; NUL is where a value stands."""
-  found = []
+  """Returns the string literals of the source, except docstrings.
+
+  Values in f-strings become NUL characters.
+  """
+  literals = []
   for folder in ('it_study', 'launch'):
     for path in sorted((_ROOT / folder).rglob('*.py')):
       tree = ast.parse(path.read_text())
@@ -37,7 +40,7 @@ def texts() -> list[str]:
       for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
           parts = (getattr(part, 'value', '\0') for part in node.values)
-          found.append(
+          literals.append(
             ''.join(part if isinstance(part, str) else '\0' for part in parts)
           )
         elif (
@@ -45,8 +48,8 @@ def texts() -> list[str]:
           and isinstance(node.value, str)
           and node not in docstrings
         ):
-          found.append(node.value)
-  return found
+          literals.append(node.value)
+  return literals
 
 
 MESSAGES = [
@@ -56,12 +59,12 @@ MESSAGES = [
 ]
 
 
-def test_there_are_messages():
+def test_messages_are_listed_once():
   assert len(MESSAGES) == len(set(MESSAGES)) > 50
 
 
 @pytest.mark.parametrize('message', MESSAGES)
-def test_a_message_is_one_that_is_given(message):
+def test_a_listed_message_exists(message):
   parts = [part.strip() for part in message.split('…')]
   pattern = re.compile('.*'.join(map(re.escape, filter(None, parts))), re.S)
   assert any(pattern.search(text) for text in texts())
@@ -71,9 +74,9 @@ def test_every_macro_is_listed_with_its_default():
   defined = {}
   for name in ('common', 'finetune', 'predict', 'study', 'sweep'):
     text = (gin_utils.CONFIG_DIRECTORY / f'runs/{name}.gin').read_text()
-    found = re.findall(r'^([A-Z_]+) = (.+)$', text, re.MULTILINE)
-    assert not set(defined) & set(dict(found))
-    defined |= dict(found)
+    macros = dict(re.findall(r'^([A-Z_]+) = (.+)$', text, re.MULTILINE))
+    assert not set(defined) & set(macros)
+    defined |= macros
   listed = {
     row[0].strip('`'): row[1].strip('`')
     for row in rows('docs/gin.md')
@@ -85,7 +88,7 @@ def test_every_macro_is_listed_with_its_default():
   }
 
 
-def test_the_leaves_of_the_paper_have_so_many_trainings_and_cells():
+def test_numbers_of_trainings_and_cells_of_the_paper():
   listed = {
     row[0].strip('`'): (int(row[2]), int(row[3]))
     for row in rows('docs/reproduce.md')
@@ -104,7 +107,7 @@ def test_the_leaves_of_the_paper_have_so_many_trainings_and_cells():
   assert len(listed) == 5
 
 
-def test_exit_statuses_are_told():
+def test_exit_statuses_are_listed():
   text = (_ROOT / 'docs/troubleshooting.md').read_text()
   for status in ('0 done', '2 bad input', '75 stopped', '130 stopped'):
     assert status in text

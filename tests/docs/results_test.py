@@ -38,7 +38,7 @@ def section(title) -> str:
 
 
 def listed(title) -> list[str]:
-  """What the first column of a section's tables names."""
+  """Returns the names in the first column of a section's tables."""
   return re.findall(r'^\| `([^`]+)` \|', section(title), re.MULTILINE)
 
 
@@ -63,11 +63,12 @@ def lines(path) -> list[dict]:
   return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def of(study, pattern) -> pathlib.Path:
+def first_path(study, pattern) -> pathlib.Path:
   return next(iter(sorted(study.glob(pattern))))
 
 
 def names(folder) -> set[str]:
+  """Returns the names in a folder; those of folders end in a slash."""
   return {
     path.name + '/' * path.is_dir()
     for path in folder.iterdir()
@@ -75,50 +76,51 @@ def names(folder) -> set[str]:
   }
 
 
-def test_rows_and_columns():
+def test_fields_and_columns():
   assert listed('`predictions.jsonl`') == list(predictions.FIELDS)
   assert listed('`results.csv`') == list(results_csv.COLUMNS)
 
 
 @pytest.mark.slow
-def test_the_folder(study):
+def test_files_of_a_study(study):
   page = dict(
     re.findall(r'^\| `([^`]+)` \| (.*) \|$', section("A study's folder"), re.M)
   )
   top = {path.split('/')[0] + '/' * ('/' in path) for path in page}
-  # Which are in a bucket alone.
+  # Only a study in a bucket has leases.
   assert names(study) == top - {'leases/'}
 
-  def told(path):
+  def described(path):
     return set(re.findall(r'`([\w./]+)`', page[path]))
 
   for path in (study / 'trainings').iterdir():
-    assert names(path) == told('trainings/TRAINING/')
+    assert names(path) == described('trainings/TRAINING/')
   for path in (study / 'cells').iterdir():
-    here = names(path)
+    files = names(path)
+    # A baseline makes no predictions by a model.
     if path.name.startswith('baseline_'):
-      here.add('inference.json')
-    assert here == told('cells/CELL/')
-  assert names(study / 'report') == told('report/')
+      files.add('inference.json')
+    assert files == described('cells/CELL/')
+  assert names(study / 'report') == described('report/')
 
 
 @pytest.mark.slow
-def test_metrics(study):
+def test_metrics_of_cells(study):
   top = listed('`metrics.json`')
-  cut = top.index('num_tasks')
-  groups = top[cut:]
-  expected = False
+  num_top = top.index('num_tasks')
+  groups = top[num_top:]
+  has_expected = False
   for path in study.glob('cells/*/metrics.json'):
     metrics = read(path)
-    assert list(metrics) == top[:cut]
+    assert list(metrics) == top[:num_top]
     for name in ('overall', 'classification', 'generation'):
       if metrics[name] is not None:
-        found = list(metrics[name])
-        expected |= 'expected' in found
-        assert found in (groups, groups[:-1])
+        fields = list(metrics[name])
+        has_expected |= 'expected' in fields
+        assert fields in (groups, groups[:-1])
     for group in metrics['by_task'].values():
       assert list(group) == groups[:-1]
-  assert expected
+  assert has_expected
 
 
 @pytest.mark.slow
@@ -127,29 +129,29 @@ def test_results_and_records(study):
     assert list(line) == listed('`results.jsonl`')
   with (study / 'report/results.csv').open() as file:
     assert next(csv.reader(file)) == listed('`results.csv`')
-  # Of runs elsewhere.
+  # Only a study resumed elsewhere has earlier runs.
   assert [*read(study / 'run.json'), 'earlier_runs'] == listed('`run.json`')
-  training = read(of(study, 'trainings/*/training.json'))
+  training = read(first_path(study, 'trainings/*/training.json'))
   assert list(training) == listed('`training.json`')
-  assert read(of(study, 'trainings/*/DONE')) == training
-  inference = read(of(study, 'cells/untuned*/inference.json'))
+  assert read(first_path(study, 'trainings/*/DONE')) == training
+  inference = read(first_path(study, 'cells/untuned*/inference.json'))
   assert list(inference) == listed('`inference.json`')
-  assert list(read(of(study, 'cells/*/DONE'))) == ['seconds']
-  manifest = read(of(study, 'trainings/*/checkpoints/*/manifest.json'))
+  assert list(read(first_path(study, 'cells/*/DONE'))) == ['seconds']
+  manifest = read(first_path(study, 'trainings/*/checkpoints/*/manifest.json'))
   assert list(manifest) == ['format', 'loss', 'files']
 
 
 @pytest.mark.slow
 def test_metrics_of_steps(study):
-  found = set()
-  for line in lines(of(study, 'trainings/*/metrics.jsonl')):
-    found |= set(line)
-  assert found == set(listed('`metrics.jsonl`'))
+  fields = set()
+  for line in lines(first_path(study, 'trainings/*/metrics.jsonl')):
+    fields |= set(line)
+  assert fields == set(listed('`metrics.jsonl`'))
 
 
 @pytest.mark.slow
 def test_answers(study):
-  kinds = set()
+  answer_types = set()
   for folder in (study / 'answers').iterdir():
     settings = read(folder / 'settings.json')
     assert {'params', 'model', 'vocabulary', 'method'} < set(settings)
@@ -157,5 +159,5 @@ def test_answers(study):
       assert re.fullmatch('[0-9a-f]{32}', path.stem)
       for key, answer in map(json.loads, path.read_text().splitlines()):
         assert re.fullmatch('[0-9a-f]{32}', key)
-        kinds.add(type(answer))
-  assert kinds == {str, dict}
+        answer_types.add(type(answer))
+  assert answer_types == {str, dict}

@@ -1,12 +1,10 @@
 """Writes hf_golden/: tiny T5s of transformers, their logits and answers.
 
-Run with transformers and torch (the parity extra):
-
   python tests/golden/make_hf_golden.py
 
-`tests/checkpoints/hf/params_test.py` holds our reading of them to the logits,
-`tests/inference/beam_test.py` our decoding to the answers, where transformers
-is missing.
+Requires transformers and torch (the extra `parity`). Where transformers is not
+installed, `tests/checkpoints/hf/params_test.py` compares our models with the
+logits, and `tests/inference/beam_test.py` our decoding with the answers.
 """
 
 import pathlib
@@ -18,7 +16,7 @@ PATH = pathlib.Path(__file__).with_name('hf_golden')
 DIMENSIONS = {
   'vocab_size': 96,
   'd_model': 16,
-  # 3 heads of 8 on a width of 16, so that no two axes can be mixed up unseen.
+  # 3 heads of 8 on a width of 16: swapping two axes changes a shape.
   'd_kv': 8,
   'num_heads': 3,
   'd_ff': 20,
@@ -32,14 +30,14 @@ VARIANTS = {
 # Rows of different lengths, so that there is padding on both sides.
 PROMPTS = np.array([[5, 6, 7, 8, 9, 1], [4, 3, 1, 0, 0, 0]], np.int32)
 TARGETS = np.array([[11, 12, 13, 1], [14, 1, 0, 0]], np.int32)
-# Tokens that `generate` has room for, and prompts that it is given.
+# Longest answer of `generate` in tokens, and number of prompts for it.
 ROOM = 24
 NUM_PROMPTS = 40
 SHIFTED = np.array([[0, 11, 12, 13], [0, 14, 1, 0]], np.int32)
 
 
 def make_model(variant, *, seed=0, **changes):
-  """A model of random weights, its head a table of its own in v1.1."""
+  """Returns a model of random weights; in v1.1, the head is not tied."""
   import torch
   import transformers
 
@@ -58,7 +56,7 @@ def make_model(variant, *, seed=0, **changes):
 
 
 def logits_of(model, prompts=PROMPTS, shifted=SHIFTED):
-  """float32 [batch, targets, vocabulary]."""
+  """Returns logits; float32 `[batch, targets, vocabulary]`."""
   import torch
 
   with torch.no_grad():
@@ -70,7 +68,10 @@ def logits_of(model, prompts=PROMPTS, shifted=SHIFTED):
 
 
 def mixed_prompts(number, *, longest=32, seed=0):
-  """int32 `[number, longest]` of 1 to 32 tokens, the last one the end."""
+  """Returns padded prompts of 1 to `longest` tokens, end of sequence included.
+
+  The shape is `[number, longest]`, the dtype int32.
+  """
   random = np.random.default_rng(seed)
   prompts = np.zeros((number, longest), np.int32)
   for row in prompts:
@@ -81,7 +82,7 @@ def mixed_prompts(number, *, longest=32, seed=0):
 
 
 def generate(model, prompts, *, num_beams=1, length_penalty=1.0):
-  """int32 [batch, ROOM]: tokens up to the end of sequence, then 0."""
+  """Returns tokens up to the end of sequence, then 0; int32 `[batch, ROOM]`."""
   import torch
 
   ids = torch.tensor(prompts).long()

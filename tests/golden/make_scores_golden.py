@@ -2,11 +2,12 @@
 
   python tests/golden/make_scores_golden.py [CORPUS_DIR]
 
-Exact match after lower-casing, removing ASCII punctuation and collapsing white
-space; ROUGE-1 and ROUGE-L by the rouge_score package with stems, a scorer for
-each; best over the references, mean over a task's test instances, in percent.
-Written here from those rules, sharing nothing with it_study but the reading of
-task files. Of the sample of real task files as well if its folder is named.
+Computes exact match after lower-casing, removing ASCII punctuation and
+collapsing white space, and ROUGE-1 and ROUGE-L by the rouge_score package with
+stemming: the best over the references, averaged over a task's test instances,
+in percent. This is an independent implementation, which shares only the reading
+of task files with it_study. Always scores the miniature, and CORPUS_DIR, the
+sample of real task files, if it is given.
 """
 
 import json
@@ -27,8 +28,8 @@ ROUGE = {
 
 
 def normalize(text):
-  kept = ''.join(c for c in text.lower() if c not in string.punctuation)
-  return ' '.join(kept.split())
+  text = ''.join(c for c in text.lower() if c not in string.punctuation)
+  return ' '.join(text.split())
 
 
 def is_exact(prediction, reference):
@@ -54,21 +55,21 @@ def scores_of(corpus):
       by_task.setdefault(row.task, []).append(row)
     kinds[kind] = {
       task: [
-        mean_of_best(some, function)
+        mean_of_best(task_rows, function)
         for function in (is_exact, f_measure('rouge1'), f_measure('rougeL'))
       ]
-      for task, some in by_task.items()
+      for task, task_rows in by_task.items()
     }
   return kinds
 
 
 def main():
-  names = {'miniature': 'miniature'}
+  corpora = {'miniature': 'miniature'}
   if len(sys.argv) > 1:
-    names['natinst'] = sys.argv[1]
+    corpora['natinst'] = sys.argv[1]
   golden = {
-    name: scores_of(natinst.open_corpus(locate.find(where)))
-    for name, where in names.items()
+    name: scores_of(natinst.open_corpus(locate.find(corpus)))
+    for name, corpus in corpora.items()
   }
   PATH.write_text(json.dumps(golden, indent=1, sort_keys=True) + '\n')
 

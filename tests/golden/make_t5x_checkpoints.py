@@ -1,13 +1,13 @@
 """Writes t5x_checkpoints.tar.xz: t5x_golden.npz's models as T5X saves them.
 
-Run with T5X on the import path, from the root of the repository:
+Run from the root of the repository, with T5X on the import path:
 
   python tests/golden/make_t5x_checkpoints.py
 
-`tests/checkpoints/t5x/reading_test.py` holds our reading of them to the npz
-file where T5X is missing, and `tests/checkpoints/t5x/upstream_test.py` does the
-same with fresh ones.
-The archive holds `FOLDER/checkpoint_STEP/…`, one for each of `SAVED`.
+The archive holds `FOLDER/checkpoint_STEP/…` for each entry of `SAVED`.
+`tests/checkpoints/t5x/reading_test.py` reads them without T5X and compares them
+with the npz file; `tests/checkpoints/t5x/upstream_test.py` does the same with
+checkpoints that it has T5X write.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 PATH = pathlib.Path(__file__).with_name('t5x_checkpoints.tar.xz')
-# Folder: variant, whether Orbax writes it, type of the stored parameters, step.
+# Folder: variant, whether Orbax writes it, dtype of stored parameters, step.
 SAVED = {
   'v1_1_msgpack': ('v1_1', False, 'float32', 1000),
   'v1_1_orbax': ('v1_1', True, 'float32', 1000),
@@ -37,7 +37,7 @@ _SPEC.loader.exec_module(golden)
 
 
 def params_of(variant: str) -> dict[str, Any]:
-  """The parameters that t5x_golden.npz holds, nested, float32."""
+  """Returns the parameters of t5x_golden.npz, nested, in float32."""
   with np.load(golden.PATH) as arrays:
     prefix = f'{variant}/params/'
     return golden.nest(
@@ -52,7 +52,7 @@ def params_of(variant: str) -> dict[str, Any]:
 def make_state(
   variant: str, *, module: Any = None, for_training: bool = True
 ) -> tuple[Any, Any]:
-  """T5X's partitioner, and what makes a state of the model."""
+  """Returns T5X's partitioner, and an initializer of the model's state."""
   # isort: off
   import seqio
   from t5x import adafactor, models, partitioning, utils
@@ -100,7 +100,14 @@ def save(
 ) -> None:
   """Has T5X write `directory/checkpoint_STEP`, Adafactor's state included.
 
-  Without `params` they are drawn; `module` is another than the variant's.
+  Args:
+    directory: Folder of the checkpoint; created if it does not exist.
+    variant: Variant of T5, a key of `VARIANTS` in make_t5x_golden.py.
+    params: Parameters to save; None for random ones.
+    use_orbax: Whether Orbax writes the checkpoint instead of T5X's own code.
+    dtype: Dtype of the stored parameters.
+    step: Step of the checkpoint.
+    module: Network to use instead of the variant's; None for the variant's.
   """
   # isort: off
   import flax
@@ -112,7 +119,8 @@ def save(
   if params is not None:
     state = state.replace_params(flax.core.freeze(params))
   mesh_axes = partitioner.get_mesh_axes(state)
-  # Placed as T5X has it, or it writes every tensor as one device's.
+  # Sharded by T5X's partitioner, or it would write each tensor as if it were on
+  # one device.
   state = partitioner.partition(
     lambda state: state,
     in_axis_resources=None,
@@ -133,7 +141,7 @@ def save(
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-  """Leaves out who wrote a file and when."""
+  """Removes the owner and the time of a file, so that archives are equal."""
   entry.uid = entry.gid = entry.mtime = 0
   entry.uname = entry.gname = ''
   return entry
@@ -152,7 +160,7 @@ def main() -> None:
       )
     with tarfile.open(PATH, 'w:xz', preset=9) as archive:
       for file in sorted(pathlib.Path(scratch).rglob('*')):
-        # Orbax notes in them where it wrote.
+        # Orbax writes its own path into this file.
         if file.is_file() and file.name != 'commit_success.txt':
           archive.add(file, file.relative_to(scratch), filter=_anonymous)
   print(f'{PATH}: {PATH.stat().st_size} bytes')

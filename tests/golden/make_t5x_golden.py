@@ -1,11 +1,11 @@
-"""Writes t5x_golden.npz: what T5X's own T5 says on tiny models and batches.
+"""Writes t5x_golden.npz: outputs of T5X's own T5 on tiny models and batches.
 
-Run with T5X on the import path, from the root of the repository:
+Run from the root of the repository, with T5X on the import path:
 
   python tests/golden/make_t5x_golden.py
 
-`tests/models/t5_test.py` holds our model to the file where T5X is missing, and
-`tests/models/t5x_parity_test.py` holds the file to T5X where it is there.
+`tests/models/t5_test.py` compares our model with the file, which does not
+require T5X; `tests/models/t5x_parity_test.py` compares the file with T5X.
 """
 
 import pathlib
@@ -16,7 +16,7 @@ import numpy as np
 
 PATH = pathlib.Path(__file__).with_name('t5x_golden.npz')
 
-# 3 heads of 8 on a width of 16, so that no two axes can be mixed up unseen.
+# 3 heads of 8 on a width of 16: swapping two axes changes a shape.
 DIMENSIONS = {
   'vocab_size': 37,
   'emb_dim': 16,
@@ -37,13 +37,13 @@ VARIANTS = {
     'logits_via_embedding': True,
   },
 }
-# Chosen so that of the greedy outputs some rows end early and some do not.
+# Chosen so that some rows of the greedy outputs end early and some do not.
 SEEDS = {'v1_1': 84, 'v1_0': 26}
 MAX_DECODE_LENGTH = 12
 
 
 def t5x_module(variant: str) -> Any:
-  """T5X's Transformer at the tiny size."""
+  """Returns T5X's Transformer of a variant, at the tiny size."""
   # isort: off
   from t5x.examples.t5 import network
   # isort: on
@@ -54,7 +54,7 @@ def t5x_module(variant: str) -> Any:
 
 
 def t5x_shapes(variant: str) -> dict[str, tuple[int, ...]]:
-  """The path of each of T5X's parameters, slashes between names -> shape."""
+  """Returns the shape of each of T5X's parameters by its path, 'a/b/c'."""
   tokens = np.ones((1, 1), np.int32)
   params = jax.eval_shape(
     lambda: t5x_module(variant).init(
@@ -70,7 +70,13 @@ def t5x_shapes(variant: str) -> dict[str, tuple[int, ...]]:
 def t5x_logits(
   variant: str, params: Any, batch: dict[str, np.ndarray]
 ) -> np.ndarray:
-  """float32 `[batch, targets, vocab]`; `batch` as the model's arguments."""
+  """Returns logits, float32 `[batch, targets, vocab]`.
+
+  Args:
+    variant: Variant of T5, a key of `VARIANTS`.
+    params: Nested parameters.
+    batch: Arguments of the network, by name.
+  """
   logits = t5x_module(variant).apply(
     {'params': params}, **batch, enable_dropout=False
   )
@@ -80,7 +86,7 @@ def t5x_logits(
 def t5x_greedy(
   variant: str, params: Any, prompts: np.ndarray, max_decode_length: int
 ) -> np.ndarray:
-  """int32 `[batch, max_decode_length]` by T5X's own model and sampling loop."""
+  """Decodes greedily by T5X; int32 `[batch, max_decode_length]`."""
   # isort: off
   from t5x import decoding
   # isort: on
@@ -97,7 +103,7 @@ def t5x_greedy(
 def t5x_beam(
   variant: str, params: Any, prompts: np.ndarray, max_decode_length: int
 ) -> np.ndarray:
-  """int32 `[batch, max_decode_length]` by T5X's own beam search, 4 beams."""
+  """Decodes with four beams by T5X; int32 `[batch, max_decode_length]`."""
   # isort: off
   from t5x import decoding
   # isort: on
@@ -150,7 +156,7 @@ def _t5x_predictions(
 def draw_params(
   shapes: dict[str, tuple[int, ...]], seed: int
 ) -> dict[str, np.ndarray]:
-  """Random float16 parameters, none of them zero or one, by path."""
+  """Draws random float16 parameters by path; scales are not 1."""
   random = np.random.default_rng(seed)
   params = {}
   for path, shape in sorted(shapes.items()):
@@ -160,14 +166,14 @@ def draw_params(
     elif path.endswith('scale'):
       draw = 1 + 0.1 * draw
     elif path.endswith('token_embedder/embedding'):
-      # Small, or tied logits only ever repeat the token just read.
+      # Small, or tied logits would always repeat the last token.
       draw *= 0.3
     params[path] = draw.astype(np.float16)
   return params
 
 
 def nest(params: dict[str, np.ndarray]) -> dict[str, Any]:
-  """`{'a/b': x}` -> `{'a': {'b': x}}`, in float32."""
+  """Converts `{'a/b': x}` to `{'a': {'b': x}}`, and to float32."""
   nested = {}
   for path, value in params.items():
     *parents, name = path.split('/')
@@ -179,7 +185,7 @@ def nest(params: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def plain_batch() -> dict[str, np.ndarray]:
-  """Four rows of one example each, padded to different lengths."""
+  """Returns four rows of one example each, of different lengths."""
   random = np.random.default_rng(1)
   prompts = random.integers(2, 37, (4, 21)).astype(np.int32)
   targets = random.integers(2, 37, (4, 7)).astype(np.int32)
@@ -196,9 +202,9 @@ def plain_batch() -> dict[str, np.ndarray]:
 
 
 def packed_batch() -> dict[str, np.ndarray]:
-  """The four examples of `plain_batch` in two packed rows.
+  """Returns three examples of `plain_batch` in two packed rows.
 
-  Row 0 holds examples 1 and 2, row 1 holds example 0 and ends in padding.
+  Row 0 holds examples 1 and 2; row 1 holds example 0. Both end in padding.
   """
   plain = plain_batch()
   lengths = {0: (21, 7), 1: (9, 7), 2: (14, 3)}
@@ -224,7 +230,7 @@ def packed_batch() -> dict[str, np.ndarray]:
 
 
 def greedy_prompts() -> np.ndarray:
-  """int32 `[8, 10]`, padded."""
+  """Returns padded prompts, int32 `[8, 10]`."""
   random = np.random.default_rng(2)
   prompts = random.integers(2, 37, (8, 10)).astype(np.int32)
   for row, length in enumerate([10, 3, 7, 1, 10, 5, 8, 2]):

@@ -1,4 +1,4 @@
-"""Kinds of predictions for every test instance of a corpus, by hash alone."""
+"""Synthetic predictions of several kinds for a corpus's test instances."""
 
 from collections.abc import Iterator
 import dataclasses
@@ -8,14 +8,18 @@ from it_study.evaluation import baselines
 from it_study.predictions import Prediction
 from it_study.seeding import stable_random
 
-# Letters with and without an ASCII form, scripts without spaces, marks.
+# Letters with and without an ASCII form, a script without spaces, ligatures and
+# combining marks.
 _UNICODE = ('café', 'İSTANBUL', 'naïve', '東京', 'ß', 'ﬁn', 'e\u0301', '“ok”')
 
 
 def kinds_of_predictions(
   corpus: Corpus,
 ) -> Iterator[tuple[str, list[Prediction]]]:
-  """Yields names of kinds with rows of the test split, by task and position."""
+  """Yields the name and the rows of each kind, in the order of the test split.
+
+  The corpus alone determines them: all shuffling is seeded by names.
+  """
   rows = baselines.run_baseline('copy_input', corpus=corpus)
   yield 'inputs copied', rows
   yield (
@@ -31,10 +35,10 @@ def kinds_of_predictions(
     by_task.setdefault(row.task, []).append(row.targets[0])
   for name, targets in by_task.items():
     stable_random('golden', name).shuffle(targets)
-  left = {name: iter(targets) for name, targets in by_task.items()}
+  remaining = {name: iter(targets) for name, targets in by_task.items()}
   yield (
     'references shuffled',
-    with_predictions(lambda row: next(left[row.task])),
+    with_predictions(lambda row: next(remaining[row.task])),
   )
   yield (
     'words shuffled',

@@ -1,6 +1,6 @@
-"""A gcloud that knows one slice and does as it is told.
+"""Fake gcloud with one TPU slice, which follows a script (scripted.py).
 
-Its flags are those that gcloud 528 lists for each command.
+It accepts the flags that gcloud 528 lists for each command.
 """
 
 import os
@@ -25,7 +25,7 @@ FLAGS = {
   'queued-resources describe': set(),
   'queued-resources delete': {'--force', '--async'},
 }
-NEEDED = {
+REQUIRED = {
   'tpu-vm create': {'--version'},
   'queued-resources create': {'--runtime-version', '--node-id'},
 }
@@ -35,67 +35,67 @@ RUN = re.compile(r'f="\$HOME"/\.it_study_[\w-]+\.pid; .*exit \$s$')
 def main() -> None:
   words = sys.argv[1:]
   if words[:2] == ['storage', 'rsync']:
-    given, _ = split(words[2:], {'--recursive'})
-    note('storage', given)
+    positional, _ = split(words[2:], {'--recursive'})
+    note('storage', positional)
     act('storage')
-    pathlib.Path(given[1], 'metrics.jsonl').write_text('collected')
+    pathlib.Path(positional[1], 'metrics.jsonl').write_text('collected')
     return
   command = ' '.join(words[2:4])
   if words[:2] != ['compute', 'tpus'] or command not in FLAGS:
     refuse(f'invalid choice: {command}')
-  given, flags = split(words[4:], FLAGS[command] | PLACE)
-  for flag in {'--zone', '--quiet'} | NEEDED.get(command, set()):
+  positional, flags = split(words[4:], FLAGS[command] | PLACE)
+  for flag in {'--zone', '--quiet'} | REQUIRED.get(command, set()):
     if flag not in flags:
-      refuse(f'{command} needs {flag}')
-  globals()[command.replace(' ', '_').replace('-', '_')](given, flags)
+      refuse(f'{command} requires {flag}')
+  globals()[command.replace(' ', '_').replace('-', '_')](positional, flags)
 
 
-def tpu_vm_create(given, flags):
+def tpu_vm_create(positional, flags):
   note('create', sys.argv[1:])
   if STATE.exists():
     refuse('ALREADY_EXISTS')
-  # It is asked for whether or not this call lives to hear of it.
+  # The slice exists even if this call is killed before it returns.
   STATE.write_text('READY')
   act('create')
 
 
-def tpu_vm_describe(given, flags):
-  note('describe', given)
+def tpu_vm_describe(positional, flags):
+  note('describe', positional)
   act('describe')
-  need_slice(given[0])
+  require_slice(positional[0])
   print(STATE.read_text())
 
 
-def tpu_vm_delete(given, flags):
-  note('delete', given)
+def tpu_vm_delete(positional, flags):
+  note('delete', positional)
   act('delete')
-  need_slice(given[0])
+  require_slice(positional[0])
   STATE.unlink()
 
 
-def need_slice(name):
+def require_slice(name):
   if not STATE.exists():
     print(f'ERROR: NOT_FOUND: {name} was not found', file=sys.stderr)
     sys.exit(1)
 
 
-def tpu_vm_ssh(given, flags):
-  need_slice(given[0])
+def tpu_vm_ssh(positional, flags):
+  require_slice(positional[0])
   (line,), (worker,) = flags['--command'], flags['--worker']
   if RUN.match(line):
     note(f'run.{worker}', [line])
     act(f'run.{worker}')
   else:
     if worker != 'all':
-      refuse('set up on every host')
+      refuse('setting up requires --worker=all')
     note('set_up', [line])
     act('set_up')
 
 
-def tpu_vm_scp(given, flags):
-  note('scp', given)
+def tpu_vm_scp(positional, flags):
+  note('scp', positional)
   act('scp')
-  source, target = given
+  source, target = positional
   if ':' in target:
     shutil.copy(source, FOLDER / 'copied')
     assert flags['--worker'] == ['all']
@@ -103,23 +103,23 @@ def tpu_vm_scp(given, flags):
     pathlib.Path(target, 'metrics.jsonl').write_text('collected')
 
 
-def queued_resources_create(given, flags):
+def queued_resources_create(positional, flags):
   note('queue_create', sys.argv[1:])
   act('queue_create')
   (FOLDER / 'queued').write_text('')
   STATE.write_text('READY')
 
 
-def queued_resources_describe(given, flags):
-  note('queue_describe', given)
+def queued_resources_describe(positional, flags):
+  note('queue_describe', positional)
   act('queue_describe')
   print('ACTIVE')
 
 
-def queued_resources_delete(given, flags):
-  note('queue_delete', given)
+def queued_resources_delete(positional, flags):
+  note('queue_delete', positional)
   if '--force' not in flags:
-    refuse('a queued resource with a slice is deleted with --force')
+    refuse('deleting a queued resource with a slice requires --force')
   STATE.unlink(missing_ok=True)
   (FOLDER / 'queued').unlink(missing_ok=True)
 

@@ -1,7 +1,8 @@
-"""What the fake tools share: calls are written down, answers come by a script.
+"""Shared code of the fake tools: records calls and follows a script.
 
-`FAKE_TOOLS` is a folder. `script/KEY` holds an answer a line, used up one by
-one; an answer is a list of words such as `out:text;sleep:1;exit:3`.
+The variable `FAKE_TOOLS` names a folder. Each call appends a line to its
+`calls.jsonl`. `script/KEY` holds the answers for KEY, one per line, each used
+once; an answer is a list of actions such as `out:text;sleep:1;exit:3`.
 """
 
 import fcntl
@@ -16,14 +17,14 @@ FOLDER = pathlib.Path(os.environ.get('FAKE_TOOLS', '/nonexistent'))
 
 
 def note(key: str, words: list[str]) -> None:
-  """Writes a call down."""
+  """Records a call."""
   with open(FOLDER / 'calls.jsonl', 'a') as file:
     fcntl.flock(file, fcntl.LOCK_EX)
     file.write(json.dumps([key, words]) + '\n')
 
 
 def refuse(message: str) -> None:
-  """Ends as a tool does that does not know what it was given."""
+  """Exits as the real tool does on invalid arguments, and records why."""
   with open(FOLDER / 'refused', 'a') as file:
     file.write(f'{message}: {sys.argv}\n')
   print(f'ERROR: {message}', file=sys.stderr)
@@ -31,22 +32,22 @@ def refuse(message: str) -> None:
 
 
 def split(words: list[str], known: set[str]) -> tuple[list[str], dict]:
-  """Positional words and flags; refuses those that the real tool lacks."""
-  given: list[str] = []
+  """Splits positional words from flags; refuses flags that are not `known`."""
+  positional: list[str] = []
   flags: dict[str, list[str]] = {}
   for word in words:
     if not word.startswith('-'):
-      given.append(word)
+      positional.append(word)
       continue
     name, _, value = word.partition('=')
     if name not in known:
       refuse(f'unrecognized arguments: {word}')
     flags.setdefault(name, []).append(value)
-  return given, flags
+  return positional, flags
 
 
 def act(key: str) -> None:
-  """Does what the script says for this key; nothing if it says nothing."""
+  """Performs the next answer in the script for this key, if there is one."""
   path = FOLDER / 'script' / key
   if not path.exists():
     return
@@ -61,7 +62,7 @@ def act(key: str) -> None:
 
 
 def _caller() -> int:
-  """The shell that runs this program."""
+  """Returns the process ID of the shell that runs this program."""
   return os.getppid()
 
 
@@ -73,7 +74,7 @@ def _do(kind: str, value: str) -> None:
   elif kind == 'sleep':
     time.sleep(float(value))
   elif kind in ('log', 'status'):
-    # Of the job of number 7.
+    # The fake Slurm's only job is number 7.
     with open(FOLDER / 'logs' / f'it-study-7.{kind}', 'a') as file:
       file.write(f'{value}\n')
   elif kind == 'hang':
@@ -83,7 +84,7 @@ def _do(kind: str, value: str) -> None:
   elif kind == 'gone':
     (FOLDER / 'state').unlink()
   elif kind == 'until_asked':
-    # By the end of the input, which comes when nobody is there any more.
+    # Waits for the end of the input, which comes when the caller closes it.
     sys.stdin.read()
     with open(FOLDER / 'asked', 'a') as file:
       file.write('.')

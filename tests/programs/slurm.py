@@ -1,6 +1,6 @@
-"""sbatch, squeue, scancel, srun and scontrol, by the name it is called.
+"""Fake sbatch, squeue, scancel, srun and scontrol, chosen by `FAKE_NAME`.
 
-The job's number is 7; its files are those that the script names.
+The only job is number 7. Answers follow a script (scripted.py).
 """
 
 import os
@@ -31,9 +31,9 @@ def sbatch(words):
   text = pathlib.Path(words[1]).read_text()
   if not text.startswith('#!'):
     refuse('This does not look like a batch script.')
-  found = re.findall(r'^#SBATCH (--[a-z-]+)', text, re.MULTILINE)
-  if not set(found) <= DIRECTIVES:
-    refuse(f'unrecognized option {set(found) - DIRECTIVES}')
+  options = set(re.findall(r'^#SBATCH (--[a-z-]+)', text, re.MULTILINE))
+  if not options <= DIRECTIVES:
+    refuse(f'unrecognized option {options - DIRECTIVES}')
   act('sbatch')
   print('7;cluster')
 
@@ -42,7 +42,7 @@ def squeue(words):
   if words != ['--jobs=7', '--noheader', '--format=%T|%r']:
     refuse(f'squeue {words}')
   act('squeue')
-  # Forgotten.
+  # Without an answer in the script, Slurm no longer knows the job.
   print('slurm_load_jobs error: Invalid job id specified', file=sys.stderr)
   sys.exit(1)
 

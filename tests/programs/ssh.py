@@ -1,4 +1,4 @@
-"""An ssh whose machines are this one, with a home folder each."""
+"""Fake ssh: runs commands on this machine, with a home folder for each host."""
 
 import os
 import pathlib
@@ -25,16 +25,16 @@ def main() -> None:
   act(f'ssh.{host}')
   home = FOLDER / 'homes' / host
   home.mkdir(parents=True, exist_ok=True)
-  # As sshd does: the shell of a user, the connection as its input.
-  done = subprocess.run(
+  # Like sshd: a user's shell, whose input is the connection.
+  process = subprocess.run(
     ['/bin/sh', '-c', line],
     cwd=home,
     env={**os.environ, 'HOME': str(home)},
     check=False,
-    # Another machine's processes are out of reach of a signal here.
+    # A signal to ssh does not reach the processes on another machine.
     start_new_session=True,
   )
-  sys.exit(done.returncode if done.returncode >= 0 else 255)
+  sys.exit(process.returncode if process.returncode >= 0 else 255)
 
 
 if __name__ == '__main__':
