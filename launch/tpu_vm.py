@@ -281,7 +281,7 @@ class _Launch:
       self._slice.fetch(path if is_absolute else f'{_FOLDER}/{path}', results)
 
   def _leave(self) -> None:
-    """Deletes the slice, unless it is to be kept or not ours."""
+    """Deletes the slice, unless --keep is given or it is not ours."""
     if not self._is_ours:
       return
     if self._run.is_kept:

@@ -33,7 +33,7 @@ def test_an_empty_directory(capsys, tmp_path):
   )
 
 
-def test_a_directory_that_is_not_there(capsys):
+def test_a_missing_directory(capsys):
   assert refusal(capsys, 'baseline', 'random', '--corpus', 'none') == (
     'corpus none: no directory none; it should hold tasks/ and splits/. '
     "'it-study corpus mini DIR' writes a small corpus to start with."
@@ -134,7 +134,7 @@ def test_a_training_that_is_refused_leaves_no_file(capsys, corpus):
     'num_tasks: found 99 training tasks, allowed are 1 to '
   )
   assert list(pathlib.Path('out').iterdir()) == []
-  # What a training that was there was made by stays.
+  # The configuration of the existing training stays.
   pathlib.Path('out/config.gin').write_text('SEED = 7\n')
   refusal(capsys, *words)
   assert pathlib.Path('out/config.gin').read_text() == 'SEED = 7\n'
@@ -192,7 +192,7 @@ def test_no_model(capsys):
   )
 
 
-def test_fewer_draws_than_none(capsys):
+def test_a_negative_number_of_draws(capsys):
   words = ('baseline', 'random', '--corpus=miniature', '--simulate=-5')
   assert refusal(capsys, *words) == (
     '--simulate is -5. Give a number of draws, such as 100000.'
@@ -227,7 +227,7 @@ def test_an_unknown_engine(capsys):
   ],
 )
 def test_a_study_that_cannot_run_claims_no_folder(capsys, binding, message):
-  # Else the right configuration would be refused as another one.
+  # Otherwise the right configuration would be refused as different.
   told = refusal(capsys, 'study', f'--gin.{binding}', '--study_dir=out')
   assert message in told
   assert not pathlib.Path('out').exists()
@@ -243,7 +243,7 @@ def test_bindings_go_to_commands_that_read_them(capsys, corpus):
   )
 
 
-def test_a_vocabulary_that_is_not_one(capsys, corpus):
+def test_a_vocabulary_of_another_format(capsys, corpus):
   pathlib.Path('words.model').write_text('these are words\n')
   assert refusal(
     capsys,
@@ -266,7 +266,7 @@ def test_a_vocabulary_that_is_not_one(capsys, corpus):
   ).startswith('vocabulary none.model: cannot be read (')
 
 
-# The tests may run as a user who can write anywhere, but not below a file.
+# Tests may run as root, who can write anywhere but not below a file.
 @pytest.mark.parametrize(
   'words',
   [
@@ -331,12 +331,12 @@ def predicted(corpus) -> list[str]:
     ),
   ],
 )
-def test_score_on_ids_that_do_not_fit(capsys, corpus, change, message):
+def test_score_on_ids_of_another_corpus(capsys, corpus, change, message):
   lines = change(predicted(corpus))
   pathlib.Path('p.jsonl').write_text(''.join(lines))
   capsys.readouterr()
   found = refusal(capsys, 'score', 'p.jsonl', '--corpus=corpus')
-  # Which of several near ids is named is not what is tested.
+  # Any of several similar ids may be named.
   assert found.split(' Did you')[0] == message.split(' Did you')[0]
   assert ('Did you mean' in found) == ('Did you mean' in message)
 
@@ -412,7 +412,7 @@ def test_a_misspelt_vocabulary(capsys, corpus):
   )
 
 
-def test_a_limit_that_leaves_no_room(capsys, corpus):
+def test_a_limit_that_is_too_small(capsys, corpus):
   words = ('--vocabulary=byte', '--max_input_length=5')
   message = refusal(capsys, 'corpus', 'stats', 'corpus', *words)
   assert message.endswith(

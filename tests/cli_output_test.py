@@ -1,4 +1,4 @@
-"""Tests of it_study.cli: what is printed for a person, a program, nobody."""
+"""Tests of it_study.cli: output for terminals, pipes, --json and --quiet."""
 
 import io
 import json
@@ -41,7 +41,7 @@ COMMANDS = {
 
 
 class Terminal(io.StringIO):
-  """Passes for a terminal."""
+  """Looks like a terminal."""
 
   def isatty(self) -> bool:
     return True
@@ -69,7 +69,7 @@ def _here(folder, monkeypatch):
 
 
 def with_flag(words, flag):
-  """A command line with a flag, before what it runs."""
+  """Adds a flag to a command line, before the command that it runs."""
   position = words.index('--') if '--' in words else len(words)
   return (*words[:position], flag, *words[position:])
 
@@ -91,7 +91,7 @@ def test_it_obeys(capsys, name):
 
 
 @pytest.mark.parametrize('name', ['score', 'prompt', 'explain'])
-def test_on_a_terminal_there_is_more(monkeypatch, name):
+def test_a_terminal_gets_colours(monkeypatch, name):
   monkeypatch.setattr(sys, 'stdout', Terminal())
   assert fakes.run_command(*COMMANDS[name]) == 0
   assert '\x1b[' in sys.stdout.getvalue()

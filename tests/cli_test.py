@@ -50,11 +50,11 @@ GROUP_OF = {
     (('prompt', '--corpus=c'), '--condition. See it-study prompt --help.'),
   ],
 )
-def test_words_that_are_none(capsys, words, hint):
+def test_unknown_words(capsys, words, hint):
   assert hint in refusal(capsys, *words)
 
 
-def test_a_fault_of_the_program_is_one_line_too(capsys, monkeypatch):
+def test_an_internal_error_is_one_line_too(capsys, monkeypatch):
   def fail(*args, **kwargs):
     raise RuntimeError('first\nsecond')
 
@@ -133,7 +133,7 @@ def test_help_shows_an_example_that_is_of_this_command(capsys, name):
   )
   assert run(*words, '--help') == 0
   shown = capsys.readouterr().out
-  # On one line, so that what is copied runs.
+  # On one line, so that it can be copied and run.
   (line,) = [x for x in shown.splitlines() if x.startswith('Example: ')]
   example = shlex.split(line.removeprefix('Example: '))
   assert ' '.join(['it-study', *words]) in ' '.join(example)
@@ -188,7 +188,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     )
     imported, seconds = found.stderr.splitlines()
     assert imported == '[]'
-    # Of processor time, so that a busy machine does not matter.
+    # Processor time, which does not depend on other load.
     assert float(seconds) < 0.5
 
 
@@ -196,7 +196,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
   ('words', 'arguments', 'times'),
   [(['train'], None, 1), (['train'], ['train'], 0), (['report', 'x'], None, 0)],
 )
-def test_only_a_process_of_its_own_starts_anew(
+def test_only_the_installed_command_restarts_the_process(
   words, arguments, times, monkeypatch
 ):
   starts = []
@@ -204,6 +204,6 @@ def test_only_a_process_of_its_own_starts_anew(
     host_memory, 'start_with_huge_pages', lambda: starts.append(1)
   )
   monkeypatch.setattr(sys, 'argv', ['it-study', *words])
-  # Both lack something to work on.
+  # Both lack arguments.
   assert cli.main(arguments) == 2
   assert len(starts) == times

@@ -133,7 +133,7 @@ def _two(tmp_path_factory, tokens):
   """A training in two processes of four devices each."""
   model_dir = tmp_path_factory.mktemp('two')
   outputs = finish(start(model_dir, tokens, processes=2, devices=4))
-  # Gloo talks on the standard output as well.
+  # Gloo prints to standard output as well.
   last = [output.splitlines()[-1] for output in outputs]
   assert last == ['done True 2', 'done False 2']
   return model_dir
@@ -147,7 +147,7 @@ def test_two_processes_train_as_one_does(tmp_path, tokens, two):
   print('two processes', np.abs(np.array(losses(two)) / expected - 1).max())
   np.testing.assert_allclose(losses(two), expected, rtol=1e-5)
   assert losses(two)[0] - losses(two)[-1] > 0.1
-  # The counts of tokens are exact, as they are the batches'.
+  # Token counts are exact, as the batches are the same.
   for name in ('num_target_tokens', 'steps'):
     assert [line[name] for line in lines(two)] == [
       line[name] for line in lines(tmp_path)
@@ -165,7 +165,7 @@ def test_a_checkpoint_of_two_processes_is_read_by_one(two):
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_process_stops_both_and_they_go_on(
+def test_sigterm_to_one_process_stops_both_and_they_resume(
   tmp_path, tokens, two
 ):
   started = start(tmp_path, tokens, processes=2, devices=4, pause=0.5)
@@ -230,7 +230,7 @@ def test_sigterm_to_one_process_stops_both_and_they_go_on(
     ),
   ],
 )
-def test_what_does_not_go_together_is_told(environment, message):
+def test_inconsistent_variables_are_refused(environment, message):
   with pytest.raises(InputError) as caught:
     distributed.start(environment)
   assert str(caught.value) == message
@@ -254,7 +254,7 @@ def test_what_does_not_go_together_is_told(environment, message):
     ),
   ],
 )
-def test_several_processes_are_joined_where_there_are_some(
+def test_processes_are_joined_if_there_are_several(
   monkeypatch, environment, expected
 ):
   calls = []

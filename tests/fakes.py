@@ -1,4 +1,4 @@
-"""A small corpus, a tiny model and an engine of no brains, for the tests."""
+"""A small corpus, a tiny model and a fake engine for tests."""
 
 import functools
 import json
@@ -19,7 +19,7 @@ NUM_ROWS = {'train': 36, 'validation': 30, 'test': 106}
 
 
 def write_small_corpus(directory, *, mood='Say good or bad.') -> pathlib.Path:
-  """Three training tasks, two test tasks; one of each kind at least."""
+  """Writes a corpus of three training and two test tasks, of both kinds."""
   directory = pathlib.Path(directory)
   tasks = {
     'task1_mood': _task(
@@ -74,7 +74,7 @@ def write_small_corpus(directory, *, mood='Say good or bad.') -> pathlib.Path:
 
 
 def run_command(*words) -> int:
-  """The exit status of a command line."""
+  """Runs a command line and returns its exit status."""
   from it_study import cli
 
   try:
@@ -84,7 +84,7 @@ def run_command(*words) -> int:
 
 
 def refusal(capsys, *words) -> str:
-  """What a command that fails says, without the name it begins with."""
+  """Runs a command that fails, and returns its message without the prefix."""
   assert run_command(*words) == 2
   captured = capsys.readouterr()
   assert captured.out == ''
@@ -107,7 +107,7 @@ def _task(definition, category, examples, instances) -> dict:
 
 
 def tiny_model(**fields):
-  """As a configuration's `model_config`, small enough to compile at once."""
+  """Returns a `model_config` that is small enough to compile quickly."""
   from it_study.models.t5 import T5Config
 
   sizes = {
@@ -184,7 +184,7 @@ class Engine:
 
 
 def write_program(path, code: str) -> pathlib.Path:
-  """A program of that name, in Python, to put on PATH."""
+  """Writes an executable Python program."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(f'#!{sys.executable}\n{code}')
@@ -193,7 +193,7 @@ def write_program(path, code: str) -> pathlib.Path:
 
 
 class FakeTools:
-  """Programs on PATH that do as a script says, and write down their calls."""
+  """Fake programs on PATH that follow a script and record their calls."""
 
   def __init__(self, folder: pathlib.Path, *names: str):
     self.folder = folder
@@ -261,10 +261,10 @@ def start_script(
 def start_in_two_processes(
   script: str, *words: object, folder: pathlib.Path, **environment: str
 ) -> list[tuple[subprocess.Popen, pathlib.Path]]:
-  """Starts a script in two processes of JAX, for `finish`.
+  """Starts a script in two JAX processes, for `finish`.
 
   Returns:
-    Each with the file of what it prints, and beside that `.errors`.
+    Each process with its output file; its errors are in `.errors` beside it.
   """
   with socket.socket() as free:
     free.bind(('127.0.0.1', 0))
@@ -273,7 +273,7 @@ def start_in_two_processes(
   started = []
   for index in range(2):
     said = folder / f'{index}.out'
-    # Files, as a full pipe of one would stop both.
+    # Files, since a full pipe would block both processes.
     with (
       said.open('w') as stdout,
       said.with_suffix('.errors').open('w') as stderr,
@@ -295,7 +295,7 @@ def start_in_two_processes(
 def finish(
   started: list[tuple[subprocess.Popen, pathlib.Path]], status: int = 0
 ) -> list[str]:
-  """Waits for processes, which end with a status; gives what each printed."""
+  """Waits for processes to end with a status; returns their output."""
   for process, said in started:
     errors = said.with_suffix('.errors')
     assert process.wait(timeout=900) == status, errors.read_text()[-3000:]
@@ -305,18 +305,18 @@ def finish(
 def run_in_two_processes(
   script: str, *words: object, folder: pathlib.Path, **environment: str
 ) -> list[str]:
-  """Runs a script in two processes of JAX; gives what each of them printed."""
+  """Runs a script in two JAX processes; returns their output."""
   return finish(
     start_in_two_processes(script, *words, folder=folder, **environment)
   )
 
 
 def is_running(pid: int) -> bool:
-  """Whether a process is there, and not only its unread status."""
+  """Returns whether a process is running, and not a zombie."""
   try:
     os.kill(pid, 0)
   except ProcessLookupError:
     return False
-  # Dead, and nobody has asked for its status.
+  # A zombie: dead, its status not read.
   stat = pathlib.Path(f'/proc/{pid}/stat')
   return stat.exists() and stat.read_text().rpartition(')')[2].split()[0] != 'Z'

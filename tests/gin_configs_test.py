@@ -1,4 +1,4 @@
-"""Tests of gin_configs: every shipped file parses, as its first line says."""
+"""Tests of gin_configs: every shipped file parses by its first line."""
 
 import inspect
 import re
@@ -13,13 +13,13 @@ from it_study.models.t5 import T5Config
 from it_study.study import run
 
 FILES = gin_utils.shipped_files()
-# What other files are made of; they have no command of their own.
+# Files for inclusion, without a command.
 PARTS = ('models/', 'runs/common.gin', 'runs/miniature.gin')
 LEAVES = [name for name in FILES if not name.startswith(PARTS)]
 
 
 def command_of(name) -> list[str]:
-  """The words of the command that a leaf opens with."""
+  """Returns the command in the first line of a gin file."""
   lines = (gin_utils.CONFIG_DIRECTORY / name).read_text().splitlines()
   text = ''
   for line in lines:
@@ -31,7 +31,7 @@ def command_of(name) -> list[str]:
 
 
 def configure(*words) -> str:
-  """The configuration as the command line makes it."""
+  """Returns the configuration that the command line makes."""
   words, bindings = cli._split_bindings(words)
   options = cli._parser().parse_args(words)
   options.gin_bindings = bindings

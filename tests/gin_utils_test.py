@@ -1,4 +1,4 @@
-"""Tests of it_study.gin_utils: what gin lets through, and what it mumbles."""
+"""Tests of it_study.gin_utils: checks and messages that gin lacks."""
 
 import dataclasses
 
@@ -67,27 +67,27 @@ def test_the_last_binding_wins(folder):
   assert gin_utils.configured('bake')()[0] == 6
 
 
-def test_a_parameter_bound_anew_leaves_its_macro_behind(folder):
+def test_a_parameter_bound_twice_leaves_its_macro_behind(folder):
   (folder / 'mine.gin').write_text("include 'cake.gin'\nOven.heat = 1\n")
   long = repr({f'a long key {i}': i for i in range(9)})
   load(f'FLOUR={long}', files=['mine.gin'])
   assert gin_utils.configured('bake')()[0]['a long key 8'] == 8
   text = load(f'FLOUR={long}', 'bake.flour=7', files=['mine.gin'])
   assert gin_utils.configured('bake')() == (7, 2, Oven(1))
-  # Nor would the text parse again with macros that nothing reads.
+  # With unused macros, the text would not parse again.
   assert 'FLOUR' not in text
   assert 'HEAT' not in text
   (folder / 'saved.gin').write_text(text)
   assert load(files=['saved.gin']) == text
 
 
-def test_a_configuration_replaces_the_one_before(folder):
+def test_a_configuration_replaces_the_previous_one(folder):
   load('FLOUR=5')
   load()
   assert gin_utils.configured('bake')() == (3, 2, Oven(200))
 
 
-def test_the_text_gives_the_same_text_again(folder):
+def test_the_text_parses_to_the_same_text(folder):
   text = load('FLOUR=5', "GUEST=it's 100% @home", 'bake.oven=@Oven()')
   (folder / 'saved.gin').write_text(text)
   again = gin_utils.load(
@@ -117,7 +117,7 @@ def test_a_required_macro(folder):
   )
 
 
-def test_what_the_caller_supplies_may_be_unset(folder):
+def test_supplied_macros_may_be_unset(folder):
   gin_utils.load(
     files=['cake.gin'],
     configurables=[bake, Oven],
@@ -127,7 +127,7 @@ def test_what_the_caller_supplies_may_be_unset(folder):
   assert gin_utils.configured('bake')(sugar=9)[1] == 9
 
 
-def test_a_required_macro_may_be_gone_around(folder):
+def test_a_required_macro_may_be_bypassed(folder):
   gin_utils.load(
     files=['cake.gin'],
     bindings=['bake.sugar=9'],
@@ -143,7 +143,7 @@ def test_a_reference_to_a_misspelt_macro(folder):
   )
 
 
-def test_a_file_that_is_not_there(folder):
+def test_a_missing_file(folder):
   message = refusal(files=['studies/minature.gin'])
   assert message.startswith(
     "no gin file 'studies/minature.gin' in the working directory or "
@@ -153,14 +153,14 @@ def test_a_file_that_is_not_there(folder):
 
 
 @pytest.mark.parametrize('name', ['', '.', 'a_module_that_is_none'])
-def test_a_name_that_is_no_file(folder, name):
+def test_a_name_of_no_file(folder, name):
   assert refusal(files=[name]).startswith(
     f'no gin file {name!r} in the working directory or '
   )
 
 
 @pytest.mark.parametrize('name', ['t5x/finetune.gin', 't5x/lm_xl_finetune.gin'])
-def test_a_file_for_t5x_by_itself(folder, name):
+def test_a_file_for_t5x_alone(folder, name):
   assert refusal(files=[name]) == (
     f'gin file {name} is for T5X alone: pass it to python -m t5x.main, as its '
     'first lines show. With --engine t5x, T5X runs the same files as the '
@@ -168,7 +168,7 @@ def test_a_file_for_t5x_by_itself(folder, name):
   )
 
 
-def test_an_include_that_is_not_there(folder):
+def test_a_missing_include(folder):
   (folder / 'mine.gin').write_text("include 'runs/studdy.gin'\n")
   assert refusal(files=['mine.gin']) == (
     "gin file mine.gin: included file 'runs/studdy.gin' is neither in the "
@@ -276,12 +276,12 @@ def test_an_unknown_parameter(folder):
     ('a/b.c=%D', 'a/b.c = %D'),
   ],
 )
-def test_bare_text_is_quoted_and_nothing_else(binding, quoted):
+def test_only_bare_text_is_quoted(binding, quoted):
   assert gin_utils.quote_binding(binding) == quoted
 
 
 @pytest.mark.parametrize('binding', ['A', '=1', 'A=', 'A B=1', ''])
-def test_what_is_no_binding(binding):
+def test_invalid_bindings(binding):
   with pytest.raises(InputError) as caught:
     gin_utils.quote_binding(binding)
   assert str(caught.value) == (f'--gin.{binding}: expected --gin.NAME=value.')
@@ -293,7 +293,7 @@ def test_an_open_bracket_in_a_binding(folder):
   )
 
 
-def test_a_gin_file_is_no_part_of_a_package(folder, monkeypatch):
+def test_a_gin_file_is_not_looked_up_in_packages(folder, monkeypatch):
   monkeypatch.syspath_prepend(folder)
   (folder / 'shop').mkdir()
   (folder / 'files/shop').mkdir(parents=True)
@@ -308,16 +308,16 @@ def test_search_paths_come_before_the_shipped_files(folder, tmp_path):
   (mine / 'models/t5_1_1_tiny.gin').write_text('Oven.heat = 1\n')
   load(files=['cake.gin', 'models/t5_1_1_tiny.gin'], search_paths=[str(mine)])
   assert gin_utils.configured('Oven')() == Oven(1)
-  # And are forgotten afterwards, for includes too.
+  # Removed afterwards, for includes as well.
   assert gin.config._LOCATION_PREFIXES == ['']
 
 
-def test_gin_s_own_log_is_silent(folder, capfd):
+def test_gin_does_not_log(folder, capfd):
   refusal('bake.none=1')
   assert capfd.readouterr() == ('', '')
 
 
-def test_what_has_to_be_bound(folder):
+def test_required_bindings(folder):
   load()
   gin_utils.check_bound('Oven.heat', 'an oven')
   with pytest.raises(InputError) as caught:
@@ -328,7 +328,7 @@ def test_what_has_to_be_bound(folder):
   )
 
 
-def test_bound_resolves_what_is_asked_for_and_leaves_the_rest(folder):
+def test_bound_resolves_only_the_requested_parameters(folder):
   gin_utils.load(
     files=('cake.gin',),
     bindings=['FLOUR=5'],
@@ -336,7 +336,7 @@ def test_bound_resolves_what_is_asked_for_and_leaves_the_rest(folder):
     read=('GUEST',),
     supplied=('SUGAR',),
   )
-  # SUGAR is required and unset, which matters to nobody here.
+  # SUGAR is required but unset, and not evaluated here.
   assert gin_utils.bound('bake', ('flour', 'oven', 'salt')) == {
     'flour': 5,
     'oven': Oven(200),

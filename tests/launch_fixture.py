@@ -1,4 +1,4 @@
-"""Slices of a made-up cloud, for the tests of launch.tpu_vm and others."""
+"""Slices of a fake cloud, for tests of launch.tpu_vm and others."""
 
 import os
 import signal
@@ -35,12 +35,12 @@ def launch_slice(
 
 
 def is_left(cloud) -> bool:
-  """Whether the slice is there."""
+  """Returns whether the slice exists."""
   return (cloud.folder / 'state').exists()
 
 
 def interrupt_when(tools, key, *, count=1, number=signal.SIGINT) -> None:
-  """Sends a signal to this process once a call was made so many times."""
+  """Sends a signal to this process after a number of calls."""
 
   def send():
     deadline = time.monotonic() + 30

@@ -8,7 +8,7 @@ import pytest
 
 from it_study import timed_process
 
-# Ignores SIGTERM, as does what it starts, which outlives it if left alone.
+# Ignores SIGTERM, as does its child, which would outlive it.
 _STUBBORN = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -18,7 +18,7 @@ time.sleep(60)
 """
 
 
-def test_what_ends_by_itself():
+def test_a_program_that_ends_in_time():
   code = 'import sys; print(input()); print("no", file=sys.stderr); exit(3)'
   done = timed_process.run(
     [sys.executable, '-c', code], seconds=30, standard_input='hello\n'
@@ -27,7 +27,7 @@ def test_what_ends_by_itself():
   assert done.last_line == 'no'
 
 
-def test_what_hangs_is_ended_with_all_that_it_started():
+def test_a_program_that_hangs_is_killed_with_its_children():
   started = time.monotonic()
   done = timed_process.run([sys.executable, '-c', _STUBBORN], seconds=1)
   assert done.status is None
@@ -39,6 +39,6 @@ def test_what_hangs_is_ended_with_all_that_it_started():
     time.sleep(0.05)
 
 
-def test_a_program_that_is_not_there():
+def test_a_missing_program():
   with pytest.raises(FileNotFoundError):
     timed_process.run(['/no/such/program'], seconds=1)

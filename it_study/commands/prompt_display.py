@@ -147,10 +147,10 @@ def notes(explanation: Explanation, found: Found) -> list[str]:
   if explanation.max_tokens is not None:
     size += f'; limit {explanation.max_tokens:,} tokens'
   lines = [size]
-  kept, length = explanation.kept_definition
-  if kept < length:
+  num_kept, length = explanation.kept_definition
+  if num_kept < length:
     lines.append(
-      f'definition truncated to the first {kept:,} of {length:,} characters'
+      f'definition truncated to the first {num_kept:,} of {length:,} characters'
     )
   if explanation.dropped:
     names = ', '.join(kind for kind, _ in explanation.dropped)

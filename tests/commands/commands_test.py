@@ -59,7 +59,7 @@ def test_an_example_runs_as_printed(capsys, tmp_path, name):
 
 
 def test_the_examples_of_the_other_commands_are_known():
-  # They take minutes, a network, a browser, a real corpus, or a training.
+  # These need minutes, a network, a browser, a real corpus or a training.
   others = {
     *('study', 'report', 'view', 'train', 'predict', 'plan', 'diagnose'),
     *('fetch', 'controls', 'convert', 'doctor'),
@@ -191,7 +191,7 @@ def test_a_baseline_is_scored_as_its_file_is(capsys, corpus):
   assert json.loads(pathlib.Path('s.json').read_text()) == metrics
 
 
-def test_a_draw_hangs_on_its_seed(capsys):
+def test_a_draw_depends_on_its_seed(capsys):
   def draw(seed):
     run('baseline', 'random', '--corpus=corpus', seed, '--out=p.jsonl')
     return [row.prediction for row in predictions.read_predictions('p.jsonl')]
@@ -199,7 +199,7 @@ def test_a_draw_hangs_on_its_seed(capsys):
   assert draw('--seed=1') == draw('--seed=1') != draw('--seed=2')
 
 
-def test_score_without_a_corpus_says_what_it_cannot_know(capsys):
+def test_score_without_a_corpus_notes_what_is_unknown(capsys):
   run('baseline', 'copy_demo', '--corpus=corpus', '--out=p.jsonl')
   capsys.readouterr()
   assert run('score', 'p.jsonl', '--per_task') == 0
@@ -242,7 +242,7 @@ def test_train_then_predict_then_score(capsys, corpus):
   assert (summary['model']['emb_dim'], summary['seed']) == (16, 0)
   config = pathlib.Path('model/config.gin').read_text()
   assert 'TRAIN_STEPS = 2\n' in config
-  # It is all there: the same command has nothing left to do.
+  # All steps are done: the same command does nothing.
   assert run(*train) == 0
   captured = capsys.readouterr()
   assert captured == ('trained: model\n', '')
@@ -284,7 +284,7 @@ def test_a_training_needs_steps_or_epochs(capsys, corpus):
   )
 
 
-def test_compare_tells_what_differs(capsys):
+def test_compare_prints_and_writes_differences(capsys):
   for name in ('random', 'majority'):
     assert run('baseline', name, '--corpus=corpus', f'--out={name}.jsonl') == 0
   words = ('compare', 'random.jsonl', 'majority.jsonl')
@@ -292,7 +292,7 @@ def test_compare_tells_what_differs(capsys):
   assert found == json.loads(pathlib.Path('all.json').read_text())
   first = found['differences'][0]
   assert (first['group'], first['metric']) == ('classification', 'exact_match')
-  # As score has it, on the same file.
+  # The same as score's, on the same file.
   scored = json.loads(printed(capsys, 'score', 'random.jsonl', '--json'))
   assert scored['overall'] is None
   assert first['first'] == pytest.approx(
@@ -329,7 +329,7 @@ def test_compare_takes_seeds_in_pairs(capsys):
   assert found['differences'][0]['num_seeds'] == 2
 
 
-def test_compare_refuses_a_margin_of_nothing(capsys):
+def test_compare_refuses_invalid_margins(capsys):
   assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
   for margin in ('0', '100', '200', 'nan'):
     assert run('compare', 'a.jsonl', 'a.jsonl', f'--margin={margin}') == 2
@@ -339,7 +339,7 @@ def test_compare_refuses_a_margin_of_nothing(capsys):
     )
 
 
-def test_baseline_tells_what_to_expect(capsys):
+def test_baseline_prints_the_expected_score(capsys):
   text = printed(
     capsys, 'baseline', 'random', '--corpus=corpus', '--simulate=2000'
   )
@@ -347,7 +347,7 @@ def test_baseline_tells_what_to_expect(capsys):
   assert '2,000 draws: ' in text
 
 
-def test_score_takes_exact_match_apart(capsys):
+def test_score_decomposes_exact_match(capsys):
   assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
   text = printed(capsys, 'score', 'a.jsonl', '--decomposition=parts.json')
   assert '100.0% in format x ' in text

@@ -1,4 +1,4 @@
-"""Tests of it_study.commands.completing: what shells make of the scripts."""
+"""Tests of it_study.commands.completion, with real shells."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ import pytest
 
 from it_study import gin_utils
 
-# Calls the function that completes as bash does, for each line of words.
+# Calls the completion function as bash does, for each command line.
 _ASK = """
 source "$1"
 while IFS= read -r line; do
@@ -58,7 +58,7 @@ def test_bash_completes(script, tmp_path):
   (tmp_path / 'studies_of_mine').mkdir()
   for name in ('mine.gin', 'mine.txt', 'mine.jsonl', 'mine.model'):
     (tmp_path / name).touch()
-  # Bash parts words at = before it asks.
+  # Bash splits words at = first.
   expected = {
     'it-study stu': ['study'],
     'it-study corpus ch': ['check'],

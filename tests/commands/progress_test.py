@@ -1,4 +1,4 @@
-"""Tests of it_study.commands.progress: what is shown of long work."""
+"""Tests of it_study.commands.progress."""
 
 import sys
 
@@ -20,7 +20,7 @@ TRAINING = Step(
 DONE = Step(
   cell='baseline_random_seed0__none__test', phase='done', finished=1, planned=4
 )
-# What makes each, and what it may be called with.
+# Constructor of each display, and arguments of a call.
 USES = [
   (lambda **fields: progress.CountProgress('files', **fields), (5, 10)),
   (progress.BuildProgress, ('parse', 5, 10)),
@@ -32,7 +32,7 @@ USES = [
 
 @pytest.fixture(name='clock')
 def _clock(monkeypatch):
-  """Seconds, which the test sets."""
+  """A clock that the test sets, in seconds."""
   now = [0.0]
   monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
   return now
@@ -40,10 +40,10 @@ def _clock(monkeypatch):
 
 @pytest.fixture(name='terminal')
 def _terminal(monkeypatch):
-  """Makes standard error pass for a terminal; to call in the test."""
+  """Makes standard error look like a terminal, when called in the test."""
   monkeypatch.setenv('COLUMNS', '160')
   monkeypatch.setenv('TERM', 'xterm')
-  # What is standard error here is not that of the test.
+  # Standard error differs between fixture and test.
   return lambda: monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
 
 
@@ -53,7 +53,7 @@ def assert_in_order(line, *parts):
   assert found == sorted(found)
 
 
-def test_a_count_is_a_line_now_and_then(capsys, clock):
+def test_a_count_is_an_occasional_line(capsys, clock):
   with progress.CountProgress('files') as show:
     show(1, 10)
     clock[0] = 25.0
@@ -67,7 +67,7 @@ def test_a_count_is_a_line_now_and_then(capsys, clock):
   )
 
 
-def test_a_build_is_a_line_now_and_then(capsys, clock):
+def test_a_build_is_an_occasional_line(capsys, clock):
   with progress.BuildProgress() as show:
     for now, *done in (
       (1.0, 'parse', 1, 100),
@@ -87,7 +87,7 @@ def test_a_build_is_a_line_now_and_then(capsys, clock):
   )
 
 
-def test_a_fetch_is_a_line_now_and_then(capsys, clock):
+def test_a_fetch_is_an_occasional_line(capsys, clock):
   with progress.FetchProgress() as show:
     for now, step in (
       (1.0, Progress('asking for the commit')),
@@ -107,7 +107,7 @@ def test_a_fetch_is_a_line_now_and_then(capsys, clock):
   )
 
 
-def test_a_study_is_a_line_now_and_then_and_one_a_piece(capsys, clock):
+def test_a_study_is_an_occasional_line_and_one_per_cell(capsys, clock):
   with progress.StudyProgress() as show:
     clock[0] = 30.0
     show(TRAINING)
@@ -136,7 +136,7 @@ def test_quiet_says_nothing(
 
 
 @pytest.mark.parametrize(('make', 'done'), USES)
-def test_what_has_not_begun_needs_no_bar(capsys, terminal, make, done):
+def test_no_bar_before_the_first_count(capsys, terminal, make, done):
   terminal()
   with make() as show:
     assert capsys.readouterr() == ('', '')
@@ -146,28 +146,28 @@ def test_what_has_not_begun_needs_no_bar(capsys, terminal, make, done):
   assert errors != ''
 
 
-def test_a_count_is_a_bar_which_goes_when_it_is_done(capsys, terminal):
+def test_a_count_is_a_bar_that_disappears_when_done(capsys, terminal):
   terminal()
   with progress.CountProgress('files') as show:
     show(5, 10)
   shown = capsys.readouterr().err
   assert_in_order(shown, 'files', '5/10')
-  # The last thing is to clear the line.
+  # The line is cleared last.
   assert shown.endswith('\x1b[1A\x1b[2K')
 
 
-def test_a_build_is_a_bar_a_phase(capsys, terminal):
+def test_a_build_is_a_bar_per_phase(capsys, terminal):
   terminal()
   with progress.BuildProgress() as show:
     show('parse', 5, 5)
     show('write', 1000, 2000)
-  # What stays; the cursor comes last.
+  # The line that stays; the cursor comes last.
   *_, parsed, written, _ = capsys.readouterr().err.splitlines()
   assert_in_order(parsed, 'files parsed', '5/5')
   assert_in_order(written, 'rows written', '1000/2000')
 
 
-def test_a_fetch_is_a_bar_that_each_phase_begins_anew(capsys, terminal):
+def test_a_fetch_is_a_bar_that_restarts_with_each_phase(capsys, terminal):
   terminal()
   with progress.FetchProgress() as show:
     show(Progress('lists', 0, 8))
@@ -183,7 +183,7 @@ def test_a_study_is_two_bars(capsys, terminal):
   with progress.StudyProgress() as show:
     show(TRAINING)
   *_, study, piece, _ = capsys.readouterr().err.splitlines()
-  # How far the study is; and cell, step, loss, rate and time left.
+  # Progress of the study; then cell, step, loss, rate and time left.
   assert_in_order(study, 'study', '1/4')
   assert_in_order(
     piece,

@@ -1,4 +1,4 @@
-"""Tests of it_study.commands.prompt_display: how prompts look."""
+"""Tests of it_study.commands.prompt_display."""
 
 import io
 import re
@@ -77,7 +77,7 @@ def plain(text):
   return [line.rstrip() for line in Text.from_ansi(text).plain.splitlines()]
 
 
-def test_a_legend_names_what_is_there(corpus):
+def test_a_legend_names_the_kinds_that_occur(corpus):
   text = drawn(corpus, NAMES[0])
   assert (
     '\x1b[36m■ definition\x1b[0m  \x1b[32m■ example 1\x1b[0m  '
@@ -143,7 +143,7 @@ def test_in_a_pipe_long_lines_stay_whole(corpus):
   assert '\x1b' not in text
 
 
-def test_a_line_of_many_spans_is_broken_where_they_meet():
+def test_a_line_of_many_spans_is_broken_between_them():
   display = Display(Console(file=io.StringIO(), force_terminal=False))
   assert not display.has_colour
   from it_study.commands import prompt_display

@@ -87,7 +87,7 @@ def test_explain_in_a_pipe_marks_spans_in_the_margin(capsys):
   )
 
 
-def test_explain_tells_what_is_left_out(capsys):
+def test_explain_lists_what_is_truncated(capsys):
   text = printed(
     capsys,
     'explain',
@@ -106,7 +106,7 @@ def test_explain_tells_what_is_left_out(capsys):
     '--- input truncated: the first 1 and the last 1 of 9 characters remain '
     '(22.2%)\n'
   ) in first
-  # Of those in the prompt alone.
+  # Only the kinds in the prompt.
   assert 'comes from' not in first
   assert '--- 5 of 7 examples: the task has no more\n' in second
   assert third.endswith(
@@ -154,7 +154,7 @@ def test_explain_of_a_training_instance(capsys):
   )
   assert explained(capsys, train)['split'] == 'train'
   assert explained(capsys, validation)['split'] == 'validation'
-  # What is trained on does not show in a prompt that is tested.
+  # Training data does not show in a test prompt.
   names = (f'{SIMPLIFIED}_n10_s3', f'{SIMPLIFIED}_n20', 'natinst_tk_instruct')
   shown = explained(capsys, 'entail-1', '--condition', *names)['conditions']
   assert shown[0]['condition'] == SIMPLIFIED
@@ -231,7 +231,7 @@ def test_rows_carry_the_exact_text(capsys, corpus):
   }
 
 
-def test_prompt_of_some(capsys):
+def test_prompt_of_a_task_or_an_instance(capsys):
   words = ('prompt', f'--condition={SIMPLIFIED}', '--json')
   rows = printed(capsys, *words, '--limit=2').splitlines()
   assert [json.loads(row)['id'] for row in rows] == ['entail-0', 'entail-1']
@@ -252,7 +252,7 @@ def test_prompt_of_some(capsys):
 @pytest.mark.parametrize(
   'more', [('--json',), (), ('--out=p.jsonl',), ('--quiet',)]
 )
-def test_prompt_notes_examples_that_are_not_there(capsys, more):
+def test_prompt_notes_missing_examples(capsys, more):
   words = ('prompt', '--condition=natinst_def_empty_ex_original3', *more)
   assert cli.main([*words, '--corpus=corpus']) == 0
   note = (
@@ -320,13 +320,13 @@ def test_prompts_in_colour_are_the_same_text(capsys, monkeypatch):
 
 
 def cli_text(text):
-  """Without colours and white space at the end of lines."""
+  """Removes colours and trailing white space."""
   from rich.text import Text
 
   return [line.rstrip() for line in Text.from_ansi(text).plain.splitlines()]
 
 
-def test_stats_measures_prompts_if_asked(capsys, monkeypatch):
+def test_stats_measures_prompts_if_requested(capsys, monkeypatch):
   monkeypatch.setenv('COLUMNS', '120')
   words = ('corpus', 'stats', 'corpus')
 

@@ -1,4 +1,4 @@
-"""Tests of wrong invocations of every command: one line, and nothing lost."""
+"""Tests of wrong invocations of every command: one line, no file changed."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from it_study.data import vocabularies
 
 @pytest.fixture(name='folder', scope='module')
 def _folder(tmp_path_factory):
-  """What the command lines name, and what others have written before."""
+  """Files that the command lines name, and outputs of earlier commands."""
   folder = tmp_path_factory.mktemp('wrong')
   fakes.write_small_corpus(folder / 'corpus')
   whole = folder / 'whole.jsonl'
@@ -60,7 +60,7 @@ def contents() -> dict[pathlib.Path, bytes]:
 
 
 def fits(said: str, expected: str) -> bool:
-  """Whether the parts of what is expected stand in a line in this order."""
+  """Returns whether a line has the expected parts in order."""
   first, *others = (part.strip() for part in expected.split('...'))
   if not others:
     return said == expected
@@ -78,7 +78,9 @@ def fits(said: str, expected: str) -> bool:
 @pytest.mark.parametrize(
   ('line', 'expected'), CASES, ids=[line[-40:] for line, _ in CASES]
 )
-def test_it_is_one_line_and_nothing_is_lost(capsys, fake_tools, line, expected):
+def test_the_message_is_one_line_and_no_file_changes(
+  capsys, fake_tools, line, expected
+):
   tools = fake_tools('gcloud', 'sbatch', 'ssh')
   before = contents()
   said = fakes.refusal(capsys, *shlex.split(line))
@@ -88,7 +90,7 @@ def test_it_is_one_line_and_nothing_is_lost(capsys, fake_tools, line, expected):
   assert tools.calls() == []
 
 
-def test_every_command_has_one():
+def test_every_command_has_a_case():
   lines = [shlex.split(line) for line, _ in CASES]
   asked = {tuple(words[:size]) for words in lines for size in (1, 2)}
   there = {(command.name,) for command in registry.COMMANDS}

@@ -63,7 +63,7 @@ def test_memory_is_that_of_the_library():
       )
 
 
-def test_names_that_are_none():
+def test_unknown_names():
   assert accelerators.find('V5E-16').name == 'v5litepod-16'
   with pytest.raises(InputError) as caught:
     accelerators.find('v6e-9')

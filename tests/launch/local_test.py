@@ -20,7 +20,7 @@ def plan(**changes):
   )
 
 
-def test_what_each_process_is_told():
+def test_the_environment_of_each_process():
   first, second = plan()
   assert first.environment == {
     'PATH': '/bin',
@@ -34,7 +34,7 @@ def test_what_each_process_is_told():
   assert [w.is_shown for w in (first, second)] == [True, False]
 
 
-def test_as_lines_of_shell():
+def test_shell_lines():
   assert local.shell_lines(plan(processes=1), environment=ENVIRONMENT) == [
     "XLA_FLAGS='--xla_other=1 --xla_force_host_platform_device_count=4' "
     'JAX_PLATFORMS=cpu JAX_COORDINATOR_ADDRESS=127.0.0.1:1234 '
@@ -73,7 +73,7 @@ def test_numbers_out_of_range(changes, message):
   assert str(caught.value) == message
 
 
-def test_what_it_runs_sees_its_environment(capfdbinary):
+def test_the_program_gets_its_environment(capfdbinary):
   code = 'import os; print(os.environ["JAX_PROCESS_ID"])'
   planned = local.plan(
     [sys.executable, '-c', code], processes=2, devices=1, environment={}

@@ -1,4 +1,4 @@
-"""Tests of launch.remote: its lines are run by a real shell."""
+"""Tests of launch.remote, with a real shell."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def _start(tmp_path):
 
 
 def wait_until_started(tmp_path) -> int:
-  """The program's number."""
+  """The program's process id."""
   path = tmp_path / 'a b/started'
   deadline = time.monotonic() + 30
   while not path.exists() or not path.read_text():
@@ -64,7 +64,7 @@ def wait_until_started(tmp_path) -> int:
 def test_a_program_that_ends_by_itself(start, tmp_path):
   shell = start('exit', '7')
   assert shell.wait(timeout=30) == 7
-  # What is said to the shell is not for the program.
+  # The shell's input does not reach the program.
   assert shell.stdout.read() == "read ''\n"
   assert not (tmp_path / '.it_study_r-1.pid').exists()
 
@@ -78,7 +78,7 @@ def test_the_end_of_the_input_asks_it_to_stop(start, tmp_path):
   assert out == 'stopping\n'
 
 
-def test_a_deaf_program_is_ended(start, tmp_path):
+def test_an_unresponsive_program_is_killed(start, tmp_path):
   shell = start('deaf', '0')
   pid = wait_until_started(tmp_path)
   shell.communicate(timeout=30)
@@ -107,7 +107,7 @@ def test_a_former_run_is_stopped_first(start, tmp_path):
   assert first.wait(timeout=30) == 75
 
 
-def test_a_program_of_others_with_that_number_is_left_alone(start, tmp_path):
+def test_another_program_with_that_pid_is_left_alone(start, tmp_path):
   other = subprocess.Popen(
     [sys.executable, '-c', 'import time; time.sleep(60)']
   )
@@ -118,14 +118,14 @@ def test_a_program_of_others_with_that_number_is_left_alone(start, tmp_path):
   other.wait()
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_a_missing_folder(tmp_path):
   line = remote.run_line(
     ['true'], label='r', folder='/none', environment={}, grace_seconds=1
   )
   assert subprocess.run(['/bin/sh', '-c', line], stderr=-3).returncode == 1
 
 
-def test_pairs():
+def test_environment_settings():
   assert remote.parse_environment(['A=1', 'B_2=x=y', 'C=']) == {
     'A': '1',
     'B_2': 'x=y',

@@ -1,4 +1,4 @@
-"""Tests of launch.slurm against a cluster that fails in every way we know."""
+"""Tests of launch.slurm with a fake cluster that fails in many ways."""
 
 import dataclasses
 import os
@@ -67,7 +67,7 @@ def test_a_job_from_the_queue_to_its_end(cluster, launch, said, capsys):
   assert 'scancel' not in cluster.calls()
 
 
-def test_a_job_that_is_preempted_and_queued_anew(cluster, launch, said):
+def test_a_job_that_is_preempted_and_requeued(cluster, launch, said):
   cluster.script(
     squeue=[
       'out:RUNNING|None;exit:0',
@@ -96,7 +96,7 @@ def test_a_job_that_is_only_submitted(cluster, launch):
   assert cluster.calls() == ['sbatch']
 
 
-# What can go wrong.
+# Failures.
 
 
 def test_no_cluster(launch, cluster, monkeypatch):
@@ -108,7 +108,7 @@ def test_no_cluster(launch, cluster, monkeypatch):
   )
 
 
-def test_a_partition_that_is_none(cluster, launch):
+def test_an_unknown_partition(cluster, launch):
   cluster.script(
     sbatch='err:sbatch: error: invalid partition specified: x;exit:1'
   )
@@ -126,7 +126,7 @@ def test_a_submission_that_hangs(cluster, launch):
   assert str(caught.value) == 'submitting the job failed: timed out after 0.5 s'
 
 
-def test_a_submission_that_gives_no_number(cluster, launch):
+def test_a_submission_that_prints_no_job_id(cluster, launch):
   cluster.script(sbatch='out:Submitted;exit:0')
   with pytest.raises(LaunchError) as caught:
     launch()
@@ -183,7 +183,7 @@ def test_an_interrupt_stops_the_job_with_a_checkpoint(cluster, launch, said):
   threading.Thread(target=end_when_asked, daemon=True).start()
   assert launch(limits=dataclasses.replace(LIMITS, grace=20)) == 75
   assert cluster.calls('scancel') == [['--signal=TERM', '7']]
-  # It is not queued anew.
+  # It is not requeued.
   assert (cluster.folder / 'logs/it-study-7.stop').exists()
 
 
@@ -213,7 +213,7 @@ def test_a_job_that_cannot_be_cancelled(cluster, launch, said):
   )
 
 
-def test_a_job_that_is_kept_goes_on(cluster, launch, said):
+def test_a_job_that_is_kept_keeps_running(cluster, launch, said):
   cluster.script(squeue=['out:RUNNING|None;exit:0'] * 1000)
   interrupt_when(cluster, 'squeue')
   with pytest.raises(KeyboardInterrupt):
@@ -248,7 +248,7 @@ def test_a_job_that_is_kept_goes_on(cluster, launch, said):
     ),
   ],
 )
-def test_what_cannot_work_is_told_beforehand(cluster, launch, changes, message):
+def test_invalid_requests_are_refused_first(cluster, launch, changes, message):
   with pytest.raises(InputError) as caught:
     launch(**changes)
   assert str(caught.value) == message
@@ -319,7 +319,7 @@ def test_the_script_asks_for_what_is_needed(job, cluster, tmp_path):
   assert status_of(cluster) == '0\n'
 
 
-def test_one_process_a_node_takes_all_its_gpus(job, cluster, tmp_path):
+def test_one_process_per_node_uses_all_its_gpus(job, cluster, tmp_path):
   job = dataclasses.replace(job, nodes=2, gpus_per_node=4, process_per='node')
   assert '--ntasks-per-node=1\n' in slurm.script(job)
   run_script(cluster, job, tmp_path)
@@ -327,7 +327,7 @@ def test_one_process_a_node_takes_all_its_gpus(job, cluster, tmp_path):
   assert 'JAX_LOCAL_DEVICE_IDS=0,1,2,3' in environment
 
 
-def test_a_checkpoint_queues_the_job_anew(job, cluster, tmp_path):
+def test_a_checkpoint_requeues_the_job(job, cluster, tmp_path):
   cluster.script(srun='exit:75', scontrol='end_caller:')
   done = run_script(cluster, job, tmp_path, SLURM_RESTART_COUNT='3')
   assert cluster.calls('scontrol') == [['requeue', '7']]
@@ -336,7 +336,7 @@ def test_a_checkpoint_queues_the_job_anew(job, cluster, tmp_path):
 
 
 @pytest.mark.parametrize('reason', ['stopped', 'too often', 'failed'])
-def test_a_job_that_is_not_queued_anew(job, cluster, tmp_path, reason):
+def test_a_job_that_is_not_requeued(job, cluster, tmp_path, reason):
   restarts = '20' if reason == 'too often' else '0'
   if reason == 'stopped':
     (cluster.folder / 'logs/it-study-7.stop').touch()
@@ -348,7 +348,7 @@ def test_a_job_that_is_not_queued_anew(job, cluster, tmp_path, reason):
   assert status_of(cluster) == f'{status}\n'
 
 
-def test_a_cluster_that_does_not_queue_anew(job, cluster, tmp_path):
+def test_a_cluster_that_does_not_requeue(job, cluster, tmp_path):
   cluster.script(srun='exit:75', scontrol='err:disabled;exit:1')
   assert run_script(cluster, job, tmp_path).returncode == 75
   assert status_of(cluster) == '75\n'

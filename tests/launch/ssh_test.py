@@ -1,4 +1,4 @@
-"""Tests of launch.ssh: machines that are this one, with real shells."""
+"""Tests of launch.ssh, with this machine as every host and real shells."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from it_study.errors import InputError
 from launch import ssh
 from launch.tools import LaunchError, Tools
 
-# It-study on those machines: says where it is, then does as it is told.
+# it-study on the hosts: prints where it is, then follows its arguments.
 _PROGRAM = """
 import os, pathlib, signal, sys, time
 if sys.argv[1:] == ['--version']:
@@ -82,7 +82,7 @@ def assert_none_runs(machines, *hosts):
       time.sleep(0.05)
 
 
-def test_every_machine_is_told_of_the_others(launch, capfd):
+def test_every_machine_gets_the_address_of_the_first(launch, capfd):
   assert launch('quick', port=4000) == 0
   assert capfd.readouterr().out == 'n1 n1:4000 2 0\n'
 
@@ -95,7 +95,7 @@ def test_one_machine_needs_no_others(launch, capfd):
 def test_a_program_that_fails_stops_the_others(launch, said, machines, capfd):
   assert launch('me@n2=fail') == 4
   assert said[1] == 'process me@n2 ended with status 4; stopping 1 process'
-  # Output and errors come through pipes of their own, in no order.
+  # Output and errors come through separate pipes, in no order.
   assert sorted(said[2:]) == [
     '  me@n2: me@n2 n1:12321 2 1',
     '  me@n2: out of memory',
@@ -105,7 +105,7 @@ def test_a_program_that_fails_stops_the_others(launch, said, machines, capfd):
   assert_none_runs(machines, 'n1', 'me@n2')
 
 
-def test_a_deaf_program_is_left_on_no_machine(launch, machines):
+def test_an_unresponsive_program_is_killed_on_every_machine(launch, machines):
   assert launch('n1=deaf', 'me@n2=fail') == 4
   assert not (home(machines, 'n1') / 'checkpoint').exists()
   assert_none_runs(machines, 'n1', 'me@n2')
@@ -171,13 +171,13 @@ def test_a_connection_that_breaks(launch, machines, said):
     ('a,b,a', "--hosts 'a,b,a': a is listed twice."),
   ],
 )
-def test_hosts_that_are_none(hosts, message):
+def test_invalid_hosts(hosts, message):
   with pytest.raises(InputError) as caught:
     ssh.parse_hosts(hosts)
   assert message in str(caught.value)
 
 
-def test_a_port_that_is_none(launch):
+def test_an_invalid_port(launch):
   with pytest.raises(InputError) as caught:
     launch(port=80)
   assert str(caught.value) == (

@@ -46,7 +46,7 @@ def test_attempts(said, tmp_path):
   assert str(caught.value) == 'trying failed: done'
 
 
-def test_a_program_that_is_not_there(said):
+def test_a_missing_program(said):
   with pytest.raises(LaunchError) as caught:
     Tools(say=said.append).run(['/no/such'], what='x', seconds=1)
   assert str(caught.value) == 'cannot run /no/such: No such file or directory'

@@ -1,4 +1,4 @@
-"""What can go wrong with a slice, in the order in which it can."""
+"""Failures of a slice, in the order of a launch."""
 
 import functools
 import signal
@@ -25,7 +25,7 @@ def _launch(cloud, said):
 
 
 def asked(cloud) -> int:
-  """How many of the processes were asked to stop."""
+  """Counts the processes that were asked to stop."""
   return len((cloud.folder / 'asked').read_text())
 
 
@@ -62,12 +62,12 @@ def test_a_name_that_is_taken(cloud, launch):
     't1 already exists (READY). Choose another --name, use it with --reuse, or '
     f'delete it: {DELETE}'
   )
-  # It is somebody's.
+  # It belongs to somebody else.
   assert is_left(cloud)
   assert cloud.calls() == ['describe']
 
 
-def test_a_commit_that_is_none(cloud, launch):
+def test_an_unknown_commit(cloud, launch):
   with pytest.raises(InputError) as caught:
     launch(ref='no_such_branch')
   assert str(caught.value).startswith("--ref is 'no_such_branch', which is no")
@@ -84,7 +84,7 @@ def test_no_capacity(cloud, launch):
     'creating t1 failed: ERROR: RESOURCE_EXHAUSTED: no more capacity (no '
     'capacity: use --queued, or another --zone)'
   )
-  # Half of it may be there.
+  # It may exist in part.
   assert cloud.calls()[-1] == 'delete'
 
 
@@ -133,7 +133,7 @@ def test_a_worker_that_dies(cloud, launch, said):
   assert '  1: Killed by the kernel' in said
   assert asked(cloud) == 1
   assert not is_left(cloud)
-  # A fault of the program is not a reason to start it again.
+  # A failure of the program is no reason for a restart.
   assert len(cloud.calls('create')) == 1
 
 
@@ -146,7 +146,7 @@ def test_what_a_failed_run_wrote_is_collected(cloud, launch, tmp_path, said):
   assert 'collecting gs://b/m failed: nothing there' in said
 
 
-def test_a_slice_that_is_taken_away_is_created_anew(cloud, launch, said):
+def test_a_preempted_slice_is_created_again(cloud, launch, said):
   cloud.script(
     run_0=['out:step 10;state:PREEMPTED;err:connection closed;exit:255'],
   )
@@ -155,18 +155,20 @@ def test_a_slice_that_is_taken_away_is_created_anew(cloud, launch, said):
   keys = cloud.calls()
   assert keys.count('create') == 2
   assert keys.count('run.0') == 2
-  # What was left of the first one held its name.
+  # The remains of the first one occupied its name.
   assert keys.index('delete') < len(keys) - 1 - keys[::-1].index('create')
   assert not is_left(cloud)
 
 
-def test_a_slice_that_is_taken_away_while_it_is_set_up(cloud, launch):
+def test_a_slice_that_is_preempted_during_the_setup(cloud, launch):
   cloud.script(set_up=['gone:;err:closed;exit:255'])
   assert launch(request={'is_spot': True}) == 0
   assert len(cloud.calls('create')) == 2
 
 
-def test_a_run_that_was_asked_to_stop_goes_on_where_it_is(cloud, launch, said):
+def test_a_run_that_was_asked_to_stop_resumes_on_the_same_slice(
+  cloud, launch, said
+):
   cloud.script(run_0=['exit:75'])
   assert launch() == 0
   assert 't1 was asked to stop; restart 1 of 20 from the last checkpoint' in (
@@ -177,7 +179,7 @@ def test_a_run_that_was_asked_to_stop_goes_on_where_it_is(cloud, launch, said):
   assert len(cloud.calls('run.0')) == 2
 
 
-def test_a_slice_that_is_taken_away_too_often(cloud, launch):
+def test_a_slice_that_is_preempted_too_often(cloud, launch):
   cloud.script(run_0=['state:PREEMPTED;exit:255'] * 3)
   with pytest.raises(LaunchError) as caught:
     launch(max_restarts=2)
@@ -226,7 +228,7 @@ def test_a_deletion_that_fails_once(cloud, launch, said):
   assert not is_left(cloud)
 
 
-def test_a_deletion_that_fails_is_told_loudly(cloud, launch, said):
+def test_a_deletion_that_fails_is_a_loud_warning(cloud, launch, said):
   cloud.script(delete=['err:INTERNAL;exit:1'] * 3)
   assert launch() == 0
   assert said[-1] == (f't1 MAY STILL RUN AND COST MONEY. Delete it: {DELETE}')
@@ -240,8 +242,8 @@ def test_results_that_cannot_be_collected(cloud, launch, tmp_path):
   assert not is_left(cloud)
 
 
-def test_a_launcher_that_is_told_to_stop_by_its_own_parent(cloud, tmp_path):
-  """The whole of it as a process, since signals belong to processes."""
+def test_a_launcher_that_its_parent_stops(cloud, tmp_path):
+  """Runs the launch as a process, since signals go to processes."""
   cloud.script(run_0='until_asked:75')
   code = (
     'import sys\n'
@@ -263,11 +265,11 @@ def test_a_launcher_that_is_told_to_stop_by_its_own_parent(cloud, tmp_path):
 
 
 @pytest.mark.parametrize('is_queued', [False, True])
-def test_a_name_that_another_takes_meanwhile(cloud, launch, is_queued):
+def test_a_name_that_is_taken_in_the_meantime(cloud, launch, is_queued):
   answer = 'state:READY;err:ERROR: ALREADY_EXISTS: it already exists;exit:1'
   cloud.script(create=answer, queue_create=answer)
   with pytest.raises(InputError) as caught:
     launch(request={'is_queued': is_queued})
   assert str(caught.value).startswith('t1 already exists or is queued. ')
-  # It is theirs.
+  # It belongs to somebody else.
   assert is_left(cloud)

@@ -1,4 +1,4 @@
-"""Tests of launch.tpu_vm against a made-up gcloud."""
+"""Tests of launch.tpu_vm with a fake gcloud."""
 
 import functools
 import os
@@ -22,7 +22,7 @@ def _launch(cloud, said):
   return functools.partial(launch_slice, said)
 
 
-def test_a_run_from_nothing_to_nothing(cloud, launch, said, capfd, tmp_path):
+def test_a_run_from_creation_to_deletion(cloud, launch, said, capfd, tmp_path):
   cloud.script(run_0='out:step 1;err:careful', run_1='out:unseen;err:oh')
   results = tmp_path / 'results'
   status = launch(
@@ -150,7 +150,7 @@ def test_a_slice_that_is_kept_and_used_again(cloud, launch, said):
     ),
   ],
 )
-def test_what_cannot_work_is_told_beforehand(cloud, launch, changes, message):
+def test_invalid_requests_are_refused_first(cloud, launch, changes, message):
   with pytest.raises(InputError) as caught:
     launch(**changes)
   assert str(caught.value) == message

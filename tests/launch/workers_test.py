@@ -1,4 +1,4 @@
-"""Tests of launch.workers: one fails, all are stopped, and none is left."""
+"""Tests of launch.workers: if one fails, all stop, and none is left over."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ import pytest
 
 from launch import workers
 
-# Says who it is, then does what it is told by its arguments.
+# Prints its name, then follows its arguments.
 _PROGRAM = """
 import os, pathlib, signal, subprocess, sys, time
 folder, name, *rest = sys.argv[1:]
@@ -38,7 +38,7 @@ for action in rest:
 
 @pytest.fixture(name='make')
 def _make(tmp_path):
-  """Makes a worker; the first one is shown."""
+  """Makes a worker; only the first one is shown."""
 
   def make(name, *actions):
     return workers.Worker(
@@ -126,7 +126,7 @@ def test_one_fails_and_the_others_are_stopped(make, said, tmp_path):
   assert_none_is_left(tmp_path, count=3)
 
 
-def test_one_is_killed_and_a_deaf_one_is_ended(make, said, tmp_path):
+def test_one_is_killed_and_an_unresponsive_one_is_too(make, said, tmp_path):
   started = time.monotonic()
   outcome = workers.run(
     [
@@ -142,16 +142,16 @@ def test_one_is_killed_and_a_deaf_one_is_ended(make, said, tmp_path):
   assert said == [
     'process 1 ended with signal SIGKILL; stopping 1 process',
   ]
-  # What it had started as well.
+  # Its children are dead as well.
   assert_none_is_left(tmp_path, count=3)
 
 
-def test_what_a_program_leaves_behind_is_ended(make, said, tmp_path):
+def test_children_that_a_program_leaves_are_killed(make, said, tmp_path):
   assert workers.run([make(0, 'child')], say=said.append).status == 0
   assert_none_is_left(tmp_path, count=2)
 
 
-def test_a_program_that_is_not_there(said):
+def test_a_missing_program(said):
   outcome = workers.run(
     [workers.Worker(name='1', words=['/no/such/program'])], say=said.append
   )
@@ -180,7 +180,7 @@ def test_a_signal_stops_all_with_a_checkpoint(make, said, tmp_path, number):
   assert_none_is_left(tmp_path, count=2)
 
 
-def test_a_signal_to_programs_that_know_no_checkpoint(make, said, tmp_path):
+def test_a_signal_to_programs_without_checkpoints(make, said, tmp_path):
   signal_when_started(tmp_path, [signal.SIGINT])
   outcome = workers.run(
     [make(0, 'sleep=60'), make(1, 'on_term=75', 'sleep=60')], say=said.append
@@ -189,7 +189,7 @@ def test_a_signal_to_programs_that_know_no_checkpoint(make, said, tmp_path):
   assert_none_is_left(tmp_path, count=2)
 
 
-def test_a_second_signal_ends_them_at_once(make, said, tmp_path):
+def test_a_second_signal_kills_them(make, said, tmp_path):
   started = time.monotonic()
   signal_when_started(tmp_path, [signal.SIGINT, signal.SIGINT])
   outcome = workers.run(
@@ -216,7 +216,7 @@ def test_one_stops_with_a_checkpoint_and_the_others_are_asked_to(
   assert outcome.failed is None
 
 
-def test_one_ends_well_and_the_others_go_on(make, said):
+def test_the_others_continue_after_one_succeeds(make, said):
   outcome = workers.run(
     [make(0, 'exit=0'), make(1, 'sleep=1', 'exit=0')],
     say=said.append,
@@ -253,7 +253,7 @@ def test_a_signal_that_is_ignored_stays_ignored(make, said, tmp_path):
   assert (outcome.status, said) == (0, [])
 
 
-def test_signals_are_as_before(make, said):
+def test_signal_handlers_are_restored(make, said):
   before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
   workers.run([make(0)], say=said.append)
   after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
@@ -266,7 +266,9 @@ def test_a_status_in_words():
   assert workers.describe_status(255) == 'status 255'
 
 
-def test_a_deaf_one_is_ended_in_time_though_others_stop(make, said, tmp_path):
+def test_an_unresponsive_program_is_killed_though_others_stop(
+  make, said, tmp_path
+):
   started = time.monotonic()
   signal_when_started(tmp_path, [signal.SIGTERM], count=3)
   outcome = workers.run(
@@ -278,7 +280,7 @@ def test_a_deaf_one_is_ended_in_time_though_others_stop(make, said, tmp_path):
     say=said.append,
     grace_seconds=2.0,
   )
-  # Not once more for each of those that stopped.
+  # Not repeated for each program that stopped.
   assert time.monotonic() - started < 15
   assert outcome.statuses == [137, 75, 75]
   assert outcome.status == 143

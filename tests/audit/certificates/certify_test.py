@@ -257,8 +257,8 @@ def test_a_directory_without_rows_is_refused(bench, tmp_path, capsys):
     capsys,
     *('corpus', 'verify', bench.corpus.directory, '--data_dir', tmp_path),
   )
-  assert told.startswith(f'no rows in {tmp_path}: no directory ')
-  assert "Write them with 'it-study corpus build " in told
+  assert told.startswith(f'{tmp_path} holds no rows: there is no directory ')
+  assert "Build them with 'it-study corpus build " in told
 
 
 @pytest.mark.parametrize('number', ['0', '-1'])
@@ -313,7 +313,7 @@ def test_a_vocabulary_without_a_limit_is_refused(bench, capsys):
     *('corpus', 'verify', bench.corpus.directory, '--vocabulary', 'byte'),
   )
   assert told == (
-    '--vocabulary goes with --max_input_length N, the limit to count by it.'
+    '--vocabulary has no effect without a limit. Add --max_input_length N.'
   )
 
 

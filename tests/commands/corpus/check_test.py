@@ -1,4 +1,4 @@
-"""Tests of auditing: what check and audit print and write."""
+"""Tests of corpus check and audit: what they print and write."""
 
 import csv
 import json
@@ -127,7 +127,7 @@ def test_with_the_list_that_check_writes_no_error_is_left(capsys, corpus):
   assert out.splitlines()[-1].startswith(
     '2 training and 2 test tasks: 0 errors'
   )
-  # What was left out stays left out.
+  # Existing exclusions remain.
   with open('y.txt') as file:
     assert file.read().splitlines()[1:] == [
       'task2_echo',
@@ -138,7 +138,7 @@ def test_with_the_list_that_check_writes_no_error_is_left(capsys, corpus):
   assert json.loads(out)['splits']['train']['tasks'] == 2
 
 
-def test_audit_refuses_overlap_unless_asked_for(capsys, corpus):
+def test_audit_refuses_overlap_unless_allowed(capsys, corpus):
   status, _, err = _run(capsys, 'audit', 'corpus')
   assert (status, err) == (0, '')
   _leak(corpus)
@@ -154,7 +154,7 @@ def test_audit_refuses_overlap_unless_asked_for(capsys, corpus):
   assert (status, err) == (0, '')
 
 
-def test_rows_with_overlap_are_refused_unless_asked_for(capsys, corpus):
+def test_rows_with_overlap_are_refused_unless_allowed(capsys, corpus):
   build = ('build', 'corpus', '--data_dir=rows', '--quiet')
   _leak(corpus)
   status, _, err = _run(capsys, *build)
@@ -169,7 +169,7 @@ def test_rows_with_overlap_are_refused_unless_asked_for(capsys, corpus):
     'warning: 1 test instance (in 1 pair of tasks) also in the training or '
     'validation data, with an output.\n'
   )
-  # Rows that are there were asked for.
+  # Existing rows were built with leave to overlap.
   assert _run(capsys, *build) == (0, '', '')
   stored = tfds_builder.stored_metadata('rows')
   assert stored['overlap'] == {
@@ -189,7 +189,7 @@ def test_rows_with_overlap_are_refused_unless_asked_for(capsys, corpus):
   }
 
 
-def test_bad_words_are_told(capsys):
+def test_bad_words_are_reported(capsys):
   status, _, err = _run(capsys, 'check', 'corpus', '--exclude=none.txt')
   assert status == 2
   assert err == (

@@ -1,4 +1,4 @@
-"""Tests of it-study corpus fetch: what it prints, and what a person sees."""
+"""Tests of corpus fetch: its output and its progress."""
 
 import json
 
@@ -10,7 +10,7 @@ from it_study import cli
 
 @pytest.fixture(name='run')
 def _run(tmp_path, monkeypatch):
-  """Runs the command on a repository of its own."""
+  """Runs the command on a repository made for the test."""
   monkeypatch.chdir(tmp_path)
   commit = fetch_source.make_repository(tmp_path / 'origin')
 

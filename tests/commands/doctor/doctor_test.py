@@ -35,7 +35,7 @@ def test_a_machine_that_works(capsys, find):
   )
 
 
-def test_a_machine_that_does_not(capsys, find):
+def test_a_machine_that_is_broken(capsys, find):
   find([*FINDINGS, BAD])
   assert run('doctor') == 1
   assert capsys.readouterr().out.endswith(
@@ -45,7 +45,7 @@ def test_a_machine_that_does_not(capsys, find):
   )
 
 
-def test_for_a_program(capsys, find):
+def test_json(capsys, find):
   find([*FINDINGS, BAD])
   assert run('doctor', '--json') == 1
   told = json.loads(capsys.readouterr().out)
@@ -67,7 +67,7 @@ def test_quiet(capsys, find):
   )
 
 
-def test_no_time_at_all(capsys):
+def test_an_invalid_time_limit(capsys):
   assert refusal(capsys, 'doctor', '--seconds', '0') == (
     '--seconds is 0; it must be above 0, such as 60.'
   )

@@ -35,7 +35,7 @@ def test_memory_of_a_small_container(tmp_path):
   )
 
 
-def test_memory_that_is_not_told(tmp_path):
+def test_memory_that_is_unknown(tmp_path):
   assert machine.check_memory(root=tmp_path).status == 'optional'
 
 
@@ -65,7 +65,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
   )
 
 
-def test_tools_are_found_on_path_alone(tmp_path, monkeypatch):
+def test_tools_are_found_on_path(tmp_path, monkeypatch):
   (tmp_path / 'gcloud').write_text('#!/bin/sh\nsleep 60\n')
   os.chmod(tmp_path / 'gcloud', 0o755)
   monkeypatch.setenv('PATH', str(tmp_path))
@@ -75,7 +75,7 @@ def test_tools_are_found_on_path_alone(tmp_path, monkeypatch):
   ]
 
 
-def test_a_package_of_others_that_hides_ours(tmp_path, monkeypatch):
+def test_a_package_that_shadows_ours(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   assert machine.check_tasks().status == 'ok'
   (tmp_path / 'tasks').mkdir()

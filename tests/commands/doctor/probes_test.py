@@ -1,4 +1,4 @@
-"""Tests of probes: nothing hangs, everything is told."""
+"""Tests of probes: none hangs, and each failure is reported."""
 
 import time
 
@@ -11,9 +11,9 @@ from it_study.commands.doctor import probes
 
 @pytest.fixture(name='modules')
 def _modules(tmp_path, monkeypatch):
-  """Writes modules that probes import in place of the real ones."""
+  """Writes modules that shadow the real ones in a probe."""
   monkeypatch.setenv('PYTHONPATH', str(tmp_path))
-  # Its own folder comes first otherwise.
+  # Otherwise the project's folder comes first.
   monkeypatch.setattr(probes, '_ROOT', tmp_path)
   monkeypatch.syspath_prepend(tmp_path)
 
@@ -106,7 +106,7 @@ def test_a_bucket_that_does_not_answer(modules, monkeypatch):
   assert 'gcloud storage cp gs://t5-data/vocabs' in found.advice
 
 
-def test_t5x_that_is_not_there_or_does_not_import(modules):
+def test_t5x_that_is_missing_or_broken(modules):
   assert probes.check_t5x(seconds=30).status == 'optional'
   modules(t5x='raise ImportError("no airio")')
   found = probes.check_t5x(seconds=30)

@@ -1,4 +1,4 @@
-"""Tests of launching: from the words to the processes."""
+"""Tests of the launch commands, from the command line to the processes."""
 
 import json
 import shlex
@@ -55,11 +55,11 @@ TRAIN = (
     ),
   ],
 )
-def test_words_that_are_none(capsys, words, message):
+def test_unknown_words(capsys, words, message):
   assert message in refusal(capsys, *words)
 
 
-def test_elsewhere_no_flags_follow(capsys):
+def test_other_commands_end_their_flags_with_a_double_dash(capsys):
   assert refusal(capsys, 'score', '--', '--p').startswith('--p: cannot be')
 
 
@@ -88,7 +88,7 @@ def test_a_dry_run_starts_nothing(capsys, tmp_path):
   assert not model_dir.exists()
 
 
-def test_bad_input_of_the_command_ends_all(capfd, tmp_path):
+def test_bad_input_of_the_command_stops_all(capfd, tmp_path):
   assert run('launch', 'local', '--', 'train', '--gin_file=nowhere.gin') == 2
   err = capfd.readouterr().err
   assert "it-study: no gin file 'nowhere.gin'" in err
@@ -105,7 +105,7 @@ def start(*words):
 
 
 @pytest.mark.slow
-def test_the_example_of_a_rehearsal_is_stopped_and_goes_on(tmp_path):
+def test_the_example_is_stopped_and_resumes(tmp_path):
   (command,) = (c for c in registry.LAUNCH_COMMANDS if c.name == 'local')
   words = shlex.split(command.example.replace('/tmp/', f'{tmp_path}/'))
   # The last binding wins.
@@ -128,7 +128,7 @@ def test_the_example_of_a_rehearsal_is_stopped_and_goes_on(tmp_path):
   )
   stopped = json.loads(log.read_text().splitlines()[-1])['step']
   assert 3 <= stopped < 2000
-  # The same command goes on, to an end that is near.
+  # The same command resumes, with few steps left.
   end = stopped + 2
   launcher = start(*words[1:], often, f'--gin.TRAIN_STEPS={end}')
   out, errors = launcher.communicate(timeout=600)
@@ -189,9 +189,7 @@ def tpu(*words, kind='v5litepod-16', command=TRAIN, model_dir='/mnt/m'):
     ),
   ],
 )
-def test_what_does_not_fit_is_refused_before_anything_is_created(
-  capsys, cloud, words, message
-):
+def test_invalid_slice_requests_create_nothing(capsys, cloud, words, message):
   assert message in refusal(capsys, *words)
   assert cloud.calls() == []
 
@@ -248,7 +246,7 @@ def test_one_host_writes_to_a_bucket(capsys, cloud):
   assert cloud.calls() == []
 
 
-def test_quiet_tells_of_failures_all_the_same(capfd):
+def test_quiet_still_reports_failures(capfd):
   words = ('launch', 'local', '--quiet', '--', 'train', '--gin_file=no.gin')
   assert run(*words) == 2
   assert 'it-study launch: process ' in capfd.readouterr().err
@@ -307,7 +305,7 @@ def test_a_step_that_does_not_fit_is_refused_by_its_compiler(capsys, cloud):
     (('slurm', '--hours=0', '--', 'study'), '--hours is 0; it must be above 0'),
   ],
 )
-def test_what_does_not_fit_a_cluster(capsys, words, message):
+def test_invalid_cluster_requests(capsys, words, message):
   assert message in refusal(capsys, 'launch', *words)
 
 
