@@ -175,7 +175,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     'except SystemExit: pass\n'
     'heavy = {"jax", "tensorflow", "seqio", "numpy", "gin", "rich", "scipy",'
     ' "flax", "sentencepiece", "nltk", "rouge_score", "plotly",'
-    ' "shtab"}\n'
+    ' "shtab", "launch"}\n'
     'print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n'
     'print(time.process_time() - started, file=sys.stderr)\n'
   )

@@ -1,1 +1,1 @@
-"""What the commands do; imported when one is called, not before."""
+"""The commands: flags and body of each; heavy imports wait for the body."""
