@@ -11,7 +11,7 @@ from it_study.corpus import natinst
 
 NUM_TRAIN = 55
 NUM_TEST = 5
-# And two lists, README.md and LICENSE.
+# And two lists for each of two tracks, README.md and LICENSE.
 NUM_FILES = NUM_TRAIN + NUM_TEST + 6
 GIT = shutil.which('git')
 
@@ -19,7 +19,7 @@ GIT = shutil.which('git')
 def make_repository(directory: pathlib.Path) -> str:
   """Makes a repository of 60 tasks; returns the id of its last commit.
 
-  It serves single files and commits, as the public server does.
+  It serves single files and commits, like the public server.
   """
   directory.mkdir(parents=True)
   git(directory, 'init', '--quiet')
@@ -35,8 +35,8 @@ def make_repository(directory: pathlib.Path) -> str:
     _write(lists / 'train_tasks.txt', ''.join(f'{n}\n' for n in train))
     _write(lists / 'test_tasks.txt', ''.join(f'{n}\n' for n in test))
   _write(directory / 'LICENSE', 'Take it.\n')
-  _write(directory / 'doc/tasks.md', 'What is not fetched.\n')
-  # Line endings of both kinds, and of a kind that a filter would change.
+  _write(directory / 'doc/tasks.md', 'Not fetched.\n')
+  # Line endings of both kinds, and files that a filter would change.
   (directory / 'README.md').write_bytes(b'one\r\ntwo\nthree\r\n')
   _write(directory / '.gitattributes', '*.json filter=lfs\n')
   commit_all(directory, 'First')
@@ -51,7 +51,7 @@ def commit_all(directory: pathlib.Path, message: str) -> str:
 
 
 def git(directory: pathlib.Path, *arguments: str) -> str:
-  """Runs git as somebody, whatever the machine's configuration."""
+  """Runs git with a fixed identity, without the user's configuration."""
   settings = (
     'user.name=A', 'user.email=a@example.org', 'commit.gpgsign=false',
     'filter.lfs.clean=cat', 'filter.lfs.smudge=cat', 'init.defaultBranch=main',
@@ -67,37 +67,39 @@ def git(directory: pathlib.Path, *arguments: str) -> str:
   ).stdout
 
 
-def write_wrapper(folder: pathlib.Path, on_batch: str) -> None:
-  """Puts a git into `folder` that runs shell code before it fetches a batch.
+def watch_server(folder: pathlib.Path, on_batch: str) -> pathlib.Path:
+  """Makes the server count requests for files; returns a git configuration.
 
-  Each batch adds a line, the number of its files, to `folder`/batches; `$n` is
-  the number of batches by now.
+  Under this configuration, each request adds a line, the number of its files,
+  to `folder`/batches. Then shell code runs, in which `$n` is the number of
+  requests so far.
   """
   folder.mkdir()
-  path = folder / 'git'
-  path.write_text(f"""#!/bin/sh
-case " $* " in
-  *" fetch "*" --stdin "*)
-    cat > {folder}/asked
-    wc -l < {folder}/asked >> {folder}/batches
-    n=$(wc -l < {folder}/batches)
-    {on_batch}
-    exec {GIT} "$@" < {folder}/asked
-    ;;
-esac
-exec {GIT} "$@"
+  hook = folder / 'hook'
+  hook.write_text(f"""#!/bin/sh
+cat > {folder}/request
+grep -E '^[0-9a-f]{{40}}$' {folder}/request > {folder}/ids
+if [ "$({GIT} cat-file -t $(head -n 1 {folder}/ids))" = blob ]; then
+  wc -l < {folder}/ids >> {folder}/batches
+  n=$(wc -l < {folder}/batches)
+  {on_batch}
+fi
+exec "$@" < {folder}/request
 """)
-  path.chmod(path.stat().st_mode | stat.S_IXUSR)
+  hook.chmod(hook.stat().st_mode | stat.S_IXUSR)
+  config = folder / 'gitconfig'
+  config.write_text(f'[uploadpack]\n packObjectsHook = {hook}\n')
+  return config
 
 
 def batches(folder: pathlib.Path) -> list[int]:
-  """How many files were asked for, batch by batch."""
+  """Returns the number of files in each request so far."""
   path = folder / 'batches'
   return [int(n) for n in path.read_text().split()] if path.exists() else []
 
 
 def contents(directory: pathlib.Path) -> dict[str, bytes]:
-  """What a fetch of everything should have written."""
+  """Returns the files that a fetch of everything should have written."""
   names = [
     path.relative_to(directory).as_posix()
     for pattern in ('tasks/*.json', 'splits/*/*.txt', 'README.md', 'LICENSE')

@@ -1,7 +1,8 @@
-"""The files of an archive of a checkout: a .tar.gz or a .zip."""
+"""Reads files from an archive of a checkout: a .tar.gz or a .zip."""
 
 from collections.abc import Callable, Iterator
 import contextlib
+import functools
 import gzip
 import hashlib
 import os
@@ -9,6 +10,7 @@ import pathlib
 import re
 import stat
 import tarfile
+from typing import IO, NamedTuple
 import zipfile
 import zlib
 
@@ -25,25 +27,32 @@ _DAMAGE = (
   zipfile.BadZipFile,
   zlib.error,
   EOFError,
-  # Gzip's own, for a wrong checksum among others.
+  # Raised by gzip, for a wrong checksum among others.
   OSError,
-  # A zip file that is encrypted, or packed in a way that Python cannot read.
+  # An encrypted zip file, or a compression that Python cannot read.
   RuntimeError,
 )
 
 
-def sha256_of(path: str | os.PathLike) -> str:
-  """The hexadecimal SHA-256 of a file."""
+class _Member(NamedTuple):
+  name: str
+  is_folder: bool
+  is_file: bool
+  open: Callable[[], IO[bytes] | None]
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+  """Returns the SHA-256 of a file, hexadecimal."""
   with open(path, 'rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def claimed_commit(path: str | os.PathLike) -> str | None:
-  """The commit that `git archive`, and so GitHub, noted in an archive.
+def claimed_commit(path: str | os.PathLike[str]) -> str | None:
+  """Returns the commit that `git archive`, as used by GitHub, noted in it.
 
-  A note only: nothing in the archive proves it.
+  Nothing in the archive proves the note.
   """
-  with _errors_told(path):
+  with _damage_as_input_error(path):
     if _is_zip(path):
       with zipfile.ZipFile(path) as archive:
         note = archive.comment.decode('ascii', 'replace')
@@ -54,119 +63,118 @@ def claimed_commit(path: str | os.PathLike) -> str | None:
 
 
 def read(
-  path: str | os.PathLike, *, selected: Callable[[str], bool]
+  path: str | os.PathLike[str], *, selected: Callable[[str], bool]
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
-  """Yields the name and the content, in chunks, of the selected files.
+  """Yields the name and the content, in chunks, of each selected file.
 
-  Names are those inside the checkout: the one folder that GitHub puts around
-  everything is taken off.
+  Names are relative to the checkout, without the top folder that GitHub adds.
 
   Args:
-    path: a .tar.gz, .tgz or .zip file.
-    selected: of a name, whether to read it.
+    path: Path of a .tar.gz, .tgz or .zip file.
+    selected: Function that returns whether to read the file of this name.
 
   Raises:
-    InputError: if the archive is damaged, or a name in it leads out of the
-      folder it is unpacked to, or what is selected is no plain file.
+    InputError: If the archive is damaged, a name in it leads out of the target
+      folder, or a selected member is not a plain file.
   """
-  top = _top(path)
-  with _errors_told(path):
-    for name, is_folder, is_file, open_member in _members(path):
-      inside = _inside(path, name)
-      if is_folder or not inside.startswith(top):
+  top = _top_folder(path)
+  with _damage_as_input_error(path):
+    for member in _members(path):
+      name = _safe_name(path, member.name)
+      if member.is_folder or not name.startswith(top):
         continue
-      inside = inside.removeprefix(top)
-      if not selected(inside):
+      name = name.removeprefix(top)
+      if not selected(name):
         continue
-      if not is_file:
+      file = member.open() if member.is_file else None
+      if file is None:
         raise InputError(
-          f'{path}: {name!r} is a link or a device. Nothing of it is written; '
-          'take an archive of plain files.'
+          f'{path}: {member.name!r} is a link or a device. It was not '
+          'unpacked; use an archive of plain files.'
         )
-      with open_member() as file:
-        yield inside, _chunks(path, file)
+      with file:
+        yield name, _chunks(path, file)
 
 
-def _chunks(path, file) -> Iterator[bytes]:
-  # Run by who writes the file, outside of what tells errors here.
-  with _errors_told(path):
+def _chunks(path: str | os.PathLike[str], file: IO[bytes]) -> Iterator[bytes]:
+  # The caller consumes this outside of the `with` block of `read`.
+  with _damage_as_input_error(path):
     while chunk := file.read(_CHUNK):
       yield chunk
 
 
-def _top(path) -> str:
-  """The folder around everything, with its slash, or nothing."""
-  with _errors_told(path):
-    for name, *_ in _members(path):
-      found = _CHECKOUT_FILE.fullmatch(_inside(path, name))
-      if found:
-        return found[1] or ''
+def _top_folder(path: str | os.PathLike[str]) -> str:
+  """Returns the checkout's folder with a slash; empty if there is none."""
+  with _damage_as_input_error(path):
+    for member in _members(path):
+      match = _CHECKOUT_FILE.fullmatch(_safe_name(path, member.name))
+      if match:
+        return match[1] or ''
   raise InputError(
-    f'{path}: no tasks/NAME.json and no splits/TRACK/train_tasks.txt in it; it '
-    'should be an archive of a checkout of natural-instructions.'
+    f'{path}: has no tasks/NAME.json and no splits/TRACK/train_tasks.txt; '
+    'expected an archive of a checkout of natural-instructions.'
   )
 
 
-def _members(path):
-  """Name, whether a folder, whether a plain file, and how to open it."""
+def _members(path: str | os.PathLike[str]) -> Iterator[_Member]:
   return _zip_members(path) if _is_zip(path) else _tar_members(path)
 
 
-def _tar_members(path):
-  # As a stream: what is compressed so cannot be read twice at no cost.
+def _tar_members(path: str | os.PathLike[str]) -> Iterator[_Member]:
+  # As a stream: seeking back would decompress the file again.
   with (
     gzip.open(path) as unpacked,
     tarfile.open(fileobj=unpacked, mode='r|') as archive,
   ):
     for member in archive:
-      yield (
+      yield _Member(
         member.name,
         member.isdir(),
         member.isreg(),
-        lambda member=member: archive.extractfile(member),
+        functools.partial(archive.extractfile, member),
       )
-    # The checksum of it all stands at the very end.
+    # The checksum is at the very end.
     while unpacked.read(_CHUNK):
       pass
 
 
-def _zip_members(path):
+def _zip_members(path: str | os.PathLike[str]) -> Iterator[_Member]:
   with zipfile.ZipFile(path) as archive:
     for member in archive.infolist():
       kind = stat.S_IFMT(member.external_attr >> 16)
-      yield (
+      yield _Member(
         member.filename,
         member.is_dir(),
         kind in (0, stat.S_IFREG),
-        lambda member=member: archive.open(member),
+        functools.partial(archive.open, member),
       )
 
 
-def _inside(path, name: str) -> str:
-  """A member's name without `./`; refuses one that leads elsewhere."""
+def _safe_name(path: str | os.PathLike[str], name: str) -> str:
+  """Returns a member's name without `./`; refuses one that leads elsewhere."""
   parts = [part for part in name.split('/') if part not in ('', '.')]
   if name.startswith('/') or '..' in parts or '\\' in name or '\0' in name:
     raise InputError(
-      f'{path}: {name!r} leads out of the folder the archive is unpacked to. '
-      'Such an archive is not to be trusted; nothing of it is written there.'
+      f'{path}: {name!r} leads out of the target folder. It was not unpacked; '
+      'do not trust this archive.'
     )
   return '/'.join(parts)
 
 
-def _is_zip(path) -> bool:
+def _is_zip(path: str | os.PathLike[str]) -> bool:
   return pathlib.Path(path).suffix.lower() == '.zip'
 
 
 @contextlib.contextmanager
-def _errors_told(path) -> Iterator[None]:
-  """Turns what a damaged archive raises into one line."""
+def _damage_as_input_error(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Turns the errors of a damaged archive into `InputError`."""
   try:
     yield
   except _DAMAGE as error:
-    # What the system refuses has a number and is told elsewhere.
+    # Errors of the operating system have a number; `fetch` explains them.
     if getattr(error, 'errno', None):
       raise
     raise InputError(
-      f'{path}: damaged, cut short or no archive: '
-      f'{error or type(error).__name__}. Get it again.'
+      f'{path}: damaged, truncated or not an archive: '
+      f'{error or type(error).__name__}. Download it again.'
     ) from None

@@ -1,4 +1,4 @@
-"""A directory of fetched files: written whole, hashed, listed by checksum."""
+"""A directory of fetched files: written atomically, hashed and listed."""
 
 from collections.abc import Callable, Iterable, Mapping
 import concurrent.futures
@@ -11,7 +11,7 @@ import re
 from it_study.storage import text_files
 
 CHECKSUMS = 'SHA256SUMS'
-# Holds what a fetch needs for itself.
+# Holds the state of a fetch.
 STATE = '.fetch'
 TASK = re.compile(r'tasks/[^/]+\.json')
 _WANTED = re.compile(rf'{TASK.pattern}|splits/.+|README\.md|LICENSE')
@@ -22,9 +22,13 @@ _CHUNK = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-  """How far a fetch is: files done of all, and bytes written by now.
+  """Progress of a fetch.
 
-  `total` is 0 while it is not known.
+  Attributes:
+    phase: Name of the current phase.
+    done: Number of files done in this phase.
+    total: Number of files in this phase; 0 if unknown.
+    num_bytes: Number of bytes written since the fetch started.
   """
 
   phase: str
@@ -35,7 +39,13 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Hashes:
-  """Of one file: git's id, hexadecimal SHA-256, bytes."""
+  """Hashes of one file.
+
+  Attributes:
+    blob: Git's object id of the content, hexadecimal.
+    sha256: SHA-256, hexadecimal.
+    size: Size in bytes.
+  """
 
   blob: str
   sha256: str
@@ -43,7 +53,7 @@ class Hashes:
 
 
 class FetchedFiles:
-  """The files of a directory: written whole, hashed, compared."""
+  """The files of a directory: written atomically, hashed, compared."""
 
   def __init__(
     self, directory: pathlib.Path, report: Callable[[Progress], None]
@@ -55,82 +65,61 @@ class FetchedFiles:
     self._num_bytes = 0
 
   def changed(self, listed: Mapping[str, str]) -> set[str]:
-    """Those of the listed files that are lost or not what they were."""
-    found = self.hashes(listed)
+    """Returns names of missing files and those with another SHA-256."""
+    hashes = self.hashes(listed)
     return {
       name
       for name, sha256 in listed.items()
-      if name not in found or found[name].sha256 != sha256
+      if name not in hashes or hashes[name].sha256 != sha256
     }
 
   def hashes(self, names: Iterable[str]) -> dict[str, Hashes]:
-    """Hashes those of the files that are there."""
+    """Hashes those of the files that exist."""
     names = sorted(names)
-    found = {}
-    # Hashing lets go of the interpreter's lock.
+    hashes = {}
+    # Hashing releases the GIL.
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
       try:
         paths = [self.directory / name for name in names]
-        results = pool.map(_hash_file, paths)
-        for done, (name, hashes) in enumerate(
+        results = pool.map(hash_file, paths)
+        for done, (name, result) in enumerate(
           zip(names, results, strict=True), 1
         ):
-          if hashes is not None:
-            found[name] = hashes
+          if result is not None:
+            hashes[name] = result
           self.report(Progress('checking', done, len(names)))
       except BaseException:
         pool.shutdown(cancel_futures=True)
         raise
-    return found
+    return hashes
 
-  def store(self, name: str, chunks: Iterable[bytes]) -> str:
-    """Writes a file, under its name once it is whole; returns its SHA-256.
-
-    One that is there already with this content is left as it is.
-    """
+  def store(self, name: str, chunks: Iterable[bytes]) -> Hashes:
+    """Writes a file, then moves it to its name."""
     part = self.directory / STATE / 'part'
-    digest = hashlib.sha256()
     with open(part, 'wb') as file:
       for chunk in chunks:
-        digest.update(chunk)
         file.write(chunk)
-      self._num_bytes += file.tell()
+    return self.move(part, name)
+
+  def move(self, source: pathlib.Path, name: str) -> Hashes:
+    """Moves a complete file to its name, unless that has this content."""
     path = self.directory / name
-    there = _hash_file(path)
-    if there is None or there.sha256 != digest.hexdigest():
+    hashes, old_hashes = _hash_existing(source), hash_file(path)
+    self._num_bytes += hashes.size
+    if hashes != old_hashes:
       path.parent.mkdir(parents=True, exist_ok=True)
-      os.replace(part, path)
+      os.replace(source, path)
       self.written += 1
-      if there is not None:
+      if old_hashes is not None:
         self.repaired.add(name)
-    return digest.hexdigest()
+    return hashes
 
-  def store_all(
-    self,
-    contents: Iterable[tuple[str, Iterable[bytes]]],
-    *,
-    phase: str,
-    before: int = 0,
-    total: int = 0,
-  ) -> dict[str, str]:
-    """Writes files; returns name to SHA-256.
-
-    Args:
-      contents: names and contents.
-      phase: what the progress calls it.
-      before: how many of all files are there already.
-      total: how many there will be, 0 if that is not known.
-    """
-    stored: dict[str, str] = {}
-    self.report(Progress(phase, before, total))
-    for name, chunks in contents:
-      stored[name] = self.store(name, chunks)
-      done = before + len(stored)
-      self.report(Progress(phase, done, total, self._num_bytes))
-    return stored
+  def report_stored(self, phase: str, done: int, total: int = 0) -> None:
+    """Reports progress with the number of bytes stored so far."""
+    self.report(Progress(phase, done, total, self._num_bytes))
 
   def on_disk(self) -> set[str]:
-    """Names of all files where tasks and lists are."""
+    """Returns names of all files in `tasks` and `splits`."""
     return {
       path.relative_to(self.directory).as_posix()
       for folder in ('tasks', 'splits')
@@ -140,33 +129,35 @@ class FetchedFiles:
 
 
 def held(directory: pathlib.Path) -> str | None:
-  """What an earlier fetch, whole or not, has left here."""
+  """Returns the identity of an earlier fetch, complete or not."""
   identity = directory / STATE / 'identity'
   if identity.is_file():
     return identity.read_text(encoding='utf-8', errors='replace').strip()
-  # The hidden folder does not travel with every copy.
-  found = _header(directory)
-  return found and f'{found[1]} {found[2]}'
+  # A copy of the directory may lack the hidden folder.
+  match = _header(directory)
+  return f'{match[1]} {match[2]}' if match else None
 
 
 def write_identity(directory: pathlib.Path, identity: str) -> None:
-  """Notes what is being fetched here."""
-  _write_text(directory / STATE / 'identity', f'{identity}\n')
+  """Records what is being fetched into the directory."""
+  text_files.write_file(
+    directory / STATE / 'identity', f'{identity}\n'.encode()
+  )
 
 
 def read_checksums(
   directory: pathlib.Path,
 ) -> tuple[set[str], dict[str, str]]:
-  """The tracks that were fetched whole, and name to SHA-256."""
-  header = _header(directory)
-  if header is None:
+  """Returns the completely fetched tracks, and name to SHA-256."""
+  match = _header(directory)
+  if match is None:
     return set(), {}
   listed = {}
   for line in (directory / CHECKSUMS).read_bytes().splitlines()[1:]:
     sha256, _, name = line.decode('utf-8', 'replace').partition('  ')
     if is_wanted(name):
       listed[name] = sha256
-  return set(header[3].split()), listed
+  return set(match[3].split()), listed
 
 
 def write_checksums(
@@ -175,54 +166,53 @@ def write_checksums(
   tracks: set[str],
   listed: Mapping[str, str],
 ) -> None:
-  """Writes them, and with them that the fetch is whole."""
-  # `sha256sum --check` passes over a line that starts so.
+  """Writes the checksums, which marks the fetch as complete."""
+  # `sha256sum --check` ignores lines that start with '#'.
   lines = [f'# {identity}, tracks: {" ".join(sorted(tracks))}']
   lines += [f'{listed[name]}  {name}' for name in sorted(listed)]
-  _write_text(directory / CHECKSUMS, '\n'.join(lines) + '\n')
+  content = '\n'.join(lines) + '\n'
+  text_files.write_file(directory / CHECKSUMS, content.encode())
 
 
 def is_wanted(name: str) -> bool:
-  """Whether a name in a checkout is of a file that is fetched."""
-  # A list of checksums with a line break in a name could not be read again.
+  """Returns whether the file of this name in a checkout is fetched."""
+  # A name with a line break would make the list of checksums unreadable.
   if not name.isprintable() or {'', '.', '..'} & set(name.split('/')):
     return False
   return bool(_WANTED.fullmatch(name))
 
 
 def lists(directory: pathlib.Path, split: str) -> list[pathlib.Path]:
-  """The split's list of tasks in each track."""
+  """Returns the paths of the split's task list in each track."""
   return sorted((directory / 'splits').glob(f'*/{split}_tasks.txt'))
 
 
 def names_in(path: pathlib.Path) -> set[str]:
-  """The tasks that a list names."""
+  """Returns the names in a task list."""
   lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
   return {line.strip() for line in lines} - {''}
 
 
-def _write_text(path: pathlib.Path, text: str) -> None:
-  text_files.write_file(path, text.encode())
+def hash_file(path: pathlib.Path) -> Hashes | None:
+  """Hashes a file; returns None if there is none."""
+  return _hash_existing(path) if path.is_file() else None
 
 
-def _header(directory: pathlib.Path) -> re.Match | None:
-  path = directory / CHECKSUMS
-  if not path.is_file():
-    return None
-  with open(path, encoding='utf-8', errors='replace') as file:
-    return _HEADER.fullmatch(file.readline().strip())
-
-
-def _hash_file(path: pathlib.Path) -> Hashes | None:
-  """None where there is no file."""
-  if not path.is_file():
-    return None
+def _hash_existing(path: pathlib.Path) -> Hashes:
   blob, sha256 = hashlib.sha1(), hashlib.sha256()
   with open(path, 'rb') as file:
     size = os.fstat(file.fileno()).st_size
-    # Git's id of a file: a hash of its kind, its size and its bytes.
+    # Git hashes a header with the object's type and size, then its bytes.
     blob.update(f'blob {size}\0'.encode())
     while chunk := file.read(_CHUNK):
       blob.update(chunk)
       sha256.update(chunk)
   return Hashes(blob.hexdigest(), sha256.hexdigest(), size)
+
+
+def _header(directory: pathlib.Path) -> re.Match[str] | None:
+  path = directory / CHECKSUMS
+  if not path.is_file():
+    return None
+  with open(path, encoding='utf-8', errors='replace') as file:
+    return _HEADER.fullmatch(file.readline().strip())

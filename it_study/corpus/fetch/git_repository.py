@@ -1,41 +1,44 @@
-"""The files of one commit of a git repository, fetched a batch at a time."""
+"""One commit of a git repository, read through a sparse partial clone."""
 
-from collections.abc import Iterable, Iterator, Mapping
-import contextlib
+from collections.abc import Iterable, Iterator
+import itertools
 import os
 import pathlib
 import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 
 from it_study.errors import InputError
 
 BATCH = 25
-# The first git that can fetch chosen blobs by id, many at a time.
-_PARTIAL_GIT = (2, 29)
+_MINIMUM_GIT = (2, 25)
 _ATTEMPTS = 3
-_CHUNK = 1 << 20
+_FILE_MODES = ('100644', '100755', '100664')
 _SETTINGS = (
-  # Nothing of the user's may run, ask or tidy up here. Proxies, certificates
-  # and rewritten addresses in the user's configuration still count.
+  # Nothing the user configured may run, prompt or clean up here. Proxies,
+  # certificates and rewritten addresses still apply.
   'core.hooksPath=/dev/null',
   'core.fsmonitor=false',
   'credential.helper=',
   'gc.auto=0',
   'maintenance.auto=false',
-  # One pack a batch, which is whole or not there.
+  'core.sparseCheckout=true',
+  'core.sparseCheckoutCone=false',
+  'protocol.version=2',
+  # Keep objects in packs, which are complete or absent.
   'fetch.unpackLimit=1',
   'transfer.unpackLimit=1',
-  'fetch.negotiationAlgorithm=noop',
-  # A line that has gone dead is an error after a minute.
+  # A dead connection is an error after a minute.
   'http.lowSpeedLimit=1000',
   'http.lowSpeedTime=60',
 )
-# Of git's own variables, those about the way to a server. Any other, such as
-# GIT_DIR inside a hook, would lead it elsewhere.
+# Written to info/attributes, which overrides all others: bytes stay as they
+# are in the commit, whatever line endings or filters are configured.
+_ATTRIBUTES = '* -text -eol -ident -filter -working-tree-encoding\n'
+# Git's variables about the connection. Others, such as GIT_DIR inside a hook,
+# would point git at another repository.
 _KEPT_VARIABLE = re.compile(r'GIT_(SSL_|SSH|PROXY|HTTP|CONFIG|TRACE|EXEC_PATH)')
 _NETWORK_ERROR = re.compile(
   'resolve host|unable to access|timed out|failed to connect|early EOF|RPC '
@@ -49,223 +52,181 @@ _NO_COMMIT = re.compile(
 
 
 class Repository:
-  """One commit of a repository, and a place for what is fetched of it.
+  """A commit without its files, and a work tree that takes some of them.
 
-  No work tree is made and no filter runs: bytes are those of the commit,
-  whatever line endings or large-file filters the user has configured. Ids are
-  checked by git as objects arrive.
+  Git verifies the ids of objects as they arrive.
   """
 
-  def __init__(
-    self, folder: str | os.PathLike, *, url: str, commit: str
-  ) -> None:
-    """Opens or makes the place.
+  def __init__(self, folder: pathlib.Path, *, url: str, commit: str) -> None:
+    """Makes the repository, or opens one that was interrupted.
 
     Args:
-      folder: for git's objects; nobody else may use it at the same time.
-      url: address of the repository, or absolute path.
-      commit: full id.
+      folder: Folder for git's objects and the work tree. No other process may
+        use it at the same time.
+      url: URL or absolute path of the remote repository.
+      commit: Full commit id.
 
     Raises:
-      InputError: if git is not installed.
+      InputError: If git is missing or too old.
     """
-    self._folder = pathlib.Path(folder)
+    folder = folder.absolute()
+    self._folder = folder
+    self._work_tree = folder / 'work_tree'
     self._url = url
     self._commit = commit
     self._git = _find_git()
-    self._is_partial = _version(self._git) >= _PARTIAL_GIT
-    self._folder.mkdir(parents=True, exist_ok=True)
-    # Left by a git that was killed, they would stop every later one.
-    for left in (
-      *self._folder.rglob('*.lock'),
-      *self._folder.glob('objects/pack/tmp_*'),
+    self._work_tree.mkdir(parents=True, exist_ok=True)
+    # A killed git leaves these behind, and they would block the next one.
+    for stale in (
+      *folder.rglob('*.lock'),
+      *folder.glob('objects/pack/tmp_*'),
     ):
-      left.unlink()
-    self._run('init', '--quiet', '--bare', '--template=', os.fspath(folder))
-    self._present = self._objects()
+      stale.unlink()
+    self._run('init', '--quiet', '--template=')
+    (folder / 'info').mkdir(exist_ok=True)
+    (folder / 'info/attributes').write_text(_ATTRIBUTES)
 
   def blobs(self, *paths: str) -> dict[str, str]:
-    """Name to id of the files at or below `paths` in the commit.
+    """Fetches the commit; returns the name and id of files in `paths`.
 
-    Fetches the commit and its trees where they are not there yet: without the
-    files, if git and server can; else all of it.
+    File contents do not come with it, unless the server cannot leave them out.
 
     Raises:
-      InputError: if the repository or commit cannot be had, or what is at a
-        name is a link.
+      InputError: If the commit cannot be fetched, or a name is a link.
     """
-    if self._commit not in self._present:
-      partial = ('--filter=blob:none', '--no-write-fetch-head')
-      self._fetch('--depth=1', *(partial if self._is_partial else ()))
-      self._present = self._objects()
+    self._retry(
+      'fetch', '--quiet', '--no-tags', '--depth=1', '--filter=blob:none',
+      'origin', self._commit,
+    )  # fmt: skip
     listing = self._run('ls-tree', '-r', '-z', self._commit, '--', *paths)
     blobs = {}
     for entry in filter(None, listing.decode('utf-8', 'replace').split('\0')):
-      (mode, _, blob), name = entry.split('\t')[0].split(), entry.split('\t')[1]
-      if mode not in ('100644', '100755', '100664'):
+      details, name = entry.split('\t', 1)
+      mode, _, blob = details.split()
+      if mode not in _FILE_MODES:
         raise InputError(
-          f'{self._url}: {name!r} is a link in commit {self._commit}, not a '
-          'file; such a collection is not fetched.'
+          f'{self._url}: {name!r} is a link in commit {self._commit}. Only '
+          'plain files are fetched; use another commit.'
         )
       blobs[name] = blob
     return blobs
 
-  def read(
-    self, blobs: Mapping[str, str]
-  ) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yields each file's name and its content, in chunks.
+  def check_out(
+    self, names: Iterable[str]
+  ) -> Iterator[tuple[str, pathlib.Path]]:
+    """Yields the name and path of each file, fetching `BATCH` at a time.
 
-    `BATCH` files are fetched at a time. What a batch brought is dropped when
-    the next one is asked for, so that the objects never take much room.
-
-    Args:
-      blobs: name to id.
+    The caller may move a file away. Files that stay are removed when the next
+    batch is requested.
 
     Raises:
-      InputError: if they cannot be had.
+      InputError: If a file cannot be fetched.
     """
-    names = list(blobs)
-    for start in range(0, len(names), BATCH):
-      batch = {name: blobs[name] for name in names[start : start + BATCH]}
-      before = self._packs()
-      missing = set(batch.values()) - self._present
-      if missing:
-        self._fetch_blobs(missing)
-      yield from self._contents(batch)
-      for pack in self._packs() - before:
-        pack.unlink()
+    remaining = iter(names)
+    while batch := list(itertools.islice(remaining, BATCH)):
+      shutil.rmtree(self._work_tree)
+      self._work_tree.mkdir()
+      (self._folder / 'index').unlink(missing_ok=True)
+      patterns = ''.join(f'/{_escape(name)}\n' for name in batch)
+      (self._folder / 'info/sparse-checkout').write_text(patterns, 'utf-8')
+      self._retry('read-tree', '--reset', '-u', self._commit)
+      yield from ((name, self._work_tree / name) for name in batch)
 
-  def _fetch_blobs(self, blobs: Iterable[str]) -> None:
+  def _retry(self, *arguments: str) -> None:
+    """Runs git; tries again after errors of the network."""
     for attempt in range(_ATTEMPTS):
       try:
-        # Objects that are asked for by id come whatever the filter says.
-        self._fetch(
-          '--filter=blob:none',
-          '--no-write-fetch-head',
-          '--stdin',
-          stdin=''.join(f'{blob}\n' for blob in sorted(blobs)),
-        )
+        self._run(*arguments)
         return
       except _NetworkError:
         if attempt == _ATTEMPTS - 1:
           raise
         time.sleep(2**attempt)
 
-  def _fetch(self, *arguments: str, stdin: str = '') -> None:
-    wanted = () if stdin else (self._commit,)
-    self._run(
-      'fetch', '--quiet', '--no-tags', *arguments, 'origin', *wanted,
-      stdin=stdin,
-    )  # fmt: skip
-
-  def _contents(
-    self, batch: Mapping[str, str]
-  ) -> Iterator[tuple[str, Iterator[bytes]]]:
-    with self._process('cat-file', '--batch') as (process, errors):
-      for name, blob in batch.items():
-        with contextlib.suppress(BrokenPipeError):
-          process.stdin.write(f'{blob}\n'.encode())
-          process.stdin.flush()
-        header = process.stdout.readline().split()
-        if len(header) != 3 or header[1] != b'blob':
-          raise self._error(_text(errors) or f'no object {blob} for {name}')
-        chunks = _chunks(process.stdout, int(header[2]))
-        yield name, chunks
-        for _ in chunks:
-          pass
-        process.stdout.read(1)
-      process.stdin.close()
-
-  def _objects(self) -> set[str]:
-    """Ids of what is here, without asking the server for what is not."""
-    listed = self._run(
-      'cat-file', '--batch-all-objects', '--batch-check=%(objectname)'
+  def _run(self, *arguments: str) -> bytes:
+    settings = (*_SETTINGS, f'remote.origin.url={self._url}')
+    process = subprocess.Popen(
+      [
+        self._git,
+        f'--git-dir={self._folder}',
+        f'--work-tree={self._work_tree}',
+        *(word for setting in settings for word in ('-c', setting)),
+        *arguments,
+      ],
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      env=_environment(),
+      # A process group for git and the helpers it starts.
+      start_new_session=True,
     )
-    return set(listed.decode().split())
-
-  def _packs(self) -> set[pathlib.Path]:
-    return set(self._folder.glob('objects/pack/*'))
-
-  def _run(self, *arguments: str, stdin: str = '') -> bytes:
-    with self._process(*arguments) as (process, errors):
-      output, _ = process.communicate(stdin.encode())
-      if process.returncode:
-        raise self._error(_text(errors))
+    try:
+      output, errors = process.communicate()
+    except BaseException:
+      os.killpg(process.pid, signal.SIGKILL)
+      process.wait()
+      raise
+    if process.returncode:
+      raise self._error(errors.decode('utf-8', 'replace'))
     return output
 
-  @contextlib.contextmanager
-  def _process(self, *arguments: str):
-    """A running git, and the file of its messages; ended with the block."""
-    settings = (*_SETTINGS, f'remote.origin.url={self._url}')
-    command = [self._git, f'--git-dir={self._folder}']
-    command += [word for setting in settings for word in ('-c', setting)]
-    with tempfile.TemporaryFile() as errors:
-      # Of its own group: git starts helpers, and all of them must end.
-      process = subprocess.Popen(
-        [*command, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        env=_environment(),
-        start_new_session=True,
-      )
-      try:
-        yield process, errors
-      except BaseException:
-        _end(process)
-        raise
-      finally:
-        with contextlib.suppress(BrokenPipeError):
-          process.stdin.close()
-        process.stdout.close()
-        process.wait()
-
-  def _error(self, told: str) -> InputError:
-    lines = [line.strip() for line in told.splitlines() if line.strip()]
+  def _error(self, messages: str) -> InputError:
+    """Explains what git wrote to stderr."""
+    lines = [line.strip() for line in messages.splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith(('fatal:', 'error:'))]
-    said = (fatal or lines or ['git says nothing'])[0]
-    if 'No space left' in told:
+    reason = (fatal or lines or ['git gave no reason'])[0]
+    if 'No space left' in messages:
       return InputError(
-        f'the disk is full ({said}). Free some space; the same command '
-        'continues.'
+        f'the disk is full ({reason}). Free some space, then run the same '
+        'command again to resume.'
       )
-    if _NO_COMMIT.search(told):
+    if _NO_COMMIT.search(messages):
       return InputError(
-        f'commit {self._commit} is not in {self._url} ({said}). Give one that '
-        'is with --commit.'
+        f'commit {self._commit} is not in {self._url} ({reason}). Give another '
+        'with --commit.'
       )
-    if _NETWORK_ERROR.search(told):
+    if _NETWORK_ERROR.search(messages):
       return _NetworkError(
-        f'{self._url} cannot be reached ({said}). Check the network and run '
-        'the same command again, which continues; or get an archive of the '
+        f'{self._url} cannot be reached ({reason}). Check the network and run '
+        'the same command again to resume, or download an archive of the '
         'repository elsewhere and give it with --source F.tar.gz.'
       )
     return InputError(
-      f'git cannot fetch from {self._url}: {said.rstrip(".")}. Check --source.'
+      f'git cannot fetch from {self._url}: {reason.rstrip(".")}. Check '
+      '--source.'
     )
 
 
 class _NetworkError(InputError):
-  """May be over soon."""
+  """A failed connection, which may work when tried again."""
 
 
 def _find_git() -> str:
+  """Returns the path of git; raises `InputError` if it cannot be used."""
   git = shutil.which('git')
   if git is None:
     raise InputError(
-      'git is not installed, or not on PATH. Install it, or get an archive of '
-      'the repository elsewhere and give it with --source F.tar.gz.'
+      'git is not installed or not on PATH. Install it, or download an archive '
+      'of the repository elsewhere and give it with --source F.tar.gz.'
+    )
+  version = _version(git)
+  if version < _MINIMUM_GIT:
+    raise InputError(
+      f'git {".".join(map(str, version))} at {git} is too old; version '
+      f'{".".join(map(str, _MINIMUM_GIT))} or later is needed. Upgrade it, or '
+      'download an archive of the repository elsewhere and give it with '
+      '--source F.tar.gz.'
     )
   return git
 
 
 def _version(git: str) -> tuple[int, int]:
-  """Of git; (0, 0) if it does not say."""
-  told = subprocess.run(
+  """Returns git's version; (0, 0) if git does not state it."""
+  output = subprocess.run(
     [git, 'version'], capture_output=True, text=True, check=False
   ).stdout
-  found = re.search(r'(\d+)\.(\d+)', told)
-  return (int(found[1]), int(found[2])) if found else (0, 0)
+  match = re.search(r'(\d+)\.(\d+)', output)
+  return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def _environment() -> dict[str, str]:
@@ -280,31 +241,11 @@ def _environment() -> dict[str, str]:
     'GIT_TERMINAL_PROMPT': '0',
     'GIT_ASKPASS': '',
     'SSH_ASKPASS': '',
-    # Its messages are read.
+    # `_error` reads the messages.
     'LC_ALL': 'C',
   }
 
 
-def _end(process: subprocess.Popen) -> None:
-  for number in (signal.SIGTERM, signal.SIGKILL):
-    with contextlib.suppress(ProcessLookupError):
-      os.killpg(process.pid, number)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-      process.wait(timeout=5)
-
-
-def _chunks(file, size: int) -> Iterator[bytes]:
-  while size:
-    chunk = file.read(min(size, _CHUNK))
-    if not chunk:
-      raise InputError(
-        'git ended in the middle of a file. Run the same command again, which '
-        'continues.'
-      )
-    size -= len(chunk)
-    yield chunk
-
-
-def _text(file) -> str:
-  file.seek(0)
-  return file.read().decode('utf-8', 'replace')
+def _escape(name: str) -> str:
+  """Escapes a name for a file of sparse-checkout patterns."""
+  return re.sub(r'([\s\\*?\[\]])', r'\\\1', name)

@@ -1,4 +1,4 @@
-"""Tests of corpus fetch: its output and its progress."""
+"""Tests of what it-study corpus fetch prints."""
 
 import json
 
@@ -10,7 +10,7 @@ from it_study import cli
 
 @pytest.fixture(name='run')
 def _run(tmp_path, monkeypatch):
-  """Runs the command on a repository made for the test."""
+  """Runs the command on a fresh repository."""
   monkeypatch.chdir(tmp_path)
   commit = fetch_source.make_repository(tmp_path / 'origin')
 
@@ -81,13 +81,15 @@ def test_an_archive_and_bad_input(run, capsys, tmp_path):
   )
   assert run('--source', 'a.tar.gz') == 0
   output, errors = capsys.readouterr()
-  assert errors.startswith('warning: a.tar.gz cannot be checked against commit')
+  assert errors.startswith(
+    'warning: a.tar.gz cannot be verified against commit'
+  )
   sha256 = errors.split('--sha256 ')[1].split()[0]
   assert f'archive: SHA-256 {sha256}\n' in output
   assert run('--source', 'a.tar.gz', '--sha256', sha256) == 0
   assert capsys.readouterr().err == ''
   assert run('--source', 'none') == 2
   assert capsys.readouterr().err == (
-    'it-study: source none: not there; it takes the address or directory of a '
-    'git repository, or an archive of a checkout (.tar.gz, .tgz, .zip).\n'
+    'it-study: source none not found; expected the URL or directory of a git '
+    'repository, or an archive of a checkout (.tar.gz, .tgz, .zip).\n'
   )

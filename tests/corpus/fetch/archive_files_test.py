@@ -40,7 +40,7 @@ def _pack(origin, tmp_path):
 
 
 def write_tar(path: pathlib.Path, *members) -> pathlib.Path:
-  """Members are names of files, or members as tarfile has them."""
+  """Writes an archive; members are names of files or `TarInfo`s."""
   with tarfile.open(path, 'w:gz') as archive:
     for member in ('top/tasks/task1.json', f'top/{LIST}', *members):
       content = b'task1\n'
@@ -67,7 +67,7 @@ def names_in(directory) -> set[str]:
 
 @pytest.mark.parametrize('suffix', ['.tar.gz', '.zip'])
 @pytest.mark.parametrize('prefix', ['ni-55a/', ''])
-def test_an_archive_is_unpacked_and_noted(
+def test_an_archive_is_unpacked_and_identified(
   origin, pack, tmp_path, suffix, prefix
 ):
   path, commit = origin
@@ -91,17 +91,16 @@ def test_an_archive_is_unpacked_and_noted(
   again = fetch(corpus, source=str(archive), commit=commit)
   assert again.fetched == 0
   assert again.warnings == (
-    f'{archive} cannot be checked against commit {commit}: it only names it. '
-    f'Its SHA-256 is {sha256}; with --sha256 {sha256} nothing else is taken '
-    'for it.',
+    f'{archive} cannot be verified against commit {commit}: it only names that '
+    f'commit. Give --sha256 {sha256} to accept this archive only.',
   )
 
 
-def test_what_is_there_is_not_written_again(origin, pack, tmp_path):
+def test_existing_files_are_not_written_again(origin, pack, tmp_path):
   path, commit = origin
   archive = pack('.tar.gz')
   corpus = tmp_path / 'corpus'
-  # As after a run that was killed in the middle.
+  # As after a run that was killed.
   fetch(corpus, source=str(archive), commit=commit)
   (corpus / 'SHA256SUMS').unlink()
   kept = corpus / 'tasks/task000_words.json'
@@ -126,7 +125,7 @@ def test_one_track_of_an_archive(origin, pack, tmp_path, suffix):
   assert len(list((corpus / 'tasks').iterdir())) == 12
   found = fetch(corpus, source=archive, commit=origin[1])
   assert (found.fetched, found.files) == (48, fetch_source.NUM_FILES)
-  # Cut short on the way to all of it, a track is still of the collection.
+  # Files of an interrupted fetch of all are not foreign to a track's fetch.
   (corpus / 'SHA256SUMS').unlink()
   found = fetch(corpus, source=archive, commit=origin[1], track='xlingual')
   assert (found.fetched, found.foreign) == (0, ())
@@ -141,16 +140,16 @@ def test_another_archive_or_commit_than_asked_for(origin, pack, tmp_path):
   with pytest.raises(InputError) as error:
     fetch(tmp_path / 'corpus', source=str(archive), sha256='0' * 64)
   assert str(error.value) == (
-    f"{archive}: its SHA-256 is {sha256}, not '{'0' * 27}...{'0' * 28}'. It is "
-    'damaged or another one; get it again.'
+    f"{archive}: expected SHA-256 '{'0' * 27}...{'0' * 28}', got {sha256}. The "
+    'archive is damaged or a different one; download it again.'
   )
-  # Nothing was begun.
+  # The fetch did not start.
   assert not (tmp_path / 'corpus').exists()
   with pytest.raises(InputError) as error:
     fetch(tmp_path / 'corpus', source=str(archive))
   assert str(error.value) == (
-    f'{archive}: says that it is of commit {commit}, not of {COMMIT}. If that '
-    f'is meant, give --commit {commit}.'
+    f'{archive}: expected an archive of commit {COMMIT}, but it names commit '
+    f'{commit}. If that is the one you want, give --commit {commit}.'
   )
   fetch(tmp_path / 'corpus', source=str(archive), commit=commit)
   with pytest.raises(
@@ -162,18 +161,18 @@ def test_another_archive_or_commit_than_asked_for(origin, pack, tmp_path):
 def test_an_archive_that_names_no_commit(tmp_path):
   archive = write_tar(tmp_path / 'a.tgz')
   found = fetch(tmp_path / 'corpus', source=str(archive))
-  assert 'it does not even name one. Its SHA-256 is' in found.warnings[0]
+  assert 'it names no commit. Give --sha256 ' in found.warnings[0]
   assert (tmp_path / 'corpus/tasks/task1.json').read_text() == 'task1\n'
 
 
 @pytest.mark.parametrize('suffix', ['.tar.gz', '.zip'])
-def test_a_damaged_archive_then_the_whole_one(origin, pack, tmp_path, suffix):
+def test_a_damaged_archive_then_the_intact_one(origin, pack, tmp_path, suffix):
   commit = origin[1]
   archive = pack(suffix)
   content = archive.read_bytes()
   archive.write_bytes(content[: len(content) * 2 // 3])
   options = {'source': str(archive), 'commit': commit}
-  with pytest.raises(InputError, match=r'damaged, cut short or no archive'):
+  with pytest.raises(InputError, match='damaged, truncated or not an archive'):
     fetch(tmp_path / 'corpus', **options)
   assert not (tmp_path / 'corpus/SHA256SUMS').exists()
   archive.write_bytes(content)
@@ -185,50 +184,52 @@ def test_a_flipped_byte_in_a_compressed_archive(tmp_path):
   archive = write_tar(tmp_path / 'a.tar.gz')
   content = bytearray(gzip.decompress(archive.read_bytes()))
   whole = gzip.compress(content, compresslevel=0)
-  # Not compressed, so that only the checksum at the end can tell.
+  # Not compressed, so that only the checksum at the end reveals the change.
   flipped = whole.replace(b'task1\n', b'task2\n')
   assert flipped != whole
   archive.write_bytes(flipped)
-  with pytest.raises(InputError, match='damaged, cut short or no archive: CRC'):
+  with pytest.raises(
+    InputError, match='damaged, truncated or not an archive: CRC'
+  ):
     fetch(tmp_path / 'corpus', source=str(archive))
   assert not (tmp_path / 'corpus/SHA256SUMS').exists()
 
 
 @pytest.mark.parametrize(
-  ('member', 'told'),
+  ('member', 'message'),
   [
     (
       'top/tasks/../../../evil.json',
       "'top/tasks/../../../evil.json' leads out",
     ),
     ('/tmp/tasks/evil.json', "'/tmp/tasks/evil.json' leads out"),
-    ('../evil', "'../evil' leads out of the folder"),
-    ('top/tasks\\evil.json', 'leads out of the folder'),
+    ('../evil', "'../evil' leads out of the target folder"),
+    ('top/tasks\\evil.json', 'leads out of the target folder'),
     (link('top/tasks/evil.json', tarfile.SYMTYPE), 'is a link or a device'),
     (link('top/tasks/evil.json', tarfile.LNKTYPE), 'is a link or a device'),
     (link('top/splits/default/e', tarfile.CHRTYPE), 'is a link or a device'),
     (link('top/README.md', tarfile.FIFOTYPE), 'is a link or a device'),
   ],
 )
-def test_a_member_that_is_not_safe_is_refused(tmp_path, member, told):
+def test_an_unsafe_member_is_refused(tmp_path, member, message):
   archive = write_tar(tmp_path / 'a.tar.gz', member)
   with pytest.raises(InputError) as error:
     fetch(tmp_path / 'corpus', source=str(archive))
-  assert told in str(error.value)
+  assert message in str(error.value)
   assert names_in(tmp_path / 'corpus') == {LIST, 'tasks/task1.json'}
   assert {p.name for p in tmp_path.iterdir()} == {'a.tar.gz', 'corpus'}
 
 
-def test_a_link_that_is_not_wanted_does_not_matter(tmp_path):
+def test_a_link_elsewhere_does_not_matter(tmp_path):
   member = link('top/doc/latest', tarfile.SYMTYPE, 'v2')
   archive = write_tar(tmp_path / 'a.tar.gz', member)
   assert fetch(tmp_path / 'corpus', source=str(archive)).files == 2
 
 
 def test_a_link_and_a_way_out_in_a_zip_file(tmp_path):
-  for name, mode, told in (
+  for name, mode, message in (
     ('tasks/task2.json', 0o120777, 'is a link or a device'),
-    ('tasks/../../evil.json', 0o100644, 'leads out of the folder'),
+    ('tasks/../../evil.json', 0o100644, 'leads out of the target folder'),
   ):
     archive = tmp_path / 'a.zip'
     with zipfile.ZipFile(archive, 'w') as file:
@@ -236,23 +237,26 @@ def test_a_link_and_a_way_out_in_a_zip_file(tmp_path):
       member = zipfile.ZipInfo(name)
       member.external_attr = mode << 16
       file.writestr(member, '/etc/passwd')
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
       fetch(tmp_path / 'corpus', source=str(archive))
     assert names_in(tmp_path / 'corpus') == {'tasks/task1.json'}
 
 
-def test_archives_that_are_none(tmp_path):
-  for name, content, told in (
-    ('a.tar.gz', b'<html>Not found</html>', 'damaged, cut short or no archive'),
-    ('a.zip', b'<html>Not found</html>', 'damaged, cut short or no archive'),
-    ('a.rar', b'', 'no archive; it takes the address or directory'),
+def test_files_that_are_not_archives(tmp_path):
+  not_found = b'<html>Not found</html>'
+  for name, content, message in (
+    ('a.tar.gz', not_found, 'damaged, truncated or not an archive'),
+    ('a.zip', not_found, 'damaged, truncated or not an archive'),
+    ('a.rar', b'', 'is not an archive; expected the URL or directory'),
   ):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
       fetch(tmp_path / 'corpus', source=str(tmp_path / name))
   (tmp_path / 'thesis.txt').write_text('What?')
   subprocess.run(
     ['tar', '-czf', 'other.tgz', 'thesis.txt'], cwd=tmp_path, check=True
   )
-  with pytest.raises(InputError, match=r'no tasks/NAME\.json and no splits'):
+  with pytest.raises(
+    InputError, match=r'has no tasks/NAME\.json and no splits'
+  ):
     fetch(tmp_path / 'corpus', source=str(tmp_path / 'other.tgz'))

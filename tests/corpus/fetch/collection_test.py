@@ -1,4 +1,4 @@
-"""Tests of it_study.corpus.fetch.collection: whole, continued, repaired."""
+"""Tests of it_study.corpus.fetch.collection: fetch, resume, repair."""
 
 import errno
 import hashlib
@@ -38,14 +38,14 @@ def _get(origin, tmp_path):
   return get
 
 
-@pytest.fixture(name='wrapper')
-def _wrapper(tmp_path, monkeypatch):
-  """Puts a git on PATH that counts batches; returns where it counts."""
+@pytest.fixture(name='watch')
+def _watch(tmp_path, monkeypatch):
+  """Makes the server count requests; returns the folder of the counts."""
 
   def install(on_batch: str = ':') -> pathlib.Path:
-    folder = tmp_path / 'bin'
-    fetch_source.write_wrapper(folder, on_batch)
-    monkeypatch.setenv('PATH', f'{folder}:{os.environ["PATH"]}')
+    folder = tmp_path / 'server'
+    config = fetch_source.watch_server(folder, on_batch)
+    monkeypatch.setenv('GIT_CONFIG_GLOBAL', str(config))
     return folder
 
   return install
@@ -72,7 +72,7 @@ def is_running(pid: str) -> bool:
     status = pathlib.Path(f'/proc/{pid}/stat').read_text()
   except OSError:
     return False
-  # One that has ended and that nobody has asked after is a zombie.
+  # A process that ended and was not waited for is a zombie.
   return status.rpartition(')')[2].split()[0] != 'Z'
 
 
@@ -85,16 +85,18 @@ def written(directory) -> dict[str, bytes]:
 
 
 def test_everything_is_fetched_byte_for_byte(
-  origin, get, tmp_path, monkeypatch, wrapper
+  origin, get, tmp_path, monkeypatch, watch
 ):
-  log = wrapper()
-  # What a user may have set, none of which may change a byte or run.
-  config = tmp_path / 'gitconfig'
-  config.write_text(
-    '[core]\n autocrlf = true\n hooksPath = /nowhere\n'
-    '[filter "lfs"]\n smudge = false\n required = true\n'
-  )
-  monkeypatch.setenv('GIT_CONFIG_GLOBAL', str(config))
+  log = watch()
+  # None of the user's settings may change a byte.
+  attributes = tmp_path / 'attributes'
+  attributes.write_text('* text=auto eol=crlf ident\n')
+  with open(log / 'gitconfig', 'a') as config:
+    config.write(
+      '[core]\n autocrlf = true\n hooksPath = /nowhere\n'
+      f' attributesFile = {attributes}\n sparseCheckoutCone = true\n'
+      '[filter "lfs"]\n smudge = false\n required = true\n'
+    )
   monkeypatch.setenv('GIT_DIR', '/nowhere')
   seen = []
   found = get(on_progress=seen.append)
@@ -117,17 +119,17 @@ def test_everything_is_fetched_byte_for_byte(
     'xlingual': {'train': 10, 'test': 2},
   }
   assert (found.repaired, found.foreign, found.warnings) == ((), (), ())
-  # The lists, then the tasks; nothing else, and nothing twice.
-  assert fetch_source.batches(log) == [6, 25, 25, 10]
+  # The lists, .gitattributes, then the tasks; nothing else, and nothing twice.
+  assert fetch_source.batches(log) == [6, 1, 25, 25, 10]
   assert [s.done for s in seen if s.phase == 'tasks'] == list(range(6, 67))
-  # No second copy of it all stays behind.
+  # No second copy stays behind.
   assert sorted(os.listdir(tmp_path / 'corpus/.fetch')) == ['.lock', 'identity']
 
 
-def test_once_whole_it_is_only_checked(get, tmp_path, monkeypatch):
+def test_a_complete_fetch_is_only_verified(get, tmp_path, monkeypatch):
   get()
   before = (tmp_path / 'corpus/SHA256SUMS').stat().st_mtime_ns
-  # Not even git is needed for that.
+  # That takes no git.
   monkeypatch.setenv('PATH', '')
   found = get()
   assert (found.fetched, found.files) == (0, fetch_source.NUM_FILES)
@@ -135,31 +137,36 @@ def test_once_whole_it_is_only_checked(get, tmp_path, monkeypatch):
   assert get(track='default').fetched == 0
 
 
-def test_killed_it_continues(origin, get, tmp_path, wrapper):
-  # The third batch takes the whole process with it.
-  log = wrapper('if [ $n = 3 ]; then kill -9 $PPID; exit 1; fi')
+def test_a_killed_fetch_is_resumed(origin, get, tmp_path, watch):
+  # The second batch of tasks kills the command.
+  log = watch(
+    'if [ $n = 4 ]; then while ! [ -s $0.pid ]; do sleep 0.01; done; '
+    'kill -9 $(cat $0.pid); exit 1; fi'
+  )
   process = command(tmp_path, origin)
+  (log / 'hook.pid').write_text(str(process.pid))
   process.communicate()
   assert process.returncode == -signal.SIGKILL
-  assert fetch_source.batches(log) == [6, 25, 25]
+  assert fetch_source.batches(log) == [6, 1, 25, 25]
   expected = fetch_source.contents(origin[0])
-  # What is there is whole, and does not pass for all.
+  # The files are complete, the collection is not.
   files = written(tmp_path / 'corpus')
   assert len(files) == 6 + 25
   assert files.items() <= expected.items()
-  # Such as a git that was killed leaves behind.
+  # As a killed git leaves behind.
   (tmp_path / 'corpus/.fetch/repository/shallow.lock').touch()
+  (tmp_path / 'corpus/.fetch/repository/index.lock').touch()
   (tmp_path / 'corpus/.fetch/part').write_text('half a')
   found = get()
-  assert fetch_source.batches(log)[3:] == [25, 10]
+  assert fetch_source.batches(log)[4:] == [25, 10]
   assert (found.fetched, found.repaired) == (35, ())
   files = written(tmp_path / 'corpus')
   assert files.pop('SHA256SUMS')
   assert files == expected
 
 
-def test_interrupted_it_leaves_no_git_behind(origin, tmp_path, wrapper):
-  pid = wrapper('sleep 60 & echo $! > $0.pid; wait') / 'git.pid'
+def test_an_interrupted_fetch_leaves_no_git_behind(origin, tmp_path, watch):
+  pid = watch('sleep 60 & echo $! > $0.pid; wait') / 'hook.pid'
   process = command(tmp_path, origin)
   while not pid.exists() or not pid.read_text():
     assert process.poll() is None
@@ -173,12 +180,12 @@ def test_interrupted_it_leaves_no_git_behind(origin, tmp_path, wrapper):
   assert not is_running(pid.read_text().strip())
 
 
-def test_what_was_changed_or_lost_is_named_and_repaired(
-  origin, get, tmp_path, wrapper
+def test_changed_and_lost_files_are_named_and_repaired(
+  origin, get, tmp_path, watch
 ):
   get()
   corpus = tmp_path / 'corpus'
-  log = wrapper()
+  log = watch()
   flipped = corpus / 'tasks/task030_words.json'
   content = bytearray(flipped.read_bytes())
   content[40] ^= 1
@@ -193,8 +200,8 @@ def test_what_was_changed_or_lost_is_named_and_repaired(
     'tasks/task031_words.json',
   )
   assert found.fetched == 3
-  assert fetch_source.batches(log) == [1, 2]
-  # Named, but not ours to remove.
+  assert fetch_source.batches(log) == [1, 1, 2]
+  # Named, but left alone.
   assert found.foreign == ('tasks/mine.json',)
   files = written(corpus)
   assert files.pop('tasks/mine.json') == b'{}'
@@ -203,9 +210,9 @@ def test_what_was_changed_or_lost_is_named_and_repaired(
   assert get().repaired == ()
 
 
-def test_a_changed_list_of_checksums_is_put_right(get, tmp_path, wrapper):
+def test_a_changed_list_of_checksums_is_repaired(get, tmp_path, watch):
   get()
-  log = wrapper()
+  log = watch()
   sums = tmp_path / 'corpus/SHA256SUMS'
   right = sums.read_text()
   sums.write_text(right.replace('\n', '\n0', 1))
@@ -232,13 +239,13 @@ def test_one_track_then_all(get, tmp_path):
       track='defualt',
     )
   assert str(error.value) == (
-    "track 'defualt' is not in the collection; there are default, xlingual. "
+    "track 'defualt' is not in the collection; available: default, xlingual. "
     "Did you mean 'default'?"
   )
 
 
-def test_a_server_that_gives_all_or_nothing(origin, get, wrapper, tmp_path):
-  log = wrapper()
+def test_a_server_that_cannot_filter_sends_all(origin, get, watch, tmp_path):
+  log = watch()
   path, _ = origin
   fetch_source.git(path, 'config', 'uploadpack.allowFilter', 'false')
   try:
@@ -249,46 +256,39 @@ def test_a_server_that_gives_all_or_nothing(origin, get, wrapper, tmp_path):
   fetch_source.assert_is_corpus(tmp_path / 'corpus')
 
 
-def test_a_git_too_old_for_parts_fetches_all(get, monkeypatch, wrapper):
-  log = wrapper()
-  monkeypatch.setattr(git_repository, '_version', lambda git: (2, 28))
-  assert get().fetched == fetch_source.NUM_FILES
-  assert fetch_source.batches(log) == []
-
-
-def test_a_passing_fault_of_the_network_is_tried_again(
-  get, monkeypatch, wrapper
-):
+def test_a_network_error_is_tried_again(get, monkeypatch, watch):
   waits = []
   monkeypatch.setattr(git_repository.time, 'sleep', waits.append)
-  log = wrapper(
-    'if [ $n = 2 -o $n = 3 ]; then echo "fatal: early EOF" >&2; exit 128; fi'
+  log = watch(
+    'if [ $n = 3 -o $n = 4 ]; then echo "fatal: early EOF" >&2; exit 128; fi'
   )
   assert get().fetched == fetch_source.NUM_FILES
-  assert fetch_source.batches(log) == [6, 25, 25, 25, 25, 10]
+  assert fetch_source.batches(log) == [6, 1, 25, 25, 25, 25, 10]
   assert waits == [1, 2]
 
 
-def test_a_lasting_fault_of_the_network(get, monkeypatch, wrapper):
+def test_a_lasting_network_error(get, monkeypatch, watch):
   monkeypatch.setattr(git_repository.time, 'sleep', lambda seconds: None)
-  log = wrapper('echo "fatal: early EOF" >&2; exit 128')
-  with pytest.raises(InputError, match=r'cannot be reached \(fatal: early EOF'):
+  log = watch('echo "fatal: early EOF" >&2; exit 128')
+  with pytest.raises(
+    InputError, match=r'cannot be reached \(error: git upload-pack: '
+  ):
     get()
   assert len(fetch_source.batches(log)) == 3
 
 
-def test_lists_that_count_otherwise_are_told(origin, get, monkeypatch):
+def test_unexpected_numbers_of_tasks_are_a_warning(origin, get, monkeypatch):
   monkeypatch.setattr(collection, 'COMMIT', origin[1])
   monkeypatch.setattr(
     collection, 'TASKS_AT_COMMIT', {'default': (55, 5), 'xlingual': (9, 2)}
   )
   assert get().warnings == (
-    "track xlingual has {'train': 10, 'test': 2}, not the 9 training and 2 "
-    'test tasks that were counted elsewhere for this commit',
+    "track xlingual has {'train': 10, 'test': 2}; expected 9 training and 2 "
+    'test tasks for this commit',
   )
 
 
-def test_tasks_without_a_file_are_told(tmp_path):
+def test_tasks_without_a_file_are_a_warning(tmp_path):
   path = tmp_path / 'origin'
   fetch_source.make_repository(path)
   (path / 'tasks/task000_words.json').unlink()
@@ -296,8 +296,8 @@ def test_tasks_without_a_file_are_told(tmp_path):
   found = fetch(tmp_path / 'corpus', source=str(path), commit=commit)
   assert len(found.warnings) == 2
   assert found.warnings[0].endswith(
-    'default/train_tasks.txt names 1 tasks that the collection has no file '
-    'of, task000_words first'
+    'default/train_tasks.txt names 1 tasks that have no file in the '
+    'collection, the first being task000_words'
   )
 
 
@@ -318,33 +318,49 @@ def test_no_such_commit(origin, get):
   assert str(error.value).startswith(
     f'commit {"0" * 40} is not in file://{origin[0]} (fatal: '
   )
-  with pytest.raises(InputError, match="commit '55a36' is no full id"):
+  with pytest.raises(
+    InputError, match="commit '55a36' is not a full commit id"
+  ):
     get(commit='55a36')
-  # A slip does not claim the directory.
+  # The mistake does not claim the directory.
   assert get().fetched == fetch_source.NUM_FILES
 
 
 def test_no_git(get, monkeypatch):
   monkeypatch.setenv('PATH', '')
-  with pytest.raises(InputError, match='git is not installed, or not on PATH'):
+  with pytest.raises(InputError, match='git is not installed or not on PATH'):
     get()
 
 
-def test_sources_that_are_none(get, tmp_path):
+def test_an_old_git(get, tmp_path, monkeypatch):
+  git = tmp_path / 'git'
+  git.write_text('#!/bin/sh\necho git version 2.24.1\n')
+  git.chmod(0o700)
+  monkeypatch.setenv('PATH', str(tmp_path))
+  with pytest.raises(InputError) as error:
+    get()
+  assert str(error.value) == (
+    f'git 2.24 at {git} is too old; version 2.25 or later is needed. Upgrade '
+    'it, or download an archive of the repository elsewhere and give it with '
+    '--source F.tar.gz.'
+  )
+
+
+def test_sources_that_cannot_be_used(get, tmp_path):
   with pytest.raises(InputError) as error:
     get(source='https://127.0.0.1:9/none.git')
   assert str(error.value).startswith(
     'https://127.0.0.1:9/none.git cannot be reached (fatal: unable to access'
   )
-  for source, told in (
+  for source, message in (
     ('file:///nowhere', 'git cannot fetch from file:///nowhere: fatal: '),
-    (str(tmp_path), 'a directory, but no git repository'),
-    (str(tmp_path / 'none'), 'not there; it takes the address or directory'),
-    ('https://example.org/a.tar.gz', 'archives are read from the disk only'),
+    (str(tmp_path), 'is a directory but not a git repository'),
+    (str(tmp_path / 'none'), 'not found; expected the URL or directory'),
+    ('https://example.org/a.tar.gz', 'an archive must be a local file'),
   ):
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
       get(source=source)
-  with pytest.raises(InputError, match='--sha256 is of an archive'):
+  with pytest.raises(InputError, match='--sha256 applies to archives only'):
     get(sha256='0' * 64)
 
 
@@ -353,11 +369,11 @@ def test_a_repository_of_something_else(tmp_path):
   fetch_source.git(tmp_path / 'origin', 'init', '--quiet')
   (tmp_path / 'origin/README.md').write_text('What?')
   commit = fetch_source.commit_all(tmp_path / 'origin', 'First')
-  with pytest.raises(InputError, match=r'no tasks/NAME\.json in commit'):
+  with pytest.raises(InputError, match=r'has no tasks/NAME\.json'):
     fetch(tmp_path / 'corpus', source=str(tmp_path / 'origin'), commit=commit)
 
 
-def test_a_directory_of_something_else(origin, get, tmp_path):
+def test_a_directory_with_other_files(origin, get, tmp_path):
   corpus = tmp_path / 'corpus'
   corpus.mkdir()
   (corpus / 'thesis.tex').write_text('All of it.')
@@ -367,12 +383,12 @@ def test_a_directory_of_something_else(origin, get, tmp_path):
   (corpus / 'thesis.tex').unlink()
   get()
   first = fetch_source.git(origin[0], 'rev-parse', 'HEAD~').strip()
-  told = f'holds the files of commit {origin[1]}, not of commit {first}'
-  with pytest.raises(InputError, match=told):
+  message = f'holds the files of commit {origin[1]}, not of commit {first}'
+  with pytest.raises(InputError, match=message):
     get(commit=first)
   # As in a copy without hidden files.
   (corpus / '.fetch/identity').unlink()
-  with pytest.raises(InputError, match=told):
+  with pytest.raises(InputError, match=message):
     get(commit=first)
   assert get().fetched == 0
   with pytest.raises(InputError, match='is a file'):
@@ -386,11 +402,11 @@ def test_two_at_once_and_a_full_disk(get, tmp_path, monkeypatch):
   ):
     get()
 
-  def fail(self, name, chunks):
+  def fail(self, source, name):
     raise OSError(errno.ENOSPC, 'No space left on device')
 
   with monkeypatch.context() as patch:
-    patch.setattr(FetchedFiles, 'store', fail)
+    patch.setattr(FetchedFiles, 'move', fail)
     with pytest.raises(InputError, match='the disk is full'):
       get()
   assert get().fetched == fetch_source.NUM_FILES

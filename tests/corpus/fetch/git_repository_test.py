@@ -1,4 +1,4 @@
-"""Tests of git_repository beyond what a fetch shows of it."""
+"""Tests of git_repository that a whole fetch does not cover."""
 
 import os
 
@@ -17,19 +17,41 @@ def test_more_files_than_a_batch_in_any_order(tmp_path, monkeypatch):
   )
   blobs = repository.blobs('tasks')
   assert len(blobs) == 61
-  read = []
-  for name, chunks in repository.read(dict(reversed(blobs.items()))):
-    # What is not read is passed over.
-    if len(read) % 2:
-      content = b''.join(chunks)
-      assert content == (tmp_path / 'origin' / name).read_bytes()
-    read.append(name)
-  assert read == list(reversed(blobs))
-  # The commit and its trees are what is left.
-  assert len(list((tmp_path / 'objects').glob('objects/pack/*.pack'))) == 1
+  names = []
+  for name, path in repository.check_out(reversed(blobs)):
+    assert path.read_bytes() == (tmp_path / 'origin' / name).read_bytes()
+    # A file may be moved away or stay.
+    if len(names) % 2:
+      path.unlink()
+    names.append(name)
+  assert names == list(reversed(blobs))
 
 
-def test_what_the_user_set_for_git(monkeypatch):
+def test_a_name_is_no_pattern(tmp_path):
+  origin = tmp_path / 'origin'
+  fetch_source.make_repository(origin)
+  names = [
+    'tasks/a[b]*?.json',
+    'tasks/#!a b \\.json',
+    'splits/a/ends in space ',
+  ]
+  (origin / 'splits/a').mkdir()
+  # Matched by the first, read as a pattern.
+  (origin / 'tasks/abcd.json').write_text('not fetched')
+  for name in names:
+    (origin / name).write_text(name)
+  repository = git_repository.Repository(
+    tmp_path / 'objects',
+    url=str(origin),
+    commit=fetch_source.commit_all(origin, 'Third'),
+  )
+  assert {*names, 'tasks/abcd.json'} < set(repository.blobs('tasks', 'splits'))
+  for name, path in repository.check_out(names):
+    assert path.read_text() == name
+  assert not (path.parents[2] / 'tasks/abcd.json').exists()
+
+
+def test_git_variables_of_the_user(monkeypatch):
   for name in list(os.environ):
     if name.startswith('GIT_'):
       monkeypatch.delenv(name)
@@ -40,43 +62,43 @@ def test_what_the_user_set_for_git(monkeypatch):
   assert {n: v for n, v in variables.items() if n.startswith('GIT_')} == {
     'GIT_SSL_CAINFO': '/certificates',
     'GIT_SSH_COMMAND': 'ssh -oBatchMode=yes',
-    # It never asks.
+    # Git must never prompt.
     'GIT_TERMINAL_PROMPT': '0',
     'GIT_ASKPASS': '',
   }
 
 
 @pytest.mark.parametrize(
-  ('told', 'message'),
+  ('stderr', 'message'),
   [
     (
       'warning: a\nfatal: write error: No space left on device\n',
       'the disk is full (fatal: write error: No space left on device). Free '
-      'some space; the same command continues.',
+      'some space, then run the same command again to resume.',
     ),
     (
       "fatal: unable to access 'u': Could not resolve host: github.com\n",
       "u cannot be reached (fatal: unable to access 'u': Could not resolve "
-      'host: github.com). Check the network and run the same command again, '
-      'which continues; or get an archive of the repository elsewhere and give '
-      'it with --source F.tar.gz.',
+      'host: github.com). Check the network and run the same command again to '
+      'resume, or download an archive of the repository elsewhere and give it '
+      'with --source F.tar.gz.',
     ),
     (
       'fatal: remote error: upload-pack: not our ref c\n',
       'commit c is not in u (fatal: remote error: upload-pack: not our ref c). '
-      'Give one that is with --commit.',
+      'Give another with --commit.',
     ),
     (
       "remote: Repository not found.\nfatal: repository 'u' not found\n",
       "git cannot fetch from u: fatal: repository 'u' not found. Check "
       '--source.',
     ),
-    ('', 'git cannot fetch from u: git says nothing. Check --source.'),
+    ('', 'git cannot fetch from u: git gave no reason. Check --source.'),
   ],
 )
-def test_what_git_says_is_told(tmp_path, told, message):
+def test_errors_of_git_are_explained(tmp_path, stderr, message):
   repository = git_repository.Repository(tmp_path, url='u', commit='c')
-  error = repository._error(told)
+  error = repository._error(stderr)
   assert isinstance(error, InputError)
   assert str(error) == message
 
