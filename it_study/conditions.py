@@ -1,10 +1,11 @@
-"""What is altered: the levels of both axes, conditions, and their names."""
+"""Conditions: the levels of both instruction axes, and names for them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 import dataclasses
-import importlib
 import itertools
+import pkgutil
 import re
+from typing import Any
 
 from it_study.errors import InputError, nearest
 
@@ -17,148 +18,134 @@ class Level:
   """A registered level; calling it calls its function.
 
   Attributes:
-    title: of the level, for messages.
-    function: called as function(task=, instance=, condition=).
-    needs_tasks: whether it is also given `tasks`, a mapping of name to task of
-      all tasks on the same side of the split as `task`.
-    rewrite: None, or called as rewrite(task=, instance=, condition=) before
-      anything else; returns the task and the instance that take the place of
-      the real ones, for a level that changes outputs and not only wording.
+    title: Description of the level for messages.
+    function: Function called with `task`, `instance` and `condition`.
+    needs_tasks: Whether the function also takes `tasks`, a mapping from name
+      to task of all tasks on the same side of the split as `task`.
+    rewrite: Function called first, with the same arguments, for a level that
+      changes outputs; returns a new task and instance. None for other levels.
   """
 
   title: str
-  function: Callable | str
+  function: Callable[..., Any]
   needs_tasks: bool = False
-  rewrite: Callable | str | None = None
+  rewrite: Callable[..., Any] | None = None
 
-  def __call__(self, *, task, instance, condition, tasks=None):
-    seen = {'task': task, 'instance': instance, 'condition': condition}
-    if not self.needs_tasks:
-      return self.function(**seen)
-    if tasks is None:
-      raise InputError(
-        f'{self.title} needs the other tasks of the corpus, which were not '
-        'given: pass tasks=corpus.lazy_tasks(split).'
-      )
-    return self.function(**seen, tasks=tasks)
+  def __call__(self, *, tasks: object = None, **arguments: object) -> Any:
+    if self.needs_tasks:
+      if tasks is None:
+        raise InputError(f'{self.title} needs tasks=corpus.lazy_tasks(split).')
+      arguments['tasks'] = tasks
+    return self.function(**arguments)
 
 
 class LevelRegistry:
-  """The levels of one axis: a name of letters `a` to `z`, and a function.
+  """Levels of one axis, by name."""
 
-  A function may be given as 'module:function'; it is imported when first used.
-  """
-
-  def __init__(self, axis: str):
+  def __init__(self, axis: str) -> None:
     self.axis = axis
     self._levels: dict[str, Level] = {}
 
   def register(
     self,
     name: str,
-    function: Callable | str,
+    function: Callable[..., Any] | str,
     *,
     needs_tasks: bool = False,
-    rewrite: Callable | str | None = None,
+    rewrite: Callable[..., Any] | str | None = None,
   ) -> None:
-    """Adds a level; `Level` tells what the other arguments are.
+    """Adds a level. See `Level` for the arguments.
+
+    A function given as 'module:function' is imported on first use.
 
     Raises:
-      InputError: if the name is taken or malformed.
+      InputError: If the name is taken, or not made of letters a to z.
     """
     if not re.fullmatch('[a-z]+', name):
-      raise InputError(
-        f'{self.axis} level {name!r} is not a name: use letters a to z only.'
-      )
+      raise InputError(f'{self.axis} level {name!r}: use letters a to z only.')
     level = Level(
       title=f'{self.axis} level {name!r}',
-      function=function,
+      function=_Deferred(function) if isinstance(function, str) else function,
       needs_tasks=needs_tasks,
-      rewrite=rewrite,
+      rewrite=_Deferred(rewrite) if isinstance(rewrite, str) else rewrite,
     )
-    if self._levels.get(name, level) != level:
-      raise InputError(f'{self.axis} level {name!r} is registered already.')
-    self._levels[name] = level
+    if self._levels.setdefault(name, level) != level:
+      raise InputError(f'{level.title} is already registered.')
 
   def unregister(self, name: str) -> None:
-    """Removes a level; conditions that name it no longer resolve."""
+    """Removes a level. Conditions that use it become invalid."""
     self.check(name)
     del self._levels[name]
 
   def names(self) -> tuple[str, ...]:
+    """Returns the names of all levels, in the order of registration."""
     return tuple(self._levels)
 
   def get(self, name: str) -> Level:
     """Returns a level. Raises `InputError` if there is none."""
     self.check(name)
     level = self._levels[name]
-    if isinstance(level.function, str) or isinstance(level.rewrite, str):
-      level = dataclasses.replace(
-        level, function=_import(level.function), rewrite=_import(level.rewrite)
-      )
-      self._levels[name] = level
+    if isinstance(level.function, _Deferred):
+      level = dataclasses.replace(level, function=level.function.load())
+    if isinstance(level.rewrite, _Deferred):
+      level = dataclasses.replace(level, rewrite=level.rewrite.load())
+    self._levels[name] = level
     return level
 
   def check(self, name: str) -> None:
     """Raises `InputError` unless `name` is a registered level."""
-    if name not in self._levels:
-      raise InputError(
-        f'{self.axis} level {name!r} is unknown; registered are '
-        f'{", ".join(self._levels)}.{nearest(name, self._levels)}'
-      )
+    _check_known(f'{self.axis} level', name, self._levels)
 
 
-def _import(function: Callable | str | None) -> Callable | None:
-  if not isinstance(function, str):
-    return function
-  module, attribute = function.split(':')
-  return getattr(importlib.import_module(module), attribute)
+@dataclasses.dataclass(frozen=True)
+class _Deferred:
+  """A function that is imported when it is needed."""
+
+  path: str
+
+  def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    return self.load()(*args, **kwargs)
+
+  def load(self) -> Callable[..., Any]:
+    return pkgutil.resolve_name(self.path)
 
 
-# A definition level returns the text of the definition, None for none; an
-# example level a list of `natinst.Example`.
+# A definition level returns text or None, an example level `Example`s.
 DEFINITION_LEVELS = LevelRegistry('definition')
 EXAMPLE_LEVELS = LevelRegistry('example')
 
-_DEFINITIONS = 'it_study.instructions.definitions'
-for _name in ('original', 'simplified', 'empty'):
-  DEFINITION_LEVELS.register(_name, f'{_DEFINITIONS}:{_name}')
+_PACKAGE = 'it_study.instructions'
+for _name in ('original', 'simplified', 'empty', 'shuffled'):
+  DEFINITION_LEVELS.register(
+    _name, f'{_PACKAGE}.definitions:{_name}', needs_tasks=_name == 'shuffled'
+  )
 DEFINITION_LEVELS.register(
-  'shuffled', f'{_DEFINITIONS}:shuffled', needs_tasks=True
-)
-DEFINITION_LEVELS.register(
-  'renamed',
-  'it_study.instructions.labels:renamed',
-  rewrite='it_study.instructions.labels:rename',
+  'renamed', f'{_PACKAGE}.labels:renamed', rewrite=f'{_PACKAGE}.labels:rename'
 )
 for _name in ('original', 'delusive', 'empty'):
-  EXAMPLE_LEVELS.register(_name, f'it_study.instructions.examples:{_name}')
+  EXAMPLE_LEVELS.register(_name, f'{_PACKAGE}.examples:{_name}')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Condition:
-  """Everything that changes a prompt's bytes or the choice of instances.
+  """All that determines a prompt's bytes and the choice of instances.
 
-  >>> condition = Condition(definition='simplified', instances_per_task=10)
-  >>> condition.name
+  >>> Condition(definition='simplified', instances_per_task=10).name
   'natinst_def_simplified_ex_original2_n10'
-  >>> Condition.from_name(condition.name) == condition
-  True
 
   Attributes:
-    definition: level of the definition.
-    examples: level of the positive examples.
-    num_examples: positive examples in a prompt; 0 with `empty`, and only then.
-    num_negative_examples: negative examples after them.
-    explanations: whether an example carries its explanation.
-    tk_truncation: cut a prompt that is too long as Tk-Instruct does, from its
-      end, cue included.
-    matched_budget: shorten every instance as the most demanding registered
-      definition level would, so that all conditions show the same instance.
-    delusive_source: where delusive examples come from; None goes by rule.
-    instances_per_task: training instances of a task, chosen by stable hash.
-    num_tasks: training tasks, chosen by stable hash; None takes all.
-    seed: of subsampling and alteration, not of training.
+    definition: Level of the definition.
+    examples: Level of the positive examples.
+    num_examples: Number of positive examples; 0 with level 'empty' only.
+    num_negative_examples: Number of negative examples after them.
+    explanations: Whether examples include their explanations.
+    tk_truncation: Whether to truncate prompts at the end, as Tk-Instruct does.
+    matched_budget: Whether to shorten each instance as much as the longest
+      definition level requires, so that all conditions show the same instance.
+    delusive_source: Source of delusive examples; None for the default rule.
+    instances_per_task: Number of training instances per task.
+    num_tasks: Number of training tasks; None for all.
+    seed: Seed for subsampling and alterations, not for training.
   """
 
   definition: str = 'original'
@@ -173,39 +160,33 @@ class Condition:
   num_tasks: int | None = None
   seed: int = 0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     DEFINITION_LEVELS.check(self.definition)
     EXAMPLE_LEVELS.check(self.examples)
     self._check_values()
     if (self.num_examples == 0) != (self.examples == 'empty'):
       raise InputError(
-        f'ex_{self.examples}{self.num_examples} is no condition: no examples '
-        'are written ex_empty0, and every other level needs at least one.'
+        f'ex_{self.examples}{self.num_examples} is not valid: level empty '
+        'takes 0 examples (ex_empty0), every other level at least 1.'
       )
     if self.delusive_source is not None:
-      if self.delusive_source not in DELUSIVE_SOURCES:
-        raise InputError(
-          f'delusive source {self.delusive_source!r} is unknown; there are '
-          f'{", ".join(DELUSIVE_SOURCES)}.'
-          f'{nearest(self.delusive_source, DELUSIVE_SOURCES)}'
-        )
+      _check_known('delusive source', self.delusive_source, DELUSIVE_SOURCES)
       if self.examples != 'delusive':
         raise InputError(
-          f'_src{self.delusive_source} goes with delusive examples, found '
+          f'_src{self.delusive_source} requires delusive examples, found '
           f'ex_{self.examples}{self.num_examples}.'
         )
     if self.tk_truncation and self.matched_budget:
       raise InputError(
-        '_trunctk and _budget exclude each other: the first cuts whatever '
-        'comes last, the second makes all conditions show the same instance.'
+        '_trunctk and _budget cannot be combined: the first truncates the '
+        'instance, the second shows the same instance in all conditions.'
       )
 
   @property
   def name(self) -> str:
-    """The name of the SeqIO task, suffixes absent at their default."""
-    name = (
-      f'natinst_def_{self.definition}_ex_{self.examples}{self.num_examples}'
-    )
+    """The name of the SeqIO task, without suffixes at their default."""
+    name = f'natinst_def_{self.definition}_ex_{self.examples}'
+    name += str(self.num_examples)
     for suffix, field in _SUFFIXES.items():
       value = getattr(self, field)
       if value != _DEFAULTS[field]:
@@ -214,55 +195,54 @@ class Condition:
 
   @classmethod
   def from_name(cls, name: str) -> 'Condition':
-    """Parses a name as `name` writes it.
+    """Parses a name; the inverse of `name`.
 
     Raises:
-      InputError: for an unknown level, a malformed suffix, one out of order or
-        one that states its default.
+      InputError: If the name is malformed or has a suffix at its default.
     """
     match = _NAME.fullmatch(name)
     if match is None:
-      raise InputError(_explain(name))
-    fields: dict[str, object] = {
-      'definition': match['definition'],
-      'examples': match['examples'],
-      'num_examples': int(match['num_examples']),
+      raise InputError(
+        f'{name!r} is not a condition. A name reads '
+        'natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, followed by suffixes that are '
+        f'not at their default, in this order: _{", _".join(_SUFFIXES)}.'
+        f'{nearest(name, [condition.name for condition in common_grid()])}'
+      )
+    fields = {
+      field: _parse_value(field, text)
+      for field, text in match.groupdict().items()
+      if text is not None
     }
-    for suffix, field in _SUFFIXES.items():
-      text = match[suffix]
-      if text is not None:
-        fields[field] = _parse_value(field, text)
     try:
       condition = cls(**fields)
     except InputError as error:
       raise InputError(f'condition {name!r}: {error}') from None
     if condition.name != name:
       raise InputError(
-        f'condition {name!r} is not written as its name: a suffix at its '
-        f'default is left out. Write {condition.name!r}.'
+        f'condition {name!r} has a suffix at its default, which must be left '
+        f'out. Write {condition.name!r}.'
       )
     return condition
 
   def _check_values(self) -> None:
-    # A value of another type would make a name that is no condition's.
+    # A value of another type would give a name that cannot be parsed.
     for field in _FLAGS:
       value = getattr(self, field)
       if not isinstance(value, bool):
-        raise InputError(f'{field} is {value!r}; allowed are True and False.')
+        raise InputError(f'{field} is {value!r}; expected True or False.')
     for field, least in _LEAST.items():
       value = getattr(self, field)
       if value is None and _DEFAULTS[field] is None:
         continue
       if not isinstance(value, int) or isinstance(value, bool):
-        raise InputError(f'{field} is {value!r}; allowed are whole numbers.')
+        raise InputError(f'{field} is {value!r}; expected a whole number.')
       if not least <= value <= _MOST:
-        raise InputError(f'{field} is {value}; allowed are {least} to {_MOST}.')
+        raise InputError(f'{field} is {value}; expected {least} to {_MOST}.')
 
   def with_original_instructions(self) -> 'Condition':
-    """The same condition with the real definition and real examples.
+    """Returns the condition with the real definition and real examples.
 
-    Without examples there is no number of them to keep: `num_examples` is
-    then 1, as in the example experiments.
+    An example count of 0 becomes 1, as in the example experiments.
     """
     return dataclasses.replace(
       self,
@@ -273,35 +253,35 @@ class Condition:
     )
 
   def of_instance(self, instance_id: str) -> 'Condition':
-    """The condition of one instance: itself, the same for all."""
+    """Returns the condition of one instance, which is this one for all."""
     del instance_id
     return self
 
   def for_test(self) -> 'Condition':
-    """What of it shows on the test split, which ignores n, t and s."""
+    """Returns the condition on the test split, which ignores n, t and s."""
     return dataclasses.replace(
       self, instances_per_task=INSTANCES_PER_TASK, num_tasks=None, seed=0
     )
 
 
-def definition_experiments(**fields) -> tuple[Condition, ...]:
-  """Definition x {original, simplified, empty} with 2 original examples."""
+def definition_experiments(**fields: Any) -> tuple[Condition, ...]:
+  """Returns definition x {original, simplified, empty}, 2 examples each."""
   return tuple(
     Condition(definition=level, **fields)
     for level in ('original', 'simplified', 'empty')
   )
 
 
-def example_experiments(**fields) -> tuple[Condition, ...]:
-  """Examples x {original, delusive, empty}, original definition, 1 example."""
+def example_experiments(**fields: Any) -> tuple[Condition, ...]:
+  """Returns examples x {original, delusive, empty}, at most 1 example each."""
   return tuple(
     Condition(examples=level, num_examples=count, **fields)
     for level, count in (('original', 1), ('delusive', 1), ('empty', 0))
   )
 
 
-def standard_grid(**fields) -> tuple[Condition, ...]:
-  """Both experiments; `fields` are the other attributes of each condition."""
+def standard_grid(**fields: Any) -> tuple[Condition, ...]:
+  """Returns both experiments; `fields` set attributes of every condition."""
   return definition_experiments(**fields) + example_experiments(**fields)
 
 
@@ -310,75 +290,62 @@ def sweep(
   experiments: Sequence[str] = ('definitions', 'examples'),
   instances_per_task: Sequence[int] = (100,),
   num_tasks: Sequence[int | None] = (None,),
-  **fields,
+  **fields: Any,
 ) -> tuple[Condition, ...]:
-  """Experiments at several amounts of training data, smallest first.
+  """Returns experiments at several amounts of training data.
 
   Args:
-    experiments: of 'definitions' (see `definition_experiments`), 'examples'
-      (see `example_experiments`) and 'original', the real instructions alone.
-    instances_per_task: training instances of each task.
-    num_tasks: training tasks; None means all.
-    **fields: other attributes of every condition.
+    experiments: Names of experiments: 'definitions', 'examples' or 'original',
+      the real instructions only.
+    instances_per_task: Numbers of training instances per task.
+    num_tasks: Numbers of training tasks; None for all.
+    **fields: Other attributes of every condition.
 
   Raises:
-    InputError: for an unknown experiment, or none of something.
+    InputError: If an argument is not a non-empty tuple, or a name is unknown.
   """
-  for what, several in (
-    ('experiments', experiments),
-    ('instances_per_task', instances_per_task),
-    ('num_tasks', num_tasks),
+  check_several(experiments, setting='sweep.experiments')
+  check_several(instances_per_task, setting='sweep.instances_per_task')
+  check_several(num_tasks, setting='sweep.num_tasks')
+  if not (experiments and instances_per_task and num_tasks):
+    raise InputError('sweep: each setting needs at least one value.')
+  grid: list[Condition] = []
+  for tasks, instances, name in itertools.product(
+    num_tasks, instances_per_task, experiments
   ):
-    if not several or not isinstance(several, list | tuple):
-      raise InputError(
-        f'{what} of a sweep: found {several!r}, allowed is a tuple of one or '
-        'more.'
-      )
-  found = []
-  for count, instances in itertools.product(num_tasks, instances_per_task):
-    for name in experiments:
-      if name not in _EXPERIMENTS:
-        raise InputError(
-          f'experiment {name!r} is unknown; there are '
-          f'{", ".join(_EXPERIMENTS)}.{nearest(name, _EXPERIMENTS)}'
-        )
-      found += _EXPERIMENTS[name](
-        num_tasks=count, instances_per_task=instances, **fields
-      )
-  return tuple(dict.fromkeys(found))
+    _check_known('experiment', name, _EXPERIMENTS)
+    sizes = {'num_tasks': tasks, 'instances_per_task': instances}
+    grid += _EXPERIMENTS[name](**sizes, **fields)
+  return tuple(dict.fromkeys(grid))
 
 
 def named_conditions(*, names: Sequence[str]) -> tuple[Condition, ...]:
-  """Conditions by name, for a grid of one's own."""
+  """Returns conditions by name, for a custom grid."""
   check_several(names, setting='named_conditions.names')
   return tuple(Condition.from_name(name) for name in names)
 
 
-def check_several(names: object, *, setting: str) -> None:
-  """Raises `InputError` for one name, which is a sequence of letters too."""
-  if not isinstance(names, list | tuple):
+def check_several(values: object, *, setting: str) -> None:
+  """Raises `InputError` for a single value; a string is a sequence, too."""
+  if not isinstance(values, list | tuple):
     raise InputError(
-      f"{setting} is {names!r}; give names in brackets, such as ('A', 'B'), "
+      f"{setting} is {values!r}; give values in brackets, such as ('A', 'B'), "
       "or ('A',) for one."
     )
 
 
 def common_grid() -> Iterator[Condition]:
-  """The conditions that are registered with SeqIO by name at import."""
-  definitions = ('original', 'simplified', 'empty')
-  examples = (
-    ('empty', 0),
-    *itertools.product(('original', 'delusive'), (1, 2)),
-  )
-  instances = (1, 2, 5, 10, 20, 50, 100, 200, 800)
-  for definition, (level, count), n in itertools.product(
-    definitions, examples, instances
+  """Yields the conditions that `tasks` registers with SeqIO."""
+  for definition, (level, count), instances_per_task in itertools.product(
+    ('original', 'simplified', 'empty'),
+    (('empty', 0), *itertools.product(('original', 'delusive'), (1, 2))),
+    (1, 2, 5, 10, 20, 50, 100, 200, 800),
   ):
     yield Condition(
       definition=definition,
       examples=level,
       num_examples=count,
-      instances_per_task=n,
+      instances_per_task=instances_per_task,
     )
 
 
@@ -398,22 +365,25 @@ _SUFFIXES = {
   's': 'seed',
 }
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Condition)}
-_LEAST = {
-  'num_examples': 0,
-  'num_negative_examples': 0,
-  'instances_per_task': 1,
-  'num_tasks': 1,
-  'seed': 0,
-}
+_LEAST = {'num_examples': 0, 'num_negative_examples': 0, 'seed': 0}
+_LEAST |= {'instances_per_task': 1, 'num_tasks': 1}
 _MOST = 2**63 - 1
 _FLAGS = ('explanations', 'tk_truncation', 'matched_budget')
 
 
+def _check_known(kind: str, name: str, known: Collection[str]) -> None:
+  if name not in known:
+    raise InputError(
+      f'{kind} {name!r} is unknown; available: {", ".join(known)}.'
+      f'{nearest(name, known)}'
+    )
+
+
 def _suffix_pattern(suffix: str, field: str) -> str:
   if field in _FLAGS:
-    return f'(?:_(?P<{suffix}>{suffix}))?'
+    return f'(?:_(?P<{field}>{suffix}))?'
   value = '[a-z]+' if field == 'delusive_source' else '0|[1-9][0-9]{0,18}'
-  return f'(?:_{suffix}(?P<{suffix}>{value}))?'
+  return f'(?:_{suffix}(?P<{field}>{value}))?'
 
 
 _NAME = re.compile(
@@ -423,17 +393,7 @@ _NAME = re.compile(
 )
 
 
-def _parse_value(field: str, text: str) -> object:
+def _parse_value(field: str, text: str) -> Any:
   if field in _FLAGS:
     return True
-  return text if field == 'delusive_source' else int(text)
-
-
-def _explain(name: str) -> str:
-  known = [condition.name for condition in common_grid()]
-  return (
-    f'{name!r} is not a condition. A name reads '
-    'natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, then, in this order and only where '
-    f'not at the default, _{", _".join(_SUFFIXES)} with their values.'
-    f'{nearest(name, known)}'
-  )
+  return int(text) if text.isdecimal() else text

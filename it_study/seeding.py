@@ -1,14 +1,14 @@
-"""Random choices that hang on stable ids alone."""
+"""Random choices that depend on stable ids only."""
 
 import hashlib
 import random
 
 
 def stable_hash(*parts: object) -> int:
-  """Returns an unsigned 64-bit hash of `parts`, the same everywhere.
+  """Returns an unsigned 64-bit hash of `parts`, the same in every process.
 
-  The parts' string forms are separated, so that ('ab', 'c') and ('a', 'bc')
-  differ. Python's own `hash` changes with every process.
+  Parts are converted to strings and separated, so that ('ab', 'c') and
+  ('a', 'bc') differ. Python's `hash` of a string changes between processes.
 
   >>> stable_hash('validation', 'task1-0')
   2538143957242733907
@@ -19,5 +19,5 @@ def stable_hash(*parts: object) -> int:
 
 
 def stable_random(*parts: object) -> random.Random:
-  """Returns a generator seeded by `stable_hash` of `parts`."""
+  """Returns a generator seeded with `stable_hash(*parts)`."""
   return random.Random(stable_hash(*parts))

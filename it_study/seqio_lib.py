@@ -27,7 +27,7 @@ from it_study.data.row_source import SOURCE, RowsSource as RowsSource
 from it_study.errors import InputError, nearest
 from it_study.evaluation import metrics
 from it_study.instructions import tk_instruct
-from it_study.instructions.tk_instruct import TkInstruct
+from it_study.instructions.tk_instruct import TkInstruct as TkInstruct
 
 
 class ConditionTask(seqio.Task):

@@ -1,4 +1,4 @@
-"""SeqIO registrations of the study; importing registers, and does no more."""
+"""SeqIO registrations of the study. Importing registers, and nothing else."""
 
 from tasks import mixtures, natinst
 

@@ -1,7 +1,7 @@
 """Mixtures that combine conditions."""
 
 from it_study import conditions, seqio_lib
-from tasks import natinst  # noqa: F401  Registers what is mixed.
+from tasks import natinst  # noqa: F401  Registers the tasks.
 
 seqio_lib.add_mixture(
   'natinst_all_definitions',
@@ -11,7 +11,7 @@ seqio_lib.add_mixture(
   'natinst_all_examples',
   dict.fromkeys(conditions.example_experiments(), 1),
 )
-# With the two levels that the paper does not have.
+# With two levels that are not in the paper.
 seqio_lib.add_mixture(
   'natinst_extended_definitions',
   dict.fromkeys(

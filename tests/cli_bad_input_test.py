@@ -99,7 +99,7 @@ def test_an_unknown_condition(capsys, corpus):
     '--condition=natinst_def_simplifed_ex_original2',
   ) == (
     "condition 'natinst_def_simplifed_ex_original2': definition level "
-    "'simplifed' is unknown; registered are original, simplified, empty, "
+    "'simplifed' is unknown; available: original, simplified, empty, "
     "shuffled, renamed. Did you mean 'simplified'?"
   )
 

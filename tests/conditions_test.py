@@ -83,61 +83,60 @@ def test_suffixes_come_in_their_order():
     (
       'natinst_def_orignal_ex_original2',
       "condition 'natinst_def_orignal_ex_original2': definition level "
-      "'orignal' is unknown; registered are original, simplified, empty, "
+      "'orignal' is unknown; available: original, simplified, empty, "
       "shuffled, renamed. Did you mean 'original'?",
     ),
     (
       'natinst_def_empty_ex_delusion1',
       "condition 'natinst_def_empty_ex_delusion1': example level 'delusion' is "
-      'unknown; registered are original, delusive, empty. Did you mean '
+      'unknown; available: original, delusive, empty. Did you mean '
       "'delusive'?",
     ),
     (
       'natinst_def_original_ex_original0',
-      "condition 'natinst_def_original_ex_original0': ex_original0 is no "
-      'condition: no examples are written ex_empty0, and every other level '
-      'needs at least one.',
+      "condition 'natinst_def_original_ex_original0': ex_original0 is not "
+      'valid: level empty takes 0 examples (ex_empty0), every other level at '
+      'least 1.',
     ),
     (
       'natinst_def_original_ex_empty1',
-      "condition 'natinst_def_original_ex_empty1': ex_empty1 is no condition: "
-      'no examples are written ex_empty0, and every other level needs at least '
-      'one.',
+      "condition 'natinst_def_original_ex_empty1': ex_empty1 is not valid: "
+      'level empty takes 0 examples (ex_empty0), every other level at least 1.',
     ),
     (
       'natinst_def_original_ex_original2_n100',
-      "condition 'natinst_def_original_ex_original2_n100' is not written as "
-      'its name: a suffix at its default is left out. Write '
+      "condition 'natinst_def_original_ex_original2_n100' has a suffix at its "
+      'default, which must be left out. Write '
       "'natinst_def_original_ex_original2'.",
     ),
     (
       'natinst_def_original_ex_original2_n0',
       "condition 'natinst_def_original_ex_original2_n0': instances_per_task is "
-      '0; allowed are 1 to 9223372036854775807.',
+      '0; expected 1 to 9223372036854775807.',
     ),
     (
       'natinst_def_original_ex_original2_srcswap',
-      "condition 'natinst_def_original_ex_original2_srcswap': _srcswap goes "
-      'with delusive examples, found ex_original2.',
+      "condition 'natinst_def_original_ex_original2_srcswap': _srcswap "
+      'requires delusive examples, found ex_original2.',
     ),
     (
       'natinst_def_original_ex_delusive2_srcswop',
       "condition 'natinst_def_original_ex_delusive2_srcswop': delusive source "
-      "'swop' is unknown; there are negatives, swap, repair. Did you mean "
+      "'swop' is unknown; available: negatives, swap, repair. Did you mean "
       "'swap'?",
     ),
     (
       'natinst_def_original_ex_original2_trunctk_budget',
       "condition 'natinst_def_original_ex_original2_trunctk_budget': _trunctk "
-      'and _budget exclude each other: the first cuts whatever comes last, the '
-      'second makes all conditions show the same instance.',
+      'and _budget cannot be combined: the first truncates the instance, the '
+      'second shows the same instance in all conditions.',
     ),
     (
       'natinst_def_simplified_ex_orignal2-n10',
       "'natinst_def_simplified_ex_orignal2-n10' is not a condition. A name "
-      'reads natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, then, in this order and '
-      'only where not at the default, _neg, _expl, _trunctk, _budget, _src, '
-      '_n, _t, _s with their values. Did you mean '
+      'reads natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, followed by suffixes that '
+      'are not at their default, in this order: _neg, _expl, _trunctk, '
+      '_budget, _src, _n, _t, _s. Did you mean '
       "'natinst_def_simplified_ex_original2_n10'?",
     ),
   ],
@@ -169,11 +168,11 @@ def test_malformed_names_are_refused(name):
 @pytest.mark.parametrize(
   ('field', 'value', 'message'),
   [
-    ('num_examples', 2.0, 'num_examples is 2.0; allowed are whole numbers.'),
-    ('seed', None, 'seed is None; allowed are whole numbers.'),
-    ('seed', True, 'seed is True; allowed are whole numbers.'),
-    ('explanations', 1, 'explanations is 1; allowed are True and False.'),
-    ('num_tasks', 0, 'num_tasks is 0; allowed are 1 to 9223372036854775807.'),
+    ('num_examples', 2.0, 'num_examples is 2.0; expected a whole number.'),
+    ('seed', None, 'seed is None; expected a whole number.'),
+    ('seed', True, 'seed is True; expected a whole number.'),
+    ('explanations', 1, 'explanations is 1; expected True or False.'),
+    ('num_tasks', 0, 'num_tasks is 0; expected 1 to 9223372036854775807.'),
   ],
 )
 def test_values_without_a_name_are_refused(field, value, message):
@@ -182,21 +181,21 @@ def test_values_without_a_name_are_refused(field, value, message):
   assert str(error.value) == message
 
 
-def test_a_level_of_the_users_own_is_used_by_name():
+def test_a_custom_level_is_used_by_name():
   def shouted(*, task, instance, condition):
     return task.definition.upper()
 
   name = 'natinst_def_shouted_ex_original2'
   DEFINITION_LEVELS.register('shouted', shouted)
   try:
-    # As a module that is loaded again does.
+    # As when a module is reloaded.
     DEFINITION_LEVELS.register('shouted', shouted)
     assert Condition.from_name(name).definition == 'shouted'
     assert DEFINITION_LEVELS.get('shouted').function is shouted
     with pytest.raises(InputError) as error:
       DEFINITION_LEVELS.register('shouted', print)
     assert str(error.value) == (
-      "definition level 'shouted' is registered already."
+      "definition level 'shouted' is already registered."
     )
   finally:
     DEFINITION_LEVELS.unregister('shouted')
@@ -208,11 +207,11 @@ def test_a_level_needs_a_name_of_letters():
   with pytest.raises(InputError) as error:
     EXAMPLE_LEVELS.register('two_fold', print)
   assert str(error.value) == (
-    "example level 'two_fold' is not a name: use letters a to z only."
+    "example level 'two_fold': use letters a to z only."
   )
 
 
-def test_a_level_that_is_not_there_cannot_be_removed():
+def test_an_unknown_level_cannot_be_removed():
   with pytest.raises(InputError, match="example level 'none' is unknown"):
     EXAMPLE_LEVELS.unregister('none')
 
@@ -232,8 +231,7 @@ def test_a_level_that_needs_tasks_says_so():
   with pytest.raises(InputError) as error:
     registry.get('mixed')(**seen)
   assert str(error.value) == (
-    "colour level 'mixed' needs the other tasks of the corpus, which were not "
-    'given: pass tasks=corpus.lazy_tasks(split).'
+    "colour level 'mixed' needs tasks=corpus.lazy_tasks(split)."
   )
 
 
@@ -298,11 +296,15 @@ def test_a_sweep_takes_every_amount():
 
 
 def test_a_sweep_over_nothing_is_refused():
-  with pytest.raises(InputError, match=r'instances_per_task of a sweep.*\(\)'):
+  with pytest.raises(
+    InputError, match=r'^sweep: each setting needs at least one value'
+  ):
     conditions.sweep(instances_per_task=())
-  with pytest.raises(InputError, match="found 'original', allowed is a tuple"):
+  with pytest.raises(
+    InputError, match=r"^sweep\.experiments is 'original'; give values"
+  ):
     conditions.sweep(experiments='original')
-  with pytest.raises(InputError, match='found 10, allowed is a tuple'):
+  with pytest.raises(InputError, match='is 10; give values in brackets'):
     conditions.sweep(instances_per_task=10)
   with pytest.raises(InputError, match=r"'example' is unknown.*'examples'"):
     conditions.sweep(experiments=('example',))
@@ -312,6 +314,6 @@ def test_one_name_is_not_several():
   with pytest.raises(InputError) as raised:
     conditions.named_conditions(names='natinst_def_empty_ex_empty0')
   assert str(raised.value) == (
-    "named_conditions.names is 'natinst_def_empty_ex_empty0'; give names in "
+    "named_conditions.names is 'natinst_def_empty_ex_empty0'; give values in "
     "brackets, such as ('A', 'B'), or ('A',) for one."
   )

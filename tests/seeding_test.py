@@ -17,7 +17,7 @@ def test_hash_keeps_parts_apart():
   assert stable_hash('a', '') != stable_hash('a')
 
 
-def test_hash_takes_parts_by_their_text():
+def test_hash_depends_on_the_text_of_parts():
   assert stable_hash(3, 'a') == stable_hash('3', 'a')
 
 
@@ -36,7 +36,7 @@ def test_hash_is_the_same_in_another_process():
     'from it_study.seeding import stable_hash, stable_random;'
     "print(stable_hash('x', 1), stable_random('x').random())"
   )
-  told = subprocess.run(
+  output = subprocess.run(
     [sys.executable, '-c', script], capture_output=True, check=True, text=True
   ).stdout
-  assert told == f'{stable_hash("x", 1)} {stable_random("x").random()}\n'
+  assert output == f'{stable_hash("x", 1)} {stable_random("x").random()}\n'

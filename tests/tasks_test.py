@@ -1,4 +1,4 @@
-"""Tests of tasks: what is registered with SeqIO, and what import leaves be."""
+"""Tests of the SeqIO registrations in `tasks`."""
 
 import collections
 import os
@@ -11,7 +11,7 @@ import seqio
 
 from it_study import conditions, seqio_lib
 from it_study.data import vocabularies
-import tasks  # noqa: F401  Registers what is tested.
+import tasks  # noqa: F401  Registers the tasks under test.
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_every_standard_condition_is_registered_by_its_name():
   assert {c.name for c in conditions.standard_grid()} <= names
 
 
-def test_a_task_has_what_t5x_asks_for():
+def test_a_task_has_what_t5x_requires():
   task = seqio.get_mixture_or_task(fakes.NAME)
   assert list(task.splits) == ['train', 'validation', 'test']
   assert list(task.output_features) == ['inputs', 'targets']
@@ -87,7 +87,7 @@ def test_a_mixture_gives_the_prompts_of_every_condition():
     for row in dataset.as_numpy_iterator()
   )
   assert set(starts) == {'Definition:', ' Positive E'}
-  # Two conditions of three show a definition, of one task in three if not all.
+  # Two of three conditions show a definition: one of all tasks, one of a third.
   assert starts['Definition:'] > starts[' Positive E'] / 2
 
 

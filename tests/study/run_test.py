@@ -374,7 +374,7 @@ def test_a_test_condition_that_is_none_is_refused(corpus, tmp_path):
 def test_a_split_that_is_none_is_refused(corpus, tmp_path):
   with pytest.raises(InputError, match="split 'tset' is unknown"):
     run(corpus, tmp_path / 'study', splits=('tset',))
-  with pytest.raises(InputError, match="splits is 'test'; give names in br"):
+  with pytest.raises(InputError, match="splits is 'test'; give values in br"):
     run(corpus, tmp_path / 'study', splits='test')
   # Else the folder would be refused to the right configuration.
   assert not (tmp_path / 'study').exists()

@@ -13,7 +13,8 @@ import time
 from it_study.errors import InputError
 
 BATCH = 25
-_MINIMUM_GIT = (2, 25)
+# The oldest version this was tested with.
+_MINIMUM_GIT = (2, 28)
 _ATTEMPTS = 3
 _FILE_MODES = ('100644', '100755', '100664')
 _SETTINGS = (

@@ -334,13 +334,13 @@ def test_no_git(get, monkeypatch):
 
 def test_an_old_git(get, tmp_path, monkeypatch):
   git = tmp_path / 'git'
-  git.write_text('#!/bin/sh\necho git version 2.24.1\n')
+  git.write_text('#!/bin/sh\necho git version 2.27.1\n')
   git.chmod(0o700)
   monkeypatch.setenv('PATH', str(tmp_path))
   with pytest.raises(InputError) as error:
     get()
   assert str(error.value) == (
-    f'git 2.24 at {git} is too old; version 2.25 or later is needed. Upgrade '
+    f'git 2.27 at {git} is too old; version 2.28 or later is needed. Upgrade '
     'it, or download an archive of the repository elsewhere and give it with '
     '--source F.tar.gz.'
   )
