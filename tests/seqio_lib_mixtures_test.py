@@ -90,7 +90,7 @@ def test_missing_parts_are_registered():
     ),
     (
       {'natinst_tk_instruct_n100': 1},
-      "'natinst_tk_instruct_n100' is no name of the mixture of encodings",
+      "'natinst_tk_instruct_n100' is not a mixture of encodings",
     ),
     ({ORIGINAL: 1, Condition(): 1}, f"mixture 'bad' names '{ORIGINAL}' twice"),
     *(

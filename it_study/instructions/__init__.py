@@ -1,4 +1,4 @@
-"""Alterations: pure functions of one row and a condition."""
+"""Instruction alterations: pure functions of a row and a condition."""
 
 from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
 from it_study.corpus.schema import Instance, Task
@@ -7,11 +7,11 @@ from it_study.corpus.schema import Instance, Task
 def rewrite(
   *, task: Task, instance: Instance, condition: Condition
 ) -> tuple[Task, Instance]:
-  """The task and instance that a condition puts in the place of the real ones.
+  """Returns the task and instance as a condition rewrites them.
 
-  They are the real ones unless a level of the condition rewrites outputs, as
-  `def_renamed` does. Whatever scores a prediction made under the condition has
-  to take the references and the label space from here.
+  They are unchanged unless a level of the condition rewrites outputs, as
+  `def_renamed` does. Predictions made under the condition must be scored
+  against the references and label space returned here.
   """
   for registry, name in (
     (DEFINITION_LEVELS, condition.definition),

@@ -1,4 +1,4 @@
-"""The levels of the definition axis."""
+"""Levels of the definition axis."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -12,7 +12,7 @@ from it_study.seeding import stable_hash
 
 @dataclasses.dataclass(frozen=True)
 class OutputSpace:
-  """A level: the output space alone, in a wording that never changes.
+  """A level that shows only the output space, in a fixed wording.
 
   Kung & Peng 2023, section 3: a classification task keeps the list of its
   possible outputs, a generation task keeps nothing. Another wording is another
@@ -21,18 +21,18 @@ class OutputSpace:
       DEFINITION_LEVELS.register('answerwith', OutputSpace('One of: {labels}'))
 
   Attributes:
-    template: the wording; '{labels}' stands for the labels.
-    separator: between two labels.
+    template: Wording with the placeholder '{labels}'.
+    separator: Text between two labels.
   """
 
   template: str
   separator: str = ', '
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.template.count('{labels}') != 1:
       raise InputError(
-        f'wording {self.template!r} of an output space: {{labels}} must stand '
-        'in it exactly once.'
+        f'output space template {self.template!r} must contain {{labels}} '
+        'exactly once.'
       )
 
   def __call__(
@@ -41,23 +41,23 @@ class OutputSpace:
     del instance, condition
     if task.label_space is None:
       return None
-    # Not `format`: a wording may have braces of its own.
+    # Not `format`: the wording may contain other braces.
     labels = self.separator.join(task.label_space)
     return self.template.replace('{labels}', labels)
 
 
 def original(*, task: Task, instance: Instance, condition: Condition) -> str:
-  """The human-written definition; the first where a file has several."""
+  """Returns the human-written definition, the first of several."""
   del instance, condition
   return task.definition
 
 
-# 'Possible outputs: yes, no'. The wording is ours.
+# 'Possible outputs: yes, no'. The wording is ours, not the paper's.
 simplified = OutputSpace('Possible outputs: {labels}')
 
 
 def empty(*, task: Task, instance: Instance, condition: Condition) -> None:
-  """No definition."""
+  """Returns None: no definition."""
   del task, instance, condition
 
 
@@ -68,26 +68,26 @@ def shuffled(
   condition: Condition,
   tasks: Mapping[str, Task],
 ) -> str:
-  """The definition of another task of the same kind.
+  """Returns the definition of another task of the same kind.
 
   The other task is on the same side of the split, so that no test definition
-  is trained on, and of another category wherever there is one: tasks of one
-  category are often variants of each other, and a variant's definition would
-  be nearly right. It is drawn by a stable hash of the two names and the seed,
-  so that a task which joins the corpus changes few of the others' draws.
+  is trained on. It has another category if possible: tasks of one category are
+  often variants of each other, whose definitions would be nearly right. It is
+  drawn by a stable hash of both names and the seed, so that adding a task to
+  the corpus changes few draws.
 
   Args:
-    task: whose definition is replaced.
-    instance: not looked at.
-    condition: gives the seed.
-    tasks: all tasks on the same side of the split.
+    task: Task whose definition is replaced.
+    instance: Unused.
+    condition: Condition that provides the seed.
+    tasks: All tasks on the same side of the split, by name.
 
   Raises:
-    InputError: if no other task of the kind has another definition.
+    InputError: If no other task of the kind has a different definition.
   """
   del instance
   if not isinstance(tasks, LazyTasks):
-    # What is remembered is remembered for a table.
+    # `_donor` caches by the mapping, which must be hashable.
     tasks = LazyTasks(tuple(tasks), tasks.__getitem__)
   return tasks[_donor(tasks, task.name, condition.seed)].definition
 
@@ -103,9 +103,9 @@ def _donor(tasks: Mapping[str, Task], name: str, seed: int) -> str:
   ]
   if not donors:
     raise InputError(
-      f'{name}: no other {task.kind} task on its side of the split has another '
-      'definition, so def_shuffled has nothing to put in its place. Take '
-      'another level or a corpus with more tasks.'
+      f'{name}: no other {task.kind} task on its side of the split has a '
+      'different definition for def_shuffled. Use another level or a corpus '
+      'with more tasks.'
     )
   elsewhere = [d for d in donors if tasks[d].category != task.category]
   return min(

@@ -1,4 +1,4 @@
-"""The levels of the example axis."""
+"""Levels of the example axis."""
 
 import collections
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from it_study.seeding import stable_random
 def original(
   *, task: Task, instance: Instance, condition: Condition
 ) -> list[Example]:
-  """The first positive examples; fewer where a task has fewer."""
+  """Returns the first positive examples, or fewer if the task has fewer."""
   del instance
   return list(task.positive_examples[: condition.num_examples])
 
@@ -22,7 +22,7 @@ def original(
 def empty(
   *, task: Task, instance: Instance, condition: Condition
 ) -> list[Example]:
-  """No examples."""
+  """Returns no examples."""
   del task, instance, condition
   return []
 
@@ -30,24 +30,24 @@ def empty(
 def delusive(
   *, task: Task, instance: Instance, condition: Condition
 ) -> list[Example]:
-  """Valid inputs with valid outputs, wrongly paired.
+  """Returns valid inputs and valid outputs in wrong pairs.
 
-  By rule a classification task takes its negative examples inside the label
-  space, then label swaps of its positive examples; a generation task takes
-  negative examples, then re-pairs outputs of positive examples. Each example
-  names its source, and none has an explanation: it would tell that the answer
-  is wrong. `condition.delusive_source` allows one source alone, and fewer
-  examples are returned where it does not have enough: 'swap' has none for a
-  generation task.
+  By default, a classification task uses its negative examples inside the label
+  space, then positive examples with swapped labels; a generation task uses
+  negative examples, then positive examples with each other's outputs. Each
+  example names its source. None has an explanation, which would reveal that
+  the answer is wrong. With `condition.delusive_source`, only that source is
+  used, which may give fewer examples: 'swap' has none for a generation task.
 
-  Kung & Peng 2023 take negative examples; study.md tells why these do not do.
+  Kung & Peng 2023 use negative examples; study.md explains why those alone are
+  not suitable.
   """
   del instance
-  found = _all_delusive(task, condition.delusive_source, condition.seed)
-  return list(found[: condition.num_examples])
+  examples = _all_delusive(task, condition.delusive_source, condition.seed)
+  return list(examples[: condition.num_examples])
 
 
-# Asked for by every instance of a task.
+# Cached: each instance of a task requests them.
 @functools.lru_cache(maxsize=4096)
 def _all_delusive(
   task: Task, source: str | None, seed: int
@@ -59,10 +59,10 @@ def _all_delusive(
 
 
 def _negatives(task: Task, seed: int) -> Iterator[Example]:
-  """Negative examples that could be right by their form, but are not known to.
+  """Yields negative examples with possible outputs that are not known right.
 
-  An output that is empty under exact match's normalisation, such as the '-' of
-  a placeholder, is none that a generation task could have.
+  For a generation task, an output that exact match normalises to nothing, such
+  as the placeholder '-', is not possible.
   """
   del seed
   labels = {normalize_answer(label) for label in task.label_space or ()}
@@ -75,38 +75,38 @@ def _negatives(task: Task, seed: int) -> Iterator[Example]:
 
 
 def _swap(task: Task, seed: int) -> Iterator[Example]:
-  """Positive examples, each with another label of the label space."""
-  return _give_others(task, seed, task.label_space or (), 'swap')
+  """Returns positive examples, each with another label of the label space."""
+  return _with_wrong_output(task, seed, task.label_space or (), 'swap')
 
 
 def _repair(task: Task, seed: int) -> Iterator[Example]:
-  """Positive examples, each with the output of another one."""
+  """Returns positive examples, each with the output of another one."""
   outputs = [example.output for example in task.positive_examples]
-  return _give_others(task, seed, outputs, 'repair')
+  return _with_wrong_output(task, seed, outputs, 'repair')
 
 
-def _give_others(
+def _with_wrong_output(
   task: Task, seed: int, outputs: Sequence[str], source: str
 ) -> Iterator[Example]:
-  """Positive examples, each with one of `outputs` that is wrong for it.
+  """Yields positive examples, each with one of `outputs` that is wrong for it.
 
-  The draw hangs on the input, not on the task: tasks that share their examples
-  must not be told apart by their delusive ones.
+  The draw depends on the input, not on the task: tasks that share examples must
+  not be distinguishable by their delusive ones.
   """
   right = _right_answers(task)
   for example in task.positive_examples:
-    others = [
+    wrong = [
       output
       for output in outputs
       if normalize_answer(output) not in right[example.input.strip()]
     ]
-    if others:
-      output = stable_random(seed, example.input, source).choice(others)
+    if wrong:
+      output = stable_random(seed, example.input, source).choice(wrong)
       yield Example(input=example.input, output=output, source=source)
 
 
 def _right_answers(task: Task) -> Mapping[str, set[str]]:
-  """The outputs, normalised, that positive examples show for an input."""
+  """Returns the normalised outputs of positive examples by their input."""
   right: dict[str, set[str]] = collections.defaultdict(set)
   for example in task.positive_examples:
     right[example.input.strip()].add(normalize_answer(example.output))

@@ -1,8 +1,9 @@
-"""One instance under a condition: what the model sees of it, as data."""
+"""Explains what the model sees of one instance under a condition."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
-from typing import Protocol
+import functools
+from typing import Any, Protocol
 
 from it_study import instructions
 from it_study.conditions import Condition
@@ -14,12 +15,12 @@ from it_study.instructions.prompt_spans import KeptInput, Span
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-  """A token as the model gets it.
+  """A token of the model's input.
 
   Attributes:
-    id: in the vocabulary.
-    piece: as the vocabulary writes it.
-    kind: of the span it stands in, 'end' for end-of-sequence.
+    id: Token id.
+    piece: Text of the token in the vocabulary.
+    kind: Kind of the span that contains it; 'end' for end-of-sequence.
   """
 
   id: int
@@ -28,10 +29,10 @@ class Token:
 
 
 class Tokenizer(Protocol):
-  """A text to the tokens of all of it, without end-of-sequence."""
+  """A function from text to its tokens, without end-of-sequence."""
 
   def __call__(self, text: str) -> Sequence[tuple[int, str, int]]:
-    """Returns id, piece and place in the text of each token."""
+    """Returns id, piece and position in the text of each token."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,19 +40,20 @@ class Explanation:
   """What the model sees of an instance under a condition.
 
   Attributes:
-    condition: as it shows on the instance's split.
-    prompt: within the limit, if there is one.
-    spans: of its text.
-    kept_input: how much of the instance's text is left.
-    kept_definition: characters left of the definition, and those of all of it.
-    examples: kind of span and example, of those in the prompt.
-    dropped: likewise of those that did not fit.
-    references: accepted, as the condition has them.
-    label_space: likewise; None for generation.
-    max_tokens: the limit, None without one.
-    tokens: as the model gets them, None without a vocabulary.
-    num_lost_tokens: of the text, which end-of-sequence takes the place of: what
-      `tk_truncation` leaves has no room for it.
+    condition: Condition on the instance's split.
+    prompt: Prompt within the limit.
+    spans: Spans of the prompt's text.
+    kept_input: Amount of the instance's text that is kept.
+    kept_definition: Number of characters of the definition that are kept, and
+      in total.
+    examples: Span kind and example of each example in the prompt.
+    dropped: Span kind and example of each example that did not fit.
+    references: Accepted outputs under the condition.
+    label_space: Label space under the condition; None for generation.
+    max_tokens: Maximum prompt length in tokens; None for no limit.
+    tokens: Tokens of the model's input; None without a vocabulary.
+    num_lost_tokens: Number of tokens replaced by end-of-sequence, for which
+      `tk_truncation` leaves no room.
   """
 
   condition: Condition
@@ -68,7 +70,7 @@ class Explanation:
   num_lost_tokens: int = 0
 
   def to_json(self) -> dict[str, object]:
-    """A JSON object; positions count characters, ends are exclusive."""
+    """Returns a JSON object. Positions are in characters, ends exclusive."""
     kept, length = self.kept_definition
     return {
       'condition': self.condition.name,
@@ -102,24 +104,25 @@ def explain(
   tokenizer: Tokenizer | None = None,
   eos: tuple[int, str] = (1, '</s>'),
 ) -> Explanation:
-  """Renders an instance and says what became of its parts.
+  """Renders an instance and explains what happened to its parts.
 
   Args:
-    found: of `instance_search.find_instance`.
-    corpus: the instance's.
-    condition: as it shows on the instance's split.
-    limit: None renders everything.
-    tokenizer: None leaves the tokens out.
-    eos: id and piece of end-of-sequence.
+    found: Result of `instance_search.find_instance`.
+    corpus: Corpus that contains the instance.
+    condition: Condition on the instance's split.
+    limit: Maximum length; None for no limit.
+    tokenizer: Tokenizer of the model's vocabulary; None to omit the tokens.
+    eos: Id and piece of end-of-sequence.
   """
-  fields = {
-    'task': found.task,
-    'instance': found.instance,
-    'condition': condition,
-    'tasks': corpus.lazy_tasks(found.split),
-  }
-  whole = prompts.render(**fields)
-  prompt = whole if limit is None else prompts.render(**fields, limit=limit)
+  render = functools.partial(
+    prompts.render,
+    task=found.task,
+    instance=found.instance,
+    condition=condition,
+    tasks=corpus.lazy_tasks(found.split),
+  )
+  whole = render()
+  prompt = whole if limit is None else render(limit=limit)
   task, instance = instructions.rewrite(
     task=found.task, instance=found.instance, condition=condition
   )
@@ -150,12 +153,12 @@ def explain(
   )
 
 
-def sentencepiece_tokenizer(processor) -> Tokenizer:
-  """Makes a tokenizer of a `SentencePieceProcessor`."""
+def sentencepiece_tokenizer(processor: Any) -> Tokenizer:
+  """Makes a tokenizer from a `SentencePieceProcessor`."""
 
   def tokenize(text: str) -> list[tuple[int, str, int]]:
     ids, pieces = processor.EncodeAsIds(text), processor.EncodeAsPieces(text)
-    # In what was joined from the pieces, where does each of them end?
+    # Each token's position is that of its last character.
     places = prompt_spans.origins(
       ''.join(pieces).replace('▁', ' '), source=text
     )
@@ -169,7 +172,7 @@ def sentencepiece_tokenizer(processor) -> Tokenizer:
 
 
 def byte_tokenizer(encode: Callable[[str], Sequence[int]]) -> Tokenizer:
-  """Makes a tokenizer of a vocabulary that has a token a byte."""
+  """Makes a tokenizer for a vocabulary with one token per byte."""
 
   def tokenize(text: str) -> list[tuple[int, str, int]]:
     pieces = [
@@ -191,7 +194,7 @@ def _tokens(
   max_tokens: int | None,
   eos: tuple[int, str],
 ) -> tuple[tuple[Token, ...], int]:
-  """Tokens, cut as SeqIO cuts them for end-of-sequence, and how many it cut."""
+  """Returns tokens, cut like SeqIO for end-of-sequence, and how many it cut."""
   kinds = [span.kind for span in spans for _ in range(span.start, span.end)]
   tokens = [
     Token(token, piece, kinds[place]) for token, piece, place in tokenizer(text)

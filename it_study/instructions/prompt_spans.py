@@ -1,7 +1,7 @@
-"""What stands where in a prompt: definition, examples, input and cue."""
+"""Locates definition, examples, input and cue in a prompt."""
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import itertools
 import re
@@ -10,7 +10,7 @@ import unicodedata
 from it_study.corpus.schema import Instance
 from it_study.instructions.prompts import Prompt
 
-# The kinds of spans; those of examples have their number behind them.
+# The kinds of spans. Those of examples are followed by a number.
 DEFINITION, EXAMPLE, NEGATIVE, INPUT, CUE = KINDS = (
   'definition',
   'example',
@@ -34,12 +34,12 @@ class Span:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KeptInput:
-  """How much of an instance's text is left in a prompt, in characters.
+  """How much of an instance's text is kept in a prompt, in characters.
 
   Attributes:
-    length: of the text without white space at its ends.
-    head: characters kept from its beginning.
-    tail: characters kept from its end, 0 where nothing was cut out before.
+    length: Length of the text without white space at its ends.
+    head: Number of characters kept from its start.
+    tail: Number of characters kept from its end; 0 unless its middle was cut.
   """
 
   length: int
@@ -48,18 +48,18 @@ class KeptInput:
 
   @property
   def share(self) -> float:
-    """From 0 to 1; all of a text that is empty is kept."""
+    """The share of the text that is kept, from 0 to 1; 1 for an empty text."""
     return (self.head + self.tail) / self.length if self.length else 1.0
 
 
 def spans(prompt: Prompt, *, instance: Instance) -> tuple[Span, ...]:
-  """Divides a prompt's text, without gap or overlap, in order.
+  """Divides a prompt's text into consecutive spans.
 
   'Definition: ' and the line breaks after the text belong to the definition,
-  as an example's headings belong to it. Of the query, the instance's own text
-  is input, and what is asked around it, with a full stop that was added, is
-  cue. White space in a text cut by `tk_truncation`, which does not leave it as
-  it was, goes with what stands before it.
+  headings belong to their example. In the query, the instance's own text is
+  input; the text around it, including an added full stop, is cue. White space
+  in a text cut by `tk_truncation`, which changes it, belongs to the span before
+  it.
 
       Definition: Say if it is hot.      definition
       Now complete the following ...     cue
@@ -67,8 +67,8 @@ def spans(prompt: Prompt, *, instance: Instance) -> tuple[Span, ...]:
       Output:                            cue
 
   Args:
-    prompt: from `prompts.render`.
-    instance: the one rendered, as `perturb.rewrite` leaves it.
+    prompt: Prompt returned by `prompts.render`.
+    instance: Rendered instance, as returned by `instructions.rewrite`.
   """
   parts, _ = _layout(prompt, instance)
   ends = list(itertools.accumulate(length for length, _ in parts))
@@ -83,10 +83,10 @@ def spans(prompt: Prompt, *, instance: Instance) -> tuple[Span, ...]:
 
 
 def kept_input(prompt: Prompt, *, instance: Instance) -> KeptInput:
-  """What is left of the instance's text; arguments as `spans` has them.
+  """Returns how much of the instance's text is kept. See `spans` for arguments.
 
-  A character that the vocabulary does not know counts as kept: it is the
-  limit's doing that is measured.
+  A character that is unknown to the vocabulary counts as kept, as only the
+  effect of the limit is measured.
   """
   parts, kept = _layout(prompt, instance)
   if not _is_cut(prompt):
@@ -98,11 +98,11 @@ def kept_input(prompt: Prompt, *, instance: Instance) -> KeptInput:
 
 
 def kept_definition(prompt: Prompt, *, whole: Prompt) -> tuple[int, int]:
-  """Characters that are left of the definition, and those of all of it.
+  """Returns the definition's number of characters, kept and in total.
 
   Args:
-    prompt: rendered within a limit.
-    whole: the same without one.
+    prompt: Prompt rendered with a limit.
+    whole: The same prompt rendered without a limit.
   """
   before, after = (
     piece.removeprefix('Definition: ').removesuffix('\n\n')
@@ -115,38 +115,38 @@ def kept_definition(prompt: Prompt, *, whole: Prompt) -> tuple[int, int]:
 
 
 def example_kinds(prompt: Prompt) -> tuple[str, ...]:
-  """The kinds of the spans of `prompt.examples`, in their order."""
+  """Returns the span kind of each of `prompt.examples`."""
   return tuple(_example_kind(piece) for piece in prompt.pieces[1:-1])
 
 
 def origins(text: str, *, source: str) -> list[int]:
-  """The place in `source` that each character of `text` came from.
+  """Returns the position in `source` of each character of `text`.
 
-  `text` is `source` cut at its end, encoded and decoded again, so that white
-  space, unknown characters and those that look alike may differ. Places never
-  go down; a character that cannot be placed, and white space, goes with the
-  one before it.
+  `text` is `source` cut at its end, encoded and decoded, so that white space,
+  unknown characters and equivalent characters may differ. Positions never
+  decrease. White space and characters without a match take the position of the
+  character before them.
 
   >>> origins('a b.', source='a  \\u2603b . c')
   [0, 0, 4, 6]
   """
   letters, owners = _folded(text)
   candidates, places = _folded(source)
-  found = [-1] * len(text)
-  at = 0
+  matched = [-1] * len(text)
+  start = 0
   for index, owner in enumerate(owners):
-    match = _match(letters, index, candidates, at)
+    match = _match(letters, index, candidates, start)
     if match >= 0:
-      found[owner] = places[match]
-      at = match + 1
-  return list(itertools.accumulate(found, max, initial=0))[1:]
+      matched[owner] = places[match]
+      start = match + 1
+  return list(itertools.accumulate(matched, max, initial=0))[1:]
 
 
 _HEAD = 'Now complete the following example -\nInput: '
 _TAIL = '\nOutput: '
 _BLOCK = re.compile(r' (Positive|Negative) Example (\d+) -\n')
-# How many characters have to agree, and how far ahead they are looked for,
-# after one that is not where it should be. A single one is found everywhere.
+# After a mismatch: how many characters must agree, and how far ahead to search
+# for them. Short matches are frequent by chance.
 _ANCHORS = ((8, None), (4, 256), (1, 32))
 
 
@@ -155,7 +155,7 @@ def _is_cut(prompt: Prompt) -> bool:
 
 
 def _cut_place(prompt: Prompt) -> int:
-  """Where the pieces, joined, were cut."""
+  """Returns the position where the joined pieces were cut."""
   places = origins(prompt.text, source=''.join(prompt.pieces))
   return places[-1] + 1 if prompt.text.strip() else 0
 
@@ -163,7 +163,7 @@ def _cut_place(prompt: Prompt) -> int:
 def _layout(
   prompt: Prompt, instance: Instance
 ) -> tuple[list[tuple[int, str]], KeptInput]:
-  """Lengths and kinds of the parts of the pieces, and what is kept."""
+  """Returns length and kind of each part of the pieces, and what is kept."""
   definition, *blocks, query = prompt.pieces
   shown, kept = _shown(
     query.removeprefix(_HEAD).removesuffix(_TAIL), instance.input.strip()
@@ -179,19 +179,21 @@ def _layout(
 
 
 def _example_kind(block: str) -> str:
-  label, number = _BLOCK.match(block).groups()
+  match = _BLOCK.match(block)
+  assert match is not None, 'Blocks start with their label and number.'
+  label, number = match.groups()
   return f'{EXAMPLE if label == "Positive" else NEGATIVE} {number}'
 
 
 def _shown(body: str, text: str) -> tuple[int, KeptInput]:
-  """How long the instance's text is in the query, and what of it that is.
+  """Returns the length of the instance's text in the query, and what it keeps.
 
   Args:
-    body: of the query, with a full stop if one was added.
-    text: of the instance.
+    body: Input part of the query, with a full stop if one was added.
+    text: Text of the instance.
 
   Raises:
-    ValueError: if the one does not come from the other.
+    ValueError: If the body was not made from the text.
   """
   if body in (text, f'{text}.'):
     return len(text), KeptInput(length=len(text), head=len(text), tail=0)
@@ -202,11 +204,11 @@ def _shown(body: str, text: str) -> tuple[int, KeptInput]:
     if join is not None:
       kept = KeptInput(length=len(text), head=join, tail=len(shown) - join - 1)
       return len(shown), kept
-  raise ValueError('the prompt was not made of this instance.')
+  raise ValueError('the prompt was not made from this instance.')
 
 
 def _join(shown: str, text: str) -> int | None:
-  """Where `shown` has the space that stands for what was cut from `text`."""
+  """Returns where `shown` has the space that replaced a part of `text`."""
   head = _num_common(shown, text)
   tail = _num_common(shown[::-1], text[::-1])
   places = [
@@ -214,36 +216,36 @@ def _join(shown: str, text: str) -> int | None:
     for place in range(max(len(shown) - tail - 1, 0), min(head + 1, len(shown)))
     if shown[place] == ' '
   ]
-  # Half of what is kept comes from either end.
+  # Half of the kept text comes from each end.
   return min(places, key=lambda p: abs(2 * p - len(shown)), default=None)
 
 
 def _num_common(left: str, right: str) -> int:
-  """How many characters two texts have in common at their beginning."""
+  """Returns the length of the longest common prefix."""
   pairs = itertools.takewhile(
     lambda p: p[0] == p[1], zip(left, right, strict=False)
   )
   return sum(1 for _ in pairs)
 
 
-def _joined(bounds: Iterator[tuple[int, str]]) -> tuple[Span, ...]:
-  """Spans from their ends and kinds; neighbours of a kind become one."""
-  found: list[Span] = []
+def _joined(bounds: Iterable[tuple[int, str]]) -> tuple[Span, ...]:
+  """Makes spans from ends and kinds; joins neighbours of the same kind."""
+  joined: list[Span] = []
   start = 0
   for kind, group in itertools.groupby(bounds, key=lambda bound: bound[1]):
     end = max(end for end, _ in group)
     if end == start:
       continue
-    if found and found[-1].kind == kind:
-      found[-1] = Span(found[-1].start, end, kind)
+    if joined and joined[-1].kind == kind:
+      joined[-1] = Span(joined[-1].start, end, kind)
     else:
-      found.append(Span(start, end, kind))
+      joined.append(Span(start, end, kind))
     start = end
-  return tuple(found)
+  return tuple(joined)
 
 
 def _folded(text: str) -> tuple[str, Sequence[int]]:
-  """Characters taken apart, without white space, and whose part each is."""
+  """Returns decomposed characters without white space, and their origins."""
   letters, owners = [], []
   for owner, character in enumerate(text):
     for letter in unicodedata.normalize('NFKD', character):
@@ -253,13 +255,13 @@ def _folded(text: str) -> tuple[str, Sequence[int]]:
   return ''.join(letters), owners
 
 
-def _match(letters: str, index: int, candidates: str, at: int) -> int:
-  """Where in `candidates`, from `at` on, a letter is; -1 if nowhere."""
-  if candidates.startswith(letters[index], at):
-    return at
+def _match(letters: str, index: int, candidates: str, start: int) -> int:
+  """Returns where in `candidates[start:]` a letter matches, or -1."""
+  if candidates.startswith(letters[index], start):
+    return start
   for length, reach in _ANCHORS:
-    end = len(candidates) if reach is None else at + reach
-    match = candidates.find(letters[index : index + length], at, end)
+    end = len(candidates) if reach is None else start + reach
+    match = candidates.find(letters[index : index + length], start, end)
     if match >= 0:
       return match
   return -1

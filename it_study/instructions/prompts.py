@@ -1,4 +1,4 @@
-"""The prompt of a row under a condition, as Tk-Instruct feeds its model."""
+"""Renders a row under a condition as a prompt in Tk-Instruct's format."""
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
@@ -19,16 +19,18 @@ from it_study.seeding import stable_random
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenLimit:
-  """How many tokens a prompt may have, and how they are counted.
+  """The maximum length of a prompt, and how tokens are counted.
 
   Attributes:
-    encode: text to token ids, without end-of-sequence.
-    decode: token ids to text, for `tk_truncation`.
-    max_tokens: the limit, end-of-sequence included.
-    count: None, or the number of tokens of one piece of a prompt, for a
-      vocabulary under which the pieces' numbers add up to the prompt's. It
-      should remember them, as instances of a task share most pieces.
-    margin: how far such a sum may be from the number of the prompt's tokens.
+    encode: Function from text to token ids, without end-of-sequence.
+    decode: Function from token ids to text, for `tk_truncation`.
+    max_tokens: Maximum number of tokens, end-of-sequence included.
+    count: Function that returns the number of tokens of one piece of a prompt,
+      for a vocabulary under which these numbers add up to the prompt's. It
+      should cache, as instances of a task share most pieces. None to encode
+      the whole prompt.
+    margin: Largest difference between such a sum and the number of tokens of
+      the prompt.
   """
 
   encode: Callable[[str], Sequence[int]]
@@ -38,7 +40,7 @@ class TokenLimit:
   margin: int = 0
 
   def fits(self, *pieces: str) -> bool:
-    """Whether the text that the pieces make when joined is within the limit."""
+    """Returns whether the pieces, joined, are within the limit."""
     if self.count is not None:
       spare = self.max_tokens - 1 - sum(map(self.count, pieces))
       if spare >= self.margin:
@@ -50,16 +52,16 @@ class TokenLimit:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompt:
-  """A rendered prompt and what had to be left out of it.
+  """A rendered prompt and a record of what did not fit.
 
   Attributes:
-    text: what the model sees; ends in 'Output: ' unless `tk_truncation` cut it.
-    pieces: definition, one block an example, and query, which joined make the
-      text, or what it was before `tk_truncation` cut it; the definition's is
-      empty where there is none. Every piece but the last ends in a line break.
-    examples: those in the pieces, positive ones first.
-    num_dropped_examples: examples of the condition that did not fit.
-    shortened: whether definition or instance was cut.
+    text: Text for the model; ends in 'Output: ' unless `tk_truncation` cut it.
+    pieces: Definition (possibly empty), one block per example, and query.
+      Joined, they are the text before `tk_truncation`. Every piece but the last
+      ends in a line break.
+    examples: Examples in the pieces, positive ones first.
+    num_dropped_examples: Number of the condition's examples that did not fit.
+    shortened: Whether the definition or the instance was cut.
   """
 
   text: str
@@ -80,8 +82,8 @@ def render(
   """Renders the prompt of one instance under a condition.
 
   The format is that of Tk-Instruct's collator (Wang et al. 2022): pieces are
-  stripped, and a full stop is added to a finished piece whose last character
-  is no ASCII punctuation.
+  stripped, and a full stop is added to a piece whose last character is not
+  ASCII punctuation.
 
       Definition: Say yes if the door is open.
 
@@ -93,92 +95,73 @@ def render(
       Input: The door is open.
       Output:
 
-  With a limit, examples are added in order while definition, kept examples
-  (joined by a space for this count), candidate and query fit, and adding stops
-  at the first that does not. Where definition and query alone are too long the
-  middle of the instance's input is cut, then the end of the definition. Under
-  `tk_truncation` the end of the whole text is, cue included, and what is left
-  is tidied as Tk-Instruct's tokenizer tidies what it decodes; as there, the
-  tokens of that fill the limit without end-of-sequence, for which one more is
+  With a limit, examples are added in order until one does not fit together
+  with the definition, the examples so far (joined by a space for this count)
+  and the query. If definition and query alone are too long, the middle of the
+  instance's input is cut, then the end of the definition. Under
+  `tk_truncation`, the end of the whole text is cut instead, cue included, and
+  the rest is cleaned up as Tk-Instruct's tokenizer does when it decodes. As
+  there, its tokens fill the limit without end-of-sequence, so one more token is
   cut before they reach the model.
 
   Args:
-    task: of the instance.
-    instance: the row to render.
-    condition: levels, numbers of examples, what to do when it is too long.
-    limit: None renders everything.
-    tasks: all tasks on the same side of the split, for a level that needs
-      them; a `LazyTasks`, as looking through them is remembered for it. Without
-      it a matched budget leaves such levels out.
+    task: Task of the instance.
+    instance: Instance to render.
+    condition: Condition to render under.
+    limit: Maximum length; None for no limit.
+    tasks: All tasks on the same side of the split, for a level that needs
+      them. Pass a `LazyTasks`, for which lookups are cached. Without it, a
+      matched budget ignores such levels.
 
   Raises:
-    InputError: if not even the cue fits the limit, or the condition's own level
+    InputError: If not even the cue fits the limit, or the condition's own level
       needs `tasks`.
   """
-  real_task, real_instance = task, instance
-  task, instance = instructions.rewrite(
-    task=task, instance=instance, condition=condition
-  )
-  seen = {'task': task, 'instance': instance, 'condition': condition}
-  positive = EXAMPLE_LEVELS.get(condition.examples)(**seen, tasks=tasks)
-  negative = task.negative_examples[: condition.num_negative_examples]
-  wording = DEFINITION_LEVELS.get(condition.definition)(**seen, tasks=tasks)
-  text_input = instance.input.strip()
+  wording, text_input, examples = _altered(task, instance, condition, tasks)
   shortened = False
   if limit is not None and not condition.tk_truncation:
     wording, text_input, shortened = _shorten(
       wording=wording,
       text_input=text_input,
-      others=_other_wordings(real_task, real_instance, condition, tasks),
+      other_wordings=_other_wordings(task, instance, condition, tasks),
       limit=limit,
       instance_id=instance.id,
     )
   definition, query = _definition(wording), _query(text_input)
-  blocks: dict[str, list[str]] = {'Positive': [], 'Negative': []}
-  used: list[Example] = []
-  for label, examples in (('Positive', positive), ('Negative', negative)):
-    for number, example in enumerate(examples, start=1):
-      block = _example(label, number, example, condition.explanations)
-      if limit is not None:
-        kept = (*_spaced(blocks['Positive']), *_spaced(blocks['Negative']))
-        if not limit.fits(definition, *kept, block, query):
-          break
-      blocks[label].append(block)
-      used.append(example)
-  kept = [*blocks['Positive'], *blocks['Negative']]
-  pieces = (definition, *kept, query)
-  text = ''.join(pieces)
-  if limit is not None and condition.tk_truncation and not limit.fits(*pieces):
-    ids = list(limit.encode(text))[: limit.max_tokens]
-    text = _clean_up(limit.decode(ids))
-    shortened = True
+  blocks, used = _fitting_blocks(
+    examples, condition.explanations, definition, query, limit
+  )
+  truncated_text = None
+  if limit is not None and condition.tk_truncation:
+    if not limit.fits(definition, *blocks, query):
+      ids = limit.encode(''.join((definition, *blocks, query)))
+      truncated_text = _clean_up(limit.decode(list(ids)[: limit.max_tokens]))
   elif limit is not None:
-    # A vocabulary may take more tokens without the space that was counted.
-    while kept and not limit.fits(*pieces):
-      del kept[-1], used[-1]
-      pieces = (definition, *kept, query)
-      text = ''.join(pieces)
+    # Without the counted spaces, a vocabulary may need more tokens.
+    while blocks and not limit.fits(definition, *blocks, query):
+      del blocks[-1], used[-1]
+  pieces = (definition, *blocks, query)
   return Prompt(
-    text=text,
+    text=''.join(pieces) if truncated_text is None else truncated_text,
     pieces=pieces,
     examples=tuple(used),
-    num_dropped_examples=len(positive) + len(negative) - len(used),
-    shortened=shortened,
+    num_dropped_examples=sum(map(len, examples.values())) - len(used),
+    shortened=shortened or truncated_text is not None,
   )
 
 
 def choose_target(*, instance: Instance, condition: Condition) -> str:
-  """The reference to train on, drawn by (seed, instance id).
+  """Returns the reference to train on, drawn by (seed, instance id).
 
   Args:
-    instance: as `perturb.rewrite` leaves it under the condition.
-    condition: gives the seed.
+    instance: Instance as returned by `instructions.rewrite`.
+    condition: Condition that provides the seed.
   """
   random = stable_random(condition.seed, instance.id, 'target')
   return random.choice(instance.outputs)
 
 
-# What transformers 4.18, which Tk-Instruct pins, replaces in a decoded text.
+# Replacements in decoded text by transformers 4.18, which Tk-Instruct pins.
 _CLEANED = (
   *((f' {mark}', mark) for mark in '.?!,'),
   (" ' ", "'"),
@@ -187,8 +170,8 @@ _CLEANED = (
 
 
 def _clean_up(text: str) -> str:
-  for found, cleaned in _CLEANED:
-    text = text.replace(found, cleaned)
+  for old, new in _CLEANED:
+    text = text.replace(old, new)
   return text
 
 
@@ -207,8 +190,56 @@ def _query(text_input: str) -> str:
   return f'Now complete the following example -\n{piece}\nOutput: '
 
 
+def _altered(
+  task: Task,
+  instance: Instance,
+  condition: Condition,
+  tasks: Mapping[str, Task] | None,
+) -> tuple[str | None, str, dict[str, Sequence[Example]]]:
+  """Returns definition, input and examples by label, under a condition."""
+  task, instance = instructions.rewrite(
+    task=task, instance=instance, condition=condition
+  )
+  row = {'task': task, 'instance': instance, 'condition': condition}
+  positive = EXAMPLE_LEVELS.get(condition.examples)(**row, tasks=tasks)
+  negative = task.negative_examples[: condition.num_negative_examples]
+  wording = DEFINITION_LEVELS.get(condition.definition)(**row, tasks=tasks)
+  examples = {'Positive': positive, 'Negative': negative}
+  return wording, instance.input.strip(), examples
+
+
+def _fitting_blocks(
+  examples: Mapping[str, Sequence[Example]],
+  explanations: bool,
+  definition: str,
+  query: str,
+  limit: TokenLimit | None,
+) -> tuple[list[str], list[Example]]:
+  """Returns the blocks that fit, and their examples.
+
+  Args:
+    examples: Label, such as 'Positive', to its examples.
+    explanations: Whether to include explanations.
+    definition: First piece of the prompt.
+    query: Last piece of the prompt.
+    limit: Maximum length; None for no limit.
+  """
+  blocks: dict[str, list[str]] = {label: [] for label in examples}
+  used: list[Example] = []
+  for label in examples:
+    for number, example in enumerate(examples[label], start=1):
+      block = _example(label, number, example, explanations)
+      if limit is not None:
+        spaced = (piece for some in blocks.values() for piece in _spaced(some))
+        if not limit.fits(definition, *spaced, block, query):
+          break
+      blocks[label].append(block)
+      used.append(example)
+  return [block for some in blocks.values() for block in some], used
+
+
 def _spaced(blocks: Sequence[str]) -> list[str]:
-  """Blocks with a space between any two, as Tk-Instruct counts them."""
+  """Returns blocks separated by spaces, as Tk-Instruct counts them."""
   spaced = [' '] * (2 * len(blocks) - 1)
   spaced[::2] = blocks
   return spaced
@@ -221,7 +252,7 @@ def _example(
   return _block(label, number, example.input, example.output, explanation)
 
 
-# Asked for by every instance of a task.
+# Cached: each instance of a task requests the same blocks.
 @functools.lru_cache(maxsize=8192)
 def _block(
   label: str, number: int, text_input: str, output: str, explanation: str | None
@@ -240,26 +271,26 @@ def _other_wordings(
   condition: Condition,
   tasks: Mapping[str, Task] | None,
 ) -> set[str | None]:
-  """What the definition would be at every other level, for a matched budget.
+  """Returns the definitions at all levels, for a matched budget.
 
-  A level that has nothing for this task, as `shuffled` has not for the only one
-  of its kind, is in no condition to be matched.
+  A level that has no definition for this task, such as `shuffled` for the only
+  task of its kind, is ignored.
   """
   if not condition.matched_budget:
     return set()
-  wordings = set()
+  wordings: set[str | None] = set()
   for name in DEFINITION_LEVELS.names():
     level = DEFINITION_LEVELS.get(name)
     if level.needs_tasks and tasks is None:
       continue
     other = dataclasses.replace(condition, definition=name)
-    seen_task, seen_instance = instructions.rewrite(
+    new_task, new_instance = instructions.rewrite(
       task=task, instance=instance, condition=other
     )
     with contextlib.suppress(InputError):
       wordings.add(
         level(
-          task=seen_task, instance=seen_instance, condition=other, tasks=tasks
+          task=new_task, instance=new_instance, condition=other, tasks=tasks
         )
       )
   return wordings
@@ -269,12 +300,16 @@ def _shorten(
   *,
   wording: str | None,
   text_input: str,
-  others: set[str | None],
+  other_wordings: set[str | None],
   limit: TokenLimit,
   instance_id: str,
 ) -> tuple[str | None, str, bool]:
-  """Cuts the input's middle, then the definition's end, until both fit."""
-  wordings = {wording, *others}
+  """Cuts the input's middle, then the definition's end, until both fit.
+
+  Returns:
+    The definition, the input, and whether either was cut.
+  """
+  wordings = {wording, *other_wordings}
 
   def fits(wording: str | None, text: str) -> bool:
     return limit.fits(_definition(wording), _query(text))
@@ -285,20 +320,19 @@ def _shorten(
   )
   if keep == len(text_input):
     return wording, text_input, False
-  # -1 says that some definition alone is too long.
+  # -1 means that some definition alone is too long.
   cut_input = _cut_middle(text_input, max(keep, 0))
   cut_wording = wording
   if keep < 0 and not fits(wording, cut_input):
-    keep = _longest(
-      len(wording or ''), lambda n: fits(wording[:n] if n else None, cut_input)
-    )
+    whole = wording or ''
+    keep = _longest(len(whole), lambda n: fits(whole[:n] or None, cut_input))
     if keep < 0:
       raise InputError(
         f'the limit of {limit.max_tokens} input tokens has no room for the cue '
         f'of a prompt (instance {instance_id!r}); raise '
         "TASK_FEATURE_LENGTHS['inputs'] or --max_input_length."
       )
-    cut_wording = wording[:keep] if keep else None
+    cut_wording = whole[:keep] or None
   return (
     cut_wording,
     cut_input,
@@ -307,7 +341,7 @@ def _shorten(
 
 
 def _cut_middle(text: str, keep: int) -> str:
-  """Keeps `keep` characters, half of them from either end.
+  """Keeps `keep` characters, half of them from each end.
 
   >>> _cut_middle('one two three', 7)
   'one ree'
@@ -319,7 +353,7 @@ def _cut_middle(text: str, keep: int) -> str:
 
 
 def _longest(length: int, fits: Callable[[int], bool]) -> int:
-  """The largest n up to `length` that fits, -1 if none does."""
+  """Returns the largest n up to `length` that fits, or -1."""
   if fits(length):
     return length
   low, high = -1, length

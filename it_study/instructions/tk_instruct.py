@@ -1,4 +1,4 @@
-"""Tk-Instruct's mixture of encodings, one of which each instance is given."""
+"""Tk-Instruct's mixture of prompt encodings, one for each instance."""
 
 import dataclasses
 import functools
@@ -7,9 +7,9 @@ from it_study.conditions import INSTANCES_PER_TASK, Condition
 from it_study.errors import InputError
 from it_study.seeding import stable_hash
 
-# Definition; 2 examples; both; the same and 2 negative ones; the same and
-# explanations: `all_valid_encodings` of Tk-Instruct's collator, in its order,
-# and cut as there.
+# `all_valid_encodings` of Tk-Instruct's collator, in its order and with its
+# truncation: definition; 2 examples; both; both and 2 negative examples; both
+# and explanations.
 ENCODINGS = (
   Condition(examples='empty', num_examples=0, tk_truncation=True),
   Condition(definition='empty', tk_truncation=True),
@@ -23,70 +23,70 @@ _NAME = 'natinst_tk_instruct'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TkInstruct:
-  """Five encodings of the instructions, in equal parts, as Tk-Instruct trains.
+  """Five encodings of the instructions in equal parts, as in Tk-Instruct.
 
   Wang et al. 2022, section 5, and `tk_instruct` of their collator, which draws
-  one of the encodings whenever it sees an instance. Here an instance has one,
-  chosen by a stable hash of seed and id, so that every epoch, host and run sees
-  the same. Prompts that are too long are cut as theirs are.
+  an encoding each time it sees an instance. Here an instance has one encoding,
+  chosen by a stable hash of seed and id, so that it is the same in every epoch,
+  host and run. Prompts that are too long are truncated as in Tk-Instruct.
 
   >>> TkInstruct(instances_per_task=10).name
   'natinst_tk_instruct_n10'
 
   Attributes:
-    instances_per_task: training instances of a task, as in a `Condition`.
-    num_tasks: training tasks, likewise.
-    seed: of the choice of instances, tasks and encodings.
+    instances_per_task: Number of training instances per task.
+    num_tasks: Number of training tasks; None for all.
+    seed: Seed for the choice of instances, tasks and encodings.
   """
 
   instances_per_task: int = INSTANCES_PER_TASK
   num_tasks: int | None = None
   seed: int = 0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     self._as_condition()
 
   @property
   def name(self) -> str:
-    """The name of the SeqIO task, suffixes as a condition's."""
+    """The name of the SeqIO task, with the suffixes of a condition."""
     return _NAME + self._as_condition().name.removeprefix(Condition().name)
 
   @classmethod
   def from_name(cls, name: str) -> 'TkInstruct':
-    """Parses a name as `name` writes it. Raises `InputError`."""
+    """Parses a name; the inverse of `name`. Raises `InputError`."""
     try:
       condition = Condition.from_name(
         Condition().name + name.removeprefix(_NAME)
       )
-      found = cls(
+      parsed = cls(
         **{
           field.name: getattr(condition, field.name)
           for field in dataclasses.fields(cls)
         }
       )
     except InputError:
-      found = None
-    if found is None or found.name != name:
+      parsed = None
+    if parsed is None or parsed.name != name:
       raise InputError(
-        f'{name!r} is no name of the mixture of encodings. It reads {_NAME}, '
-        'then, in this order and only where not at the default, _n, _t, _s '
-        'with their values.'
+        f'{name!r} is not a mixture of encodings. A name reads {_NAME}, '
+        'followed by suffixes that are not at their default, in this order: '
+        '_n, _t, _s.'
       )
-    return found
+    return parsed
 
   @property
   def encodings(self) -> tuple[Condition, ...]:
-    """The five, each with the same choice of instances."""
+    """The five encodings, all with the same choice of instances."""
     return _encodings(self)
 
   def of_instance(self, instance_id: str) -> Condition:
-    """The encoding of an instance."""
+    """Returns the encoding of an instance."""
     encodings = self.encodings
     index = stable_hash(self.seed, instance_id, 'encoding') % len(encodings)
     return encodings[index]
 
   def for_test(self) -> 'TkInstruct':
-    """What of it shows on the test split, which ignores n, t and s."""
+    """Returns the mixture on the test split, which ignores n, t and s."""
     return TkInstruct()
 
   def _as_condition(self) -> Condition:
@@ -94,10 +94,10 @@ class TkInstruct:
 
 
 def from_name(name: str) -> Condition | TkInstruct:
-  """What a SeqIO task of this project is made of.
+  """Parses the name of a SeqIO task of this project.
 
   Raises:
-    InputError: if no such name is well-formed.
+    InputError: If the name is malformed.
   """
   if name.startswith(_NAME):
     return TkInstruct.from_name(name)

@@ -54,9 +54,7 @@ def test_another_wording_is_another_level():
   assert (
     level(task=_task(None), instance=_INSTANCE, condition=Condition()) is None
   )
-  with pytest.raises(
-    InputError, match=r'\{labels\} must stand in it exactly once'
-  ):
+  with pytest.raises(InputError, match=r'must contain \{labels\} exactly once'):
     OutputSpace('Answer!')
 
 

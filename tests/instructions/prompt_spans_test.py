@@ -18,7 +18,7 @@ LEVELS = ('original', 'simplified', 'empty')
 
 
 def characters(max_tokens):
-  """A token a character."""
+  """Returns a limit with one token per character."""
   return TokenLimit(
     encode=lambda text: [ord(character) for character in text],
     decode=lambda ids: ''.join(map(chr, ids)),
@@ -46,7 +46,7 @@ def divided(name, **fields):
 
 
 def check_cover(prompt, spans):
-  """Without gap or overlap, in order, no two of a kind side by side."""
+  """Checks for gaps, overlaps and neighbours of the same kind."""
   ends = [0, *(span.end for span in spans)]
   assert [span.start for span in spans] == ends[:-1]
   assert ends[-1] == len(prompt.text)
@@ -55,7 +55,7 @@ def check_cover(prompt, spans):
   assert all(a != b for a, b in itertools.pairwise(kinds))
 
 
-def test_every_kind_where_it_stands():
+def test_every_kind_of_span():
   assert divided('natinst_def_original_ex_original2_neg1') == [
     ('definition', 'Definition: Say if it is hot.\n\n'),
     ('example 1', ' Positive Example 1 -\nInput: fire.\n Output: yes.\n\n'),
@@ -80,7 +80,7 @@ def test_every_kind_where_it_stands():
     ('.', '.', '\nOutput: '),
   ],
 )
-def test_a_full_stop_that_was_added_is_no_input(text, shown, end):
+def test_an_added_full_stop_is_not_input(text, shown, end):
   assert divided('natinst_def_empty_ex_empty0', text=text) == [
     ('cue', HEAD),
     ('input', shown),
@@ -94,7 +94,7 @@ def test_an_empty_instance_has_no_input():
   ]
 
 
-def test_text_that_looks_like_a_prompt_is_what_it_is():
+def test_text_that_looks_like_a_prompt_is_input():
   text = ' Positive Example 1 -\nInput: x.\n Output: y.\n\nDefinition: z'
   parts = divided('natinst_def_simplified_ex_original1', text=text)
   assert [kind for kind, _ in parts] == [
@@ -120,7 +120,7 @@ def test_text_that_looks_like_a_prompt_is_what_it_is():
     (71, '', 0, 0),
   ],
 )
-def test_what_is_kept_of_an_input_that_is_cut(max_tokens, shown, head, tail):
+def test_kept_part_of_a_cut_input(max_tokens, shown, head, tail):
   prompt, instance = rendered(
     'natinst_def_original_ex_empty0',
     text='one two three',
@@ -134,7 +134,7 @@ def test_what_is_kept_of_an_input_that_is_cut(max_tokens, shown, head, tail):
   assert inputs == ([shown] if shown else [])
 
 
-def test_the_share_that_is_kept():
+def test_share_kept():
   assert KeptInput(length=0, head=0, tail=0).share == 1.0
   assert KeptInput(length=8, head=1, tail=1).share == 0.25
 
@@ -142,11 +142,11 @@ def test_the_share_that_is_kept():
 @pytest.mark.parametrize(
   ('max_tokens', 'kept'), [(99, (16, 16)), (85, (15, 16)), (70, (0, 16))]
 )
-def test_what_is_kept_of_the_definition(max_tokens, kept):
+def test_kept_part_of_the_definition(max_tokens, kept):
   name = 'natinst_def_original_ex_empty0'
   whole, _ = rendered(name, text='one two three')
   prompt, _ = rendered(name, text='one two three', limit=characters(max_tokens))
-  # The full stop that is added counts where it is there in both.
+  # An added full stop counts if both have it.
   found = prompt_spans.kept_definition(prompt, whole=whole)
   assert found == tuple(n + (n == 16) for n in kept)
 
@@ -160,7 +160,7 @@ def test_what_is_kept_of_the_definition(max_tokens, kept):
     (20, ['definition'], 0),
   ],
 )
-def test_a_text_that_was_cut_by_its_tokens(max_tokens, kinds, kept):
+def test_a_text_cut_by_tokens(max_tokens, kinds, kept):
   prompt, instance = rendered(
     'natinst_def_original_ex_empty0_trunctk',
     text='one two three',
@@ -213,7 +213,7 @@ def test_any_prompt_is_covered(
 
 def test_a_prompt_of_another_instance_is_refused():
   prompt, _ = rendered('natinst_def_original_ex_empty0')
-  with pytest.raises(ValueError, match='not made of this instance'):
+  with pytest.raises(ValueError, match='not made from this instance'):
     prompt_spans.spans(prompt, instance=make_instance('coffee'))
 
 
@@ -222,12 +222,12 @@ def test_a_prompt_of_another_instance_is_refused():
   [
     ('', 'abc', []),
     ('a b.', 'a  ☃b . c', [0, 0, 4, 6]),
-    # Unknown characters are gone.
+    # Unknown characters are missing.
     ('xyz', '日x日y日z', [1, 3, 5]),
-    # Letters that were put together, and some that were taken apart.
+    # Composed and decomposed letters.
     ('é ﬁ', 'e\u0301 fi', [1, 1, 4]),
     ('fi', 'ﬁ', [0, 0]),
-    # What comes from nowhere goes with what stands before it.
+    # A character without a match takes the position before it.
     ('a?b', 'ab', [0, 0, 1]),
     ('\n\na', '\n\na', [0, 0, 2]),
   ],
@@ -238,7 +238,7 @@ def test_origins(text, source, places):
 
 @pytest.fixture(name='processor', scope='module')
 def _processor():
-  """SentencePiece as T5 has it: normalised, some characters unknown."""
+  """A SentencePiece model like T5's: normalised, with unknown characters."""
   model = io.BytesIO()
   lines = ['Now complete the following example', 'Input: tea. Output: yes, no']
   lines += ['Definition: Say if it is hot', "Positive Example 1 - it isn't 2"]
@@ -256,12 +256,12 @@ def _processor():
   return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
 
 
-def test_tokens_cut_where_the_vocabulary_says(processor):
+def test_cuts_agree_with_the_vocabulary(processor):
   def decode(ids):
     return processor.decode([i for i in ids if i != processor.unk_id()])
 
   @given(
-    # Without ligatures, of which a token may be a part.
+    # Without ligatures: a token may be a part of one.
     st.text('teaé日 \n.,\'n\u0301"', max_size=40),
     st.sampled_from(LEVELS),
     st.integers(5, 120),
@@ -282,7 +282,7 @@ def test_tokens_cut_where_the_vocabulary_says(processor):
     if prompt.text == source:
       return
     encoded = source.encode()
-    # It counts bytes.
+    # SentencePiece counts bytes.
     ends = [
       (piece, len(encoded[: piece.end].decode()))
       for piece in processor.encode(source, return_type='proto').pieces
@@ -296,7 +296,7 @@ def test_tokens_cut_where_the_vocabulary_says(processor):
     ]
     places = prompt_spans.origins(prompt.text, source=source)
     assert all(place < cut for place in places)
-    # The last character that a token stands for is the last of the text.
+    # The last character of the last token is the last one of the text.
     assert not known or places[-1] == known[-1]
 
   check()

@@ -49,17 +49,17 @@ def test_a_condition_s_name_is_a_condition():
 @pytest.mark.parametrize(
   'suffix', ['_n100', '_s1_n3', '_neg2', '_trunctk', '_n0', 's', '_n10_']
 )
-def test_a_name_that_is_none(suffix):
+def test_malformed_names_are_refused(suffix):
   with pytest.raises(
     InputError,
-    match=rf"'natinst_tk_instruct{suffix}' is no name of the mixture of "
-    'encodings. It reads natinst_tk_instruct, then, in this order and only',
+    match=rf"'natinst_tk_instruct{suffix}' is not a mixture of "
+    'encodings. A name reads natinst_tk_instruct, followed by suffixes',
   ):
     tk_instruct.from_name(f'natinst_tk_instruct{suffix}')
 
 
-def test_values_are_a_condition_s():
-  with pytest.raises(InputError, match='instances_per_task is 0; allowed are'):
+def test_values_are_checked_like_a_condition_s():
+  with pytest.raises(InputError, match='instances_per_task is 0; expected'):
     TkInstruct(instances_per_task=0)
 
 
