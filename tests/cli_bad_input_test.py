@@ -28,24 +28,25 @@ def _corpus(tmp_path):
 def test_an_empty_directory(capsys, tmp_path):
   (tmp_path / 'empty').mkdir()
   assert refusal(capsys, 'corpus', 'stats', 'empty') == (
-    'corpus empty: no directory empty/tasks; it should hold NAME.json, one a '
-    "task. 'it-study corpus mini DIR' writes a small corpus to start with."
+    'corpus empty: no directory empty/tasks; expected one that holds one '
+    "NAME.json per task. 'it-study corpus mini DIR' writes a small corpus to "
+    'start with.'
   )
 
 
 def test_a_missing_directory(capsys):
   assert refusal(capsys, 'baseline', 'random', '--corpus', 'none') == (
-    'corpus none: no directory none; it should hold tasks/ and splits/. '
-    "'it-study corpus mini DIR' writes a small corpus to start with."
+    'corpus none: no directory none; expected one that holds tasks/ and '
+    "splits/. 'it-study corpus mini DIR' writes a small corpus to start with."
   )
 
 
 def test_a_directory_without_splits(capsys, corpus):
   (corpus / 'splits').rename(corpus / 'slpits')
   assert refusal(capsys, 'corpus', 'check', 'corpus') == (
-    'corpus corpus: no directory corpus/splits/default; it should hold '
-    "train_tasks.txt and test_tasks.txt. 'it-study corpus mini DIR' writes a "
-    'small corpus to start with.'
+    'corpus corpus: no directory corpus/splits/default; expected one that '
+    "holds train_tasks.txt and test_tasks.txt. 'it-study corpus mini DIR' "
+    'writes a small corpus to start with.'
   )
 
 
@@ -59,7 +60,7 @@ def test_a_misspelt_miniature(capsys):
 def test_a_misspelt_track(capsys, corpus):
   (corpus / 'splits/xlingual').mkdir()
   assert refusal(capsys, 'corpus', 'check', 'corpus', '--track=defualt') == (
-    "corpus corpus: no track 'defualt' in corpus/splits; there are default, "
+    "corpus corpus: no track 'defualt' in corpus/splits; available: default, "
     "xlingual. Did you mean 'default'?"
   )
 
@@ -69,16 +70,16 @@ def test_a_split_that_names_a_missing_task(capsys, corpus):
     file.write('task5_tilte\n')
   assert refusal(capsys, 'corpus', 'build', 'corpus') == (
     'corpus/splits/default/test_tasks.txt: 1 of 3 tasks have no file in '
-    "corpus/tasks, 'task5_tilte' first. Did you mean 'task5_title'?"
+    "corpus/tasks, the first being 'task5_tilte'. Did you mean 'task5_title'?"
   )
 
 
 def test_broken_json(capsys, corpus):
   (corpus / 'tasks/task4_entail.json').write_text('{"Definition": ["a"],\n ]')
   assert refusal(capsys, 'baseline', 'random', '--corpus', 'corpus') == (
-    'corpus/tasks/task4_entail.json: not JSON: Expecting property name enclosed'
-    ' in double quotes at line 2, column 2. Fetch the file again or mend it '
-    'there.'
+    'corpus/tasks/task4_entail.json: not JSON: Expecting property name '
+    'enclosed in double quotes at line 2, column 2. Fetch the file again or '
+    'fix it.'
   )
 
 
@@ -86,8 +87,8 @@ def test_a_task_without_instances(capsys, corpus):
   path = corpus / 'tasks/task4_entail.json'
   path.write_text(json.dumps({**json.loads(path.read_text()), 'Instances': []}))
   assert refusal(capsys, 'corpus', 'stats', 'corpus') == (
-    'corpus/tasks/task4_entail.json: Instances: found [], allowed is a list of '
-    'at least one instance.'
+    'corpus/tasks/task4_entail.json: Instances: expected a list of at least '
+    'one instance, got [].'
   )
 
 
@@ -131,7 +132,7 @@ def test_a_training_that_is_refused_leaves_no_file(capsys, corpus):
     '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2_t99',
   )
   assert refusal(capsys, *words).startswith(
-    'num_tasks: found 99 training tasks, allowed are 1 to '
+    'num_tasks: 99 training tasks requested, but the corpus has '
   )
   assert list(pathlib.Path('out').iterdir()) == []
   # The configuration of the existing training stays.
@@ -361,8 +362,8 @@ def test_an_unknown_split_or_task(capsys, corpus):
   assert refusal(
     capsys, 'baseline', 'random', '--corpus=corpus', '--split=tset'
   ) == (
-    "split 'tset' is unknown; there are train, validation, test. Did you mean "
-    "'test'?"
+    "split 'tset' is unknown; available: train, validation, test. Did you "
+    "mean 'test'?"
   )
   assert (
     refusal(

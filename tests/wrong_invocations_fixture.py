@@ -164,8 +164,8 @@ CASES = (
   ),
   (
     'score whole.jsonl --split=tset',
-    "split 'tset' is unknown; there are train, validation, test. Did you mean "
-    "'test'?",
+    "split 'tset' is unknown; available: train, validation, test. Did you "
+    "mean 'test'?",
   ),
   (
     'score whole.jsonl --split=train',
@@ -197,9 +197,9 @@ CASES = (
   # Prompts.
   (
     'prompt --corpus=corpus --condition=natinst_def_original_ex_original0',
-    "condition 'natinst_def_original_ex_original0': ex_original0 is no "
-    'condition: no examples are written ex_empty0, and every other level needs '
-    'at least one.',
+    "condition 'natinst_def_original_ex_original0': ex_original0 is not "
+    'valid: level empty takes 0 examples (ex_empty0), every other level at '
+    'least 1.',
   ),
   (
     f'prompt --corpus=corpus --condition={CONDITION} --module=no_such',
@@ -250,24 +250,24 @@ CASES = (
   (
     'corpus mini corpus',
     "corpus is not empty and not a miniature: it holds 'splits', but no "
-    'miniature.json. Name a new or an empty directory.',
+    'miniature.json. Name a new or empty directory.',
   ),
   (
     'corpus controls corpus corpus',
-    'corpus is the corpus itself; controls go into a copy. Name a new '
+    'corpus is the corpus itself; controls are added to a copy. Name a new '
     'directory.',
   ),
   (
     'corpus check corpsu',
-    'corpus corpsu: no directory corpsu; it should hold tasks/ and splits/. '
-    "'it-study corpus mini DIR' writes a small corpus to start with. Did you "
-    "mean 'corpus'?",
+    'corpus corpsu: no directory corpsu; expected one that holds tasks/ and '
+    "splits/. 'it-study corpus mini DIR' writes a small corpus to start with. "
+    "Did you mean 'corpus'?",
   ),
   (
     'corpus check whole.jsonl',
-    'corpus whole.jsonl: whole.jsonl is no directory; it should hold tasks/ '
-    "and splits/. 'it-study corpus mini DIR' writes a small corpus to start "
-    'with.',
+    'corpus whole.jsonl: whole.jsonl is not a directory; expected one that '
+    "holds tasks/ and splits/. 'it-study corpus mini DIR' writes a small "
+    'corpus to start with.',
   ),
   (
     'corpus audit corpus --severity=eror',
@@ -276,8 +276,8 @@ CASES = (
   ),
   (
     'corpus stats corpus --track=defalt',
-    "corpus corpus: no track 'defalt' in corpus/splits; there are default. Did "
-    "you mean 'default'?",
+    "corpus corpus: no track 'defalt' in corpus/splits; available: default. "
+    "Did you mean 'default'?",
   ),
   (
     'corpus build corpus --data_dir=whole.jsonl',

@@ -1,4 +1,4 @@
-"""A corpus of Super-NaturalInstructions task files, read with Python alone."""
+"""Reads a corpus of Super-NaturalInstructions task files in pure Python."""
 
 from it_study.corpus.natinst import (
   CONTROL_CATEGORIES as CONTROL_CATEGORIES,

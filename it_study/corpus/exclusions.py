@@ -1,4 +1,4 @@
-"""Tasks and instances that a study leaves out, as a list in a text file."""
+"""Exclusion lists: tasks and instances that a study leaves out."""
 
 from collections.abc import Iterable, Iterator
 import dataclasses
@@ -10,20 +10,20 @@ from it_study import errors
 from it_study.corpus.findings import ERROR, CorpusFinding
 from it_study.errors import InputError, nearest_path
 
-# What begins a comment: at the start of a line, or after white space.
+# A comment starts at the start of a line or after white space.
 _COMMENT = re.compile(r'(^|\s+)#.*')
 
 
 @dataclasses.dataclass(frozen=True)
 class Exclusions:
-  """What is left out of a corpus.
+  """Tasks and instances that are left out of a corpus.
 
-  Iterating gives pairs of a task and an instance id, which is None where the
-  whole task is left out.
+  Iterating yields pairs of a task and an instance id, or None for the whole
+  task.
 
   Attributes:
-    entries: sorted, each one once.
-    path: of the file they came from, for messages.
+    entries: Sorted, unique pairs of a task and an instance id or None.
+    path: Path of the exclusion list, for messages.
   """
 
   entries: tuple[tuple[str, str | None], ...] = ()
@@ -37,25 +37,25 @@ class Exclusions:
 
   @functools.cached_property
   def tasks(self) -> frozenset[str]:
-    """Tasks that are left out whole."""
+    """Names of tasks that are left out entirely."""
     return frozenset(task for task, id_ in self.entries if id_ is None)
 
   @functools.cached_property
   def names(self) -> tuple[str, ...]:
-    """Every task that is named, in alphabetical order."""
+    """Sorted names of all tasks in the list."""
     return tuple(sorted({task for task, _ in self.entries}))
 
   def instances_of(self, task: str) -> frozenset[str]:
-    """Ids of a task's instances that are left out."""
+    """Returns the ids of a task's instances that are left out."""
     return self._instances.get(task, frozenset())
 
   @functools.cached_property
   def _instances(self) -> dict[str, frozenset[str]]:
-    found: dict[str, set[str]] = {}
+    instances: dict[str, set[str]] = {}
     for task, id_ in self.entries:
       if id_ is not None:
-        found.setdefault(task, set()).add(id_)
-    return {task: frozenset(ids) for task, ids in found.items()}
+        instances.setdefault(task, set()).add(id_)
+    return {task: frozenset(ids) for task, ids in instances.items()}
 
 
 NO_EXCLUSIONS = Exclusions()
@@ -64,7 +64,7 @@ NO_EXCLUSIONS = Exclusions()
 def make(
   entries: Iterable[tuple[str, str | None]], *, path: str = 'exclusions'
 ) -> Exclusions:
-  """Returns exclusions, sorted; a whole task needs none of its instances."""
+  """Sorts entries and drops instances of tasks that are left out entirely."""
   unique = set(entries)
   whole = {task for task, id_ in unique if id_ is None}
   return Exclusions(
@@ -81,11 +81,11 @@ def make(
 def read(path: str | pathlib.Path) -> Exclusions:
   """Reads an exclusion list.
 
-  A line is `TASK`, or `TASK`, a tab and an instance id; what follows a `#` at
-  the start of a line or after white space is a comment.
+  A line is `TASK`, or `TASK`, a tab and an instance id. A comment starts with
+  `#` at the start of a line or after white space.
 
   Raises:
-    InputError: if the file cannot be read, or a line is neither.
+    InputError: If the file cannot be read or a line is malformed.
   """
   path = pathlib.Path(path)
   try:
@@ -100,7 +100,7 @@ def read(path: str | pathlib.Path) -> Exclusions:
       f'exclusion list {path}: not UTF-8 at byte {error.start}.'
     ) from None
   entries = []
-  # Not splitlines, which takes more characters for the end of a line.
+  # Not splitlines, which splits at more characters than line breaks.
   for number, line in enumerate(text.split('\n'), start=1):
     content = _COMMENT.sub('', line.rstrip('\r')).rstrip()
     if not content:
@@ -108,25 +108,24 @@ def read(path: str | pathlib.Path) -> Exclusions:
     parts = content.split('\t')
     if len(parts) > 2 or not all(parts) or re.search(r'\s', parts[0]):
       raise InputError(
-        f'exclusion list {path}, line {number}: found '
-        f'{errors.shown(content)}, allowed is TASK, or TASK, one tab and an '
-        'instance id.'
+        f'exclusion list {path}, line {number}: expected TASK, or TASK, a tab '
+        f'and an instance id, got {errors.shown(content)}.'
       )
     entries.append((parts[0], parts[1] if len(parts) == 2 else None))
   return make(entries, path=str(path))
 
 
 def from_findings(findings: Iterable[CorpusFinding]) -> Exclusions:
-  """What to leave out so that no error is left.
+  """Returns what to leave out to resolve all errors.
 
-  The instances that an error is about, else its task. Errors about no task, as
-  in a split file, stay.
+  These are the instances that an error names, or else its task. An error that
+  names no task, for example in a split file, remains.
   """
   entries: list[tuple[str, str | None]] = []
   for finding in findings:
     if finding.severity != ERROR or finding.task is None:
       continue
-    if finding.instances and all(map(_fits, finding.instances)):
+    if finding.instances and all(map(_can_be_listed, finding.instances)):
       entries += [(finding.task, id_) for id_ in finding.instances]
     else:
       entries.append((finding.task, None))
@@ -136,12 +135,12 @@ def from_findings(findings: Iterable[CorpusFinding]) -> Exclusions:
 def to_text(
   exclusions: Exclusions, *, findings: Iterable[CorpusFinding] = ()
 ) -> str:
-  """The text of an exclusion list; errors give the reasons."""
+  """Returns the text of an exclusion list, with errors as reasons."""
   reasons: dict[str, dict[str, None]] = {}
   for finding in findings:
     if finding.severity == ERROR and finding.task is not None:
       reasons.setdefault(finding.task, {})[finding.code] = None
-  parts = ['# TASK, or TASK, a tab and an instance id, a line.\n']
+  parts = ['# One per line: TASK, or TASK, a tab and an instance id.\n']
   last = None
   for task, id_ in exclusions:
     if task != last and task in reasons:
@@ -151,8 +150,8 @@ def to_text(
   return ''.join(parts)
 
 
-def _fits(id_: str) -> bool:
-  """Whether an id comes back from a line as it is."""
+def _can_be_listed(id_: str) -> bool:
+  """Returns whether an id can be read back from a line."""
   return (
     id_ == id_.strip()
     and not re.search('[\t\r\n]', id_)

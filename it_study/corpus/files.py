@@ -1,7 +1,8 @@
-"""The files of a corpus: where they are, and reading them."""
+"""Locates, reads and hashes the files of a corpus."""
 
 from collections.abc import Iterable, Mapping
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
@@ -11,74 +12,74 @@ import time
 from it_study.errors import InputError, nearest
 from it_study.storage import local_folders, text_files
 
-# A file may change again within one tick of its file system's clock and look
-# the same. The coarsest ones in use tick every two seconds.
+# A file may change within one tick of its file system's clock without a new
+# time. The coarsest file systems in use have ticks of two seconds.
 RECENT_NS = 2_000_000_000
 _HASHES_FORMAT = 1
 _THREADS = 8
 
 
 class UnreadableError(InputError):
-  """A file that is not there, not to be read, or not text."""
+  """A file that is missing, unreadable or not text."""
 
 
 def task_path(directory: pathlib.Path, name: str) -> pathlib.Path:
-  """Where a task's file is."""
+  """Returns the path of a task's file."""
   return directory / 'tasks' / f'{name}.json'
 
 
 def check_track(directory: pathlib.Path, track: str) -> None:
-  """Raises `InputError` if there are tracks, but not this one."""
+  """Raises `InputError` if the corpus has tracks, but not this one."""
   splits = directory / 'splits'
   if (splits / track).is_dir() or not splits.is_dir():
     return
   tracks = sorted(path.name for path in splits.iterdir() if path.is_dir())
   if tracks:
     raise InputError(
-      f'corpus {directory}: no track {track!r} in {splits}; there are '
+      f'corpus {directory}: no track {track!r} in {splits}; available: '
       f'{", ".join(tracks)}.{nearest(track, tracks)}'
     )
 
 
 def has_file(directory: pathlib.Path, name: str) -> bool:
-  """Whether a task has a file."""
+  """Returns whether a task has a file."""
   try:
     return task_path(directory, name).is_file()
   except OSError:
-    # Not every line is short enough to be a file's name.
+    # A name may be too long for a file.
     return False
 
 
 def missing(directory: pathlib.Path, names: tuple[str, ...]) -> list[str]:
-  """Those of the names that have no file."""
+  """Returns the names of tasks without a file."""
   return [name for name in names if not has_file(directory, name)]
 
 
 def present(directory: pathlib.Path) -> list[str]:
-  """Names of every task file there is."""
+  """Returns the names of all task files."""
   return [path.stem for path in (directory / 'tasks').glob('*.json')]
 
 
 def read_split(
   path: pathlib.Path, directory: pathlib.Path, warnings: list[str]
 ) -> tuple[str, ...]:
-  """Names in a split file, each once, in its order; odd things are told."""
+  """Returns the unique names in a split file, in order; may add warnings."""
   if not path.is_file():
     raise InputError(
-      f'corpus {directory}: no split file {path}; it should hold one task name '
-      'a line.'
+      f'corpus {directory}: no split file {path}; expected one task name per '
+      'line.'
     )
   lines = [line.strip() for line in read_text(path).splitlines()]
   names = tuple(dict.fromkeys(line for line in lines if line))
   if not names:
-    raise InputError(f'{path}: no task in it; it needs at least one a line.')
+    raise InputError(f'{path}: no tasks; expected one task name per line.')
   if len(names) != sum(map(bool, lines)):
-    warnings.append(f'{path}: some tasks are named twice')
+    warnings.append(f'{path}: some tasks are listed more than once')
   return names
 
 
 def read_text(path: pathlib.Path) -> str:
-  """A file's text. Raises `UnreadableError` if there is none."""
+  """Returns a file's text. Raises `UnreadableError` if it cannot be read."""
   try:
     return path.read_bytes().decode('utf-8-sig')
   except OSError as error:
@@ -90,58 +91,58 @@ def read_text(path: pathlib.Path) -> str:
 
 
 def unreadable(path: pathlib.Path, error: OSError) -> UnreadableError:
-  """What to raise for a file that cannot be read."""
+  """Returns the error for a file that cannot be read."""
   return UnreadableError(
-    f'{path}: cannot be read: {error.strerror or error}. Put the file back, or '
-    'take its task out of the split files.'
+    f'{path}: cannot be read: {error.strerror or error}. Restore the file, or '
+    'remove its task from the split files.'
   )
 
 
 def sha256_of_files(
-  names: Iterable[str], *, directory: str | os.PathLike
+  names: Iterable[str], *, directory: str | os.PathLike[str]
 ) -> dict[str, str]:
-  """Hashes files, or looks up their hashes where they have not changed.
+  """Hashes files, or looks up the hashes of unchanged files.
 
-  What is known of a directory's files stands in the cache folder, one JSON file
-  a directory. A hash counts as long as device, inode, size and the times of
-  modification and status change, in nanoseconds, are those of the file; it is
-  kept only if both times were at least `RECENT_NS` old when it was made, as
-  git does with its index. A cache that cannot be read or written is done
-  without.
+  The cache folder holds one JSON file of hashes per directory. A hash is valid
+  while the file's device, inode, size and times of modification and status
+  change, in nanoseconds, stay the same. It is stored only if both times were at
+  least `RECENT_NS` old when it was computed, like entries of git's index. A
+  cache that cannot be read or written is ignored.
 
   Args:
-    names: of files, relative to `directory`.
-    directory: of the files.
+    names: Names of files, relative to `directory`.
+    directory: Directory of the files.
 
   Returns:
     Name to hexadecimal SHA-256, in the order of `names`.
 
   Raises:
-    OSError: if a file cannot be read; `filename` names it.
+    OSError: If a file cannot be read; `filename` names it.
   """
   directory = pathlib.Path(directory).resolve()
   cache = _hashes_path(directory)
   known = _read_hashes(cache)
   names = list(dict.fromkeys(names))
-  found: dict[str, str] = {}
+  hashes: dict[str, str] = {}
   for name in names:
-    state, digest = known.get(name, (None, None))
-    if state is not None and state == _file_state(os.stat(directory / name)):
-      found[name] = digest
-  missing = [name for name in names if name not in found]
+    if name in known:
+      state, digest = known[name]
+      if state == _file_state(os.stat(directory / name)):
+        hashes[name] = digest
+  missing = [name for name in names if name not in hashes]
   if missing:
     fresh = _hash_files(missing, directory)
-    found.update((name, digest) for name, (_, digest) in fresh.items())
+    hashes.update((name, digest) for name, (_, digest) in fresh.items())
     _write_hashes(cache, {n: entry for n, entry in fresh.items() if entry[0]})
-  return {name: found[name] for name in names}
+  return {name: hashes[name] for name in names}
 
 
 def _hash_files(
   names: list[str], directory: pathlib.Path
 ) -> dict[str, tuple[list[int] | None, str]]:
-  """Name to state, None where it cannot be trusted, and SHA-256."""
+  """Returns name to state, None if it must not be stored, and SHA-256."""
   paths = [directory / name for name in names]
-  # Hashing lets go of the interpreter's lock, so threads do.
+  # Hashing releases the GIL.
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
     try:
       return dict(zip(names, pool.map(_hash_file, paths), strict=True))
@@ -158,7 +159,7 @@ def _hash_file(path: pathlib.Path) -> tuple[list[int] | None, str]:
       digest = hashlib.file_digest(file, 'sha256').hexdigest()
       after = os.fstat(file.fileno())
   except OSError as error:
-    # What fails while it is read does not say which file it is.
+    # An error while reading does not name the file.
     error.filename = error.filename or os.fspath(path)
     raise
   settled = max(before.st_mtime_ns, before.st_ctime_ns) < now - RECENT_NS
@@ -198,11 +199,9 @@ def _write_hashes(
 ) -> None:
   if not entries:
     return
-  # Another process may have added its own since; what two write at the same
-  # moment is lost to one of them and hashed again.
+  # Another process may have added hashes since. If two write at the same time,
+  # one loses its hashes and computes them again.
   files = {**_read_hashes(path), **entries}
-  try:
-    content = json.dumps({'format': _HASHES_FORMAT, 'files': files})
+  content = json.dumps({'format': _HASHES_FORMAT, 'files': files})
+  with contextlib.suppress(OSError):
     text_files.write_file(path, content.encode())
-  except OSError:
-    pass

@@ -1,4 +1,4 @@
-"""What a check has found: how bad, what kind, where, and what to read of it."""
+"""Findings of corpus checks: sorting, merging and printing them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
@@ -6,24 +6,24 @@ import itertools
 import json
 
 ERROR, WARNING, NOTE = SEVERITIES = ('error', 'warning', 'note')
-# Of one kind, on a terminal; a file has them all.
+# Number of findings of one code that are printed; files contain all of them.
 MOST_SHOWN = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CorpusFinding:
-  """One thing that a check has to say.
+  """One finding of a check.
 
   Attributes:
-    severity: 'error' makes numbers wrong or stops a run, 'warning' is worth a
-      look before a run, 'note' is worth knowing.
-    code: kind of finding, lower case with hyphens.
-    task: name; None where it is about no single task.
-    where: field, file or pair of splits.
-    message: one line.
-    instances: ids of what it is about, if it is about instances of the task;
-      leaving them out would end it.
-    count: how many times it was found.
+    severity: 'error' if it makes results wrong or stops a run, 'warning' if it
+      should be checked before a run, 'note' otherwise.
+    code: Kind of finding, in lower case with hyphens.
+    task: Name of the task; None if it does not concern a single task.
+    where: Field, file or pair of splits.
+    message: Description in one line.
+    instances: Ids of the task's instances it concerns, if any. Excluding them
+      resolves it.
+    count: Number of occurrences.
   """
 
   severity: str
@@ -34,21 +34,23 @@ class CorpusFinding:
   instances: tuple[str, ...] = ()
   count: int = 1
 
-  def to_json(self) -> dict:
+  def to_json(self) -> dict[str, object]:
+    """Returns a JSON object."""
     return dataclasses.asdict(self)
 
 
 def merge(findings: Iterable[CorpusFinding]) -> list[CorpusFinding]:
-  """Makes one of those that differ in their instance alone, in order.
+  """Merges findings that differ only in their instances, in order.
 
-  The first one's place and message stay; ids and counts are added up.
+  A merged finding has the place and message of the first one, all ids, and the
+  sum of the counts.
   """
-  merged: dict[tuple, list[CorpusFinding]] = {}
+  merged: dict[tuple[str | None, ...], list[CorpusFinding]] = {}
   for finding in findings:
     key = (finding.severity, finding.code, finding.task)
-    # What is about a file or a field is one of its kind.
-    if not finding.instances:
-      key += (finding.where, finding.message)
+    # Findings about files or fields stay separate.
+    place = () if finding.instances else (finding.where, finding.message)
+    key = (*key, *place)
     merged.setdefault(key, []).append(finding)
   return [
     dataclasses.replace(
@@ -61,7 +63,7 @@ def merge(findings: Iterable[CorpusFinding]) -> list[CorpusFinding]:
 
 
 def ordered(findings: Iterable[CorpusFinding]) -> list[CorpusFinding]:
-  """Sorts: worst first, then by code, task and place."""
+  """Sorts findings by severity, worst first, then by code, task and place."""
   return sorted(
     findings,
     key=lambda f: (
@@ -77,22 +79,23 @@ def ordered(findings: Iterable[CorpusFinding]) -> list[CorpusFinding]:
 def at_least(
   findings: Iterable[CorpusFinding], severity: str
 ) -> list[CorpusFinding]:
-  """Keeps those as bad as `severity`, or worse."""
+  """Returns the findings of this severity or a worse one."""
   allowed = SEVERITIES[: SEVERITIES.index(severity) + 1]
   return [finding for finding in findings if finding.severity in allowed]
 
 
 def has_errors(findings: Iterable[CorpusFinding]) -> bool:
+  """Returns whether any finding is an error."""
   return any(finding.severity == ERROR for finding in findings)
 
 
 def lines(
   findings: Iterable[CorpusFinding], *, most: int = MOST_SHOWN
 ) -> Iterator[tuple[str, str]]:
-  """Yields severity and text of what a person reads, one kind after another.
+  """Yields severity and text of the lines to print, grouped by code.
 
-  A line names the kind and how often it is there, then comes a line a finding,
-  at most `most`, and what is left out is counted.
+  The first line of a group gives the code and the number of findings. Then
+  follow at most `most` lines, one per finding, and the number that is omitted.
   """
   groups = itertools.groupby(
     ordered(findings), key=lambda f: (f.severity, f.code)
@@ -105,12 +108,12 @@ def lines(
     if len(members) > most:
       yield (
         severity,
-        f'  and {len(members) - most:,} more; --out F has them all',
+        f'  and {len(members) - most:,} more; --out F writes all of them',
       )
 
 
 def summary(findings: Sequence[CorpusFinding]) -> str:
-  """Returns how many there are of each severity.
+  """Returns the number of findings of each severity.
 
   '1 error, 2 warnings, 0 notes'
   """
@@ -121,7 +124,7 @@ def summary(findings: Sequence[CorpusFinding]) -> str:
 
 
 def plural(number: int, word: str) -> str:
-  """Returns a number with its noun.
+  """Returns a number and its noun.
 
   >>> plural(1, 'error'), plural(2, 'task')
   ('1 error', '2 tasks')
@@ -130,7 +133,7 @@ def plural(number: int, word: str) -> str:
 
 
 def json_lines(findings: Iterable[CorpusFinding]) -> str:
-  """One JSON object a line, of all findings, worst first."""
+  """Returns one line of JSON per finding, worst first."""
   return ''.join(
     json.dumps(finding.to_json(), ensure_ascii=False) + '\n'
     for finding in ordered(findings)

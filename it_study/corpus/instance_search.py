@@ -1,4 +1,4 @@
-"""Finds an instance of a corpus by its id, or the ids most like it."""
+"""Finds an instance of a corpus by its id, or the most similar ids."""
 
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
@@ -9,12 +9,13 @@ import re
 
 from it_study.corpus import natinst
 from it_study.corpus.natinst import Corpus, Instance, Task
+from it_study.corpus.schema import TEST_INSTANCES
 from it_study.errors import InputError, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-  """An instance with its task and the split it is in."""
+  """An instance, its task and its split."""
 
   split: str
   task: Task
@@ -30,19 +31,18 @@ def find_instance(
 ) -> Found:
   """Finds an instance by its id, which is unique in a corpus.
 
-  The task that the id begins with ('task002-3f2...' is of task002_...) is
-  looked at first; of the others' files only one that has the id in its text is
-  parsed.
+  Tasks that match the start of the id ('task002-3f2...' and task002_...) are
+  searched first. A file is parsed only if its text contains the id.
 
   Args:
-    corpus: to look through.
-    name: the id.
-    split: to look in; None takes the one it is in.
-    on_progress: called with the number of task files looked at and of all.
+    corpus: Corpus to search.
+    name: Id of the instance.
+    split: Split to search; None for all.
+    on_progress: Called with the number of searched task files and of all.
 
   Raises:
-    InputError: names the nearest ids if there is no such instance, or tells
-      where it is if it is not in the split or in none.
+    InputError: If there is no such instance, with the nearest ids, or if it is
+      in another split or in none.
   """
   names = _likely_first(
     name,
@@ -50,66 +50,68 @@ def find_instance(
     if split is None
     else corpus.tasks_of(split),
   )
-  near = _Nearest(name)
+  nearest_ids = _NearestIds(name)
   for number, (task_name, is_likely) in enumerate(names, start=1):
     text = _text(corpus, task_name)
     if _may_hold(text, name):
       found = _in_task(corpus, task_name, name, split)
       if found is not None:
         return found
-    near.add(_ids(text), is_likely=is_likely)
+    nearest_ids.add(_ids(text), is_likely=is_likely)
     if on_progress is not None:
       on_progress(number, len(names))
   where = 'its splits' if split is None else f'{split}'
   raise InputError(
     f'corpus {corpus.directory}: no instance {shown(name)} in {where}; '
-    f'{near.hint()}'
+    f'{nearest_ids.hint()}'
   )
 
 
 _ID = re.compile(r'"id"\s*:\s*("(?:[^"\\]|\\.)*")')
-# How many near ids are compared with care, and how many are told.
-_CANDIDATES, _TOLD = 200, 3
+# How many similar ids are compared by edit distance, and how many are shown.
+_CANDIDATES, _SHOWN = 200, 3
 
 
-class _Nearest:
-  """The ids most like one that is not there, out of millions."""
+class _NearestIds:
+  """The ids most similar to a missing one, out of millions."""
 
-  def __init__(self, name: str):
-    self.name = name
-    self.near: list[tuple[int, str]] = []
-    self.has_likely = False
+  def __init__(self, name: str) -> None:
+    self._name = name
+    self._candidates: list[tuple[int, str]] = []
+    self._has_likely = False
 
   def add(self, names: Iterator[str], *, is_likely: bool) -> None:
-    """Takes a task's ids; once the task is known, those of no other."""
-    if self.has_likely and not is_likely:
+    """Adds a task's ids; ignores those of unlikely tasks after likely ones."""
+    if self._has_likely and not is_likely:
       return
-    self.has_likely = is_likely
+    self._has_likely = is_likely
     scored = ((self._score(name), name) for name in names)
-    self.near = heapq.nlargest(_CANDIDATES, [*self.near, *scored])
+    self._candidates = heapq.nlargest(_CANDIDATES, [*self._candidates, *scored])
 
   def hint(self) -> str:
-    names = dict.fromkeys(name for _, name in self.near)
-    close = difflib.get_close_matches(self.name, names, n=_TOLD, cutoff=0)
+    names = list(dict.fromkeys(name for _, name in self._candidates))
+    close = difflib.get_close_matches(self._name, names, n=_SHOWN, cutoff=0)
     return f'the nearest are {", ".join(map(shown, close))}.'
 
   def _score(self, name: str) -> int:
-    def agree(left, right) -> int:
-      count = 0
-      for a, b in zip(left, right, strict=False):
-        if a != b:
-          break
-        count += 1
-      return count
+    """Returns the length of the common prefix plus that of the suffix."""
+    return _common_length(name, self._name) + _common_length(
+      name[::-1], self._name[::-1]
+    )
 
-    return agree(name, self.name) + agree(name[::-1], self.name[::-1])
+
+def _common_length(left: str, right: str) -> int:
+  """Returns the length of the longest common prefix."""
+  pairs = zip(left, right, strict=False)
+  differences = (index for index, (a, b) in enumerate(pairs) if a != b)
+  return next(differences, min(len(left), len(right)))
 
 
 def _likely_first(
   name: str, task_names: Sequence[str]
 ) -> list[tuple[str, bool]]:
-  """Tasks, with whether the id begins as they do; these stand first."""
-  prefix = re.match(r'[^\W_]*', name)[0]
+  """Returns tasks and whether they match the start of the id, these first."""
+  prefix = re.split(r'[\W_]', name, maxsplit=1)[0]
   likely = {
     task for task in task_names if prefix and task.split('_')[0] == prefix
   }
@@ -122,7 +124,7 @@ def _text(corpus: Corpus, task_name: str) -> str:
   try:
     return path.read_text(encoding='utf-8', errors='replace')
   except OSError:
-    # Parsing it will say what is wrong.
+    # Loading it raises the proper error.
     corpus.load(task_name)
     raise
 
@@ -149,7 +151,7 @@ def _in_task(
   if name in corpus.exclusions.instances_of(task_name):
     raise InputError(
       f'instance {shown(name)} of {task_name} is left out by '
-      f'{corpus.exclusions.path}. Name another, or leave --exclude out.'
+      f'{corpus.exclusions.path}. Name another, or drop --exclude.'
     )
   if all(instance.id != name for instance in file.instances):
     return None
@@ -160,10 +162,10 @@ def _in_task(
         if split not in (None, candidate):
           raise InputError(
             f'instance {shown(name)} of {task_name} is in {candidate}, not in '
-            f'{split}. Leave --split out, or give {candidate}.'
+            f'{split}. Drop --split, or give {candidate}.'
           )
         return Found(split=candidate, task=file.task, instance=instance)
   raise InputError(
-    f'instance {shown(name)} of {task_name} is in no split: test takes the '
-    f'first {natinst.TEST_INSTANCES} instances of a task. Name another.'
+    f'instance {shown(name)} of {task_name} is in no split: test has only the '
+    f'first {TEST_INSTANCES} instances of a task. Name another.'
   )

@@ -1,4 +1,4 @@
-"""Corpora by name: a directory, the miniature, or one in a bucket."""
+"""Locates a corpus: a directory, the miniature, or one in a bucket."""
 
 import os
 import pathlib
@@ -9,19 +9,19 @@ from it_study.storage import buckets, local_folders
 from it_study.storage.storage_path import StoragePath
 
 MINIATURE = 'miniature'
-# What is read of a corpus.
+# The folders of a corpus that are read.
 _FOLDERS = ('splits', 'tasks')
 
 
-def find(name: str | os.PathLike) -> pathlib.Path:
-  """A corpus's directory; 'miniature' is written to the cache folder.
+def find(name: str | os.PathLike[str]) -> pathlib.Path:
+  """Returns a corpus's directory; writes 'miniature' to the cache folder.
 
-  A directory of that name in the working directory comes first. A corpus in a
-  bucket, `gs://…`, is copied to the cache folder, what has changed there anew.
+  A directory named 'miniature' takes precedence. A corpus in a bucket, `gs://…`,
+  is copied to the cache folder; later calls copy only changed files.
 
   Raises:
-    InputError: for what looks like a misspelt 'miniature', and for a bucket
-      that cannot be read or holds no corpus there.
+    InputError: If the name looks like a misspelt 'miniature', or the bucket
+      cannot be read or has no corpus there.
   """
   stored = StoragePath(name)
   if stored.local is None:
@@ -48,7 +48,7 @@ def _copy(folder: StoragePath) -> pathlib.Path:
     files = {n: f for part in _FOLDERS for n, f in bucket.files(part).items()}
     if not files:
       raise InputError(
-        f'corpus {folder}: nothing there in {" or ".join(_FOLDERS)}. Name the '
+        f'corpus {folder}: no files in {" or ".join(_FOLDERS)}. Name the '
         'folder that holds both.'
       )
     here = bucket.copy_to_read(files.values())

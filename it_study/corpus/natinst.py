@@ -1,4 +1,4 @@
-"""A natural-instructions corpus: its splits, tasks and instances."""
+"""Reads a natural-instructions corpus: its splits, tasks and instances."""
 
 from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
@@ -36,28 +36,28 @@ __all__ = [
 
 SPLITS = ('train', 'validation', 'test')
 VALIDATION_INSTANCES = 10
-# Beside a track's split files: every command and every engine then agrees.
+# In the folder of a track's split files, so that all commands and engines use
+# the same exclusions.
 EXCLUSIONS_FILE = 'exclusions.txt'
-# Tasks made to test the study itself. They never enter a headline number.
+# Tasks that test the study itself. Headline numbers never include them.
 CONTROL_CATEGORIES = ('Positive Control', 'Negative Control')
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-  """A directory laid out like a checkout of natural-instructions.
+  """A directory with the layout of a natural-instructions checkout.
 
-  Made by `open_corpus`. Files are read when asked for, one at a time; the
-  most recent ones are kept.
+  Made by `open_corpus`. Files are read on demand; the most recent ones are
+  cached.
 
   Attributes:
-    directory: holds `tasks/NAME.json` and `splits/TRACK/*_tasks.txt`.
-    train_tasks: names, in the order of the split file.
-    test_tasks: likewise.
-    overrides: task name to kind, which wins over the rule.
-    warnings: what is odd but harmless in the split files.
-    exclusions: what is left out. Its tasks are in neither split; its instances
-      are in none, and no others move up to their positions. Kind and label
-      space go by what is left.
+    directory: Directory of `tasks/NAME.json` and `splits/TRACK/*_tasks.txt`.
+    train_tasks: Names of training tasks, in the order of the split file.
+    test_tasks: Names of test tasks, in the order of the split file.
+    overrides: Task name to kind, where the rule for kinds does not apply.
+    warnings: Harmless irregularities of the split files.
+    exclusions: Tasks and instances in no split. Other instances keep their
+      positions; kind and label space depend on the remaining ones.
   """
 
   directory: pathlib.Path
@@ -68,12 +68,12 @@ class Corpus:
   exclusions: Exclusions = NO_EXCLUSIONS
 
   def tasks_of(self, split: str) -> tuple[str, ...]:
-    """Names of the tasks whose instances are in `split`."""
+    """Returns the names of the tasks whose instances are in `split`."""
     check_split(split)
     return self.test_tasks if split == 'test' else self.train_tasks
 
   def load(self, name: str) -> TaskFile:
-    """Parses a task's file. Raises `InputError` for what cannot be used."""
+    """Parses a task's file. Raises `InputError` if it cannot be used."""
     names = (*self.train_tasks, *self.test_tasks)
     if name not in names:
       raise InputError(
@@ -96,17 +96,18 @@ class Corpus:
   def load_broken(
     self, name: str
   ) -> tuple[TaskFile, tuple[TaskFileError, ...]]:
-    """Parses a task's file, leaving out what is wrong with single instances.
+    """Parses a task's file without its faulty instances.
 
     Returns:
-      The file, and the faults.
+      The file and the faults.
 
     Raises:
-      TaskFileError: if nothing of it can be used.
-      UnreadableError: if it cannot be read.
-      InputError: if an excluded instance is not there.
+      TaskFileError: If the rest of the file cannot be used.
+      UnreadableError: If the file cannot be read.
+      InputError: If an excluded instance does not exist.
     """
-    path, faults = files.task_path(self.directory, name), []
+    path = files.task_path(self.directory, name)
+    faults: list[TaskFileError] = []
     file = parse_task(
       files.read_text(path),
       name=name,
@@ -119,17 +120,16 @@ class Corpus:
     return file, tuple(faults)
 
   def lazy_tasks(self, split: str) -> LazyTasks:
-    """The tasks on a split's side, the same table whenever asked for."""
-    return _task_table(self, split == 'test')
+    """Returns the tasks on a split's side, the same object in each call."""
+    return _lazy_tasks(self, split == 'test')
 
   def instances(self, name: str, split: str) -> tuple[Instance, ...]:
-    """A task's instances in `split`.
+    """Returns a task's instances in `split`.
 
-    In training and validation they come in the order of their stable hash, so
-    that the first n are the same whatever the order of the file; in test in
-    the order of the file. Test has those of the first 100 positions: where one
-    of them is excluded there are fewer, and no later one takes its place.
-    Validation has 10 of those that are not excluded.
+    Training and validation are in the order of the stable hash, so that the
+    first n do not depend on the order of the file. Test is in the order of the
+    file and has the instances at the first 100 positions, except excluded ones,
+    which are not replaced. Validation has 10 instances that are not excluded.
     """
     check_split(split)
     instances = self.load(name).instances
@@ -141,14 +141,14 @@ class Corpus:
     return tuple(ordered[VALIDATION_INSTANCES:])
 
   def rows(self, split: str) -> Iterator[tuple[Task, Instance]]:
-    """Every instance of a split with its task, tasks by name."""
+    """Yields every instance of a split with its task, sorted by task."""
     for name in sorted(self.tasks_of(split)):
       task = self.load(name).task
       for instance in self.instances(name, split):
         yield task, instance
 
   def fingerprint(self) -> str:
-    """A hash of split files, overrides, exclusions and every file's content.
+    """Returns a hash of splits, overrides, exclusions and all task files.
 
     Files are read only if they have changed since they were last hashed.
     """
@@ -184,20 +184,19 @@ def open_corpus(
   overrides: Mapping[str, str] | None = None,
   exclusions: str | pathlib.Path | Exclusions | None = None,
 ) -> Corpus:
-  """Reads the split files of a corpus and checks that its tasks are there.
+  """Reads the split files of a corpus and checks that its tasks exist.
 
   Args:
-    directory: laid out like a checkout of natural-instructions.
-    track: folder below `splits`.
-    overrides: task name to kind; None takes the checked-in table.
-    exclusions: what to leave out: an exclusion list's path, or what it says;
-      None takes the track's own `exclusions.txt`, where there is one.
+    directory: Directory with the layout of a natural-instructions checkout.
+    track: Name of a folder in `splits`.
+    overrides: Task name to kind; None for the checked-in table.
+    exclusions: Exclusions, or the path of an exclusion list; None for the
+      track's `exclusions.txt`, if it exists.
 
   Raises:
-    InputError: if a directory or file is missing, a split is empty, a task is
-      in both splits, an override is no kind, or an excluded task is none of the
-      corpus's. An excluded instance that its file has not is told when the
-      file is read.
+    InputError: If a directory or file is missing, a split is empty, a task is
+      in both splits, an override is not a kind, or an excluded task does not
+      exist. Excluded instances are checked when their file is read.
   """
   corpus, splits = _open(directory, track, overrides, exclusions)
   for path, names in splits.items():
@@ -205,7 +204,7 @@ def open_corpus(
     if missing:
       raise InputError(
         f'{path}: {len(missing)} of {len(names)} tasks have no file in '
-        f'{corpus.directory / "tasks"}, {shown(missing[0])} first.'
+        f'{corpus.directory / "tasks"}, the first being {shown(missing[0])}.'
         f'{nearest(missing[0], files.present(corpus.directory))}'
       )
   both = sorted(set(corpus.train_tasks) & set(corpus.test_tasks))
@@ -213,7 +212,7 @@ def open_corpus(
     are = 'task is' if len(both) == 1 else 'tasks are'
     raise InputError(
       f'corpus {corpus.directory}: {len(both)} {are} in both train_tasks.txt '
-      f'and test_tasks.txt, {both[0]!r} first; a task belongs to one of them.'
+      f'and test_tasks.txt, the first being {both[0]!r}. Remove it from one.'
     )
   return corpus
 
@@ -225,14 +224,14 @@ def survey_corpus(
   overrides: Mapping[str, str] | None = None,
   exclusions: str | pathlib.Path | Exclusions | None = None,
 ) -> tuple[Corpus, list[CorpusFinding]]:
-  """Opens what there is of a corpus whose split files may be wrong.
+  """Opens a corpus whose split files may be wrong.
 
   Returns:
-    The corpus, of tasks that have a file; those in both splits are in test.
-    And what `open_corpus` would refuse or warn of.
+    The corpus, of tasks that have a file, with those in both splits in test
+    only; and what `open_corpus` would refuse or warn of.
 
   Raises:
-    InputError: if there is nothing to look at: no directory, no split file.
+    InputError: If a directory or split file is missing.
   """
   corpus, splits = _open(directory, track, overrides, exclusions)
   findings = [
@@ -246,10 +245,10 @@ def survey_corpus(
     for warning in corpus.warnings
   ]
   present = files.present(corpus.directory)
-  gone: set[str] = set()
+  missing: set[str] = set()
   for path, names in splits.items():
     for name in files.missing(corpus.directory, names):
-      gone.add(name)
+      missing.add(name)
       findings.append(
         CorpusFinding(
           severity=ERROR,
@@ -267,17 +266,16 @@ def survey_corpus(
       code='task-in-both-splits',
       task=name,
       where='splits',
-      message='in train_tasks.txt and test_tasks.txt; a task belongs to one of '
-      'them',
+      message='in train_tasks.txt and test_tasks.txt; remove it from one',
     )
     for name in sorted(both)
   ]
   corpus = dataclasses.replace(
     corpus,
     train_tasks=tuple(
-      name for name in corpus.train_tasks if name not in both | gone
+      name for name in corpus.train_tasks if name not in both | missing
     ),
-    test_tasks=tuple(name for name in corpus.test_tasks if name not in gone),
+    test_tasks=tuple(name for name in corpus.test_tasks if name not in missing),
   )
   return corpus, findings
 
@@ -286,20 +284,20 @@ def check_split(split: str) -> None:
   """Raises `InputError` unless `split` is one of `SPLITS`."""
   if split not in SPLITS:
     raise InputError(
-      f'split {split!r} is unknown; there are {", ".join(SPLITS)}.'
+      f'split {split!r} is unknown; available: {", ".join(SPLITS)}.'
       f'{nearest(split, SPLITS)}'
     )
 
 
 def check_num_tasks(
-  found: int | None, available: int, *, setting: str = 'num_tasks'
+  num_tasks: int | None, available: int, *, setting: str = 'num_tasks'
 ) -> None:
-  """Raises `InputError` if more training tasks are asked for than there are."""
-  if found is not None and found > available:
+  """Raises `InputError` if more training tasks are requested than exist."""
+  if num_tasks is not None and num_tasks > available:
     raise InputError(
-      f'{setting}: found {found:,} training tasks, allowed are 1 to '
-      f'{available:,}, which is what the corpus has, or None for all of them. '
-      'Name fewer (NUM_TASKS of a sweep), or a larger corpus.'
+      f'{setting}: {num_tasks:,} training tasks requested, but the corpus has '
+      f'{available:,}. Use fewer (NUM_TASKS of a sweep), None for all, or a '
+      'larger corpus.'
     )
 
 
@@ -309,21 +307,21 @@ def _open(
   overrides: Mapping[str, str] | None,
   exclusions: str | pathlib.Path | Exclusions | None,
 ) -> tuple[Corpus, dict[pathlib.Path, tuple[str, ...]]]:
-  """Returns a corpus of whatever the split files name, and what each names."""
+  """Returns a corpus of all listed tasks, and the tasks of each split file."""
   directory = pathlib.Path(directory)
   splits = directory / 'splits' / track
   files.check_track(directory, track)
-  for folder, holds in (
+  for folder, contents in (
     (directory, 'tasks/ and splits/'),
-    (directory / 'tasks', 'NAME.json, one a task'),
+    (directory / 'tasks', 'one NAME.json per task'),
     (splits, 'train_tasks.txt and test_tasks.txt'),
   ):
     if not folder.is_dir():
-      found = f'no directory {folder}'
+      problem = f'no directory {folder}'
       if folder.exists():
-        found = f'{folder} is no directory'
+        problem = f'{folder} is not a directory'
       raise InputError(
-        f'corpus {directory}: {found}; it should hold {holds}. '
+        f'corpus {directory}: {problem}; expected one that holds {contents}. '
         "'it-study corpus mini DIR' writes a small corpus to start with."
         f'{nearest_path(directory)}'
       )
@@ -333,28 +331,29 @@ def _open(
   if not isinstance(exclusions, Exclusions):
     exclusions = exclusion_lists.read(exclusions)
   warnings: list[str] = []
-  named = {}
+  listed = {}
   for split in ('train', 'test'):
     path = splits / f'{split}_tasks.txt'
-    named[path] = files.read_split(path, directory, warnings)
-  _check_excluded(exclusions, directory, named.values())
-  left = {
+    listed[path] = files.read_split(path, directory, warnings)
+  _check_excluded(exclusions, directory, listed.values())
+  remaining = {
     path: tuple(name for name in names if name not in exclusions.tasks)
-    for path, names in named.items()
+    for path, names in listed.items()
   }
-  for path, names in left.items():
+  for path, names in remaining.items():
     if not names:
       raise InputError(
-        f'{path}: {exclusions.path} leaves out every task in it; leave some.'
+        f'{path}: {exclusions.path} leaves out every task in it. Keep at least '
+        'one.'
       )
   if overrides is None:
     overrides = task_kinds.load_overrides()
   for kind in overrides.values():
     task_kinds.check_kind(kind)
-  train, test = left.values()
+  train, test = remaining.values()
   return (
     Corpus(directory, train, test, overrides, tuple(warnings), exclusions),
-    left,
+    remaining,
   )
 
 
@@ -363,18 +362,18 @@ def _check_excluded(
   directory: pathlib.Path,
   splits: Iterable[tuple[str, ...]],
 ) -> None:
-  """A list may name tasks of another track, not what is no task at all."""
-  named = {name for names in splits for name in names}
+  """Refuses unknown tasks; tasks of another track are allowed."""
+  listed = {name for names in splits for name in names}
   for name in exclusions.names:
-    if name not in named and not files.has_file(directory, name):
+    if name not in listed and not files.has_file(directory, name):
       raise InputError(
         f'{exclusions.path}: no task {shown(name)} in corpus {directory}.'
-        f'{nearest(name, named)}'
+        f'{nearest(name, listed)}'
       )
 
 
 @functools.lru_cache(maxsize=16)
-def _task_table(corpus: Corpus, is_test: bool) -> LazyTasks:
+def _lazy_tasks(corpus: Corpus, is_test: bool) -> LazyTasks:
   names = corpus.tasks_of('test' if is_test else 'train')
   return LazyTasks(names, lambda name: corpus.load(name).task)
 
@@ -387,7 +386,7 @@ def _load(
   override: str | None,
   excluded: frozenset[str],
 ) -> TaskFile:
-  """Parses a file; `version` makes a changed one another entry."""
+  """Parses a file; `version` is part of the cache key."""
   del version
   return parse_task(
     files.read_text(path),

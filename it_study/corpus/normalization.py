@@ -1,4 +1,4 @@
-"""When exact match takes two texts for the same."""
+"""Normalises answers for exact match."""
 
 import string
 
@@ -8,8 +8,8 @@ _NO_PUNCTUATION = str.maketrans('', '', string.punctuation)
 def normalize_answer(text: str) -> str:
   """Lower-cases, removes ASCII punctuation, collapses white space.
 
-  The rule of Super-NaturalInstructions' scorer (Wang et al. 2022), which has it
-  from SQuAD's, without SQuAD's removal of articles.
+  This is the rule of Super-NaturalInstructions' scorer (Wang et al. 2022): that
+  of SQuAD without the removal of articles.
 
   >>> normalize_answer(' Yes,  it IS. ')
   'yes it is'
@@ -18,7 +18,7 @@ def normalize_answer(text: str) -> str:
 
 
 def merge_labels(label_space: tuple[str, ...]) -> tuple[str, ...]:
-  """Keeps the first of the labels that exact match cannot tell apart.
+  """Keeps the first of the labels that exact match does not distinguish.
 
   >>> merge_labels(('He', 'he', 'she'))
   ('He', 'she')

@@ -1,4 +1,4 @@
-"""One natural-instructions task file, parsed and validated."""
+"""Parses and validates a natural-instructions task file."""
 
 from collections.abc import Collection
 import json
@@ -20,9 +20,9 @@ class TaskFileError(InputError):
   """A task file that cannot be used.
 
   Attributes:
-    code: kind of fault, lower case with hyphens.
-    where: the field, empty where it is about the file.
-    instance: id of the one instance at fault, if it has one.
+    code: Kind of fault, in lower case with hyphens.
+    where: Field; empty for the whole file.
+    instance: Id of the faulty instance; None if there is none.
   """
 
   code = 'bad-field'
@@ -42,27 +42,27 @@ def parse_task(
 ) -> TaskFile:
   """Parses the text of a task file.
 
-  A string stands for a list of one wherever natural-instructions has either.
-  Missing examples and categories are accepted with a warning, as are empty
-  texts and repeated instances; a missing explanation is nothing to warn of.
-  What would make a number wrong is refused.
+  Where natural-instructions uses a string or a list of strings, both are
+  accepted. Missing examples and categories, empty texts and repeated instances
+  are accepted with a warning, missing explanations without one. Anything that
+  would make results wrong is refused.
 
-  Excluded instances are left out before anything is judged, were they ever so
-  broken, but each of the others keeps its position: its index in the file.
+  Excluded instances are ignored, even if they are broken. The others keep their
+  positions, the indices in the file.
 
   Args:
-    text: JSON.
-    name: the task's name.
-    path: of the file, for messages.
-    is_test: whether its kind is judged by the first 100 instances alone.
-    override: a kind that wins over the rule.
-    excluded: ids of instances to leave out.
-    faults: takes what is wrong with single instances, which are then left out;
-      None refuses the file for the first of them.
+    text: JSON text.
+    name: Name of the task.
+    path: Path of the file, for messages.
+    is_test: Whether only the first 100 instances determine the task's kind.
+    override: Kind to use instead of the rule; None to apply the rule.
+    excluded: Ids of instances to leave out.
+    faults: List that takes errors about single instances, which are then left
+      out; None to raise the first of them.
 
   Raises:
-    TaskFileError: names file, field, what was found and what is allowed.
-    InputError: if an excluded instance is not there.
+    TaskFileError: If a field is not as expected.
+    InputError: If an excluded instance does not exist.
   """
   fields = _Fields(path, name, frozenset(excluded), faults)
   raw = load_json(text, path=path)
@@ -73,7 +73,7 @@ def parse_task(
     fields.warn(
       'several-definitions',
       'Definition',
-      f'has {len(definitions)} texts, the first counts',
+      f'has {len(definitions)} texts; only the first is used',
       severity=NOTE,
     )
   categories = fields.categories(raw)
@@ -115,7 +115,7 @@ class _Fields:
     task: str,
     excluded: frozenset[str],
     faults: list[TaskFileError] | None,
-  ):
+  ) -> None:
     self.path = path
     self.task = task
     self.excluded = excluded
@@ -142,19 +142,21 @@ class _Fields:
       )
     )
 
-  def refuse(self, field: str, found: object, allowed: str) -> TaskFileError:
-    return refusal(self.path, field, found, allowed)
+  def unexpected(
+    self, field: str, value: object, expected: str
+  ) -> TaskFileError:
+    return _unexpected(self.path, field, value, expected)
 
   def categories(self, raw: dict) -> tuple[str, ...]:
     if raw.get('Categories', []) in ([], '', ['']):
       self.warn(
-        'no-category', 'Categories', f'none: counted as {NO_CATEGORY!r}'
+        'no-category', 'Categories', f'is empty; counts as {NO_CATEGORY!r}'
       )
       return (NO_CATEGORY,)
     return self.strings(raw, 'Categories')
 
   def sources(self, raw: dict) -> tuple[str, ...]:
-    """Data sets, leniently: nothing but a report of overlap rests on them."""
+    """Reads sources leniently: only the report of overlap uses them."""
     values = raw.get('Source', [])
     values = values if isinstance(values, list) else [values]
     return tuple(dict.fromkeys(v.strip() for v in values if _is_name(v)))
@@ -163,8 +165,8 @@ class _Fields:
     if field not in raw:
       raise task_file_error(
         self.path,
-        f'field {field!r} is missing; found {shown(list(raw))}, allowed is a '
-        f'string or a list of at least one.{nearest(field, raw)}',
+        f'field {field!r} is missing; the file has {shown(list(raw))}.'
+        f'{nearest(field, raw)}',
         where=field,
       )
     return self.text_list(raw[field], field)
@@ -172,16 +174,18 @@ class _Fields:
   def text_list(self, value: object, field: str) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not values:
-      raise self.refuse(field, value, 'a string or a list of at least one')
+      raise self.unexpected(field, value, 'a string or a non-empty list')
     return tuple(self.text(item, field) for item in values)
 
   def text(self, value: object, field: str) -> str:
     if not isinstance(value, str):
-      raise self.refuse(field, value, 'a string')
+      raise self.unexpected(field, value, 'a string')
     try:
       value.encode()
     except UnicodeEncodeError:
-      raise self.refuse(field, value, 'text without lone surrogates') from None
+      raise self.unexpected(
+        field, value, 'text without lone surrogates'
+      ) from None
     return value
 
   def optional_text(self, raw: dict, key: str, where: str) -> str | None:
@@ -191,28 +195,26 @@ class _Fields:
   def examples(self, raw: dict, field: str) -> tuple[Example, ...]:
     if field not in raw:
       if field == 'Positive Examples':
-        self.warn('no-positive-examples', field, 'the field is missing')
+        self.warn('no-positive-examples', field, 'is missing')
       else:
-        self.warn(
-          'no-negative-examples', field, 'the field is missing', severity=NOTE
-        )
+        self.warn('no-negative-examples', field, 'is missing', severity=NOTE)
       return ()
     if not isinstance(raw[field], list):
-      raise self.refuse(field, raw[field], 'a list of examples')
+      raise self.unexpected(field, raw[field], 'a list of examples')
     examples = []
     for index, example in enumerate(raw[field]):
       where = f'{field}[{index}]'
       if not isinstance(example, dict):
-        raise self.refuse(where, example, 'an object with input and output')
+        raise self.unexpected(where, example, 'an object with input and output')
       for key in ('input', 'output'):
         if key not in example:
-          raise self.refuse(where, list(example), f'an object with {key!r}')
+          raise self.unexpected(where, list(example), f'an object with {key!r}')
       outputs = self.text_list(example['output'], f'{where}.output')
       if len(outputs) > 1:
         self.warn(
           'several-outputs',
           f'{where}.output',
-          f'has {len(outputs)} texts, the first counts',
+          f'has {len(outputs)} texts; only the first is used',
           severity=NOTE,
         )
       examples.append(
@@ -231,7 +233,9 @@ class _Fields:
     values = raw.get('Instances')
     if not isinstance(values, list) or not values:
       found = values if 'Instances' in raw else list(raw)
-      raise self.refuse('Instances', found, 'a list of at least one instance')
+      raise self.unexpected(
+        'Instances', found, 'a list of at least one instance'
+      )
     seen: dict[str, Instance] = {}
     missing = set(self.excluded)
     for position, value in enumerate(values):
@@ -250,12 +254,12 @@ class _Fields:
     if missing:
       unknown = min(missing)
       raise InputError(
-        f'{self.path}: no instance {shown(unknown)}, which is to be left out.'
+        f'{self.path}: no instance {shown(unknown)}, which the exclusions name.'
         f'{nearest(unknown, seen)}'
       )
     if not seen:
-      raise self.refuse(
-        'Instances', [], 'at least one instance that is not left out'
+      raise self.unexpected(
+        'Instances', [], 'at least one instance that is not excluded'
       )
     return tuple(seen.values())
 
@@ -264,10 +268,10 @@ class _Fields:
   ) -> None:
     where = f'Instances[{position}]'
     if not isinstance(value, dict):
-      raise self.refuse(where, value, 'an object with id, input, output')
+      raise self.unexpected(where, value, 'an object with id, input, output')
     for key in ('id', 'input', 'output'):
       if key not in value:
-        raise self.refuse(where, list(value), f'an object with {key!r}')
+        raise self.unexpected(where, list(value), f'an object with {key!r}')
     instance = Instance(
       id=self.text(value['id'], f'{where}.id'),
       input=self.text(value['input'], f'{where}.input'),
@@ -275,7 +279,7 @@ class _Fields:
       position=position,
     )
     if not instance.id.strip():
-      raise self.refuse(f'{where}.id', instance.id, 'a text to know it by')
+      raise self.unexpected(f'{where}.id', instance.id, 'a non-blank text')
     twin = seen.get(instance.id)
     if twin is None:
       self.warn_of(instance, where)
@@ -285,15 +289,14 @@ class _Fields:
       raise task_file_error(
         self.path,
         f'{where}.id: {shown(instance.id)} is also the id of '
-        f'Instances[{twin.position}], which has another content; ids must '
-        'tell instances apart.',
+        f'Instances[{twin.position}], which differs; ids must be unique.',
         code='conflicting-id',
         where=f'{where}.id',
       )
     self.warn(
       'repeated-instance',
       where,
-      f'repeats Instances[{twin.position}]: left out',
+      f'repeats Instances[{twin.position}]; left out',
       severity=NOTE,
       instance=instance.id,
     )
@@ -320,30 +323,30 @@ def _is_name(value: object) -> bool:
 
 
 def load_json(text: str, *, path: str) -> dict:
-  """Reads the text of a task file.
+  """Parses the JSON of a task file.
 
   Args:
-    text: of one JSON object.
-    path: of the file, for messages.
+    text: Text of one JSON object.
+    path: Path of the file, for messages.
 
   Raises:
-    TaskFileError: if it is not JSON, no object, or a field comes twice.
+    TaskFileError: If the text is not one JSON object or repeats a field.
   """
 
   def unique(pairs: list[tuple[str, object]]) -> dict:
-    # Of a field that comes twice neither is the right one.
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    # Python would silently use the last of several.
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
       names = [name for name, _ in pairs]
-      twice = next(name for name in found if names.count(name) > 1)
+      name = next(name for name in fields if names.count(name) > 1)
       raise task_file_error(
         path,
-        f'field {shown(twice)}: found {names.count(twice)} times in one '
-        'object, allowed is once.',
+        f'field {shown(name)} appears {names.count(name)} times in one object. '
+        'Keep one.',
         code='repeated-field',
-        where=shown(twice),
+        where=shown(name),
       )
-    return found
+    return fields
 
   try:
     raw = json.loads(text, object_pairs_hook=unique)
@@ -356,45 +359,42 @@ def load_json(text: str, *, path: str) -> dict:
   except InputError:
     raise
   except ValueError as fault:
-    # Python reads no number of more than some thousands of digits.
+    # Python limits the number of digits of a number.
     raise task_file_error(
       path, f'not a task: {fault}.', code='not-json'
     ) from None
   if not isinstance(raw, dict):
-    raise refusal(path, 'file', type(raw).__name__, 'one JSON object')
+    raise _unexpected(path, 'file', type(raw).__name__, 'one JSON object')
   return raw
-
-
-def refusal(
-  path: str, field: str, found: object, allowed: str
-) -> TaskFileError:
-  """What to raise for a field of the wrong kind."""
-  return task_file_error(
-    path,
-    f'{field}: found {shown(found)}, allowed is {allowed}.',
-    where=field,
-  )
 
 
 def task_file_error(
   path: str, message: str, *, code: str = 'bad-field', where: str = ''
 ) -> TaskFileError:
-  """What to raise, with the file's name before the message."""
-  made = TaskFileError(f'{path}: {message}')
-  made.code, made.where = code, where
-  return made
+  """Returns an error whose message starts with the file's path."""
+  error = TaskFileError(f'{path}: {message}')
+  error.code, error.where = code, where
+  return error
+
+
+def _unexpected(
+  path: str, field: str, value: object, expected: str
+) -> TaskFileError:
+  return task_file_error(
+    path, f'{field}: expected {expected}, got {shown(value)}.', where=field
+  )
 
 
 def _not_json(
   path: str, text: str, fault: json.JSONDecodeError
 ) -> TaskFileError:
-  # A string that never ends swallows what follows it.
-  cut = not text[fault.pos :].strip() or 'Unterminated' in fault.msg
-  # Some of the decoder's messages end with the word that joins them.
-  what = fault.msg.removesuffix(' at')
+  # In a truncated file, a string may be unterminated.
+  truncated = not text[fault.pos :].strip() or 'Unterminated' in fault.msg
+  # Some of the decoder's messages end with 'at'.
+  reason = fault.msg.removesuffix(' at')
   return task_file_error(
     path,
-    f'not JSON{", cut short" if cut else ""}: {what} at line {fault.lineno}, '
-    f'column {fault.colno}. Fetch the file again or mend it there.',
-    code='truncated-json' if cut else 'not-json',
+    f'not JSON{", truncated" if truncated else ""}: {reason} at line '
+    f'{fault.lineno}, column {fault.colno}. Fetch the file again or fix it.',
+    code='truncated-json' if truncated else 'not-json',
   )

@@ -1,7 +1,8 @@
-"""What a task file holds: examples, instances, the task itself."""
+"""The contents of a task file: examples, instances, the task itself."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
+from typing import Any
 
 from it_study.corpus.findings import CorpusFinding
 
@@ -14,10 +15,11 @@ class Example:
   """A worked example.
 
   Attributes:
-    input: the text, as it is.
-    output: the text, as it is, or as an alteration made it.
-    explanation: None where the file has none.
-    source: 'positive' or 'negatives', or the alteration: 'swap', 'repair'.
+    input: Unmodified text.
+    output: Text, unmodified or altered.
+    explanation: Explanation; None if the file has none.
+    source: Field of the file ('positive' or 'negatives') or alteration ('swap'
+      or 'repair') that the example comes from.
   """
 
   input: str
@@ -31,10 +33,10 @@ class Instance:
   """An input with its accepted outputs, in the order of its file.
 
   Attributes:
-    id: as the file has it, unique in a corpus.
-    input: the text, as it is.
-    outputs: accepted references, at least one.
-    position: index in the file's `Instances`.
+    id: Id in the file, unique in a corpus.
+    input: Unmodified text.
+    outputs: Accepted references, at least one.
+    position: Index in the file's `Instances`.
   """
 
   id: str
@@ -45,16 +47,18 @@ class Instance:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-  """What the instances of a task share.
+  """A task without its instances.
 
   Attributes:
-    name: the file's name without `.json`.
-    definition: the first of the definitions.
-    categories: at least one; the first counts.
-    kind: 'classification' or 'generation'.
-    label_space: the outputs of a classification task in first-seen order,
-      None for generation.
-    negative_examples: wrong outputs, or right ones that are badly explained.
+    name: Name of the file without `.json`.
+    definition: First definition of the file.
+    categories: Categories, at least one; only the first is used.
+    kind: Either 'classification' or 'generation'.
+    label_space: Outputs of a classification task in first-seen order; None for
+      generation.
+    positive_examples: Examples with right outputs.
+    negative_examples: Examples with wrong outputs, or right ones with bad
+      explanations.
   """
 
   name: str
@@ -67,14 +71,16 @@ class Task:
 
   @property
   def category(self) -> str:
+    """The first category."""
     return self.categories[0]
 
-  def to_json(self) -> dict:
-    """A JSON object from which `from_json` makes the same task."""
+  def to_json(self) -> dict[str, object]:
+    """Returns a JSON object, which `from_json` reads."""
     return dataclasses.asdict(self)
 
   @classmethod
-  def from_json(cls, fields: Mapping) -> 'Task':
+  def from_json(cls, fields: Mapping[str, Any]) -> 'Task':
+    """Makes a task from a JSON object; the inverse of `to_json`."""
     label_space = fields['label_space']
     return cls(
       name=fields['name'],
@@ -93,14 +99,14 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskFile:
-  """One parsed file.
+  """A parsed task file.
 
   Attributes:
-    task: what the instances share.
-    instances: those that are not left out.
-    warnings: what is odd but harmless.
-    sources: names of the data sets that the task was made from, as the file
-      has them; none where it does not tell.
+    task: The task.
+    instances: Instances that are not excluded.
+    warnings: Harmless irregularities of the file.
+    sources: Names of the data sets that the task was made from, if the file
+      states them.
   """
 
   task: Task
@@ -110,17 +116,17 @@ class TaskFile:
 
 
 class LazyTasks(Mapping[str, Task]):
-  """Tasks by name, loaded when first asked for and kept.
+  """A mapping from name to task that loads and caches tasks on first use.
 
-  Two tables are never equal, so that what is worked out over a whole table can
-  be remembered for it.
+  It is hashed and compared by identity, so that results over all tasks can be
+  cached.
 
-  >>> table = LazyTasks(['task1_a'], load)
-  >>> table['task1_a'].name
+  >>> tasks = LazyTasks(['task1_a'], load)
+  >>> tasks['task1_a'].name
   'task1_a'
   """
 
-  def __init__(self, names: Sequence[str], load: Callable[[str], Task]):
+  def __init__(self, names: Sequence[str], load: Callable[[str], Task]) -> None:
     self._names = dict.fromkeys(sorted(names))
     self._load = load
     self._loaded: dict[str, Task] = {}

@@ -1,4 +1,4 @@
-"""Whether a task is classification or generation, and its label space."""
+"""Decides whether a task is classification or generation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import csv
@@ -22,21 +22,20 @@ def judge(
 ) -> tuple[str, tuple[str, ...] | None]:
   """Returns a task's kind, and its label space if it is classification.
 
-  At most `max_labels` distinct outputs, with at least 25 instances to judge by,
-  make a classification task; positive examples' outputs are added to those of
-  the instances.
+  A task is classification if it has at least 25 instances and at most
+  `max_labels` distinct outputs, including those of the positive examples.
 
   >>> judge(instance_outputs=[('b',), ('a',)] * 20, example_outputs=['c'])
   ('classification', ('b', 'a', 'c'))
 
   Args:
-    instance_outputs: the accepted outputs of each instance to judge by.
-    example_outputs: outputs of the positive examples.
-    override: a kind that wins over the rule.
-    max_labels: the rule's threshold.
+    instance_outputs: Accepted outputs of each instance.
+    example_outputs: Outputs of the positive examples.
+    override: Kind to use instead of the rule; None to apply the rule.
+    max_labels: Maximum number of labels of a classification task.
 
   Raises:
-    InputError: if the override is no kind.
+    InputError: If the override is not a kind.
   """
   if override is not None:
     check_kind(override)
@@ -56,19 +55,19 @@ def check_kind(kind: str) -> None:
   """Raises `InputError` unless `kind` is one of `KINDS`."""
   if kind not in KINDS:
     raise InputError(
-      f'task kind {kind!r} is unknown; allowed are {" and ".join(KINDS)}.'
+      f'task kind {kind!r} is unknown; expected {" or ".join(KINDS)}.'
       f'{nearest(kind, KINDS)}'
     )
 
 
 def load_overrides(lines: Iterable[str] | None = None) -> Mapping[str, str]:
-  """Reads the override table: columns task, kind and reason.
+  """Reads the override table with columns task, kind and reason.
 
   Args:
-    lines: of a CSV file; None reads the checked-in table.
+    lines: Lines of a CSV file; None for the checked-in table.
 
   Raises:
-    InputError: for a kind that is none, a missing reason or a repeated task.
+    InputError: If a kind is unknown, a reason missing or a task repeated.
   """
   if lines is None:
     table = importlib.resources.files('it_study.corpus') / 'task_kinds.csv'
@@ -82,9 +81,9 @@ def load_overrides(lines: Iterable[str] | None = None) -> Mapping[str, str]:
       raise InputError(f'override table, line {number}: {error}') from None
     if not task or not (row.get('reason') or '').strip():
       raise InputError(
-        f'override table, line {number}: a task and a reason are needed.'
+        f'override table, line {number}: a task and a reason are required.'
       )
     if task in overrides:
-      raise InputError(f'override table, line {number}: {task!r} comes twice.')
+      raise InputError(f'override table, line {number}: {task!r} is repeated.')
     overrides[task] = kind
   return overrides

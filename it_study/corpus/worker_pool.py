@@ -1,7 +1,7 @@
-"""A function of each task file of a corpus, in worker processes."""
+"""Applies a function to each task file of a corpus in worker processes."""
 
 import collections
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 import concurrent.futures
 import multiprocessing
 import multiprocessing.connection
@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from it_study.corpus import natinst
 from it_study.errors import InputError
@@ -18,10 +18,10 @@ from it_study.errors import InputError
 Result = TypeVar('Result')
 Function = Callable[[natinst.Corpus, str], Result]
 
-# Below this a corpus is read before the workers have started.
+# A smaller corpus is read faster than workers start.
 _SMALL_BYTES = 16 << 20
-# Submitted ahead for each worker, so that none waits; what is in flight bounds
-# the memory.
+# Tasks in flight per worker: enough to keep it busy, few enough to bound
+# memory.
 _AHEAD = 2
 
 
@@ -32,30 +32,30 @@ def map_tasks(
   names: Sequence[str],
   num_workers: int | None = None,
 ) -> Generator[tuple[str, Result], None, None]:
-  """Yields each task's name with `function(corpus, name)`, in order.
+  """Yields each task's name and `function(corpus, name)`, in order.
 
-  The function runs in worker processes, which import what it needs and nothing
-  else: they begin afresh and do not run the caller's script again. They end
-  with the iteration, with an error in any of them, with an interrupt, and with
-  the caller however it dies. Results should be small; what is large goes to
-  disk.
+  Workers are new processes that import only what the function needs and do not
+  run the caller's script again. They end with the iteration, on an error in any
+  of them, on an interrupt, and when the caller dies. Results should be small;
+  write large ones to disk.
 
   Args:
-    function: importable by name, or a `functools.partial` of such.
-    corpus: handed to each worker once.
-    names: of its tasks.
-    num_workers: None takes one for each processor, or none at all for a small
-      corpus; 0 runs in this process.
+    function: Function that can be imported by name, or a `functools.partial`
+      of one.
+    corpus: Corpus, sent to each worker once.
+    names: Names of the tasks.
+    num_workers: Number of workers; 0 to run in this process, None for one per
+      processor, or 0 for a small corpus.
 
   Raises:
-    InputError: what the function raises for the first of the tasks that cannot
-      be used; or if a worker dies.
+    InputError: As raised by the function for the first task that fails, or if a
+      worker dies.
   """
   if num_workers is None:
     size = sum(_size(corpus, name) for name in names)
     num_workers = 0 if size < _SMALL_BYTES else _processors()
   if multiprocessing.current_process().daemon:
-    # Such a process may have no children.
+    # A daemonic process cannot have children.
     num_workers = 0
   if num_workers == 0:
     for name in names:
@@ -71,17 +71,17 @@ def map_tasks(
     yield from _in_order(pool, names, _AHEAD * num_workers)
   except concurrent.futures.process.BrokenProcessPool:
     raise InputError(
-      f'corpus {corpus.directory}: a process that read its files was killed, '
-      'perhaps for want of memory. Free some, or ask for fewer workers.'
+      f'corpus {corpus.directory}: a worker process was killed, perhaps for '
+      'lack of memory. Free some memory, or use fewer workers.'
     ) from None
   finally:
-    # Waits for the files being read at this moment, no longer.
+    # Waits only for the files that are being read.
     pool.shutdown(cancel_futures=True)
 
 
 def _in_order(
   pool: concurrent.futures.Executor, names: Sequence[str], ahead: int
-) -> Iterator[tuple[str, Result]]:
+) -> Generator[tuple[str, Result], None, None]:
   pending: collections.deque = collections.deque()
   for name in names:
     pending.append((name, pool.submit(_call, name)))
@@ -97,7 +97,7 @@ def _processors() -> int:
   try:
     return len(os.sched_getaffinity(0))
   except AttributeError:
-    # Linux alone says how many of them are ours.
+    # Only Linux reports the processors of this process.
     return os.cpu_count() or 1
 
 
@@ -105,23 +105,22 @@ def _size(corpus: natinst.Corpus, name: str) -> int:
   try:
     return (corpus.directory / 'tasks' / f'{name}.json').stat().st_size
   except OSError:
-    # Reading it will say why.
+    # Reading it raises the proper error.
     return 0
 
 
 class _Process(multiprocessing.context.SpawnProcess):
-  """A new process that does not run the caller's script to begin with.
+  """A spawned process that does not run the caller's script first.
 
-  Python would, so that what the script defines can be unpickled: without a
-  guard it would build again in each worker, and it imports TensorFlow as like
-  as not.
+  By default Python does, so that objects of the script can be unpickled. An
+  unguarded script would start over in each worker, and often import TensorFlow.
   """
 
   def start(self) -> None:
     main = sys.modules['__main__']
     names = ('__spec__', '__file__')
     hidden = {n: getattr(main, n) for n in names if hasattr(main, n)}
-    # An interrupt reaches the whole group; the caller alone acts on it.
+    # An interrupt reaches the process group; only the caller handles it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
       main.__dict__.update(dict.fromkeys(hidden))
@@ -135,7 +134,7 @@ class _Context(multiprocessing.context.SpawnContext):
   Process = _Process
 
 
-# In a worker: the function and its corpus.
+# The function and its corpus, in a worker.
 _work: tuple[Function, natinst.Corpus] | None = None
 
 
@@ -146,15 +145,17 @@ def _start_worker(function: Function, corpus: natinst.Corpus) -> None:
 
 
 def _end_with_caller() -> None:
-  sentinel = multiprocessing.parent_process().sentinel
-  multiprocessing.connection.wait([sentinel])
+  parent = multiprocessing.parent_process()
+  assert parent is not None, 'Runs in workers only.'
+  multiprocessing.connection.wait([parent.sentinel])
   os._exit(1)
 
 
-def _call(name: str) -> Result:
+def _call(name: str) -> Any:
+  assert _work is not None, 'Set by `_start_worker`.'
   function, corpus = _work
   try:
     return function(corpus, name)
   finally:
-    # The last files read would stay, in every worker.
+    # Otherwise each worker would keep the last files.
     natinst._load.cache_clear()

@@ -214,7 +214,7 @@ def test_a_bad_file_does_not_stop_the_others(write_corpus, raw_task):
     ('warning', 'empty-definition', 'task4_d'),
   ]
   assert findings[1].where == f'{tasks}/task1_a.json'
-  assert findings[1].message.startswith('not JSON, cut short: Unterminated')
+  assert findings[1].message.startswith('not JSON, truncated: Unterminated')
 
 
 def test_ids_tell_instances_of_a_corpus_apart(write_corpus, raw_task):

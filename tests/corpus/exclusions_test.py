@@ -53,18 +53,18 @@ def test_order_repetition_and_comments_make_no_difference(tmp_path):
   [
     (
       b'task1\ta\tb\n',
-      ", line 1: found 'task1\\ta\\tb', allowed is TASK, or TASK, one tab and "
-      'an instance id.',
+      ', line 1: expected TASK, or TASK, a tab and an instance id, got '
+      "'task1\\ta\\tb'.",
     ),
     (
       b'# a\ntask1 task2\n',
-      ", line 2: found 'task1 task2', allowed is TASK, or TASK, one tab and an "
-      'instance id.',
+      ", line 2: expected TASK, or TASK, a tab and an instance id, got 'task1 "
+      "task2'.",
     ),
     (
       b'\tt-1\n',
-      ", line 1: found '\\tt-1', allowed is TASK, or TASK, one tab and an "
-      'instance id.',
+      ', line 1: expected TASK, or TASK, a tab and an instance id, got '
+      "'\\tt-1'.",
     ),
     (b'task1\n\xff\n', ': not UTF-8 at byte 6.'),
     (None, ': cannot be read: No such file or directory.'),

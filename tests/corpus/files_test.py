@@ -33,6 +33,6 @@ def test_what_cannot_be_read_is_told(tmp_path):
   with pytest.raises(files.UnreadableError) as error:
     files.read_text(tmp_path)
   assert str(error.value) == (
-    f'{tmp_path}: cannot be read: Is a directory. Put the file back, or take '
-    'its task out of the split files.'
+    f'{tmp_path}: cannot be read: Is a directory. Restore the file, or remove '
+    'its task from the split files.'
   )

@@ -47,7 +47,7 @@ def test_lines_are_grouped_worst_first():
   ]
   assert list(findings.lines(found[1:3], most=1))[1:] == [
     ('error', '  task1_a: Definition: is odd (1,200 times)'),
-    ('error', '  and 1 more; --out F has them all'),
+    ('error', '  and 1 more; --out F writes all of them'),
   ]
 
 

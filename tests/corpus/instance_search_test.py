@@ -97,8 +97,8 @@ def test_an_instance_of_another_split(corpus):
   with pytest.raises(InputError) as error:
     find_instance(corpus, train, split='validation')
   assert str(error.value) == (
-    f"instance '{train}' of task1_mood is in train, not in validation. Leave "
-    '--split out, or give train.'
+    f"instance '{train}' of task1_mood is in train, not in validation. Drop "
+    '--split, or give train.'
   )
   with pytest.raises(InputError, match="no instance 'entail-0' in train; the"):
     find_instance(corpus, test, split='train')
@@ -109,7 +109,7 @@ def test_an_instance_of_no_split(corpus):
   with pytest.raises(InputError) as error:
     find_instance(corpus, 'entail-104')
   assert str(error.value) == (
-    "instance 'entail-104' of task4_entail is in no split: test takes the "
+    "instance 'entail-104' of task4_entail is in no split: test has only the "
     'first 100 instances of a task. Name another.'
   )
 
@@ -121,7 +121,7 @@ def test_an_instance_that_is_left_out(directory):
     find_instance(corpus, 'title-3')
   assert str(error.value) == (
     "instance 'title-3' of task5_title is left out by list.txt. Name another, "
-    'or leave --exclude out.'
+    'or drop --exclude.'
   )
 
 

@@ -75,5 +75,5 @@ def test_a_corpus_in_a_bucket_is_copied_once(tmp_path, monkeypatch, caplog):
     assert json.loads((found / task).read_text()) == changed
     assert not (found / 'tasks/task9_left.json').exists()
     shutil.rmtree(there)
-    with pytest.raises(InputError, match='nothing there in splits or tasks'):
+    with pytest.raises(InputError, match='no files in splits or tasks'):
       locate.find('gs://bucket/a/corpus')

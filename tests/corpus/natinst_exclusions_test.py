@@ -103,7 +103,7 @@ def test_what_an_exclusion_list_names_must_be_there(directory):
     _excluded(directory, ('task1_a', None))
   assert str(error.value) == (
     f'{directory}/splits/default/train_tasks.txt: list leaves out every task '
-    'in it; leave some.'
+    'in it. Keep at least one.'
   )
 
 
@@ -128,7 +128,7 @@ def test_a_survey_goes_on_where_opening_stops(directory):
       'task-in-both-splits',
       'task2_b',
       'splits',
-      'in train_tasks.txt and test_tasks.txt; a task belongs to one of them',
+      'in train_tasks.txt and test_tasks.txt; remove it from one',
     ),
   ]
   with pytest.raises(InputError, match='no directory'):
@@ -140,7 +140,7 @@ def test_a_broken_file_is_read_as_far_as_it_goes(directory, raw_task):
   raw['Instances'][3]['output'] = 7
   (directory / 'tasks/task1_a.json').write_text(json.dumps(raw))
   corpus = natinst.open_corpus(directory)
-  with pytest.raises(InputError, match='found 7'):
+  with pytest.raises(InputError, match='got 7'):
     corpus.load('task1_a')
   file, faults = corpus.load_broken('task1_a')
   assert len(file.instances) == 13

@@ -193,7 +193,7 @@ def test_a_task_named_twice_counts_once(directory):
   path.write_text('task1_a\ntask1_a\n')
   corpus = natinst.open_corpus(directory)
   assert corpus.train_tasks == ('task1_a',)
-  assert corpus.warnings == (f'{path}: some tasks are named twice',)
+  assert corpus.warnings == (f'{path}: some tasks are listed more than once',)
 
 
 def test_another_track(directory):
@@ -205,48 +205,50 @@ def test_another_track(directory):
 
 def test_missing_folders_are_told(directory, tmp_path):
   assert _message(tmp_path / 'none') == (
-    'corpus DIR: no directory DIR; it should hold tasks/ and splits/. '
-    "'it-study corpus mini DIR' writes a small corpus to start with."
+    'corpus DIR: no directory DIR; expected one that holds tasks/ and '
+    "splits/. 'it-study corpus mini DIR' writes a small corpus to start with."
   )
   (tmp_path / 'empty').mkdir()
-  assert 'no directory DIR/tasks; it should hold NAME.json' in _message(
-    tmp_path / 'empty'
+  assert (
+    'no directory DIR/tasks; expected one that holds one NAME.json'
+    in _message(tmp_path / 'empty')
   )
   assert _message(directory, track='defualt') == (
-    "corpus DIR: no track 'defualt' in DIR/splits; there are default. Did you "
-    "mean 'default'?"
+    "corpus DIR: no track 'defualt' in DIR/splits; available: default. Did "
+    "you mean 'default'?"
   )
   (directory / 'splits').rename(directory / 'slpits')
-  assert 'no directory DIR/splits/other; it should hold train_' in _message(
-    directory, track='other'
+  assert (
+    'no directory DIR/splits/other; expected one that holds train_'
+    in _message(directory, track='other')
   )
   (directory / 'slpits').rename(directory / 'splits')
   (directory / 'splits/default/test_tasks.txt').unlink()
   assert _message(directory) == (
-    'corpus DIR: no split file DIR/splits/default/test_tasks.txt; it should '
-    'hold one task name a line.'
+    'corpus DIR: no split file DIR/splits/default/test_tasks.txt; expected '
+    'one task name per line.'
   )
 
 
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    (b'\n \n', 'no task in it; it needs at least one a line.'),
+    (b'\n \n', 'no tasks; expected one task name per line.'),
     (b'\xff\xfet\x00', 'not UTF-8 at byte 0: invalid start byte.'),
     (
       b'task1_a\ntask1_aa\n',
-      "1 of 2 tasks have no file in DIR/tasks, 'task1_aa' first. Did you mean "
-      "'task1_a'?",
+      "1 of 2 tasks have no file in DIR/tasks, the first being 'task1_aa'. "
+      "Did you mean 'task1_a'?",
     ),
     (
       b'task1_a.json\n',
-      "1 of 1 tasks have no file in DIR/tasks, 'task1_a.json' first. Did you "
-      "mean 'task1_a'?",
+      '1 of 1 tasks have no file in DIR/tasks, the first being '
+      "'task1_a.json'. Did you mean 'task1_a'?",
     ),
     (
       b'x' * 5000,
-      '1 of 1 tasks have no file in DIR/tasks, '
-      f"'{'x' * 27}...{'x' * 28}' first.",
+      '1 of 1 tasks have no file in DIR/tasks, the first being '
+      f"'{'x' * 27}...{'x' * 28}'.",
     ),
   ],
 )
@@ -260,8 +262,8 @@ def test_bad_split_files_are_told(directory, content, message):
 def test_a_task_in_both_splits_is_refused(directory):
   (directory / 'splits/default/test_tasks.txt').write_text('task1_a\n')
   assert _message(directory) == (
-    'corpus DIR: 1 task is in both train_tasks.txt and test_tasks.txt, '
-    "'task1_a' first; a task belongs to one of them."
+    'corpus DIR: 1 task is in both train_tasks.txt and test_tasks.txt, the '
+    "first being 'task1_a'. Remove it from one."
   )
 
 
@@ -276,8 +278,8 @@ def test_unknown_names_are_told(directory):
   with pytest.raises(InputError) as error:
     corpus.instances('task1_a', 'valid')
   assert str(error.value) == (
-    "split 'valid' is unknown; there are train, validation, test. Did you mean "
-    "'validation'?"
+    "split 'valid' is unknown; available: train, validation, test. Did you "
+    "mean 'validation'?"
   )
   with pytest.raises(InputError, match='split None is unknown'):
     corpus.tasks_of(None)
@@ -288,8 +290,8 @@ def test_a_file_that_is_gone_is_told(directory):
   path = directory / 'tasks' / 'task1_a.json'
   path.unlink()
   message = (
-    f'{path}: cannot be read: No such file or directory. Put the file back, or '
-    'take its task out of the split files.'
+    f'{path}: cannot be read: No such file or directory. Restore the file, or '
+    'remove its task from the split files.'
   )
   for call in (corpus.fingerprint, lambda: corpus.load('task1_a')):
     with pytest.raises(InputError) as error:

@@ -23,24 +23,24 @@ def test_an_object_is_read():
   [
     (
       '{"Definition": ',
-      'not JSON, cut short: Expecting value at line 1, column 16. Fetch the '
-      'file again or mend it there.',
+      'not JSON, truncated: Expecting value at line 1, column 16. Fetch the '
+      'file again or fix it.',
     ),
     (
       '{"Definition": ["Say wh',
-      'not JSON, cut short: Unterminated string starting at line 1, column 17. '
-      'Fetch the file again or mend it there.',
+      'not JSON, truncated: Unterminated string starting at line 1, column '
+      '17. Fetch the file again or fix it.',
     ),
     (
       '{"Definition": "a\nb"}',
       'not JSON: Invalid control character at line 1, column 18. Fetch the '
-      'file again or mend it there.',
+      'file again or fix it.',
     ),
-    ('[1]', "file: found 'list', allowed is one JSON object."),
+    ('[1]', "file: expected one JSON object, got 'list'."),
     ('{"a": ' + '[' * 100_000, 'not a task: JSON nested too deeply.'),
     (
       '{"Definition": "a", "Definition": "b"}',
-      "field 'Definition': found 2 times in one object, allowed is once.",
+      "field 'Definition' appears 2 times in one object. Keep one.",
     ),
   ],
 )

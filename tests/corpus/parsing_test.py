@@ -82,7 +82,7 @@ def test_texts_are_kept_as_they_are(raw_task):
 _BLANK = {'id': 'a', 'input': ' ', 'output': ['', 'b']}
 _ONE = {'id': 'a', 'input': 'b', 'output': ['c']}
 _NO_CATEGORY = (
-  "warning no-category: Categories none: counted as 'Uncategorized'"
+  "warning no-category: Categories is empty; counts as 'Uncategorized'"
 )
 
 
@@ -96,12 +96,13 @@ _NO_CATEGORY = (
     (
       {'Definition': ['Do.', 'Do it.']},
       [
-        'note several-definitions: Definition has 2 texts, the first counts',
+        'note several-definitions: Definition has 2 texts; only the first is '
+        'used',
       ],
     ),
     (
       {'Positive_Examples': ...},
-      ['warning no-positive-examples: Positive Examples the field is missing'],
+      ['warning no-positive-examples: Positive Examples is missing'],
     ),
     (
       {'Positive_Examples': []},
@@ -109,14 +110,14 @@ _NO_CATEGORY = (
     ),
     (
       {'Negative_Examples': ...},
-      ['note no-negative-examples: Negative Examples the field is missing'],
+      ['note no-negative-examples: Negative Examples is missing'],
     ),
     ({'Negative_Examples': []}, []),
     (
       {'Positive_Examples': [{'input': 'a', 'output': ['b', 'c']}]},
       [
-        'note several-outputs: Positive Examples[0].output has 2 texts, the '
-        'first counts'
+        'note several-outputs: Positive Examples[0].output has 2 texts; only '
+        'the first is used'
       ],
     ),
     (
@@ -139,7 +140,7 @@ _NO_CATEGORY = (
         'warning empty-input: Instances[1].input is empty (b)',
         'warning empty-reference: Instances[1].output has an empty reference '
         '(b)',
-        'note repeated-instance: Instances[2] repeats Instances[0]: left out '
+        'note repeated-instance: Instances[2] repeats Instances[0]; left out '
         '(a)',
       ],
     ),
@@ -166,92 +167,89 @@ def test_a_repeated_instance_leaves_the_others_positions(raw_task):
   [
     (
       {'Definition': ..., 'definition': 'Do.'},
-      "field 'Definition' is missing; found ['Categories', 'Positive "
-      "Examples', 'Negative Examples', 'Instances', 'definition'], allowed is "
-      "a string or a list of at least one. Did you mean 'definition'?",
+      "field 'Definition' is missing; the file has ['Categories', 'Positive "
+      "Examples', 'Negative Examples', 'Instances', 'definition']. Did you "
+      "mean 'definition'?",
     ),
     (
       {'Definition': []},
-      'Definition: found [], allowed is a string or a list of at least one.',
+      'Definition: expected a string or a non-empty list, got [].',
     ),
     (
       {'Definition': [['Do.']]},
-      "Definition: found ['Do.'], allowed is a string.",
+      "Definition: expected a string, got ['Do.'].",
     ),
     (
       {'Categories': None},
-      'Categories: found None, allowed is a string or a list of at least one.',
+      'Categories: expected a string or a non-empty list, got None.',
     ),
     (
       {'Positive_Examples': None},
-      'Positive Examples: found None, allowed is a list of examples.',
+      'Positive Examples: expected a list of examples, got None.',
     ),
     (
       {'Negative_Examples': '-'},
-      "Negative Examples: found '-', allowed is a list of examples.",
+      "Negative Examples: expected a list of examples, got '-'.",
     ),
     (
       {'Negative_Examples': ['-']},
-      "Negative Examples[0]: found '-', allowed is an object with input and "
-      'output.',
+      'Negative Examples[0]: expected an object with input and output, got '
+      "'-'.",
     ),
     (
       {'Positive_Examples': [{'input': 'a'}]},
-      "Positive Examples[0]: found ['input'], allowed is an object with "
-      "'output'.",
+      "Positive Examples[0]: expected an object with 'output', got ['input'].",
     ),
     (
       {'Positive_Examples': [{'input': 'a', 'output': 'b', 'explanation': 1}]},
-      'Positive Examples[0].explanation: found 1, allowed is a string.',
+      'Positive Examples[0].explanation: expected a string, got 1.',
     ),
     (
       {'Instances': ...},
-      "Instances: found ['Definition', 'Categories', 'Positive Examples', "
-      "'Negative Examples'], allowed is a list of at least one instance.",
+      'Instances: expected a list of at least one instance, got '
+      "['Definition', 'Categories', 'Positive Examples', 'Negative Examples'].",
     ),
     (
       {'Instances': []},
-      'Instances: found [], allowed is a list of at least one instance.',
+      'Instances: expected a list of at least one instance, got [].',
     ),
     (
       {'Instances': [_ONE, 'b']},
-      "Instances[1]: found 'b', allowed is an object with id, input, output.",
+      "Instances[1]: expected an object with id, input, output, got 'b'.",
     ),
     (
       {'Instances': [{'input': 'b', 'output': 'c'}]},
-      "Instances[0]: found ['input', 'output'], allowed is an object with "
-      "'id'.",
+      "Instances[0]: expected an object with 'id', got ['input', 'output'].",
     ),
     (
       {'Instances': [_ONE | {'output': []}]},
-      'Instances[0].output: found [], allowed is a string or a list of at '
-      'least one.',
+      'Instances[0].output: expected a string or a non-empty list, got [].',
     ),
     (
       {'Instances': [_ONE | {'output': [3]}]},
-      'Instances[0].output: found 3, allowed is a string.',
+      'Instances[0].output: expected a string, got 3.',
     ),
     (
       {'Instances': [_ONE | {'input': {'text': 'b'}}]},
-      "Instances[0].input: found {'text': 'b'}, allowed is a string.",
+      "Instances[0].input: expected a string, got {'text': 'b'}.",
     ),
     (
       {'Instances': [_ONE | {'id': 7}]},
-      'Instances[0].id: found 7, allowed is a string.',
+      'Instances[0].id: expected a string, got 7.',
     ),
     (
       {'Instances': [_ONE | {'id': ' '}]},
-      "Instances[0].id: found ' ', allowed is a text to know it by.",
+      "Instances[0].id: expected a non-blank text, got ' '.",
     ),
     (
       {'Instances': [_ONE | {'input': 'b\ud800'}]},
-      "Instances[0].input: found 'b\\ud800', allowed is text without lone "
-      'surrogates.',
+      'Instances[0].input: expected text without lone surrogates, got '
+      "'b\\ud800'.",
     ),
     (
       {'Instances': [_ONE, _ONE | {'output': ['d']}]},
-      "Instances[1].id: 'a' is also the id of Instances[0], which has another "
-      'content; ids must tell instances apart.',
+      "Instances[1].id: 'a' is also the id of Instances[0], which differs; "
+      'ids must be unique.',
     ),
   ],
 )
@@ -303,13 +301,13 @@ def test_an_excluded_instance_must_be_there(raw_task):
   with pytest.raises(InputError) as error:
     _parse(raw_task(), excluded={'t-1', 't-8'})
   assert str(error.value) == (
-    "a.json: no instance 't-8', which is to be left out. Did you mean 't-2'?"
+    "a.json: no instance 't-8', which the exclusions name. Did you mean 't-2'?"
   )
   with pytest.raises(InputError) as error:
     _parse(raw_task(num_instances=1), excluded={'t-0'})
   assert str(error.value) == (
-    'a.json: Instances: found [], allowed is at least one instance that is '
-    'not left out.'
+    'a.json: Instances: expected at least one instance that is not excluded, '
+    'got [].'
   )
 
 

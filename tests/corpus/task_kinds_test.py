@@ -70,7 +70,7 @@ def test_unknown_override_is_refused():
   with pytest.raises(InputError) as error:
     _judge(['a'], override='classificaton')
   assert str(error.value) == (
-    "task kind 'classificaton' is unknown; allowed are classification and "
+    "task kind 'classificaton' is unknown; expected classification or "
     "generation. Did you mean 'classification'?"
   )
 
@@ -93,20 +93,20 @@ def test_overrides_are_read_by_task():
   [
     (
       ['task9,cls,short'],
-      "override table, line 2: task kind 'cls' is unknown; allowed are "
-      'classification and generation.',
+      "override table, line 2: task kind 'cls' is unknown; expected "
+      'classification or generation.',
     ),
     (
       ['task9,generation, '],
-      'override table, line 2: a task and a reason are needed.',
+      'override table, line 2: a task and a reason are required.',
     ),
     (
       [',generation,because'],
-      'override table, line 2: a task and a reason are needed.',
+      'override table, line 2: a task and a reason are required.',
     ),
     (
       ['task9,generation,a', 'task9,classification,b'],
-      "override table, line 3: 'task9' comes twice.",
+      "override table, line 3: 'task9' is repeated.",
     ),
   ],
 )

@@ -100,7 +100,7 @@ def test_a_worker_that_is_killed_is_told(corpus):
   results = worker_pool.map_tasks(
     die, corpus=corpus, names=NAMES, num_workers=2
   )
-  with pytest.raises(InputError, match=r'was killed, perhaps for want of mem'):
+  with pytest.raises(InputError, match='was killed, perhaps for lack of mem'):
     list(results)
   assert not workers()
 

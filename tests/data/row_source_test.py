@@ -337,7 +337,9 @@ def test_another_process_chooses_the_same(rows):
 def test_more_tasks_than_there_are_are_refused(rows):
   available = len(rows.metadata()['train_tasks'])
   assert len(rows.chosen_tasks(Condition(num_tasks=available))) == available
-  with pytest.raises(InputError, match=f'allowed are 1 to {available}, which'):
+  with pytest.raises(
+    InputError, match=rf'but the corpus has {available}\. Use'
+  ):
     rows.chosen_tasks(Condition(num_tasks=available + 1))
 
 

@@ -402,9 +402,9 @@ def test_more_training_tasks_than_there_are_are_refused(corpus, tmp_path):
   conditions = (Condition(num_tasks=1), Condition(num_tasks=99))
   with pytest.raises(
     InputError,
-    match=r'^natinst_def_original_ex_original2_t99: found 99 training tasks, '
-    r'allowed are 1 to \d, which is what the corpus has, or None for all of '
-    r'them. Name fewer \(NUM_TASKS of a sweep\), or a larger corpus.$',
+    match=r'^natinst_def_original_ex_original2_t99: 99 training tasks '
+    r'requested, but the corpus has \d\. Use fewer \(NUM_TASKS of a sweep\), '
+    r'None for all, or a larger corpus\.$',
   ):
     run(corpus, tmp_path / 'study', conditions=conditions)
   assert not (tmp_path / 'study').exists()

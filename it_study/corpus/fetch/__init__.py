@@ -1,1 +1,1 @@
-"""The public collection: fetched, checked, continued."""
+"""Fetches the public collection."""

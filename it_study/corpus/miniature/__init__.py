@@ -1,1 +1,1 @@
-"""The miniature: a small benchmark of its own, and its vocabulary."""
+"""The miniature: a small synthetic benchmark and its vocabulary."""

@@ -10,7 +10,7 @@ from it_study.corpus.miniature.controls import (
   negative_controls,
   positive_controls,
 )
-from it_study.corpus.miniature.recipes import build
+from it_study.corpus.miniature.recipes import Recipe, build
 from it_study.errors import InputError
 from it_study.storage.text_files import write_file
 
@@ -27,37 +27,38 @@ def add_controls(
 ) -> pathlib.Path:
   """Writes a copy of a corpus with the control tasks among its training tasks.
 
-  Task files are linked where the file system can, else copied; what is there
-  already is left alone, so that an interrupted copy goes on. The split files
-  come last. The source stays as it is. Control tasks have categories of their
-  own, which never enter headline numbers.
+  Task files are hard-linked if possible, else copied. Existing ones are kept,
+  so that a call resumes an interrupted one. Split files are written last. The
+  source is not changed. Control tasks have separate categories, which headline
+  numbers never include.
 
   Args:
-    source: of a corpus without controls.
-    directory: a new or an empty one, or one that this has begun.
-    track: folder below `splits` that is copied and gets the controls.
-    seed: of the control tasks' texts.
+    source: Directory of a corpus without controls.
+    directory: A new or empty directory, or one of an interrupted call.
+    track: Folder in `splits` that is copied and gets the controls.
+    seed: Seed for the texts of the control tasks.
 
   Returns:
     The directory.
 
   Raises:
-    InputError: if the source is no corpus or has controls, the directory holds
-      something else, or it cannot be written.
+    InputError: If the source is not a corpus or has controls, or the directory
+      holds something else or cannot be written.
   """
   source, directory = pathlib.Path(source), pathlib.Path(directory)
   corpus = natinst.open_corpus(source, track=track)
+  recipes: list[Recipe] = [*positive_controls(), *negative_controls()]
   tasks = {
     name: task
-    for recipe in (*positive_controls(), *negative_controls())
+    for recipe in recipes
     for name, task in build(recipe, seed=seed).items()
   }
   names = (*corpus.train_tasks, *corpus.test_tasks)
   taken = sorted(tasks.keys() & set(names))
   if taken:
     raise InputError(
-      f'{source} has the task {taken[0]!r} already; controls are added to a '
-      'corpus once. Use this one as it is.'
+      f'{source} already has the control task {taken[0]!r}. Use this corpus as '
+      'it is.'
     )
   _check_free(directory, source)
   try:
@@ -96,15 +97,14 @@ def add_controls(
 def _check_free(directory: pathlib.Path, source: pathlib.Path) -> None:
   if directory.resolve() == source.resolve():
     raise InputError(
-      f'{directory} is the corpus itself; controls go into a copy. Name a new '
-      'directory.'
+      f'{directory} is the corpus itself; controls are added to a copy. Name a '
+      'new directory.'
     )
   if (directory / MARKER).is_file() or not directory.exists():
     return
   if not directory.is_dir() or any(directory.iterdir()):
     raise InputError(
-      f'{directory} holds something else; controls go into a copy. Name a new '
-      'or an empty directory.'
+      f'{directory} holds other files. Name a new or empty directory.'
     )
 
 
@@ -115,7 +115,7 @@ def _link(source: pathlib.Path, target: pathlib.Path) -> None:
   try:
     os.link(source.resolve(), target)
   except OSError:
-    # Another file system, or one without links; whole or not at all.
+    # Another file system, or one without links. The copy must be atomic.
     partial = target.with_name(f'.copying-{target.name}')
     shutil.copyfile(source, partial)
     os.replace(partial, target)

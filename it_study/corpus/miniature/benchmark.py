@@ -1,4 +1,4 @@
-"""Writes the miniature's task files, in natural-instructions' layout."""
+"""Writes the miniature's task files in the layout of natural-instructions."""
 
 from collections.abc import Iterator
 import json
@@ -18,7 +18,7 @@ from it_study.corpus.miniature.unseen_generation import unseen_generation
 from it_study.errors import InputError
 from it_study.storage.text_files import write_file
 
-# Raised whenever the bytes that a seed gives change.
+# Increased whenever the bytes for a seed change.
 FORMAT_VERSION = 1
 MARKER = 'miniature.json'
 
@@ -28,19 +28,19 @@ def write_miniature(
 ) -> pathlib.Path:
   """Writes the miniature; the same bytes for the same seed.
 
-  A miniature that is there already, of whatever seed or version, is replaced
-  file by file. The split files come last: what was interrupted is no corpus,
-  and is finished by the next call.
+  An existing miniature of any seed or version is replaced file by file. Split
+  files are written last, so that an interrupted directory is not a corpus; the
+  next call completes it.
 
   Args:
-    directory: made where it is missing.
-    seed: of every random choice.
+    directory: Directory to write; created if missing.
+    seed: Seed for all random choices.
 
   Returns:
     The directory.
 
   Raises:
-    InputError: if the directory holds something else, or cannot be written.
+    InputError: If the directory holds something else or cannot be written.
   """
   directory = pathlib.Path(directory)
   try:
@@ -58,12 +58,12 @@ def write_miniature(
 
 
 def is_miniature(directory: str | pathlib.Path) -> bool:
-  """Whether `write_miniature` has written, or begun to write, a directory."""
+  """Returns whether `write_miniature` wrote this directory, even in part."""
   return (pathlib.Path(directory) / MARKER).is_file()
 
 
 def training_recipes() -> list[Recipe]:
-  """Recipes of the training tasks, controls included."""
+  """Returns recipes of the training tasks, controls included."""
   return [
     *positive_controls(),
     *negative_controls(),
@@ -73,12 +73,12 @@ def training_recipes() -> list[Recipe]:
 
 
 def unseen_recipes() -> list[Recipe]:
-  """Recipes of the test tasks."""
+  """Returns recipes of the test tasks."""
   return [*unseen_classification(), *unseen_generation()]
 
 
 def _contents(seed: int) -> dict[str, bytes]:
-  """Path to content, in the order to write them."""
+  """Returns path to content, in the order to write them."""
   marker = {'miniature': FORMAT_VERSION, 'seed': seed}
   contents = {MARKER: _to_json(marker)}
   splits = {'excluded': b''}
@@ -109,20 +109,17 @@ def _check_free(directory: pathlib.Path) -> None:
   if is_miniature(directory) or not directory.exists():
     return
   if not directory.is_dir():
-    raise InputError(
-      f'{directory} is a file; the miniature needs a directory, a new or an '
-      'empty one.'
-    )
+    raise InputError(f'{directory} is a file. Name a new or empty directory.')
   held = sorted(path.name for path in directory.iterdir())
   if held:
     raise InputError(
       f'{directory} is not empty and not a miniature: it holds {held[0]!r}, '
-      f'but no {MARKER}. Name a new or an empty directory.'
+      f'but no {MARKER}. Name a new or empty directory.'
     )
 
 
 def _remove_stale(directory: pathlib.Path, contents: dict[str, bytes]) -> None:
-  """Takes away task and split files that this version does not write."""
+  """Removes task and split files that this version does not write."""
   for pattern in ('splits/default/*_tasks.txt', 'tasks/*.json'):
     for path in sorted(directory.glob(pattern)):
       if path.relative_to(directory).as_posix() not in contents:

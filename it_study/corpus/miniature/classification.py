@@ -1,4 +1,4 @@
-"""Training tasks of the miniature with a small label space."""
+"""Recipes of the miniature's training tasks with a small label space."""
 
 import random
 
@@ -16,7 +16,7 @@ _STATES = ('ill', 'ready', 'hungry', 'late', 'tired', 'wet')
 
 
 def training_classification() -> list[ClassificationRecipe]:
-  """The recipes, controls apart."""
+  """Returns the recipes, without controls."""
   return [
     ClassificationRecipe(
       name='task9101_mini_meal_sentiment',

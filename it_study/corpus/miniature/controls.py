@@ -1,4 +1,4 @@
-"""The positive and the negative control of the miniature."""
+"""Recipes of the miniature's positive and negative controls."""
 
 import random
 
@@ -8,8 +8,8 @@ from it_study.corpus.miniature.recipes import (
   PolarityRecipe,
 )
 
-# Of each group: what is asked, words that say so, words that say the
-# opposite, words that say neither, and the nouns they are said of.
+# For each group: the property in question, words for it, for its opposite and
+# for neither, and nouns to describe.
 _GROUPS = (
   (
     'open',
@@ -54,8 +54,8 @@ _GROUPS = (
     ('stone', 'parcel', 'ladder', 'statue'),
   ),
 )
-# A straight and a reversed wording, then the labels that go with them. Groups
-# take them in turn.
+# A straight and a reversed wording, then their labels. Groups alternate between
+# them.
 _WORDINGS = (
   ('Tell the truth.', 'Tell a lie.', ('yes', 'no', 'unclear')),
   ('Answer what is so.', 'Answer the opposite.', ('true', 'false', 'unclear')),
@@ -63,12 +63,12 @@ _WORDINGS = (
 
 
 def positive_controls() -> list[PolarityRecipe]:
-  """Pairs of tasks: one asks what is so, the other for the opposite."""
+  """Returns pairs of tasks: one asks for the truth, one for the opposite."""
   return [_polarity(number, *group) for number, group in enumerate(_GROUPS)]
 
 
 def negative_controls() -> list[ClassificationRecipe]:
-  """Tasks whose definition says no more than their label space."""
+  """Returns tasks whose definition only states their label space."""
   return [
     ClassificationRecipe(
       name='task9021_mini_north_south',

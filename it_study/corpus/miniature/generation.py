@@ -1,4 +1,4 @@
-"""Training tasks of the miniature with free outputs."""
+"""Recipes of the miniature's training tasks with free outputs."""
 
 import random
 
@@ -9,7 +9,7 @@ _Drawn = tuple[str, tuple[str, ...], str, str]
 
 
 def training_generation() -> list[GenerationRecipe]:
-  """The recipes."""
+  """Returns the recipes."""
   return [
     GenerationRecipe(
       name='task9201_mini_reverse_words',

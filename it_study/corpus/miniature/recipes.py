@@ -1,4 +1,4 @@
-"""How a task of the miniature is made from a recipe: examples, instances."""
+"""Builds a task of the miniature from a recipe."""
 
 from collections.abc import Callable, Iterable, Sequence
 import dataclasses
@@ -19,11 +19,12 @@ class ClassificationRecipe:
   """A task whose output is one of its labels.
 
   Attributes:
-    name: of the task.
-    category: as natural-instructions names it.
-    definition: what is asked.
-    labels: in the order in which the file shows them first.
-    draw: makes an input for a label, and says why that label is right.
+    name: Name of the task.
+    category: Category in natural-instructions.
+    definition: Definition of the task.
+    labels: Labels, in the order of their first appearance in the file.
+    draw: Function that returns an input for a label, and the reason why that
+      label is right.
   """
 
   name: str
@@ -38,11 +39,11 @@ class GenerationRecipe:
   """A task whose output is made from its input.
 
   Attributes:
-    name: of the task.
-    category: as natural-instructions names it.
-    definition: what is asked.
-    draw: makes an input, its right outputs, a wrong one, and says why the
-      right ones are right.
+    name: Name of the task.
+    category: Category in natural-instructions.
+    definition: Definition of the task.
+    draw: Function that returns an input, its right outputs, a wrong one, and
+      the reason why the right ones are right.
   """
 
   name: str
@@ -53,17 +54,16 @@ class GenerationRecipe:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PolarityRecipe:
-  """Tasks that share inputs and labels, and differ in their definition.
+  """Two tasks with the same inputs and labels and opposite definitions.
 
-  The examples are about the last label, which is right for every task of the
-  group, and they are the same in every task: only the definition tells which
-  task it is.
+  The examples, the same in both tasks, are about the last label, which is right
+  for both: only the definition shows which task it is.
 
   Attributes:
-    tasks: names and definitions of a straight and a reversed task.
-    labels: two opposite labels, then the one that is right for both tasks.
-    draw: makes an input for a label that is right in the straight task.
-    reason: why the last label is right where it is.
+    tasks: Names and definitions of a straight and a reversed task.
+    labels: Two opposite labels, then the one that is right for both tasks.
+    draw: Function that returns an input for a label of the straight task.
+    reason: Explanation of the last label.
   """
 
   tasks: tuple[tuple[str, str], tuple[str, str]]
@@ -74,17 +74,17 @@ class PolarityRecipe:
 
 Recipe = ClassificationRecipe | GenerationRecipe | PolarityRecipe
 
-# Instances of each label in a group of the positive control: among those that
-# are held out, the 100 that training takes first, the rest. Whoever guesses the
-# polarity is right on half of the held-out ones. Training is skewed to one
-# side, so that the definition alone says something about the output: a small
-# model that reads it for that soon learns the rest. With even sides it takes
-# more than twice the steps.
+# Instances of each label in a group of the positive control: held out, the
+# first 100 of training, the rest. Guessing the polarity is right on half of the
+# held-out ones. Training is skewed towards one label, so that the definition
+# alone is informative about the output: a small model that reads it for that
+# soon learns the rest. With balanced labels, training takes more than twice as
+# many steps.
 _POLARITY_COUNTS = ((5, 5, 0), (66, 30, 4), (26, 12, 2))
 
 
 def build(recipe: Recipe, *, seed: int) -> dict[str, dict]:
-  """Returns the tasks of a recipe: name to the content of its file."""
+  """Returns the tasks of a recipe, as name to content of the file."""
   if isinstance(recipe, PolarityRecipe):
     return _build_polarity(recipe, seed)
   random_ = stable_random('miniature', seed, recipe.name)
@@ -96,7 +96,7 @@ def build(recipe: Recipe, *, seed: int) -> dict[str, dict]:
 def balanced(
   labels: Sequence[str], count: int, random_: random.Random
 ) -> list[str]:
-  """Returns `count` labels in random order, as many of each as can be."""
+  """Returns `count` labels in random order, as balanced as possible."""
   chosen = [labels[index % len(labels)] for index in range(count)]
   random_.shuffle(chosen)
   return chosen
@@ -105,7 +105,8 @@ def balanced(
 def _build_classification(
   recipe: ClassificationRecipe, seed: int, random_: random.Random
 ) -> dict:
-  labels, seen = recipe.labels, set()
+  labels = recipe.labels
+  seen: set[str] = set()
 
   def draw(label: str) -> tuple[str, str]:
     return _fresh(lambda: recipe.draw(random_, label), seen, recipe.name)
@@ -157,10 +158,10 @@ def _build_generation(
 
 
 def _build_polarity(recipe: PolarityRecipe, seed: int) -> dict[str, dict]:
-  """Both tasks hold out the same inputs and train on the same inputs.
+  """Builds both tasks, with the same held-out and the same training inputs.
 
-  Ids are dealt in the order of their stable hash, the order that splits and
-  samples go by.
+  Ids are assigned in the order of their stable hash, which determines splits
+  and samples.
   """
   first, second, shared = recipe.labels
   names = [name for name, _ in recipe.tasks]
@@ -206,13 +207,13 @@ def _build_polarity(recipe: PolarityRecipe, seed: int) -> dict[str, dict]:
 
 
 def _fresh(draw: Callable[[], tuple], seen: set[str], name: str) -> tuple:
-  """The first draw whose text, its first item, was not seen before."""
+  """Returns the first draw whose text, its first item, is new."""
   for _ in range(_MOST_TRIES):
     drawn = draw()
     if drawn[0] not in seen:
       seen.add(drawn[0])
       return drawn
-  raise ValueError(f'{name}: its templates make only {len(seen)} inputs')
+  raise ValueError(f'{name}: its templates give only {len(seen)} inputs')
 
 
 def _labels_first(
@@ -222,20 +223,20 @@ def _labels_first(
 ) -> list[tuple]:
   """Moves one row of each label to the front, in the order of `labels`.
 
-  The order of a label space is the order in a file: this fixes it, the same
-  for every task of a group. Nothing leaves the first 100 instances of a file
-  that holds every label there.
+  This makes the order of the label space, which is the order in the file, the
+  same for every task of a group. If the first 100 instances of a file have all
+  labels, they remain the same instances.
   """
   front = [
     next(index for index, row in enumerate(rows) if label_of(row) == label)
     for label in labels
   ]
-  behind = [index for index in range(len(rows)) if index not in front]
-  return [rows[index] for index in front + behind]
+  rest = [index for index in range(len(rows)) if index not in front]
+  return [rows[index] for index in front + rest]
 
 
 def _ids(name: str, count: int, seed: int) -> list[str]:
-  """Natural-instructions' form: task number, hyphen, 32 hexadecimal digits."""
+  """Returns ids of a task number, a hyphen and 32 hexadecimal digits."""
   number = name.split('_')[0]
   return [
     f'{number}-'

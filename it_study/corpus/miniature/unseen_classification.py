@@ -1,11 +1,11 @@
-"""Test tasks of the miniature with a small label space."""
+"""Recipes of the miniature's test tasks with a small label space."""
 
 import random
 
 from it_study.corpus.miniature import words
 from it_study.corpus.miniature.recipes import ClassificationRecipe
 
-# First what happened, then what came of it; {} is a person.
+# Cause and effect; {} is a person.
 _CAUSES = (
   ('{} fell in the lake.', '{} was wet.'),
   ('{} worked all day.', '{} was tired.'),
@@ -35,7 +35,11 @@ _STORY_NOUNS = {
 
 
 def unseen_classification() -> list[ClassificationRecipe]:
-  """The recipes."""
+  """Returns the recipes."""
+  return [*_inference_recipes(), *_dialogue_recipes(), *_word_recipes()]
+
+
+def _inference_recipes() -> list[ClassificationRecipe]:
   return [
     ClassificationRecipe(
       name='task9301_mini_follows',
@@ -75,6 +79,11 @@ def unseen_classification() -> list[ClassificationRecipe]:
       labels=('yes', 'no'),
       draw=_pronoun_check,
     ),
+  ]
+
+
+def _dialogue_recipes() -> list[ClassificationRecipe]:
+  return [
     ClassificationRecipe(
       name='task9305_mini_speech_act',
       category='Dialogue Act Recognition',
@@ -101,6 +110,11 @@ def unseen_classification() -> list[ClassificationRecipe]:
       labels=('yes', 'no'),
       draw=_answerable,
     ),
+  ]
+
+
+def _word_recipes() -> list[ClassificationRecipe]:
+  return [
     ClassificationRecipe(
       name='task9308_mini_use_analogy',
       category='Word Analogy',

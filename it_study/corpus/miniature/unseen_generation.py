@@ -1,4 +1,4 @@
-"""Test tasks of the miniature with free outputs."""
+"""Recipes of the miniature's test tasks with free outputs."""
 
 import random
 
@@ -9,7 +9,7 @@ _Drawn = tuple[str, tuple[str, ...], str, str]
 
 
 def unseen_generation() -> list[GenerationRecipe]:
-  """The recipes."""
+  """Returns the recipes."""
   return [
     GenerationRecipe(
       name='task9401_mini_pronoun',

@@ -1,4 +1,4 @@
-"""Trains the miniature's SentencePiece vocabulary, on training tasks only."""
+"""Trains the miniature's SentencePiece vocabulary on its training tasks."""
 
 from collections.abc import Iterator
 import io
@@ -12,8 +12,8 @@ from it_study.errors import InputError
 from it_study.storage.text_files import write_file
 
 VOCAB_SIZE = 1000
-# What every prompt holds, each one piece: half of a short prompt would be
-# these words otherwise.
+# Texts that every prompt contains, one piece each. As single words they would
+# be half of a short prompt.
 PROMPT_PIECES = (
   'Definition:',
   'Possible outputs:',
@@ -28,7 +28,7 @@ PROMPT_PIECES = (
   'Input:',
   'Output:',
 )
-# How often each word is given by itself, which makes it worth a piece.
+# How often each word is repeated in the training text, to make it a piece.
 _WORD_WEIGHT = 100
 
 
@@ -38,24 +38,24 @@ def train_vocabulary(
   path: str | pathlib.Path,
   vocab_size: int = VOCAB_SIZE,
 ) -> pathlib.Path:
-  """Trains a unigram model and writes it; the same bytes for the same corpus.
+  """Trains and writes a unigram model; the same bytes for the same corpus.
 
-  It sees definitions, examples and training instances of the training tasks,
-  never an instance that is held out nor a test task. Ids are T5's: padding 0,
-  end of sequence 1, unknown 2, no beginning of sequence. What it has no piece
-  for is spelled in bytes. For a small corpus with few words, most words become
-  one piece.
+  It is trained on definitions, examples and training instances of the training
+  tasks, never on held-out instances or test tasks. Special ids are those of T5:
+  padding 0, end of sequence 1, unknown 2, no beginning of sequence. Unknown
+  characters are encoded as bytes. In a small corpus, most words become one
+  piece.
 
   Args:
-    corpus: whose training tasks are read.
-    path: of the model file.
-    vocab_size: the most pieces; a corpus with fewer words gives fewer.
+    corpus: Corpus whose training tasks are read.
+    path: Path of the model file.
+    vocab_size: Maximum number of pieces; a corpus with fewer words has fewer.
 
   Returns:
-    The path; `seqio.SentencePieceVocabulary` reads it.
+    The path, for `seqio.SentencePieceVocabulary`.
 
   Raises:
-    InputError: if `vocab_size` is too small, or the file cannot be written.
+    InputError: If `vocab_size` is too small or the file cannot be written.
   """
   texts = list(_texts(corpus))
   words = dict.fromkeys(
@@ -86,7 +86,7 @@ def train_vocabulary(
   except RuntimeError as error:
     reason = str(error).splitlines()[0]
     raise InputError(
-      f'no vocabulary of {vocab_size} pieces can be trained: {reason} '
+      f'cannot train a vocabulary of {vocab_size} pieces: {reason} '
       f'The default is {VOCAB_SIZE}.'
     ) from None
   path = pathlib.Path(path)

@@ -1,4 +1,4 @@
-"""The closed word lists that the miniature's sentences are made of."""
+"""Word lists for the miniature's sentences."""
 
 WOMEN = (
   'Anna',
@@ -76,7 +76,7 @@ CLOTHES = ('coat', 'hat', 'shirt', 'scarf', 'glove', 'shoe')
 VEHICLES = ('car', 'bus', 'train', 'boat', 'bike', 'truck')
 COLORS = ('red', 'blue', 'green', 'yellow', 'black', 'white', 'brown', 'grey')
 
-# Nouns that name a place, with the preposition that goes before them.
+# Nouns for places, and their prepositions.
 PLACE_PREPOSITIONS = {
   'kitchen': 'in',
   'cellar': 'in',
@@ -123,7 +123,7 @@ DEEDS = (
 
 
 def place(noun: str) -> str:
-  """Returns the phrase that puts something there.
+  """Returns a noun for a place with its preposition and article.
 
   >>> place('market')
   'at the market'

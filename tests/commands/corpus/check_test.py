@@ -63,9 +63,9 @@ def test_check_finds_every_fault(capsys, corpus):
     '  task2_ehco: corpus/splits/default/train_tasks.txt: no file of this name '
     "in corpus/tasks. Did you mean 'task2_echo'?",
     'error: truncated-json, 1 finding',
-    '  task2_echo: corpus/tasks/task2_echo.json: not JSON, cut short: '
+    '  task2_echo: corpus/tasks/task2_echo.json: not JSON, truncated: '
     'Expecting property name enclosed in double quotes at line 1, column 2. '
-    'Fetch the file again or mend it there.',
+    'Fetch the file again or fix it.',
   ]
   assert out.startswith('3 training and 2 test tasks: 3 errors, ')
 

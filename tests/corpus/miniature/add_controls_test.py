@@ -70,10 +70,10 @@ def test_other_places_are_refused(source, tmp_path):
   other = tmp_path / 'other'
   other.mkdir()
   (other / 'thesis.txt').write_text('x')
-  with pytest.raises(InputError, match='holds something else'):
+  with pytest.raises(InputError, match='holds other files'):
     add_controls(source, other)
   assert [path.name for path in other.iterdir()] == ['thesis.txt']
-  with pytest.raises(InputError, match='controls are added to a corpus once'):
+  with pytest.raises(InputError, match='already has the control task'):
     add_controls(locate.find('miniature'), tmp_path / 'out')
   assert not (tmp_path / 'out').exists()
 

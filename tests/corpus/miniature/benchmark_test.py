@@ -157,7 +157,7 @@ def test_a_directory_with_something_else_is_refused(tmp_path):
     mini.write_miniature(tmp_path)
   assert str(error.value) == (
     f"{tmp_path} is not empty and not a miniature: it holds 'thesis.txt', but "
-    'no miniature.json. Name a new or an empty directory.'
+    'no miniature.json. Name a new or empty directory.'
   )
   assert _files(tmp_path) == {'thesis.txt': b'mine'}
 
@@ -165,7 +165,7 @@ def test_a_directory_with_something_else_is_refused(tmp_path):
 def test_a_file_is_refused(tmp_path):
   path = tmp_path / 'corpus'
   path.write_text('mine')
-  with pytest.raises(InputError, match='is a file; the miniature needs a dir'):
+  with pytest.raises(InputError, match=r'is a file\. Name a new or empty'):
     mini.write_miniature(path)
 
 
@@ -208,7 +208,7 @@ def test_templates_that_run_dry_are_an_error():
     definition='Say it again.',
     draw=lambda random_: ('a', ('a',), 'b', 'It is a.'),
   )
-  with pytest.raises(ValueError, match='its templates make only 1 inputs'):
+  with pytest.raises(ValueError, match='its templates give only 1 inputs'):
     recipes.build(recipe, seed=0)
 
 

@@ -119,7 +119,7 @@ def test_too_small_a_size_is_one_line(corpus, tmp_path):
       corpus=corpus, path=tmp_path / 'mini.model', vocab_size=100
     )
   message = str(error.value)
-  assert message.startswith('no vocabulary of 100 pieces can be trained: ')
+  assert message.startswith('cannot train a vocabulary of 100 pieces: ')
   assert message.endswith('The default is 1000.')
   assert '\n' not in message
   assert not list(tmp_path.iterdir())
