@@ -36,13 +36,13 @@ def _conditions(draw) -> Condition:
 
 
 @given(_conditions())
-def test_name_goes_both_ways(condition):
+def test_names_are_parsed_back(condition):
   assert Condition.from_name(condition.name) == condition
   assert '-' not in condition.name
 
 
 @given(_conditions(), _conditions())
-def test_names_tell_conditions_apart(one, other):
+def test_names_distinguish_conditions(one, other):
   assert (one.name == other.name) == (one == other)
 
 
@@ -175,7 +175,7 @@ def test_malformed_names_are_refused(name):
     ('num_tasks', 0, 'num_tasks is 0; expected 1 to 9223372036854775807.'),
   ],
 )
-def test_values_without_a_name_are_refused(field, value, message):
+def test_values_that_cannot_be_named_are_refused(field, value, message):
   with pytest.raises(InputError) as error:
     Condition(**{field: value})
   assert str(error.value) == message
@@ -310,7 +310,7 @@ def test_a_sweep_over_nothing_is_refused():
     conditions.sweep(experiments=('example',))
 
 
-def test_one_name_is_not_several():
+def test_a_single_name_is_refused():
   with pytest.raises(InputError) as raised:
     conditions.named_conditions(names='natinst_def_empty_ex_empty0')
   assert str(raised.value) == (

@@ -27,7 +27,7 @@ def test_a_list_is_read(tmp_path):
     b'task1_a\ta b#c\ntask2_b\tt-9\n'
   )
   found = exclusions.read(path)
-  # A whole task needs none of its instances.
+  # Instances of an excluded task are dropped.
   assert list(found) == [
     ('task1_a', 'a b#c'),
     ('task1_a', 't-1'),
@@ -70,7 +70,7 @@ def test_order_repetition_and_comments_make_no_difference(tmp_path):
     (None, ': cannot be read: No such file or directory.'),
   ],
 )
-def test_a_bad_list_is_told(tmp_path, content, message):
+def test_malformed_lists_are_refused(tmp_path, content, message):
   path = tmp_path / 'list.txt'
   if content is not None:
     path.write_bytes(content)
@@ -84,7 +84,7 @@ def test_errors_make_a_list_that_reads_back(tmp_path):
     _error('bad-instance', 'task2_b', ('t-2', 't-1')),
     _error('truncated-json', 'task1_a'),
     _error('conflicting-id', 'task1_a', ('t-0',)),
-    # No line could hold these.
+    # Ids that cannot be written as a line.
     _error('bad-instance', 'task3_c', ('a\tb',)),
     _error('bad-instance', 'task4_d', ('a #b',)),
     _error('bad-instance', 'task5_e', (' a',)),

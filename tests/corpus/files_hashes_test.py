@@ -36,7 +36,7 @@ def _read(monkeypatch):
 
 @pytest.fixture(name='folder')
 def _folder(tmp_path, monkeypatch):
-  # So that what a test has just written counts as settled.
+  # Files that a test has just written count as old.
   monkeypatch.setattr(files, 'RECENT_NS', 0)
   folder = tmp_path / 'files'
   folder.mkdir()
@@ -50,7 +50,7 @@ def hashes(folder, names=('a', 'b')):
   return files.sha256_of_files(names, directory=folder)
 
 
-def test_hashes_are_sha256_in_the_order_asked_for(folder):
+def test_hashes_are_sha256_in_the_requested_order(folder):
   assert list(hashes(folder, ['b', 'a']).items()) == [
     ('b', hashlib.sha256(b'b').hexdigest()),
     ('a', ABC),
@@ -67,7 +67,7 @@ def test_nothing_is_read_twice(folder, read, cache):
   assert json.loads(path.read_text())['files']['a'][1] == ABC
 
 
-def test_a_changed_byte_is_noticed_though_its_time_is_put_back(folder, read):
+def test_a_changed_byte_is_noticed_despite_a_restored_time(folder, read):
   hashes(folder)
   before = os.stat(folder / 'a')
   (folder / 'a').write_text('abd')
@@ -79,23 +79,23 @@ def test_a_changed_byte_is_noticed_though_its_time_is_put_back(folder, read):
   assert read == ['a']
 
 
-def test_another_file_in_its_place_is_noticed(folder):
+def test_a_replaced_file_is_noticed(folder):
   hashes(folder)
   (folder / 'c').write_text('xyz')
   os.replace(folder / 'c', folder / 'a')
   assert hashes(folder)['a'] == hashlib.sha256(b'xyz').hexdigest()
 
 
-def test_a_hash_made_too_soon_is_not_kept(folder, read, monkeypatch):
+def test_a_hash_of_a_recent_file_is_not_stored(folder, read, monkeypatch):
   monkeypatch.setattr(files, 'RECENT_NS', 10_000_000_000)
   hashes(folder)
-  # Its own time is of no account: it was set, and that is recent.
+  # Its modification time was set, but the status change is recent.
   os.utime(folder / 'a', ns=(0, 0))
   hashes(folder)
   assert sorted(read) == ['a', 'a', 'b', 'b']
 
 
-def test_a_file_of_the_future_is_not_trusted(folder, read):
+def test_a_file_with_a_future_time_is_not_trusted(folder, read):
   hour = 3_600_000_000_000
   os.utime(folder / 'a', ns=(time.time_ns() + hour,) * 2)
   hashes(folder)
@@ -107,7 +107,7 @@ def test_a_file_of_the_future_is_not_trusted(folder, read):
 @pytest.mark.parametrize(
   'content', ['', '{', '[]', '{"format": 0, "files": {}}', '{"format": 1}']
 )
-def test_a_cache_that_makes_no_sense_is_written_anew(folder, cache, content):
+def test_an_invalid_cache_is_replaced(folder, cache, content):
   hashes(folder)
   (path,) = cache.iterdir()
   path.write_text(content)
@@ -115,12 +115,12 @@ def test_a_cache_that_makes_no_sense_is_written_anew(folder, cache, content):
   assert len(json.loads(path.read_text())['files']) == 2
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(folder, cache):
+def test_an_unwritable_cache_is_ignored(folder, cache):
   cache.parent.write_text('a file where the folder should be')
   assert hashes(folder)['a'] == ABC
 
 
-def test_a_file_that_is_gone_is_named(folder):
+def test_a_missing_file_is_named(folder):
   hashes(folder)
   (folder / 'b').unlink()
   with pytest.raises(FileNotFoundError) as error:
@@ -128,7 +128,7 @@ def test_a_file_that_is_gone_is_named(folder):
   assert pathlib.Path(error.value.filename) == folder / 'b'
 
 
-def test_what_cannot_be_read_is_named(folder):
+def test_an_unreadable_file_is_named(folder):
   (folder / 'c').mkdir()
   with pytest.raises(IsADirectoryError) as error:
     hashes(folder, ['a', 'c'])

@@ -10,7 +10,7 @@ def _directory(write_corpus, raw_task):
   return write_corpus(train={'task1_a': raw_task()}, test={'task2_b': {}})
 
 
-def test_tasks_are_files_of_their_name(directory):
+def test_tasks_are_files_with_their_name(directory):
   path = files.task_path(directory, 'task1_a')
   assert path == directory / 'tasks' / 'task1_a.json'
   assert files.has_file(directory, 'task1_a')
@@ -22,7 +22,7 @@ def test_tasks_are_files_of_their_name(directory):
   assert sorted(files.present(directory)) == ['task1_a', 'task2_b']
 
 
-def test_what_cannot_be_read_is_told(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
   path = tmp_path / 'file'
   path.write_bytes(b'\xef\xbb\xbfa\n')
   assert files.read_text(path) == 'a\n'

@@ -11,7 +11,7 @@ def _finding(severity, code, task='task1_a', **fields) -> CorpusFinding:
   return CorpusFinding(severity=severity, code=code, task=task, **settings)
 
 
-def test_those_that_differ_in_their_instance_are_merged():
+def test_findings_that_differ_in_their_instance_are_merged():
   found = findings.merge(
     [
       _finding('warning', 'empty-input', where='[0]', instances=('a',)),

@@ -40,13 +40,13 @@ def test_every_instance_is_found_in_its_split(corpus, split):
     assert find_instance(corpus, instance.id, split=split) == found
 
 
-def test_one_file_is_parsed_at_most(corpus, monkeypatch):
+def test_at_most_one_file_is_parsed(corpus, monkeypatch):
   names, done = loads(monkeypatch), []
   find_instance(
     corpus, 'title-3', on_progress=lambda *counts: done.append(counts)
   )
   assert set(names) == {'task5_title'}
-  # The four files before it were looked through.
+  # The four files before it were searched.
   assert done == [(n, 5) for n in (1, 2, 3, 4)]
   names.clear()
   with pytest.raises(InputError):
@@ -54,7 +54,7 @@ def test_one_file_is_parsed_at_most(corpus, monkeypatch):
   assert names == []
 
 
-def test_the_task_that_an_id_begins_with_comes_first(raw_task, write_corpus):
+def test_tasks_that_match_the_id_come_first(raw_task, write_corpus):
   tasks = {
     name: raw_task() for name in ('task1_a', 'task12_b', 'task2_c', 'task3_d')
   }
@@ -71,7 +71,7 @@ def test_the_task_that_an_id_begins_with_comes_first(raw_task, write_corpus):
     corpus, 'task3-2', on_progress=lambda *counts: done.append(counts)
   )
   assert (found.task.name, done) == ('task3_d', [])
-  # A file that is broken and has not the id does no harm.
+  # A broken file without the id does not matter.
   assert find_instance(corpus, 'task2-0').task.name == 'task2_c'
   with pytest.raises(InputError) as error:
     find_instance(corpus, 'task3-7')
@@ -81,7 +81,7 @@ def test_the_task_that_an_id_begins_with_comes_first(raw_task, write_corpus):
   )
 
 
-def test_an_unknown_id_is_told_with_the_nearest(corpus, directory):
+def test_an_unknown_id_is_refused_with_the_nearest(corpus, directory):
   with pytest.raises(InputError) as error:
     find_instance(corpus, 'titel-3')
   assert str(error.value) == (
@@ -105,7 +105,7 @@ def test_an_instance_of_another_split(corpus):
 
 
 def test_an_instance_of_no_split(corpus):
-  # Of 105 instances test takes 100.
+  # Test has 100 of the 105 instances.
   with pytest.raises(InputError) as error:
     find_instance(corpus, 'entail-104')
   assert str(error.value) == (
@@ -114,7 +114,7 @@ def test_an_instance_of_no_split(corpus):
   )
 
 
-def test_an_instance_that_is_left_out(directory):
+def test_an_excluded_instance(directory):
   left_out = exclusions.make([('task5_title', 'title-3')], path='list.txt')
   corpus = natinst.open_corpus(directory, exclusions=left_out)
   with pytest.raises(InputError) as error:
@@ -127,7 +127,7 @@ def test_an_instance_that_is_left_out(directory):
 
 @pytest.mark.parametrize('name', ['a"b\\', 'é日', 'x\ny', '[bold]', "a'b/"])
 @pytest.mark.parametrize('ensure_ascii', [True, False])
-def test_ids_of_any_characters(raw_task, write_corpus, name, ensure_ascii):
+def test_ids_with_any_characters(raw_task, write_corpus, name, ensure_ascii):
   directory = write_corpus(
     train={'task1_a': raw_task(12)}, test={'task2_b': raw_task()}
   )

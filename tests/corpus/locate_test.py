@@ -30,13 +30,13 @@ def test_the_miniature_is_written_to_the_cache(tmp_path, monkeypatch):
   }
 
 
-def test_a_directory_of_the_miniatures_name_comes_first(tmp_path, monkeypatch):
+def test_a_directory_named_miniature_takes_precedence(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   pathlib.Path('miniature').mkdir()
   assert locate.find('miniature') == pathlib.Path('miniature')
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+def test_an_unwritable_cache_is_refused(tmp_path, monkeypatch):
   (tmp_path / 'file').touch()
   monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'file'))
   monkeypatch.chdir(tmp_path)
@@ -65,7 +65,7 @@ def test_a_corpus_in_a_bucket_is_copied_once(tmp_path, monkeypatch, caplog):
     asked.clear()
     assert locate.find('gs://bucket/a/corpus') == found
     assert asked == []
-    # What has changed there comes anew, and what has gone goes.
+    # Changed files are copied again, missing ones are removed.
     task = f'tasks/{corpus.train_tasks[0]}.json'
     changed = {**json.loads((there / task).read_text()), 'Domains': ['News']}
     (there / task).write_text(json.dumps(changed))

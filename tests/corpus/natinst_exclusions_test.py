@@ -35,7 +35,7 @@ def test_excluded_instances_are_missing_not_replaced(directory):
   assert 't-102' not in ids
 
 
-def test_a_track_s_own_list_holds_unless_another_is_given(directory):
+def test_a_tracks_list_applies_unless_another_is_given(directory):
   before = natinst.open_corpus(directory).fingerprint()
   own = directory / 'splits' / 'default' / 'exclusions.txt'
   own.write_text('task2_b\tt-7  # broken\n')
@@ -46,8 +46,8 @@ def test_a_track_s_own_list_holds_unless_another_is_given(directory):
   assert whole.fingerprint() == before
 
 
-def test_validation_has_ten_of_those_that_are_left(directory):
-  # Of the ten lowest hashes 12, 10, 3, ... the first; the eleventh moves up.
+def test_validation_has_ten_of_the_remaining_instances(directory):
+  # Of the ten lowest hashes (12, 10, 3, ...), the eleventh replaces the first.
   corpus = _excluded(directory, ('task1_a', 't-12'))
   assert _ids(corpus, 'validation') == [
     f't-{i}' for i in (10, 3, 6, 4, 11, 9, 1, 13, 8, 5)
@@ -86,11 +86,11 @@ def test_exclusions_are_read_from_a_file_and_part_of_the_fingerprint(
   assert len(prints) == 3
   same = _excluded(directory, ('task1_a', 't-1')).fingerprint()
   assert same == corpus.fingerprint()
-  # Nor does one corpus see what another has read.
+  # Corpora do not share cached files.
   assert len(natinst.open_corpus(directory).load('task1_a').instances) == 14
 
 
-def test_what_an_exclusion_list_names_must_be_there(directory):
+def test_excluded_tasks_and_instances_must_exist(directory):
   with pytest.raises(InputError) as error:
     _excluded(directory, ('task1_aa', None))
   assert str(error.value) == (
@@ -107,7 +107,7 @@ def test_what_an_exclusion_list_names_must_be_there(directory):
   )
 
 
-def test_a_survey_goes_on_where_opening_stops(directory):
+def test_a_survey_continues_where_opening_fails(directory):
   splits = directory / 'splits/default'
   (splits / 'train_tasks.txt').write_text('task1_a\ntask1_aa\ntask2_b\n')
   corpus, findings = natinst.survey_corpus(directory)
@@ -135,7 +135,9 @@ def test_a_survey_goes_on_where_opening_stops(directory):
     natinst.survey_corpus(directory / 'none')
 
 
-def test_a_broken_file_is_read_as_far_as_it_goes(directory, raw_task):
+def test_a_broken_file_is_read_without_its_faulty_instances(
+  directory, raw_task
+):
   raw = raw_task(num_instances=14)
   raw['Instances'][3]['output'] = 7
   (directory / 'tasks/task1_a.json').write_text(json.dumps(raw))

@@ -70,9 +70,7 @@ def test_splits_do_not_follow_the_order_of_the_file(write_corpus, raw_task):
   assert not set(train) & set(validation)
 
 
-def test_a_longer_file_keeps_the_order_of_the_old_instances(
-  write_corpus, raw_task
-):
+def test_a_longer_file_keeps_the_order_of_old_instances(write_corpus, raw_task):
   orders = []
   for number in (30, 40):
     directory = write_corpus(
@@ -94,17 +92,19 @@ def test_splits_are_the_same_in_another_process(directory):
   )
   expected = f'{_ids(natinst.open_corpus(directory), "validation")}\n'
   for seed in ('0', '1'):
-    told = subprocess.run(
+    output = subprocess.run(
       [sys.executable, '-c', script, str(directory)],
       env=os.environ | {'PYTHONHASHSEED': seed},
       capture_output=True,
       check=True,
       text=True,
     ).stdout
-    assert told == expected
+    assert output == expected
 
 
-def test_a_task_of_few_instances_has_none_to_train_on(write_corpus, raw_task):
+def test_a_task_with_few_instances_has_no_training_instances(
+  write_corpus, raw_task
+):
   directory = write_corpus(
     train={'task1_a': raw_task(num_instances=10)}, test={'task2_b': raw_task()}
   )
@@ -113,7 +113,7 @@ def test_a_task_of_few_instances_has_none_to_train_on(write_corpus, raw_task):
   assert _ids(corpus, 'train') == []
 
 
-def test_rows_come_by_task_name(write_corpus, raw_task):
+def test_rows_are_sorted_by_task_name(write_corpus, raw_task):
   directory = write_corpus(
     train={'task1_a': raw_task()},
     test={'task3_c': raw_task(num_instances=2), 'task2_b': raw_task()},
@@ -138,7 +138,7 @@ def test_a_changed_file_is_noticed(directory, raw_task):
   assert corpus.fingerprint() != before
 
 
-def test_fingerprint_covers_splits_overrides_and_where_files_end(
+def test_fingerprint_covers_splits_overrides_and_file_boundaries(
   write_corpus, raw_task
 ):
   tasks = {'task1_a': raw_task()}, {'task2_b': raw_task()}
@@ -154,7 +154,7 @@ def test_fingerprint_covers_splits_overrides_and_where_files_end(
   assert prints[0] == prints[1] != prints[2]
   overridden = natinst.open_corpus(one, overrides={'task1_a': 'classification'})
   assert overridden.fingerprint() != prints[0]
-  # The same bytes, parted elsewhere.
+  # The same bytes with another boundary.
   paths = [one / 'tasks' / f'{name}.json' for name in ('task1_a', 'task2_b')]
   whole = b''.join(path.read_bytes() for path in paths)
   paths[0].write_bytes(whole[:10])
@@ -188,7 +188,7 @@ def test_byte_order_marks_and_crlf_are_harmless(directory):
   assert len(corpus.load('task1_a').instances) == 14
 
 
-def test_a_task_named_twice_counts_once(directory):
+def test_a_task_listed_twice_counts_once(directory):
   path = directory / 'splits/default/train_tasks.txt'
   path.write_text('task1_a\ntask1_a\n')
   corpus = natinst.open_corpus(directory)
@@ -203,7 +203,7 @@ def test_another_track(directory):
   )
 
 
-def test_missing_folders_are_told(directory, tmp_path):
+def test_missing_folders_are_refused(directory, tmp_path):
   assert _message(tmp_path / 'none') == (
     'corpus DIR: no directory DIR; expected one that holds tasks/ and '
     "splits/. 'it-study corpus mini DIR' writes a small corpus to start with."
@@ -252,7 +252,7 @@ def test_missing_folders_are_told(directory, tmp_path):
     ),
   ],
 )
-def test_bad_split_files_are_told(directory, content, message):
+def test_malformed_split_files_are_refused(directory, content, message):
   (directory / 'splits/default/train_tasks.txt').write_bytes(content)
   assert _message(directory) == (
     f'DIR/splits/default/train_tasks.txt: {message}'
@@ -267,7 +267,7 @@ def test_a_task_in_both_splits_is_refused(directory):
   )
 
 
-def test_unknown_names_are_told(directory):
+def test_unknown_names_are_refused(directory):
   corpus = natinst.open_corpus(directory)
   with pytest.raises(InputError) as error:
     corpus.load('task1_aa')
@@ -285,7 +285,7 @@ def test_unknown_names_are_told(directory):
     corpus.tasks_of(None)
 
 
-def test_a_file_that_is_gone_is_told(directory):
+def test_a_missing_file_is_refused(directory):
   corpus = natinst.open_corpus(directory)
   path = directory / 'tasks' / 'task1_a.json'
   path.unlink()

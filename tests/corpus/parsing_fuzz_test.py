@@ -54,7 +54,7 @@ _ODD = st.sampled_from(
     ['\udfff'],
   ]
 )
-# Put into the bytes of a file.
+# Inserted into the bytes of a file.
 _JUNK = st.sampled_from(
   [
     b'\x00',
@@ -90,7 +90,7 @@ def _places(value: object, path: tuple = ()) -> list[tuple]:
 
 @st.composite
 def _damaged(draw: st.DrawFn, raw: dict) -> bytes:
-  """The bytes of a task file after damage to its structure and its text."""
+  """Draws a task file with damaged structure and text."""
   raw = copy.deepcopy(raw)
   for _ in range(draw(st.integers(0, 3))):
     places = _places(raw)
@@ -179,7 +179,7 @@ def test_a_fuzzed_file_is_read_or_refused(corpus, raw_task, data):
     task=file.task, instances=file.instances, is_test=False
   ):
     assert finding.message.isprintable()
-  # What has no faults is what is taken where faults are not allowed.
+  # Without faults, the result is the same as when faults are not allowed.
   assert faults or corpus.load('task1_a').instances == file.instances
 
 

@@ -20,7 +20,7 @@ def _message(raw) -> str:
   return str(error.value)
 
 
-def test_a_tidy_file_is_read_whole(raw_task):
+def test_a_valid_file_is_read(raw_task):
   file = _parse(raw_task(num_instances=2))
   assert file == schema.TaskFile(
     task=Task(
@@ -69,7 +69,7 @@ def test_a_string_stands_for_a_list_of_one(raw_task):
   assert file.warnings == ()
 
 
-def test_texts_are_kept_as_they_are(raw_task):
+def test_texts_are_not_modified(raw_task):
   instance = {'id': ' a ', 'input': ' b\r\n', 'output': [' c', 'd\u2028']}
   (kept,) = _parse(raw_task(Instances=[instance])).instances
   assert (kept.id, kept.input, kept.outputs) == (
@@ -147,7 +147,7 @@ _NO_CATEGORY = (
     ({'Source': [1e999], 'Reasoning': {'a': [None]}}, []),
   ],
 )
-def test_what_is_harmless_is_told(raw_task, fields, warnings):
+def test_harmless_irregularities_are_warnings(raw_task, fields, warnings):
   file = _parse(raw_task(**fields))
   assert [
     f'{w.severity} {w.code}: {w.where} {w.message}'
@@ -157,7 +157,7 @@ def test_what_is_harmless_is_told(raw_task, fields, warnings):
   assert {w.task for w in file.warnings} <= {'task1_a'}
 
 
-def test_a_repeated_instance_leaves_the_others_positions(raw_task):
+def test_a_repeated_instance_does_not_change_positions(raw_task):
   file = _parse(raw_task(Instances=[_ONE, _ONE, _ONE | {'id': 'b'}]))
   assert [(i.id, i.position) for i in file.instances] == [('a', 0), ('b', 2)]
 
@@ -253,11 +253,11 @@ def test_a_repeated_instance_leaves_the_others_positions(raw_task):
     ),
   ],
 )
-def test_what_would_make_a_number_wrong_is_refused(raw_task, fields, message):
+def test_unusable_fields_are_refused(raw_task, fields, message):
   assert _message(raw_task(**fields)) == f'a.json: {message}'
 
 
-def test_faults_of_single_instances_are_gathered(raw_task):
+def test_faults_of_single_instances_are_collected(raw_task):
   instances = [
     _ONE,
     _ONE | {'id': 'b', 'output': 3},
@@ -275,7 +275,7 @@ def test_faults_of_single_instances_are_gathered(raw_task):
   ]
 
 
-def test_excluded_instances_leave_the_others_positions(raw_task):
+def test_excluded_instances_do_not_change_positions(raw_task):
   raw = raw_task(num_instances=4)
   raw['Instances'][1]['output'] = None
   raw['Instances'][2]['input'] = ' '
@@ -287,7 +287,7 @@ def test_excluded_instances_leave_the_others_positions(raw_task):
   assert file.warnings == ()
 
 
-def test_kind_and_label_space_go_by_what_is_left(raw_task):
+def test_kind_and_label_space_ignore_excluded_instances(raw_task):
   instances = [_ONE | {'id': str(i), 'output': 'abc'[i % 3]} for i in range(39)]
   raw = raw_task(Instances=instances, Positive_Examples=[])
   assert _parse(raw).task.label_space == ('a', 'b', 'c')
@@ -297,7 +297,7 @@ def test_kind_and_label_space_go_by_what_is_left(raw_task):
   assert _parse(raw, excluded=more).task.kind == 'generation'
 
 
-def test_an_excluded_instance_must_be_there(raw_task):
+def test_an_excluded_instance_must_exist(raw_task):
   with pytest.raises(InputError) as error:
     _parse(raw_task(), excluded={'t-1', 't-8'})
   assert str(error.value) == (
@@ -325,15 +325,15 @@ def test_sources_are_read_leniently(raw_task, source, sources):
   assert _parse(raw_task(Source=source)).sources == sources
 
 
-def test_a_message_shows_part_of_what_was_found(raw_task):
+def test_a_message_abbreviates_long_values(raw_task):
   message = _message(raw_task(Definition={'text': 'word ' * 1000}))
   assert len(message) < 200
 
 
-def test_kind_of_a_test_task_goes_by_its_first_100_positions(raw_task):
+def test_kind_of_a_test_task_depends_on_its_first_100_positions(raw_task):
   balanced = [_ONE | {'id': str(i), 'output': 'ab'[i % 2]} for i in range(100)]
   more = [_ONE | {'id': f'm{i}', 'output': f'free {i}'} for i in range(20)]
-  # A repeated instance is left out; what then moves up is not balanced.
+  # A repeated instance is left out and not replaced by a later one.
   balanced[99] = balanced[98]
   raw = raw_task(Instances=balanced + more, Positive_Examples=[])
   assert _parse(raw).task.kind == 'generation'
@@ -341,18 +341,18 @@ def test_kind_of_a_test_task_goes_by_its_first_100_positions(raw_task):
   assert (task.kind, task.label_space) == ('classification', ('a', 'b'))
 
 
-def test_label_space_has_the_positive_examples_outputs(raw_task):
+def test_label_space_includes_outputs_of_positive_examples(raw_task):
   instances = [_ONE | {'id': str(i)} for i in range(25)]
   task = _parse(raw_task(Instances=instances)).task
   assert task.label_space == ('c', 'two', 'three')
 
 
-def test_override_is_taken(raw_task):
+def test_override_is_applied(raw_task):
   task = _parse(raw_task(), override='classification').task
   assert task.label_space == ('out 0', 'out 1', 'out 2', 'two', 'three')
 
 
-def test_a_task_goes_through_json(raw_task):
+def test_a_task_survives_json(raw_task):
   for override in ('classification', 'generation'):
     task = _parse(raw_task(), override=override).task
     fields = json.loads(json.dumps(task.to_json()))

@@ -33,7 +33,7 @@ def test_outputs_of_positive_examples_are_added_last():
   )
 
 
-def test_labels_are_told_apart_as_they_are_written():
+def test_labels_are_distinguished_by_their_exact_text():
   assert _judge(['He', 'he'] * 20)[1] == ('He', 'he')
 
 
@@ -58,7 +58,7 @@ def test_generation_has_no_label_space():
   assert _judge(map(str, range(100))) == ('generation', None)
 
 
-def test_override_wins_both_ways():
+def test_override_applies_both_ways():
   assert _judge(['a'] * 3, override='classification') == (
     'classification',
     ('a',),
@@ -75,7 +75,7 @@ def test_unknown_override_is_refused():
   )
 
 
-def test_threshold_can_be_moved():
+def test_threshold_can_be_changed():
   assert _judge('abc' * 20, max_labels=2)[0] == 'generation'
 
 

@@ -17,7 +17,7 @@ from it_study.errors import InputError
 
 NAMES = ('task1_mood', 'task2_echo', 'task3_few', 'task4_entail', 'task5_title')
 _ROOT = pathlib.Path(__file__).parents[2]
-# Works on each task as long as it is told; says when it has begun.
+# Works on each task for some seconds; prints a line when it has started.
 _LONG = """
 import functools
 import sys
@@ -67,7 +67,7 @@ def tell_pid(corpus, name, *, seconds):
 
 
 @pytest.mark.parametrize('num_workers', [0, 1, 2, None])
-def test_results_come_in_the_order_asked_for(corpus, num_workers):
+def test_results_come_in_the_requested_order(corpus, num_workers):
   names = NAMES[::-1]
   results = worker_pool.map_tasks(
     count, corpus=corpus, names=names, num_workers=num_workers
@@ -75,11 +75,11 @@ def test_results_come_in_the_order_asked_for(corpus, num_workers):
   assert list(results) == list(zip(names, (6, 105, 12, 14, 40), strict=True))
 
 
-def test_workers_are_light(corpus):
+def test_workers_import_little(corpus):
   results = worker_pool.map_tasks(
     imported, corpus=corpus, names=NAMES[:1], num_workers=1
   )
-  # The function's own module imports pytest; nothing else comes along.
+  # The function's module imports pytest; nothing else is imported.
   assert list(results) == [('task1_mood', ['pytest'])]
 
 
@@ -96,7 +96,7 @@ def test_an_error_names_the_file_and_ends_the_workers(corpus, num_workers):
   assert not workers()
 
 
-def test_a_worker_that_is_killed_is_told(corpus):
+def test_a_killed_worker_is_an_error(corpus):
   results = worker_pool.map_tasks(
     die, corpus=corpus, names=NAMES, num_workers=2
   )
@@ -105,7 +105,7 @@ def test_a_worker_that_is_killed_is_told(corpus):
   assert not workers()
 
 
-def test_a_reader_that_stops_ends_the_workers(corpus):
+def test_a_closed_iteration_ends_the_workers(corpus):
   results = worker_pool.map_tasks(
     count, corpus=corpus, names=NAMES, num_workers=2
   )
@@ -127,19 +127,19 @@ def test_a_script_needs_no_guard(corpus, tmp_path):
     '  names=corpus.train_tasks, num_workers=2)))\n'
     'print(__file__)\n'
   )
-  told = subprocess.run(
+  result = subprocess.run(
     [sys.executable, script, corpus.directory],
     capture_output=True,
     check=True,
     cwd=_ROOT,
     text=True,
   )
-  assert told.stdout == (
+  assert result.stdout == (
     f"{{'task1_mood': 40, 'task2_echo': 14, 'task3_few': 12}}\n{script}\n"
   )
 
 
-def test_workers_end_with_a_caller_that_is_killed(corpus):
+def test_workers_end_with_a_killed_caller(corpus):
   process = long_work(corpus, seconds=60)
   pids = pids_of(corpus)
   process.kill()
@@ -147,10 +147,10 @@ def test_workers_end_with_a_caller_that_is_killed(corpus):
   assert gone(pids)
 
 
-def test_an_interrupt_leaves_no_process_and_one_trace(corpus):
+def test_an_interrupt_leaves_no_process_and_one_traceback(corpus):
   process = long_work(corpus, seconds=1)
   pids = pids_of(corpus)
-  # As a terminal sends it: to everybody.
+  # To the whole process group, as a terminal does.
   os.killpg(process.pid, signal.SIGINT)
   _, errors = process.communicate(timeout=20)
   assert process.returncode != 0
@@ -190,7 +190,7 @@ def gone(pids) -> bool:
 
 
 def workers() -> list[psutil.Process]:
-  """Processes of a pool that this one has started and not ended."""
+  """Returns running worker processes of this process."""
   return [
     child
     for child in psutil.Process().children()

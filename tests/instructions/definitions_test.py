@@ -95,8 +95,7 @@ def test_a_shuffled_definition_is_another_task_s_of_the_kind():
     ('task7', 'g', 'B', ' '),
   )
   found = _shuffled(table)
-  # Another category where there is one, never the same text, never an empty one
-  # in the place of a text.
+  # Another category if there is one, never the same text, never an empty one.
   assert found['task1'] == found['task2'] == 'Three.'
   assert found['task3'] in ('One.', 'Two.')
   assert found['task4'] == found['task5'] == 'Six.'
@@ -104,7 +103,7 @@ def test_a_shuffled_definition_is_another_task_s_of_the_kind():
   assert found['task7'] in ('Four.', 'four. ', 'Six.')
 
 
-def test_a_shuffled_definition_hangs_on_names_and_seed():
+def test_a_shuffled_definition_depends_on_names_and_seed():
   rows = [(f'task{n}', 'c', str(n), f'{n}.') for n in range(20)]
   found = _shuffled(_table(*rows))
   assert found == _shuffled(_table(*reversed(rows)))
@@ -115,6 +114,6 @@ def test_a_shuffled_definition_hangs_on_names_and_seed():
   assert all(more[name] == '20.' for name in changed)
 
 
-def test_a_task_alone_of_its_kind_has_no_other_definition():
+def test_the_only_task_of_a_kind_has_no_other_definition():
   with pytest.raises(InputError, match='task1: no other classification'):
     _shuffled(_table(('task1', 'c', 'A', 'One.'), ('task2', 'g', 'A', 'Two.')))

@@ -119,7 +119,7 @@ def test_one_source_alone(source, pairs):
   assert _pairs(_get(task, delusive_source=source)) == pairs
 
 
-def test_what_cannot_be_made_is_left_out():
+def test_impossible_examples_are_left_out():
   one_label = _task((('a', 'yes'), ('b', 'Yes.')), label_space=('yes', 'Yes.'))
   assert _get(one_label) == []
   assert _get(_task()) == []
@@ -144,10 +144,10 @@ def _drawn(seed: int, name: str = 'task1') -> list[str]:
   return [example.output for example in _get(task, count=5, seed=seed)]
 
 
-def test_draws_hang_on_seed_and_input_alone():
+def test_draws_depend_on_seed_and_input_only():
   assert _drawn(0) == ['label 11', 'label 10', 'label 8', 'label 2', 'label 7']
   assert _drawn(1) == ['label 3', 'label 9', 'label 4', 'label 4', 'label 6']
-  # Control tasks share their examples and must not be told apart by them.
+  # Control tasks share examples, which must not distinguish them.
   assert _drawn(0, name='task2') == _drawn(0, name='task1')
 
 
@@ -166,7 +166,7 @@ def test_delusive_examples_are_valid_and_wrong(
   positive, negative, label_space, source, seed
 ):
   if label_space is not None:
-    # As the rule of the label space has it.
+    # By the rule for label spaces.
     label_space = tuple(
       dict.fromkeys([*label_space, *(output for _, output in positive)])
     )

@@ -36,7 +36,7 @@ def explained(corpus, name, *, max_tokens=None, instance='title-3', **fields):
   )
 
 
-def test_without_a_limit_all_is_there(corpus):
+def test_without_a_limit_nothing_is_dropped(corpus):
   found = explained(corpus, 'natinst_def_original_ex_original2')
   assert found.prompt.text.startswith('Definition: Name it.\n\n Positive')
   assert [kind for kind, _ in found.examples] == ['example 1', 'example 2']
@@ -47,7 +47,7 @@ def test_without_a_limit_all_is_there(corpus):
   assert (found.label_space, found.max_tokens, found.tokens) == (None,) * 3
 
 
-def test_what_is_dropped_and_cut(corpus):
+def test_dropped_and_cut_parts(corpus):
   found = explained(
     corpus, 'natinst_def_original_ex_original2_neg1', max_tokens=150
   )
@@ -75,7 +75,7 @@ def test_sources_of_examples(corpus):
   ]
 
 
-def test_labels_that_a_condition_renames(corpus):
+def test_renamed_labels(corpus):
   found = explained(
     corpus, 'natinst_def_renamed_ex_original1', instance='entail-1'
   )
@@ -93,7 +93,7 @@ def test_tokens_are_those_of_seqio(corpus):
   )
   text = found.prompt.text
   assert len(text) == 50
-  # As SeqIO does, one more is cut for end-of-sequence.
+  # Like SeqIO, it cuts one more token for end-of-sequence.
   assert [token.id for token in found.tokens] == [
     *VOCABULARY.encode(text)[:49],
     VOCABULARY.eos_id,
@@ -104,7 +104,7 @@ def test_tokens_are_those_of_seqio(corpus):
   assert found.tokens[-1] == Token(1, '</s>', 'end')
 
 
-def test_bytes_of_a_character_stand_where_it_stands():
+def test_bytes_have_the_position_of_their_character():
   assert BYTES('aé!') == [
     (100, 'a', 0),
     (198, '<0xC3>', 1),
@@ -115,7 +115,7 @@ def test_bytes_of_a_character_stand_where_it_stands():
 
 
 class Processor:
-  """Words, of which one that is not known is one token all the same."""
+  """Tokenizes by words; an unknown word is one token, too."""
 
   def EncodeAsPieces(self, text):
     return [f'▁{word}' for word in text.split()]
@@ -124,7 +124,7 @@ class Processor:
     return [len(word) for word in text.split()]
 
 
-def test_pieces_stand_where_their_last_character_stands():
+def test_pieces_have_the_position_of_their_last_character():
   tokenize = explanation.sentencepiece_tokenizer(Processor())
   assert tokenize(' ab \n é\u0301c') == [(2, '▁ab', 2), (3, '▁é\u0301c', 8)]
 

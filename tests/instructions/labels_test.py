@@ -36,7 +36,7 @@ def test_everything_a_model_sees_has_the_new_names():
   assert task.label_space == instance.outputs == (yes, no)
 
 
-def test_labels_that_exact_match_cannot_tell_apart_share_a_name():
+def test_labels_that_exact_match_does_not_distinguish_share_a_name():
   task, instance = _rename(
     make_task(label_space=('Yes', 'no', 'yes.')), outputs=('yes', 'Yes!')
   )
@@ -44,12 +44,12 @@ def test_labels_that_exact_match_cannot_tell_apart_share_a_name():
   assert instance.outputs == (task.label_space[0],) * 2
 
 
-def test_what_is_no_label_stays():
+def test_other_outputs_are_not_renamed():
   task, _ = _rename(make_task(negative=(('sun', 'perhaps', None),)))
   assert task.negative_examples[0].output == 'perhaps'
 
 
-def test_a_generation_task_stays():
+def test_a_generation_task_is_not_changed():
   task, instance = make_task(label_space=None), make_instance()
   assert instructions.rewrite(
     task=task, instance=instance, condition=_CONDITION
@@ -65,7 +65,7 @@ def test_no_other_level_rewrites(definition):
   assert seen == (task, instance)
 
 
-def test_names_hang_on_task_label_and_seed():
+def test_names_depend_on_task_label_and_seed():
   task = make_task()
   first = labels.names_of_labels(task, 0)
   swapped = dataclasses.replace(task, label_space=('no', 'yes'))
@@ -75,7 +75,7 @@ def test_names_hang_on_task_label_and_seed():
   assert labels.names_of_labels(other, 0) != first
 
 
-def test_a_name_is_no_word_of_the_task():
+def test_a_name_is_not_a_word_of_the_task():
   task = make_task()
   name = labels.names_of_labels(task, 0)['yes']
   taken = dataclasses.replace(task, definition=f'Say {name.upper()}.')

@@ -23,7 +23,7 @@ from it_study.instructions.prompts import Prompt, TokenLimit, render
 
 
 def _words(max_tokens: int) -> TokenLimit:
-  """A token a word."""
+  """Returns a limit with one token per word."""
   known: list[str] = []
 
   def encode(text: str) -> list[int]:
@@ -39,7 +39,7 @@ def _words(max_tokens: int) -> TokenLimit:
 
 
 def _characters(max_tokens: int) -> TokenLimit:
-  """A token a character."""
+  """Returns a limit with one token per character."""
   return TokenLimit(
     encode=lambda text: [ord(character) for character in text],
     decode=lambda ids: ''.join(map(chr, ids)),
@@ -69,7 +69,7 @@ def test_adding_stops_at_the_first_that_does_not_fit():
   assert prompt.num_dropped_examples == 2
 
 
-def test_negative_examples_are_tried_though_a_positive_one_did_not_fit():
+def test_negative_examples_are_tried_after_a_positive_one_did_not_fit():
   task = make_task(positive=(('a long fire', 'yes', None),))
   prompt = render_named(
     'natinst_def_original_ex_original1_neg1', task=task, limit=_words(24)
@@ -79,7 +79,7 @@ def test_negative_examples_are_tried_though_a_positive_one_did_not_fit():
   assert [example.input for example in prompt.examples] == ['sun']
 
 
-# The sum is 9; the text has 4.
+# The pieces have 9 tokens in total; the text has 4.
 @pytest.mark.parametrize(
   ('max_tokens', 'margin', 'fits', 'encoded'),
   [
@@ -126,7 +126,7 @@ def test_kept_examples_are_joined_by_a_space_for_the_count(spare, num_examples):
     assert len(prompt.examples) == num_examples
 
 
-def test_an_example_goes_if_the_space_was_what_made_it_fit():
+def test_an_example_that_fits_only_with_spaces_is_dropped():
   def encode(text: str) -> list[int]:
     return [0] * (len(text) + 40 * text.count('\n\n Positive Example 2'))
 
@@ -166,7 +166,7 @@ def test_the_middle_of_the_input_is_cut_then_the_end_of_the_definition(
   assert prompt.num_dropped_examples == 2
 
 
-def test_the_cue_is_kept_to_the_last():
+def test_the_cue_is_kept_longest():
   cue = 'Now complete the following example -\nInput: .\nOutput: '
   for max_tokens in (55, 70):
     prompt = render_named(text='one', limit=_characters(max_tokens))
@@ -254,12 +254,12 @@ def test_a_matched_budget_shows_the_same_instance_everywhere():
       )
       for level in levels
     ]
-  # Nothing but the list of new names is too long here.
+  # Only the list of new names is too long.
   assert shown[''] == [f'{text}.'] * 3 + ['one two our five.']
   assert shown['_budget'] == ['one two our five.'] * 4
 
 
-def test_a_matched_budget_counts_levels_of_the_users_own():
+def test_a_matched_budget_includes_custom_levels():
   name = 'natinst_def_empty_ex_empty0_budget'
   DEFINITION_LEVELS.register('long', lambda **_: 'word ' * 18)
   try:
@@ -270,8 +270,8 @@ def test_a_matched_budget_counts_levels_of_the_users_own():
   assert prompt.shortened
 
 
-def test_a_matched_budget_leaves_out_a_level_that_has_nothing():
-  # The only task of its kind has no other's definition.
+def test_a_matched_budget_ignores_levels_without_a_definition():
+  # The only task of its kind has no other definition.
   task = make_task()
   prompt = render(
     task=task,
@@ -316,7 +316,7 @@ def test_tk_truncation_cuts_the_end():
   assert not prompt.shortened
 
 
-def test_tk_truncation_tidies_what_it_decodes():
+def test_tk_truncation_cleans_up_decoded_text():
   name = 'natinst_def_empty_ex_empty0_trunctk'
   text = "it 's , they 've ' so ' ! I 'm n't you 're ? end ."
   prompt = render_named(name, text=text + ' more' * 9, limit=_characters(94))

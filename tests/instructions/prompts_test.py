@@ -76,7 +76,7 @@ from it_study.instructions.prompts import choose_target, render
     ),
   ],
 )
-def test_prompts_read_as_they_should(name, text):
+def test_prompts_are_rendered_exactly(name, text):
   prompt = render_named(name)
   assert prompt.text == text
   assert (prompt.num_dropped_examples, prompt.shortened) == (0, False)
@@ -102,7 +102,7 @@ def test_simplified_generation_has_no_definition():
     ('a\n\nb', 'Input: a\n\nb.'),
   ],
 )
-def test_a_stop_follows_what_does_not_end_in_ascii_punctuation(text, shown):
+def test_a_full_stop_follows_text_without_final_ascii_punctuation(text, shown):
   prompt = render_named('natinst_def_empty_ex_empty0', text=text)
   assert prompt.text == (
     f'Now complete the following example -\n{shown}\nOutput: '
@@ -124,7 +124,7 @@ def _stop(text: str) -> str:
 
 
 @given(TEXTS, TRIPLES, TRIPLES, TEXTS, st.booleans())
-def test_any_text_is_set_in_the_same_frame(
+def test_any_text_is_rendered_in_the_same_format(
   definition, positive, negative, text, explanations
 ):
   prompt = render(

@@ -35,7 +35,7 @@ def test_the_encodings_are_those_of_the_collator():
     ),
   ],
 )
-def test_a_name_both_ways(choice, name):
+def test_names_are_parsed_back(choice, name):
   assert choice.name == name
   assert TkInstruct.from_name(name) == choice
   assert tk_instruct.from_name(name) == choice
@@ -69,23 +69,23 @@ def test_every_encoding_has_a_fifth_of_the_instances(seed):
   drawn = [choice.of_instance(f'task1-{i}') for i in range(5000)]
   counts = collections.Counter(drawn)
   assert set(counts) == set(choice.encodings)
-  # Chi-square with 4 degrees of freedom: 18.5 is passed once in 1,000.
+  # Chi-square with 4 degrees of freedom exceeds 18.5 once in 1,000 times.
   assert sum((n - 1000) ** 2 / 1000 for n in counts.values()) < 18.5
   assert drawn == [choice.of_instance(f'task1-{i}') for i in range(5000)]
 
 
-def test_the_encoding_hangs_on_seed_and_id():
+def test_the_encoding_depends_on_seed_and_id():
   ids = [f'task1-{i}' for i in range(200)]
   by_seed = [
     [TkInstruct(seed=s).of_instance(i).name.removesuffix('_s1') for i in ids]
     for s in (0, 1)
   ]
-  # A fifth are the same by chance.
+  # A fifth agree by chance.
   assert 20 <= sum(map(str.__eq__, *by_seed)) <= 60
   assert TkInstruct().of_instance('mood-1').name == (
     'natinst_def_original_ex_original2_trunctk'
   )
-  # Fewer instances are the same instances.
+  # Fewer instances have the same encodings.
   assert [TkInstruct(instances_per_task=2).of_instance(i) for i in ids] == [
     Condition(**{**vars(TkInstruct().of_instance(i)), 'instances_per_task': 2})
     for i in ids

@@ -22,7 +22,7 @@ def _run(tmp_path, monkeypatch):
   return run
 
 
-def test_what_it_prints(run, capsys, tmp_path):
+def test_printed_lines(run, capsys, tmp_path):
   assert run() == 0
   size = sum(map(len, fetch_source.contents(tmp_path / 'origin').values()))
   assert capsys.readouterr() == (

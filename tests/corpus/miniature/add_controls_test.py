@@ -18,7 +18,7 @@ def _source(tmp_path):
   return fakes.write_small_corpus(tmp_path / 'corpus')
 
 
-def test_controls_train_and_enter_no_headline(source, tmp_path):
+def test_controls_are_training_tasks_outside_headline_numbers(source, tmp_path):
   before = open_corpus(source)
   corpus = open_corpus(add_controls(source, tmp_path / 'out'))
   assert corpus.test_tasks == before.test_tasks
@@ -36,14 +36,14 @@ def test_controls_train_and_enter_no_headline(source, tmp_path):
   assert set(metrics['controls']) == set(categories)
 
 
-def test_the_source_stays_as_it_is(source, tmp_path):
+def test_the_source_is_not_changed(source, tmp_path):
   before = open_corpus(source).fingerprint()
   add_controls(source, tmp_path / 'out')
   assert open_corpus(source).fingerprint() == before
   assert not (source / MARKER).exists()
 
 
-def test_what_was_interrupted_goes_on(source, tmp_path, monkeypatch):
+def test_an_interrupted_copy_is_resumed(source, tmp_path, monkeypatch):
   out = tmp_path / 'out'
   whole = open_corpus(add_controls(source, tmp_path / 'whole')).fingerprint()
 
@@ -64,7 +64,7 @@ def test_what_was_interrupted_goes_on(source, tmp_path, monkeypatch):
   assert open_corpus(copied).fingerprint() == whole
 
 
-def test_other_places_are_refused(source, tmp_path):
+def test_other_directories_are_refused(source, tmp_path):
   with pytest.raises(InputError, match='is the corpus itself'):
     add_controls(source, source)
   other = tmp_path / 'other'
@@ -78,7 +78,7 @@ def test_other_places_are_refused(source, tmp_path):
   assert not (tmp_path / 'out').exists()
 
 
-def test_real_tasks_with_controls_check_out(natinst_dir, tmp_path):
+def test_real_tasks_with_controls_pass_the_check(natinst_dir, tmp_path):
   out = add_controls(natinst_dir, tmp_path / 'out')
   errors = [
     [finding.code for finding in findings.at_least(found, 'error')]

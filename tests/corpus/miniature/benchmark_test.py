@@ -179,7 +179,7 @@ def test_a_path_that_cannot_be_written_is_one_line(tmp_path):
   )
 
 
-def test_an_interrupted_writing_is_no_corpus_and_is_finished(
+def test_an_interrupted_miniature_is_not_a_corpus_and_is_completed(
   corpus, tmp_path, monkeypatch
 ):
   written = []
@@ -201,7 +201,7 @@ def test_an_interrupted_writing_is_no_corpus_and_is_finished(
   assert _files(tmp_path) == _files(corpus.directory)
 
 
-def test_templates_that_run_dry_are_an_error():
+def test_exhausted_templates_are_an_error():
   recipe = recipes.GenerationRecipe(
     name='task1_same',
     category='Program Execution',

@@ -144,7 +144,9 @@ def test_label_spaces_come_in_the_same_order(corpus):
     'natinst_def_simplified_ex_empty0',
   ],
 )
-def test_without_the_definition_a_group_cannot_be_told_apart(corpus, condition):
+def test_without_definitions_the_tasks_of_a_group_look_the_same(
+  corpus, condition
+):
   condition = Condition.from_name(condition)
   for first, second in _groups():
     mine = _prompts(corpus, first, condition)
@@ -159,7 +161,9 @@ def test_without_the_definition_a_group_cannot_be_told_apart(corpus, condition):
     'natinst_def_original_ex_empty0',
   ],
 )
-def test_with_the_definition_it_alone_tells_them_apart(corpus, condition):
+def test_only_the_definition_distinguishes_the_tasks_of_a_group(
+  corpus, condition
+):
   condition = Condition.from_name(condition)
   for first, second in _groups():
     definitions = [corpus.load(n).task.definition for n in (first, second)]

@@ -293,12 +293,12 @@ def _solve(name: str, text: str) -> tuple[str, ...]:
   return (outputs,) if isinstance(outputs, str) else outputs
 
 
-def test_every_task_has_a_solver_of_its_own(corpus):
+def test_every_task_has_a_solver(corpus):
   names = (*corpus.train_tasks, *corpus.test_tasks)
   assert {name.split('_mini_')[1] for name in names} == set(_SOLVERS)
 
 
-def test_every_output_is_what_the_definition_asks(corpus):
+def test_every_output_follows_the_definition(corpus):
   for name in (*corpus.train_tasks, *corpus.test_tasks):
     for instance in corpus.load(name).instances:
       assert instance.outputs == _solve(name, instance.input), name

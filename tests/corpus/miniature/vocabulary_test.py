@@ -51,7 +51,7 @@ def test_special_ids_are_those_of_t5(vocabulary):
     'Qqq 42',
   ],
 )
-def test_any_text_comes_back(vocabulary, text):
+def test_any_text_survives_encoding(vocabulary, text):
   ids = vocabulary.encode(text)
   assert vocabulary.unk_id not in ids
   assert vocabulary.decode(ids) == text
@@ -68,7 +68,7 @@ def test_every_label_and_word_of_training_is_one_piece(corpus, vocabulary):
         assert len(vocabulary.encode(word)) == 1, word
 
 
-def test_what_every_prompt_holds_is_one_piece(corpus, vocabulary):
+def test_prompt_texts_are_one_piece_each(corpus, vocabulary):
   name = corpus.train_tasks[0]
   prompt = prompts.render(
     task=corpus.load(name).task,
@@ -98,7 +98,7 @@ def test_prompts_with_two_examples_are_short(corpus, vocabulary):
   assert max(lengths['test']) <= 128
 
 
-def test_it_sees_no_test_task_and_nothing_that_is_held_out(
+def test_it_sees_no_test_tasks_or_held_out_instances(
   corpus, tmp_path, monkeypatch
 ):
   seen = []
