@@ -31,7 +31,7 @@ from it_study import distributed
 distributed.start()
 from it_study.input_pipeline import feed, token_cache
 from it_study.models import partitioning
-from it_study.training import optimizers, trainer
+from it_study.training import optimizers, settings, trainer
 from it_study.models.t5 import T5Config
 mesh = partitioning.make_mesh(data=-1, fsdp=min(2, jax.device_count()))
 trainer.train(
@@ -43,15 +43,16 @@ trainer.train(
     seed=1,
   ),
   train_steps=20,
-  seed=3,
-  optimizer=optimizers.adafactor(
-    learning_rate=2e-2, min_dim_size_to_factor=32
+  settings=settings.TrainingSettings(
+    optimizer=optimizers.adafactor(
+      learning_rate=2e-2, min_dim_size_to_factor=32
+    ),
+    seed=3,
+    checkpoints=settings.CheckpointSettings(period=7),
+    log=settings.LogSettings(period=1, events=True),
   ),
   mesh=mesh,
   model_dir=model_dir,
-  checkpoint_period=7,
-  log_period=1,
-  events=True,
   on_progress=lambda _: time.sleep(float(pause)),
 )
 print('done', distributed.is_first(), jax.process_count())

@@ -5,11 +5,12 @@ import functools
 import logging
 import os
 import pathlib
-import time
 from typing import Any
 
+from jax.sharding import Mesh
+
 from it_study import distributed
-from it_study.checkpoints import weights, weights_source
+from it_study.checkpoints import weights
 from it_study.checkpoints.step_folders import CheckpointFolder
 from it_study.engines import (
   model_setup,
@@ -17,6 +18,8 @@ from it_study.engines import (
   training_inputs,
   training_record,
 )
+from it_study.engines.prediction_rows import PredictionInputs
+from it_study.engines.training_inputs import TrainingInputs
 from it_study.inference import answers
 from it_study.inference.decoding import Decoding
 from it_study.inference.prompt_batches import LoadedModel
@@ -25,7 +28,14 @@ from it_study.models.param_dtype import to_compute_dtype
 from it_study.models.t5 import T5
 from it_study.training import trainer
 from it_study.training.optimizers import Optimizer
-from it_study.training.settings import check_settings
+from it_study.training.settings import (
+  CheckpointSettings,
+  DataSettings,
+  EvaluationSettings,
+  LogSettings,
+  MeshSettings,
+  TrainingSettings,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -63,117 +73,75 @@ def finetune(
 ) -> dict[str, Any]:
   """Fine-tunes a model on the train split of a SeqIO task.
 
-  A training that was stopped continues from its newest checkpoint.
+  A training that was interrupted resumes from its newest checkpoint. Gin binds
+  the arguments one by one; those that are not listed here are documented in the
+  settings group of `it_study.training.settings` that they become a field of.
 
   Args:
-    model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
-    optimizer: from `it_study.training.optimizers`.
-    mixture_or_task_name: registered with SeqIO.
-    task_feature_lengths: 'inputs' and 'targets', in tokens.
-    model_dir: gets checkpoints, metrics.jsonl, events and training.json.
-    batch_size: rows a step, over all devices; packed ones if `pack`.
-    train_steps: steps to train, or
-    epochs: passes over the data, from which steps are derived.
-    seed: of initial parameters, dropout and order.
-    initial_checkpoint_path: what `weights_source.resolve` takes: a training to
-      start from, or weights of Hugging Face or T5X; None starts from scratch.
-    mixture_or_task_module: is imported first; it registers the task.
-    pack: whether several examples share a row.
-    microbatch_size: the most rows that a device computes at once; the number of
-      parts that a batch is computed in follows from it and the mesh. None
-      computes all rows at once.
-    dtype: of matrix products; 'auto' is bfloat16 where the device has it.
-    mesh_data: devices along data; -1 takes what the others leave.
-    mesh_fsdp: devices along fully sharded parameters.
-    mesh_model: devices along tensor parallelism.
-    checkpoint_period: steps between checkpoints.
-    keep_checkpoints: how many to keep, the newest.
-    eval_period: steps between two looks at the loss on the split validation,
-      the instances held out of every training task; None never looks.
-    keep_best: whether the checkpoint of lowest such loss is kept too.
-    log_period: steps between lines of metrics.jsonl and TensorBoard's events.
-    profile_steps: the first and the last step to trace, into `profile/`.
-    checkpoint_folder: where checkpoints go instead of model_dir.
-    on_progress: called while it tokenises and trains.
+    model_config: Function that makes a `T5Config` from `vocab_size` and
+      `dtype`.
+    model_dir: Folder for checkpoints, metrics.jsonl, events and training.json.
+    initial_checkpoint_path: Training to start from, or weights of Hugging Face
+      or T5X; None to start from scratch.
+    dtype: Type of matrix products; 'auto' is bfloat16 where the device has it.
+    on_progress: Callback, called while it tokenises and trains.
 
   Returns:
-    What training.json holds: task, seed, steps, seconds.
+    The content of training.json: task, seed, steps, seconds and more.
 
   Raises:
-    InputError: if an argument does not fit, or the loss is not finite.
+    InputError: If an argument is not valid, or the loss is not finite.
   """
-  started = time.monotonic()
-  # Before anything is tokenised, which may take long.
-  check_settings(
+  settings = TrainingSettings(
     optimizer=optimizer,
     seed=seed,
-    checkpoint_period=checkpoint_period,
-    eval_period=eval_period,
-    keep_best=keep_best,
-    log_period=log_period,
+    microbatch_size=microbatch_size,
+    checkpoints=CheckpointSettings(
+      period=checkpoint_period,
+      keep=keep_checkpoints,
+      keep_best=keep_best,
+      folder=checkpoint_folder,
+    ),
+    evaluation=EvaluationSettings(period=eval_period),
+    log=LogSettings(
+      period=log_period, events=True, profile_steps=profile_steps
+    ),
   )
-  model_dir = pathlib.Path(model_dir)
-  source = weights_source.resolve(initial_checkpoint_path)
-  mesh = partitioning.make_mesh(
-    data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
-  )
-  batches, held_out, train_steps = training_inputs.make_feeds(
-    mixture_or_task_name=mixture_or_task_name,
-    mixture_or_task_module=mixture_or_task_module,
-    task_feature_lengths=task_feature_lengths,
-    model_dir=model_dir,
-    batch_size=batch_size,
-    train_steps=train_steps,
-    epochs=epochs,
-    seed=seed,
-    pack=pack,
-    validates=eval_period is not None,
+  mesh = MeshSettings(data=mesh_data, fsdp=mesh_fsdp, model=mesh_model).make()
+  inputs = training_inputs.prepare(
+    DataSettings(
+      mixture_or_task_name=mixture_or_task_name,
+      mixture_or_task_module=mixture_or_task_module,
+      task_feature_lengths=task_feature_lengths,
+      batch_size=batch_size,
+      pack=pack,
+      train_steps=train_steps,
+      epochs=epochs,
+    ),
+    settings,
+    model_config=model_config,
+    dtype=dtype,
+    model_dir=pathlib.Path(model_dir),
+    initial_checkpoint_path=initial_checkpoint_path,
     on_progress=on_progress,
   )
-  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
-  initial_params = None
-  if source is not None:
-    model_setup.check_folder_vocabulary(source)
-    # A function, so that nobody keeps these parameters beside the state's.
-    initial_params = functools.partial(
-      weights.restore,
-      source,
-      config=config,
-      target=partitioning.abstract_params(model=T5(config), mesh=mesh),
-    )
   result = trainer.train(
-    model_config=config,
-    feed=batches,
-    train_steps=train_steps,
-    seed=seed,
-    optimizer=optimizer,
+    model_config=inputs.config,
+    feed=inputs.feed,
+    train_steps=inputs.train_steps,
+    settings=settings,
     mesh=mesh,
-    model_dir=model_dir,
-    initial_params=initial_params,
-    microbatch_size=microbatch_size,
-    checkpoint_period=checkpoint_period,
-    keep_checkpoints=keep_checkpoints,
-    validation_feed=held_out,
-    eval_period=eval_period,
-    keep_best=keep_best,
-    log_period=log_period,
-    events=True,
-    profile_steps=profile_steps,
-    checkpoint_folder=checkpoint_folder,
+    model_dir=inputs.model_dir,
+    validation_feed=inputs.validation_feed,
+    initial_params=_initial_params(inputs, mesh),
     on_progress=on_progress,
   )
   return training_record.write(
-    model_dir,
+    inputs,
     engine=ENGINE,
-    mixture_or_task_name=mixture_or_task_name,
-    batches=batches,
-    config=config,
     params=result.state.params,
     mesh=mesh.shape,
     num_microbatches=result.num_microbatches,
-    train_steps=train_steps,
-    seed=seed,
-    started=started,
     compile_seconds=result.compile_seconds,
   )
 
@@ -199,96 +167,103 @@ def predict(
 ) -> pathlib.Path:
   """Answers every instance of a split, into predictions.jsonl.
 
-  What was stopped continues after the last batch that it answered, on any
-  number of devices.
+  A prediction that was interrupted resumes after the last batch that it
+  answered, on any number of devices. Arguments that are not listed here are
+  documented in `PredictionSettings` and `MeshSettings`.
 
   Args:
-    model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
-    mixture_or_task_name: a task made by `seqio_lib.add_task`.
-    task_feature_lengths: 'inputs' and 'targets', in tokens.
-    infer_output_dir: gets predictions.jsonl and inference.json.
-    checkpoint_path: of `finetune`, or of weights that it takes; None takes
-      the parameters that `seed` draws.
-    split: 'test', 'validation' or 'train'.
-    seed: of the parameters without a checkpoint.
-    batch_size: prompts decoded at once.
-    decoding: how prompts are answered.
-    answer_dir: where answers are kept as they are given, by content, so that
-      whoever names the same folder does not compute them again; None is
-      `answers` in infer_output_dir.
-    mixture_or_task_module: is imported first; it registers the task.
-    dtype: of matrix products; 'auto' is bfloat16 where the device has it.
-    mesh_data: devices along data; -1 takes what the others leave.
-    mesh_fsdp: devices along fully sharded parameters.
-    mesh_model: devices along tensor parallelism.
-    on_progress: called with the number of prompts done and of all.
+    model_config: Function that makes a `T5Config` from `vocab_size` and
+      `dtype`.
+    infer_output_dir: Folder for predictions.jsonl and inference.json.
+    checkpoint_path: Training of `finetune`, or weights that it can start from;
+      None to draw parameters from the seed.
+    answer_dir: Folder that caches answers by content; several predictions may
+      share it. None for `answers` in `infer_output_dir`.
+    dtype: Type of matrix products; 'auto' is bfloat16 where the device has it.
+    on_progress: Callback, called with the number of prompts done and of all.
 
   Returns:
     The path of predictions.jsonl.
 
   Raises:
-    InputError: if an argument does not fit or nothing can be written.
+    InputError: If an argument is not valid, or the folder cannot be written.
   """
-  started = time.monotonic()
-  infer_output_dir = pathlib.Path(infer_output_dir)
-  rows = prediction_rows.check_and_load(
-    mixture_or_task_name=mixture_or_task_name,
-    mixture_or_task_module=mixture_or_task_module,
-    task_feature_lengths=task_feature_lengths,
-    infer_output_dir=infer_output_dir,
-    split=split,
-    batch_size=batch_size,
-    seed=seed,
-  )
-  mesh = partitioning.make_mesh(
-    data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
-  )
-  source = weights_source.resolve(checkpoint_path)
-  model = T5(
-    model_setup.complete_config(model_config, dtype=dtype, source=source)
-  )
-  training = model_setup.check_weights(source)
-  if source is None:
-    params = partitioning.init_params(model=model, seed=seed, mesh=mesh)
-  else:
-    params = weights.restore(
-      source,
-      config=model.config,
-      target=partitioning.abstract_params(model=model, mesh=mesh),
-    )
-  params = to_compute_dtype(params, model.config)
-  found, count = answers.answer(
-    rows,
-    decoding=decoding,
-    loaded=LoadedModel(
-      model=model,
-      params=params,
-      mesh=mesh,
-      max_length=task_feature_lengths['inputs'],
-      max_decode_length=task_feature_lengths['targets'],
+  mesh = MeshSettings(data=mesh_data, fsdp=mesh_fsdp, model=mesh_model).make()
+  inputs = prediction_rows.prepare(
+    prediction_rows.PredictionSettings(
+      mixture_or_task_name=mixture_or_task_name,
+      mixture_or_task_module=mixture_or_task_module,
+      task_feature_lengths=task_feature_lengths,
+      split=split,
+      seed=seed,
       batch_size=batch_size,
-      on_halved=lambda size: _logger.warning(
-        'INFER_BATCH_SIZE=%d does not fit memory; %d prompts at once now.',
-        batch_size,
-        size,
-      ),
+      decoding=decoding,
     ),
-    store_directory=answer_dir or infer_output_dir / 'answers',
+    model_config=model_config,
+    dtype=dtype,
+    infer_output_dir=pathlib.Path(infer_output_dir),
+    checkpoint_path=checkpoint_path,
+  )
+  answered, count = answers.answer(
+    inputs.rows,
+    decoding=decoding,
+    loaded=_load_model(inputs, mesh),
+    store_directory=answer_dir or inputs.path.with_name('answers'),
     on_progress=on_progress,
   )
-  path = infer_output_dir / 'predictions.jsonl'
-  if not distributed.is_first():
-    return path
-  return prediction_rows.write_rows(
-    path,
-    rows=rows,
-    answers=found,
-    engine=ENGINE,
-    training=training,
-    mixture_or_task_name=mixture_or_task_name,
-    split=split,
-    seed=seed,
-    decoding=decoding,
-    num_kept_answers=count.kept,
-    started=started,
+  if distributed.is_first():
+    prediction_rows.write(
+      inputs, answered, engine=ENGINE, num_kept_answers=count.kept
+    )
+  return inputs.path
+
+
+def _initial_params(
+  inputs: TrainingInputs, mesh: Mesh
+) -> Callable[[], Any] | None:
+  """Returns a function that loads the parameters to start from.
+
+  A function, so that nobody holds these parameters beside the train state's.
+  """
+  if inputs.initial_checkpoint_path is None:
+    return None
+  return functools.partial(
+    weights.restore,
+    inputs.initial_checkpoint_path,
+    config=inputs.config,
+    target=partitioning.abstract_params(model=T5(inputs.config), mesh=mesh),
+  )
+
+
+def _load_model(inputs: PredictionInputs, mesh: Mesh) -> LoadedModel:
+  """Places the model's parameters on the mesh, restored or drawn."""
+  model = T5(inputs.config)
+  settings = inputs.settings
+  if inputs.checkpoint_path is None:
+    params = partitioning.init_params(
+      model=model, seed=settings.seed, mesh=mesh
+    )
+  else:
+    params = weights.restore(
+      inputs.checkpoint_path,
+      config=inputs.config,
+      target=partitioning.abstract_params(model=model, mesh=mesh),
+    )
+  _logger.info(
+    'mesh %s, parameters from %s',
+    dict(mesh.shape),
+    inputs.checkpoint_path or f'seed {settings.seed}',
+  )
+  return LoadedModel(
+    model=model,
+    params=to_compute_dtype(params, inputs.config),
+    mesh=mesh,
+    max_length=settings.task_feature_lengths['inputs'],
+    max_decode_length=settings.task_feature_lengths['targets'],
+    batch_size=settings.batch_size,
+    on_halved=lambda size: _logger.warning(
+      'INFER_BATCH_SIZE=%d does not fit memory; %d prompts at once now.',
+      settings.batch_size,
+      size,
+    ),
   )

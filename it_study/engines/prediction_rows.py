@@ -1,8 +1,10 @@
-"""The instances to predict, and what is written of the answers."""
+"""The instances to predict, and the files that hold their answers."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import functools
 import json
+import os
 import pathlib
 import time
 from typing import Any
@@ -10,124 +12,198 @@ from typing import Any
 import seqio
 
 from it_study import predictions, seqio_lib
+from it_study.checkpoints import bucket_weights
 from it_study.corpus import natinst
-from it_study.data import preprocessors, row_source, vocabularies
-from it_study.engines import training_inputs
+from it_study.data import preprocessors, row_source, user_module, vocabularies
+from it_study.engines import model_setup
 from it_study.errors import InputError, nearest
 from it_study.inference.answers import Answer
 from it_study.inference.decoding import Decoding
+from it_study.models.config import T5Config
 from it_study.predictions import Prediction
 from it_study.storage import local_folders, text_files
-from it_study.training.settings import check_whole
+from it_study.training.settings import check_lengths, check_whole
 
 
-def check_and_load(
-  *,
-  mixture_or_task_name: str,
-  mixture_or_task_module: str,
-  task_feature_lengths: Mapping[str, int],
-  infer_output_dir: pathlib.Path,
-  split: str,
-  batch_size: int,
-  seed: int,
-) -> tuple[dict[str, Any], ...]:
-  """The rows that an engine's `predict` is asked for.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictionSettings:
+  """What a prediction reads, and how it decodes.
+
+  Attributes:
+    mixture_or_task_name: Name of a task made by `seqio_lib.add_task`.
+    mixture_or_task_module: Module that registers it; imported first.
+    task_feature_lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
+    split: 'test', 'validation' or 'train'.
+    seed: Seed for the parameters of a model without a checkpoint.
+    batch_size: Number of prompts decoded at once.
+    decoding: Decoding method and its settings.
 
   Raises:
-    InputError: if an argument does not fit, or the folder cannot be written.
+    InputError: If a number is out of range.
   """
-  check_whole(INFER_BATCH_SIZE=batch_size, SEED=seed)
-  training_inputs.check_lengths(task_feature_lengths)
-  training_inputs.import_tasks(mixture_or_task_module)
+
+  mixture_or_task_name: str
+  mixture_or_task_module: str
+  task_feature_lengths: Mapping[str, int]
+  split: str
+  seed: int
+  batch_size: int
+  decoding: Decoding
+
+  def __post_init__(self):
+    check_whole(INFER_BATCH_SIZE=self.batch_size, SEED=self.seed)
+    check_lengths(self.task_feature_lengths)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictionInputs:
+  """A prediction's rows and model, ready for an engine.
+
+  Attributes:
+    settings: What it reads and how it decodes.
+    rows: Rows of the split from `load_instances`.
+    path: Path of the predictions.jsonl to write; its folder exists.
+    config: Configuration of the model.
+    checkpoint_path: Weights as `weights.restore` takes them; None to draw
+      parameters from the seed.
+    training: Content of the training.json of the weights; empty without one.
+    started: `time.monotonic()` at the beginning of the prediction.
+  """
+
+  settings: PredictionSettings
+  rows: Sequence[Mapping[str, Any]]
+  path: pathlib.Path
+  config: T5Config
+  checkpoint_path: str | os.PathLike | None
+  training: Mapping[str, Any]
+  started: float
+
+
+def prepare(
+  settings: PredictionSettings,
+  *,
+  model_config: model_setup.ModelConfig,
+  dtype: str,
+  infer_output_dir: pathlib.Path,
+  checkpoint_path: str | os.PathLike | None,
+) -> PredictionInputs:
+  """Imports the task's module, loads its rows and configures the model.
+
+  Args:
+    settings: What to read and how to decode.
+    model_config: Function that makes a `T5Config` from `vocab_size` and
+      `dtype`.
+    dtype: Type of matrix products, or 'auto'.
+    infer_output_dir: Folder to write to; made if it does not exist.
+    checkpoint_path: Weights in any format, also in a bucket; None to draw
+      parameters from the seed.
+
+  Raises:
+    InputError: If there are no such rows, the folder cannot be written, or the
+      weights were made with another vocabulary.
+  """
+  started = time.monotonic()
+  user_module.load(
+    settings.mixture_or_task_module, setting='MIXTURE_OR_TASK_MODULE'
+  )
   local_folders.make_directory(infer_output_dir)
-  return load_instances(
-    name=mixture_or_task_name, lengths=task_feature_lengths, split=split
+  rows = load_instances(
+    name=settings.mixture_or_task_name,
+    lengths=settings.task_feature_lengths,
+    split=settings.split,
+  )
+  checkpoint_path = bucket_weights.to_local(checkpoint_path)
+  config = model_setup.complete_config(
+    model_config, dtype=dtype, weights_path=checkpoint_path
+  )
+  return PredictionInputs(
+    settings=settings,
+    rows=rows,
+    path=infer_output_dir / 'predictions.jsonl',
+    config=config,
+    checkpoint_path=checkpoint_path,
+    training=model_setup.check_weights(checkpoint_path),
+    started=started,
   )
 
 
-def write_rows(
-  path: pathlib.Path,
-  *,
-  rows: Sequence[Mapping[str, Any]],
+def write(
+  inputs: PredictionInputs,
   answers: Sequence[Answer],
+  *,
   engine: str,
-  training: Mapping[str, Any],
-  mixture_or_task_name: str,
-  split: str,
-  seed: int,
-  decoding: Decoding,
-  num_kept_answers: int,
-  started: float,
-) -> pathlib.Path:
+  num_kept_answers: int = 0,
+) -> None:
   """Writes predictions.jsonl, and inference.json beside it.
 
   Args:
-    path: of predictions.jsonl.
-    rows: from `check_and_load`.
-    answers: one a row.
-    engine: its name.
-    training: training.json of the checkpoint, empty if there is none.
-    mixture_or_task_name: of the task that was predicted.
-    split: of the task.
-    seed: of untuned parameters.
-    decoding: how it was answered.
-    num_kept_answers: of the answers, how many were there before.
-    started: `time.monotonic()` at the beginning.
-
-  Returns:
-    The path.
+    inputs: Rows and settings of the prediction.
+    answers: One answer per row.
+    engine: Name of the engine.
+    num_kept_answers: Number of answers that were in the cache before.
   """
-  tasks = tasks_of(mixture_or_task_name)
+  settings, training = inputs.settings, inputs.training
+  tasks = tasks_of(settings.mixture_or_task_name)
   predictions.write_predictions(
-    path,
+    inputs.path,
     [
       to_prediction(
         row,
         task=tasks[row['task'].decode()],
         prediction=answer.text,
         scores=answer.scores,
-        split=split,
+        split=settings.split,
         engine=engine,
         train_condition=training.get('mixture_or_task_name'),
-        test_condition=mixture_or_task_name,
-        seed=training.get('seed', seed),
+        test_condition=settings.mixture_or_task_name,
+        seed=training.get('seed', settings.seed),
       )
-      for row, answer in zip(rows, answers, strict=True)
+      for row, answer in zip(inputs.rows, answers, strict=True)
     ],
   )
   summary = {
     'engine': engine,
-    'decoding': decoding.method,
-    **decoding.settings(decoding.method),
-    'num_instances': len(rows),
+    **_decoding_summary(settings.decoding),
+    'num_instances': len(inputs.rows),
     'num_kept_answers': num_kept_answers,
+    **_truncation_summary(inputs.rows),
+    'seconds': time.monotonic() - inputs.started,
+  }
+  text_files.write_text(
+    inputs.path.with_name('inference.json'),
+    json.dumps(summary, indent=2) + '\n',
+  )
+
+
+def _decoding_summary(decoding: Decoding) -> dict[str, Any]:
+  return {'decoding': decoding.method, **decoding.settings(decoding.method)}
+
+
+def _truncation_summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """Counts what did not fit in the maximum length."""
+  return {
     'num_shortened': sum(bool(row['shortened']) for row in rows),
     'num_dropped_examples': sum(
       int(row['num_dropped_examples']) for row in rows
     ),
-    # Of the instance's text, in characters; the mean over instances.
+    # Share of the instance's text, in characters; the mean over instances.
     'input_kept': sum(float(row['input_kept']) for row in rows) / len(rows),
-    'seconds': time.monotonic() - started,
   }
-  text_files.write_text(
-    path.with_name('inference.json'), json.dumps(summary, indent=2) + '\n'
-  )
-  return path
 
 
 def load_instances(
   *, name: str, lengths: Mapping[str, int], split: str
 ) -> tuple[dict[str, Any], ...]:
-  """The rows of a split, as the task's preprocessors leave them.
+  """Returns the rows of a split, preprocessed.
 
   Args:
-    name: of a task made by `seqio_lib.add_task`.
-    lengths: 'inputs' and 'targets', in tokens.
-    split: of the task.
+    name: Name of a task made by `seqio_lib.add_task`.
+    lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
+    split: Split of the task.
 
   Raises:
-    InputError: if there is no such task or split, nothing in it, or its rows
-      cannot be told apart.
+    InputError: If there is no such task or split, it is empty, or its rows have
+      no ids.
   """
   task = seqio_lib.find_task(name)
   if split not in task.splits:
@@ -158,23 +234,22 @@ def load_instances(
 
 
 def tasks_of(name: str) -> Mapping[str, natinst.Task]:
-  """The NatInst tasks whose instances a SeqIO task has, by name."""
+  """Returns the NatInst tasks of a SeqIO task's instances, by name."""
   source = seqio_lib.find_task(name).source
-  rows = source.rows if hasattr(source, 'rows') else row_source.SOURCE
-  return rows.metadata()['tasks']
+  return getattr(source, 'rows', row_source.SOURCE).metadata()['tasks']
 
 
 def to_prediction(
   row: Mapping[str, Any], *, task: natinst.Task, **fields: Any
 ) -> Prediction:
-  """A line of predictions.jsonl.
+  """Returns a line of predictions.jsonl.
 
   Args:
-    row: from `load`.
-    task: the row's.
-    **fields: split, prediction, engine, conditions and seed.
+    row: Row from `load_instances`.
+    task: NatInst task of the row.
+    **fields: Split, prediction, scores, engine, conditions and seed.
   """
-  # The row's own, as its condition may have renamed the task's.
+  # The row's own label space, as its condition may have renamed the task's.
   label_space = tuple(label.decode() for label in row['label_space'])
   return Prediction(
     id=row['id'].decode(),
@@ -189,8 +264,8 @@ def to_prediction(
   )
 
 
-# A study tests every training with the original instructions, so the same rows
-# come back after the two splits of one other condition.
+# A study tests every training with the original instructions too, so the same
+# rows come back after the two splits of another condition.
 @functools.lru_cache(maxsize=4)
 def _render(
   task: seqio.Task,
@@ -199,7 +274,7 @@ def _render(
   data_dir: str,
   vocabulary: str,
 ) -> tuple[dict[str, Any], ...]:
-  """The rows of a split; the last two arguments only tell them apart."""
+  """Returns the rows of a split; the last two arguments only key the cache."""
   del data_dir, vocabulary
   dataset = task.get_dataset(
     sequence_length=dict(lengths), split=split, shuffle=False, num_epochs=1

@@ -1,142 +1,152 @@
-"""The batches of a training, the same whichever engine takes them."""
+"""What a training starts from, the same for every engine."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+import dataclasses
 import pathlib
+import time
 
+from it_study.checkpoints import bucket_weights
 from it_study.data import user_module
-from it_study.errors import InputError
+from it_study.engines import model_setup
 from it_study.input_pipeline import training_tokens
 from it_study.input_pipeline.feed import Feed
+from it_study.models.config import T5Config
 from it_study.storage import local_folders
-from it_study.training.settings import check_settings, check_whole
+from it_study.training.settings import DataSettings, TrainingSettings
 from it_study.training.trainer import Progress
 
 # Examples tokenised between two calls of `on_progress`.
 _TOKENISED_PERIOD = 1000
 
+OnProgress = Callable[[Progress], None] | None
 
-def make_feeds(
-  *,
-  mixture_or_task_name: str,
-  mixture_or_task_module: str,
-  task_feature_lengths: Mapping[str, int],
-  model_dir: pathlib.Path,
-  batch_size: int,
-  train_steps: int | None,
-  epochs: int | None,
-  seed: int,
-  pack: bool,
-  validates: bool,
-  on_progress: Callable[[Progress], None] | None,
-) -> tuple[Feed, Feed | None, int]:
-  """Checks what is asked for and tokenises it, unless that is done.
 
-  Args are those of an engine's `finetune`, and whether instances held out are
-  looked at.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingInputs:
+  """A training's data and model, ready for an engine.
 
-  Returns:
-    The training batches, those of the split validation or None, and the number
-    of steps.
-
-  Raises:
-    InputError: if an argument does not fit.
+  Attributes:
+    data: What it reads.
+    settings: What it computes and writes.
+    model_dir: Folder of the training; it exists.
+    feed: Training batches.
+    validation_feed: Held-out examples, not packed; None without evaluation.
+    train_steps: Steps to train, also where epochs were asked for.
+    config: Configuration of the model.
+    initial_checkpoint_path: Weights to start from, as `weights.restore` takes
+      them; None to start from scratch.
+    started: `time.monotonic()` at the beginning of the training.
   """
-  check_duration(train_steps=train_steps, epochs=epochs)
-  check_whole(BATCH_SIZE=batch_size, SEED=seed)
-  check_lengths(task_feature_lengths)
-  import_tasks(mixture_or_task_module)
-  local_folders.make_directory(model_dir)
-  batches = Feed(
-    training_tokens.training_tokens(
-      mixture_or_task_name=mixture_or_task_name,
-      task_feature_lengths=task_feature_lengths,
-      fallback_directory=model_dir,
-      on_progress=on_progress and (lambda n: _tell_tokenised(n, on_progress)),
-    ),
-    batch_size=batch_size,
-    lengths=task_feature_lengths,
-    seed=seed,
-    pack=pack,
-  )
-  held_out = None
-  if validates:
-    held_out = Feed(
-      training_tokens.training_tokens(
-        mixture_or_task_name=mixture_or_task_name,
-        task_feature_lengths=task_feature_lengths,
-        fallback_directory=model_dir,
-        split='validation',
-      ),
-      batch_size=batch_size,
-      lengths=task_feature_lengths,
-      pack=False,
-    )
-  if train_steps is None:
-    train_steps = batches.num_steps(epochs=epochs)
-  return batches, held_out, train_steps
+
+  data: DataSettings
+  settings: TrainingSettings
+  model_dir: pathlib.Path
+  feed: Feed
+  validation_feed: Feed | None
+  train_steps: int
+  config: T5Config
+  initial_checkpoint_path: str | None
+  started: float
 
 
-def _tell_tokenised(
-  num_examples: int, on_progress: Callable[[Progress], None]
-) -> None:
-  if num_examples % _TOKENISED_PERIOD == 0:
-    on_progress(
-      Progress(phase='tokenising', step=num_examples, train_steps=0, metrics={})
-    )
-
-
-def check_study(
+def prepare(
+  data: DataSettings,
+  settings: TrainingSettings,
   *,
-  train_steps: int | None,
-  epochs: int | None,
-  batch_size: int,
-  infer_batch_size: int,
-  task_feature_lengths: Mapping[str, int],
-  **settings,
-) -> None:
-  """Refuses what neither a training nor a prediction of a study can have.
+  model_config: model_setup.ModelConfig,
+  dtype: str,
+  model_dir: pathlib.Path,
+  initial_checkpoint_path: str | None,
+  on_progress: OnProgress,
+) -> TrainingInputs:
+  """Imports the task's module, tokenises the data and configures the model.
 
-  A study's folder is claimed by its configuration and its baselines are scored
-  before the first training looks at its own.
+  Tokens that are in the cache are not made again.
 
   Args:
-    train_steps: and the others are those of an engine's two calls.
-    epochs: passes over the data.
-    batch_size: of a training.
-    infer_batch_size: of a prediction.
-    task_feature_lengths: of both.
-    **settings: further ones, as `check_settings` takes them.
+    data: What to read.
+    settings: What to compute and write.
+    model_config: Function that makes a `T5Config` from `vocab_size` and
+      `dtype`.
+    dtype: Type of matrix products, or 'auto'.
+    model_dir: Folder of the training; made if it does not exist.
+    initial_checkpoint_path: Weights to start from, also in a bucket; None to
+      start from scratch.
+    on_progress: Callback, called while examples are tokenised.
 
   Raises:
-    InputError: if one does not fit.
+    InputError: If there is no such task or vocabulary, the folder cannot be
+      written, or the initial weights were made with another vocabulary.
   """
-  check_settings(**settings)
-  check_duration(train_steps=train_steps, epochs=epochs)
-  check_whole(BATCH_SIZE=batch_size, INFER_BATCH_SIZE=infer_batch_size)
-  check_lengths(task_feature_lengths)
+  started = time.monotonic()
+  initial_checkpoint_path = bucket_weights.to_local(initial_checkpoint_path)
+  user_module.load(
+    data.mixture_or_task_module, setting='MIXTURE_OR_TASK_MODULE'
+  )
+  local_folders.make_directory(model_dir)
+  feed = _make_feed(
+    data, 'train', model_dir, seed=settings.seed, on_progress=on_progress
+  )
+  validation_feed = None
+  if settings.evaluation.period is not None:
+    validation_feed = _make_feed(data, 'validation', model_dir)
+  train_steps = data.train_steps
+  if train_steps is None:
+    assert data.epochs is not None, 'DataSettings has one of the two'
+    train_steps = feed.num_steps(epochs=data.epochs)
+  config = model_setup.complete_config(
+    model_config, dtype=dtype, weights_path=initial_checkpoint_path
+  )
+  if initial_checkpoint_path is not None:
+    model_setup.check_folder_vocabulary(initial_checkpoint_path)
+  return TrainingInputs(
+    data=data,
+    settings=settings,
+    model_dir=model_dir,
+    feed=feed,
+    validation_feed=validation_feed,
+    train_steps=train_steps,
+    config=config,
+    initial_checkpoint_path=initial_checkpoint_path,
+    started=started,
+  )
 
 
-def check_duration(*, train_steps: int | None, epochs: int | None) -> None:
-  """Raises `InputError` unless exactly one of the two says how long."""
-  if (train_steps is None) == (epochs is None):
-    raise InputError(
-      f'TRAIN_STEPS is {train_steps} and EPOCHS is {epochs}: set one of them, '
-      'the other to None.'
-    )
-  check_whole(TRAIN_STEPS=train_steps, EPOCHS=epochs)
+def _make_feed(
+  data: DataSettings,
+  split: str,
+  model_dir: pathlib.Path,
+  *,
+  seed: int = 0,
+  on_progress: OnProgress = None,
+) -> Feed:
+  """Returns the batches of a split; only those to train on may be packed."""
+  return Feed(
+    training_tokens.training_tokens(
+      mixture_or_task_name=data.mixture_or_task_name,
+      task_feature_lengths=data.task_feature_lengths,
+      fallback_directory=model_dir,
+      split=split,
+      on_progress=on_progress and _tokenising(on_progress),
+    ),
+    batch_size=data.batch_size,
+    lengths=data.task_feature_lengths,
+    seed=seed,
+    pack=data.pack and split == 'train',
+  )
 
 
-def check_lengths(lengths: Mapping[str, int]) -> None:
-  """Raises `InputError` unless there are lengths of inputs and targets."""
-  if not isinstance(lengths, Mapping) or set(lengths) != {'inputs', 'targets'}:
-    raise InputError(
-      f'TASK_FEATURE_LENGTHS is {lengths!r}: give both lengths and no other, '
-      "as in {'inputs': 1024, 'targets': 128}."
-    )
-  for name, length in lengths.items():
-    check_whole(**{f'TASK_FEATURE_LENGTHS[{name!r}]': length})
+def _tokenising(
+  on_progress: Callable[[Progress], None],
+) -> Callable[[int], None]:
+  """Returns a callback that reports every so many examples."""
 
+  def report(num_examples: int) -> None:
+    if num_examples % _TOKENISED_PERIOD == 0:
+      on_progress(
+        Progress(
+          phase='tokenising', step=num_examples, train_steps=0, metrics={}
+        )
+      )
 
-def import_tasks(module: str) -> None:
-  """Imports what registers the tasks. Raises `InputError` if it cannot."""
-  user_module.load(module, setting='MIXTURE_OR_TASK_MODULE')
+  return report

@@ -1,55 +1,230 @@
-"""What every engine asks of a training's settings."""
+"""Settings of a training in frozen groups, each checked when it is made.
 
+Messages name a setting by its gin macro.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
 from typing import Any
 
+import jax
+from jax.sharding import Mesh
+
+from it_study.checkpoints.step_folders import CheckpointFolder
 from it_study.errors import InputError
+from it_study.models import partitioning
+from it_study.training import losses
 from it_study.training.optimizers import Optimizer
 
 
-def check_settings(
-  *,
-  optimizer: Optimizer,
-  seed: int,
-  checkpoint_period: int,
-  eval_period: int | None,
-  keep_best: bool,
-  log_period: int,
-) -> None:
-  """Refuses settings that no training can have, by the macros' names.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshSettings:
+  """The number of devices along each axis of the mesh.
+
+  One axis may be -1: it takes the devices that the others leave.
+
+  Attributes:
+    data: Devices that split the batch and copy the parameters.
+    fsdp: Devices that split the batch and the parameters.
+    model: Devices that split the matrices of each layer.
+  """
+
+  data: int = -1
+  fsdp: int = 1
+  model: int = 1
+
+  def make(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Returns the mesh over `devices`, by default all of them.
+
+    Raises:
+      InputError: If the sizes do not multiply to the number of devices.
+    """
+    return partitioning.make_mesh(
+      data=self.data, fsdp=self.fsdp, model=self.model, devices=devices
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings:
+  """What a training reads, and for how long.
+
+  Attributes:
+    mixture_or_task_name: Name of a task or mixture registered with SeqIO.
+    mixture_or_task_module: Module that registers it; imported first.
+    task_feature_lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
+    batch_size: Rows per step over all devices.
+    pack: Whether several examples share a row.
+    train_steps: Steps to train, or None to derive them from `epochs`.
+    epochs: Passes over the data, or None if `train_steps` is set.
 
   Raises:
-    InputError: a period below 1, a seed out of range, `keep_best` where a
-      checkpoint to choose from would have no loss, or an optimizer that is
-      none: gin takes a name without @ for text.
+    InputError: If a value is out of range, or not exactly one of `train_steps`
+      and `epochs` is set.
   """
-  if not isinstance(optimizer, Optimizer):
-    raise InputError(
-      f'OPTIMIZER is {optimizer!r}; give a call, such as @adafactor() or '
-      '@adamw().'
-    )
-  check_whole(
-    CHECKPOINT_PERIOD=checkpoint_period,
-    EVAL_PERIOD=eval_period,
-    LOG_PERIOD=log_period,
-    SEED=seed,
+
+  mixture_or_task_name: str
+  mixture_or_task_module: str
+  task_feature_lengths: Mapping[str, int]
+  batch_size: int
+  pack: bool = True
+  train_steps: int | None = None
+  epochs: int | None = None
+
+  def __post_init__(self):
+    check_duration(train_steps=self.train_steps, epochs=self.epochs)
+    check_whole(BATCH_SIZE=self.batch_size)
+    check_lengths(self.task_feature_lengths)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointSettings:
+  """When checkpoints are written, and which are kept.
+
+  Attributes:
+    period: Steps between checkpoints; the last step always gets one.
+    keep: Number of newest checkpoints to keep.
+    keep_best: Whether to also keep the one with the lowest validation loss.
+    folder: Folder for checkpoints; None for `checkpoints/` in the training's
+      folder.
+  """
+
+  period: int = 1000
+  keep: int = 2
+  keep_best: bool = False
+  folder: CheckpointFolder | None = None
+
+  def __post_init__(self):
+    check_whole(CHECKPOINT_PERIOD=self.period)
+
+  def is_due(self, step: int, *, is_last: bool) -> bool:
+    """Returns whether to save a checkpoint after `step`."""
+    return is_last or step % self.period == 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+  """When the loss on held-out instances is computed.
+
+  Attributes:
+    period: Steps between evaluations, with one after the last step; None for
+      no evaluation.
+  """
+
+  period: int | None = None
+
+  def __post_init__(self):
+    check_whole(EVAL_PERIOD=self.period)
+
+  def is_due(self, step: int, *, is_last: bool) -> bool:
+    """Returns whether to evaluate after `step`."""
+    return self.period is not None and (is_last or step % self.period == 0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogSettings:
+  """When metrics are written, and what besides metrics.jsonl.
+
+  Attributes:
+    period: Steps between lines of metrics; in between, the host does not wait
+      for the device.
+    events: Whether to write the metrics for TensorBoard, to `events/`.
+    profile_steps: First and last step to trace with JAX's profiler, to
+      `profile/`; None for no trace.
+  """
+
+  period: int = 50
+  events: bool = False
+  profile_steps: tuple[int, int] | None = None
+
+  def __post_init__(self):
+    check_whole(LOG_PERIOD=self.period)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+  """What a training computes and writes, whatever its model and data.
+
+  Attributes:
+    optimizer: Optimizer from `it_study.training.optimizers`.
+    seed: Seed for initial parameters, dropout and the order of examples.
+    microbatch_size: Maximum rows per device computed at once; larger batches
+      are computed in equal parts whose gradients are added. None for no limit.
+    z_loss: Coefficient of the squared log normaliser.
+    label_smoothing: Probability taken from the target token.
+    checkpoints: When to save, and what to keep.
+    evaluation: When to evaluate on held-out instances.
+    log: When to write metrics.
+
+  Raises:
+    InputError: If the seed is out of range; if `keep_best` is set and some
+      checkpoint would have no validation loss; or if `optimizer` is not an
+      `Optimizer`: gin takes a name without @ for text.
+  """
+
+  optimizer: Optimizer
+  seed: int = 0
+  microbatch_size: int | None = None
+  z_loss: float = losses.DEFAULT_Z_LOSS
+  label_smoothing: float = 0.0
+  checkpoints: CheckpointSettings = dataclasses.field(
+    default_factory=CheckpointSettings
   )
-  if seed >= 2**32:
-    raise InputError(f'SEED is {seed}; give a number from 0 to 2**32 - 1.')
-  if keep_best and (eval_period is None or checkpoint_period % eval_period):
+  evaluation: EvaluationSettings = dataclasses.field(
+    default_factory=EvaluationSettings
+  )
+  log: LogSettings = dataclasses.field(default_factory=LogSettings)
+
+  def __post_init__(self):
+    if not isinstance(self.optimizer, Optimizer):
+      raise InputError(
+        f'OPTIMIZER is {self.optimizer!r}; give a call, such as @adafactor() '
+        'or @adamw().'
+      )
+    check_whole(SEED=self.seed)
+    if self.seed >= 2**32:
+      raise InputError(
+        f'SEED is {self.seed}; give a number from 0 to 2**32 - 1.'
+      )
+    eval_period, period = self.evaluation.period, self.checkpoints.period
+    if self.checkpoints.keep_best and (
+      eval_period is None or period % eval_period
+    ):
+      raise InputError(
+        'KEEP_BEST needs the validation loss of every checkpoint: EVAL_PERIOD '
+        f'is {eval_period}, CHECKPOINT_PERIOD {period}. Give an EVAL_PERIOD of '
+        'which CHECKPOINT_PERIOD is a multiple.'
+      )
+
+
+def check_duration(*, train_steps: int | None, epochs: int | None) -> None:
+  """Raises `InputError` unless exactly one of steps and epochs is set."""
+  if (train_steps is None) == (epochs is None):
     raise InputError(
-      'KEEP_BEST needs the validation loss of every checkpoint: EVAL_PERIOD '
-      f'is {eval_period}, CHECKPOINT_PERIOD {checkpoint_period}. Give an '
-      'EVAL_PERIOD of which CHECKPOINT_PERIOD is a multiple.'
+      f'TRAIN_STEPS is {train_steps} and EPOCHS is {epochs}: set one of them, '
+      'the other to None.'
     )
+  check_whole(TRAIN_STEPS=train_steps, EPOCHS=epochs)
+
+
+def check_lengths(lengths: Mapping[str, int]) -> None:
+  """Raises `InputError` unless there are lengths of inputs and targets."""
+  if not isinstance(lengths, Mapping) or set(lengths) != {'inputs', 'targets'}:
+    raise InputError(
+      f'TASK_FEATURE_LENGTHS is {lengths!r}: give both lengths and no other, '
+      "as in {'inputs': 1024, 'targets': 128}."
+    )
+  for name, length in lengths.items():
+    check_whole(**{f'TASK_FEATURE_LENGTHS[{name!r}]': length})
 
 
 def check_whole(**values: Any) -> None:
-  """Raises `InputError` for text, a fraction, or a count below one.
+  """Raises `InputError` for text, a fraction, or a count below 1.
 
-  Gin lets them through. The seed may be 0; what is None is not looked at.
+  Gin lets them through.
 
   Args:
-    **values: by the name of the macro that sets them.
+    **values: Values by the macros that set them; SEED may be 0, and None is not
+      checked.
   """
   for name, value in values.items():
     least = 0 if name == 'SEED' else 1

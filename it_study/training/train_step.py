@@ -1,7 +1,8 @@
-"""The train state, where its arrays lie, and the jitted step."""
+"""The train state, the sharding of its arrays, and the jitted step."""
 
 from collections.abc import Callable
 import functools
+import logging
 import time
 from typing import Any
 
@@ -15,15 +16,22 @@ from it_study.models import partitioning
 from it_study.training import losses
 from it_study.training.optimizers import Optimizer
 
+# Features of a batch by name, `[rows, length]`.
+Batch = dict[str, jax.Array]
+# Float32 scalars by name.
+Metrics = dict[str, jax.Array]
+
+_logger = logging.getLogger(__name__)
+
 
 @struct.dataclass
 class TrainState:
   """All that a training step reads and writes; a pytree.
 
   Attributes:
-    step: updates done, int32 scalar.
-    params: nested dict of float32 arrays.
-    opt_state: the optimizer's state.
+    step: Updates done, int32 scalar.
+    params: Nested dict of float32 arrays.
+    opt_state: State of the optimizer.
   """
 
   step: jax.Array
@@ -40,81 +48,46 @@ def make_train_step(
   z_loss: float = losses.DEFAULT_Z_LOSS,
   label_smoothing: float = 0.0,
   num_microbatches: int = 1,
-) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+) -> Callable[..., tuple[TrainState, Metrics]]:
   """Returns the jitted `(state, batch, seed) -> (state, metrics)`.
 
   The state is donated. Dropout's key is the seed's, folded with the state's
-  step; the seed is an argument, so that trainings that differ in it share one
-  compilation. Equal arguments give the same function.
+  step; the seed is an argument, so that trainings that differ only in it share
+  one compilation. Equal arguments give the same function.
 
   Args:
-    model: its `before_logits` is called with the batch's features by name,
-      `decoder_loss_weights` apart, and `deterministic`; it has a
-      `config.dropout_rate`.
-    optimizer: from `it_study.training.optimizers`.
-    mesh: where state and batch lie.
-    z_loss: coefficient of the squared log normaliser.
-    label_smoothing: probability taken from the target.
-    num_microbatches: parts that a batch is computed in, one after the other, to
-      save memory; it divides every device's rows. Loss and gradients are the
-      whole batch's, summed in another order; each part draws its own dropout.
+    model: Model with `config.dropout_rate`. Its `before_logits` is called with
+      the batch's features by name, except `decoder_loss_weights`, and with
+      `deterministic`.
+    optimizer: Optimizer from `it_study.training.optimizers`.
+    mesh: Mesh of the state and the batch.
+    z_loss: Coefficient of the squared log normaliser.
+    label_smoothing: Probability taken from the target token.
+    num_microbatches: Number of parts that a batch is computed in, one after the
+      other, to save memory; it divides every device's rows. Loss and gradients
+      are the whole batch's, summed in another order; each part draws its own
+      dropout.
   """
   transformation = optimizer.transformation()
-  deterministic = not model.config.dropout_rate
+  gradient_fn = _make_gradient_fn(
+    model, mesh, z_loss=z_loss, label_smoothing=label_smoothing
+  )
 
-  def loss_fn(params, batch, key, num_target_tokens):
-    features = dict(batch)
-    weights = features.pop('decoder_loss_weights')
-    # Without it XLA gathers activations where parameters are fully sharded.
-    with partitioning.activation_sharding(mesh):
-      hidden, kernel = model.apply(
-        {'params': params},
-        **features,
-        deterministic=deterministic,
-        rngs=None if deterministic else {'dropout': key},
-        method='before_logits',
-      )
-      return losses.cross_entropy(
-        hidden=hidden,
-        kernel=kernel,
-        targets=features['decoder_target_tokens'],
-        weights=weights,
-        z_loss=z_loss,
-        label_smoothing=label_smoothing,
-        num_target_tokens=num_target_tokens,
-        num_parts=losses.count_parts(hidden, kernel, mesh.shape),
-      )
-
-  gradient_fn = jax.grad(loss_fn, has_aux=True)
-
-  def accumulate(params, batch, key):
-    num_target_tokens = batch['decoder_loss_weights'].sum()
-    parts = jax.tree.map(
-      lambda array: partitioning.split_rows(array, num_microbatches, mesh),
-      batch,
-    )
-
-    def add(sums, part):
-      index, features = part
-      terms = gradient_fn(
-        params, features, jax.random.fold_in(key, index), num_target_tokens
-      )
-      return jax.tree.map(jnp.add, sums, terms), None
-
-    first = jax.tree.map(lambda array: array[0], parts)
-    zeros = jax.tree.map(
-      lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-      jax.eval_shape(gradient_fn, params, first, key, num_target_tokens),
-    )
-    indices = jnp.arange(num_microbatches, dtype=jnp.uint32)
-    return jax.lax.scan(add, zeros, (indices, parts))[0]
-
-  def train_step(state, batch, seed):
+  def train_step(
+    state: TrainState, batch: Batch, seed: jax.Array
+  ) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     if num_microbatches == 1:
       gradients, metrics = gradient_fn(state.params, batch, key, None)
     else:
-      gradients, metrics = accumulate(state.params, batch, key)
+      gradients, metrics = _accumulate(
+        gradient_fn,
+        state.params,
+        batch,
+        key,
+        num_microbatches=num_microbatches,
+        mesh=mesh,
+      )
     updates, opt_state = transformation.update(
       gradients, state.opt_state, state.params
     )
@@ -151,11 +124,11 @@ def make_train_step(
 def abstract_state(
   *, model: nn.Module, optimizer: Optimizer, mesh: Mesh
 ) -> TrainState:
-  """Returns the state's shapes, types and shardings; nothing is allocated.
+  """Returns the state's shapes, types and shardings, without allocating it.
 
-  An array of the optimizer that has the shape of its parameter lies where the
-  parameter lies; the others, such as Adafactor's row and column means, are
-  small and copied to every device.
+  An optimizer's array that has the shape of its parameter is sharded like the
+  parameter. The others, such as Adafactor's row and column means, are small and
+  copied to every device.
   """
   params = partitioning.abstract_params(model=model, mesh=mesh)
   by_path = dict(jax.tree_util.tree_leaves_with_path(params))
@@ -182,11 +155,11 @@ def init_state(
   """Returns the state of step 0.
 
   Args:
-    model: as for `make_train_step`.
-    optimizer: likewise.
-    mesh: likewise.
-    params: nested dict of arrays, numpy's or JAX's, with the model's shapes.
-      They are copied, so donating the state leaves them alone.
+    model: Model to train.
+    optimizer: Optimizer from `it_study.training.optimizers`.
+    mesh: Mesh to place the state on.
+    params: Nested dict of NumPy or JAX arrays with the model's shapes. They are
+      copied, so that donating the state does not delete them.
   """
   abstract = abstract_state(model=model, optimizer=optimizer, mesh=mesh)
   params = jax.tree.map(
@@ -207,11 +180,11 @@ def init_state(
 def lower_train_step(
   *, batch_shapes: tuple[tuple[str, tuple[int, ...], str], ...], **settings: Any
 ) -> jax.stages.Lowered:
-  """Returns the traced step, to be compiled; nothing is allocated.
+  """Returns the traced step, ready to compile, without allocating anything.
 
   Args:
-    batch_shapes: name, shape and type of every feature of a batch.
-    **settings: as for `make_train_step`.
+    batch_shapes: Name, shape and dtype of every feature of a batch.
+    **settings: Arguments of `make_train_step`.
   """
   state = abstract_state(
     **{name: settings[name] for name in ('model', 'optimizer', 'mesh')}
@@ -228,11 +201,13 @@ def lower_train_step(
 def compile_train_step(
   *, batch_shapes: tuple[tuple[str, tuple[int, ...], str], ...], **settings: Any
 ) -> tuple[Callable[..., Any], float]:
-  """Returns the compiled step, and the seconds that compiling it took now.
+  """Returns the compiled step, and the seconds that compiling took.
+
+  An equal step that this process compiled before takes 0 seconds.
 
   Args:
-    batch_shapes: name, shape and type of every feature of a batch.
-    **settings: as for `make_train_step`.
+    batch_shapes: Name, shape and dtype of every feature of a batch.
+    **settings: Arguments of `make_train_step`.
   """
   before = time.perf_counter()
   misses = _compiled.cache_info().misses
@@ -240,8 +215,82 @@ def compile_train_step(
     batch_shapes=batch_shapes, settings=tuple(sorted(settings.items()))
   )
   if _compiled.cache_info().misses == misses:
+    _logger.info('the training step was compiled before: reusing it')
     return compiled, 0.0
-  return compiled, time.perf_counter() - before
+  seconds = time.perf_counter() - before
+  _logger.info('compiled the training step in %.1f s', seconds)
+  return compiled, seconds
+
+
+def _make_gradient_fn(
+  model: nn.Module, mesh: Mesh, *, z_loss: float, label_smoothing: float
+) -> Callable[..., tuple[Any, Metrics]]:
+  """Returns `(params, batch, key, num_target_tokens) -> (gradients, metrics)`.
+
+  The loss is a mean over `num_target_tokens`; None for the batch's own number.
+  """
+  deterministic = not model.config.dropout_rate
+
+  def loss_fn(
+    params: Any,
+    batch: Batch,
+    key: jax.Array,
+    num_target_tokens: jax.Array | None,
+  ) -> tuple[jax.Array, Metrics]:
+    features = dict(batch)
+    weights = features.pop('decoder_loss_weights')
+    # Without it XLA gathers activations where parameters are fully sharded.
+    with partitioning.activation_sharding(mesh):
+      hidden, kernel = model.apply(
+        {'params': params},
+        **features,
+        deterministic=deterministic,
+        rngs=None if deterministic else {'dropout': key},
+        method='before_logits',
+      )
+      return losses.cross_entropy(
+        hidden=hidden,
+        kernel=kernel,
+        targets=features['decoder_target_tokens'],
+        weights=weights,
+        z_loss=z_loss,
+        label_smoothing=label_smoothing,
+        num_target_tokens=num_target_tokens,
+        num_parts=losses.count_parts(hidden, kernel, mesh.shape),
+      )
+
+  return jax.grad(loss_fn, has_aux=True)
+
+
+def _accumulate(
+  gradient_fn: Callable[..., tuple[Any, Metrics]],
+  params: Any,
+  batch: Batch,
+  key: jax.Array,
+  *,
+  num_microbatches: int,
+  mesh: Mesh,
+) -> tuple[Any, Metrics]:
+  """Returns the gradients and metrics of a batch, summed part by part."""
+  num_target_tokens = batch['decoder_loss_weights'].sum()
+  parts = jax.tree.map(
+    lambda array: partitioning.split_rows(array, num_microbatches, mesh), batch
+  )
+
+  def add(sums, part):
+    index, features = part
+    terms = gradient_fn(
+      params, features, jax.random.fold_in(key, index), num_target_tokens
+    )
+    return jax.tree.map(jnp.add, sums, terms), None
+
+  first = jax.tree.map(lambda array: array[0], parts)
+  zeros = jax.tree.map(
+    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+    jax.eval_shape(gradient_fn, params, first, key, num_target_tokens),
+  )
+  indices = jnp.arange(num_microbatches, dtype=jnp.uint32)
+  return jax.lax.scan(add, zeros, (indices, parts))[0]
 
 
 @functools.lru_cache(maxsize=16)

@@ -23,6 +23,11 @@ from it_study.input_pipeline.feed import Feed
 from it_study.models import partitioning
 from it_study.models.t5 import T5, T5Config
 from it_study.training import optimizers, trainer
+from it_study.training.settings import (
+  CheckpointSettings,
+  LogSettings,
+  TrainingSettings,
+)
 
 CONFIG = T5Config(
   vocab_size=16,
@@ -38,22 +43,25 @@ OPTIMIZER = optimizers.adafactor(learning_rate=1e-2)
 STEPS = 12
 
 
-def run(folder, **settings):
+def run(folder, *, seed=3, microbatch_size=None, **arguments):
   """Trains on copying the first token; equal calls give equal parameters."""
-  if 'feed' not in settings:
-    settings['feed'] = make_feed(folder)
+  if 'feed' not in arguments:
+    arguments['feed'] = make_feed(folder)
   defaults = {
     'model_config': CONFIG,
     'train_steps': STEPS,
-    'seed': 3,
-    'optimizer': OPTIMIZER,
+    'settings': TrainingSettings(
+      optimizer=OPTIMIZER,
+      seed=seed,
+      microbatch_size=microbatch_size,
+      checkpoints=CheckpointSettings(period=3),
+      log=LogSettings(period=2),
+    ),
     'mesh': one_device(),
     'model_dir': folder / 'model',
     'initial_params': initial_params,
-    'checkpoint_period': 3,
-    'log_period': 2,
   }
-  return trainer.train(**{**defaults, **settings})
+  return trainer.train(**{**defaults, **arguments})
 
 
 def one_device():
@@ -241,7 +249,7 @@ def test_progress_is_told(tmp_path):
   assert told[-1].metrics == log_of(tmp_path)[-1]
 
 
-def test_other_settings_do_not_go_on(tmp_path):
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
   run(tmp_path, train_steps=3)
   with pytest.raises(
     InputError, match=r'with seed = 3, this one has 4\. Give the same'

@@ -14,6 +14,12 @@ from it_study.input_pipeline.token_cache import write_token_cache
 from it_study.models import partitioning
 from it_study.models.t5 import T5, T5Config
 from it_study.training import losses, optimizers, trainer
+from it_study.training.settings import (
+  CheckpointSettings,
+  EvaluationSettings,
+  LogSettings,
+  TrainingSettings,
+)
 from it_study.training.validation import Validation
 
 CONFIG = T5Config(16, 8, 2, 4, 16, 1, 1, dropout_rate=0.1)
@@ -36,21 +42,27 @@ def one_device():
   return partitioning.make_mesh(devices=jax.devices()[:1])
 
 
-def train(folder, **settings):
+def train(
+  folder, *, eval_period=2, keep_best=False, keep_checkpoints=2, **arguments
+):
   defaults = {
     'model_config': CONFIG,
     'feed': make_feed(folder / 'train', 24),
     'validation_feed': make_feed(folder / 'validation', 10, pack=False),
     'train_steps': 12,
-    'seed': 3,
-    'optimizer': optimizers.adafactor(learning_rate=1e-2),
+    'settings': TrainingSettings(
+      optimizer=optimizers.adafactor(learning_rate=1e-2),
+      seed=3,
+      checkpoints=CheckpointSettings(
+        period=4, keep=keep_checkpoints, keep_best=keep_best
+      ),
+      evaluation=EvaluationSettings(period=eval_period),
+      log=LogSettings(period=5),
+    ),
     'mesh': one_device(),
     'model_dir': folder / 'model',
-    'checkpoint_period': 4,
-    'log_period': 5,
-    'eval_period': 2,
   }
-  return trainer.train(**{**defaults, **settings})
+  return trainer.train(**{**defaults, **arguments})
 
 
 def log_of(folder):

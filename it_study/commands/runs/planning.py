@@ -1,24 +1,28 @@
 """plan: what a training needs of devices that are not here."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import dataclasses
 import json
 import math
 import os
 import pathlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from it_study import gin_utils
 from it_study.commands.runs import runs, settings as run_settings
 from it_study.errors import InputError
 
+if TYPE_CHECKING:
+  from it_study.training.settings import MeshSettings
+
 # T5's own vocabulary, rounded up as the released models have it.
 _T5_VOCABULARY_SIZE = 32_128
 # What only a run needs.
 _UNUSED = ('CORPUS', *runs.OF_A_PIECE)
-_SETTINGS = (
+# Arguments of `finetune` that shape a training step.
+_ARGUMENTS = (
   'model_config',
   'optimizer',
   'batch_size',
@@ -47,25 +51,24 @@ def plan(options: argparse.Namespace) -> None:
 
     tpu_topologies.check(options.topology)
   runs.configure(options, files=options.gin_file, supplied=_UNUSED)
-  from it_study.engines import training_inputs
-  from it_study.models import partitioning
   from it_study.report import text
   from it_study.training.planning import plan as plan_lib
-  from it_study.training.settings import check_whole
+  from it_study.training.settings import check_lengths, check_whole
 
-  settings = run_settings.of_training(
-    _SETTINGS, run='a training: runs/finetune.gin'
+  arguments = run_settings.of_training(
+    _ARGUMENTS, run='a training: runs/finetune.gin'
   )
-  sizes = run_settings.take_mesh(settings)
-  check_whole(BATCH_SIZE=settings['batch_size'])
-  training_inputs.check_lengths(settings['task_feature_lengths'])
+  sizes = run_settings.mesh_of(arguments)
+  check_whole(BATCH_SIZE=arguments['batch_size'])
+  check_lengths(arguments['task_feature_lengths'])
+  devices: Sequence[Any]
   if options.topology is not None:
     _keep_to_cpu(1)
     devices = tpu_topologies.devices(options.topology)
   else:
     devices = _virtual_devices(options.devices, sizes)
-  config, remarks = _model_config(settings['model_config'], settings['dtype'])
-  mesh = partitioning.make_mesh(**sizes, devices=devices)
+  config, remarks = _model_config(arguments['model_config'], arguments['dtype'])
+  mesh = sizes.make(devices)
   where = options.topology or text.count(mesh.size, 'virtual CPU device')
   if not options.quiet:
     print(
@@ -74,12 +77,12 @@ def plan(options: argparse.Namespace) -> None:
     )
   result = plan_lib.plan(
     model_config=config,
-    optimizer=settings['optimizer'],
+    optimizer=arguments['optimizer'],
     mesh=mesh,
-    batch_size=settings['batch_size'],
-    lengths=settings['task_feature_lengths'],
-    microbatch_size=settings['microbatch_size'],
-    packed=settings['pack'],
+    batch_size=arguments['batch_size'],
+    lengths=arguments['task_feature_lengths'],
+    microbatch_size=arguments['microbatch_size'],
+    packed=arguments['pack'],
   )
   if result.is_estimate:
     remarks.insert(0, _estimate(config.dtype))
@@ -149,12 +152,12 @@ def _use_local_vocabulary() -> str | None:
   return None
 
 
-def _virtual_devices(
-  count: int | None, sizes: Mapping[str, int]
-) -> Sequence[Any]:
+def _virtual_devices(count: int | None, mesh: 'MeshSettings') -> Sequence[Any]:
+  """Starts JAX on `count` CPU devices, by default as many as the mesh needs."""
   if count is None:
-    count = math.prod(size for size in sizes.values() if size != -1)
-    # The mesh says what is wrong with its sizes.
+    sizes = (mesh.data, mesh.fsdp, mesh.model)
+    count = math.prod(size for size in sizes if size != -1)
+    # Sizes below 1 are reported when the mesh is made.
     count = max(count, 1)
   return _keep_to_cpu(count)
 

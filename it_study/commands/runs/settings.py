@@ -1,15 +1,18 @@
-"""What gin gives a training, the engine's defaults filled in."""
+"""The configured settings of a training, with the engine's defaults."""
 
 from collections.abc import Sequence
 import inspect
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from it_study import gin_utils
 from it_study.errors import InputError
 from it_study.storage.storage_path import StoragePath
 
-# Of `finetune`, the devices along each axis.
+if TYPE_CHECKING:
+  from it_study.training.settings import MeshSettings
+
+# Parameters of `finetune` that size the mesh.
 MESH = ('mesh_data', 'mesh_fsdp', 'mesh_model')
 _OF_A_STUDY = (
   *('optimizer', 'seed', 'batch_size', 'train_steps', 'epochs'),
@@ -20,15 +23,15 @@ _OF_A_STUDY = (
 
 
 def of_training(names: Sequence[str], *, run: str) -> dict[str, Any]:
-  """Arguments of `finetune`, as gin binds them or by default.
+  """Returns arguments of `finetune`, bound by gin or by default.
 
   Args:
-    names: of the arguments.
-    run: what is to run and the gin file that binds it, for a message, such as
+    names: Names of the arguments.
+    run: What is to run and the gin file that binds it, for a message, such as
       'a study: runs/study.gin'.
 
   Raises:
-    InputError: no batch size is bound, so that no such file is there.
+    InputError: If no batch size is bound, which means that the file is missing.
   """
   from it_study.engines import native
 
@@ -40,37 +43,58 @@ def of_training(names: Sequence[str], *, run: str) -> dict[str, Any]:
   }
 
 
-def take_mesh(settings: dict[str, Any]) -> dict[str, int]:
-  """Takes the mesh out of settings, as `partitioning.make_mesh` has it."""
-  return {name.removeprefix('mesh_'): settings.pop(name) for name in MESH}
+def mesh_of(arguments: dict[str, Any]) -> 'MeshSettings':
+  """Returns the mesh that arguments of `finetune` describe."""
+  from it_study.training.settings import MeshSettings
+
+  return MeshSettings(
+    **{name.removeprefix('mesh_'): arguments[name] for name in MESH}
+  )
 
 
 def check_study() -> None:
-  """Refuses settings of a study before its folder is claimed by them."""
-  from it_study.engines import training_inputs
-  from it_study.models import partitioning
+  """Checks a study's settings before its folder is claimed.
 
-  settings = of_training(_OF_A_STUDY, run='a study: runs/study.gin')
-  mesh = take_mesh(settings)
-  # T5X makes its own, which fits the devices otherwise.
+  Raises:
+    InputError: If no training or prediction of the study could run with them.
+  """
+  from it_study.training import settings
+
+  arguments = of_training(_OF_A_STUDY, run='a study: runs/study.gin')
+  mesh = mesh_of(arguments)
+  # T5X lays the devices out differently.
   if gin_utils.macro('ENGINE') == 'native':
-    partitioning.make_mesh(**mesh)
-  # To bind the decoding is to check it.
+    mesh.make()
+  # Settings check themselves when they are made, as decoding does when bound.
+  settings.TrainingSettings(
+    optimizer=arguments['optimizer'],
+    seed=arguments['seed'],
+    checkpoints=settings.CheckpointSettings(
+      period=arguments['checkpoint_period'], keep_best=arguments['keep_best']
+    ),
+    evaluation=settings.EvaluationSettings(period=arguments['eval_period']),
+    log=settings.LogSettings(period=arguments['log_period']),
+  )
+  settings.check_duration(
+    train_steps=arguments['train_steps'], epochs=arguments['epochs']
+  )
+  settings.check_lengths(arguments['task_feature_lengths'])
   of_prediction = gin_utils.bound('predict', ('batch_size', 'decoding'))
-  training_inputs.check_study(
-    **settings, infer_batch_size=of_prediction.get('batch_size', 1)
+  settings.check_whole(
+    BATCH_SIZE=arguments['batch_size'],
+    INFER_BATCH_SIZE=of_prediction.get('batch_size', 1),
   )
 
 
 def check_output(path: str | os.PathLike, *, processes: int) -> bool:
-  """Whether several processes write to a bucket together.
+  """Returns whether several processes write to a bucket together.
 
   Args:
-    path: of a folder of output.
-    processes: that write there.
+    path: Folder to write to, local or in a bucket.
+    processes: Number of processes that write there.
 
   Raises:
-    InputError: if they do, of an engine that cannot.
+    InputError: If they do, and the engine does not support it.
   """
   if StoragePath(path).local is not None or processes == 1:
     return False

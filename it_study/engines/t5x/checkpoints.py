@@ -1,4 +1,4 @@
-"""The checkpoints that T5X keeps in a training's folder, and the best one."""
+"""T5X's checkpoints in a training's folder, and the best of them."""
 
 import os
 import pathlib
@@ -11,31 +11,31 @@ _PREFIX = 'checkpoint_'
 
 
 def newest_step(folder: pathlib.Path) -> int:
-  """The step of the newest checkpoint that T5X wrote, 0 without one."""
+  """Returns the step of T5X's newest checkpoint, 0 without one."""
   return max(_steps(folder), default=0)
 
 
 def newest_before(model_dir: pathlib.Path, step: int) -> pathlib.Path | None:
-  """The newest checkpoint of a training, or its best, of a step below one."""
-  found = {
+  """Returns the newest checkpoint of an earlier step, also the best one's."""
+  earlier = {
     old: folder / f'{_PREFIX}{old}'
     for folder in (model_dir / BEST, model_dir)
     for old in _steps(folder)
     if old < step
   }
-  return found[max(found)] if found else None
+  return earlier[max(earlier)] if earlier else None
 
 
 def keep_best(model_dir: pathlib.Path, *, step: int) -> None:
-  """Keeps a checkpoint in `best/` if the one there has no lower loss.
+  """Links a checkpoint into `best/` if it has the lowest validation loss.
 
-  T5X deletes checkpoints by age alone, so that of lowest loss lies apart, as
-  `MODEL_DIR/best/checkpoint_STEP`, without taking room twice. Of equal losses
-  the earliest is kept.
+  T5X deletes checkpoints by age alone, so the best one is kept separately, as
+  `MODEL_DIR/best/checkpoint_STEP`. Hard links take no extra space. Of equal
+  losses the earliest is kept.
 
   Args:
-    model_dir: of the training; its metrics.jsonl has the losses.
-    step: just evaluated; nothing is done if it is no checkpoint's.
+    model_dir: Folder of the training; its metrics.jsonl holds the losses.
+    step: Step just evaluated; ignored if it has no checkpoint.
   """
   name = f'{_PREFIX}{step}'
   if not (model_dir / name).is_dir():
@@ -46,7 +46,7 @@ def keep_best(model_dir: pathlib.Path, *, step: int) -> None:
     if 'validation_loss' in line
   }
   best = model_dir / BEST
-  # One of a step that was taken back has no line any more.
+  # A checkpoint from before a restart at an earlier step has no line any more.
   before = [losses[old] for old in _steps(best) if old in losses and old < step]
   if before and min(before) <= losses[step]:
     return
@@ -65,11 +65,12 @@ def _link(source: str, target: str) -> None:
   try:
     os.link(source, target)
   except OSError:
-    # A file system without hard links.
+    # The file system has no hard links.
     shutil.copy2(source, target)
 
 
 def _steps(folder: pathlib.Path) -> list[int]:
+  """Returns the steps of a folder's checkpoints, ascending."""
   names = [path.name for path in folder.glob(f'{_PREFIX}*')]
   steps = [name.removeprefix(_PREFIX) for name in names]
   return sorted(int(step) for step in steps if step.isdecimal())

@@ -1,21 +1,20 @@
 """Upstream T5X as an engine: its loop, network, optimizer and checkpoints.
 
-The batches are the native engine's, step by step, so that the two differ in
-what computes and in nothing else; T5X's own input pipeline packs otherwise for
-another number of hosts and begins anew when it is restarted.
+The batches are the native engine's, step by step, so that the two differ only
+in what computes. T5X's own input pipeline packs differently for another number
+of hosts, and starts over when it is restarted.
 """
 
 from collections.abc import Callable, Mapping
 import contextlib
 import functools
+import logging
 import os
 import pathlib
 import shutil
-import time
 from typing import Any
 
 from it_study import distributed
-from it_study.checkpoints import weights_source
 from it_study.engines import (
   model_setup,
   prediction_rows,
@@ -29,15 +28,24 @@ from it_study.engines.t5x import (
   model as t5x_setup,
   trainer,
 )
+from it_study.engines.training_inputs import OnProgress, TrainingInputs
 from it_study.errors import InputError
 from it_study.inference.decoding import Decoding
 from it_study.models import partitioning
 from it_study.training import metrics_log
-from it_study.training.losses import DEFAULT_Z_LOSS
 from it_study.training.optimizers import Optimizer
 from it_study.training.preemption import preemption
-from it_study.training.settings import check_settings
+from it_study.training.settings import (
+  CheckpointSettings,
+  DataSettings,
+  EvaluationSettings,
+  LogSettings,
+  MeshSettings,
+  TrainingSettings,
+)
 from it_study.training.trainer import Progress
+
+_logger = logging.getLogger(__name__)
 
 ENGINE = 't5x'
 _GREEDY = Decoding()
@@ -70,126 +78,61 @@ def finetune(
   profile_steps: tuple[int, int] | None = None,
   on_progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
-  """Fine-tunes a model by `t5x.train.train`.
+  """Fine-tunes a model with `t5x.train.train`.
 
-  Arguments, result and errors are those of `native.finetune`, but that T5X
-  traces no steps, writes its checkpoints to `model_dir` and wants one of the
-  two periods to be a multiple of the other. Steps count from 0 whatever the
-  initial weights, and a training that is started again ends where it was to
-  end.
+  Arguments, result and errors are those of `native.finetune`, with three
+  differences: T5X does not trace steps, it writes its checkpoints to
+  `model_dir`, and one of the two periods must be a multiple of the other. Steps
+  count from 0 whatever the initial weights, and a training that is resumed ends
+  at the step it was going to end at.
   """
   t5x_setup.require()
   _refuse(PROFILE_STEPS=profile_steps is not None)
-  check_settings(
+  settings = TrainingSettings(
     optimizer=optimizer,
     seed=seed,
-    checkpoint_period=checkpoint_period,
-    eval_period=eval_period,
-    keep_best=keep_best,
-    log_period=log_period,
+    microbatch_size=microbatch_size,
+    checkpoints=CheckpointSettings(
+      period=checkpoint_period, keep=keep_checkpoints, keep_best=keep_best
+    ),
+    evaluation=EvaluationSettings(period=eval_period),
+    log=LogSettings(period=log_period),
   )
-  _check_periods(checkpoint_period=checkpoint_period, eval_period=eval_period)
-  from t5x import train as t5x_train, trainer as upstream_trainer, utils
-
-  started = time.monotonic()
-  model_dir = pathlib.Path(model_dir).resolve()
-  partitioner = t5x_setup.make_partitioner(
-    mesh_data=mesh_data, mesh_fsdp=mesh_fsdp, mesh_model=mesh_model
-  )
-  batches, held_out, train_steps = training_inputs.make_feeds(
-    mixture_or_task_name=mixture_or_task_name,
-    mixture_or_task_module=mixture_or_task_module,
-    task_feature_lengths=task_feature_lengths,
-    model_dir=model_dir,
-    batch_size=batch_size,
-    train_steps=train_steps,
-    epochs=epochs,
-    seed=seed,
-    pack=pack,
-    validates=eval_period is not None,
+  _check_periods(settings)
+  mesh = MeshSettings(data=mesh_data, fsdp=mesh_fsdp, model=mesh_model)
+  partitioner = t5x_setup.make_partitioner(mesh)
+  inputs = training_inputs.prepare(
+    DataSettings(
+      mixture_or_task_name=mixture_or_task_name,
+      mixture_or_task_module=mixture_or_task_module,
+      task_feature_lengths=task_feature_lengths,
+      batch_size=batch_size,
+      pack=pack,
+      train_steps=train_steps,
+      epochs=epochs,
+    ),
+    settings,
+    model_config=model_config,
+    dtype=dtype,
+    model_dir=pathlib.Path(model_dir).resolve(),
+    initial_checkpoint_path=initial_checkpoint_path,
     on_progress=on_progress,
   )
-  source = weights_source.resolve(initial_checkpoint_path)
-  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
-  if source is not None:
-    model_setup.check_folder_vocabulary(source)
   num_microbatches = partitioning.count_microbatches(
-    batch_size=batch_size,
-    mesh=partitioning.make_mesh(
-      data=mesh_data, fsdp=mesh_fsdp, model=mesh_model
-    ),
-    microbatch_size=microbatch_size,
+    batch_size=batch_size, mesh=mesh.make(), microbatch_size=microbatch_size
   )
-  start = checkpoints.newest_step(model_dir)
-  # Step to tokens in its batch, from when that is built to when it is told.
-  tokens: dict[int, int] = {}
-  dataset = feed.dataset_config(
-    mixture_or_task_name,
-    lengths=task_feature_lengths,
-    split='train',
-    batch_size=batch_size,
+  params = _train(
+    inputs,
+    partitioner=partitioner,
+    num_microbatches=num_microbatches,
+    on_progress=on_progress,
   )
-  with (
-    preemption() as is_preempted,
-    # After it comes the exit of a preemption; T5X has saved a checkpoint.
-    contextlib.suppress(upstream_trainer.PreemptionError),
-  ):
-    reporter = trainer.Reporter(
-      model_dir,
-      start=start,
-      train_steps=train_steps,
-      keep_best=keep_best,
-      on_progress=on_progress,
-    )
-    _, state = t5x_train.train(
-      model=t5x_setup.make_model(
-        config, optimizer=optimizer, z_loss=DEFAULT_Z_LOSS
-      ),
-      model_dir=str(model_dir),
-      train_dataset_cfg=dataset,
-      train_eval_dataset_cfg=None if held_out is None else dataset,
-      infer_eval_dataset_cfg=None,
-      checkpoint_cfg=utils.CheckpointConfig(
-        save=utils.SaveCheckpointConfig(
-          period=checkpoint_period, keep=keep_checkpoints, dtype='float32'
-        )
-      ),
-      partitioner=partitioner,
-      trainer_cls=functools.partial(
-        trainer.trainer_class(),
-        learning_rate_fn=optimizer.schedule,
-        num_microbatches=num_microbatches if num_microbatches > 1 else None,
-        reporter=reporter,
-        is_preempted=is_preempted,
-        tokens=tokens,
-      ),
-      total_steps=train_steps,
-      eval_steps=0,
-      eval_period=eval_period or 0,
-      run_eval_before_training=_is_unseen(model_dir, start, eval_period),
-      stats_period=log_period,
-      random_seed=seed,
-      summarize_config_fn=lambda *_, **__: None,
-      get_dataset_fn=lambda cfg, index, count, converter: feed.feed_iterator(
-        batches, start=start, index=index, count=count, tokens=tokens
-      ),
-      train_eval_get_dataset_fn=lambda cfg, index, count, *_: {
-        'validation': feed.validation_batches(held_out, index, count)
-      },
-      train_state_initializer_cls=trainer.initializer_class(config, source),
-    )
   return training_record.write(
-    model_dir,
+    inputs,
     engine=ENGINE,
-    mixture_or_task_name=mixture_or_task_name,
-    batches=batches,
-    config=config,
-    params=state.params,
+    params=params,
     mesh=partitioner.mesh.shape,
     num_microbatches=num_microbatches,
-    train_steps=train_steps,
-    seed=seed,
-    started=started,
   )
 
 
@@ -212,82 +155,148 @@ def predict(
   mesh_model: int = 1,
   on_progress: Callable[[int, int], None] | None = None,
 ) -> pathlib.Path:
-  """Answers every instance of a split by `t5x.infer`, into predictions.jsonl.
+  """Answers every instance of a split with `t5x.infer`.
 
-  Arguments, result and errors are those of `native.predict`. Greedy, beam and
-  ranked answers are to be had; none is kept but for going on after a kill, so
-  `answer_dir` is not used, and progress is told when all is done.
+  Arguments, result and errors are those of `native.predict`. Supports greedy,
+  beam and ranked decoding. Answers are stored only to resume an interrupted
+  prediction, so `answer_dir` is ignored, and progress is reported once, at the
+  end.
   """
   del answer_dir
   t5x_setup.require()
-  started = time.monotonic()
-  infer_output_dir = pathlib.Path(infer_output_dir).resolve()
-  rows = prediction_rows.check_and_load(
-    mixture_or_task_name=mixture_or_task_name,
-    mixture_or_task_module=mixture_or_task_module,
-    task_feature_lengths=task_feature_lengths,
-    infer_output_dir=infer_output_dir,
-    split=split,
-    batch_size=batch_size,
-    seed=seed,
+  inputs = prediction_rows.prepare(
+    prediction_rows.PredictionSettings(
+      mixture_or_task_name=mixture_or_task_name,
+      mixture_or_task_module=mixture_or_task_module,
+      task_feature_lengths=task_feature_lengths,
+      split=split,
+      seed=seed,
+      batch_size=batch_size,
+      decoding=decoding,
+    ),
+    model_config=model_config,
+    dtype=dtype,
+    infer_output_dir=pathlib.Path(infer_output_dir).resolve(),
+    checkpoint_path=checkpoint_path,
   )
-  source = weights_source.resolve(checkpoint_path)
-  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
-  training = model_setup.check_weights(source)
-  model = t5x_setup.make_model(config, decoding=decoding)
-  partitioner = t5x_setup.make_partitioner(
-    mesh_data=mesh_data, mesh_fsdp=mesh_fsdp, mesh_model=mesh_model
-  )
-  folder = infer_output_dir / 't5x'
+  folder = inputs.path.with_name('t5x')
   answers = inference.answer(
-    rows,
-    model=model,
-    config=config,
-    partitioner=partitioner,
-    source=source,
-    seed=seed,
-    decoding=decoding,
-    lengths=task_feature_lengths,
-    batch_size=batch_size,
+    inputs,
+    model=t5x_setup.make_model(inputs.config, decoding=decoding),
+    partitioner=t5x_setup.make_partitioner(
+      MeshSettings(data=mesh_data, fsdp=mesh_fsdp, model=mesh_model)
+    ),
     folder=folder,
   )
-  path = infer_output_dir / 'predictions.jsonl'
-  if not distributed.is_first():
-    return path
-  if on_progress is not None:
-    on_progress(len(rows), len(rows))
-  prediction_rows.write_rows(
-    path,
-    rows=rows,
-    answers=answers,
-    engine=ENGINE,
-    training=training,
-    mixture_or_task_name=mixture_or_task_name,
-    split=split,
-    seed=seed,
-    decoding=decoding,
-    num_kept_answers=0,
-    started=started,
+  if distributed.is_first():
+    if on_progress is not None:
+      on_progress(len(inputs.rows), len(inputs.rows))
+    prediction_rows.write(inputs, answers, engine=ENGINE)
+    shutil.rmtree(folder)
+  return inputs.path
+
+
+def _train(
+  inputs: TrainingInputs,
+  *,
+  partitioner: Any,
+  num_microbatches: int,
+  on_progress: OnProgress,
+) -> Any:
+  """Runs T5X's loop, and returns the trained parameters."""
+  from t5x import train as t5x_train, trainer as upstream_trainer
+
+  settings, model_dir = inputs.settings, inputs.model_dir
+  validation_feed = inputs.validation_feed
+  start = checkpoints.newest_step(model_dir)
+  _logger.info(
+    'mesh %s, %d microbatches, starting at step %d',
+    dict(partitioner.mesh.shape),
+    num_microbatches,
+    start,
   )
-  shutil.rmtree(folder)
-  return path
+  # Tokens of a step's batch by step, from when it is built to when it is
+  # reported.
+  tokens: dict[int, int] = {}
+  dataset = feed.dataset_config(
+    inputs.data.mixture_or_task_name,
+    lengths=inputs.data.task_feature_lengths,
+    split='train',
+    batch_size=inputs.data.batch_size,
+  )
+  with (
+    preemption() as is_preempted,
+    # T5X has saved a checkpoint; `preemption` exits the process afterwards.
+    contextlib.suppress(upstream_trainer.PreemptionError),
+  ):
+    reporter = trainer.Reporter(inputs, start=start, on_progress=on_progress)
+    _, state = t5x_train.train(
+      model=t5x_setup.make_model(
+        inputs.config, optimizer=settings.optimizer, z_loss=settings.z_loss
+      ),
+      model_dir=str(model_dir),
+      train_dataset_cfg=dataset,
+      train_eval_dataset_cfg=None if validation_feed is None else dataset,
+      infer_eval_dataset_cfg=None,
+      checkpoint_cfg=_checkpoint_config(settings.checkpoints),
+      partitioner=partitioner,
+      trainer_cls=functools.partial(
+        trainer.trainer_class(),
+        learning_rate_fn=settings.optimizer.schedule,
+        num_microbatches=num_microbatches if num_microbatches > 1 else None,
+        reporter=reporter,
+        is_preempted=is_preempted,
+        tokens=tokens,
+      ),
+      total_steps=inputs.train_steps,
+      eval_steps=0,
+      eval_period=settings.evaluation.period or 0,
+      run_eval_before_training=_lacks_evaluation(inputs, start),
+      stats_period=settings.log.period,
+      random_seed=settings.seed,
+      summarize_config_fn=lambda *_, **__: None,
+      get_dataset_fn=lambda cfg, index, count, converter: feed.feed_iterator(
+        inputs.feed, start=start, index=index, count=count, tokens=tokens
+      ),
+      # Called only with a `train_eval_dataset_cfg`.
+      train_eval_get_dataset_fn=lambda cfg, index, count, *_: {
+        'validation': feed.validation_batches(validation_feed, index, count)
+      },
+      train_state_initializer_cls=trainer.initializer_class(
+        inputs.config, inputs.initial_checkpoint_path
+      ),
+    )
+  return state.params
 
 
-def _check_periods(*, checkpoint_period: int, eval_period: int | None) -> None:
+def _checkpoint_config(settings: CheckpointSettings) -> Any:
+  from t5x import utils
+
+  return utils.CheckpointConfig(
+    save=utils.SaveCheckpointConfig(
+      period=settings.period, keep=settings.keep, dtype='float32'
+    )
+  )
+
+
+def _check_periods(settings: TrainingSettings) -> None:
+  eval_period = settings.evaluation.period
+  checkpoint_period = settings.checkpoints.period
   if eval_period is None:
     return
   longer, shorter = sorted((checkpoint_period, eval_period), reverse=True)
   if longer % shorter:
     raise InputError(
       f'EVAL_PERIOD is {eval_period} and CHECKPOINT_PERIOD '
-      f'{checkpoint_period}: T5X wants one to be a multiple of the other. '
+      f'{checkpoint_period}: with T5X, one must be a multiple of the other. '
       'Change one, or use the native engine.'
     )
 
 
-def _is_unseen(model_dir: pathlib.Path, step: int, period: int | None) -> bool:
-  """Whether a training died between a checkpoint and the look at its loss."""
-  lines = metrics_log.lines_of(model_dir / 'metrics.jsonl')
+def _lacks_evaluation(inputs: TrainingInputs, step: int) -> bool:
+  """Returns whether a kill came between a checkpoint and its evaluation."""
+  period = inputs.settings.evaluation.period
+  lines = metrics_log.lines_of(inputs.model_dir / 'metrics.jsonl')
   return (
     period is not None
     and step > 0
@@ -298,10 +307,11 @@ def _is_unseen(model_dir: pathlib.Path, step: int, period: int | None) -> bool:
   )
 
 
-def _refuse(**asked: bool) -> None:
-  for name, is_asked in asked.items():
-    if is_asked:
+def _refuse(**is_set: bool) -> None:
+  """Raises `InputError` for settings that T5X does not have, by macro."""
+  for name, value in is_set.items():
+    if value:
       raise InputError(
-        f"{name} is set, which the engine 't5x' does not have. Leave it out, "
-        'or use the native engine.'
+        f"{name} is set, which the engine 't5x' does not support. Leave it "
+        'out, or use the native engine.'
       )

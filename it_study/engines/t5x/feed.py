@@ -1,4 +1,4 @@
-"""Our batches in the forms in which T5X takes them."""
+"""Our batches in the form that T5X takes them in."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,18 +14,18 @@ from it_study.training import validation
 def dataset_config(
   name: str, *, lengths: Mapping[str, int], split: str, batch_size: int
 ) -> Any:
-  """What T5X is told of a dataset."""
+  """Returns T5X's configuration of a dataset."""
   from t5x import utils
 
   return utils.DatasetConfig(
     mixture_or_task_name=name,
-    # Left to itself, T5X would set no limit where it evaluates.
+    # By default, T5X sets no limit when it evaluates.
     task_feature_lengths=dict(lengths),
     split=split,
     batch_size=batch_size,
     shuffle=False,
     seed=0,
-    # T5X expects tasks that SeqIO has cached.
+    # By default, T5X expects tasks that SeqIO has cached.
     use_cached=False,
     pack=False,
   )
@@ -34,21 +34,22 @@ def dataset_config(
 def feed_iterator(
   feed: Feed, *, start: int, index: int, count: int, tokens: dict[int, int]
 ) -> Any:
-  """The feed from a step on, as an iterator of clu's.
+  """Returns the batches from a step on, as a `clu` iterator.
 
   Args:
-    feed: all batches.
-    start: the step that the training goes on from.
-    index: of this host's share of each batch.
-    count: of shares.
-    tokens: gets the number of tokens by step, taking the shares to be alike.
+    feed: All batches.
+    start: Step that the training resumes from.
+    index: Index of this host's share of each batch.
+    count: Number of shares.
+    tokens: Dict to add the number of tokens by step to; the shares are assumed
+      to hold equally many.
   """
   from clu.data import dataset_iterator
 
   rows = _rows(feed, index, count)
 
   class FeedIterator(dataset_iterator.DatasetIterator):
-    """Batches by step; where it stands follows from the checkpoint's step."""
+    """Batches by step; the position follows from the checkpoint's step."""
 
     def __init__(self):
       self._step = start
@@ -72,9 +73,12 @@ def feed_iterator(
   return FeedIterator()
 
 
-def validation_batches(feed: Feed, index: int, count: int) -> Any:
-  """One pass over the instances held out, as T5X evaluates on."""
+def validation_batches(feed: Feed | None, index: int, count: int) -> Any:
+  """Returns one pass over the held-out instances, as a `tf.data.Dataset`."""
   import tensorflow as tf
+
+  if feed is None:
+    raise ValueError('there is no validation feed to evaluate on')
 
   rows = _rows(feed, index, count)
   example = feed.batch(0, rows=rows)
@@ -91,6 +95,7 @@ def validation_batches(feed: Feed, index: int, count: int) -> Any:
 
 
 def _rows(feed: Feed, index: int, count: int) -> slice:
+  """Returns the rows of one of `count` equal shares of every batch."""
   if feed.batch_size % count:
     raise InputError(
       f'BATCH_SIZE is {feed.batch_size}: T5X splits a batch evenly over '

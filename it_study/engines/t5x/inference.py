@@ -1,7 +1,8 @@
-"""`t5x.infer` on prompts of ours, each answered exactly once."""
+"""Answers to our prompts from `t5x.infer`, exactly one each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
+import functools
 import hashlib
 import json
 import pathlib
@@ -13,6 +14,7 @@ import numpy as np
 from it_study import distributed
 from it_study.checkpoints.weights_source import WeightsSource
 from it_study.data import vocabularies
+from it_study.engines.prediction_rows import PredictionInputs
 from it_study.engines.t5x import feed, weights
 from it_study.errors import InputError
 from it_study.inference import (
@@ -21,115 +23,79 @@ from it_study.inference import (
   prompt_batches,
 )
 from it_study.inference.answers import Answer
-from it_study.inference.decoding import Decoding
 from it_study.inference.label_spaces import Labels
-from it_study.models.config import T5Config
 
-# Batches between two flushes of T5X's, after which it can go on.
+# Batches between two flushes of T5X, from which it can resume.
 _CHUNK_BATCHES = 8
-# Part of what flushed answers depend on; counted up when they change.
+# Part of the key of flushed answers; increase it when they change.
 _VERSION = 1
 
 
 def answer(
-  rows: Sequence[Mapping[str, Any]],
+  inputs: PredictionInputs,
   *,
   model: Any,
-  config: T5Config,
   partitioner: Any,
-  source: WeightsSource | None,
-  seed: int,
-  decoding: Decoding,
-  lengths: Mapping[str, int],
-  batch_size: int,
   folder: pathlib.Path,
 ) -> list[Answer]:
   """Answers every row, in order.
 
-  What T5X flushed goes to a folder named by all that answers depend on, so that
-  the same prediction goes on where it was stopped, and no other takes it over.
+  T5X flushes to a folder named by everything that the answers depend on. So the
+  same prediction resumes where it was interrupted, and no other reuses it.
 
   Args:
-    rows: from `prediction_rows.load_instances`.
-    model: from `t5x_setup.make_model`.
-    config: of the model.
-    partitioner: of T5X.
-    source: Weights in any format; None for parameters drawn from `seed`.
-    seed: of the parameters without a checkpoint.
-    decoding: greedy, by T5X's beam, or ranked.
-    lengths: 'inputs' and 'targets', in tokens.
-    batch_size: prompts at once.
-    folder: for T5X's files, on a disk that all processes see. Whoever has
-      stored the answers takes it away.
+    inputs: Rows, settings and weights of the prediction.
+    model: Model from `t5x.model.make_model`.
+    partitioner: Partitioner of T5X.
+    folder: Folder for T5X's files, on a disk that all processes share. The
+      caller deletes it once the answers are stored.
 
   Returns:
-    An answer a row; nothing in other processes than the first.
+    One answer per row; an empty list in processes other than the first.
   """
-  vocabulary = vocabularies.current_vocabulary()
-  spaces: list[Labels] = [{}] * len(rows)
-  if decoding.is_ranked:
-    spaces = label_spaces_lib.encode(
-      rows, vocabulary=vocabulary, max_length=lengths['targets']
-    )
-  prompts = [row['inputs'] for row in rows]
-  # Found once, as a training may go on beside.
-  checkpoint = weights.find(source)
-  params = weights.load(
-    source,
-    config=config,
+  settings = inputs.settings
+  spaces = _label_spaces(inputs)
+  checkpoint, folder = _prepare_checkpoint(
+    inputs, spaces, model=model, partitioner=partitioner, folder=folder
+  )
+  run = functools.partial(
+    infer,
     model=model,
+    checkpoint=checkpoint,
     partitioner=partitioner,
-    seed=seed,
+    lengths=settings.task_feature_lengths,
+    batch_size=settings.batch_size,
   )
-  folder = _folder_of(
-    folder,
-    {
-      'version': _VERSION,
-      **answers.identify(params, config),
-      'method': decoding.method,
-      'settings': decoding.settings(decoding.method),
-      'lengths': dict(lengths),
-      # What T5X flushes at once, and calls by a number.
-      'chunk': _CHUNK_BATCHES * batch_size,
-      'prompts': [prompt.tolist() for prompt in prompts],
-      'labels': [
-        [[name, list(tokens)] for name, tokens in space.items()]
-        for space in spaces
-      ],
-    },
+  prompts = [row['inputs'] for row in inputs.rows]
+  free = [k for k in range(len(prompts)) if not spaces[k]]
+  decoded = run(
+    mode='predict',
+    prompts=[prompts[k] for k in free],
+    targets=None,
+    folder=folder / 'free',
   )
-  if checkpoint is None:
-    checkpoint = weights.save(folder / 'weights', params)
-  # T5X reads its own; two would take twice the memory.
-  del params
-
-  def run(mode, prompts, targets, name):
-    return infer(
-      mode=mode,
-      model=model,
-      checkpoint=checkpoint,
-      partitioner=partitioner,
-      prompts=prompts,
-      targets=targets,
-      lengths=lengths,
-      batch_size=batch_size,
-      folder=folder / name,
-    )
-
-  free = [k for k in range(len(rows)) if not spaces[k]]
-  # A prompt and a label each.
-  pairs = [(k, label) for k in range(len(rows)) for label in spaces[k]]
-  decoded = run('predict', [prompts[k] for k in free], None, 'free')
+  # Indices of prompts, each with one of its labels.
+  pairs = [(k, label) for k in range(len(prompts)) for label in spaces[k]]
   targets = [spaces[k][label] for k, label in pairs]
-  values = run('score', [prompts[k] for k, _ in pairs], targets, 'score')
+  values = run(
+    mode='score',
+    prompts=[prompts[k] for k, _ in pairs],
+    targets=targets,
+    folder=folder / 'score',
+  )
   priors = {}
-  if decoding.method == 'ranked_conditional':
+  if settings.decoding.method == 'ranked_conditional':
     unique = list(dict.fromkeys(targets))
-    no_prompts = [answers.NO_PROMPT] * len(unique)
-    found = run('score', no_prompts, unique, 'prior')
-    priors = dict(zip(unique, found, strict=distributed.is_first()))
+    unconditional = run(
+      mode='score',
+      prompts=[answers.NO_PROMPT] * len(unique),
+      targets=unique,
+      folder=folder / 'prior',
+    )
+    priors = dict(zip(unique, unconditional, strict=distributed.is_first()))
   if not distributed.is_first():
     return []
+  vocabulary = vocabularies.current_vocabulary()
   texts = {
     k: prompt_batches.to_text(vocabulary, np.asarray(tokens))
     for k, tokens in zip(free, decoded, strict=True)
@@ -137,12 +103,11 @@ def answer(
   scores: dict[int, dict[str, float]] = {}
   for (k, label), value in zip(pairs, values, strict=True):
     scores.setdefault(k, {})[label] = value
-  for k, of_row in scores.items():
-    prior = {label: priors.get(spaces[k][label]) for label in of_row}
-    texts[k] = label_spaces_lib.rank(
-      spaces[k], of_row, by=decoding.method, prior=prior
+  for k in scores:
+    texts[k] = _best_label(
+      spaces[k], scores[k], by=settings.decoding.method, priors=priors
     )
-  return [Answer(texts[k], scores.get(k)) for k in range(len(rows))]
+  return [Answer(texts[k], scores.get(k)) for k in range(len(prompts))]
 
 
 def infer(
@@ -157,25 +122,25 @@ def infer(
   batch_size: int,
   folder: pathlib.Path,
 ) -> list[Any]:
-  """Runs `t5x.infer.infer`, which goes on where it was stopped.
+  """Runs `t5x.infer.infer`, which resumes where it was interrupted.
 
   Args:
     mode: 'predict' or 'score'.
-    model: from `t5x_setup.make_model`.
-    checkpoint: of T5X.
-    partitioner: of T5X.
-    prompts: int32, one sequence of tokens each.
-    targets: tokens to score after each prompt; None to predict.
-    lengths: 'inputs' and 'targets', in tokens.
-    batch_size: prompts at once.
-    folder: for T5X's files.
+    model: Model from `t5x.model.make_model`.
+    checkpoint: Path of a T5X checkpoint.
+    partitioner: Partitioner of T5X.
+    prompts: Int32 arrays, one sequence of tokens each.
+    targets: Tokens to score after each prompt; None to predict.
+    lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
+    batch_size: Number of prompts at once.
+    folder: Folder for T5X's files.
 
   Returns:
-    For every prompt, int32 tokens or a log-likelihood in nats; nothing in other
-    processes than the first.
+    For every prompt, int32 tokens or a log-likelihood in nats; an empty list in
+    processes other than the first.
 
   Raises:
-    InputError: if what T5X wrote is not one answer a prompt.
+    InputError: If T5X did not write exactly one answer per prompt.
   """
   from t5x import infer as t5x_infer, utils
 
@@ -195,8 +160,8 @@ def infer(
       partitioner=partitioner,
       output_dir=str(folder),
       checkpoint_period=_CHUNK_BATCHES,
-      # An iterator over a Python function cannot be stored; what is flushed is
-      # skipped all the same.
+      # An iterator over a Python function cannot be stored. T5X skips what it
+      # has flushed all the same.
       checkpoint_ds_iter=False,
       write_fn=_write,
       summarize_config_fn=lambda **_: None,
@@ -204,23 +169,88 @@ def infer(
   if not distributed.is_first():
     return []
   (path,) = folder.glob(f'{name}-{mode}.jsonl-00000-of-00001')
-  found = {}
+  by_index: dict[int, Any] = {}
   for line in path.read_text().splitlines():
     index, answer = json.loads(line)
-    if index in found:
+    if index in by_index:
       raise InputError(f'{path}: T5X answered prompt {index} twice.')
-    found[index] = answer
-  if sorted(found) != list(range(len(prompts))):
+    by_index[index] = answer
+  if sorted(by_index) != list(range(len(prompts))):
     raise InputError(
-      f'{path}: T5X answered {len(found)} of {len(prompts)} prompts.'
+      f'{path}: T5X answered {len(by_index)} of {len(prompts)} prompts.'
     )
-  return [found[index] for index in range(len(prompts))]
+  return [by_index[index] for index in range(len(prompts))]
+
+
+def _label_spaces(inputs: PredictionInputs) -> list[Labels]:
+  """Returns the labels to rank for each row; none without ranked decoding."""
+  if not inputs.settings.decoding.is_ranked:
+    return [{}] * len(inputs.rows)
+  return label_spaces_lib.encode(
+    inputs.rows,
+    vocabulary=vocabularies.current_vocabulary(),
+    max_length=inputs.settings.task_feature_lengths['targets'],
+  )
+
+
+def _best_label(
+  labels: Labels,
+  scores: Mapping[str, float],
+  *,
+  by: str,
+  priors: Mapping[tuple[int, ...], float],
+) -> str:
+  """Returns the best label; `priors` are by a label's tokens, if needed."""
+  prior = None
+  if priors:
+    prior = {label: priors[tokens] for label, tokens in labels.items()}
+  return label_spaces_lib.rank(labels, scores, by=by, prior=prior)
+
+
+def _prepare_checkpoint(
+  inputs: PredictionInputs,
+  spaces: Sequence[Labels],
+  *,
+  model: Any,
+  partitioner: Any,
+  folder: pathlib.Path,
+) -> tuple[str, pathlib.Path]:
+  """Returns a T5X checkpoint of the weights, and the prediction's folder."""
+  settings = inputs.settings
+  # Looked up once, as a training may be writing newer ones.
+  checkpoint = weights.find(inputs.checkpoint_path)
+  params = weights.load(
+    checkpoint or inputs.checkpoint_path,
+    config=inputs.config,
+    model=model,
+    partitioner=partitioner,
+    seed=settings.seed,
+  )
+  folder = _folder_of(
+    folder,
+    {
+      'version': _VERSION,
+      **answers.identify(params, inputs.config),
+      'method': settings.decoding.method,
+      'settings': settings.decoding.settings(settings.decoding.method),
+      'lengths': dict(settings.task_feature_lengths),
+      # T5X flushes so many prompts at once, and numbers the flushes.
+      'chunk': _CHUNK_BATCHES * settings.batch_size,
+      'prompts': [row['inputs'].tolist() for row in inputs.rows],
+      'labels': [
+        [[name, list(tokens)] for name, tokens in space.items()]
+        for space in spaces
+      ],
+    },
+  )
+  # T5X loads its own copy of the parameters; ours goes when this returns.
+  return checkpoint or weights.save(folder / 'weights', params), folder
 
 
 def _folder_of(
   folder: pathlib.Path, depends_on: Mapping[str, Any]
 ) -> pathlib.Path:
-  """The part of a folder for one prediction, what others left there deleted."""
+  """Returns the subfolder of one prediction, and deletes those of others."""
   content = json.dumps(depends_on, sort_keys=True)
   name = hashlib.sha256(content.encode()).hexdigest()[:32]
   if distributed.is_first():
@@ -228,7 +258,7 @@ def _folder_of(
     for other in folder.iterdir():
       if other.name != name and other.is_dir():
         shutil.rmtree(other)
-  # T5X looks in each process for what is there.
+  # T5X looks for flushed answers in each process.
   distributed.broadcast_from_first(0)
   return folder / name
 
@@ -240,7 +270,7 @@ def _write(
   mode: str,
   vocabulary: Any,
 ) -> None:
-  """Answers with their places; T5X itself writes texts, and no place."""
+  """Writes answers with their indices; T5X itself writes texts without."""
   del mode, vocabulary
   answers, _ = inferences
   with open(path, 'w', encoding='utf-8') as file:
@@ -255,14 +285,14 @@ def _write(
 def _as_task(
   prompts: Sequence[np.ndarray], targets: Sequence[Sequence[int]] | None
 ) -> Iterator[str]:
-  """Registers prompts as a SeqIO task for the time of the block."""
+  """Registers prompts as a SeqIO task for the duration of the block."""
   import seqio
   import tensorflow as tf
 
   def examples() -> Iterator[dict[str, np.ndarray]]:
     for index, prompt in enumerate(prompts):
       yield {
-        'index': np.int64(index),
+        'index': np.asarray(index, np.int64),
         'inputs': np.asarray(prompt, np.int32),
         'targets': np.asarray(
           [1] if targets is None else targets[index], np.int32

@@ -1,4 +1,4 @@
-"""T5X's model, optimizer and partitioner from our settings."""
+"""T5X's model, optimizer and partitioner, made from our settings."""
 
 import functools
 import importlib.util
@@ -11,13 +11,14 @@ from it_study.errors import InputError
 from it_study.inference.decoding import Decoding
 from it_study.models.config import T5Config
 from it_study.training.optimizers import Optimizer
+from it_study.training.settings import MeshSettings
 
-# T5X's loss is a sum over tokens as it comes; ours is a mean.
+# T5X's loss is a sum over tokens by default; ours is a mean.
 _LOSS_NORMALIZING_FACTOR = 'NUM_REAL_TARGET_TOKENS'
 
 
 def require() -> None:
-  """Raises `InputError` where T5X cannot be imported, with what to do."""
+  """Raises `InputError` if T5X is not installed, and says how to install it."""
   if importlib.util.find_spec('t5x') is None:
     raise InputError(
       "ENGINE is 't5x', and T5X is not installed: pip install 'it_study[t5x]' "
@@ -33,16 +34,18 @@ def make_model(
   decoding: Decoding | None = None,
   z_loss: float = 0.0,
 ) -> Any:
-  """T5X's encoder-decoder model on T5X's own network.
+  """Returns T5X's encoder-decoder model on T5X's own network.
 
   Args:
-    config: sizes; the parameters have the same names and shapes in both.
-    optimizer: for training.
-    decoding: for prediction, greedy or by a beam of T5X's style.
-    z_loss: as the native engine has it.
+    config: Sizes of the model; its parameters have the same names and shapes as
+      the native engine's.
+    optimizer: Optimizer, for training.
+    decoding: Decoding, for prediction; greedy, ranked, or a beam in T5X's
+      style.
+    z_loss: Coefficient of the squared log normaliser, as in the native engine.
 
   Raises:
-    InputError: for a decoding that T5X does not have.
+    InputError: If T5X does not support the decoding.
   """
   from t5x import models
   from t5x.examples.t5 import network
@@ -63,54 +66,53 @@ def make_model(
         mlp_activations=config.mlp_activations,
         dropout_rate=config.dropout_rate,
         logits_via_embedding=config.logits_via_embedding,
-        # The softmax is in float32 here as it is there.
+        # The native engine computes the softmax in float32 too.
         float32_attention_logits=True,
       )
     ),
-    # The tasks' own object: T5X refuses a model of another vocabulary.
+    # The same object as the tasks': T5X refuses any other vocabulary.
     input_vocabulary=vocabulary,
     output_vocabulary=vocabulary,
     optimizer_def=None if optimizer is None else _optimizer_def(optimizer),
     **({} if decoding is None else _decoder(decoding)),
   )
   model = make(z_loss=z_loss, loss_normalizing_factor=_LOSS_NORMALIZING_FACTOR)
-  # Where T5X evaluates, its loss is that of training: with the z-loss, and
-  # divided batch by batch, of which no mean over all tokens can be made.
+  # By default, T5X evaluates with the training loss: with the z-loss, and
+  # normalised per batch, which does not give a mean over all tokens.
   summing = make(z_loss=0.0, loss_normalizing_factor=None)
   model.eval_fn = functools.partial(summing.loss_fn, dropout_rng=None)
   return model
 
 
-def make_partitioner(*, mesh_data: int, mesh_fsdp: int, mesh_model: int) -> Any:
-  """T5X's partitioner for our mesh.
+def make_partitioner(sizes: MeshSettings) -> Any:
+  """Returns T5X's partitioner for our mesh.
 
   T5X has two axes: `model`, and `data`, along which parameters are either
   copied or split.
 
   Raises:
-    InputError: for a mesh that takes three, or does not fit the devices.
+    InputError: If the mesh needs three axes, or does not fit the devices.
   """
   import jax
   from t5x import partitioning
 
-  if mesh_fsdp != 1 and mesh_data not in (1, -1):
+  if sizes.fsdp != 1 and sizes.data not in (1, -1):
     raise InputError(
-      f'MESH_DATA is {mesh_data} and MESH_FSDP {mesh_fsdp}: T5X splits '
+      f'MESH_DATA is {sizes.data} and MESH_FSDP {sizes.fsdp}: T5X splits '
       'parameters over all of its data axis or none. Leave one of them at 1, '
       'or use the native engine.'
     )
-  asked = mesh_model * (mesh_fsdp if mesh_fsdp not in (1, -1) else 1)
-  if mesh_model < 1 or jax.device_count() % asked:
+  num_devices = sizes.model * (sizes.fsdp if sizes.fsdp not in (1, -1) else 1)
+  if sizes.model < 1 or jax.device_count() % num_devices:
     raise InputError(
-      f'MESH_MODEL={mesh_model} and MESH_FSDP={mesh_fsdp} do not divide '
+      f'MESH_MODEL={sizes.model} and MESH_FSDP={sizes.fsdp} do not divide '
       f'{jax.device_count()} devices. Change them.'
     )
 
   class Partitioner(partitioning.PjitPartitioner):
-    """T5X's, whose mesh is one for tests where devices are a CPU's.
+    """T5X's partitioner, with a mesh that suits CPU devices, as in tests.
 
-    It would have all of a process's devices along `model`, however many are
-    asked for.
+    T5X's own mesh puts all devices of a CPU process along `model`.
     """
 
     @functools.cached_property
@@ -119,19 +121,20 @@ def make_partitioner(*, mesh_data: int, mesh_fsdp: int, mesh_model: int) -> Any:
       if devices[0].platform != 'cpu':
         return super().mesh
       return jax.sharding.Mesh(
-        np.array(devices).reshape(-1, mesh_model), ('data', 'model')
+        np.array(devices).reshape(-1, sizes.model), ('data', 'model')
       )
 
   return Partitioner(
-    num_partitions=mesh_model,
+    num_partitions=sizes.model,
     logical_axis_rules=partitioning.standard_logical_axis_rules(
       activation_partitioning_dims=1,
-      parameter_partitioning_dims=1 if mesh_fsdp == 1 else 2,
+      parameter_partitioning_dims=1 if sizes.fsdp == 1 else 2,
     ),
   )
 
 
 def _optimizer_def(optimizer: Optimizer) -> Any:
+  """Returns T5X's Adafactor, or another optimizer of Optax in its wrapper."""
   from t5x import adafactor, optimizers
 
   settings = dict(optimizer.settings)
@@ -150,7 +153,7 @@ def _optimizer_def(optimizer: Optimizer) -> Any:
 
 
 def _decoder(decoding: Decoding) -> dict[str, Any]:
-  """What a model is told of how to decode."""
+  """Returns the arguments of T5X's model that say how to decode."""
   from t5x import decoding as t5x_decoding, models
 
   if decoding.method == 'beam' and decoding.beam_style == 't5x':
@@ -163,10 +166,10 @@ def _decoder(decoding: Decoding) -> dict[str, Any]:
       ),
     }
   if decoding.free_method == 'greedy' and not decoding.is_constrained:
-    # Of one candidate, so without chance.
+    # With one candidate, sampling is greedy.
     return {'decode_fn': t5x_decoding.temperature_sample}
   raise InputError(
-    f'DECODING is {decoding.method!r}, which T5X does not have as the native '
-    "engine has it: there are greedy, beam with BEAM_STYLE 't5x', and ranked. "
-    'Predict with --engine native; checkpoints are read by both.'
+    f"DECODING is {decoding.method!r}: the engine 't5x' supports greedy, beam "
+    "with BEAM_STYLE 't5x', and ranked decoding. Predict with --engine native, "
+    'which reads the same checkpoints.'
   )

@@ -1,10 +1,10 @@
-"""T5X's trainer and its initial state, as our trainings need them."""
+"""T5X's trainer and initial state, adapted to our trainings."""
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import json
+import logging
 import math
-import pathlib
 import time
 from typing import Any
 
@@ -15,26 +15,30 @@ from it_study import distributed
 from it_study.checkpoints import weights
 from it_study.checkpoints.weights_source import WeightsSource
 from it_study.engines.t5x import checkpoints
+from it_study.engines.training_inputs import OnProgress, TrainingInputs
 from it_study.models.config import T5Config
 from it_study.training import metrics_log
 from it_study.training.trainer import Progress, TrainingDivergedError
+
+_logger = logging.getLogger(__name__)
 
 
 def initializer_class(
   config: T5Config, source: WeightsSource | None
 ) -> Callable[..., Any]:
-  """How T5X gets a state where it has no checkpoint of its own.
+  """Returns the class that makes T5X's state where there is no checkpoint.
 
   Args:
-    config: of the model.
-    source: Weights to start from; None to start from scratch.
+    config: Configuration of the model.
+    initial_checkpoint_path: Path of parameters in any format; None to start
+      from scratch.
   """
   from t5x import utils
 
   class Initializer(utils.TrainStateInitializer):
-    """From scratch, or with parameters from elsewhere and step 0.
+    """Starts at step 0, from scratch or with parameters from elsewhere.
 
-    T5X itself would go on counting an initial checkpoint's steps.
+    T5X itself would continue counting from the initial checkpoint's step.
     """
 
     def from_scratch(self, init_rng):
@@ -54,36 +58,33 @@ def initializer_class(
 
 
 class Reporter:
-  """Lines of metrics.jsonl, progress, and the watch that losses are finite."""
+  """Writes metrics.jsonl, reports progress, and checks that losses are finite.
+
+  `trained` and `evaluated` take T5X's metrics by name.
+  """
 
   def __init__(
-    self,
-    model_dir: pathlib.Path,
-    *,
-    start: int,
-    train_steps: int,
-    keep_best: bool,
-    on_progress: Callable[[Progress], None] | None,
+    self, inputs: TrainingInputs, *, start: int, on_progress: OnProgress
   ):
     """Drops the lines of steps after `start`.
 
     Args:
-      model_dir: gets metrics.jsonl.
-      start: the step that the training goes on from.
-      train_steps: of the training.
-      keep_best: whether the checkpoint of lowest validation loss is kept.
-      on_progress: is told of every line.
+      inputs: Settings and folder of the training.
+      start: Step that the training resumes from.
+      on_progress: Callback, called before compiling and with every line.
     """
-    self._model_dir = model_dir
-    self._path = model_dir / 'metrics.jsonl'
-    self._train_steps = train_steps
-    self._keep_best = keep_best
+    self._model_dir = inputs.model_dir
+    self._path = inputs.model_dir / 'metrics.jsonl'
+    self._train_steps = inputs.train_steps
+    self._keep_best = inputs.settings.checkpoints.keep_best
     self._on_progress = on_progress
     if distributed.is_first():
       metrics_log.drop_lines_after(self._path, start)
 
   def compiling(self, step: int) -> None:
-    self._tell('compiling', step, {}, None)
+    """Reports that the training step is being compiled."""
+    _logger.info('compiling the training step')
+    self._report('compiling', step, {}, None)
 
   def trained(
     self,
@@ -95,21 +96,24 @@ class Reporter:
     learning_rate: float,
     metrics: Mapping,
   ) -> None:
-    """Takes T5X's metrics of some steps, averaged over them.
+    """Writes a line of metrics, averaged over some steps.
 
     Args:
-      step: the last of them.
-      num_steps: how many.
-      num_tokens: in their batches.
-      seconds: that they took.
-      learning_rate: of the last step.
-      metrics: by name.
+      step: Last of these steps.
+      num_steps: Number of steps.
+      num_tokens: Number of tokens in their batches.
+      seconds: Time that they took.
+      learning_rate: Learning rate of the last step.
+      metrics: T5X's metrics by name.
+
+    Raises:
+      TrainingDivergedError: If the loss or the gradient is not finite.
     """
     line = {
       'step': step,
       'steps': num_steps,
-      # Means over steps of means over target tokens. What T5X calls the loss
-      # per token is divided by their number once more.
+      # Means over steps of means over target tokens. T5X's loss per token is
+      # divided by the number of tokens once more, so it is not used.
       **{
         name: float(metrics[name].value)
         for name in (
@@ -119,7 +123,7 @@ class Reporter:
           'gradient_norm',
         )
       },
-      # T5X tells the mean of the steps.
+      # T5X's own is the mean over the steps.
       'learning_rate': learning_rate,
       'tokens_per_second': float(num_tokens / seconds),
       'seconds': seconds,
@@ -135,10 +139,14 @@ class Reporter:
       with self._path.open('a') as file:
         file.write(json.dumps(line) + '\n')
     left = (self._train_steps - step) * seconds / num_steps
-    self._tell('training', step, line, left)
+    self._report('training', step, line, left)
 
   def evaluated(self, step: int, *, metrics: Mapping, seconds: float) -> None:
-    """Takes T5X's metrics of the instances held out, of one pass over them."""
+    """Adds the metrics of one pass over held-out instances to the last line.
+
+    Raises:
+      TrainingDivergedError: If the validation loss is not finite.
+    """
     held_out = {
       'validation_loss': float(
         metrics['loss_per_nonpadding_target_token'].value
@@ -154,14 +162,14 @@ class Reporter:
     if self._keep_best:
       checkpoints.keep_best(self._model_dir, step=step)
     left = (self._train_steps - step) * line['seconds'] / line['steps']
-    self._tell('training', step, line, left)
+    self._report('training', step, line, left)
 
-  def _diverged(self, what: str, step: int) -> TrainingDivergedError:
-    # T5X has saved that of the step already where a look at the loss fails.
+  def _diverged(self, problem: str, step: int) -> TrainingDivergedError:
+    # T5X has already saved this step if its validation loss is not finite.
     last = checkpoints.newest_before(self._model_dir, step)
-    return TrainingDivergedError(what, last=last)
+    return TrainingDivergedError(problem, last=last)
 
-  def _tell(
+  def _report(
     self, phase: str, step: int, metrics: Mapping, seconds_left: float | None
   ) -> None:
     if self._on_progress is not None and distributed.is_first():
@@ -177,41 +185,35 @@ class Reporter:
 
 
 def trainer_class() -> type:
-  """T5X's trainer with our reports, made once T5X can be imported."""
-  import optax
-  from t5x import metrics as t5x_metrics, trainer as t5x_trainer
-
-  class GradientNorm(t5x_trainer.WeightMetricsComputer):
-    """The one number of the gradients, for T5X's many of every tensor."""
-
-    def compute_metrics(self, gradients, old_train_state, new_train_state):
-      del old_train_state, new_train_state
-      norm = optax.global_norm(gradients)
-      return {
-        'gradient_norm': t5x_metrics.AveragePerStep.from_model_output(norm)
-      }
+  """Returns T5X's trainer with our reports; needs T5X."""
+  from t5x import trainer as t5x_trainer
 
   class Trainer(t5x_trainer.Trainer):
-    """T5X's, which tells how far it is and hears when to stop."""
+    """T5X's trainer, which reports progress and stops when preempted."""
 
-    def __init__(self, *args, reporter, is_preempted, tokens, **named):
-      super().__init__(*args, weight_metrics_computer=GradientNorm(), **named)
+    def __init__(self, *args, reporter, is_preempted, tokens, **settings):
+      super().__init__(
+        *args, weight_metrics_computer=_make_gradient_norm(), **settings
+      )
       self._reporter = reporter
       self._is_preempted = is_preempted
       self._tokens = tokens
-      self._num_looks = 0
+      self._num_checks = 0
 
-    def compile_train(self, batch):
+    def compile_train(self, batch: Any) -> None:
       self._reporter.compiling(int(self.train_state.step))
       super().compile_train(batch)
 
-    def train(self, batch_iter: Iterator, num_steps: int, start_step=None):
+    def train(
+      self, batch_iter: Iterator, num_steps: int, start_step: int | None = None
+    ) -> Any:
+      assert start_step is not None, 't5x.train always gives it'
       with self._closed_by_failure():
         started = time.monotonic()
         summary = super().train(batch_iter, num_steps, start_step)
         metrics = summary.result()
         step = start_step + num_steps
-        # Of several processes only the first is told the metrics.
+        # T5X gives metrics to the first process only.
         if distributed.is_first():
           self._reporter.trained(
             step,
@@ -223,16 +225,16 @@ def trainer_class() -> type:
             learning_rate=float(self._learning_rate_fn(step - 1)),
             metrics=metrics,
           )
-        # Several processes agree on one of the next looks by its number, so
-        # none may be left out, as steps are between two of these.
-        self._num_looks += 1
-        if self._is_preempted(self._num_looks):
-          # T5X's `stop_training` would be taken back by an evaluation, and
-          # leave no checkpoint at the end of a period.
+        # Processes agree on which check to stop at by its number, so numbers
+        # must be consecutive, which steps are not here.
+        self._num_checks += 1
+        if self._is_preempted(self._num_checks):
+          # An evaluation would reset T5X's `stop_training`, which also leaves
+          # no checkpoint at the end of a period.
           raise t5x_trainer.PreemptionError
       return summary
 
-    def eval(self, batch_iters: Mapping[str, Iterator]):
+    def eval(self, batch_iters: Mapping[str, Iterator]) -> Any:
       with self._closed_by_failure():
         started = time.monotonic()
         summaries = super().eval(batch_iters)
@@ -247,10 +249,10 @@ def trainer_class() -> type:
 
     @contextlib.contextmanager
     def _closed_by_failure(self) -> Iterator[None]:
-      """Closes the writers of events, which T5X does at the end alone.
+      """Closes the event writers on failure; T5X only does so at the end.
 
-      Left to be collected they are flushed wherever Python is by then, be it
-      into the graph that TensorFlow makes of another dataset.
+      The garbage collector would flush them at any later moment, even into the
+      graph that TensorFlow is building for another dataset.
       """
       with contextlib.ExitStack() as failed:
         failed.callback(self.close)
@@ -258,3 +260,21 @@ def trainer_class() -> type:
         failed.pop_all()
 
   return Trainer
+
+
+def _make_gradient_norm() -> Any:
+  """Returns T5X's metrics of weights, reduced to the gradients' global norm."""
+  import optax
+  from t5x import metrics as t5x_metrics, trainer as t5x_trainer
+
+  class GradientNorm(t5x_trainer.WeightMetricsComputer):
+    """The global norm of the gradients, in place of T5X's many metrics."""
+
+    def compute_metrics(self, gradients, old_train_state, new_train_state):
+      del old_train_state, new_train_state
+      norm = optax.global_norm(gradients)
+      return {
+        'gradient_norm': t5x_metrics.AveragePerStep.from_model_output(norm)
+      }
+
+  return GradientNorm()

@@ -1,4 +1,4 @@
-"""Weights in any format, as a checkpoint that T5X answers from."""
+"""Weights in any format, as a checkpoint that T5X can load."""
 
 import pathlib
 import shutil
@@ -19,14 +19,14 @@ from it_study.storage.manifest import find_damage
 from it_study.storage.storage_path import StoragePath
 
 
-def find(source: WeightsSource | None) -> str | None:
-  """The T5X checkpoint of a source; None for weights in another format.
+def find(path: str | os.PathLike | None) -> str | None:
+  """Returns the T5X checkpoint at a path; None for weights in other formats.
 
   Args:
-    source: Weights; None for none.
+    path: Path of weights, or None.
 
   Returns:
-    An absolute path, since Orbax refuses another, or one in a bucket.
+    A path in a bucket, or an absolute one, as Orbax refuses relative ones.
   """
   if source is None or source.format != 't5x':
     return None
@@ -41,17 +41,19 @@ def load(
   partitioner: Any,
   seed: int,
 ) -> dict[str, Any]:
-  """The parameters, split over the devices of all processes, each taking part.
+  """Returns the parameters, split over the devices of all processes.
+
+  Every process must call it.
 
   Args:
-    source: Weights in any format; None for parameters drawn from `seed`.
-    config: of the model.
-    model: from `t5x_setup.make_model`.
-    partitioner: of T5X.
-    seed: Seed of the parameters without a source.
+    path: Path of weights in any format; None to draw parameters from the seed.
+    config: Configuration of the model.
+    model: Model from `t5x.model.make_model`.
+    partitioner: Partitioner of T5X.
+    seed: Seed for the parameters without a path.
 
   Raises:
-    InputError: there are no weights, or they do not fit the model.
+    InputError: If there are no weights, or they do not fit the model.
   """
   if source is None:
     params = _first_params(model=model, partitioner=partitioner, seed=seed)
@@ -62,14 +64,15 @@ def load(
 
 
 def save(folder: pathlib.Path, params: dict[str, Any]) -> str:
-  """Writes a checkpoint of T5X, unless it is there, whole, already.
+  """Writes a T5X checkpoint, unless the folder already holds an intact one.
 
-  What a process that was killed left in the folder is taken away. Every process
-  has to call it, as each holds a part of the parameters.
+  Whatever a killed process left in the folder is deleted. Every process must
+  call it, as each holds a part of the parameters.
 
   Args:
-    folder: of this checkpoint alone, on a disk that all processes see.
-    params: from `load`.
+    folder: Folder for this checkpoint alone, on a disk that all processes
+      share.
+    params: Parameters from `load`.
 
   Returns:
     The absolute path of the checkpoint.
@@ -83,13 +86,13 @@ def save(folder: pathlib.Path, params: dict[str, Any]) -> str:
     if is_first:
       shutil.rmtree(folder, ignore_errors=True)
       writing.save_params(folder, whole)
-    # No process looks for it before it is there.
+    # No process may look for it before it is written.
     distributed.broadcast_from_first(0)
   return str(final.absolute())
 
 
 def _gather(leaf: jax.Array) -> np.ndarray | None:
-  """A whole array in the first process, nothing in others."""
+  """Returns the whole array in the first process, None in others."""
   if leaf.is_fully_addressable:
     return np.asarray(leaf)
   value = multihost_utils.process_allgather(leaf, tiled=True)
@@ -97,11 +100,12 @@ def _gather(leaf: jax.Array) -> np.ndarray | None:
 
 
 def _absolute(folder: StoragePath) -> str:
+  """Returns a path in a bucket, or an absolute local one."""
   return str(folder if folder.local is None else folder.local.absolute())
 
 
 def _first_params(*, model: Any, partitioner: Any, seed: int) -> Any:
-  """The parameters that T5X begins a training of that seed with."""
+  """Returns the parameters that T5X starts a training of that seed with."""
   from t5x import utils
 
   shape = (1, 1)
