@@ -149,14 +149,7 @@ def test_released_sizes(size, widths):
     (
       'run_study',
       'runs/study.gin',
-      {
-        'study_dir',
-        'finetune',
-        'predict',
-        'config',
-        'run',
-        'on_step',
-      },
+      {'study_dir', 'engine', 'record', 'on_step'},
     ),
   ],
 )

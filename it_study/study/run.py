@@ -1,6 +1,7 @@
 """A study: a grid of cells, each trained, predicted and scored once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,150 +14,191 @@ from it_study.errors import InputError
 from it_study.evaluation import label_rules
 from it_study.evaluation.stats.comparison import MARGIN, check_margin
 from it_study.storage import text_files
-from it_study.storage.shared_folder import open_folder
+from it_study.storage.shared_folder import SharedFolder, open_folder
 from it_study.study import grid, run_record
+from it_study.study.run_record import RunRecord
 from it_study.study.worker import (
   ANSWERS,
   DONE,
+  Engine,
   Step,
   Worker,
-  training_piece,
+  training_folder,
   write_json,
 )
 
 RESULTS = 'results.jsonl'
-# What the folder says of the study itself.
+# Files that describe the study itself.
 _RECORDS = ('study.gin', 'run.json')
+_NO_RECORD = RunRecord()
 
 
 def run_study(
   *,
-  corpus: str | os.PathLike,
+  corpus: str | os.PathLike[str],
   conditions: Sequence[Condition],
   seeds: Sequence[int],
   study_dir: str | os.PathLike,
-  finetune: Callable[..., dict[str, Any]],
-  predict: Callable[..., pathlib.Path],
+  engine: Engine,
   splits: Sequence[str] = ('test', 'validation'),
   test_conditions: Sequence[str] = (),
   initial_checkpoint_path: str | os.PathLike | None = None,
   answer_dir: str | os.PathLike | None = None,
   equivalence_margin: float = MARGIN,
-  config: str = '',
-  run: dict[str, Any] | None = None,
+  record: RunRecord = _NO_RECORD,
   on_step: Callable[[Step], None] | None = None,
 ) -> pathlib.Path:
-  """Runs what is not finished of a grid and writes results.jsonl.
+  """Runs what is missing of a grid and writes results.jsonl.
 
-  A training or cell with DONE in its folder is never run again; what was
-  stopped continues where it stood. Any number of workers may call this for one
-  folder that they share, each then does what no other is doing. Seeds and test
-  conditions may be added to a study that has begun: only the cells that are
-  missing run then.
+  A training or cell with DONE in its folder is never run again, and one that
+  was interrupted is resumed. Any number of workers may call this for one
+  shared folder; each takes work that no other is doing. Seeds and test
+  conditions may be added to a study later; only the new cells run then.
 
   Args:
-    corpus: directory of task files, already in use.
-    conditions: to train under.
-    seeds: of trainings and of the baselines' draws.
-    study_dir: gets the study folder; `gs://…` is worked on in a copy below
+    corpus: Directory of task files, already in use.
+    conditions: Conditions to train under.
+    seeds: Seeds of the trainings and of the baselines' draws.
+    study_dir: Folder of the study; `gs://…` is worked on in a local copy below
       the cache.
-    finetune: an engine's, configured; is given task, folder, seed.
-    predict: an engine's, configured; is given task, checkpoint, split, folder.
-    splits: to test on.
-    test_conditions: names of conditions to test every model under, besides its
+    engine: Engine to train and predict with.
+    splits: Splits to test on.
+    test_conditions: Names of conditions to test every model under, besides its
       own and the original instructions.
-    initial_checkpoint_path: what every training starts from, which is then the
-      untuned model too; None means random weights, drawn by the seed.
-    answer_dir: where answers are kept, never to be computed twice; None is
-      `answers` in the study folder.
-    equivalence_margin: largest difference, in points, that counts as none.
-    config: the whole configuration as text.
-    run: what to record of this run beside it: versions, device, commit.
-    on_step: called as work goes on.
+    initial_checkpoint_path: Weights that every training starts from, and that
+      the untuned model has; None for random weights, drawn from the seed.
+    answer_dir: Folder that caches answers; None for `answers` in the study
+      folder.
+    equivalence_margin: Largest difference, in points, that counts as none.
+    record: Configuration and details of this run, for run.json.
+    on_step: Callback, called with every step.
 
   Returns:
     The path of results.jsonl.
 
   Raises:
-    InputError: if the folder holds a study of another configuration or corpus,
-      a condition asks for more training tasks than there are, the seeds are
-      none, a split or a test condition is unknown, or the margin is not between
-      0 and 100.
+    InputError: If the folder holds a study of another configuration or corpus,
+      a condition needs more training tasks than there are, no seed is given, a
+      split or a test condition is unknown, or the margin is not between 0 and
+      100.
   """
-  check_margin(equivalence_margin, setting='EQUIVALENCE_MARGIN')
-  _check_seeds(seeds)
-  # A folder would be claimed for good by what cannot run.
-  check_several(splits, setting='run_study.splits')
-  for split in splits:
-    natinst.check_split(split)
-  check_several(test_conditions, setting='TEST_CONDITIONS')
+  request = _Request(
+    conditions=conditions,
+    seeds=seeds,
+    splits=splits,
+    test_conditions=test_conditions,
+    equivalence_margin=equivalence_margin,
+  )
   opened = natinst.open_corpus(corpus)
-  tested = [Condition.from_name(name) for name in test_conditions]
-  for condition in conditions:
-    natinst.check_num_tasks(
-      condition.num_tasks, len(opened.train_tasks), setting=condition.name
-    )
+  request.check(opened)
   folder = open_folder(study_dir)
-  study_dir = folder.path
   with folder.one_at_a_time():
-    folder.fetch(*_RECORDS)
-    before = _recorded(study_dir)
-    seeds = _grown(before.get('seeds'), seeds)
-    test_conditions = _grown(
-      before.get('test_conditions'), [c.for_test().name for c in tested]
+    trainings, cells = _register(
+      folder, request, record, corpus=opened, corpus_path=os.fspath(corpus)
     )
-    trainings, cells = grid.plan(
-      conditions=conditions,
-      seeds=seeds,
-      splits=splits,
-      test_conditions=[Condition.from_name(name) for name in test_conditions],
-    )
-    _claim(
-      study_dir,
-      config=config,
-      grown={'SEEDS': tuple(seeds), 'TEST_CONDITIONS': tuple(test_conditions)}
-      if before
-      else {},
-    )
-    record = {
-      'corpus': os.fspath(corpus),
-      'fingerprint': opened.fingerprint(),
-      'corpus_stats': run_record.task_counts(opened),
-      'label_rules': label_rules.expectations(opened),
-      'delusive_sources': run_record.delusive_sources(opened, conditions),
-      'num_cells': len(cells),
-      'seeds': seeds,
-      'test_conditions': test_conditions,
-      'equivalence_margin': equivalence_margin,
-      **(run or {}),
-    }
-    write_json(
-      study_dir / 'run.json', _continue_record(study_dir, before, record)
-    )
-    folder.publish(*_RECORDS)
   worker = Worker(
     folder=folder,
     corpus=opened,
-    config=config,
-    finetune=finetune,
-    predict=predict,
+    config=record.config,
+    engine=engine,
     initial_checkpoint_path=initial_checkpoint_path,
-    answer_dir=answer_dir or study_dir / ANSWERS,
+    answer_dir=answer_dir or folder.path / ANSWERS,
     planned=len(trainings) + len(cells),
     on_step=on_step or (lambda step: None),
   )
   lines: dict[str, str] = {}
 
-  def write_results():
-    _write_results(study_dir, cells, lines)
+  def write_results() -> None:
+    _write_results(folder.path, cells, lines)
     folder.publish(RESULTS)
 
   worker.run(cells, on_finished=write_results)
-  return study_dir / RESULTS
+  return folder.path / RESULTS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Request:
+  """The grid that a call of `run_study` asks for; see its arguments."""
+
+  conditions: Sequence[Condition]
+  seeds: Sequence[int]
+  splits: Sequence[str]
+  test_conditions: Sequence[str]
+  equivalence_margin: float
+
+  def check(self, corpus: natinst.Corpus) -> None:
+    """Raises `InputError` if it cannot run.
+
+    To be called before the folder is claimed, as a claim is for good.
+    """
+    check_margin(self.equivalence_margin, setting='EQUIVALENCE_MARGIN')
+    _check_seeds(self.seeds)
+    check_several(self.splits, setting='run_study.splits')
+    for split in self.splits:
+      natinst.check_split(split)
+    check_several(self.test_conditions, setting='TEST_CONDITIONS')
+    for name in self.test_conditions:
+      Condition.from_name(name)
+    for condition in self.conditions:
+      natinst.check_num_tasks(
+        condition.num_tasks, len(corpus.train_tasks), setting=condition.name
+      )
+
+
+def _register(
+  folder: SharedFolder,
+  request: _Request,
+  record: RunRecord,
+  *,
+  corpus: natinst.Corpus,
+  corpus_path: str,
+) -> tuple[list[grid.Training], list[grid.Cell]]:
+  """Claims the folder for a study, or extends the study that is there.
+
+  Returns:
+    The trainings and cells of all runs so far and of this one.
+  """
+  folder.fetch(*_RECORDS)
+  before = _recorded(folder.path)
+  seeds = _extend(before.get('seeds'), request.seeds)
+  test_conditions = _extend(
+    before.get('test_conditions'),
+    [
+      Condition.from_name(name).for_test().name
+      for name in request.test_conditions
+    ],
+  )
+  trainings, cells = grid.plan(
+    conditions=request.conditions,
+    seeds=seeds,
+    splits=request.splits,
+    test_conditions=[Condition.from_name(name) for name in test_conditions],
+  )
+  extended = {}
+  if before:
+    extended = {'SEEDS': seeds, 'TEST_CONDITIONS': test_conditions}
+  _claim(folder.path, config=record.config, extended=extended)
+  facts = {
+    'corpus': corpus_path,
+    'fingerprint': corpus.fingerprint(),
+    'corpus_stats': run_record.task_counts(corpus),
+    'label_rules': label_rules.expectations(corpus),
+    'delusive_sources': run_record.delusive_sources(corpus, request.conditions),
+    'num_cells': len(cells),
+    'seeds': seeds,
+    'test_conditions': test_conditions,
+    'equivalence_margin': request.equivalence_margin,
+    **record.details,
+  }
+  write_json(
+    folder.path / 'run.json', _continue_record(folder.path, before, facts)
+  )
+  folder.publish(*_RECORDS)
+  return trainings, cells
 
 
 def _recorded(study_dir: pathlib.Path) -> dict[str, Any]:
-  """What run.json says of earlier runs, empty before the first."""
+  """Returns the run.json of earlier runs, empty before the first."""
   path = study_dir / 'run.json'
   return _read_json(path) if path.exists() else {}
 
@@ -173,29 +215,29 @@ def _check_seeds(seeds: object) -> None:
     )
 
 
-def _grown(before: list | None, now: Sequence) -> list:
-  """What was asked for before, then what is new: nothing is dropped."""
+def _extend(before: list | None, now: Sequence) -> list:
+  """Returns the earlier values, then the new ones, each once."""
   return list(dict.fromkeys((*(before or ()), *now)))
 
 
 def _claim(
-  study_dir: pathlib.Path, *, config: str, grown: dict[str, tuple]
+  study_dir: pathlib.Path, *, config: str, extended: Mapping[str, list]
 ) -> None:
   """Makes the folder this study's, or checks that it is.
 
   Args:
-    study_dir: of the study.
-    config: the configuration as text.
-    grown: macros that may differ from what is there, and what they are now.
+    study_dir: Folder of the study.
+    config: Configuration as text.
+    extended: Values of macros that may differ from the folder's configuration.
   """
   path = study_dir / 'study.gin'
   if not path.exists():
     text_files.write_text(path, config)
     return
   before = path.read_text(encoding='utf-8')
-  for name, value in grown.items():
-    before = _with_macro(before, name, value)
-    config = _with_macro(config, name, value)
+  for name, value in extended.items():
+    before = _with_macro(before, name, tuple(value))
+    config = _with_macro(config, name, tuple(value))
   if before != config:
     raise InputError(
       f'{study_dir} holds a study of another configuration '
@@ -206,7 +248,7 @@ def _claim(
 
 
 def _with_macro(config: str, name: str, value: tuple) -> str:
-  """A configuration with another value of a macro, where it has that macro."""
+  """Replaces the value of a macro in a configuration that sets it."""
   statement = re.compile(rf'^{name} = .*\n(?:[ )\]].*\n)*', re.MULTILINE)
   return statement.sub(lambda _: f'{name} = {value!r}\n', config, count=1)
 
@@ -216,8 +258,10 @@ def _first_difference(before: str, after: str) -> str:
   for line in new:
     if line not in old:
       name = line.split(' = ')[0]
-      was = [o for o in old if o.split(' = ')[0] == name]
-      return f'now {line!r}, there {was[0]!r}' if was else f'now {line!r}'
+      same_name = [o for o in old if o.split(' = ')[0] == name]
+      if same_name:
+        return f'now {line!r}, there {same_name[0]!r}'
+      return f'now {line!r}'
   gone = [line for line in old if line not in new]
   return f'there {gone[0]!r}' if gone else 'order of lines'
 
@@ -225,10 +269,10 @@ def _first_difference(before: str, after: str) -> str:
 def _continue_record(
   study_dir: pathlib.Path, before: dict[str, Any], record: dict[str, Any]
 ) -> dict[str, Any]:
-  """The record with what earlier runs of this study ran on.
+  """Returns a record with the machines of this study's earlier runs.
 
   Raises:
-    InputError: if they had another corpus or vocabulary.
+    InputError: If an earlier run had another corpus or vocabulary.
   """
   if not before:
     return record
@@ -249,7 +293,13 @@ def _continue_record(
 def _write_results(
   study_dir: pathlib.Path, cells: Sequence[grid.Cell], lines: dict[str, str]
 ) -> None:
-  """Writes results.jsonl anew; `lines` holds those that were read before."""
+  """Rewrites results.jsonl.
+
+  Args:
+    study_dir: Folder of the study.
+    cells: Cells in the order of the file's lines.
+    lines: Lines by cell name; new ones are added, so that each is read once.
+  """
   for cell in cells:
     folder = study_dir / 'cells' / cell.name
     if cell.name not in lines and (folder / DONE).exists():
@@ -266,7 +316,7 @@ def _result(
   condition = training.condition if training is not None else None
   trained = inferred = {}
   if condition is not None:
-    trained = _read_json(study_dir / training_piece(training) / DONE)
+    trained = _read_json(study_dir / training_folder(training) / DONE)
   if training is not None:
     inferred = _read_json(folder / 'inference.json')
   return {

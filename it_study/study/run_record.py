@@ -1,14 +1,77 @@
-"""Counts that describe a corpus in a record of a study."""
+"""What a study records of a run: its corpus, code and machine."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import dataclasses
+import importlib.metadata
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
 
+import it_study
 from it_study.conditions import EXAMPLE_LEVELS, Condition
 from it_study.corpus import natinst
 
+# Packages that a number in the results may depend on: what computes, what makes
+# the data, and what scores.
+PACKAGES = (
+  'jax',
+  'jaxlib',
+  'flax',
+  'optax',
+  'orbax-checkpoint',
+  'grain',
+  'seqio',
+  'tensorflow',
+  'tensorflow-datasets',
+  'sentencepiece',
+  'nltk',
+  'rapidfuzz',
+  'numpy',
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRecord:
+  """What the caller of a study knows of a run.
+
+  Attributes:
+    config: Whole configuration as text.
+    details: Entries of run.json: model, vocabulary, versions, device and more.
+  """
+
+  config: str = ''
+  details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def versions() -> dict[str, str]:
+  """Returns the versions of this library, Python and `PACKAGES`, by name."""
+  return {
+    'it_study': it_study.__version__,
+    'python': sys.version.split()[0],
+    **{name: importlib.metadata.version(name) for name in PACKAGES},
+  }
+
+
+def git_commit() -> str | None:
+  """Returns the commit of this checkout, with + after it if files changed.
+
+  None where the code is not in a git checkout.
+  """
+  folder = pathlib.Path(__file__).resolve().parents[2]
+  if not (folder / '.git').exists():
+    return None
+  try:
+    commit = _git(folder, 'rev-parse', 'HEAD')
+    return commit + ('+' if _git(folder, 'status', '--porcelain') else '')
+  except (OSError, subprocess.CalledProcessError):
+    return None
+
 
 def task_counts(corpus: natinst.Corpus) -> dict[str, int]:
-  """Counts of tasks by split and kind."""
+  """Counts tasks by split and kind."""
   stats = {}
   for split, names in (
     ('train', corpus.train_tasks),
@@ -23,7 +86,7 @@ def task_counts(corpus: natinst.Corpus) -> dict[str, int]:
 def delusive_sources(
   corpus: natinst.Corpus, conditions: Sequence[Condition]
 ) -> dict[str, dict[str, int]]:
-  """How many delusive examples come from where, by kind, over all tasks."""
+  """Counts the sources of delusive examples by task kind, over all tasks."""
   counts: dict[str, collections.Counter] = {}
   for condition in conditions:
     if condition.examples != 'delusive':
@@ -37,3 +100,12 @@ def delusive_sources(
         counter = counts.setdefault(file.task.kind, collections.Counter())
         counter[example.source] += 1
   return {kind: dict(sorted(c.items())) for kind, c in sorted(counts.items())}
+
+
+def _git(folder: pathlib.Path, *words: str) -> str:
+  return subprocess.run(
+    ['git', '-C', os.fspath(folder), *words],
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout.strip()

@@ -1,4 +1,4 @@
-"""The pieces of a study, done one after the other by any number of workers."""
+"""The work units of a study, done one by one by any number of workers."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -18,9 +18,9 @@ from it_study.study import grid
 
 DONE = 'DONE'
 ANSWERS = 'answers'
-# An engine's phases, as they are shown.
+# Phases of an engine, as a study shows them.
 _PHASES = {'tokenising': 'tokenise', 'compiling': 'compile'}
-# Between two looks at what other workers are doing.
+# Pause between checks whether another worker has finished or died.
 _WAIT_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ class Step:
   """Where a study stands, for a progress bar.
 
   Attributes:
-    cell: name of the training or cell at work.
+    cell: Name of the current training or cell.
     phase: 'tokenise', 'compile', 'train', 'predict', 'score', 'wait' for other
       workers, or 'done'.
-    finished: pieces of work done, trainings and cells.
-    planned: of all.
-    done: steps or instances of this piece done.
-    total: of all; 0 if that is not known.
-    metrics: of the training step, empty elsewhere.
+    finished: Number of work units done, trainings and cells.
+    planned: Number of work units in all.
+    done: Steps or instances of this work unit done.
+    total: Steps or instances in all; 0 if not known.
+    metrics: Last metrics of a training; empty in other phases.
   """
 
   cell: str
@@ -49,19 +49,43 @@ class Step:
   metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Engine:
+  """The two calls of an engine, configured.
+
+  Attributes:
+    finetune: Function of task, folder and seed that trains a model.
+    predict: Function of task, checkpoint, split and folders that answers it.
+  """
+
+  finetune: Callable[..., dict[str, Any]]
+  predict: Callable[..., pathlib.Path]
+
+
 @dataclasses.dataclass
 class Worker:
-  """Does the pieces of a study that nobody has done or is doing.
+  """Does the work units of a study that no worker has done or is doing.
 
-  A piece is worked on by who has claimed its folder; when that process ends,
-  however it does, another worker takes the piece over.
+  A work unit belongs to the worker that holds its folder's lock. When that
+  process ends, for whatever reason, another worker takes the unit over.
+
+  Attributes:
+    folder: Folder of the study.
+    corpus: Corpus to score against.
+    config: Configuration as text, written beside every training.
+    engine: Engine to train and predict with.
+    initial_checkpoint_path: Weights of the untuned model; None for random ones.
+    answer_dir: Folder that caches answers.
+    planned: Number of work units in all.
+    on_step: Callback, called with every step.
+    finished: Number of work units done so far.
+    trained: Trainings known to be done.
   """
 
   folder: SharedFolder
   corpus: natinst.Corpus
   config: str
-  finetune: Callable[..., dict[str, Any]]
-  predict: Callable[..., pathlib.Path]
+  engine: Engine
   initial_checkpoint_path: str | os.PathLike | None
   answer_dir: str | os.PathLike
   planned: int
@@ -75,39 +99,39 @@ class Worker:
     """Returns when all cells are done, by this worker or by others.
 
     Args:
-      cells: in the order to work on them.
-      on_finished: called after every cell.
+      cells: Cells in the order to work on them.
+      on_finished: Callback, called after every cell.
     """
-    left = list(cells)
-    while left:
-      kept = []
-      for cell in left:
+    remaining = list(cells)
+    while remaining:
+      skipped = []
+      for cell in remaining:
         if self._train(cell.training) and self._finish(cell):
           on_finished()
         else:
-          kept.append(cell)
-      if len(kept) == len(left):
-        self._report(kept[0].name, 'wait')
+          skipped.append(cell)
+      if len(skipped) == len(remaining):
+        self._report(skipped[0].name, 'wait')
         time.sleep(_WAIT_SECONDS)
-      left = kept
+      remaining = skipped
 
   def _train(self, training: grid.Training | None) -> bool:
-    """Whether the training is done, by now or after doing it."""
+    """Trains unless that is done. Returns False if another worker is at it."""
     if training is None or training.condition is None:
       return True
     if training in self.trained:
       return True
-    name = training_piece(training)
+    name = training_folder(training)
     done = f'{name}/{DONE}'
     if not self.folder.exists(done):
       with self.folder.claimed(name) as acquired:
         if not acquired:
           return False
-        # The worker before may have finished it just now.
+        # Another worker may have finished it just now.
         if not self.folder.exists(done):
           if (self.folder.path / name / 'config.gin').exists():
             _logger.warning(
-              '%s: who began it is gone; going on from what is there.', name
+              '%s: the worker that started it is gone; resuming it.', name
             )
           self._run_training(training, self.folder.path / name)
     self.folder.fetch(done)
@@ -118,6 +142,7 @@ class Worker:
   def _run_training(
     self, training: grid.Training, folder: pathlib.Path
   ) -> None:
+    assert training.condition is not None, 'an untuned model is not trained'
     text_files.write_text(
       folder / 'config.gin',
       f'{self.config}\n# This training.\n'
@@ -125,7 +150,7 @@ class Worker:
       f'MODEL_DIR = {os.fspath(folder)!r}\nSEED = {training.seed}\n',
     )
     self._report(training.name, 'train')
-    summary = self.finetune(
+    summary = self.engine.finetune(
       mixture_or_task_name=training.condition.name,
       model_dir=folder,
       seed=training.seed,
@@ -140,7 +165,7 @@ class Worker:
     write_json(folder / DONE, summary)
 
   def _finish(self, cell: grid.Cell) -> bool:
-    """Whether the cell is done, by now or after doing it."""
+    """Runs a cell unless done. Returns False if another worker is at it."""
     name = f'cells/{cell.name}'
     done = f'{name}/{DONE}'
     if not self.folder.exists(done):
@@ -169,6 +194,7 @@ class Worker:
     write_json(folder / DONE, {'seconds': round(time.monotonic() - started, 3)})
 
   def _run_baseline(self, cell: grid.Cell, folder: pathlib.Path) -> None:
+    assert cell.baseline is not None, 'a cell has a training or a baseline'
     rows = baselines.run_baseline(
       cell.baseline, corpus=self.corpus, split=cell.split, seed=cell.seed
     )
@@ -176,11 +202,13 @@ class Worker:
 
   def _predict(self, cell: grid.Cell, folder: pathlib.Path) -> None:
     training = cell.training
+    assert training is not None
+    assert cell.test_condition is not None, 'a model is tested on a condition'
     checkpoint = self.initial_checkpoint_path
     if training.condition is not None:
-      checkpoint = self.folder.path / training_piece(training)
-      self.folder.fetch(training_piece(training))
-    self.predict(
+      checkpoint = self.folder.path / training_folder(training)
+      self.folder.fetch(training_folder(training))
+    self.engine.predict(
       mixture_or_task_name=cell.test_condition.name,
       checkpoint_path=checkpoint,
       infer_output_dir=folder,
@@ -213,11 +241,11 @@ class Worker:
     )
 
 
-def training_piece(training: grid.Training) -> str:
-  """The folder of a training, in that of its study."""
+def training_folder(training: grid.Training) -> str:
+  """Returns the folder of a training, relative to that of its study."""
   return f'trainings/{training.name}'
 
 
 def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
-  """Writes a JSON file all at once."""
+  """Writes a JSON file atomically."""
   text_files.write_text(path, json.dumps(value, indent=2) + '\n')

@@ -11,6 +11,7 @@ import pytest
 from it_study import cli
 from it_study.conditions import Condition
 from it_study.study import run
+from it_study.study.run_record import RunRecord
 
 STUDY = 'gs://bucket/studies/one'
 CONDITIONS = [
@@ -22,6 +23,7 @@ import pathlib, sys, time
 import fakes
 from it_study.storage import bucket_leases
 from it_study.study import run, worker
+from it_study.study.run_record import RunRecord
 from it_study.conditions import Condition
 worker._WAIT_SECONDS = 0.05
 bucket_leases.LEASE_SECONDS = 3.0
@@ -38,10 +40,9 @@ run.run_study(
   conditions=[Condition.from_name(name) for name in names],
   seeds=(0,),
   study_dir=folder,
-  finetune=engine.finetune,
-  predict=engine.predict,
+  engine=engine,
   splits=('test',),
-  config='SEED = 0\\n',
+  record=RunRecord(config='SEED = 0\\n'),
 )
 """
 
@@ -75,10 +76,9 @@ def test_a_machine_that_dies_leaves_its_piece_to_another(
     conditions=CONDITIONS,
     seeds=(0,),
     study_dir=tmp_path / 'alone',
-    finetune=engine.finetune,
-    predict=engine.predict,
+    engine=engine,
     splits=('test',),
-    config='SEED = 0\n',
+    record=RunRecord(config='SEED = 0\n'),
   )
   victim = start(corpus, tmp_path / 'a', pause=600)
   begun = victim.stdout.readline()

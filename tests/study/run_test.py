@@ -14,6 +14,7 @@ from it_study.conditions import Condition
 from it_study.corpus import natinst
 from it_study.errors import InputError
 from it_study.study import grid, run as study
+from it_study.study.run_record import RunRecord
 
 CONDITIONS = (
   Condition(definition='original', instances_per_task=5),
@@ -38,17 +39,18 @@ def _corpus(tmp_path_factory):
   return fakes.write_small_corpus(tmp_path_factory.mktemp('study') / 'corpus')
 
 
-def run(corpus, study_dir, engine=None, **settings):
+def run(
+  corpus, study_dir, engine=None, *, config=CONFIG, details=None, **settings
+):
   engine = engine or fakes.Engine(corpus)
   defaults = {
     'corpus': corpus,
     'conditions': CONDITIONS,
     'seeds': (0,),
     'study_dir': study_dir,
-    'finetune': engine.finetune,
-    'predict': engine.predict,
+    'engine': engine,
     'splits': ('test',),
-    'config': CONFIG,
+    'record': RunRecord(config=config, details=details or {}),
   }
   return study.run_study(**{**defaults, **settings})
 
@@ -164,8 +166,8 @@ def test_a_study_that_was_killed_ends_the_same(
   # A training that was begun is told of, and nothing else.
   cut_off = whole.calls[dies_at].split()
   assert caplog.messages == [
-    f'trainings/{cut_off[1]}_seed{cut_off[2]}: who began it is gone; going on '
-    'from what is there.'
+    f'trainings/{cut_off[1]}_seed{cut_off[2]}: the worker that started it '
+    'is gone; resuming it.'
   ] * (cut_off[0] == 'train')
   assert (tmp_path / 'study/results.jsonl').read_bytes() == (
     finished / 'results.jsonl'
@@ -239,15 +241,15 @@ def test_another_corpus_is_refused(finished, tmp_path):
 
 def test_another_vocabulary_is_refused(corpus, tmp_path):
   study_dir = tmp_path / 'study'
-  run(corpus, study_dir, run={'vocabulary': 'byte', 'device': 'one'})
+  run(corpus, study_dir, details={'vocabulary': 'byte', 'device': 'one'})
   with pytest.raises(InputError, match=r"vocabulary there 'byte', now 'other'"):
-    run(corpus, study_dir, run={'vocabulary': 'other', 'device': 'one'})
+    run(corpus, study_dir, details={'vocabulary': 'other', 'device': 'one'})
 
 
 def test_what_earlier_runs_ran_on_is_kept(corpus, tmp_path):
   study_dir = tmp_path / 'study'
   for device in ('one', 'two', 'two', 'three'):
-    run(corpus, study_dir, run={'device': device})
+    run(corpus, study_dir, details={'device': device})
   record = json.loads((study_dir / 'run.json').read_text())
   assert record['device'] == 'three'
   assert [earlier['device'] for earlier in record['earlier_runs']] == [

@@ -16,6 +16,7 @@ _WORK = """
 import os, pathlib, sys, time
 import fakes
 from it_study.study import run, worker
+from it_study.study.run_record import RunRecord
 from it_study.conditions import Condition
 worker._WAIT_SECONDS = 0.02
 corpus, folder, log, pause = sys.argv[1:]
@@ -39,10 +40,9 @@ run.run_study(
   ],
   seeds=(0, 1),
   study_dir=folder,
-  finetune=engine.finetune,
-  predict=engine.predict,
+  engine=engine,
   splits=('test',),
-  config='SEED = 0\\n',
+  record=RunRecord(config='SEED = 0\\n'),
 )
 """
 
@@ -145,8 +145,7 @@ def test_a_worker_waits_for_the_piece_of_another(
     conditions=[Condition.from_name('natinst_def_empty_ex_original2_n5')],
     seeds=(0,),
     study_dir=tmp_path / 'study',
-    finetune=engine.finetune,
-    predict=engine.predict,
+    engine=engine,
     splits=('test',),
     on_step=watch,
   )

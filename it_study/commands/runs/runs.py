@@ -1,20 +1,16 @@
-"""study, report, train and predict: what needs a configuration or a device."""
+"""study, train and predict, and the configuration that they share."""
 
 import argparse
 from collections.abc import Callable, Sequence
 import dataclasses
 import functools
 import importlib
-import importlib.metadata
 import inspect
 import json
 import os
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
-import it_study
 from it_study import conditions, gin_utils
 from it_study.commands.progress import _print_progress
 from it_study.commands.reporting import report
@@ -26,38 +22,24 @@ from it_study.storage import local_folders, shared_folder
 from it_study.storage.storage_path import StoragePath
 from it_study.training import host_memory
 
-# What compiles in less is compiled anew in every process. The programs that
-# draw parameters take 0.2 to 0.4 s each.
+# Programs that compile faster are not cached. Those that draw parameters take
+# 0.2 to 0.4 s each.
 MIN_COMPILE_SECONDS = 0.1
 
-_PACKAGES = (
-  'jax',
-  'jaxlib',
-  'flax',
-  'optax',
-  'orbax-checkpoint',
-  'grain',
-  'seqio',
-  'tensorflow',
-  'tensorflow-datasets',
-  'sentencepiece',
-  'rouge-score',
-  'numpy',
-)
-# Macros of which each piece of a study has its own.
+# Macros that differ between the work units of a study.
 OF_A_PIECE = (
   'MIXTURE_OR_TASK_NAME',
   'MODEL_DIR',
   'CHECKPOINT_PATH',
   'INFER_OUTPUT_DIR',
 )
-# What each command fills in itself, so may be unset.
+# Macros that each command fills in itself, so that they may be unset.
 SUPPLIED = {
   'study': OF_A_PIECE,
   'train': OF_A_PIECE[2:],
   'predict': OF_A_PIECE[1:2],
 }
-# What it runs if no file is named.
+# Gin files that a command loads if none is named.
 DEFAULT_FILES = {'study': ['studies/miniature.gin']}
 _READ_HERE = ('CORPUS', 'IT_STUDY_VOCABULARY', 'ENGINE')
 
@@ -68,27 +50,31 @@ def study(options: argparse.Namespace) -> None:
 
   files = options.gin_file or DEFAULT_FILES['study']
   config = configure(options, files=files, supplied=SUPPLIED['study'])
-  refuse_processes('study')
+  from it_study import distributed
+  from it_study.study.run_record import RunRecord
+  from it_study.study.worker import Engine
+
+  distributed.refuse('study')
   settings.check_study()
   corpus = use_corpus()
   with StudyProgress(quiet=options.quiet) as on_step:
     gin_utils.configured('run_study')(
       corpus=corpus,
       study_dir=options.study_dir,
-      finetune=engine_call('finetune'),
-      predict=engine_call('predict'),
-      config=config,
-      run=_record(),
+      engine=Engine(
+        finetune=engine_call('finetune'), predict=engine_call('predict')
+      ),
+      record=RunRecord(config=config, details=_run_details()),
       on_step=on_step,
     )
   folder = shared_folder.open_folder(options.study_dir)
-  # Workers that share the study end at the same time.
+  # Workers that share the study finish at the same time.
   with folder.one_at_a_time():
     report(options)
 
 
 def train(options: argparse.Namespace) -> None:
-  """Fine-tunes one model as the gin files say."""
+  """Fine-tunes one model as configured."""
   config = configure(
     options, files=options.gin_file, supplied=SUPPLIED['train']
   )
@@ -96,16 +82,16 @@ def train(options: argparse.Namespace) -> None:
   from it_study.checkpoints.bucket_steps import BucketCheckpoints
   from it_study.storage import run_folder, text_files
 
-  model_dir = gin_utils.macro('MODEL_DIR')
-  # Each process holds shards of its own, and writes them there itself.
+  model_dir = _path_macro('MODEL_DIR')
+  # In a bucket, each of several processes writes its own shards there.
   is_shared = settings.check_output(model_dir, processes=distributed.count())
   use_corpus()
   with run_folder.working(
     model_dir, exclude=('checkpoints',) if is_shared else ()
   ) as (folder, publish):
-    more = {}
+    arguments = {}
     if is_shared:
-      more['checkpoint_folder'] = BucketCheckpoints(
+      arguments['checkpoint_folder'] = BucketCheckpoints(
         StoragePath(model_dir).child('checkpoints'), before_finish=publish
       )
     path = folder / 'config.gin'
@@ -116,43 +102,43 @@ def train(options: argparse.Namespace) -> None:
       summary = engine_call('finetune')(
         model_dir=folder,
         on_progress=None if options.quiet else _print_progress,
-        **more,
+        **arguments,
       )
     except InputError:
       if distributed.is_first():
-        _put_back(path, before)
+        _restore_config(path, before)
       raise
   if distributed.is_first():
     _print_result(options, summary, f'trained: {model_dir}')
 
 
-def _put_back(path: pathlib.Path, config: str | None) -> None:
-  """Leaves no configuration behind that nothing was trained by.
+def _restore_config(path: pathlib.Path, config: str | None) -> None:
+  """Undoes the write of a configuration that nothing was trained with.
 
   Args:
-    path: of the training's configuration.
-    config: what was there before; None if nothing.
+    path: Path of the training's config.gin.
+    config: Content of the file before; None if there was none.
   """
   from it_study.storage import text_files
 
   if config is not None:
-    # What is refused is not what the checkpoints that are there came from.
+    # The checkpoints in the folder came from this one.
     text_files.write_text(path, config)
   elif not path.with_name('metrics.jsonl').exists():
     path.unlink(missing_ok=True)
 
 
 def predict(options: argparse.Namespace) -> None:
-  """Decodes a split as the gin files say."""
+  """Decodes a split as configured."""
   configure(options, files=options.gin_file, supplied=SUPPLIED['predict'])
   from it_study import distributed
   from it_study.commands.progress import CountProgress
   from it_study.storage import run_folder
 
-  out = gin_utils.macro('INFER_OUTPUT_DIR')
+  out = _path_macro('INFER_OUTPUT_DIR')
   settings.check_output(out, processes=distributed.count())
   use_corpus()
-  # The first process speaks for all.
+  # Only the first process prints.
   quiet = options.quiet or options.json or not distributed.is_first()
   with (
     run_folder.working(out) as (folder, _),
@@ -162,8 +148,8 @@ def predict(options: argparse.Namespace) -> None:
       infer_output_dir=folder, on_progress=on_progress
     )
   if distributed.is_first():
-    path = f'{os.fspath(out).rstrip("/")}/{path.name}'
-    _print_result(options, {'predictions': path}, f'wrote {path}')
+    written = f'{os.fspath(out).rstrip("/")}/{path.name}'
+    _print_result(options, {'predictions': written}, f'wrote {written}')
 
 
 def configure(
@@ -172,7 +158,16 @@ def configure(
   files: Sequence[str],
   supplied: Sequence[str],
 ) -> str:
-  """Parses the configuration, with the engine that it or a flag names."""
+  """Parses the configuration, starts JAX, and returns the text of the former.
+
+  Args:
+    options: Options of the command.
+    files: Gin files, the later ones overriding the earlier.
+    supplied: Macros that the command fills in itself.
+
+  Raises:
+    InputError: If the configuration is not valid or not complete.
+  """
   if not files:
     raise InputError(
       'no gin file: name a model and a run with --gin_file; the example under '
@@ -210,7 +205,7 @@ def configure(
     read=_READ_HERE,
     supplied=supplied,
   )
-  # It registers the levels that conditions are made of.
+  # It registers the levels that conditions name.
   module = gin_utils.macro('MIXTURE_OR_TASK_MODULE')
   user_module.load(str(module), setting='MIXTURE_OR_TASK_MODULE')
   name = gin_utils.macro('ENGINE')
@@ -226,9 +221,9 @@ def configure(
 
 
 def engine_call(name: str) -> Callable[..., Any]:
-  """The configured engine's `finetune` or `predict`, its bindings applied.
+  """Returns the configured engine's `finetune` or `predict`, with bindings.
 
-  Gin binds the native engine's; the others take the same parameters.
+  Gin binds the native engine's; the other engine takes the same parameters.
   """
   engine = gin_utils.macro('ENGINE')
   if engine == 'native':
@@ -239,9 +234,9 @@ def engine_call(name: str) -> Callable[..., Any]:
 
 
 def _with_engine(options: argparse.Namespace) -> list[str]:
-  """The bindings with the one that --engine stands for."""
+  """Returns the bindings, with the one that --engine stands for."""
   bindings = list(options.gin_bindings)
-  # Not every command that is configured has the flag.
+  # Some commands do not have the flag.
   flag = getattr(options, 'engine', None)
   if flag is None:
     return bindings
@@ -257,7 +252,7 @@ def _with_engine(options: argparse.Namespace) -> list[str]:
 
 
 def _prepare_devices() -> None:
-  """Keeps TensorFlow off the accelerator, and compiled programs for later."""
+  """Keeps TensorFlow off the accelerator, and caches compiled programs."""
   host_memory.keep_head_room()
   tensorflow_setup.import_tensorflow()
   import jax
@@ -265,7 +260,7 @@ def _prepare_devices() -> None:
   from it_study import distributed
 
   distributed.start()
-  # JAX's own variable may name a folder that machines share.
+  # JAX's own variable may name a folder that several machines share.
   if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
     cache = local_folders.cache_directory() / 'xla'
     jax.config.update('jax_compilation_cache_dir', os.fspath(cache))
@@ -274,69 +269,50 @@ def _prepare_devices() -> None:
   )
 
 
-def refuse_processes(command: str) -> None:
-  """Refuses a command that runs in one process only."""
-  from it_study import distributed
-
-  distributed.refuse(command)
-
-
 def use_corpus() -> pathlib.Path:
-  """Takes the configured corpus and vocabulary into use."""
+  """Makes the configured corpus and vocabulary current; returns the corpus."""
   from it_study.data import prepare
 
-  return prepare.use_corpus_and_vocabulary(
-    gin_utils.macro('CORPUS'),
-    vocabulary=gin_utils.macro('IT_STUDY_VOCABULARY'),
+  vocabulary = gin_utils.macro('IT_STUDY_VOCABULARY')
+  return prepare.use_corpus(
+    _path_macro('CORPUS'),
+    vocabulary=None if vocabulary is None else str(vocabulary),
   )
 
 
-def _record() -> dict[str, Any]:
-  """What a run is recorded with beside its configuration."""
+def _path_macro(name: str) -> str | os.PathLike[str]:
+  """Returns the path that a macro holds; raises `InputError` without one."""
+  path = gin_utils.macro(name)
+  if not isinstance(path, str | os.PathLike):
+    raise InputError(f'{name} is {path!r}: give a path.')
+  return path
+
+
+def _run_details() -> dict[str, Any]:
+  """Returns what a study records of this run besides its configuration."""
   import jax
 
   from it_study.checkpoints import weights_source
   from it_study.data import vocabularies
   from it_study.engines import model_setup
+  from it_study.study import run_record
 
   device = jax.devices()[0]
+  weights = None
+  if gin_utils.macro('INITIAL_CHECKPOINT_PATH') is not None:
+    weights = _path_macro('INITIAL_CHECKPOINT_PATH')
   model = model_setup.complete_config(
     gin_utils.configured('T5Config'),
-    dtype=gin_utils.macro('DTYPE'),
-    source=weights_source.resolve(gin_utils.macro('INITIAL_CHECKPOINT_PATH')),
+    dtype=str(gin_utils.macro('DTYPE')),
+    weights_path=bucket_weights.to_local(weights),
   )
   return {
     'model': dataclasses.asdict(model),
     'vocabulary': vocabularies.describe(),
-    'versions': {
-      'it_study': it_study.__version__,
-      'python': sys.version.split()[0],
-      **{name: importlib.metadata.version(name) for name in _PACKAGES},
-    },
-    'git_commit': _git_commit(),
+    'versions': run_record.versions(),
+    'git_commit': run_record.git_commit(),
     'device': f'{jax.device_count()} x {device.device_kind}',
   }
-
-
-def _git_commit() -> str | None:
-  """The commit that this code is a checkout of, with + if it was changed."""
-  folder = pathlib.Path(__file__).resolve().parents[3]
-  if not (folder / '.git').exists():
-    return None
-  try:
-    commit = _git(folder, 'rev-parse', 'HEAD')
-    return commit + ('+' if _git(folder, 'status', '--porcelain') else '')
-  except (OSError, subprocess.CalledProcessError):
-    return None
-
-
-def _git(folder: pathlib.Path, *words: str) -> str:
-  return subprocess.run(
-    ['git', '-C', os.fspath(folder), *words],
-    check=True,
-    capture_output=True,
-    text=True,
-  ).stdout.strip()
 
 
 def _print_result(
