@@ -29,6 +29,7 @@ PACKAGES = (
   'sentencepiece',
   'nltk',
   'rapidfuzz',
+  'scipy',
   'numpy',
 )
 

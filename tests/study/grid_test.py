@@ -26,6 +26,21 @@ def test_the_standard_grid():
   assert len({cell.name for cell in cells}) == len(cells)
 
 
+def test_a_cell_has_the_seed_of_its_training():
+  _, cells = grid.plan(
+    conditions=(Condition(), Condition(definition='empty')),
+    seeds=(3, 5),
+    splits=('test', 'validation'),
+    test_conditions=(Condition(definition='simplified'),),
+  )
+  trained = [cell for cell in cells if cell.training is not None]
+  assert {cell.seed for cell in trained} == {3, 5}
+  for cell in trained:
+    assert cell.seed == cell.training.seed, cell.name
+  # Baselines draw from the same seeds.
+  assert {cell.seed for cell in cells if cell.training is None} == {3, 5}
+
+
 def test_matched_and_original_tests():
   _, cells = grid.plan(
     conditions=(
