@@ -1,4 +1,4 @@
-"""A model made for the vocabulary, the device and the weights at hand."""
+"""The model that fits the vocabulary, the device and the weights in use."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from it_study.data import vocabularies
 from it_study.errors import InputError
 from it_study.models.config import T5Config
 
-# What the vocabulary's size is rounded up to, as T5's 32,100 is to 32,128.
+# The vocabulary size is rounded up to a multiple, as T5's 32,100 is to 32,128.
 _VOCABULARY_MULTIPLE = 128
 
 ModelConfig = Callable[..., T5Config]
@@ -24,17 +24,18 @@ def complete_config(
   dtype: str,
   source: WeightsSource | None = None,
 ) -> T5Config:
-  """The configuration for the current vocabulary and this device.
+  """Returns the configuration for the current vocabulary and this device.
 
   Args:
-    model_config: makes a `T5Config`, given `vocab_size` and `dtype`.
-    dtype: of matrix products, or 'auto'.
-    source: Weights that the parameters come from; None for none. Their table
-      may have more rows than the vocabulary has tokens, as T5's 32,128 to a
-      model file of 32,000.
+    model_config: Function that makes a `T5Config` from `vocab_size` and
+      `dtype`.
+    dtype: Type of matrix products, or 'auto'.
+    weights_path: Weights to load, or None. Their embedding table may have more
+      rows than the vocabulary has tokens, as T5's 32,128 for a model file of
+      32,000.
 
   Raises:
-    InputError: there are no weights at that path.
+    InputError: If there are no weights at that path.
   """
   if dtype == 'auto':
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
@@ -44,16 +45,27 @@ def complete_config(
   return model_config(vocab_size=max(rounded, rows), dtype=dtype)
 
 
-def check_weights(source: WeightsSource | None) -> dict[str, Any]:
-  """Holds the vocabulary in use to the one that weights were made with.
+def _vocabulary_rows(path: str | os.PathLike | None) -> int:
+  """Returns the rows of the weights' embedding table, 0 without weights."""
+  if path is None:
+    return 0
+  # A training of ours records it, so its files need not be verified.
+  recorded = training_of(path).get('model', {}).get('vocab_size')
+  if recorded is not None and not params.is_folder(path):
+    return recorded
+  return weights.vocabulary_rows(path)
 
-  Token ids mean nothing under another, even one of equal size.
+
+def check_weights(path: str | os.PathLike | None) -> dict[str, Any]:
+  """Checks that the vocabulary in use is the one of the weights.
+
+  Token ids mean nothing under another vocabulary, even one of equal size.
 
   Returns:
-    training.json of the training that the weights are of; empty for others.
+    The content of the training.json of the weights; empty without one.
 
   Raises:
-    InputError: if it is another.
+    InputError: If the weights were made with another vocabulary.
   """
   if source is None:
     return {}
@@ -62,21 +74,18 @@ def check_weights(source: WeightsSource | None) -> dict[str, Any]:
   trained = training.get('vocabulary_sha256')
   if trained not in (None, vocabularies.fingerprint()):
     raise InputError(
-      f'{source.path} was trained with the vocabulary '
-      f'{training["vocabulary"]}; in use is {vocabularies.describe()}. Name '
-      f'the one it was trained with by {vocabularies.VARIABLE}.'
+      f'{os.fspath(path)} was trained with the vocabulary '
+      f'{training["vocabulary"]}; in use is {vocabularies.describe()}. Set '
+      f'{vocabularies.VARIABLE} to the one it was trained with.'
     )
   return training
 
 
-def check_folder_vocabulary(source: WeightsSource) -> None:
-  """Holds the vocabulary in use to the one that lies beside weights."""
-  if source.path.local is None:
-    return
-  model_file = source.path.local / params.VOCABULARY
+def check_folder_vocabulary(path: str | os.PathLike) -> None:
+  """Raises `InputError` if weights come with another vocabulary file."""
+  model_file = pathlib.Path(path) / params.VOCABULARY
   if model_file.is_file() and not vocabularies.begins_like(model_file):
     raise InputError(
-      f'{model_file} is another vocabulary than the one in use, '
-      f'{vocabularies.describe()}. Name it by {vocabularies.VARIABLE}='
-      f'{model_file}.'
+      f'{model_file} differs from the vocabulary in use, '
+      f'{vocabularies.describe()}. Set {vocabularies.VARIABLE}={model_file}.'
     )

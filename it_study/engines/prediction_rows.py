@@ -60,7 +60,7 @@ class PredictionInputs:
   """A prediction's rows and model, ready for an engine.
 
   Attributes:
-    settings: What it reads and how it decodes.
+    settings: Task, split and decoding.
     rows: Rows of the split from `load_instances`.
     path: Path of the predictions.jsonl to write; its folder exists.
     config: Configuration of the model.
@@ -90,7 +90,7 @@ def prepare(
   """Imports the task's module, loads its rows and configures the model.
 
   Args:
-    settings: What to read and how to decode.
+    settings: Task, split and decoding.
     model_config: Function that makes a `T5Config` from `vocab_size` and
       `dtype`.
     dtype: Type of matrix products, or 'auto'.
@@ -236,7 +236,8 @@ def load_instances(
 def tasks_of(name: str) -> Mapping[str, natinst.Task]:
   """Returns the NatInst tasks of a SeqIO task's instances, by name."""
   source = seqio_lib.find_task(name).source
-  return getattr(source, 'rows', row_source.SOURCE).metadata()['tasks']
+  rows = source.rows if hasattr(source, 'rows') else row_source.SOURCE
+  return rows.metadata()['tasks']
 
 
 def to_prediction(

@@ -26,8 +26,8 @@ class TrainingInputs:
   """A training's data and model, ready for an engine.
 
   Attributes:
-    data: What it reads.
-    settings: What it computes and writes.
+    data: Settings of the data.
+    settings: Settings of the training.
     model_dir: Folder of the training; it exists.
     feed: Training batches.
     validation_feed: Held-out examples, not packed; None without evaluation.
@@ -64,8 +64,8 @@ def prepare(
   Tokens that are in the cache are not made again.
 
   Args:
-    data: What to read.
-    settings: What to compute and write.
+    data: Settings of the data.
+    settings: Settings of the training.
     model_config: Function that makes a `T5Config` from `vocab_size` and
       `dtype`.
     dtype: Type of matrix products, or 'auto'.

@@ -1,4 +1,4 @@
-"""The grid of a study: which models are trained, and what each is tested on."""
+"""The grid of a study: the models to train, and what to test each on."""
 
 from collections.abc import Iterator, Sequence
 import dataclasses
@@ -9,7 +9,12 @@ from it_study.evaluation.baselines import BASELINES
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
-  """One model of a study; untrained where `condition` is None."""
+  """One model of a study.
+
+  Attributes:
+    condition: Condition to train under; None for the untuned model.
+    seed: Seed of the training, or of the untuned model's parameters.
+  """
 
   condition: Condition | None
   seed: int
@@ -22,7 +27,17 @@ class Training:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cell:
-  """One model, or one baseline, on one split under one condition."""
+  """One model or baseline on one split under one condition.
+
+  Attributes:
+    training: Model to test; None for a baseline.
+    test_condition: Condition to test a model under; None for a baseline.
+    split: Split to test on.
+    seed: Seed of the model, or of the baseline's draws.
+    baseline: Name of the baseline; None for a model.
+    matched: Whether the model was trained under the same condition.
+    original_instructions: Whether the instructions are the original ones.
+  """
 
   training: Training | None
   test_condition: Condition | None
@@ -36,6 +51,7 @@ class Cell:
   def name(self) -> str:
     if self.training is None:
       return f'baseline_{self.baseline}_seed{self.seed}__none__{self.split}'
+    assert self.test_condition is not None, 'a model is tested on a condition'
     return f'{self.training.name}__{self.test_condition.name}__{self.split}'
 
 
@@ -46,11 +62,12 @@ def plan(
   splits: Sequence[str],
   test_conditions: Sequence[Condition] = (),
 ) -> tuple[list[Training], list[Cell]]:
-  """The trainings and cells of a grid, in the order they run.
+  """Returns the trainings and cells of a grid, in the order they run.
 
-  Every training is tested under its own condition and under the original
-  instructions with as many examples; the untuned model under the originals.
-  All of them are tested under `test_conditions` besides.
+  Every trained model is tested under its own condition and under the original
+  instructions with as many examples; the untuned model under the original
+  instructions of each condition. All of them are also tested under
+  `test_conditions`.
   """
   trainings: list[Training] = []
   extra = dict.fromkeys(condition.for_test() for condition in test_conditions)
@@ -93,6 +110,7 @@ def _cells(
   matched: bool = False,
   original: bool = False,
 ) -> Iterator[Cell]:
+  """Yields the cells of a model under one condition, one per split."""
   for split in splits:
     yield Cell(
       training=training,

@@ -78,9 +78,8 @@ def run_study(
 
   Raises:
     InputError: If the folder holds a study of another configuration or corpus,
-      a condition needs more training tasks than there are, no seed is given, a
-      split or a test condition is unknown, or the margin is not between 0 and
-      100.
+      a condition needs more training tasks than there are, a seed, split or
+      test condition is not valid, or the margin is not between 0 and 100.
   """
   request = _Request(
     conditions=conditions,
@@ -89,7 +88,7 @@ def run_study(
     test_conditions=test_conditions,
     equivalence_margin=equivalence_margin,
   )
-  opened = natinst.open_corpus(corpus)
+  opened = natinst.open_corpus(os.fspath(corpus))
   request.check(opened)
   folder = open_folder(study_dir)
   with folder.one_at_a_time():
@@ -312,18 +311,22 @@ def _write_results(
 def _result(
   study_dir: pathlib.Path, folder: pathlib.Path, cell: grid.Cell
 ) -> dict[str, Any]:
-  training = cell.training
-  condition = training.condition if training is not None else None
-  trained = inferred = {}
-  if condition is not None:
-    trained = _read_json(study_dir / training_folder(training) / DONE)
-  if training is not None:
+  """Returns a line of results.jsonl; see `docs/results.md`."""
+  tested = cell.test_condition
+  # Of a model that was trained, and of one that answered.
+  trained: dict[str, Any] = {}
+  inferred: dict[str, Any] = {}
+  name = condition = None
+  if cell.training is not None:
     inferred = _read_json(folder / 'inference.json')
+    if cell.training.condition is not None:
+      trained = _read_json(study_dir / training_folder(cell.training) / DONE)
+      name, condition = cell.training.name, cell.training.condition.name
   return {
     'cell': cell.name,
-    'training': training.name if condition is not None else None,
-    'train_condition': None if condition is None else condition.name,
-    'test_condition': cell.test_condition.name if training else None,
+    'training': name,
+    'train_condition': condition,
+    'test_condition': None if tested is None else tested.name,
     'matched': cell.matched,
     'original_instructions': cell.original_instructions,
     'split': cell.split,

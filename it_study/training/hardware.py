@@ -1,4 +1,4 @@
-"""What a device can compute and hold at most."""
+"""Peak compute and memory of devices."""
 
 from collections.abc import Mapping
 import functools
@@ -7,11 +7,10 @@ import time
 import jax
 import jax.numpy as jnp
 
-# Dense matrix products in bfloat16, FLOP a second of one JAX device, by the
-# name that JAX gives it. A TPU v2 or v3 chip is two devices. Sources: Google
-# Cloud's pages on each TPU version, NVIDIA's data sheets (without sparsity; an
-# H100 or V100 reaches less as a PCIe card than as an SXM module, an A100 does
-# not).
+# Peak FLOPs per second of one JAX device for dense matrix products in bfloat16,
+# by JAX's name for it. A TPU v2 or v3 chip is two devices. Sources: Google
+# Cloud's pages on each TPU version; NVIDIA's data sheets, without sparsity. (An
+# H100 or V100 is slower as a PCIe card than as an SXM module, an A100 is not.)
 PEAK_FLOPS = {
   'TPU v2': 22.5e12,
   'TPU v3': 61.5e12,
@@ -35,9 +34,9 @@ PEAK_FLOPS = {
   'H200 NVL': 835e12,
   'B200': 2250e12,
 }
-# Bytes of memory of one JAX device, from the same sources; for a TPU also its
-# clock, in cycles a second, which follows from the peak and the number of
-# products that its matrix units make in a cycle (v5e: 4 units of 128 x 128).
+# Memory of one JAX device in bytes, from the same sources, and the clock of a
+# TPU in Hz. The clock follows from the peak and the number of products per
+# cycle of its matrix units (v5e: 4 units of 128 x 128).
 MEMORY_BYTES = {
   'TPU v5 lite': 16 * 2**30,
   'TPU v5e': 16 * 2**30,
@@ -52,11 +51,11 @@ _REPEATS = 5
 
 
 def peak_flops(device: jax.Device) -> float | None:
-  """FLOP a second that a device reaches at most, None if it is not known.
+  """Returns the peak FLOPs per second of a device, None if it is not known.
 
-  That of an accelerator is looked up, in bfloat16. That of a CPU is measured,
-  with float32 matrix products of 1,024 rows, once a process; it is shared by
-  all of a host's virtual devices.
+  For an accelerator it is looked up, for bfloat16. For a CPU it is measured
+  once per process, with float32 products of 1,024 x 1,024 matrices, and divided
+  by the number of the host's virtual devices.
   """
   if device.platform == 'cpu':
     return _measured() / jax.local_device_count('cpu')
@@ -64,11 +63,11 @@ def peak_flops(device: jax.Device) -> float | None:
 
 
 def lookup(table: Mapping[str, float], device_kind: str) -> float | None:
-  """What a table by JAX's names has for a kind of device, None if nothing.
+  """Returns a table's value for a kind of device, None if it has none.
 
-  A name fits a kind that has its words, one after another: 'H100' fits 'NVIDIA
-  H100 80GB HBM3', 'L4' does not fit 'NVIDIA L40S'. Of several the longest
-  counts: 'TPU v5 lite' is not a 'TPU v5'. A TPU has no word but its name's.
+  A name matches a kind that contains its words in a row: 'H100' matches 'NVIDIA
+  H100 80GB HBM3', 'L4' does not match 'NVIDIA L40S'. The longest match wins. A
+  TPU's name must match in full: 'TPU v5 lite' is not a 'TPU v5'.
   """
   kind = _words(device_kind)
   names = [
@@ -85,14 +84,15 @@ def _words(name: str) -> list[str]:
   return name.lower().replace('-', ' ').split()
 
 
-def _has_in_a_row(words: list[str], some: list[str]) -> bool:
+def _has_in_a_row(words: list[str], run: list[str]) -> bool:
   return any(
-    words[start : start + len(some)] == some for start in range(len(words))
+    words[start : start + len(run)] == run for start in range(len(words))
   )
 
 
 @functools.cache
 def _measured() -> float:
+  """Returns the FLOPs per second of the fastest of a few matrix products."""
   device = jax.local_devices(backend='cpu')[0]
   matrix = jax.device_put(jnp.ones((_MATRIX, _MATRIX), jnp.float32), device)
   product = jax.jit(jnp.matmul)

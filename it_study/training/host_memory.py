@@ -1,25 +1,25 @@
-"""How the C library hands memory to XLA on a CPU."""
+"""Settings of the C library's allocator that make XLA faster on a CPU."""
 
 import ctypes
 import os
 import pathlib
 import sys
 
-# mallopt(3). XLA's buffers come and go with every step; without head room the
-# C library gives each back to the kernel and asks for it again.
+# mallopt(3). XLA allocates and frees its buffers at every step; without head
+# room the C library returns each to the kernel and requests it again.
 _M_TOP_PAD = -2
 _TOP_PAD_BYTES = 64 * 2**20
 
-# One of glibc's tunables, from 2.35 on; 1 asks for transparent huge pages.
+# A tunable of glibc from 2.35 on; 1 requests transparent huge pages.
 _HUGE_PAGES = 'glibc.malloc.hugetlb'
 _HUGE_PAGE_SETTING = pathlib.Path('/sys/kernel/mm/transparent_hugepage/enabled')
 
 
 def keep_head_room() -> bool:
-  """Lets the process keep 64 MB more than it uses, on Linux with glibc.
+  """Lets the process keep 64 MiB more than it uses, on Linux with glibc.
 
   Returns:
-    Whether the C library took the setting.
+    Whether the C library accepted the setting.
   """
   if not sys.platform.startswith('linux'):
     return False
@@ -31,9 +31,9 @@ def keep_head_room() -> bool:
 
 
 def give_back_unused() -> bool:
-  """Returns to the system what the C library holds for no one, with glibc.
+  """Returns unused memory to the system, on Linux with glibc.
 
-  Compiling leaves some hundred megabytes, which a training does not need.
+  Compiling leaves some hundred megabytes that a training does not need.
 
   Returns:
     Whether anything was returned.
@@ -47,33 +47,33 @@ def give_back_unused() -> bool:
 
 
 def huge_pages_environment() -> dict[str, str]:
-  """What a process must be started with for its large arrays to be huge pages.
+  """Returns the environment that a process needs to use huge pages.
 
-  XLA's buffers are mapped anew at every step, and the kernel hands them out
-  page by page: of 4 KB, half a million for a model of 77 million parameters.
+  XLA's buffers are mapped again at every step, and the kernel faults them in
+  page by page: half a million pages of 4 KiB for 77 million parameters.
 
   Returns:
-    Variables of the environment; empty where the setting is there already,
-    either way, where the kernel gives huge pages to all or to none, and where
-    the C library has no such setting.
+    Environment variables. Empty if the setting is there already, on or off, if
+    the kernel gives huge pages to all processes or to none, or if the C library
+    has no such setting.
   """
-  given = os.environ.get('GLIBC_TUNABLES', '')
-  if _HUGE_PAGES in given or not _has_tunables():
+  tunables = os.environ.get('GLIBC_TUNABLES', '')
+  if _HUGE_PAGES in tunables or not _has_tunables():
     return {}
   try:
     if '[madvise]' not in _HUGE_PAGE_SETTING.read_text():
       return {}
   except OSError:
     return {}
-  settings = filter(None, [given, f'{_HUGE_PAGES}=1'])
+  settings = filter(None, [tunables, f'{_HUGE_PAGES}=1'])
   return {'GLIBC_TUNABLES': ':'.join(settings)}
 
 
 def start_with_huge_pages() -> None:
-  """Replaces the process by one with the same command line and huge pages.
+  """Replaces the process with one that uses huge pages, same command line.
 
-  The C library reads its settings only when a process starts. Returns where
-  there is nothing to set.
+  The C library reads its settings only when a process starts. Returns if there
+  is nothing to set.
   """
   environment = huge_pages_environment()
   if not environment or not sys.executable:
@@ -83,8 +83,9 @@ def start_with_huge_pages() -> None:
 
 
 def _has_tunables() -> bool:
+  """Returns whether the C library is glibc 2.35 or newer."""
   try:
-    name, version = os.confstr('CS_GNU_LIBC_VERSION').split()
+    name, version = (os.confstr('CS_GNU_LIBC_VERSION') or '').split()
     numbers = tuple(int(number) for number in version.split('.')[:2])
   except (AttributeError, ValueError):
     return False

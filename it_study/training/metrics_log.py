@@ -1,4 +1,4 @@
-"""The lines of metrics.jsonl, and the watch that they are finite."""
+"""The lines of metrics.jsonl, checked to be finite."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 import json
@@ -13,9 +13,24 @@ from it_study.storage import text_files
 
 
 class MetricsLog:
-  """Holds the metrics of steps on the device until a line is due.
+  """Keeps the metrics of steps on the device until a line is due.
 
-  `trainer.train` describes the lines.
+  A line is a JSON object:
+
+    step: Last step of the line.
+    steps: Number of steps since the line before.
+    loss, z_loss, accuracy: Means over the target tokens of these steps; the
+      loss includes the z-loss.
+    num_target_tokens: Number of these tokens.
+    gradient_norm: Mean over the steps.
+    learning_rate: Learning rate of the last step.
+    tokens_per_second: Inputs and targets, without padding.
+    seconds: Time of the steps, compiling and evaluating not included.
+    model_flops_utilization: Share of what the devices can compute at most;
+      absent if that is not known.
+    compile_seconds: Time to compile; only in the line after a compilation.
+    validation_loss, validation_accuracy, validation_seconds: Result of
+      `Validation`; only in the line of an evaluation.
   """
 
   def __init__(
@@ -28,18 +43,18 @@ class MetricsLog:
     events: bool = False,
     writes: bool = True,
   ):
-    """Drops the lines of steps after `start`, and a line that was cut off.
+    """Drops the lines of steps after `start`, and an incomplete last line.
 
     Args:
-      path: of metrics.jsonl.
-      start: the step that a training goes on from.
-      step_flops: operations of a step, from `flops.training_flops`.
-      peak_flops: operations a second of all devices together; None leaves the
-        utilisation out.
-      events: whether to write the same for TensorBoard, in `events/` beside
+      path: Path of metrics.jsonl.
+      start: Step that the training resumes from.
+      step_flops: Floating-point operations per step, from
+        `flops.training_flops`.
+      peak_flops: Floating-point operations per second of all devices together;
+        None to leave the utilization out.
+      events: Whether to write the same for TensorBoard, to `events/` beside
         `path`.
-      writes: whether anything is written at all; of several processes that
-        train as one, one does.
+      writes: Whether to write anything; only one process of a training does.
     """
     self._path = path
     self._writes = writes
@@ -47,28 +62,29 @@ class MetricsLog:
     self._peak_flops = peak_flops
     self._writer = None
     if events and writes:
-      # Imported here: it takes TensorFlow.
+      # Imported here, as it imports TensorFlow.
       from clu import metric_writers
 
       folder = path.parent / 'events'
       self._writer = metric_writers.SummaryWriter(str(folder))
-    self._pending: list[tuple[Mapping[str, jax.Array], int]] = []
+    self._pending: list[tuple[Mapping[str, jax.Array], float]] = []
     self._compile_seconds = 0.0
     self.restart_clock()
     if writes:
       drop_lines_after(path, start)
 
   def restart_clock(self, *, compile_seconds: float = 0.0) -> None:
-    """Leaves the time since the last line out of the next one."""
+    """Excludes the time since the last line from the next one."""
     self._compile_seconds = compile_seconds
     self._before = time.perf_counter()
 
-  def add(self, metrics: Mapping[str, jax.Array], *, num_tokens: int) -> None:
-    """Takes the metrics of the next step, without waiting for them.
+  def add(self, metrics: Mapping[str, jax.Array], *, num_tokens: float) -> None:
+    """Adds the metrics of the next step, without waiting for them.
 
     Args:
-      metrics: float32 scalars of `train_step.make_train_step`.
-      num_tokens: inputs and targets in the step's batch, without padding.
+      metrics: Float32 scalars from `train_step.make_train_step`.
+      num_tokens: Number of tokens in the step's batch, inputs and targets
+        without padding.
     """
     self._pending.append((metrics, num_tokens))
 
@@ -78,15 +94,15 @@ class MetricsLog:
     *,
     held_out: Callable[[], Mapping[str, float]] | None = None,
   ) -> dict[str, float]:
-    """Waits for the device and writes the line of the steps up to `step`.
+    """Waits for the device, writes the line up to `step` and returns it.
 
     Args:
-      step: the last one.
-      held_out: called when the steps' time is taken; what it returns goes into
-        the line as well.
+      step: Last step of the line.
+      held_out: Function that evaluates, called after the steps' time is taken;
+        its result is added to the line.
 
     Raises:
-      FloatingPointError: names the first step that is not finite.
+      FloatingPointError: If a value is not finite; names the first such step.
     """
     num_steps = len(self._pending)
     fetched = jax.device_get([metrics for metrics, _ in self._pending])
@@ -103,7 +119,7 @@ class MetricsLog:
     }
     weights = columns['num_target_tokens']
     num_target_tokens = weights.sum()
-    line = {'step': step, 'steps': num_steps}
+    line: dict[str, float] = {'step': step, 'steps': num_steps}
     for name in ('loss', 'z_loss', 'accuracy'):
       line[name] = float(columns[name] @ weights / max(num_target_tokens, 1))
     line |= {
@@ -138,29 +154,29 @@ class MetricsLog:
 
 
 def drop_lines_after(path: pathlib.Path, step: int) -> None:
-  """Takes out what a training will write again, and a line that was cut off."""
+  """Drops the lines after a step, and an incomplete last line."""
   if path.exists():
     _replace(path, _lines_up_to(step, path.read_text()))
 
 
 def lines_of(path: pathlib.Path) -> list[dict[str, float]]:
-  """The lines of a metrics.jsonl, an unfinished one apart."""
+  """Returns the lines of a metrics.jsonl, without an incomplete one."""
   if not path.exists():
     return []
   return [json.loads(line) for line in _lines_up_to(math.inf, path.read_text())]
 
 
-def add_to_last_line(path: pathlib.Path, more: Mapping[str, float]) -> None:
-  """Puts further numbers into the last line of a metrics.jsonl."""
+def add_to_last_line(path: pathlib.Path, values: Mapping[str, float]) -> None:
+  """Adds values to the last line of a metrics.jsonl."""
   lines = lines_of(path)
-  lines[-1] |= more
+  lines[-1] |= values
   _replace(path, map(json.dumps, lines))
 
 
 def total_seconds(path: pathlib.Path) -> float:
-  """Seconds of training in all lines of a metrics.jsonl, over all restarts.
+  """Sums the seconds of all lines of a metrics.jsonl, over all restarts.
 
-  Compiling is not counted, nor are steps that a kill took back.
+  Does not include compiling, nor steps that were lost in a kill.
   """
   lines = path.read_text().splitlines()
   return math.fsum(json.loads(line)['seconds'] for line in lines)
@@ -172,7 +188,7 @@ def _replace(path: pathlib.Path, lines: Iterable[str]) -> None:
 
 
 def _lines_up_to(step: float, text: str) -> Iterator[str]:
-  """Yields the lines of metrics.jsonl up to a step, an unfinished one apart."""
+  """Yields the lines up to a step, without an incomplete one."""
   for line in text.splitlines():
     try:
       if json.loads(line)['step'] <= step:

@@ -1,4 +1,4 @@
-"""Adafactor and AdamW with their schedules, as values that compare equal."""
+"""Adafactor and AdamW with their schedules, as comparable values."""
 
 import dataclasses
 import math
@@ -13,13 +13,14 @@ from it_study.errors import InputError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedule:
-  """A learning rate by step; equal schedules are equal values.
+  """A learning rate by step; schedules with equal fields are equal.
 
   Attributes:
     kind: 'constant', 'linear_warmup', 'linear_decay' or 'inverse_sqrt'.
-    learning_rate: the factor; the rate itself but for 'inverse_sqrt'.
-    warmup_steps: steps of the first phase.
-    total_steps: steps after which 'linear_decay' is at 0.
+    learning_rate: Factor of the schedule; except for 'inverse_sqrt', the
+      highest rate.
+    warmup_steps: Number of steps of the first phase.
+    total_steps: Step at which 'linear_decay' reaches 0.
   """
 
   kind: str
@@ -54,16 +55,17 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Optimizer:
-  """An optimizer's settings; `transformation` builds it.
+  """The settings of an optimizer, which `transformation` builds.
 
-  Being a plain value, it can be a key: two trainings with equal settings share
-  one compiled step.
+  It is hashable, so that two trainings with equal settings share one compiled
+  step.
 
   Attributes:
     name: 'adafactor' or 'adamw'.
-    schedule: the learning rate.
-    settings: the other settings, sorted pairs.
-    gradient_clip_norm: largest global norm of the gradients, or None.
+    schedule: Schedule of the learning rate.
+    settings: Other settings, as sorted pairs of name and value.
+    gradient_clip_norm: Maximum global norm of the gradients; None for no
+      clipping.
   """
 
   name: str
@@ -98,28 +100,30 @@ def adafactor(
 ) -> Optimizer:
   """Returns Adafactor with T5's settings (Shazeer & Stern 2018, algorithm 4).
 
-  No momentum; squared gradients get 1e-30 added, the parameter scale is at
-  least 1e-3. It computes what `t5x.adafactor.Adafactor` computes, in another
-  order of float32 multiplications: after five steps on matrices with and
-  without factoring and on vectors, parameters agree to 1e-8 of their norm, with
-  weight decay to 1.3e-7 (`tests/optimizers_test.py` holds them to 2e-7). Two
-  differences are left: T5X averages stacked (scanned) layers one by one, Optax
-  takes the stack as one tensor; and T5X can be told which axes of a tensor of
-  rank three or more are rows, Optax takes the two largest.
+  It has no momentum. 1e-30 is added to squared gradients, and the parameter
+  scale is at least 1e-3. It computes what `t5x.adafactor.Adafactor` computes,
+  with float32 multiplications in another order: after five steps on matrices
+  with and without factoring and on vectors, parameters agree to 1e-8 of their
+  norm, and with weight decay to 1.3e-7 (`tests/training/optimizers_test.py`
+  checks 2e-7). Two differences remain. T5X treats the layers of a stacked
+  (scanned) tensor one by one, Optax treats the stack as one tensor. And T5X can
+  be told which axes of a tensor of rank 3 or more are rows, Optax factors the
+  two largest.
 
   Args:
-    learning_rate: a constant or a schedule; relative to each tensor's own root
-      mean square where `multiply_by_parameter_scale` is true. T5 fine-tunes
-      with 1e-3.
-    decay_rate: of the second moment, 1 - step^-decay_rate.
-    step_offset: the step from which `step` counts in that decay.
-    multiply_by_parameter_scale: whether steps are relative.
-    clipping_threshold: largest root mean square of a tensor's update, or None.
-    min_dim_size_to_factor: tensors whose second largest axis is shorter keep
-      their full second moment.
-    weight_decay_rate: share of each parameter lost in a step, whatever the
-      learning rate, as in T5X; or None.
-    gradient_clip_norm: largest global norm of the gradients, or None.
+    learning_rate: Constant or schedule, relative to each tensor's own root mean
+      square if `multiply_by_parameter_scale` is set. T5 fine-tunes with 1e-3.
+    decay_rate: Exponent of the second moment's decay, 1 - step^-decay_rate.
+    step_offset: Step from which `step` counts in that decay.
+    multiply_by_parameter_scale: Whether updates are relative to the parameters.
+    clipping_threshold: Maximum root mean square of a tensor's update; None for
+      no clipping.
+    min_dim_size_to_factor: Minimum size of a tensor's second largest axis for
+      its second moment to be factored.
+    weight_decay_rate: Share of each parameter lost per step, whatever the
+      learning rate, as in T5X; None for no decay.
+    gradient_clip_norm: Maximum global norm of the gradients; None for no
+      clipping.
   """
   return _optimizer(
     'adafactor',
@@ -146,13 +150,14 @@ def adamw(
   """Returns AdamW (Loshchilov & Hutter 2019).
 
   Args:
-    learning_rate: a constant or a schedule.
-    b1: decay of the first moment.
-    b2: decay of the second moment.
-    eps: added to the root of the second moment.
-    weight_decay: times the learning rate, of matrices alone, not of the layer
-      norms' scales.
-    gradient_clip_norm: largest global norm of the gradients, or None.
+    learning_rate: Constant or schedule.
+    b1: Decay rate of the first moment.
+    b2: Decay rate of the second moment.
+    eps: Constant added to the root of the second moment.
+    weight_decay: Weight decay, multiplied by the learning rate. Applies only to
+      matrices, not to the scales of layer norms.
+    gradient_clip_norm: Maximum global norm of the gradients; None for no
+      clipping.
   """
   return _optimizer(
     'adamw',
@@ -166,12 +171,12 @@ def adamw(
 
 
 def constant(*, learning_rate: float) -> Schedule:
-  """Returns the same rate at every step."""
+  """Returns a schedule with the same rate at every step."""
   return Schedule(kind='constant', learning_rate=learning_rate)
 
 
 def linear_warmup(*, learning_rate: float, warmup_steps: int) -> Schedule:
-  """Returns a rise from 0 over `warmup_steps`, then the constant rate.
+  """Returns a linear rise from 0 over `warmup_steps`, then a constant rate.
 
   Step 0 has rate 0, as in T5X and in transformers: 4 warm-up steps to 1.0 give
   0, 0.25, 0.5, 0.75, 1, 1, ….
@@ -189,17 +194,22 @@ def linear_decay(
   total_steps: int | None,
   constant_share: float = 0.0,
 ) -> Schedule:
-  """Returns the rate for a share of the steps, then a fall to 0 at the end.
+  """Returns a constant rate, then a linear fall to 0 at the last step.
 
-  A rate of 1.0, 4 steps in all, half of them constant: 1, 1, 1, 0.5, then 0.
+  A rate of 1.0 over 4 steps, half of them constant, gives 1, 1, 1, 0.5, then 0.
+
+  Args:
+    learning_rate: Rate of the constant part.
+    total_steps: Number of steps in all.
+    constant_share: Share of the steps before the rate falls, from 0 to below 1.
 
   Raises:
-    InputError: `total_steps` is not stated, or the share is not from 0 to 1.
+    InputError: If `total_steps` is not set, or the share is out of range.
   """
   if total_steps is None or total_steps < 1:
     raise InputError(
-      f'linear_decay falls over {total_steps} steps; it has to be told how many'
-      ' there are: set TRAIN_STEPS, not EPOCHS.'
+      f'linear_decay.total_steps is {total_steps}; it must be the number of'
+      ' steps: set TRAIN_STEPS, not EPOCHS.'
     )
   if not 0 <= constant_share < 1:
     raise InputError(
@@ -245,4 +255,5 @@ def _optimizer(
 
 
 def _is_matrix(params: Any) -> Any:
+  """Returns whether each parameter has two axes or more, as a tree."""
   return jax.tree.map(lambda param: param.ndim > 1, params)

@@ -1,4 +1,4 @@
-"""A profiler's trace of some steps of a training, on request."""
+"""A profiler trace of some training steps, on request."""
 
 import os
 from typing import Any
@@ -9,15 +9,19 @@ from it_study.errors import InputError
 
 
 class StepTrace:
-  """Traces a stretch of steps into a folder that TensorBoard reads."""
+  """Traces a range of steps into a folder that TensorBoard reads."""
 
   def __init__(
     self, folder: str | os.PathLike, *, steps: tuple[int, int] | None
   ):
-    """Args: `folder` to write to; `steps`, the first and the last, or None.
+    """Checks the range; tracing starts with its first step.
+
+    Args:
+      folder: Folder to write to.
+      steps: First and last step to trace; None for no trace.
 
     Raises:
-      InputError: `steps` is no such pair.
+      InputError: If `steps` is not such a pair.
     """
     self._folder = os.fspath(folder)
     self._running = False
@@ -31,19 +35,19 @@ class StepTrace:
     self._first, self._last = steps
 
   def before(self, step: int) -> None:
-    """Starts if it is time; a training that goes on later starts later."""
+    """Starts tracing if `step` is in the range, also after resuming in it."""
     if not self._running and self._first <= step <= self._last:
       jax.profiler.start_trace(self._folder)
       self._running = True
 
   def after(self, step: int, result: Any) -> None:
-    """Stops after the last step, once the device is done with `result`."""
+    """Stops after the last step, once the device has computed `result`."""
     if self._running and step >= self._last:
       jax.block_until_ready(result)
       self.close()
 
   def close(self) -> None:
-    """Writes what there is."""
+    """Ends a trace that is running."""
     if self._running:
       self._running = False
       jax.profiler.stop_trace()

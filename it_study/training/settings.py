@@ -151,9 +151,9 @@ class TrainingSettings:
       are computed in equal parts whose gradients are added. None for no limit.
     z_loss: Coefficient of the squared log normaliser.
     label_smoothing: Probability taken from the target token.
-    checkpoints: When to save, and what to keep.
-    evaluation: When to evaluate on held-out instances.
-    log: When to write metrics.
+    checkpoints: Settings of checkpoints.
+    evaluation: Settings of the evaluation on held-out instances.
+    log: Settings of metrics and traces.
 
   Raises:
     InputError: If the seed is out of range; if `keep_best` is set and some

@@ -48,7 +48,7 @@ def make_train_step(
   z_loss: float = losses.DEFAULT_Z_LOSS,
   label_smoothing: float = 0.0,
   num_microbatches: int = 1,
-) -> Callable[..., tuple[TrainState, Metrics]]:
+) -> jax.stages.Wrapped:
   """Returns the jitted `(state, batch, seed) -> (state, metrics)`.
 
   The state is donated. Dropout's key is the seed's, folded with the state's
@@ -237,17 +237,18 @@ def _make_gradient_fn(
     key: jax.Array,
     num_target_tokens: jax.Array | None,
   ) -> tuple[jax.Array, Metrics]:
-    features = dict(batch)
+    features: dict[str, Any] = dict(batch)
     weights = features.pop('decoder_loss_weights')
     # Without it XLA gathers activations where parameters are fully sharded.
     with partitioning.activation_sharding(mesh):
-      hidden, kernel = model.apply(
+      outputs: Any = model.apply(
         {'params': params},
         **features,
         deterministic=deterministic,
         rngs=None if deterministic else {'dropout': key},
         method='before_logits',
       )
+      hidden, kernel = outputs
       return losses.cross_entropy(
         hidden=hidden,
         kernel=kernel,

@@ -1,5 +1,6 @@
-"""The loss on held-out instances, looked at while a training runs."""
+"""The loss on held-out instances during a training."""
 
+from collections.abc import Callable
 import functools
 import time
 from typing import Any
@@ -15,26 +16,32 @@ from it_study.training import losses
 
 
 class Validation:
-  """Loss and accuracy over every example of a feed, each once.
+  """Computes loss and accuracy over every example of a feed, once.
 
-  Without dropout, and in the same order each time, so that equal parameters
-  give equal numbers.
+  Without dropout and in the same order each time, so that equal parameters give
+  equal numbers.
   """
 
   def __init__(self, *, feed: Feed, model: T5, mesh: Mesh):
-    """Args: `feed` of the held-out examples, not packed; `model`; `mesh`."""
+    """Makes the step; it is compiled at the first call.
+
+    Args:
+      feed: Held-out examples, not packed.
+      model: Model to evaluate.
+      mesh: Mesh of the parameters.
+    """
     assert not feed.pack
     self._feed = feed
     self._mesh = mesh
     self._step = _make_step(model, mesh)
 
   def __call__(self, params: Any) -> dict[str, float]:
-    """Computes both for the parameters of now.
+    """Evaluates parameters.
 
     Returns:
-      `validation_loss`, the mean per target token, z-loss not included;
-      `validation_accuracy`, the share of target tokens that are the likeliest;
-      and `validation_seconds`, what it took, compiling included.
+      `validation_loss`, the mean per target token without z-loss;
+      `validation_accuracy`, the share of target tokens that the model ranks
+      first; and `validation_seconds`, the time it took, with compiling.
     """
     before = time.perf_counter()
     sums = [
@@ -53,7 +60,7 @@ class Validation:
     sharding = partitioning.batch_sharding(self._mesh)
     return {
       name: jax.make_array_from_callback(
-        array.shape, sharding, lambda index, array=array: array[index]
+        array.shape, sharding, array.__getitem__
       )
       for name, array in batch.items()
     }
@@ -62,35 +69,43 @@ class Validation:
 def held_out_batch(
   feed: Feed, step: int, *, rows: slice | None = None
 ) -> dict[str, np.ndarray]:
-  """A batch of the one epoch that is looked at.
+  """Returns a batch of the one epoch to evaluate.
 
-  The last one is filled up with rows of zeros, which do not count.
+  The last batch is padded with rows of zeros, which do not count.
 
   Args:
-    feed: of the held-out examples, not packed.
-    step: which batch.
-    rows: of the batch, those to return; None returns all.
+    feed: Held-out examples, not packed.
+    step: Number of the batch, from 0.
+    rows: Rows of the batch to return; None for all.
   """
   rows = rows or slice(0, feed.batch_size)
   batch = feed.batch(step, rows=rows)
-  left = len(feed.cache) - step * feed.batch_size - rows.start
-  if left < rows.stop - rows.start:
+  num_examples = len(feed.cache) - step * feed.batch_size - rows.start
+  if num_examples < rows.stop - rows.start:
     for array in batch.values():
-      array[max(left, 0) :] = 0
+      array[max(num_examples, 0) :] = 0
   return batch
 
 
 @functools.lru_cache(maxsize=16)
-def _make_step(model: T5, mesh: Mesh):
-  """The jitted `(params, batch) -> (loss, accuracy, num_target_tokens)`."""
+def _make_step(
+  model: T5, mesh: Mesh
+) -> Callable[[Any, dict[str, jax.Array]], tuple[jax.Array, ...]]:
+  """Returns the jitted `(params, batch)`.
 
-  def step(params, batch):
-    features = dict(batch)
+  Its result is a tuple `(loss, accuracy, num_target_tokens)` of scalars.
+  """
+
+  def step(
+    params: Any, batch: dict[str, jax.Array]
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    features: dict[str, Any] = dict(batch)
     weights = features.pop('decoder_loss_weights')
     with partitioning.activation_sharding(mesh):
-      hidden, kernel = model.apply(
+      outputs: Any = model.apply(
         {'params': params}, **features, method='before_logits'
       )
+      hidden, kernel = outputs
       _, metrics = losses.cross_entropy(
         hidden=hidden,
         kernel=kernel,

@@ -178,6 +178,6 @@ def test_a_training_in_a_bucket_has_its_record(tmp_path):
   assert found == [record] * len(OWN) + [{}] * len(FOREIGN)
   assert error == (
     'gs://bucket/run/checkpoint_20 was trained with the vocabulary another; in '
-    f'use is {vocabularies.describe()}. Name the one it was trained with by '
-    'IT_STUDY_VOCABULARY.'
+    f'use is {vocabularies.describe()}. Set IT_STUDY_VOCABULARY to the one it '
+    'was trained with.'
   )

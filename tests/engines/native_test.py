@@ -258,7 +258,9 @@ def test_another_vocabulary_beside_weights_is_refused(trained, tmp_path):
     trained, tmp_path / 'hf', source_format='it_study', to='hf'
   )
   (folder / 'spiece.model').write_bytes(b'not this one')
-  with pytest.raises(InputError, match='is another vocabulary than the one in'):
+  with pytest.raises(
+    InputError, match='differs from the vocabulary in use, byte'
+  ):
     finetune(tmp_path / 'training', initial_checkpoint_path=str(folder))
 
 
@@ -301,7 +303,7 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(
   with pytest.raises(
     InputError,
     match=r'was trained with the vocabulary byte, 259 tokens.*; in use is '
-    r'byte, 259 tokens, SHA-256 ffff.* by IT_STUDY_VOCABULARY',
+    r'byte, 259 tokens, SHA-256 ffff.*Set IT_STUDY_VOCABULARY to the one it',
   ):
     infer(tmp_path, checkpoint_path=trained)
 

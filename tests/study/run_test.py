@@ -1,5 +1,6 @@
 """Tests of it_study.study.run: what is planned, run once, resumed, refused."""
 
+import collections
 import json
 import signal
 import subprocess
@@ -205,6 +206,32 @@ def test_two_seeds_are_two_trainings(corpus, tmp_path):
     'train natinst_def_original_ex_original2_n5 0',
     'train natinst_def_original_ex_original2_n5 1',
   ]
+
+
+def test_a_cell_is_of_its_seed_and_split(corpus, tmp_path):
+  run(
+    corpus,
+    tmp_path,
+    conditions=CONDITIONS[:1],
+    seeds=(0, 7),
+    splits=('test', 'validation'),
+  )
+  lines = (tmp_path / 'results.jsonl').read_text().splitlines()
+  for result in map(json.loads, lines):
+    rows = predictions.read_predictions(
+      tmp_path / 'cells' / result['cell'] / 'predictions.jsonl'
+    )
+    assert {row.split for row in rows} == {result['split']}, result['cell']
+    assert {row.seed for row in rows} == {result['seed']}, result['cell']
+    if result['baseline'] is None:
+      assert result['metrics']['overall']['num_instances'] == len(rows)
+  # As many of each seed and split: five baselines, two models.
+  counts = collections.Counter(
+    (result['seed'], result['split']) for result in map(json.loads, lines)
+  )
+  assert counts == {
+    (seed, split): 7 for seed in (0, 7) for split in ('test', 'validation')
+  }
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""plan: what a training needs of devices that are not here."""
+"""plan: what a training needs, computed without its devices."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from it_study.errors import InputError
 if TYPE_CHECKING:
   from it_study.training.settings import MeshSettings
 
-# T5's own vocabulary, rounded up as the released models have it.
+# Rows of the released T5 models' embedding tables.
 _T5_VOCABULARY_SIZE = 32_128
-# What only a run needs.
+# Macros that only a run needs.
 _UNUSED = ('CORPUS', *runs.OF_A_PIECE)
 # Arguments of `finetune` that shape a training step.
 _ARGUMENTS = (
@@ -36,7 +36,7 @@ _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
 
 
 def plan(options: argparse.Namespace) -> None:
-  """Prints what a training step takes, by a program compiled ahead of time."""
+  """Prints what a training step needs, from its compiled program."""
   if options.devices is not None and options.devices < 1:
     raise InputError(
       f'--devices is {options.devices}; give a whole number from 1 up.'
@@ -88,8 +88,8 @@ def plan(options: argparse.Namespace) -> None:
     remarks.insert(0, _estimate(config.dtype))
   if result.unknown_loops:
     remarks.append(
-      f'{result.unknown_loops} loops do not tell how often they run; they '
-      'count once.'
+      f'The number of iterations of {result.unknown_loops} loops is not known; '
+      'they count once.'
     )
   if options.json:
     print(json.dumps({**result.to_dict(), 'remarks': remarks}))
@@ -98,56 +98,55 @@ def plan(options: argparse.Namespace) -> None:
 
 
 def _model_config(model_config: Any, dtype: str) -> tuple[Any, list[str]]:
-  """The model's configuration, and what was supposed in making it."""
+  """Returns the model's configuration, and remarks on what it assumes."""
   from it_study.engines import model_setup
 
   remarks = []
   if dtype == 'auto':
     dtype = 'bfloat16'
-    remarks.append("DTYPE 'auto' is taken for bfloat16, as on an accelerator.")
+    remarks.append("DTYPE is 'auto': assuming bfloat16, as on an accelerator.")
   reason = _use_local_vocabulary()
   if reason is None:
     config = model_setup.complete_config(model_config, dtype=dtype)
   else:
     config = model_config(vocab_size=_T5_VOCABULARY_SIZE, dtype=dtype)
-    remarks.append(
-      f"{reason}: it is taken to have T5's {_T5_VOCABULARY_SIZE:,} rows."
-    )
+    remarks.append(f"{reason}: assuming T5's {_T5_VOCABULARY_SIZE:,} rows.")
   if not gin_utils.bound('T5Config', ('scan_layers',)):
     config = dataclasses.replace(config, scan_layers=True)
     remarks.append(
-      'T5Config.scan_layers is not set and taken for True, so that one layer '
-      'of a stack is compiled, not each.'
+      'T5Config.scan_layers is not set: assuming True, so that one layer of a '
+      'stack is compiled, not each.'
     )
   return config, remarks
 
 
 def _estimate(dtype: str) -> str:
-  """How a program for CPU devices differs from one for accelerators."""
+  """Says how a program for CPU devices differs from one for accelerators."""
   remark = (
-    'Estimate, from virtual CPU devices. Gradients of sharded parameters are '
-    'sent by all-reduce there; an accelerator may send half as many bytes, by '
-    'reduce-scatter.'
+    'This is an estimate from virtual CPU devices. They send gradients of '
+    'sharded parameters by all-reduce; an accelerator may send half as many '
+    'bytes, by reduce-scatter.'
   )
   if dtype == 'bfloat16':
     remark += (
-      ' What is computed in bfloat16 is partly kept and sent in float32 there, '
+      ' They also store and send some bfloat16 values in float32, which takes '
       'twice as many bytes.'
     )
   return remark
 
 
 def _use_local_vocabulary() -> str | None:
-  """Makes the vocabulary that is named current; else tells why it is not."""
+  """Makes the configured vocabulary current; returns why, if it cannot."""
   from it_study.data import vocabularies
 
-  name = gin_utils.macro('IT_STUDY_VOCABULARY') or os.environ.get(
-    vocabularies.VARIABLE
+  name = str(
+    gin_utils.macro('IT_STUDY_VOCABULARY')
+    or os.environ.get(vocabularies.VARIABLE, '')
   )
   if not name:
-    return 'No vocabulary is named'
+    return 'No vocabulary is set'
   if name != vocabularies.BYTE and not pathlib.Path(name).is_file():
-    return f'Vocabulary {name} is no file here'
+    return f'Vocabulary {name} is not a file on this machine'
   vocabularies.set_vocabulary(name)
   return None
 
@@ -163,27 +162,27 @@ def _virtual_devices(count: int | None, mesh: 'MeshSettings') -> Sequence[Any]:
 
 
 def _keep_to_cpu(count: int) -> Sequence[Any]:
-  """Starts JAX on virtual devices of the CPU, whatever else is here."""
+  """Starts JAX on virtual CPU devices, whatever accelerator there is."""
   import jax
 
-  # A plan is compiled to be measured, not to be kept.
+  # The program is compiled to be measured, not to be run later.
   jax.config.update('jax_enable_compilation_cache', False)
   try:
     jax.config.update('jax_platforms', 'cpu')
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError:
-    found = jax.local_devices(backend='cpu')
-    if len(found) < count:
+    devices = jax.local_devices(backend='cpu')
+    if len(devices) < count:
       raise InputError(
-        f'a plan for {count} devices needs a process of its own: JAX runs '
-        f'already, with {len(found)}. Run it-study plan by itself.'
+        f'a plan for {count} devices needs its own process: JAX is already '
+        f'running, with {len(devices)}. Run it-study plan by itself.'
       ) from None
-    return found[:count]
+    return devices[:count]
   return jax.local_devices(backend='cpu')
 
 
 def _lines(result: Any, remarks: Sequence[str], *, where: str) -> list[str]:
-  """The plan as a table."""
+  """Returns the plan as lines of a table."""
   model = result.model
   mesh = ' x '.join(f'{axis} {size}' for axis, size in result.mesh.items())
   rows = [
@@ -202,7 +201,7 @@ def _lines(result: Any, remarks: Sequence[str], *, where: str) -> list[str]:
       f'{"" if result.num_microbatches == 1 else "es"}',
     ),
     ('', ''),
-    ('bytes a device', ''),
+    ('bytes per device', ''),
     ('  parameters', _size(result.parameter_bytes)),
     ('  optimizer state', _size(result.optimizer_bytes)),
     ('  batch', _size(result.batch_bytes)),
@@ -210,7 +209,7 @@ def _lines(result: Any, remarks: Sequence[str], *, where: str) -> list[str]:
     ('  padding, program', _size(result.other_bytes)),
     ('  total', _of_memory(result)),
     ('', ''),
-    ('FLOPs a step', ''),
+    ('FLOPs per step', ''),
     ('  by formula', f'{result.model_flops:.4g}'),
     (
       '  compiled',
@@ -222,33 +221,33 @@ def _lines(result: Any, remarks: Sequence[str], *, where: str) -> list[str]:
     rows.append(
       (
         "  compiler's count",
-        f'{result.compiler_flops:.4g} a device, a loop counted once',
+        f'{result.compiler_flops:.4g} per device, each loop counted once',
       )
     )
   rows += [
     ('', ''),
-    ('sent a step, a device', '' if result.collectives else 'nothing'),
+    ('sent per step, per device', '' if result.collectives else 'nothing'),
   ]
   rows += [
     (
       f'  {kind}',
-      f'{_size(found.sent_bytes)} in {found.count:,} operations on '
-      f'{_size(found.payload_bytes)}',
+      f'{_size(traffic.sent_bytes)} in {traffic.count:,} operations on '
+      f'{_size(traffic.payload_bytes)}',
     )
-    for kind, found in sorted(result.collectives.items())
+    for kind, traffic in sorted(result.collectives.items())
   ]
   rows.append(('', ''))
   if result.estimated_seconds is not None:
     rows.append(
       (
-        'seconds a step',
-        f"{result.estimated_seconds:.4g} by the compiler's cycles, waiting for "
-        'other devices not counted',
+        'seconds per step',
+        f"{result.estimated_seconds:.4g} by the compiler's cycles, without "
+        'waiting for other devices',
       )
     )
   rows.append(
     (
-      'took here',
+      'planning took',
       f'{result.trace_seconds:.1f} s to trace, {result.compile_seconds:.1f} s '
       'to compile',
     )
@@ -261,6 +260,7 @@ def _lines(result: Any, remarks: Sequence[str], *, where: str) -> list[str]:
 
 
 def _of_memory(result: Any) -> str:
+  """Formats the bytes needed, as a share of the device's if those are known."""
   if result.device_memory_bytes is None:
     return _size(result.total_bytes)
   share = result.total_bytes / result.device_memory_bytes
@@ -272,7 +272,7 @@ def _of_memory(result: Any) -> str:
 
 
 def _size(number: float) -> str:
-  """Bytes in the unit that suits them.
+  """Formats bytes in the largest unit that gives 1 or more.
 
   >>> _size(1536), _size(0)
   ('1.50 KiB', '0 B')

@@ -27,7 +27,7 @@ def of_training(names: Sequence[str], *, run: str) -> dict[str, Any]:
 
   Args:
     names: Names of the arguments.
-    run: What is to run and the gin file that binds it, for a message, such as
+    run: Name of the run and the gin file that binds it, for a message, such as
       'a study: runs/study.gin'.
 
   Raises:

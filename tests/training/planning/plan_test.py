@@ -207,15 +207,13 @@ def test_the_command_prints_a_table(capsys):
     'for',
     'model',
     'batch',
-    'bytes a device',
-    'FLOPs a step',
-    'sent a step, a device',
+    'bytes per device',
+    'FLOPs per step',
+    'sent per step, per device',
   ]
-  assert lines[-3].startswith('Estimate, from virtual CPU devices.')
-  assert lines[-2] == (
-    "No vocabulary is named: it is taken to have T5's 32,128 rows."
-  )
-  assert lines[-1].startswith('T5Config.scan_layers is not set and taken for')
+  assert lines[-3].startswith('This is an estimate from virtual CPU devices.')
+  assert lines[-2] == "No vocabulary is set: assuming T5's 32,128 rows."
+  assert lines[-1].startswith('T5Config.scan_layers is not set: assuming True')
 
 
 def test_the_command_uses_the_settings(capsys):
@@ -272,8 +270,8 @@ def test_a_number_is_refused_before_slow_imports():
 def test_a_process_with_too_few_devices_is_refused(capsys):
   found = len(jax.devices('cpu'))
   assert refusal(capsys, f'--devices={found + 1}') == (
-    f'a plan for {found + 1} devices needs a process of its own: JAX runs '
-    f'already, with {found}. Run it-study plan by itself.'
+    f'a plan for {found + 1} devices needs its own process: JAX is already '
+    f'running, with {found}. Run it-study plan by itself.'
   )
 
 
