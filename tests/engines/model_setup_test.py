@@ -101,7 +101,7 @@ def rows_for(path):
 
 @pytest.fixture(name='large', scope='module')
 def _large(tmp_path_factory):
-  """Weights with more rows than bytes have tokens, in our format."""
+  """Weights in our format, with more rows than there are byte tokens."""
   folder = tmp_path_factory.mktemp('large')
   config = params.read_model_config(_HF)
   config = type(config)(**{**vars(config), 'vocab_size': 512})
@@ -112,18 +112,18 @@ def _large(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', ['hf', 'it_study', 't5x', 't5x_orbax'])
-def test_a_model_has_the_rows_of_its_weights(name, large):
+def test_a_model_has_as_many_rows_as_its_weights(name, large):
   assert rows_for(large / name) == 512
   # 259 bytes and special tokens.
   assert rows_for(None) == 384
 
 
-def test_a_smaller_table_is_to_be_filled_up():
+def test_a_smaller_table_is_rounded_up():
   assert rows_for(_HF) == 384
   assert rows_for(t5x_fixture.theirs() / t5x_fixture.MSGPACK) == 384
 
 
-def test_the_record_of_a_training_tells_its_rows(tmp_path):
+def test_rows_are_read_from_the_record_of_a_training(tmp_path):
   record = {'model': {'vocab_size': 640}}
   (tmp_path / 'training.json').write_text(json.dumps(record))
   assert rows_for(tmp_path) == 640
@@ -132,14 +132,14 @@ def test_the_record_of_a_training_tells_its_rows(tmp_path):
     rows_for(tmp_path)
 
 
-def test_the_rows_of_a_checkpoint_in_a_bucket_are_read_there(large):
+def test_rows_of_a_checkpoint_in_a_bucket_are_read_in_place(large):
   done = run_beside_a_bucket(large, _COMPLETE, 'gs://bucket/t5x_orbax')
   assert done.returncode == 0, done.stderr[-3000:]
   assert done.stdout == '512\n'
 
 
 def write_record(folder):
-  """A training's, in whose folder weights from elsewhere lie too."""
+  """The record of a training whose folder also holds other weights."""
   record = {
     'mixture_or_task_name': fakes.NAME,
     'seed': 3,

@@ -84,7 +84,7 @@ def _rows(trained, corpus, tmp_path_factory):
     return infer(tmp_path_factory.mktemp('rows'), checkpoint_path=trained)
 
 
-def test_a_training_leaves_its_record(trained):
+def test_a_training_writes_its_record(trained):
   record = json.loads((trained / 'training.json').read_text())
   assert record['mixture_or_task_name'] == f'{fakes.NAME}_n10'
   assert (record['seed'], record['train_steps']) == (3, 4)
@@ -109,7 +109,7 @@ def test_every_instance_is_predicted_once_in_order(rows, corpus):
   predictions.check_complete(rows, corpus=opened, split='test')
 
 
-def test_a_row_says_where_it_comes_from(rows):
+def test_a_row_carries_its_provenance(rows):
   row = rows[1]
   assert row.id == 'entail-1'
   assert row.category == 'Textual Entailment'
@@ -129,7 +129,7 @@ def test_a_row_says_where_it_comes_from(rows):
   assert rows[-1].label_space is None
 
 
-def test_the_record_counts_what_was_cut(trained, tmp_path):
+def test_the_record_counts_truncated_prompts(trained, tmp_path):
   infer(
     tmp_path,
     checkpoint_path=trained,
@@ -143,7 +143,7 @@ def test_the_record_counts_what_was_cut(trained, tmp_path):
   assert record['input_kept'] == 1.0
 
 
-def test_the_batch_size_changes_nothing(rows, trained, tmp_path):
+def test_answers_do_not_depend_on_the_batch_size(rows, trained, tmp_path):
   done = []
   again = infer(
     tmp_path,
@@ -161,7 +161,7 @@ def test_examples_are_counted_while_they_are_tokenised(tmp_path, monkeypatch):
   seen = []
   finetune(
     tmp_path,
-    # No other test's, whose tokens would be there already.
+    # A task that no other test uses, so that its tokens are not cached.
     mixture_or_task_name=f'{fakes.NAME}_n3_s9',
     train_steps=1,
     on_progress=seen.append,
@@ -173,7 +173,7 @@ def test_examples_are_counted_while_they_are_tokenised(tmp_path, monkeypatch):
   ]
 
 
-def test_a_training_goes_on_where_it_stopped(trained, tmp_path):
+def test_a_training_resumes_where_it_stopped(trained, tmp_path):
   finetune(tmp_path, train_steps=2)
   seen = []
   record = finetune(tmp_path, on_progress=seen.append)
@@ -197,9 +197,7 @@ def test_a_training_starts_from_a_checkpoint(trained, tmp_path):
 
 
 @pytest.mark.parametrize('to', ['hf', 't5x', 't5x_orbax'])
-def test_weights_of_others_are_trained_and_predicted_with(
-  trained, to, tmp_path
-):
+def test_converted_weights_train_and_predict(trained, to, tmp_path):
   folder = weights.convert(
     trained, tmp_path / to, source_format='it_study', to=to
   )
@@ -221,7 +219,7 @@ def test_weights_of_others_are_trained_and_predicted_with(
   assert answers[0] == answers[1]
 
 
-def test_a_table_of_more_rows_than_tokens_stays_as_large(trained, tmp_path):
+def test_a_table_with_more_rows_than_tokens_keeps_its_size(trained, tmp_path):
   folder = weights.convert(
     trained, tmp_path / 'hf', source_format='it_study', to='hf'
   )
@@ -229,7 +227,7 @@ def test_a_table_of_more_rows_than_tokens_stays_as_large(trained, tmp_path):
   tensors = safetensors.numpy.load_file(folder / name)
   for table in ('shared.weight', 'lm_head.weight'):
     rows = tensors[table]
-    # Rows that stand for no token, and that no prompt asks for.
+    # Rows that stand for no token, so that no prompt uses them.
     tensors[table] = np.concatenate([rows, np.zeros((64, rows.shape[1]), 'f')])
   safetensors.numpy.save_file(tensors, folder / name)
   config = json.loads((folder / 'config.json').read_text())
@@ -265,14 +263,14 @@ def test_another_vocabulary_beside_weights_is_refused(trained, tmp_path):
 
 
 def test_epochs_become_steps(tmp_path):
-  # 16 examples, three a batch, twice.
+  # 16 examples, three per batch, twice.
   record = finetune(
     tmp_path, train_steps=None, epochs=2, batch_size=3, pack=False
   )
   assert record['train_steps'] == 11
 
 
-def test_untuned_parameters_hang_on_the_seed(tmp_path):
+def test_untuned_parameters_depend_on_the_seed(tmp_path):
   short = {'task_feature_lengths': {'inputs': 256, 'targets': 3}}
   one, same, other = (
     infer(tmp_path, split='validation', seed=seed, **short)
@@ -348,7 +346,9 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
     ({'mesh_model': 5}, 'model=5 does not fit 1 cpu device'),
   ],
 )
-def test_what_a_training_cannot_use(tmp_path, settings, message):
+def test_invalid_arguments_of_a_training_are_refused(
+  tmp_path, settings, message
+):
   with pytest.raises(InputError, match=message):
     finetune(tmp_path, **settings)
 
@@ -373,7 +373,9 @@ def test_what_a_training_cannot_use(tmp_path, settings, message):
     ),
   ],
 )
-def test_what_a_prediction_cannot_use(tmp_path, settings, message):
+def test_invalid_arguments_of_a_prediction_are_refused(
+  tmp_path, settings, message
+):
   with pytest.raises(InputError, match=message):
     infer(tmp_path, **settings)
 

@@ -1,4 +1,4 @@
-"""Tests of a study in a bucket, by workers on machines of their own."""
+"""Tests of a study in a bucket, by workers on separate machines."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ def start(corpus, cache, *, pause):
   )
 
 
-def test_a_machine_that_dies_leaves_its_piece_to_another(
+def test_a_work_unit_of_a_dead_machine_is_taken_over(
   corpus, there, tmp_path, monkeypatch, capsys
 ):
   engine = fakes.Engine(corpus)
@@ -88,13 +88,13 @@ def test_a_machine_that_dies_leaves_its_piece_to_another(
   victim.communicate()
   calls, errors = other.communicate(timeout=120)
   assert other.returncode == 0, errors[-2000:]
-  # It made everything, and what was cut off too.
+  # It did all the work, also what was interrupted.
   assert sorted(calls.splitlines()) == sorted(engine.calls)
   assert begun in calls
   found = there / 'studies/one'
   assert (found / 'results.jsonl').read_text() == alone.read_text()
   assert not list(found.glob('leases/**/cells/*'))
-  # A third machine writes the report, where everybody finds it.
+  # A third machine writes the report to the bucket.
   monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'c'))
   assert cli.main(['report', STUDY]) == 0
   assert 'report: ' in capsys.readouterr().out

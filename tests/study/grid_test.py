@@ -20,8 +20,8 @@ def test_the_standard_grid():
     'natinst_def_original_ex_empty0_seed0',
   ]
   assert len(trainings) == 12
-  # A seed and split: 5 baselines; the untuned model under two originals; two
-  # trainings on originals, tested once; four others, tested twice.
+  # For each seed and split: 5 baselines; the untuned model under two originals;
+  # two trainings on originals, tested once; four others, tested twice.
   assert len(cells) == 2 * 2 * (5 + 2 + 2 + 4 * 2)
   assert len({cell.name for cell in cells}) == len(cells)
 
@@ -69,7 +69,7 @@ def test_matched_and_original_tests():
   ]
 
 
-def test_every_model_is_tested_under_further_conditions():
+def test_every_model_is_tested_under_the_test_conditions():
   conditions = (Condition(), Condition(definition='empty'))
   further = (Condition(definition='empty'), Condition(definition='simplified'))
   trainings, cells = grid.plan(

@@ -16,7 +16,7 @@ from it_study.study import run_record
 def test_delusive_sources_are_counted(tmp_path):
   corpus = natinst.open_corpus(fakes.write_small_corpus(tmp_path))
   conditions = [Condition(examples='delusive', num_examples=1), Condition()]
-  # Of each task one; the negatives of this corpus stay inside the labels.
+  # One per task; the negative examples of this corpus use the labels.
   assert run_record.delusive_sources(corpus, conditions) == {
     'classification': {'negatives': 2},
     'generation': {'negatives': 3},
@@ -41,7 +41,7 @@ def test_versions_name_what_decides_a_score():
   assert versions['rapidfuzz'] == importlib.metadata.version('rapidfuzz')
   assert versions['python'] == sys.version.split()[0]
   assert versions['it_study'] == it_study.__version__
-  # It only judges ours in the tests.
+  # It is only used in tests.
   assert 'rouge-score' not in versions
 
 

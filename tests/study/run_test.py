@@ -103,7 +103,7 @@ def test_the_record_of_a_run(finished, corpus):
   assert record['delusive_sources'] == {}
 
 
-def test_results_are_a_line_a_cell(finished):
+def test_results_have_one_line_per_cell(finished):
   text = (finished / 'results.jsonl').read_text()
   results = [json.loads(line) for line in text.splitlines()]
   assert [result['cell'] for result in results] == CELLS
@@ -140,7 +140,35 @@ def test_results_are_a_line_a_cell(finished):
   assert expected['exact_match'] == pytest.approx(50.0)
 
 
-def test_what_is_done_is_not_done_again(finished, corpus):
+def test_the_record_has_the_margin(corpus, tmp_path):
+  run(corpus, tmp_path, conditions=CONDITIONS[:1], equivalence_margin=2.5)
+  record = json.loads((tmp_path / 'run.json').read_text())
+  assert record['equivalence_margin'] == 2.5
+
+
+@pytest.mark.parametrize('is_shared', [False, True])
+def test_answers_are_cached_in_the_folder_that_is_named(
+  corpus, tmp_path, is_shared
+):
+  folders = set()
+
+  class Engine(fakes.Engine):
+    def predict(self, **arguments):
+      folders.add(arguments['answer_dir'])
+      return super().predict(**arguments)
+
+  shared = tmp_path / 'shared' / 'answers'
+  run(
+    corpus,
+    tmp_path / 'study',
+    Engine(corpus),
+    conditions=CONDITIONS[:1],
+    answer_dir=shared if is_shared else None,
+  )
+  assert folders == {shared if is_shared else tmp_path / 'study' / 'answers'}
+
+
+def test_finished_work_is_not_repeated(finished, corpus):
   before = (finished / 'results.jsonl').read_bytes()
   engine = fakes.Engine(corpus)
   steps = []
@@ -164,7 +192,7 @@ def test_a_study_that_was_killed_ends_the_same(
   run(corpus, tmp_path / 'whole', whole)
   assert len(whole.calls) == 6
   assert killed.calls + resumed.calls == whole.calls
-  # A training that was begun is told of, and nothing else.
+  # Only a resumed training is logged.
   cut_off = whole.calls[dies_at].split()
   assert caplog.messages == [
     f'trainings/{cut_off[1]}_seed{cut_off[2]}: the worker that started it '
@@ -175,7 +203,7 @@ def test_a_study_that_was_killed_ends_the_same(
   ).read_bytes()
 
 
-def test_a_cell_without_its_marker_is_done_again(corpus, tmp_path):
+def test_a_cell_without_its_marker_is_run_again(corpus, tmp_path):
   run(corpus, tmp_path)
   cell = tmp_path / 'cells' / CELLS[-1]
   (cell / 'DONE').unlink()
@@ -188,7 +216,7 @@ def test_a_cell_without_its_marker_is_done_again(corpus, tmp_path):
   ]
 
 
-def test_steps_tell_how_far_it_is(corpus, tmp_path):
+def test_steps_report_progress(corpus, tmp_path):
   steps = []
   run(corpus, tmp_path, on_step=steps.append)
   assert [step.finished for step in steps] == sorted(
@@ -208,7 +236,7 @@ def test_two_seeds_are_two_trainings(corpus, tmp_path):
   ]
 
 
-def test_a_cell_is_of_its_seed_and_split(corpus, tmp_path):
+def test_a_cell_has_its_seed_and_split(corpus, tmp_path):
   run(
     corpus,
     tmp_path,
@@ -225,7 +253,7 @@ def test_a_cell_is_of_its_seed_and_split(corpus, tmp_path):
     assert {row.seed for row in rows} == {result['seed']}, result['cell']
     if result['baseline'] is None:
       assert result['metrics']['overall']['num_instances'] == len(rows)
-  # As many of each seed and split: five baselines, two models.
+  # Each seed and split has five baselines, and the untuned model and another.
   counts = collections.Counter(
     (result['seed'], result['split']) for result in map(json.loads, lines)
   )
@@ -273,7 +301,7 @@ def test_another_vocabulary_is_refused(corpus, tmp_path):
     run(corpus, study_dir, details={'vocabulary': 'other', 'device': 'one'})
 
 
-def test_what_earlier_runs_ran_on_is_kept(corpus, tmp_path):
+def test_machines_of_earlier_runs_are_kept(corpus, tmp_path):
   study_dir = tmp_path / 'study'
   for device in ('one', 'two', 'two', 'three'):
     run(corpus, study_dir, details={'device': device})
@@ -300,7 +328,7 @@ def test_the_miniature_is_killed_and_resumed(tmp_path):
     *('--gin.TRAIN_STEPS=4', '--gin.BATCH_SIZE=4', '--gin.T5Config.emb_dim=16'),
     *('--gin.T5Config.mlp_dim=16', "--gin.run_study.splits=('validation',)"),
     *('--gin.T5Config.num_heads=1', '--gin.T5Config.head_dim=8'),
-    # A schedule would not fit into so few steps.
+    # A schedule would not fit in so few steps.
     '--gin.LEARNING_RATE=0.001',
     '--gin.T5Config.num_encoder_layers=1',
     '--gin.T5Config.num_decoder_layers=1',
@@ -348,7 +376,7 @@ GROWING = f'{CONFIG}SEEDS = (0,)\nTEST_CONDITIONS = ()\n'
 EMPTY = 'natinst_def_empty_ex_empty0'
 
 
-def test_what_is_added_to_a_study_runs_alone(corpus, tmp_path):
+def test_only_added_cells_are_run(corpus, tmp_path):
   study_dir = tmp_path / 'study'
   run(corpus, study_dir, config=GROWING)
   engine = fakes.Engine(corpus)
@@ -385,14 +413,14 @@ def test_seeds_may_be_added(corpus, tmp_path):
     run(corpus, study_dir, config=config.replace('= 8', '= 16'), seeds=(1,))
 
 
-def test_a_margin_that_is_none_is_refused(corpus, tmp_path):
+def test_an_invalid_margin_is_refused(corpus, tmp_path):
   for margin in (0, -1.0, 'wide', None, True):
     with pytest.raises(InputError, match='EQUIVALENCE_MARGIN: found'):
       run(corpus, tmp_path / 'study', equivalence_margin=margin)
   assert not (tmp_path / 'study').exists()
 
 
-def test_a_test_condition_that_is_none_is_refused(corpus, tmp_path):
+def test_an_invalid_test_condition_is_refused(corpus, tmp_path):
   with pytest.raises(InputError, match='is not a condition'):
     run(corpus, tmp_path / 'study', test_conditions=('natinst_def_empy',))
   with pytest.raises(InputError, match=r'TEST_CONDITIONS is .* in brackets'):
@@ -400,16 +428,16 @@ def test_a_test_condition_that_is_none_is_refused(corpus, tmp_path):
   assert not (tmp_path / 'study').exists()
 
 
-def test_a_split_that_is_none_is_refused(corpus, tmp_path):
+def test_an_invalid_split_is_refused(corpus, tmp_path):
   with pytest.raises(InputError, match="split 'tset' is unknown"):
     run(corpus, tmp_path / 'study', splits=('tset',))
   with pytest.raises(InputError, match="splits is 'test'; give values in br"):
     run(corpus, tmp_path / 'study', splits='test')
-  # Else the folder would be refused to the right configuration.
+  # Otherwise the right configuration could not use the folder.
   assert not (tmp_path / 'study').exists()
 
 
-def test_the_untuned_model_is_what_trainings_start_from(corpus, tmp_path):
+def test_the_untuned_model_has_the_initial_weights(corpus, tmp_path):
   engine = fakes.Engine(corpus)
   run(
     corpus,

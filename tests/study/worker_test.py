@@ -1,4 +1,4 @@
-"""Tests of several workers at one study."""
+"""Tests of several workers on one study."""
 
 import collections
 import os
@@ -91,7 +91,7 @@ def test_two_workers_share_a_study(corpus, tmp_path, alone):
   assert len({pid for pid, _ in ended}) == 2
 
 
-def test_a_dead_worker_s_piece_is_taken_over(corpus, tmp_path, alone):
+def test_a_dead_worker_s_unit_is_taken_over(corpus, tmp_path, alone):
   log = tmp_path / 'log'
   workers = {
     str(worker.pid): worker
@@ -99,7 +99,7 @@ def test_a_dead_worker_s_piece_is_taken_over(corpus, tmp_path, alone):
       start(corpus, tmp_path / 'study', log, pause) for pause in (0.3, 0.05)
     )
   }
-  # The first to have finished something dies in its next piece.
+  # The first worker to finish a unit is killed in its next one.
   victim = None
   while victim is None:
     time.sleep(0.005)
@@ -120,12 +120,12 @@ def test_a_dead_worker_s_piece_is_taken_over(corpus, tmp_path, alone):
     )
     for path in (log, alone / 'log')
   ]
-  # What was cut off, and nothing else, was begun once more.
+  # Only the interrupted unit was started again.
   assert sum((times[0] - times[1]).values()) == 1
   assert not times[1] - times[0]
 
 
-def test_a_worker_waits_for_the_piece_of_another(
+def test_a_worker_waits_for_another_s_unit(
   corpus, tmp_path, alone, monkeypatch
 ):
   monkeypatch.setattr(study_worker, '_WAIT_SECONDS', 0.01)
@@ -149,7 +149,7 @@ def test_a_worker_waits_for_the_piece_of_another(
     splits=('test',),
     on_step=watch,
   )
-  # All that hangs on no training came first.
+  # Everything that does not depend on a training came first.
   assert phases.index('wait') > phases.index('done')
   assert phases[-1] == 'done'
   assert engine.calls[0].startswith('predict untuned')

@@ -45,7 +45,7 @@ def test_accelerators_are_looked_up_by_their_longest_name(kind, peak):
   assert hardware.peak_flops(device) == peak
 
 
-def test_tables_are_by_the_longest_name_too():
+def test_other_tables_are_looked_up_by_the_longest_name():
   assert hardware.lookup(hardware.MEMORY_BYTES, 'TPU v5 lite') == 17179869184
   assert hardware.lookup(hardware.MEMORY_BYTES, 'cpu') is None
   # 4 units of 128 x 128 products, two operations each.

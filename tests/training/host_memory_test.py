@@ -27,7 +27,7 @@ def test_other_systems_are_left_alone(monkeypatch):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='needs glibc')
-def test_what_is_held_for_no_one_is_given_back():
+def test_unused_memory_is_returned():
   code = (
     'import numpy as np\n'
     'from it_study.training import host_memory\n'
@@ -58,7 +58,7 @@ def _kernel(tmp_path, monkeypatch):
   return setting
 
 
-def test_huge_pages_are_asked_for_beside_other_tunables(kernel, monkeypatch):
+def test_huge_pages_are_requested_beside_other_tunables(kernel, monkeypatch):
   del kernel
   assert host_memory.huge_pages_environment() == {
     'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'
@@ -70,7 +70,7 @@ def test_huge_pages_are_asked_for_beside_other_tunables(kernel, monkeypatch):
 
 
 @pytest.mark.parametrize('setting', ['[always] madvise never', None])
-def test_the_kernel_may_have_settled_it(kernel, setting):
+def test_nothing_is_set_if_the_kernel_decides(kernel, setting):
   if setting is None:
     kernel.unlink()
   else:
@@ -78,7 +78,7 @@ def test_the_kernel_may_have_settled_it(kernel, setting):
   assert host_memory.huge_pages_environment() == {}
 
 
-def test_the_user_may_have_settled_it(kernel, monkeypatch):
+def test_nothing_is_set_if_the_user_decides(kernel, monkeypatch):
   del kernel
   monkeypatch.setenv('GLIBC_TUNABLES', 'glibc.malloc.hugetlb=0')
   assert host_memory.huge_pages_environment() == {}
@@ -100,7 +100,7 @@ def test_another_c_library_has_no_such_setting(kernel, monkeypatch):
   not host_memory.huge_pages_environment(),
   reason='needs glibc 2.35 and a kernel that gives huge pages where asked to',
 )
-def test_a_process_starts_anew_once_with_its_own_words():
+def test_a_process_restarts_once_with_its_own_arguments():
   code = (
     'import sys\n'
     'from it_study.training import host_memory\n'

@@ -83,7 +83,7 @@ def test_seconds_are_summed_over_restarts(tmp_path):
   assert metrics_log.total_seconds(path) == 3.5
 
 
-def test_utilisation_is_a_share_of_what_the_devices_can(tmp_path):
+def test_utilization_is_a_share_of_the_peak(tmp_path):
   path = tmp_path / 'metrics.jsonl'
   log = MetricsLog(path, start=0, step_flops=6e9, peak_flops=2e12)
   for _ in range(2):

@@ -26,11 +26,11 @@ def _run(folder, steps, start=1):
     (None, 1, 0),
   ],
 )
-def test_a_stretch_of_steps_is_traced(tmp_path, steps, start, traces):
+def test_a_range_of_steps_is_traced(tmp_path, steps, start, traces):
   assert len(_run(tmp_path, steps, start)) == traces
 
 
 @pytest.mark.parametrize('steps', [3, (2,), (0, 2), (3, 2), ('1', '2')])
-def test_what_is_no_stretch_is_refused(tmp_path, steps):
+def test_an_invalid_range_is_refused(tmp_path, steps):
   with pytest.raises(InputError, match=r'PROFILE_STEPS is .*: give the first'):
     StepTrace(tmp_path, steps=steps)

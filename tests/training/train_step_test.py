@@ -156,7 +156,7 @@ def test_microbatches_add_up_to_the_batch(mesh, num_microbatches):
   )
 
 
-def test_microbatches_draw_dropout_of_their_own(mesh):
+def test_each_microbatch_draws_its_own_dropout(mesh):
   step = train_step.make_train_step(
     model=Stub(), optimizer=OPTIMIZER, mesh=mesh, num_microbatches=2
   )
@@ -208,7 +208,7 @@ T5_CONFIG = T5Config(
 )
 
 
-def test_state_lies_where_its_parameters_lie(mesh):
+def test_state_is_sharded_like_its_parameters(mesh):
   state = train_step.abstract_state(
     model=T5(T5_CONFIG), optimizer=OPTIMIZER, mesh=mesh
   )

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import logging
 import os
 import pathlib
 import random
@@ -70,7 +71,7 @@ def one_device():
 
 @functools.cache
 def initial_params():
-  """What a training draws for itself, given None; drawn here but once."""
+  """The parameters that a training draws by itself, drawn only once."""
   return partitioning.init_params(model=T5(CONFIG), seed=3, mesh=one_device())
 
 
@@ -131,7 +132,7 @@ def test_trains_and_logs(straight):
   assert kept == ['12', '9']
 
 
-def test_going_on_changes_nothing(straight, tmp_path):
+def test_resuming_changes_nothing(straight, tmp_path):
   run(tmp_path, train_steps=6)
   result = run(tmp_path)
   assert result.restored_step == 6
@@ -165,7 +166,7 @@ def test_sigterm_saves_and_exits_with_its_status(straight, tmp_path):
   assert_same_state(result.state, straight[0].state)
 
 
-def test_damaged_newest_checkpoint_gives_way(straight, tmp_path, caplog):
+def test_a_damaged_checkpoint_is_skipped(straight, tmp_path, caplog):
   run(tmp_path, train_steps=6)
   newest = tmp_path / 'model/checkpoints/6'
   max(
@@ -179,7 +180,7 @@ def test_damaged_newest_checkpoint_gives_way(straight, tmp_path, caplog):
 
 
 class _PoisonedFeed(Feed):
-  """From batch 7 on, which is step 8, weights that are not numbers."""
+  """A feed with NaN weights from batch 7, which is step 8."""
 
   def batch(self, step, **settings):
     batch = super().batch(step, **settings)
@@ -211,7 +212,7 @@ def test_initial_params_are_used_and_left_alone(straight, tmp_path):
   assert ends[0].metrics['loss'] != ends[1].metrics['loss']
 
 
-def test_initial_params_are_asked_for_once_and_not_kept(tmp_path):
+def test_initial_params_are_loaded_once_and_released(tmp_path):
   given = []
 
   def give():
@@ -234,7 +235,7 @@ def test_initial_params_are_asked_for_once_and_not_kept(tmp_path):
   assert set(kept) == {0}
 
 
-def test_progress_is_told(tmp_path):
+def test_progress_is_reported(tmp_path):
   told = []
   run(tmp_path, train_steps=4, on_progress=told.append)
   assert [(p.phase, p.step) for p in told] == [
@@ -247,6 +248,32 @@ def test_progress_is_told(tmp_path):
   assert told[1].seconds_left > 0
   assert told[-1].seconds_left == 0
   assert told[-1].metrics == log_of(tmp_path)[-1]
+
+
+def test_the_log_tells_mesh_compiling_saves_and_restores(
+  straight, tmp_path, caplog
+):
+  # `straight` has compiled the same step.
+  caplog.set_level(logging.INFO, logger='it_study.training')
+  run(tmp_path, train_steps=3)
+  run(tmp_path, train_steps=4)
+  mesh = "mesh {'data': 1, 'fsdp': 1, 'model': 1}, 1 microbatches"
+  reused = 'the training step was compiled before: reusing it'
+  folder = tmp_path / 'model/checkpoints'
+  assert [
+    record.getMessage()
+    for record in caplog.records
+    if record.name.startswith('it_study.training')
+  ] == [
+    mesh,
+    'no checkpoint: starting from the initial parameters',
+    reused,
+    f'saving {folder}/3',
+    mesh,
+    f'restored step 3 from {folder}/3',
+    reused,
+    f'saving {folder}/4',
+  ]
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
@@ -293,12 +320,12 @@ def test_a_batch_in_parts_gives_the_same_losses(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_training_goes_on_to_the_same_end(straight, tmp_path):
+def test_a_killed_training_ends_the_same(straight, tmp_path):
   child = _start_child(tmp_path, pause=0.05)
   log = tmp_path / 'model' / 'metrics.jsonl'
   while not log.exists() and child.poll() is None:
     time.sleep(0.01)
-  # Any moment must do.
+  # It must work at any moment.
   time.sleep(random.uniform(0, 0.8))
   child.kill()
   assert child.wait() == -signal.SIGKILL
@@ -338,7 +365,7 @@ trainer_test.run(
   **({{'mesh': partitioning.make_mesh(**mesh)}} if mesh else {{}}),
 )
 """
-  # The flags of this process too, or the program compiled is another.
+  # With other flags than this process, the compiled program would differ.
   flags = f'{os.environ.get("XLA_FLAGS", "")} {flags}'
   environment = {**os.environ, 'XLA_FLAGS': flags.strip()}
   return subprocess.Popen([sys.executable, '-c', code], env=environment)

@@ -77,7 +77,7 @@ def kept(folder):
 
 
 def losses_by_hand(monkeypatch, values):
-  """Makes validation losses those of a list, one a look."""
+  """Replaces validation losses with those of a list, one per evaluation."""
   values = iter(values)
 
   def look(self, params):
@@ -110,7 +110,7 @@ def test_every_example_counts_once(tmp_path):
   assert found['validation_seconds'] > 0
 
 
-def test_it_is_logged_and_changes_no_training(tmp_path):
+def test_evaluation_is_logged_and_changes_no_training(tmp_path):
   watched = train(tmp_path / 'watched')
   alone = train(tmp_path / 'alone', eval_period=None, validation_feed=None)
   jax.tree.map(
@@ -133,7 +133,7 @@ def test_it_is_logged_and_changes_no_training(tmp_path):
 
 
 def test_the_best_is_kept_beside_the_newest(monkeypatch, tmp_path):
-  # Of steps 2, 4, …, 12; checkpoints are 4, 8 and 12.
+  # Losses at steps 2, 4, …, 12; checkpoints are 4, 8 and 12.
   losses_by_hand(monkeypatch, [9, 1.5, 0.5, 3, 4, 5])
   train(tmp_path, keep_best=True, keep_checkpoints=1)
   assert kept(tmp_path) == [4, 12]
@@ -152,13 +152,13 @@ def test_the_best_is_known_after_a_restart(monkeypatch, tmp_path):
   assert kept(tmp_path) == [4, 12]
 
 
-def test_without_keep_best_the_newest_alone_are_kept(monkeypatch, tmp_path):
+def test_without_keep_best_only_the_newest_are_kept(monkeypatch, tmp_path):
   losses_by_hand(monkeypatch, [9, 1.5, 0.5, 3, 4, 5])
   train(tmp_path, keep_checkpoints=1)
   assert kept(tmp_path) == [12]
 
 
-def test_no_best_is_told(tmp_path):
+def test_a_missing_best_checkpoint_is_explained(tmp_path):
   train(tmp_path, eval_period=None, validation_feed=None)
   with pytest.raises(InputError) as caught:
     manager.find_checkpoint(tmp_path / 'model/best')

@@ -1,4 +1,4 @@
-"""Tests of runs: which engine, and what a training says."""
+"""Tests of runs: the choice of the engine, and printed progress."""
 
 import os
 import subprocess
@@ -54,7 +54,7 @@ def test_the_flag_is_the_macro(capsys, monkeypatch, command, flags):
 
 
 @pytest.mark.parametrize('command', COMMANDS)
-def test_a_flag_and_a_macro_that_differ(capsys, command):
+def test_a_flag_and_a_macro_must_agree(capsys, command):
   words = (*words_of(command), '--engine=t5x', "--gin.ENGINE='native'")
   assert refusal(capsys, *words) == (
     "--engine is 't5x' and --gin.ENGINE is 'native'; they are the same "
@@ -101,7 +101,7 @@ def test_several_processes_of_t5x_do_not_write_to_a_bucket(
     ),
   ],
 )
-def test_a_training_says_what_it_is_at(capsys, phase, step, metrics, expected):
+def test_a_training_prints_its_progress(capsys, phase, step, metrics, expected):
   progress._print_progress(
     trainer.Progress(
       phase=phase,
@@ -117,7 +117,7 @@ def test_a_training_says_what_it_is_at(capsys, phase, step, metrics, expected):
 @pytest.mark.parametrize(
   ('named', 'expected'), [('', '{cache}/xla'), ('gs://b/x', 'gs://b/x')]
 )
-def test_compiled_programs_are_kept_where_jax_is_told(
+def test_compiled_programs_are_cached_in_jax_s_folder(
   tmp_path, named, expected
 ):
   code = (

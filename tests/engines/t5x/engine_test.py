@@ -1,4 +1,4 @@
-"""Tests of T5X as an engine, beside the native one."""
+"""Tests of T5X as an engine, compared with the native one."""
 
 import importlib.util
 import json
@@ -39,7 +39,7 @@ def _both(corpus, tmp_path_factory):
 class TestWithT5X:
   pytestmark = needs_t5x
 
-  def test_both_engines_lose_the_same(self, both):
+  def test_both_engines_have_the_same_losses(self, both):
     ours, theirs = lines(both / 'native'), lines(both / 't5x')
     assert [line['step'] for line in theirs] == list(range(1, 21))
     for name in ('loss', 'gradient_norm', 'learning_rate'):
@@ -97,7 +97,7 @@ class TestWithT5X:
     found = infer(t5x, tmp_path, checkpoint, 'greedy')
     assert len(found) == fakes.NUM_ROWS['test']
 
-  def test_a_checkpoint_of_either_goes_on_in_the_other(self, both, tmp_path):
+  def test_each_engine_starts_from_the_other_s_checkpoint(self, both, tmp_path):
     runs = {
       engine.ENGINE: finetune(
         engine,
@@ -111,9 +111,7 @@ class TestWithT5X:
     losses = [lines(tmp_path / name)[0]['loss'] for name in runs]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
-  def test_a_training_started_again_ends_where_it_was_to_end(
-    self, both, tmp_path
-  ):
+  def test_a_resumed_training_ends_at_its_last_step(self, both, tmp_path):
     start = str(both / 'start')
     finetune(t5x, tmp_path, train_steps=10, initial_checkpoint_path=start)
     finetune(t5x, tmp_path, train_steps=20, initial_checkpoint_path=start)
@@ -122,7 +120,7 @@ class TestWithT5X:
     for name in ('loss', 'gradient_norm'):
       assert [line[name] for line in again] == [line[name] for line in straight]
     assert checkpoints.newest_step(tmp_path) == 20
-    # And once more: there is nothing left to do.
+    # Once more: nothing is left to do.
     assert finetune(t5x, tmp_path, train_steps=20)['train_steps'] == 20
     assert len(lines(tmp_path)) == 20
 
@@ -143,7 +141,7 @@ class TestWithT5X:
     assert ours == pytest.approx([2e-3, 5e-3])
     assert theirs == pytest.approx(ours)
 
-  def test_epochs_and_microbatches_are_the_native_engine_s(self, tmp_path):
+  def test_epochs_and_microbatches_match_the_native_engine(self, tmp_path):
     settings = {
       'train_steps': None,
       'epochs': 3,
@@ -155,9 +153,7 @@ class TestWithT5X:
     for name in ('train_steps', 'num_microbatches'):
       assert theirs[name] == ours[name]
 
-  def test_untuned_weights_are_those_that_a_training_begins_with(
-    self, tmp_path
-  ):
+  def test_untuned_weights_are_the_initial_ones_of_a_training(self, tmp_path):
     finetune(
       t5x,
       tmp_path / 'still',
@@ -207,15 +203,15 @@ class TestWithT5X:
       ),
     ],
   )
-  def test_what_t5x_does_not_have_is_named(self, tmp_path, settings, message):
+  def test_unsupported_settings_are_named(self, tmp_path, settings, message):
     with pytest.raises(InputError, match=message):
       finetune(t5x, tmp_path, **settings)
 
-  def test_a_decoding_that_t5x_does_not_have_is_named(self, both, tmp_path):
+  def test_an_unsupported_decoding_is_named(self, both, tmp_path):
     with pytest.raises(InputError, match="DECODING is 'constrained', which"):
       infer(t5x, tmp_path, both / 'native', 'constrained')
 
-  def test_sigterm_leaves_a_checkpoint_and_75(self, corpus, tmp_path):
+  def test_sigterm_saves_and_exits_with_75(self, corpus, tmp_path):
     words = [
       *(sys.executable, '-m', 'it_study.cli', 'train'),
       '--gin_file=models/t5_1_1_tiny.gin',

@@ -1,4 +1,4 @@
-"""Tests of the loss on instances held out, in a training through T5X."""
+"""Tests of the loss on held-out instances in a training with T5X."""
 
 import json
 
@@ -26,7 +26,7 @@ SETTINGS = {
   'eval_period': 3,
   'checkpoint_period': 6,
   'keep_checkpoints': 1,
-  # Of 30 instances held out the last batch has two.
+  # Of 30 held-out instances, the last batch has two.
   'batch_size': 7,
 }
 
@@ -45,7 +45,7 @@ def held_out(model_dir):
 
 
 def evaluate_by_hand(monkeypatch, losses):
-  """Makes validation losses those of a list, one a look."""
+  """Replaces validation losses with those of a list, one per evaluation."""
   losses = iter(losses)
 
   def evaluated(self, step, *, metrics, seconds):
@@ -58,9 +58,9 @@ def evaluate_by_hand(monkeypatch, losses):
   monkeypatch.setattr(trainer.Reporter, 'evaluated', evaluated)
 
 
-def test_both_engines_see_the_same(both):
+def test_both_engines_evaluate_the_same(both):
   ours, theirs = lines(both / 'native'), lines(both / 't5x')
-  # The loss of training too: it is not changed by being looked at.
+  # The training loss too: evaluating does not change it.
   for name in ('validation_loss', 'validation_accuracy', 'loss'):
     found = {line['step']: line[name] for line in theirs if name in line}
     expected = {line['step']: line[name] for line in ours if name in line}
@@ -81,7 +81,7 @@ def test_the_best_is_kept_beside_the_newest(tmp_path, monkeypatch):
   assert find_checkpoint(tmp_path).name == 'checkpoint_12'
   assert not (tmp_path / 'checkpoint_6').exists()
   assert convert_t5x.read_model_config(tmp_path / 'best').emb_dim == 16
-  # And it is known after a restart.
+  # It is still known after a restart.
   evaluate_by_hand(monkeypatch, [1, 1.5])
   finetune(engine, tmp_path, keep_best=True, **{**SETTINGS, 'train_steps': 18})
   assert find_checkpoint(tmp_path / 'best').name == 'checkpoint_6'
@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, monkeypatch):
   )
 
 
-def test_the_last_good_checkpoint_is_of_a_step_before(tmp_path):
+def test_the_last_good_checkpoint_is_of_an_earlier_step(tmp_path):
   assert checkpoints.newest_before(tmp_path, 12) is None
   for name in ('best/checkpoint_6', 'checkpoint_12', 'checkpoint_9.tmp-1'):
     (tmp_path / name).mkdir(parents=True)
@@ -132,7 +132,7 @@ def test_the_last_good_checkpoint_is_of_a_step_before(tmp_path):
     ({'eval_period': 0}, 'EVAL_PERIOD is 0: give a whole number from 1 up.'),
     (
       {'eval_period': 4},
-      'EVAL_PERIOD is 4 and CHECKPOINT_PERIOD 6: T5X wants one to be a '
+      'EVAL_PERIOD is 4 and CHECKPOINT_PERIOD 6: with T5X, one must be a '
       'multiple of the other. Change one, or use the native engine.',
     ),
     (
@@ -143,13 +143,15 @@ def test_the_last_good_checkpoint_is_of_a_step_before(tmp_path):
     ),
   ],
 )
-def test_periods_that_do_not_go_together(tmp_path, settings, message):
+def test_periods_that_are_not_multiples_are_refused(
+  tmp_path, settings, message
+):
   with pytest.raises(InputError) as caught:
     finetune(engine, tmp_path, **{**SETTINGS, **settings})
   assert str(caught.value) == message
 
 
-def test_a_checkpoint_that_is_gone_is_not_the_best(tmp_path):
+def test_a_deleted_checkpoint_is_not_the_best(tmp_path):
   log = tmp_path / 'metrics.jsonl'
   log.write_text('{"step": 3, "validation_loss": 1.0}\n')
   checkpoints.keep_best(tmp_path, step=3)

@@ -127,7 +127,7 @@ def native_settings(leaf, size, *bindings):
   return gin_utils.bound(function, gin.get_bindings(function))
 
 
-def test_the_leaves_are_known():
+def test_every_gin_file_is_covered():
   assert LEAVES == [
     'byte.gin',
     'eval.gin',
@@ -142,7 +142,7 @@ def test_the_leaves_are_known():
 
 
 @pytest.mark.parametrize('name', LEAVES)
-def test_a_leaf_parses_by_the_command_that_it_opens_with(
+def test_a_gin_file_parses_with_the_command_at_its_top(
   name, configure, tmp_path, monkeypatch
 ):
   from t5x import utils
@@ -181,7 +181,7 @@ def test_bytes_on_one_side_alone_are_refused(configure, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_a_leaf_of_a_released_model(size, configure):
+def test_a_gin_file_of_a_released_model(size, configure):
   found = configure(*command_of(f'lm_{size}_finetune.gin'))
   theirs = found['model'].module.config
   gin_utils.load(files=[f'models/t5_1_1_{size}.gin'], configurables=[T5Config])
@@ -197,7 +197,7 @@ def test_a_leaf_of_a_released_model(size, configure):
   assert found['model'].optimizer_def.hyper_params.step_offset == 1_100_000
 
 
-def test_training_is_set_as_the_native_engine_s(configure):
+def test_training_settings_match_the_native_engine(configure):
   found = configure(*command_of('finetune.gin'))
   ours = native_settings(
     'runs/finetune.gin', 'small', 'TRAIN_STEPS=1000', 'MODEL_DIR=OUT'
@@ -232,7 +232,7 @@ def test_training_is_set_as_the_native_engine_s(configure):
 
 
 @pytest.mark.parametrize('name', ['eval.gin', 'infer.gin'])
-def test_answering_is_set_as_the_native_engine_s(name, configure):
+def test_prediction_settings_match_the_native_engine(name, configure):
   from t5x import decoding
 
   found = configure(*command_of(name))
@@ -306,7 +306,7 @@ def test_the_page_trains_and_evaluates(walked):
 
 
 @pytest.mark.slow
-def test_what_the_page_answers_is_what_it_evaluates(walked, corpus):
+def test_the_page_s_answers_score_as_it_says(walked, corpus):
   (path,) = (walked / 'ANSWERS').glob('*.jsonl-00000-of-00001')
   found = score.score_file(
     path, corpus=natinst.open_corpus(corpus), split='test'
@@ -333,7 +333,7 @@ def test_what_the_page_answers_is_what_it_evaluates(walked, corpus):
 
 
 @pytest.mark.slow
-def test_a_restart_goes_on_with_the_data(walked, tmp_path):
+def test_a_restart_continues_with_the_data(walked, tmp_path):
   finetune(walked, tmp_path, steps=10)
   finetune(walked, tmp_path, steps=20)
   t5x_fixture.assert_same(
@@ -343,7 +343,7 @@ def test_a_restart_goes_on_with_the_data(walked, tmp_path):
 
 
 @pytest.mark.slow
-def test_steps_are_of_fine_tuning_alone(walked, tmp_path):
+def test_steps_count_fine_tuning_only(walked, tmp_path):
   start = walked / 'OUT/checkpoint_20'
   finetune(
     walked,

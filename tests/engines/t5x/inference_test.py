@@ -1,4 +1,4 @@
-"""Tests of predictions through T5X that are stopped, and of what is left."""
+"""Tests of interrupted predictions with T5X, and of their files."""
 
 import functools
 import os
@@ -83,7 +83,7 @@ def predict(folder, weights, **settings):
 
 
 def counted(monkeypatch, module, name):
-  """Paths that a function is called with first, from now on."""
+  """Returns a list of the first arguments of a function's later calls."""
   paths, call = [], getattr(module, name)
 
   @functools.wraps(call)
@@ -124,7 +124,7 @@ class TestWithT5X:
     assert os.listdir(root / 'out') == ['t5x']
     return root
 
-  def test_a_killed_prediction_goes_on(self, killed, tmp_path, monkeypatch):
+  def test_a_killed_prediction_resumes(self, killed, tmp_path, monkeypatch):
     shutil.copytree(killed / 'out', tmp_path / 'again')
     straight = predict(tmp_path / 'straight', killed / 'a')
     flushed = counted(monkeypatch, inference, '_write')
@@ -147,7 +147,7 @@ class TestWithT5X:
       ('a', {'split': 'validation'}),
     ],
   )
-  def test_another_prediction_begins_anew(
+  def test_another_prediction_starts_over(
     self, killed, tmp_path, monkeypatch, weights, settings
   ):
     shutil.copytree(killed / 'out', tmp_path / 'again')
@@ -161,9 +161,7 @@ class TestWithT5X:
 
 
 @pytest.mark.parametrize('left', ['killed', 'damaged'])
-def test_weights_that_are_not_whole_are_written_anew(
-  tmp_path, left, monkeypatch
-):
+def test_incomplete_weights_are_rewritten(tmp_path, left, monkeypatch):
   config = model_setup.complete_config(fakes.tiny_model(), dtype='float32')
   params = partitioning.init_params(
     model=T5(config), seed=0, mesh=partitioning.make_mesh(data=1, fsdp=-1)
