@@ -30,9 +30,8 @@ def complete_config(
     model_config: Function that makes a `T5Config` from `vocab_size` and
       `dtype`.
     dtype: Type of matrix products, or 'auto'.
-    weights_path: Weights to load, or None. Their embedding table may have more
-      rows than the vocabulary has tokens, as T5's 32,128 for a model file of
-      32,000.
+    source: Weights to load, or None. Their embedding table may have more rows
+      than the vocabulary has tokens, as T5's 32,128 for a model file of 32,000.
 
   Raises:
     InputError: If there are no weights at that path.
@@ -45,18 +44,7 @@ def complete_config(
   return model_config(vocab_size=max(rounded, rows), dtype=dtype)
 
 
-def _vocabulary_rows(path: str | os.PathLike | None) -> int:
-  """Returns the rows of the weights' embedding table, 0 without weights."""
-  if path is None:
-    return 0
-  # A training of ours records it, so its files need not be verified.
-  recorded = training_of(path).get('model', {}).get('vocab_size')
-  if recorded is not None and not params.is_folder(path):
-    return recorded
-  return weights.vocabulary_rows(path)
-
-
-def check_weights(path: str | os.PathLike | None) -> dict[str, Any]:
+def check_weights(source: WeightsSource | None) -> dict[str, Any]:
   """Checks that the vocabulary in use is the one of the weights.
 
   Token ids mean nothing under another vocabulary, even one of equal size.
@@ -74,16 +62,18 @@ def check_weights(path: str | os.PathLike | None) -> dict[str, Any]:
   trained = training.get('vocabulary_sha256')
   if trained not in (None, vocabularies.fingerprint()):
     raise InputError(
-      f'{os.fspath(path)} was trained with the vocabulary '
+      f'{source.path} was trained with the vocabulary '
       f'{training["vocabulary"]}; in use is {vocabularies.describe()}. Set '
       f'{vocabularies.VARIABLE} to the one it was trained with.'
     )
   return training
 
 
-def check_folder_vocabulary(path: str | os.PathLike) -> None:
+def check_folder_vocabulary(source: WeightsSource) -> None:
   """Raises `InputError` if weights come with another vocabulary file."""
-  model_file = pathlib.Path(path) / params.VOCABULARY
+  if source.path.local is None:
+    return
+  model_file = source.path.local / params.VOCABULARY
   if model_file.is_file() and not vocabularies.begins_like(model_file):
     raise InputError(
       f'{model_file} differs from the vocabulary in use, '

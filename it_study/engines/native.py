@@ -225,11 +225,11 @@ def _initial_params(
 
   A function, so that nobody holds these parameters beside the train state's.
   """
-  if inputs.initial_checkpoint_path is None:
+  if inputs.initial_weights is None:
     return None
   return functools.partial(
     weights.restore,
-    inputs.initial_checkpoint_path,
+    inputs.initial_weights,
     config=inputs.config,
     target=partitioning.abstract_params(model=T5(inputs.config), mesh=mesh),
   )
@@ -239,20 +239,20 @@ def _load_model(inputs: PredictionInputs, mesh: Mesh) -> LoadedModel:
   """Places the model's parameters on the mesh, restored or drawn."""
   model = T5(inputs.config)
   settings = inputs.settings
-  if inputs.checkpoint_path is None:
+  if inputs.weights is None:
     params = partitioning.init_params(
       model=model, seed=settings.seed, mesh=mesh
     )
   else:
     params = weights.restore(
-      inputs.checkpoint_path,
+      inputs.weights,
       config=inputs.config,
       target=partitioning.abstract_params(model=model, mesh=mesh),
     )
   _logger.info(
     'mesh %s, parameters from %s',
     dict(mesh.shape),
-    inputs.checkpoint_path or f'seed {settings.seed}',
+    f'seed {settings.seed}' if inputs.weights is None else inputs.weights.path,
   )
   return LoadedModel(
     model=model,

@@ -12,7 +12,8 @@ from typing import Any
 import seqio
 
 from it_study import predictions, seqio_lib
-from it_study.checkpoints import bucket_weights
+from it_study.checkpoints import weights_source
+from it_study.checkpoints.weights_source import WeightsSource
 from it_study.corpus import natinst
 from it_study.data import preprocessors, row_source, user_module, vocabularies
 from it_study.engines import model_setup
@@ -64,8 +65,7 @@ class PredictionInputs:
     rows: Rows of the split from `load_instances`.
     path: Path of the predictions.jsonl to write; its folder exists.
     config: Configuration of the model.
-    checkpoint_path: Weights as `weights.restore` takes them; None to draw
-      parameters from the seed.
+    weights: Weights of the model; None to draw parameters from the seed.
     training: Content of the training.json of the weights; empty without one.
     started: `time.monotonic()` at the beginning of the prediction.
   """
@@ -74,7 +74,7 @@ class PredictionInputs:
   rows: Sequence[Mapping[str, Any]]
   path: pathlib.Path
   config: T5Config
-  checkpoint_path: str | os.PathLike | None
+  weights: WeightsSource | None
   training: Mapping[str, Any]
   started: float
 
@@ -112,17 +112,15 @@ def prepare(
     lengths=settings.task_feature_lengths,
     split=settings.split,
   )
-  checkpoint_path = bucket_weights.to_local(checkpoint_path)
-  config = model_setup.complete_config(
-    model_config, dtype=dtype, weights_path=checkpoint_path
-  )
+  source = weights_source.resolve(checkpoint_path)
+  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
   return PredictionInputs(
     settings=settings,
     rows=rows,
     path=infer_output_dir / 'predictions.jsonl',
     config=config,
-    checkpoint_path=checkpoint_path,
-    training=model_setup.check_weights(checkpoint_path),
+    weights=source,
+    training=model_setup.check_weights(source),
     started=started,
   )
 

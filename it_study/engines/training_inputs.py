@@ -5,7 +5,8 @@ import dataclasses
 import pathlib
 import time
 
-from it_study.checkpoints import bucket_weights
+from it_study.checkpoints import weights_source
+from it_study.checkpoints.weights_source import WeightsSource
 from it_study.data import user_module
 from it_study.engines import model_setup
 from it_study.input_pipeline import training_tokens
@@ -33,8 +34,7 @@ class TrainingInputs:
     validation_feed: Held-out examples, not packed; None without evaluation.
     train_steps: Steps to train, also where epochs were asked for.
     config: Configuration of the model.
-    initial_checkpoint_path: Weights to start from, as `weights.restore` takes
-      them; None to start from scratch.
+    initial_weights: Weights to start from; None to start from scratch.
     started: `time.monotonic()` at the beginning of the training.
   """
 
@@ -45,7 +45,7 @@ class TrainingInputs:
   validation_feed: Feed | None
   train_steps: int
   config: T5Config
-  initial_checkpoint_path: str | None
+  initial_weights: WeightsSource | None
   started: float
 
 
@@ -79,7 +79,7 @@ def prepare(
       written, or the initial weights were made with another vocabulary.
   """
   started = time.monotonic()
-  initial_checkpoint_path = bucket_weights.to_local(initial_checkpoint_path)
+  source = weights_source.resolve(initial_checkpoint_path)
   user_module.load(
     data.mixture_or_task_module, setting='MIXTURE_OR_TASK_MODULE'
   )
@@ -94,11 +94,9 @@ def prepare(
   if train_steps is None:
     assert data.epochs is not None, 'DataSettings has one of the two'
     train_steps = feed.num_steps(epochs=data.epochs)
-  config = model_setup.complete_config(
-    model_config, dtype=dtype, weights_path=initial_checkpoint_path
-  )
-  if initial_checkpoint_path is not None:
-    model_setup.check_folder_vocabulary(initial_checkpoint_path)
+  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
+  if source is not None:
+    model_setup.check_folder_vocabulary(source)
   return TrainingInputs(
     data=data,
     settings=settings,
@@ -107,7 +105,7 @@ def prepare(
     validation_feed=validation_feed,
     train_steps=train_steps,
     config=config,
-    initial_checkpoint_path=initial_checkpoint_path,
+    initial_weights=source,
     started=started,
   )
 

@@ -274,7 +274,7 @@ def use_corpus() -> pathlib.Path:
   from it_study.data import prepare
 
   vocabulary = gin_utils.macro('IT_STUDY_VOCABULARY')
-  return prepare.use_corpus(
+  return prepare.use_corpus_and_vocabulary(
     _path_macro('CORPUS'),
     vocabulary=None if vocabulary is None else str(vocabulary),
   )
@@ -304,7 +304,7 @@ def _run_details() -> dict[str, Any]:
   model = model_setup.complete_config(
     gin_utils.configured('T5Config'),
     dtype=str(gin_utils.macro('DTYPE')),
-    weights_path=bucket_weights.to_local(weights),
+    source=weights_source.resolve(weights),
   )
   return {
     'model': dataclasses.asdict(model),

@@ -263,7 +263,7 @@ def _train(
         'validation': feed.validation_batches(validation_feed, index, count)
       },
       train_state_initializer_cls=trainer.initializer_class(
-        inputs.config, inputs.initial_checkpoint_path
+        inputs.config, inputs.initial_weights
       ),
     )
   return state.params

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from it_study import distributed
-from it_study.checkpoints.weights_source import WeightsSource
 from it_study.data import vocabularies
 from it_study.engines.prediction_rows import PredictionInputs
 from it_study.engines.t5x import feed, weights
@@ -218,9 +217,9 @@ def _prepare_checkpoint(
   """Returns a T5X checkpoint of the weights, and the prediction's folder."""
   settings = inputs.settings
   # Looked up once, as a training may be writing newer ones.
-  checkpoint = weights.find(inputs.checkpoint_path)
+  checkpoint = weights.find(inputs.weights)
   params = weights.load(
-    checkpoint or inputs.checkpoint_path,
+    inputs.weights,
     config=inputs.config,
     model=model,
     partitioner=partitioner,

@@ -30,8 +30,7 @@ def initializer_class(
 
   Args:
     config: Configuration of the model.
-    initial_checkpoint_path: Path of parameters in any format; None to start
-      from scratch.
+    source: Weights to start from, in any format; None to start from scratch.
   """
   from t5x import utils
 

@@ -19,11 +19,11 @@ from it_study.storage.manifest import find_damage
 from it_study.storage.storage_path import StoragePath
 
 
-def find(path: str | os.PathLike | None) -> str | None:
-  """Returns the T5X checkpoint at a path; None for weights in other formats.
+def find(source: WeightsSource | None) -> str | None:
+  """Returns the T5X checkpoint of a source; None for weights in other formats.
 
   Args:
-    path: Path of weights, or None.
+    source: Weights, or None.
 
   Returns:
     A path in a bucket, or an absolute one, as Orbax refuses relative ones.
@@ -46,7 +46,7 @@ def load(
   Every process must call it.
 
   Args:
-    path: Path of weights in any format; None to draw parameters from the seed.
+    source: Weights in any format; None to draw parameters from the seed.
     config: Configuration of the model.
     model: Model from `t5x.model.make_model`.
     partitioner: Partitioner of T5X.
