@@ -182,7 +182,7 @@ CASES = (
     'compare whole.jsonl half.jsonl --out=metrics.json',
     'whole.jsonl and half.jsonl hold different instances: half.jsonl lacks 96 '
     "of 106 ('entail-10', 'entail-11', …). A paired comparison needs the same "
-    'ones. Predict the same split of the same corpus for both.',
+    'instances. Predict the same split of the same corpus for both.',
   ),
   (
     'compare whole.jsonl whole.jsonl --margin=many',

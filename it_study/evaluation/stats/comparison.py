@@ -1,4 +1,4 @@
-"""Compares two ways of predicting the same instances, seed by seed."""
+"""Compares two sets of predictions of the same instances, seed by seed."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,21 +19,21 @@ from it_study.predictions import Prediction
 
 METRICS = ('exact_match', 'rouge_1', 'rouge_l', 'format_correctness')
 MARGIN = 3.0
-# A difference of two percentages.
+# Bounds of a difference of two percentages.
 _BOUNDS = (-100.0, 100.0)
 _Pair = tuple[Prediction, Prediction]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
-  """How the first file and the second differ in a metric over a group.
+  """How two prediction files differ in one metric over one group.
 
   Attributes:
-    metric: one of `METRICS`.
-    group: one of `metrics.GROUPS`, or the name of a category.
-    first: mean of the first, in points from 0 to 100.
-    second: mean of the second.
-    estimate: of first minus second.
+    metric: One of `METRICS`.
+    group: One of `metrics.GROUPS`, or the name of a category.
+    first: Mean of the first file, in points from 0 to 100.
+    second: Mean of the second file, in points from 0 to 100.
+    estimate: Estimate of first minus second, in points.
   """
 
   metric: str
@@ -45,20 +45,20 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Changes:
-  """What becomes of single predictions from the first file to the second.
+  """How individual predictions change from the first file to the second.
 
-  Two predictions are the same if exact match cannot tell them apart. Counts
-  are of instances, each once a seed.
+  Two predictions are equal if exact match cannot tell them apart. All counts
+  are of instances, each counted once for each seed.
 
   Attributes:
-    num_instances: all.
-    changed: predictions that differ.
-    gained: wrong in the first, right in the second.
-    lost: right in the first, wrong in the second.
-    left_format: a label in the first, none in the second.
-    entered_format: no label in the first, one in the second.
-    towards: most frequent new predictions, with how often, of classification;
-      none that comes once only.
+    num_instances: Number of instances compared.
+    changed: Number of predictions that differ.
+    gained: Number wrong in the first and right in the second.
+    lost: Number right in the first and wrong in the second.
+    left_format: Number that are a label in the first and none in the second.
+    entered_format: Number that are no label in the first and one in the second.
+    towards: Most frequent new predictions of classification instances with
+      their counts, leaving out those that occur once.
   """
 
   num_instances: int
@@ -77,29 +77,30 @@ class Changes:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compared:
-  """Two ways of predicting, compared in every metric over every group.
+  """Two sets of predictions, compared in every metric over every group.
 
   Attributes:
-    margin: of equivalence, in points.
-    differences: headline groups first, then categories, each by metric.
-    p_values: of no difference, adjusted over the headline groups of a metric
-      and over its categories, each on its own (Holm); one a difference.
-    q_values: likewise, adjusted for the share of false claims (Benjamini and
-      Hochberg).
-    changes: of the groups that there are, headline groups first.
-    answers_generation: False where one side is a baseline that abstains from
-      generation; what holds generation is then left out, as `score` does.
+    margin: Margin of equivalence, in points.
+    differences: Differences in the headline groups, then in the categories,
+      each ordered by metric.
+    p_values: Holm-adjusted p-value of each difference. The headline groups of a
+      metric are one family, its categories another.
+    q_values: P-values adjusted by Benjamini and Hochberg in the same families.
+    changes: Changes in each group that has instances, headline groups first.
+    answers_generation: Whether both sides answer generation. Otherwise one is a
+      baseline that abstains, and groups with generation are left out, as
+      `score` does.
   """
 
   margin: float
-  differences: tuple['Difference', ...]
+  differences: tuple[Difference, ...]
   p_values: tuple[float, ...]
   q_values: tuple[float, ...]
-  changes: dict[str, 'Changes']
+  changes: dict[str, Changes]
   answers_generation: bool = True
 
   def to_json(self) -> dict:
-    """All of it as plain values."""
+    """Returns a JSON object."""
     rows = []
     for difference, p_value, q_value in zip(
       self.differences, self.p_values, self.q_values, strict=True
@@ -149,29 +150,33 @@ def compare(
   """Compares two sets of predictions in every metric over every group.
 
   Args:
-    seeds: for each seed, the rows of both, as for `PairedRows`.
-    margin: largest difference, in points, that counts as none.
-    names: of the files, as for `PairedRows`.
+    seeds: Rows of both sides for each seed, as for `PairedRows`.
+    margin: Largest difference that counts as none, in points.
+    names: Names of the files, as for `PairedRows`.
 
   Raises:
-    InputError: for a margin that is not between 0 and 100, for predictions
-      that have no group to compare, and as `PairedRows` does.
+    InputError: If the margin is not between 0 and 100, if there is no group to
+      compare, or if the rows do not pair.
   """
   check_margin(margin)
   pairs = PairedRows(seeds, names=names)
-  differences, p_values, q_values = [], [], []
+  differences: list[Difference] = []
+  p_values, q_values = [], []
   for groups in (metrics.GROUPS, pairs.categories()):
     for metric in METRICS:
-      found = [pairs.difference(metric, group) for group in groups]
-      found = [difference for difference in found if difference is not None]
-      differences += found
-      bare = [difference.estimate.p_value() for difference in found]
-      p_values += intervals.adjust(bare)
-      q_values += intervals.adjust(bare, method='benjamini_hochberg')
+      family = [
+        difference
+        for group in groups
+        if (difference := pairs.difference(metric, group)) is not None
+      ]
+      differences += family
+      unadjusted = [difference.estimate.p_value() for difference in family]
+      p_values += intervals.adjust(unadjusted)
+      q_values += intervals.adjust(unadjusted, method='benjamini_hochberg')
   if not differences:
     raise InputError(
-      'there is nothing to compare: one side is a baseline that answers no '
-      'generation, and there is no classification beside it.'
+      'nothing to compare: one side is a baseline that does not answer '
+      'generation, and the files hold no classification.'
     )
   changes = {
     group: pairs.changes(group)
@@ -188,12 +193,15 @@ def compare(
 
 
 def check_margin(margin: object, *, setting: str = 'margin') -> None:
-  """Raises `InputError` for a margin that no two percentages could test."""
-  is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
-  if not is_number or not 0 < margin < 100:
+  """Raises `InputError` unless `margin` is a number between 0 and 100."""
+  if (
+    not isinstance(margin, int | float)
+    or isinstance(margin, bool)
+    or not 0 < margin < 100
+  ):
     raise InputError(
-      f'{setting}: found {margin!r}, allowed is a number of points above 0 '
-      f'and below 100, such as {MARGIN:g}.'
+      f'{setting}: expected a number of points above 0 and below 100, such as '
+      f'{MARGIN:g}, got {margin!r}.'
     )
 
 
@@ -202,21 +210,23 @@ def _finite(value: float) -> float | None:
 
 
 class PairedRows:
-  """Rows of two ways of predicting, paired by instance, for one seed or more.
+  """Two sets of predictions, paired by instance, for one seed or more.
 
-  Kinds, categories and label spaces are taken from the first. Where a side is
-  a baseline that abstains from generation, groups that hold generation have
-  neither difference nor changes.
+  Kinds, categories and label spaces are those of the first set. If one side is
+  a baseline that abstains from generation, groups with generation have neither
+  a difference nor changes.
 
   Args:
-    seeds: for each seed, the rows of both.
-    names: what an error calls them, for each seed; None counts them.
+    seeds: Rows of both sides for each seed.
+    names: Names of both sides for each seed, for error messages; None for A1,
+      B1, A2 and so on.
 
   Attributes:
-    answers_generation: whether both sides do.
+    answers_generation: Whether both sides answer generation.
 
   Raises:
-    InputError: if an instance is in one only, comes twice or has no id.
+    InputError: If an instance is missing from a side, occurs twice or has no
+      id.
   """
 
   def __init__(
@@ -226,39 +236,42 @@ class PairedRows:
     names: Sequence[tuple[str, str]] | None = None,
   ):
     if not seeds:
-      raise InputError(
-        'a comparison needs two sets of predictions, found none.'
-      )
+      raise InputError('a comparison needs two sets of predictions, got none.')
     if names is None:
       names = [(f'A{k}', f'B{k}') for k in range(1, len(seeds) + 1)]
     self.answers_generation = all(
       baselines.answers_generation(rows) for pair in seeds for rows in pair
     )
     self._seeds: list[list[_Pair]] = []
-    base, keys = None, []
+    first, keys = None, []
     for pair, pair_names in zip(seeds, names, strict=True):
       both = [
         by_instance(rows, name)
         for rows, name in zip(pair, pair_names, strict=True)
       ]
-      if base is None:
-        base, keys = both[0], sorted(both[0])
-      for several, name in zip(both, pair_names, strict=True):
-        check_same(base, several, names[0][0], name)
+      if first is None:
+        first, keys = both[0], sorted(both[0])
+      for keyed, name in zip(both, pair_names, strict=True):
+        check_same(first, keyed, names[0][0], name)
       self._seeds.append([(both[0][key], both[1][key]) for key in keys])
-    self._known: dict[tuple[str, int, int], np.ndarray] = {}
+    self._cached_points: dict[tuple[str, int, int], np.ndarray] = {}
 
   def categories(self) -> list[str]:
-    """Categories of the instances, by name, controls included."""
-    return sorted({row.category for row, _ in self._seeds[0]} - {None})
+    """Returns the sorted categories of the instances, controls included."""
+    return sorted(
+      {row.category for row, _ in self._seeds[0] if row.category is not None}
+    )
 
   def difference(
     self, metric: str, group: str = 'overall'
   ) -> Difference | None:
-    """The difference in a metric over a group; None where there is none.
+    """Estimates the difference in a metric over a group.
+
+    Returns:
+      None if the metric is defined for no instance of the group.
 
     Raises:
-      InputError: for an unknown metric or group.
+      InputError: If the metric or group is unknown.
     """
     intervals.check_choice('metric', metric, METRICS)
     places = self._places(group)
@@ -287,7 +300,12 @@ class PairedRows:
     )
 
   def changes(self, group: str = 'overall', *, most: int = 5) -> Changes | None:
-    """How single predictions change; None where the group has no instance."""
+    """Counts how predictions change; None if the group has no instance.
+
+    Args:
+      group: One of `metrics.GROUPS`, or the name of a category.
+      most: Maximum number of new predictions to list.
+    """
     places = self._places(group)
     if not len(places):
       return None
@@ -340,17 +358,17 @@ class PairedRows:
       group == 'overall'
       or any(rows[place].kind != CLASSIFICATION for place in places)
     ):
-      # An empty string is no answer, and no wrong one either.
+      # The baseline's empty strings are abstentions, not wrong answers.
       return places[:0]
     return places
 
   def _points(self, metric: str, seed: int, side: int) -> np.ndarray:
     key = (metric, seed, side)
-    if key not in self._known:
-      self._known[key] = np.array(
+    if key not in self._cached_points:
+      self._cached_points[key] = np.array(
         [_points_of(pair[side], metric) for pair in self._seeds[seed]]
       )
-    return self._known[key]
+    return self._cached_points[key]
 
 
 def _points_of(row: Prediction, metric: str) -> float:

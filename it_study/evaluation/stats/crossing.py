@@ -1,4 +1,4 @@
-"""Where a curve over amounts of training data first beats guessing."""
+"""Finds the amount of training data at which a curve first beats guessing."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -11,17 +11,17 @@ from it_study.evaluation.stats import intervals, resampling
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Crossing:
-  """The least amount at which a curve lies above 0, and how sure that is.
+  """The smallest amount at which a curve is above 0, with an interval.
 
   Attributes:
-    amount: where the curve first rises above 0, between the measured amounts on
-      a logarithmic scale; the least one where it lies above 0 from the start;
-      None where it never does.
-    low: lower end of the interval; None where it is beyond the amounts.
-    high: upper end, likewise.
-    level: share of resamples in the interval.
-    share_never: share of resamples that never rise above 0.
-    share_from_start: share that lie above 0 from the least amount on.
+    amount: Amount at which the curve first rises above 0, interpolated on a
+      logarithmic scale; the smallest measured amount if it starts above 0; None
+      if it never rises above 0.
+    low: Lower end of the interval; None beyond the measured amounts.
+    high: Upper end of the interval; None beyond the measured amounts.
+    level: Confidence level of the interval, from 0 to 1.
+    share_never: Share of resamples that never rise above 0.
+    share_from_start: Share of resamples above 0 at the smallest amount.
   """
 
   amount: float | None
@@ -42,17 +42,17 @@ def first_crossing(
 ) -> Crossing:
   """Finds where mean differences first rise above 0, with a bootstrap interval.
 
-  Seeds, tasks and instances are resampled as for `statistics.estimate`, the
-  same ones at every amount, and each amount's deviations are scaled to the
-  standard error that it has there.
+  Resamples seeds, tasks and instances as `intervals.estimate` does, the same
+  ones at every amount, and scales the deviations at each amount to its standard
+  error.
 
   Args:
-    amounts: above 0, ascending.
-    differences: for each, values float64 [seeds, instances]; all of the same
-      instances and as many seeds.
-    tasks: of the instances; object [instances].
-    level: share of resamples in the interval.
-    seed: of the resamples.
+    amounts: Amounts of training data, above 0 and ascending.
+    differences: Differences at each amount; float64 [seeds, instances] each,
+      over the same instances and number of seeds.
+    tasks: Task of each instance; object [instances].
+    level: Confidence level of the interval, from 0 to 1.
+    seed: Seed of the resampling.
   """
   _, codes = np.unique(np.asarray(tasks, object), return_inverse=True)
   order, sizes = np.argsort(codes, kind='stable'), np.bincount(codes)
@@ -66,13 +66,13 @@ def first_crossing(
     scale = error / spread if spread else 0.0
     means.append(values.mean())
     curves.append(values.mean() + deviations * scale)
-  found = np.array(
+  crossings = np.array(
     [_rises(amounts, curve) for curve in np.array(curves).T], np.float64
   )
   tail = (1 - level) / 2
-  # Ranks, as those that never rise lie beyond every amount.
+  # Without interpolation, since curves that never rise cross at infinity.
   low, high = np.quantile(
-    found, [tail, 1 - tail], method='inverted_cdf'
+    crossings, [tail, 1 - tail], method='inverted_cdf'
   ).tolist()
   own = _rises(amounts, means)
   return Crossing(
@@ -80,13 +80,13 @@ def first_crossing(
     low=None if math.isinf(low) else low,
     high=None if math.isinf(high) else high,
     level=level,
-    share_never=float(np.isinf(found).mean()),
-    share_from_start=float((found == amounts[0]).mean()),
+    share_never=float(np.isinf(crossings).mean()),
+    share_from_start=float((crossings == amounts[0]).mean()),
   )
 
 
 def _rises(amounts: Sequence[float], curve: Sequence[float]) -> float:
-  """Amount at which a curve first lies above 0, infinite if it never does."""
+  """Returns the amount at which a curve first exceeds 0, or infinity."""
   above = np.flatnonzero(np.asarray(curve) > 0)
   if not len(above):
     return math.inf

@@ -1,16 +1,15 @@
 """Intervals, differences, equivalence and power, for seeds and tasks crossed.
 
-A study varies in what it did not choose: the seeds of training, the tasks of
-the test split, the instances of a task. All seeds are tested on the same tasks,
-so both are resampled, each on its own. Nesting tasks in seeds instead would
-take one seed's tasks for other tasks than the next seed's, and an effect of
-tasks for noise that more seeds average out.
+A study samples training seeds, test tasks and instances of a task. All seeds
+are tested on the same tasks, so seeds and tasks are crossed and resampled
+independently. Nesting tasks within seeds would treat one seed's tasks as
+different from the next seed's, and a task effect as noise that more seeds
+average out.
 """
 
 from collections.abc import Sequence
 import dataclasses
 import functools
-import gc
 import math
 
 import numpy as np
@@ -22,12 +21,13 @@ from it_study.evaluation.stats.resampling import NUM_RESAMPLES, MeanSquares
 
 LEVEL = 0.95
 POWER = 0.8
-ADJUSTMENTS = {'holm': 'holm', 'benjamini_hochberg': 'fdr_bh'}
-# Beyond these tails so few resamples lie that their quantiles are noise, and
-# towards the median a quantile tells nothing of the shape.
+ADJUSTMENTS = ('holm', 'benjamini_hochberg')
+# Beyond the outer tail there are too few resamples for reliable quantiles, and
+# quantiles near the median say nothing about the shape.
 _OUTER_TAIL, _INNER_TAIL = 0.005, 0.25
 _TAILS = np.geomspace(0.5, _OUTER_TAIL, 64)
-# No sum over tasks is more lopsided than this; a lump of few seeds may be.
+# Bounds of the shape. No sum over tasks is more skewed than this; a clump of a
+# few seeds may be.
 _SHAPES = (0.5, 2.0)
 
 
@@ -36,13 +36,14 @@ class Interval:
   """A mean with an interval, in the values' unit.
 
   Attributes:
-    mean: over seeds and instances.
-    low: lower end.
-    high: upper end.
-    level: confidence of the interval.
-    num_tasks: tasks that it is over.
-    num_instances: instances that it is over, once each.
-    num_seeds: seeds that it is over; with one, it says nothing of others.
+    mean: Mean over seeds and instances.
+    low: Lower end.
+    high: Upper end.
+    level: Confidence level, from 0 to 1.
+    num_tasks: Number of tasks.
+    num_instances: Number of instances, each counted once.
+    num_seeds: Number of training seeds; with one, the interval does not speak
+      for other seeds.
   """
 
   mean: float
@@ -56,13 +57,14 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Equivalence:
-  """Outcome of two one-sided tests (Schuirmann 1987).
+  """Result of two one-sided tests (Schuirmann 1987).
 
   Attributes:
-    margin: largest difference that counts as none, in the values' unit.
-    p_value: larger of the two one-sided ones.
-    alpha: of each of the two tests.
-    interval: at level 1 - 2 alpha; inside the margin where equivalence holds.
+    margin: Largest difference that counts as none, in the values' unit.
+    p_value: Larger of the two one-sided p-values.
+    alpha: Significance level of each of the two tests.
+    interval: Interval at level 1 - 2 alpha; inside the margin where equivalence
+      holds.
   """
 
   margin: float
@@ -78,27 +80,28 @@ class Equivalence:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Estimate:
-  """A mean over seeds and instances, and how far it may be off.
+  """A mean over seeds and instances, with its uncertainty.
 
-  An interval is the bootstrap's, stretched. Raw percentiles of a crossed
-  bootstrap go wrong in two ways: it counts the noise of instances, and that
-  between seeds and tasks, more than once (Owen 2007), and few seeds resample
-  too narrowly. So deviations of resamples are scaled to the standard error that
-  has neither fault (see `MeanSquares.variance`), and widened by the ratio of
-  Student's t to the normal quantile (Hesterberg 2015, 'expanded percentiles'),
-  with Satterthwaite's degrees of freedom. What remains of the percentiles is
-  the shape. P-values invert the same intervals, so the two never disagree.
+  Intervals are rescaled bootstrap percentiles. Raw percentiles of a crossed
+  bootstrap are wrong in two ways: they count the noise of instances, and that
+  between seeds and tasks, more than once (Owen 2007), and they are too narrow
+  for few seeds. So the deviations of the resamples are scaled to a standard
+  error that has neither fault (see `MeanSquares.variance`), and widened by the
+  ratio of Student's t to the normal quantile (Hesterberg 2015, 'expanded
+  percentiles') with Satterthwaite's degrees of freedom. The percentiles then
+  contribute only the shape. P-values invert the same intervals, so the two
+  never disagree.
 
   Attributes:
-    mean: over seeds and instances, each with the same weight.
-    squares: mean squares of seeds, clusters and residual.
-    num_tasks: tasks.
-    num_instances: instances, once each.
-    num_seeds: seeds.
-    bounds: what a mean can be; intervals end there.
-    lower_shape: for each of the tails, quantiles of the resamples below the
-      mean relative to a normal distribution's; float64 [tails].
-    upper_shape: likewise above.
+    mean: Mean over seeds and instances, equally weighted.
+    squares: Mean squares of seeds, clusters and residual.
+    num_tasks: Number of tasks.
+    num_instances: Number of instances, each counted once.
+    num_seeds: Number of training seeds.
+    bounds: Smallest and largest possible mean; intervals are clipped to them.
+    lower_shape: Quantiles of the resamples below the mean relative to those of
+      a normal distribution, one for each tail; float64 [tails].
+    upper_shape: The same above the mean; float64 [tails].
   """
 
   mean: float
@@ -112,7 +115,7 @@ class Estimate:
 
   @property
   def standard_error(self) -> float:
-    """Of `mean`; infinite where nothing could vary."""
+    """Standard error of `mean`; infinite for one seed of one cluster."""
     if self.squares.num_seeds == self.squares.num_clusters == 1:
       return math.inf
     return math.sqrt(self.squares.variance)
@@ -122,7 +125,7 @@ class Estimate:
     return self.squares.degrees_of_freedom
 
   def interval(self, level: float = LEVEL) -> Interval:
-    """Two-sided interval, clipped to `bounds`."""
+    """Returns the two-sided interval, clipped to `bounds`."""
     tail = (1 - level) / 2
     low = self._bound(tail, lower=True)
     high = self._bound(tail, lower=False)
@@ -137,27 +140,27 @@ class Estimate:
     )
 
   def p_greater(self, than: float = 0.0) -> float:
-    """One-sided p-value of the hypothesis that the true mean is <= `than`."""
+    """Returns the one-sided p-value of a true mean of at most `than`."""
     return self._p_value(self.mean - than, lower=True)
 
   def p_less(self, than: float = 0.0) -> float:
-    """One-sided p-value of the hypothesis that the true mean is >= `than`."""
+    """Returns the one-sided p-value of a true mean of at least `than`."""
     return self._p_value(than - self.mean, lower=False)
 
   def p_value(self, null: float = 0.0) -> float:
-    """Two-sided p-value of the hypothesis that the true mean is `null`."""
+    """Returns the two-sided p-value of a true mean of `null`."""
     return min(1.0, 2 * min(self.p_greater(null), self.p_less(null)))
 
   def equivalence(self, margin: float, *, alpha: float = 0.05) -> Equivalence:
-    """Tests whether the true mean lies within `margin` of 0, on both sides.
+    """Tests whether the true mean lies between -`margin` and `margin`.
 
     Raises:
-      InputError: if the margin is not above 0.
+      InputError: If the margin is not a finite number above 0.
     """
     if not margin > 0 or not math.isfinite(margin):
       raise InputError(
-        f'margin of equivalence: found {margin!r}, allowed is a number of '
-        'points above 0.'
+        'margin of equivalence: expected a number of points above 0, got '
+        f'{margin!r}.'
       )
     return Equivalence(
       margin=margin,
@@ -174,11 +177,19 @@ class Estimate:
     num_seeds: int | None = None,
     num_tasks: int | None = None,
   ) -> float:
-    """Smallest true mean that a two-sided test finds with a power.
+    """Returns the smallest true mean that a two-sided test would detect.
 
-    (t_{1-alpha/2} + t_{power}) standard errors (Bloom 1995). With counts, that
-    of a design of so many seeds and tasks whose components of variance are the
-    ones estimated here.
+    (t_{1-alpha/2} + t_{power}) standard errors (Bloom 1995).
+
+    Args:
+      power: Probability of detecting it, from 0 to 1.
+      alpha: Significance level of the test.
+      num_seeds: Number of training seeds of a planned study, with the variance
+        components estimated here; None for as many as were estimated from.
+      num_tasks: Number of tasks of the planned study; None likewise.
+
+    Raises:
+      InputError: If more seeds are planned and only one was measured.
     """
     error, free = self._planned(num_seeds, num_tasks)
     return error * (stats.t.isf(alpha / 2, free) + stats.t.ppf(power, free))
@@ -191,10 +202,10 @@ class Estimate:
     num_seeds: int | None = None,
     num_tasks: int | None = None,
   ) -> float:
-    """Smallest margin at which no difference at all is found equivalent.
+    """Returns the smallest margin at which a true mean of 0 is equivalent.
 
     (t_{1-alpha} + t_{(1+power)/2}) standard errors: both tests must reject.
-    Counts are as for `minimum_detectable_effect`.
+    Takes the arguments of `minimum_detectable_effect`.
     """
     error, free = self._planned(num_seeds, num_tasks)
     return error * (
@@ -204,18 +215,18 @@ class Estimate:
   def _planned(
     self, num_seeds: int | None, num_tasks: int | None
   ) -> tuple[float, float]:
-    """Standard error and degrees of freedom of a design like this one."""
+    """Returns standard error and degrees of freedom of a planned study."""
     if num_seeds is None and num_tasks is None:
       return self.standard_error, self.degrees_of_freedom
     now = self.squares
     if now.num_seeds == 1 and (num_seeds or 1) > 1:
       raise InputError(
-        'how much seeds differ is not known from one seed; two are needed to '
-        'plan for more.'
+        'the variance between seeds cannot be estimated from one seed; run at '
+        'least two to plan for more.'
       )
     seeds = num_seeds or now.num_seeds
     clusters = num_tasks or now.num_clusters
-    # Components of variance from expected mean squares, none below 0.
+    # Variance components from expected mean squares, none below 0.
     by_seed = max(now.seeds - now.residual, 0.0) / now.num_clusters
     by_cluster = max(now.clusters - now.residual, 0.0) / now.num_seeds
     planned = MeanSquares(
@@ -228,7 +239,7 @@ class Estimate:
     return math.sqrt(planned.variance), planned.degrees_of_freedom
 
   def _bound(self, tail: float, *, lower: bool) -> float:
-    """One end of an interval with probability `tail` beyond it."""
+    """Returns the end of an interval with probability `tail` beyond it."""
     if self.standard_error == 0:
       return self.mean
     if tail < _OUTER_TAIL:
@@ -242,7 +253,7 @@ class Estimate:
     return self.mean + (-distance if lower else distance) * self.standard_error
 
   def _p_value(self, distance: float, *, lower: bool) -> float:
-    """Tail beyond which the end of an interval is `distance` from the mean."""
+    """Returns the tail of the interval that ends `distance` from the mean."""
     if distance < 0:
       return 1 - self._p_value(-distance, lower=not lower)
     if self.standard_error == 0:
@@ -255,13 +266,13 @@ class Estimate:
     return math.exp(float(np.interp(scaled, reach, np.log(_TAILS))))
 
   def _reach(self, lower: bool) -> np.ndarray:
-    """Distance to the mean at each of the tails, in standard errors."""
+    """Distance from the mean at each tail, in standard errors; [tails]."""
     shape = self.lower_shape if lower else self.upper_shape
     reach = stats.t.isf(_TAILS, self.degrees_of_freedom) * shape
     return np.maximum.accumulate(reach)
 
   def _outer(self, lower: bool) -> float:
-    """The shape where there are too few resamples; it joins with `_reach`."""
+    """Shape beyond the outermost tail; continuous with `_reach`."""
     return float(
       self._reach(lower)[-1] / stats.t.isf(_OUTER_TAIL, self.degrees_of_freedom)
     )
@@ -276,39 +287,40 @@ def estimate(
   seed: int = 0,
   num_resamples: int = NUM_RESAMPLES,
 ) -> Estimate:
-  """Estimates a mean over seeds and over instances that come in tasks.
+  """Estimates a mean over seeds and over instances grouped by task.
 
-  Of two conditions, `values` are the differences, instance by instance and seed
-  by seed: pairing takes out what both have in common. It speaks of tasks like
-  these; with a single task, of instances like those of that task; with several
-  seeds, of training seeds like these, with one, of no other.
+  To compare two conditions, pass their differences by instance and seed as
+  `values`: pairing removes what both have in common. The result generalises to
+  tasks like these, or with a single task to instances like its own; with
+  several seeds also to training seeds like these, with one seed to no other.
 
   Args:
-    values: float [seeds, instances], or [instances] for one seed.
-    tasks: the task of each instance, in any order; object [instances].
-    bounds: what a mean can be.
-    tasks_are_fixed: whether the tasks are the ones of interest, as controls
-      are, and no sample of others: only their instances are then resampled.
-    seed: of the resamples.
-    num_resamples: number of resamples.
+    values: One value for each seed and instance; float [seeds, instances], or
+      [instances] for one seed.
+    tasks: Task of each instance, in any order; object [instances].
+    bounds: Smallest and largest possible mean.
+    tasks_are_fixed: Whether the tasks are themselves of interest, as controls
+      are, rather than a sample; only their instances are then resampled.
+    seed: Seed of the resampling.
+    num_resamples: Number of bootstrap resamples.
 
   Raises:
-    InputError: if there are no values, or values and tasks do not match.
+    InputError: If there are no values, or values and tasks do not match.
   """
   values = np.atleast_2d(np.asarray(values, np.float64))
   if not values.size:
-    raise InputError('an interval needs at least one instance, found none.')
+    raise InputError('an interval needs at least one instance, got none.')
   if values.shape[1] != len(tasks):
     raise InputError(
-      f'found {values.shape[1]} values for {len(tasks)} tasks; one task is due '
-      'for each.'
+      f'expected one task for each of {values.shape[1]} values, got '
+      f'{len(tasks)} tasks.'
     )
   names, codes = np.unique(np.asarray(tasks, object), return_inverse=True)
   values = values[:, np.argsort(codes, kind='stable')]
   sizes = np.bincount(codes)
   mean, strata = float(values.mean()), 1
   if tasks_are_fixed and len(sizes) < values.shape[1]:
-    # What differs between tasks is no noise; their instances make one sample.
+    # Differences between tasks are no noise; the instances form one sample.
     starts = np.cumsum(sizes) - sizes
     of_task = np.add.reduceat(values.mean(axis=0), starts) / sizes
     values = values - np.repeat(of_task, sizes) + mean
@@ -336,41 +348,46 @@ def estimate(
 
 
 def adjust(p_values: Sequence[float], *, method: str = 'holm') -> list[float]:
-  """P-values adjusted for how many there are, in the order given.
+  """Adjusts p-values for multiple testing, keeping their order.
 
-  `holm` (1979) holds the chance of any false claim; `benjamini_hochberg` (1995)
-  the expected share of false ones among the claims.
+  >>> adjust([0.25, 0.125])
+  [0.25, 0.25]
+
+  Args:
+    p_values: Unadjusted p-values, from 0 to 1.
+    method: 'holm' (1979) bounds the probability of any false rejection,
+      'benjamini_hochberg' (1995) the expected share of false rejections.
 
   Raises:
-    InputError: for an unknown method.
+    InputError: If the method is unknown.
   """
-  check_choice('method', method, tuple(ADJUSTMENTS))
+  check_choice('method', method, ADJUSTMENTS)
   if not len(p_values):
     return []
-  # Imported here: it takes a second, and few commands adjust.
-  from statsmodels.stats import multitest
-
-  # It collects the garbage of the whole process, which takes a second where JAX
-  # and TensorFlow are loaded; what is frozen is left alone.
-  gc.freeze()
-  try:
-    adjusted = multitest.multipletests(p_values, method=ADJUSTMENTS[method])[1]
-  finally:
-    gc.unfreeze()
-  return [float(p) for p in adjusted]
+  if method == 'benjamini_hochberg':
+    return stats.false_discovery_control(p_values).tolist()
+  return _holm(np.asarray(p_values, np.float64)).tolist()
 
 
 def check_choice(what: str, name: str, allowed: Sequence[str]) -> None:
   """Raises `InputError` for a name that is not allowed."""
   if name not in allowed:
     raise InputError(
-      f'{what} {name!r} is unknown; there are {", ".join(allowed)}.'
+      f'{what} {name!r} is unknown; expected one of {", ".join(allowed)}.'
       f'{nearest(name, allowed)}'
     )
 
 
+def _holm(p_values: np.ndarray) -> np.ndarray:
+  order = np.argsort(p_values)
+  scaled = p_values[order] * np.arange(len(p_values), 0, -1)
+  adjusted = np.empty_like(p_values)
+  adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+  return adjusted
+
+
 def _shapes(deviations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Quantiles over a normal distribution's, below and above; [tails] each."""
+  """Quantiles relative to a normal distribution's, below and above; [tails]."""
   deviation = deviations.std()
   if deviation == 0 or not math.isfinite(deviation):
     return np.ones_like(_TAILS), np.ones_like(_TAILS)

@@ -1,4 +1,4 @@
-"""Rows of two prediction files, paired by instance."""
+"""Pairs the rows of two prediction files by instance."""
 
 from collections.abc import Sequence
 
@@ -9,22 +9,22 @@ Keyed = dict[tuple[str, str], Prediction]
 
 
 def by_instance(rows: Sequence[Prediction], name: str) -> Keyed:
-  """Rows of a file, called `name`, by (task, id).
+  """Indexes the rows of the file `name` by (task, id).
 
   Raises:
-    InputError: if a row has no id or comes twice.
+    InputError: If a row has no id or an instance occurs twice.
   """
   keyed: Keyed = {}
   for row in rows:
     if row.id is None or row.task is None:
       raise InputError(
-        f'{name}: a row names no instance; a paired comparison needs ids. Name '
-        'the corpus, which can find them.'
+        f'{name}: a row has no id or task, which a paired comparison needs. '
+        'Name the corpus, so that they can be looked up.'
       )
     if (row.task, row.id) in keyed:
       raise InputError(
-        f'{name}: instance {row.id!r} of task {row.task!r} is predicted twice; '
-        'a paired comparison needs it once.'
+        f'{name}: instance {row.id!r} of task {row.task!r} is predicted twice. '
+        'A paired comparison needs one prediction for each instance.'
       )
     keyed[row.task, row.id] = row
   return keyed
@@ -41,29 +41,29 @@ def check_same(
     _missing(second, first, first_name),
   ]
   splits = [
-    {row.split for row in rows.values() if row.split}
+    sorted({row.split for row in rows.values() if row.split})
     for rows in (first, second)
   ]
   advice = 'Predict the same split of the same corpus for both.'
   if all(splits) and splits[0] != splits[1]:
     advice = (
-      f'The first is of split {", ".join(sorted(splits[0]))}, the second of '
-      f'{", ".join(sorted(splits[1]))}: predict one split for both.'
+      f'The first holds split {", ".join(splits[0])}, the second '
+      f'{", ".join(splits[1])}: predict the same split for both.'
     )
   raise InputError(
     f'{first_name} and {second_name} hold different instances: '
     f'{", ".join(filter(None, missing))}. A paired comparison needs the same '
-    f'ones. {advice}'
+    f'instances. {advice}'
   )
 
 
 def _missing(rows: Keyed, others: Keyed, name: str) -> str:
-  """How many of `rows` the other file, called `name`, lacks, and which."""
-  alone = sorted(rows.keys() - others.keys())
-  if not alone:
+  """Says how many of `rows` the other file, called `name`, lacks, and which."""
+  missing = sorted(rows.keys() - others.keys())
+  if not missing:
     return ''
-  shown = ', '.join(repr(row_id) for _, row_id in alone[:2])
+  shown = ', '.join(repr(row_id) for _, row_id in missing[:2])
   return (
-    f'{name} lacks {len(alone):,} of {len(rows):,} ({shown}'
-    f'{", …" if len(alone) > 2 else ""})'
+    f'{name} lacks {len(missing):,} of {len(rows):,} ({shown}'
+    f'{", …" if len(missing) > 2 else ""})'
   )

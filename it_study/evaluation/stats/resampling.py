@@ -1,6 +1,5 @@
-"""Crossed bootstrap of a mean: seeds and tasks, then instances in a task."""
+"""Crossed bootstrap of a mean over seeds, tasks and instances of a task."""
 
-from collections.abc import Sequence
 import dataclasses
 import functools
 
@@ -9,25 +8,29 @@ import numpy as np
 NUM_RESAMPLES = 2000
 # Bounds the memory of a resample: 8 bytes each, several arrays at a time.
 _DRAWS_AT_ONCE = 1 << 20
-# Weights of so many sets of tasks are kept: 24 MB for 119 tasks of 100.
-_KEPT_WEIGHTS = 16
+# Cached sets of weights, one for each set of tasks: 24 MB each for 119 tasks of
+# 100 instances.
+_CACHED_WEIGHTS = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeanSquares:
-  """Mean squares of a table of seeds by clusters, as an analysis of variance.
+  """Mean squares of a seeds by clusters table, as in an analysis of variance.
 
-  Each has the expectation of one cell's variance when nothing but noise is
-  there. A cluster is a task; where there is one task, an instance of it.
+  Without any effect, each has the variance of one cell as its expectation. A
+  cluster is a task, or an instance where there is a single task.
 
   Attributes:
-    seeds: between seeds, with `num_seeds` - 1 degrees of freedom; 0 for one.
-    clusters: between clusters, with `num_clusters` - 1; 0 for one. At least
-      half of what the noise of their instances leads to expect, or two tasks
-      that happen to score alike would leave an interval no width.
-    residual: what is left, with the product of both; 0 for one seed.
-    num_seeds: rows of the table.
-    num_clusters: columns of the table.
+    seeds: Mean square between seeds, with `num_seeds` - 1 degrees of freedom;
+      0 for one seed.
+    clusters: Mean square between clusters, with `num_clusters` - 1 degrees of
+      freedom; 0 for one cluster. At least half of what the noise of the
+      instances alone would give: otherwise two tasks that happen to score alike
+      would give an interval of no width.
+    residual: Residual mean square, with the product of both degrees of freedom;
+      0 for one seed.
+    num_seeds: Number of rows of the table.
+    num_clusters: Number of columns of the table.
   """
 
   seeds: float
@@ -40,10 +43,10 @@ class MeanSquares:
   def variance(self) -> float:
     """Variance of the mean over the table.
 
-    For seeds and clusters that are both drawn at random and crossed (Searle,
-    Casella & McCulloch 1992, section 4.3), (seeds + clusters - residual) /
-    (S C) has no bias, but may come out small or negative by chance; it is kept
-    from falling below half of the larger of the first two.
+    For crossed random seeds and clusters (Searle, Casella & McCulloch 1992,
+    section 4.3), (seeds + clusters - residual) / (S C) is unbiased but may by
+    chance be small or negative, so the sum is at least half of the larger of
+    the first two.
     """
     total = self.seeds + self.clusters - self.residual
     total = max(total, max(self.seeds, self.clusters) / 2)
@@ -51,7 +54,7 @@ class MeanSquares:
 
   @property
   def degrees_of_freedom(self) -> float:
-    """Satterthwaite's (1946), of `variance`; at least 1."""
+    """Satterthwaite's (1946) degrees of freedom of `variance`; at least 1."""
     rows, columns = self.num_seeds - 1, self.num_clusters - 1
     total = self.variance * self.num_seeds * self.num_clusters
     if total == 0:
@@ -61,22 +64,22 @@ class MeanSquares:
       (self.clusters, columns),
       (self.residual, rows * columns),
     )
-    # Shares first: the square of a tiny variance is 0.
+    # Divides before squaring: the square of a tiny variance is 0.
     spread = sum((square / total) ** 2 / free for square, free in terms if free)
     return max(1 / spread, 1.0)
 
 
 def mean_squares(values: np.ndarray, sizes: np.ndarray) -> MeanSquares:
-  """Mean squares of a mean over instances in tasks, over seeds.
+  """Computes the mean squares of a mean over seeds and instances of tasks.
 
-  Tasks may differ in size: a cell of the table is then the sum over a task of
-  the deviations from the mean, in units of the mean size (Taylor's
+  A cell of the table is the sum of a task's deviations from the mean, in units
+  of the mean task size, which allows for tasks of different sizes (Taylor
   linearisation of a ratio; Särndal, Swensson & Wretman 1992, section 5.6).
-  Instances need no term of their own: a task's cell carries their noise.
+  Instances need no term: the cell of their task includes their noise.
 
   Args:
-    values: float64 [seeds, instances], task after task.
-    sizes: int [tasks], instances of each.
+    values: Values grouped by task; float64 [seeds, instances].
+    sizes: Number of instances of each task; int [tasks].
   """
   num_seeds, num_instances = values.shape
   deviations = values - values.mean()
@@ -111,11 +114,11 @@ def mean_squares(values: np.ndarray, sizes: np.ndarray) -> MeanSquares:
 
 
 def _noise(values: np.ndarray, sizes: np.ndarray) -> float:
-  """Variance of a cell of the table if tasks differ by their instances only.
+  """Variance of a cell of the table if tasks differ only by their instances.
 
   Args:
-    values: float64 [instances], task after task.
-    sizes: int [tasks].
+    values: Values grouped by task; float64 [instances].
+    sizes: Number of instances of each task; int [tasks].
   """
   starts = np.cumsum(sizes) - sizes
   means = np.add.reduceat(values, starts) / sizes
@@ -131,20 +134,21 @@ def resampled_means(
   seed: int = 0,
   num_resamples: int = NUM_RESAMPLES,
 ) -> np.ndarray:
-  """Means of resamples; float64 [num_resamples].
+  """Returns the means of bootstrap resamples; float64 [num_resamples].
 
-  Seeds and tasks are drawn with replacement, each on its own (the pigeonhole
-  bootstrap; Owen 2007); then, for each task drawn, as many of its instances as
-  it has, the same ones for every seed, since seeds predict the same instances.
+  Draws seeds and tasks independently, with replacement (the pigeonhole
+  bootstrap; Owen 2007). Then draws, for each drawn task, as many of its
+  instances as it has: the same for every seed, since all seeds predict the same
+  instances.
 
   Args:
-    values: float64 [seeds, instances], task after task.
-    sizes: int [tasks], instances of each.
-    seed: of the draws; the same seed gives any values the same draws.
-    num_resamples: number of means.
+    values: Values grouped by task; float64 [seeds, instances].
+    sizes: Number of instances of each task; int [tasks].
+    seed: Seed of the draws, which do not depend on the values.
+    num_resamples: Number of resamples.
   """
   num_seeds = len(values)
-  # Stored once, however many seeds, metrics and arms are resampled alike.
+  # Cached, since many metrics and arms share the same tasks.
   weights = _instance_weights(tuple(map(int, sizes)), seed, num_resamples)
   means = np.empty((num_resamples, num_seeds))
   at_once = max(1, _DRAWS_AT_ONCE // values.shape[1])
@@ -161,16 +165,16 @@ def resampled_means(
   return (means * drawn).sum(axis=1) / num_seeds
 
 
-@functools.lru_cache(maxsize=_KEPT_WEIGHTS)
+@functools.lru_cache(maxsize=_CACHED_WEIGHTS)
 def _instance_weights(
-  sizes: Sequence[int], seed: int, num_resamples: int
+  task_sizes: tuple[int, ...], seed: int, num_resamples: int
 ) -> np.ndarray:
   """How often each instance is drawn; uint8 [num_resamples, instances].
 
-  The expected weight is 1, so that 255 is out of reach.
+  The expected weight is 1, so 255 is never reached.
   """
   generator = np.random.default_rng(seed)
-  sizes = np.array(sizes)
+  sizes = np.array(task_sizes)
   starts, num_instances = np.cumsum(sizes) - sizes, int(sizes.sum())
   weights = np.empty((num_resamples, num_instances), np.uint8)
   at_once = max(1, _DRAWS_AT_ONCE // num_instances)
@@ -179,7 +183,7 @@ def _instance_weights(
     drawn = generator.integers(len(sizes), size=(count, len(sizes)))
     totals = sizes[drawn].sum(axis=1)
     each = sizes[drawn].ravel()
-    # One entry an instance drawn: its task's start and size, its resample.
+    # One entry for each drawn instance: its task's start and size, its row.
     start, size = np.repeat(starts[drawn].ravel(), each), np.repeat(each, each)
     row = np.repeat(np.arange(count), totals)
     instance = start + generator.integers(size)

@@ -93,7 +93,7 @@ def test_seeds_are_crossed_with_tasks():
   assert found.estimate.mean == pytest.approx(5)
 
 
-def test_changes_count_what_becomes_of_predictions():
+def test_changes_are_counted():
   first = make_rows(['yes', 'Yes.', 'no', 'x', 'maybe', 'yes'])
   second = make_rows(['no', 'yes', 'yes', 'no', 'maybe', 'x'])
   assert PairedRows([(first, second)]).changes() == Changes(
@@ -114,8 +114,8 @@ def test_files_that_do_not_pair_are_refused():
   with pytest.raises(
     InputError,
     match=r'^a.jsonl and b.jsonl hold different instances: b.jsonl lacks 2 of '
-    r"3 \('i1', 'i2'\). A paired comparison needs the same ones. Predict the "
-    r'same split of the same corpus for both.$',
+    r"3 \('i1', 'i2'\). A paired comparison needs the same instances. Predict "
+    r'the same split of the same corpus for both.$',
   ):
     PairedRows([(rows, rows[:1])], names=[('a.jsonl', 'b.jsonl')])
   with pytest.raises(InputError, match='A1 and A2 hold different instances'):
@@ -123,9 +123,9 @@ def test_files_that_do_not_pair_are_refused():
   with pytest.raises(InputError, match="B1: instance 'i0' of task 't0'"):
     PairedRows([(rows, [*rows, rows[0]])])
   nameless = [dataclasses.replace(row, task=None) for row in rows]
-  with pytest.raises(InputError, match='a row names no instance'):
+  with pytest.raises(InputError, match='a row has no id or task, which a'):
     PairedRows([(nameless, rows)])
-  with pytest.raises(InputError, match='found none'):
+  with pytest.raises(InputError, match='got none'):
     PairedRows([])
 
 
@@ -133,14 +133,15 @@ def test_unknown_choices_are_refused():
   pairs = PairedRows([(make_rows(['yes']), make_rows(['yes']))])
   with pytest.raises(
     InputError,
-    match="metric 'rouge' is unknown; there are exact_match, rouge_1, rouge_l",
+    match="metric 'rouge' is unknown; expected one of exact_match, rouge_1, "
+    'rouge_l',
   ):
     pairs.difference('rouge')
   with pytest.raises(InputError, match="Did you mean 'overall'"):
     pairs.changes('overal')
 
 
-def test_files_of_two_splits_are_told_so():
+def test_files_of_different_splits_are_reported():
   rows = make_rows(['yes'] * 12)
   others = [
     dataclasses.replace(row, id=f'v{row.id}', split='validation')
@@ -149,8 +150,8 @@ def test_files_of_two_splits_are_told_so():
   with pytest.raises(
     InputError,
     match=r"B1 lacks 12 of 12 \('i0', 'i1', …\), A1 lacks 4 of 4 \('vi0', "
-    r"'vi1', …\). .* The first is of split test, the second of validation: "
-    r'predict one split for both.$',
+    r"'vi1', …\). .* The first holds split test, the second validation: "
+    r'predict the same split for both.$',
   ):
     PairedRows([(rows, others)])
 
@@ -173,7 +174,7 @@ def mixed_rows(engine, prediction):
   ]
 
 
-def test_what_a_baseline_abstains_from_is_left_out_as_score_does():
+def test_groups_a_baseline_abstains_from_are_left_out_as_score_does():
   rows = mixed_rows('baseline:random', '')
   scored = score_rows(rows)
   for seeds in (
@@ -201,7 +202,7 @@ def test_nothing_to_compare_is_an_error():
     dataclasses.replace(row, engine='baseline:prior')
     for row in make_rows([''] * 10, kind='generation')
   ]
-  with pytest.raises(InputError, match='there is nothing to compare'):
+  with pytest.raises(InputError, match='nothing to compare: one side'):
     compare([(rows, rows)])
 
 
@@ -210,10 +211,12 @@ def test_a_margin_is_in_points():
   for margin in (200, 100.0, 0, -1.0, math.nan, True, 'wide'):
     with pytest.raises(
       InputError,
-      match='allowed is a number of points above 0 and below 100, such as 3',
+      match='expected a number of points above 0 and below 100, such as 3, got',
     ):
       compare([(rows, rows)], margin=margin)
-  with pytest.raises(InputError, match=r'^--margin: found 200\.0, allowed'):
+  with pytest.raises(
+    InputError, match=r'^--margin: expected .*, got 200\.0\.$'
+  ):
     check_margin(200.0, setting='--margin')
 
 
