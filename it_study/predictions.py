@@ -1,9 +1,11 @@
-"""The one row schema: predictions.jsonl, written, read and checked."""
+"""The row schema of predictions.jsonl: writes, reads and checks rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import math
+from typing import Any
 
+from it_study.corpus.findings import plural
 from it_study.corpus.natinst import SPLITS, Corpus, Instance, Task
 from it_study.corpus.task_kinds import KINDS
 from it_study.errors import InputError, nearest
@@ -17,28 +19,29 @@ from it_study.storage.text_files import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prediction:
-  """One instance and what was predicted for it; a line of predictions.jsonl.
+  """An instance with its prediction; a line of predictions.jsonl.
 
-  A line holds these fields in this order. `label_space`, `scores`,
-  `train_condition`, `test_condition` and `seed` may be null there; the other
-  nulls stand for what a row of another system does not tell, and are never
+  A line holds these fields in this order. There `label_space`, `scores`,
+  `train_condition`, `test_condition` and `seed` may be null. Other fields are
+  None only in rows of another system that lack them; such rows are never
   written.
 
   Attributes:
-    id: of the instance.
-    task: name of its task.
-    category: the task's first category.
+    id: Instance id.
+    task: Task name.
+    category: First category of the task.
     kind: 'classification' or 'generation'.
-    label_space: the labels of a classification task, else None.
-    position: index in the task file's `Instances`.
+    label_space: Labels of a classification task; None for generation.
+    position: Index in the task file's `Instances`.
     split: 'train', 'validation' or 'test'.
-    inputs: the prompt as the model saw it; a baseline sees the bare input.
-    targets: accepted references, at least one.
-    prediction: the text.
-    scores: label to log-likelihood in nats, where labels were scored.
-    train_condition: name of a condition, None if untuned.
-    test_condition: name of a condition, None for a baseline.
-    seed: of the training, or of a baseline's draws.
+    inputs: Prompt as the model saw it; the bare input for a baseline.
+    targets: Accepted references, at least one.
+    prediction: Predicted text.
+    scores: Log-likelihood of each label in nats; None if labels were not
+      scored.
+    train_condition: Name of the training condition; None if untuned.
+    test_condition: Name of the test condition; None for a baseline.
+    seed: Seed of the training, or of a baseline's draws.
     engine: 'native', 't5x', 'baseline:random' and so on.
   """
 
@@ -60,9 +63,9 @@ class Prediction:
 
   @classmethod
   def of_instance(
-    cls, task: Task, instance: Instance, *, split: str, **fields
+    cls, task: Task, instance: Instance, *, split: str, **fields: Any
   ) -> 'Prediction':
-    """A row with all that the corpus knows of it; `fields` are the others."""
+    """Makes a row from an instance; `fields` are those not in the corpus."""
     return cls(
       id=instance.id,
       task=task.name,
@@ -79,22 +82,26 @@ class Prediction:
   def from_json(
     cls, fields: Mapping[str, object], *, where: str
   ) -> 'Prediction':
-    """Makes a row of one line's object.
+    """Makes a row from the object of a line.
+
+    Args:
+      fields: JSON object of the line.
+      where: Place of the line, such as 'FILE:NUMBER', for error messages.
 
     Raises:
-      InputError: begins with `where`; names field, what was found and what is
-        allowed.
+      InputError: If a field is missing, unknown or invalid.
     """
     _check_fields(fields, where)
-    values = {
+    # The check has established the types.
+    values: dict[str, Any] = {
       name: tuple(value) if isinstance(value, list) else value
       for name, value in fields.items()
     }
     return cls(**values)
 
   def to_json(self) -> dict[str, object]:
-    """The object of a line, fields in the order of the schema."""
-    values = {name: getattr(self, name) for name in FIELDS}
+    """Returns the object of a line, fields in the order of the schema."""
+    values: dict[str, Any] = {name: getattr(self, name) for name in FIELDS}
     for name in ('label_space', 'targets'):
       if isinstance(values[name], tuple):
         values[name] = list(values[name])
@@ -107,33 +114,34 @@ FIELDS = tuple(field.name for field in dataclasses.fields(Prediction))
 
 
 def write_predictions(path: _Path, rows: Iterable[Prediction]) -> None:
-  """Writes rows, sorted by (task, position), as UTF-8, one object a line.
+  """Writes rows as JSON lines in UTF-8, sorted by (task, position).
+
+  The write is atomic: on an error an existing file stays unchanged.
 
   Raises:
-    InputError: for a row outside the schema, an instance that comes twice, no
-      rows at all, or a path that cannot be written. Nothing is left behind
-      then, and a file that was there stays as it was.
+    InputError: If a row violates the schema, an instance occurs twice, there
+      are no rows, or the path cannot be written.
   """
   rows = list(rows)
   if not rows:
-    raise InputError(f'{path}: no predictions to write; one at least is due.')
+    raise InputError(f'{path}: no predictions to write; need at least one.')
   for row in rows:
     _check_fields(row.to_json(), f'{path}: row {row.id!r}')
   repeated = _repeated(rows)
   if repeated:
     raise InputError(
-      f'{path}: {len(repeated)} instances are predicted twice, '
-      f'{repeated[0]!r} first; every instance of a split comes exactly once.'
+      f'{path}: {plural(len(repeated), "instance")} predicted more than once, '
+      f'the first is {repeated[0]!r}. Predict each instance exactly once.'
     )
   rows.sort(key=lambda row: (row.task, row.position))
   write_text(path, ''.join(json_line(row.to_json()) for row in rows))
 
 
 def read_predictions(path: _Path) -> list[Prediction]:
-  """Reads the rows of a predictions.jsonl in the order of the file.
+  """Reads the rows of a predictions.jsonl in file order.
 
   Raises:
-    InputError: names file and line, field, what was found and what is allowed.
+    InputError: If the file cannot be read or a row violates the schema.
   """
   return [
     Prediction.from_json(fields, where=f'{path}:{number}')
@@ -151,47 +159,54 @@ def check_complete(
   """Checks that `rows` hold every instance of a split exactly once.
 
   Args:
-    rows: with task and id.
-    corpus: whose instances are due.
-    split: of the corpus.
-    source: what an error calls the rows, such as the name of their file.
+    rows: Rows with task and id.
+    corpus: Corpus that was predicted.
+    split: Split that was predicted.
+    source: Name of the rows for error messages, such as the path of their file.
 
   Raises:
-    InputError: one line with the count and the first id of each fault.
+    InputError: If ids are duplicate, missing or unknown; gives the count and
+      first id of each.
   """
-  due = {(task.name, instance.id) for task, instance in corpus.rows(split)}
-  found = {(row.task, row.id) for row in rows}
+  expected = {(task.name, instance.id) for task, instance in corpus.rows(split)}
+  predicted = {(row.task, row.id) for row in rows}
   faults = []
   repeated = _repeated(rows)
   if repeated:
-    faults.append(f'{len(repeated)} duplicate, {repeated[0]!r} first')
-  missing = sorted(due - found)
+    faults.append(f'{len(repeated)} duplicate (first {repeated[0]!r})')
+  missing = sorted(expected - predicted)
   if missing:
     faults.append(
-      f'{len(missing)} of {len(due)} missing, {missing[0][1]!r} first'
+      f'{len(missing)} of {len(expected)} missing (first {missing[0][1]!r})'
     )
-  foreign = sorted(found - due, key=repr)
+  unknown = sorted(predicted - expected, key=repr)
   hint = ''
-  if foreign:
-    task, name = foreign[0]
-    faults.append(f'{len(foreign)} foreign, {name!r} of task {task!r} first')
-    # Within a task: comparing thousands of near ids would take minutes.
-    hint = nearest(str(name), [known for other, known in due if other == task])
+  if unknown:
+    task, name = unknown[0]
+    faults.append(f'{len(unknown)} unknown (first {name!r} of task {task!r})')
+    # Only within the task: comparing thousands of similar ids takes minutes.
+    hint = nearest(
+      str(name), [known for other, known in expected if other == task]
+    )
   if faults:
     raise InputError(
-      f'{source}: ids do not fit split {split!r} of corpus {corpus.directory}, '
-      f'each of whose instances is due exactly once: {"; ".join(faults)}. '
-      f'Predict this split anew, or name the corpus that was predicted.{hint}'
+      f'{source}: ids do not match split {split!r} of corpus '
+      f'{corpus.directory}: {"; ".join(faults)}. Each instance must occur '
+      'exactly once. Predict the split again, or name the corpus that was '
+      f'predicted.{hint}'
     )
 
 
 def check_unique(rows: Sequence[Prediction], *, source: str) -> None:
-  """Raises `InputError` if two rows have the same task and id."""
+  """Raises `InputError` if two rows have the same task and id.
+
+  Rows without an id are ignored.
+  """
   repeated = _repeated([row for row in rows if row.id is not None])
   if repeated:
     raise InputError(
-      f'{source}: {len(repeated)} duplicate ids, {repeated[0]!r} first; an '
-      'instance is predicted once. Take the repeated lines out.'
+      f'{source}: {plural(len(repeated), "duplicate id")}, the first is '
+      f'{repeated[0]!r}. Remove the repeated lines.'
     )
 
 
@@ -222,6 +237,10 @@ def _is_texts(value: object) -> bool:
   return isinstance(value, list) and bool(value) and all(map(_is_text, value))
 
 
+def _is_position(value: object) -> bool:
+  return _is_integer(value) and isinstance(value, int) and value >= 0
+
+
 def _is_scores(value: object) -> bool:
   return isinstance(value, dict) and all(
     isinstance(score, (int, float))
@@ -236,21 +255,24 @@ def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
 
 
 _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
-  'id': (_is_name, 'a text that is not empty'),
-  'task': (_is_name, 'a text that is not empty'),
+  'id': (_is_name, 'a non-empty text'),
+  'task': (_is_name, 'a non-empty text'),
   'category': (_is_text, 'a text'),
   'kind': (lambda value: value in KINDS, ' or '.join(map(repr, KINDS))),
   'label_space': (_or_none(_is_texts), 'a list of at least one text, or null'),
-  'position': (lambda v: _is_integer(v) and v >= 0, 'an integer from 0'),
-  'split': (lambda value: value in SPLITS, ', '.join(map(repr, SPLITS))),
+  'position': (_is_position, 'an integer of at least 0'),
+  'split': (
+    lambda value: value in SPLITS,
+    f'one of {", ".join(map(repr, SPLITS))}',
+  ),
   'inputs': (_is_text, 'a text'),
   'targets': (_is_texts, 'a list of at least one text'),
   'prediction': (_is_text, 'a text'),
-  'scores': (_or_none(_is_scores), 'label to finite number, or null'),
+  'scores': (_or_none(_is_scores), 'an object of finite numbers, or null'),
   'train_condition': (_or_none(_is_name), 'the name of a condition, or null'),
   'test_condition': (_or_none(_is_name), 'the name of a condition, or null'),
   'seed': (_or_none(_is_integer), 'an integer, or null'),
-  'engine': (_is_name, 'a text that is not empty'),
+  'engine': (_is_name, 'a non-empty text'),
 }
 
 
@@ -258,18 +280,18 @@ def _check_fields(fields: Mapping[str, object], where: str) -> None:
   for name in fields:
     if name not in _ALLOWED:
       raise InputError(
-        f'{where}: field {name!r} is unknown; allowed are '
+        f'{where}: field {name!r} is unknown; expected '
         f'{", ".join(_ALLOWED)}.{nearest(name, _ALLOWED)}'
       )
   missing = [n for n in _ALLOWED if n not in fields and n != 'scores']
   if missing:
     raise InputError(
-      f'{where}: missing: {", ".join(missing)}; a row has {", ".join(_ALLOWED)}'
-      ' (scores may be left out).'
+      f'{where}: missing {", ".join(missing)}; a row has {", ".join(_ALLOWED)}'
+      ' (scores are optional).'
     )
   for name, value in fields.items():
-    check, allowed = _ALLOWED[name]
+    check, expected = _ALLOWED[name]
     if not check(value):
-      shown = repr(value)
-      shown = shown if len(shown) <= 60 else shown[:57] + '...'
-      raise InputError(f'{where}: {name}: found {shown}, allowed is {allowed}.')
+      text = repr(value)
+      text = text if len(text) <= 60 else text[:57] + '...'
+      raise InputError(f'{where}: {name}: expected {expected}, got {text}.')

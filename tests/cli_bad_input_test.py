@@ -313,22 +313,22 @@ def predicted(corpus) -> list[str]:
   [
     (
       lambda lines: [*lines, lines[3]],
-      "p.jsonl: ids do not fit split 'test' of corpus corpus, each of whose "
-      "instances is due exactly once: 1 duplicate, 'entail-3' first. Predict "
-      'this split anew, or name the corpus that was predicted.',
+      "p.jsonl: ids do not match split 'test' of corpus corpus: 1 duplicate "
+      "(first 'entail-3'). Each instance must occur exactly once. Predict the "
+      'split again, or name the corpus that was predicted.',
     ),
     (
       lambda lines: lines[:-2],
-      "p.jsonl: ids do not fit split 'test' of corpus corpus, each of whose "
-      "instances is due exactly once: 2 of 106 missing, 'title-4' first. "
-      'Predict this split anew, or name the corpus that was predicted.',
+      "p.jsonl: ids do not match split 'test' of corpus corpus: 2 of 106 "
+      "missing (first 'title-4'). Each instance must occur exactly once. "
+      'Predict the split again, or name the corpus that was predicted.',
     ),
     (
       lambda lines: [*lines, lines[3].replace('entail-3"', 'entail-103"')],
-      "p.jsonl: ids do not fit split 'test' of corpus corpus, each of whose "
-      "instances is due exactly once: 1 foreign, 'entail-103' of task "
-      "'task4_entail' first. Predict this split anew, or name the corpus that "
-      "was predicted. Did you mean 'entail-13'?",
+      "p.jsonl: ids do not match split 'test' of corpus corpus: 1 unknown "
+      "(first 'entail-103' of task 'task4_entail'). Each instance must occur "
+      'exactly once. Predict the split again, or name the corpus that was '
+      "predicted. Did you mean 'entail-13'?",
     ),
   ],
 )
@@ -347,8 +347,8 @@ def test_score_on_duplicates_without_a_corpus(capsys, corpus):
   pathlib.Path('p.jsonl').write_text(''.join([*lines, lines[3]]))
   capsys.readouterr()
   assert refusal(capsys, 'score', 'p.jsonl') == (
-    "p.jsonl: 1 duplicate ids, 'entail-3' first; an instance is predicted "
-    'once. Take the repeated lines out.'
+    "p.jsonl: 1 duplicate id, the first is 'entail-3'. Remove the repeated "
+    'lines.'
   )
 
 

@@ -59,7 +59,7 @@ def make_corpus(ids: dict[str, list[str]]):
   return types.SimpleNamespace(directory='C', rows=lambda split: iter(rows))
 
 
-def test_a_line_holds_the_contract_s_fields_in_order(tmp_path):
+def test_a_line_holds_the_fields_of_the_schema_in_order(tmp_path):
   path = tmp_path / 'p.jsonl'
   predictions.write_predictions(path, [ROW])
   assert path.read_text(encoding='utf-8') == (
@@ -88,7 +88,7 @@ def test_rows_are_sorted_by_task_and_position(tmp_path):
   ]
 
 
-def test_of_instance_takes_what_the_corpus_knows():
+def test_of_instance_takes_fields_from_the_corpus():
   ((task, instance),) = make_corpus({'t1': ['a']}).rows('test')
   row = Prediction.of_instance(
     task, instance, split='test', inputs='p', prediction='q', engine='t5x'
@@ -137,7 +137,9 @@ def test_json_line_escapes_what_breaks_lines_and_leaves_the_rest():
   )
 
 
-def test_scores_may_be_left_out_and_blank_lines_and_a_mark_do_no_harm(tmp_path):
+def test_missing_scores_blank_lines_and_a_byte_order_mark_are_accepted(
+  tmp_path,
+):
   fields = ROW.to_json()
   del fields['scores']
   path = tmp_path / 'p.jsonl'
@@ -148,39 +150,47 @@ def test_scores_may_be_left_out_and_blank_lines_and_a_mark_do_no_harm(tmp_path):
 @pytest.mark.parametrize(
   ('field', 'value', 'message'),
   [
-    ('id', '', "id: found '', allowed is a text that is not empty."),
+    ('id', '', "id: expected a non-empty text, got ''."),
     (
       'kind',
       'regression',
-      "kind: found 'regression', allowed is 'classification' or 'generation'.",
+      "kind: expected 'classification' or 'generation', got 'regression'.",
     ),
     (
       'label_space',
       'yes',
-      "label_space: found 'yes', allowed is a list of at least one text, "
-      'or null.',
+      "label_space: expected a list of at least one text, or null, got 'yes'.",
     ),
-    ('position', -1, 'position: found -1, allowed is an integer from 0.'),
-    ('position', True, 'position: found True, allowed is an integer from 0.'),
+    ('position', -1, 'position: expected an integer of at least 0, got -1.'),
+    (
+      'position',
+      True,
+      'position: expected an integer of at least 0, got True.',
+    ),
     (
       'split',
       'dev',
-      "split: found 'dev', allowed is 'train', 'validation', 'test'.",
+      "split: expected one of 'train', 'validation', 'test', got 'dev'.",
     ),
-    ('targets', [], 'targets: found [], allowed is a list of at least one'),
-    ('targets', ['a', 1], "targets: found ['a', 1], allowed is a list"),
-    ('prediction', None, 'prediction: found None, allowed is a text.'),
+    ('targets', [], 'targets: expected a list of at least one text, got [].'),
+    (
+      'targets',
+      ['a', 1],
+      "targets: expected a list of at least one text, got ['a', 1].",
+    ),
+    ('prediction', None, 'prediction: expected a text, got None.'),
     (
       'scores',
       {'yes': float('-inf')},
-      "scores: found {'yes': -inf}, allowed is label to finite number",
+      'scores: expected an object of finite numbers, or null, got '
+      "{'yes': -inf}.",
     ),
-    ('seed', 1.5, 'seed: found 1.5, allowed is an integer, or null.'),
-    ('engine', None, 'engine: found None, allowed is a text that is not'),
+    ('seed', 1.5, 'seed: expected an integer, or null, got 1.5.'),
+    ('engine', None, 'engine: expected a non-empty text, got None.'),
     (
       'predicton',
       'x',
-      "field 'predicton' is unknown; allowed are id, task, category, kind, "
+      "field 'predicton' is unknown; expected id, task, category, kind, "
       'label_space, position, split, inputs, targets, prediction, scores, '
       'train_condition, test_condition, seed, engine. Did you mean '
       "'prediction'?",
@@ -201,7 +211,9 @@ def test_missing_fields_are_all_named(tmp_path):
   fields = ROW.to_json()
   del fields['prediction'], fields['engine']
   path.write_text(json.dumps(fields))
-  with pytest.raises(InputError, match=r':1: missing: prediction, engine; a'):
+  with pytest.raises(
+    InputError, match=r':1: missing prediction, engine; a row'
+  ):
     predictions.read_predictions(path)
 
 
@@ -215,7 +227,7 @@ def test_missing_fields_are_all_named(tmp_path):
     (b'[' * 200_000, ':1: JSON is nested too deeply.'),
   ],
 )
-def test_a_file_that_is_none_is_refused(tmp_path, content, message):
+def test_a_file_without_rows_is_refused(tmp_path, content, message):
   path = tmp_path / 'p.jsonl'
   path.write_bytes(content)
   with pytest.raises(InputError) as error:
@@ -231,13 +243,14 @@ def test_a_missing_file_is_named(tmp_path):
 def test_writing_refuses_rows_outside_the_schema(tmp_path):
   path = tmp_path / 'p.jsonl'
   with pytest.raises(
-    InputError, match=r"p\.jsonl: row 'task1-a': position: found None"
+    InputError, match=r"p\.jsonl: row 'task1-a': position: expected an"
   ):
     predictions.write_predictions(path, [make_row(position=None)])
   with pytest.raises(InputError, match='no predictions to write'):
     predictions.write_predictions(path, [])
   with pytest.raises(
-    InputError, match="1 instances are predicted twice, 'task1-a' first"
+    InputError,
+    match="1 instance predicted more than once, the first is 'task1-a'",
   ):
     predictions.write_predictions(path, [ROW, ROW, ROW])
   assert list(tmp_path.iterdir()) == []
@@ -269,7 +282,7 @@ def test_a_failed_save_names_the_path_and_leaves_nothing(tmp_path, monkeypatch):
   assert sorted(p.name for p in tmp_path.iterdir()) == ['file', 'p.jsonl']
 
 
-def test_a_text_is_written_as_it_is(tmp_path):
+def test_a_text_is_written_verbatim(tmp_path):
   text_files.write_text(tmp_path / 'a', 'é\r\n\n')
   assert (tmp_path / 'a').read_bytes() == b'\xc3\xa9\r\n\n'
 
@@ -284,7 +297,7 @@ def test_check_complete_accepts_each_instance_once():
   predictions.check_complete(rows, corpus=corpus, split='test')
 
 
-def test_check_complete_tells_every_fault_with_count_and_first_id():
+def test_check_complete_reports_each_fault_with_count_and_first_id():
   corpus = make_corpus({'t1': ['id-1', 'id-2', 'id-3'], 't2': ['x']})
   rows = [
     make_row(task='t1', id='id-1'),
@@ -297,9 +310,9 @@ def test_check_complete_tells_every_fault_with_count_and_first_id():
       rows, corpus=corpus, split='test', source='p.jsonl'
     )
   assert str(error.value) == (
-    "p.jsonl: ids do not fit split 'test' of corpus C, each of whose instances "
-    "is due exactly once: 1 duplicate, 'id-1' first; 3 of 4 missing, 'id-2' "
-    "first; 2 foreign, 'id-9' of task 't1' first. Predict this split anew, or "
+    "p.jsonl: ids do not match split 'test' of corpus C: 1 duplicate (first "
+    "'id-1'); 3 of 4 missing (first 'id-2'); 2 unknown (first 'id-9' of task "
+    "'t1'). Each instance must occur exactly once. Predict the split again, or "
     "name the corpus that was predicted. Did you mean 'id-3'?"
   )
 
@@ -308,7 +321,7 @@ def test_check_unique_ignores_rows_without_ids():
   rows = [make_row(id=None), make_row(id=None), make_row(id='a')]
   predictions.check_unique(rows, source='p.jsonl')
   with pytest.raises(
-    InputError, match=r"p\.jsonl: 1 duplicate ids, 'a' first; an instance is"
+    InputError, match=r"p\.jsonl: 1 duplicate id, the first is 'a'\. Remove"
   ):
     predictions.check_unique([*rows, make_row(id='a')], source='p.jsonl')
 

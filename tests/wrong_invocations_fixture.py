@@ -154,8 +154,8 @@ CASES = (
   # Predictions.
   (
     'score malformed.jsonl --out=metrics.json',
-    'malformed.jsonl:2: missing: prediction; a row has id, task, ... (scores '
-    'may be left out).',
+    'malformed.jsonl:2: missing prediction; a row has id, task, ... (scores '
+    'are optional).',
   ),
   (
     'score cut.jsonl --out=metrics.json',
@@ -169,8 +169,8 @@ CASES = (
   ),
   (
     'score whole.jsonl --split=train',
-    "whole.jsonl: rows of split 'test', asked for is 'train'. Leave the split "
-    'out, or name the file of that one.',
+    "whole.jsonl: expected rows of split 'train', got 'test'. Omit the split, "
+    'or name the file of that split.',
   ),
   # Before anything is shown.
   (

@@ -1,4 +1,4 @@
-"""Baselines that need no model, and what chance is expected to score."""
+"""Baselines that need no model, and the score expected by chance."""
 
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from it_study.predictions import Prediction
 from it_study.seeding import stable_random
 
 BASELINES = ('random', 'majority', 'prior', 'copy_input', 'copy_demo')
-# These have no answer to generation: they predict the empty string there.
+# These abstain from generation: they predict the empty string.
 _LABEL_BASELINES = ('random', 'majority', 'prior')
 _DRAWING_BASELINES = ('random', 'prior')
 
@@ -26,26 +26,33 @@ def run_baseline(
 ) -> list[Prediction]:
   """Predicts every instance of a split, control tasks included.
 
-  * `random`: a label drawn uniformly from the task's label space, in which
-    labels that exact match cannot tell apart count as one.
-  * `prior`: a label drawn by how often it is a reference among the task's
-    instances that are not scored (on test, those after the first 100), or
-    among its positive examples where there are no such instances or none of
-    them has a label of the space. Where these are none either: uniformly.
-  * `majority`: the most frequent of the same counts, ties by label order.
+  * `random`: a label drawn uniformly from the task's label space, where labels
+    that exact match cannot tell apart count as one.
+  * `prior`: a label drawn in proportion to how often it is a reference of the
+    task's unscored instances (on test, those after the first 100). Without any
+    such reference the positive examples are counted; without any of those the
+    draw is uniform.
+  * `majority`: the label with the highest count of `prior`; ties go to the
+    first in the label space.
   * `copy_input`: the instance's input. `copy_demo`: the output of the task's
-    first positive example, or the empty string where there is none.
+    first positive example, or the empty string without examples.
 
-  An instance with several references counts for each of their labels once.
-  The first three predict the empty string for generation. A draw hangs on
-  (seed, instance id, name) alone.
+  An instance with several references counts once for each of their labels. The
+  first three predict the empty string for generation. A draw depends only on
+  (seed, instance id, name).
+
+  Args:
+    name: One of `BASELINES`.
+    corpus: Corpus to predict.
+    split: Split to predict: 'train', 'validation' or 'test'.
+    seed: Seed of the draws.
 
   Returns:
-    Rows by task and position, engine 'baseline:NAME', both conditions None,
-    `inputs` the instance's bare input.
+    Rows sorted by task and position, with engine 'baseline:NAME', no
+    conditions, and the instance's bare input as `inputs`.
 
   Raises:
-    InputError: for an unknown name or split, or a task that cannot be read.
+    InputError: If the name or split is unknown, or a task cannot be read.
   """
   _check_name(name)
   rows = [
@@ -66,11 +73,11 @@ def run_baseline(
 def baseline_metrics(
   name: str, *, corpus: Corpus, split: str = 'test', seed: int = 0
 ) -> dict:
-  """The metrics of `run_baseline`, as `metrics.compute_metrics` gives them.
+  """Computes the metrics of `run_baseline`; see `metrics.compute_metrics`.
 
-  `random`, `majority` and `prior` leave `overall` and `generation` None, and
-  leave out categories and tasks that hold generation. `random` and `prior` add
-  `expected` (see `expected_score`) to `classification`.
+  For `random`, `majority` and `prior`, `overall` and `generation` are None, and
+  categories and tasks with generation are left out. For `random` and `prior`,
+  `classification` also has `expected` (see `expected_score`).
   """
   rows = run_baseline(name, corpus=corpus, split=split, seed=seed)
   return metrics_of_rows(name, rows, corpus=corpus, split=split)
@@ -84,10 +91,9 @@ def metrics_of_rows(
   split: str = 'test',
   scorer: Rouge | None = None,
 ) -> dict:
-  """Like `baseline_metrics`, of rows that are there already.
+  """Like `baseline_metrics`, for rows that have been predicted before.
 
-  Without a corpus nothing is known of what chance is expected to score, and
-  `expected` is left out.
+  Without a corpus `expected` is unknown and left out.
   """
   _check_name(name)
   result = metrics.compute_metrics(
@@ -105,42 +111,41 @@ def metrics_of_rows(
 def expected_score(
   name: str, *, corpus: Corpus, split: str = 'test'
 ) -> dict[str, float] | None:
-  """Expected exact match of one draw over the classification instances.
+  """Computes the expected exact match of a draw over classification instances.
 
-  With p_i the probability that the draw for instance i is accepted, that is
-  the weight of the labels which one of its references equals, and draws that
-  are independent, the mean over n instances has the expectation sum(p_i) / n
-  and the standard deviation sqrt(sum(p_i (1 - p_i))) / n. Control tasks are
-  left out.
+  Let p_i be the probability that the draw for instance i is correct: the total
+  weight of the labels that equal one of its references. Draws are independent,
+  so the mean over n instances has expectation sum(p_i) / n and standard
+  deviation sqrt(sum(p_i (1 - p_i))) / n. Control tasks are left out.
 
   Returns:
-    `{'exact_match', 'standard_deviation'}` in percentage points, or None for a
-    baseline that draws nothing and for a split without classification.
+    `{'exact_match', 'standard_deviation'}` in percentage points; None for a
+    baseline that does not draw or a split without classification.
   """
   _check_name(name)
   if name not in _DRAWING_BASELINES:
     return None
-  accepted = [
-    share
-    for task, share in acceptance(name, corpus=corpus, split=split)
+  chances = [
+    chance
+    for task, chance in acceptance(name, corpus=corpus, split=split)
     if task.category not in CONTROL_CATEGORIES
   ]
-  if not accepted:
+  if not chances:
     return None
-  variance = math.fsum(p * (1 - p) for p in accepted)
+  variance = math.fsum(p * (1 - p) for p in chances)
   return {
-    'exact_match': 100.0 * math.fsum(accepted) / len(accepted),
-    'standard_deviation': 100.0 * math.sqrt(variance) / len(accepted),
+    'exact_match': 100.0 * math.fsum(chances) / len(chances),
+    'standard_deviation': 100.0 * math.sqrt(variance) / len(chances),
   }
 
 
 def acceptance(
   name: str, *, corpus: Corpus, split: str = 'test'
 ) -> Iterator[tuple[Task, float]]:
-  """Each classification instance's task, and how probably it is right.
+  """Yields each classification instance's task and probability of being right.
 
-  With several references it is the weight of all the labels that one of them
-  equals. A baseline that draws nothing is right for certain, or wrong.
+  The probability is the total weight of the labels that equal one of the
+  references; 0 or 1 for a baseline that does not draw.
   """
   _check_name(name)
   for draw in draws(name, corpus=corpus, split=split):
@@ -153,12 +158,12 @@ def acceptance(
 
 
 class Draw(NamedTuple):
-  """What a baseline may answer to a classification instance.
+  """The possible answers of a baseline to one classification instance.
 
   Attributes:
-    task: of the instance.
-    weights: of the possible answers, in proportion to their probability.
-    is_right: whether each is accepted.
+    task: Task of the instance.
+    weights: Weight of each answer, proportional to its probability.
+    is_right: Whether each answer is correct.
   """
 
   task: Task
@@ -167,7 +172,7 @@ class Draw(NamedTuple):
 
 
 def draws(name: str, *, corpus: Corpus, split: str = 'test') -> Iterator[Draw]:
-  """What a baseline may answer to each classification instance of a split."""
+  """Yields the possible answers to each classification instance of a split."""
   _check_name(name)
   for task, instance, labels, weights in _weighted(name, corpus, split):
     if task.kind != CLASSIFICATION:
@@ -183,7 +188,7 @@ def draws(name: str, *, corpus: Corpus, split: str = 'test') -> Iterator[Draw]:
 
 
 def engine_name(name: str) -> str:
-  """What a baseline's rows have for `engine`.
+  """Returns the `engine` of a baseline's rows.
 
   >>> engine_name('random')
   'baseline:random'
@@ -192,7 +197,7 @@ def engine_name(name: str) -> str:
 
 
 def baseline_of(rows: Sequence[Prediction]) -> str | None:
-  """The baseline that predicted all of `rows`, or None."""
+  """Returns the baseline that predicted all of `rows`, or None."""
   engines = {row.engine for row in rows}
   for name in BASELINES:
     if engines == {engine_name(name)}:
@@ -201,30 +206,30 @@ def baseline_of(rows: Sequence[Prediction]) -> str | None:
 
 
 def answers_generation(rows: Sequence[Prediction]) -> bool:
-  """Whether rows answer generation, of which some baselines say nothing."""
+  """Returns whether rows answer generation; some baselines abstain."""
   return baseline_of(rows) not in _LABEL_BASELINES
 
 
 def leaves_out_categories(result: Mapping) -> bool:
-  """Whether metrics lack categories of which the headline counts a part.
+  """Returns whether metrics lack categories that count in the headline.
 
-  So it is where a baseline abstains from generation, and a category holds some
-  beside classification: `by_category` then has fewer instances than
-  `classification`.
+  This happens when a baseline abstains from generation and a category mixes
+  generation with classification: `by_category` then covers fewer instances
+  than `classification`.
   """
   headline = result['classification']
   if headline is None or result['overall'] is not None:
     return False
-  shown = sum(
+  num_instances = sum(
     group['num_instances'] for group in result['by_category'].values()
   )
-  return shown < headline['num_instances']
+  return num_instances < headline['num_instances']
 
 
 def _check_name(name: str) -> None:
   if name not in BASELINES:
     raise InputError(
-      f'baseline {name!r} is unknown; there are {", ".join(BASELINES)}.'
+      f'baseline {name!r} is unknown; expected one of {", ".join(BASELINES)}.'
       f'{nearest(name, BASELINES)}'
     )
 
@@ -232,8 +237,10 @@ def _check_name(name: str) -> None:
 def _weighted(
   name: str, corpus: Corpus, split: str
 ) -> Iterator[tuple[Task, Instance, tuple[str, ...], tuple[int, ...]]]:
-  """Every instance of a split with its task's labels and their weights."""
-  task_name, labels, weights = None, (), ()
+  """Yields every instance with its task, the task's labels and weights."""
+  task_name: str | None = None
+  labels: tuple[str, ...] = ()
+  weights: tuple[int, ...] = ()
   for task, instance in corpus.rows(split):
     if task.name != task_name:
       task_name = task.name
@@ -247,15 +254,15 @@ def _weighted(
 def _count_labels(
   labels: Sequence[str], task: Task, corpus: Corpus, split: str
 ) -> tuple[int, ...] | None:
-  """How often each label is a reference outside of what is scored."""
+  """Counts how often each label is a reference of an unscored instance."""
   scored = {instance.id for instance in corpus.instances(task.name, split)}
-  others = [
+  unscored = [
     instance.outputs
     for instance in corpus.load(task.name).instances
     if instance.id not in scored
   ]
   examples = [(example.output,) for example in task.positive_examples]
-  for outputs in (others, examples):
+  for outputs in (unscored, examples):
     answers = [{normalize_answer(text) for text in texts} for texts in outputs]
     counts = tuple(
       sum(normalize_answer(label) in texts for texts in answers)
@@ -283,7 +290,7 @@ def _predict(
     return ''
   if name == 'majority':
     return labels[weights.index(max(weights))]
-  # `random()` alone gives the same in every version of Python.
+  # Of all methods only `random()` is stable across versions of Python.
   draw = stable_random(seed, instance.id, engine_name(name)).random()
   bounds = list(itertools.accumulate(weights))
   return labels[bisect.bisect_right(bounds, draw * bounds[-1])]

@@ -1,4 +1,4 @@
-"""What a uniform guess has right, and skill beyond it."""
+"""Accuracy of a uniform guess, and skill beyond it."""
 
 from collections.abc import Sequence
 import functools
@@ -9,7 +9,7 @@ from it_study.corpus.normalization import merge_labels, normalize_answer
 def uniform_chance(
   label_space: Sequence[str] | None, targets: Sequence[str]
 ) -> float | None:
-  """How probable it is that a label drawn uniformly is accepted, 0 to 1.
+  """Returns the probability, 0 to 1, that a uniformly drawn label is right.
 
   Labels that exact match cannot tell apart count as one. None without labels.
 
@@ -22,15 +22,15 @@ def uniform_chance(
 
 
 def skill(exact_match: float, guess: float) -> float | None:
-  """Exact match beyond chance, over what is left to gain; at most 1.
+  """Returns exact match corrected for chance; at most 1.
 
-  (EM - guess) / (1 - guess), Cohen's (1960) correction with a guesser in place
-  of a second judge: 0 for a guess, 1 for all right, below 0 for worse than a
-  guess. None where a guess is always right.
+  (EM - guess) / (1 - guess), Cohen's (1960) correction with a guesser as the
+  second judge: 0 for guessing, 1 for all right, below 0 for worse than
+  guessing. None if guessing is always right.
 
   Args:
-    exact_match: share from 0 to 1.
-    guess: share that guessing is expected to have right, from 0 to 1.
+    exact_match: Share of correct answers, from 0 to 1.
+    guess: Expected share of correct guesses, from 0 to 1.
   """
   if guess >= 1:
     return None

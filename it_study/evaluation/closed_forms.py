@@ -1,4 +1,4 @@
-"""What a baseline scores: closed forms, and their check by simulation."""
+"""Closed-form scores of baselines, and a simulation to check them."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -11,7 +11,7 @@ from it_study.corpus.natinst import CONTROL_CATEGORIES, Corpus
 from it_study.evaluation import baselines
 
 LEVEL = 0.95
-# Bounds the memory of a simulation: 8 bytes each.
+# Bounds the memory of a simulation: 8 bytes for each draw.
 _DRAWS_AT_ONCE = 1 << 22
 
 
@@ -20,13 +20,13 @@ class ClosedForm:
   """Mean exact match of one draw of a baseline, in points from 0 to 100.
 
   Attributes:
-    exact_match: expected value.
-    standard_deviation: of one draw's mean.
-    low: lower end of the range that holds `level` of all draws.
-    high: upper end.
-    level: share of draws in the range, at least.
-    num_tasks: tasks.
-    num_instances: instances.
+    exact_match: Expected value, in points.
+    standard_deviation: Standard deviation of the mean of one draw, in points.
+    low: Lower end of the range that holds `level` of all draws, in points.
+    high: Upper end of that range, in points.
+    level: Smallest share of draws in the range, from 0 to 1.
+    num_tasks: Number of tasks.
+    num_instances: Number of instances.
   """
 
   exact_match: float
@@ -41,17 +41,17 @@ class ClosedForm:
 def closed_forms(
   name: str, *, corpus: Corpus, split: str = 'test', level: float = LEVEL
 ) -> dict[tuple[str, str], ClosedForm]:
-  """What a baseline is expected to score on classification.
+  """Computes what a baseline is expected to score on classification.
 
-  The number of right answers is a sum of independent draws with probabilities
-  of their own, whose distribution is the convolution of theirs
-  (Poisson-binomial; Wang 1993): the range is exact, no normal approximation. A
-  baseline that draws nothing has no variance.
+  The number of right answers is a sum of independent draws with different
+  probabilities; its distribution is the convolution of theirs
+  (Poisson-binomial; Wang 1993). The range is thus exact, not a normal
+  approximation. A baseline that does not draw has no variance.
 
   Returns:
-    ('headline', 'classification'), ('category', name), ('task', name) and
-    ('control', category) to the closed form there. Control tasks enter the last
-    two only. Empty for a split without classification.
+    Closed forms by ('headline', 'classification'), ('category', name),
+    ('task', name) and ('control', category). Control tasks count only in the
+    last two. Empty for a split without classification.
   """
   groups: dict[tuple[str, str], list[tuple[str, float]]] = {}
   for task, share in baselines.acceptance(name, corpus=corpus, split=split):
@@ -82,12 +82,13 @@ def simulate(
   num_draws: int = 100_000,
   seed: int = 0,
 ) -> np.ndarray | None:
-  """Mean exact match of many draws, by drawing answers and judging each.
+  """Simulates the mean exact match of many draws.
 
   Control tasks are left out.
 
   Returns:
-    float64 [num_draws], in points; None for a split without classification.
+    Mean exact match of each draw in points, float64 [num_draws]; None for a
+    split without classification.
   """
   generator = np.random.default_rng(seed)
   right, count = np.zeros(num_draws), 0
@@ -125,7 +126,7 @@ def _closed_form(
 
 
 def _poisson_binomial(shares: Sequence[float]) -> np.ndarray:
-  """Probability of each number of right answers; float64 [instances + 1]."""
+  """Returns the probability of each count of hits; float64 [instances + 1]."""
   values, counts = np.unique(np.asarray(shares, np.float64), return_counts=True)
   result = np.ones(1)
   for share, count in zip(values, counts, strict=True):

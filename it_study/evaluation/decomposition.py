@@ -1,4 +1,4 @@
-"""Exact match taken apart: knowing the form of an answer, and the answer."""
+"""Decomposes exact match into knowing the format and knowing the answer."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -12,25 +12,26 @@ from it_study.predictions import Prediction
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decomposition:
-  """Exact match of the instances with a label space, taken apart.
+  """Decomposed exact match of the instances with a label space.
 
-  exact_match = in_format * right_in_format + right_out_of_format. The last is 0
-  wherever every reference is in its label space; then exact match is the
-  product that the study speaks of.
+  exact_match = in_format * right_in_format + right_out_of_format. The last term
+  is 0 if every reference is in its label space; exact match is then the product
+  that the study reports. All shares are from 0 to 1.
 
   Attributes:
-    num_instances: instances.
-    exact_match: share that is right, from 0 to 1, as all others.
-    in_format: share of answers that are a label of their task.
-    right_in_format: share of those that are right; None if there are none.
-    right_out_of_format: share of all answers that are right and no label.
-    guess: share that a uniform guess is expected to have right.
-    skill: exact match beyond chance (see `chance.skill`); None where a guess is
-      always right.
-    guess_in_format: share that a uniform guess is expected to have right on the
-      instances whose answer is in format; None if there are none.
-    skill_in_format: right_in_format beyond guess_in_format, likewise; None as
-      well where there are none.
+    num_instances: Number of instances.
+    exact_match: Share of answers that are right.
+    in_format: Share of answers that are a label of their task.
+    right_in_format: Share of answers in format that are right; None without
+      any.
+    right_out_of_format: Share of all answers that are right but no label.
+    guess: Expected share of right answers of a uniform guess.
+    skill: Exact match corrected for chance (see `chance.skill`); None if a
+      guess is always right.
+    guess_in_format: Expected share of right answers of a uniform guess, over
+      the instances whose answer is in format; None without any.
+    skill_in_format: `right_in_format` corrected for `guess_in_format`; None
+      without any answer in format or if such a guess is always right.
   """
 
   num_instances: int
@@ -45,13 +46,18 @@ class Decomposition:
 
 
 def decompose(rows: Sequence[Prediction]) -> Decomposition | None:
-  """Takes the exact match of rows apart; None if none has a label space."""
-  rows = [row for row in rows if row.label_space]
-  scores = [metrics.score_row(row) for row in rows]
+  """Decomposes the exact match of rows; None if no row has a label space."""
+  scores, chances = [], []
+  for row in rows:
+    chance = uniform_chance(row.label_space, row.targets)
+    # Without a label space there is no chance, and no format to keep.
+    if chance is not None:
+      scores.append(metrics.score_row(row))
+      chances.append(chance)
   return decompose_scores(
     [score.exact_match for score in scores],
     [float(bool(score.in_format)) for score in scores],
-    [uniform_chance(row.label_space, row.targets) for row in rows],
+    chances,
   )
 
 
@@ -60,15 +66,15 @@ def decompose_scores(
   in_format: Sequence[float],
   guess: Sequence[float],
 ) -> Decomposition | None:
-  """Takes exact match apart, of scores by instance.
+  """Decomposes exact match given the scores of each instance.
 
   Args:
-    exact_match: 1 for a right answer, else 0; one an instance, as all others.
-    in_format: 1 for an answer that is a label, else 0.
-    guess: share of uniform guesses that are right.
+    exact_match: 1 for each right answer, else 0; [instances].
+    in_format: 1 for each answer that is a label, else 0; [instances].
+    guess: Probability that a uniform guess is right, from 0 to 1; [instances].
 
   Returns:
-    None without instances.
+    The decomposition; None without instances.
   """
   count = len(exact_match)
   if not count:
@@ -105,12 +111,12 @@ def decompose_scores(
 def decompositions(
   rows: Sequence[Prediction],
 ) -> dict[tuple[str, str], Decomposition]:
-  """Of all, of each category, control and task that has label spaces.
+  """Decomposes the headline and each category, control and task.
 
   Returns:
-    ('headline', 'classification'), ('category', name), ('control', category)
-    and ('task', name) to the decomposition there. Control tasks enter the last
-    two only.
+    Decompositions by ('headline', 'classification'), ('category', name),
+    ('control', category) and ('task', name), where there are label spaces.
+    Control tasks count only in the last two.
   """
   groups: dict[tuple[str, str], list[Prediction]] = {}
   for row in rows:
@@ -122,12 +128,15 @@ def decompositions(
       groups.setdefault((kind, row.category), []).append(row)
     if row.task is not None:
       groups.setdefault(('task', row.task), []).append(row)
-  found = {key: decompose(several) for key, several in groups.items()}
-  return {key: value for key, value in found.items() if value is not None}
+  return {
+    key: parts
+    for key, group in groups.items()
+    if (parts := decompose(group)) is not None
+  }
 
 
 def sentence(parts: Decomposition) -> str:
-  """A decomposition in words, in percent.
+  """Describes a decomposition in one sentence, in percent.
 
   >>> sentence(Decomposition(
   ...   num_instances=4, exact_match=0.25, in_format=0.5, right_in_format=0.5,

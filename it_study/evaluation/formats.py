@@ -1,6 +1,6 @@
-"""Reads prediction files: ours, Tk-Instruct's and T5X's."""
+"""Reads prediction files of it_study, Tk-Instruct and T5X."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import os
 
@@ -23,14 +23,14 @@ _QUERY_END = '\nOutput:'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RowFile:
-  """What a prediction file holds.
+  """The contents of a prediction file.
 
   Attributes:
-    path: of the file.
+    path: Path of the file.
     format: 'it_study', 'tk_instruct' or 't5x'.
-    rows: in the order of the file; what the file does not tell is None.
-    queries: of each row, the instance's input as the file shows it, by which a
-      row without id can be recognised; None where it does not.
+    rows: Rows in file order; fields that the file does not hold are None.
+    queries: Normalised input of each row's instance, which identifies a row
+      without id; None if the file does not hold it.
   """
 
   path: str
@@ -40,53 +40,55 @@ class RowFile:
 
 
 def read_rows(path: str | os.PathLike[str]) -> RowFile:
-  """Recognises a file by its first row and reads all of them.
+  """Detects a file's format by its first row and reads all rows.
 
-  * ours: `predict.Prediction`, all fields.
+  * it_study: all fields of `predictions.Prediction`.
   * Tk-Instruct's `predicted_examples.jsonl`: `Task`, `Categories`, `id`,
     `Instance` (`input`, `output`, `id`) and `prediction`.
-  * T5X's inference JSONL: `prediction` and `inputs` or `input`, an object that
-    holds `inputs_pretokenized` and `targets_pretokenized`, and `id`, `task` and
-    `references` where `input_fields_to_include` asked for them.
+  * T5X's inference JSONL: `prediction` and `inputs` or `input`, an object with
+    `inputs_pretokenized` and `targets_pretokenized`, and with `id`, `task` and
+    `references` if `input_fields_to_include` lists them.
 
   Raises:
-    InputError: for any other format, or names line, field, found and allowed.
+    InputError: If the file has another format or mixes formats, or a field is
+      invalid.
   """
-  form = None
+  file_format = None
   rows, queries = [], []
   for number, fields in read_json_lines(path):
     where = f'{path}:{number}'
-    found = _format_of(fields)
-    if found is None or form not in (None, found):
+    row_format = _format_of(fields)
+    if row_format is None or file_format not in (None, row_format):
       raise InputError(
-        f'{where}: not a row of {form or "a known format"}: found the fields '
-        f'{", ".join(map(repr, list(fields)[:8])) or "none"}; known are ours '
-        "(id, task, ..., prediction, ...), Tk-Instruct's (Task, Instance, "
-        "prediction) and T5X's (inputs as an object, prediction), one of them "
-        'in a file.'
+        f'{where}: not a row of {file_format or "a known format"}: got the '
+        f'fields {", ".join(map(repr, list(fields)[:8])) or "none"}. A file '
+        'holds rows of one format: it_study (id, task, ..., prediction, ...), '
+        'Tk-Instruct (Task, Instance, prediction) or T5X (inputs as an object, '
+        'prediction).'
       )
-    form = found
-    row, query = _READERS[form](fields, where)
+    file_format = row_format
+    row, query = _READERS[file_format](fields, where)
     rows.append(row)
     queries.append(query)
+  assert file_format is not None, 'read_json_lines yields at least one row'
   return RowFile(
-    path=str(path), format=form, rows=tuple(rows), queries=tuple(queries)
+    path=str(path), format=file_format, rows=tuple(rows), queries=tuple(queries)
   )
 
 
 def identify(
   file: RowFile, *, corpus: Corpus, split: str
 ) -> tuple[Prediction, ...]:
-  """Gives task and id to the rows that lack them, from a corpus.
+  """Fills in missing tasks and ids from a corpus.
 
-  Rows that have an id keep it, whether the corpus knows it or not. If any has
-  none, then the rows are either all instances of the split in the corpus's
-  order, each with an input and reference that fit, or each has an input and
-  reference that only one instance of the split has.
+  Rows with an id keep it, whether or not the corpus has it. If any row lacks
+  one, the rows must either be all instances of the split in corpus order, each
+  with a matching input and reference, or each must have an input and reference
+  that match exactly one instance of the split.
 
   Raises:
-    InputError: if neither holds: a guess could give one instance's prediction
-      to another.
+    InputError: If neither holds, since a guess could assign a prediction to the
+      wrong instance.
   """
   instances = list(corpus.rows(split))
   if all(row.id is not None for row in file.rows):
@@ -109,7 +111,7 @@ def _format_of(fields: Mapping[str, object]) -> str | None:
     return TK_INSTRUCT
   if isinstance(fields.get('inputs', fields.get('input')), dict):
     return T5X
-  # Enough to tell ours with a field lost, whose name is then the message.
+  # Also accepts rows that lack some fields, so that the error can name them.
   return IT_STUDY if len(fields.keys() & set(FIELDS)) >= 3 else None
 
 
@@ -124,8 +126,8 @@ def _read_tk_instruct(
 ) -> tuple[Prediction, str]:
   instance = fields['Instance']
   if not isinstance(instance, dict):
-    raise _refuse(where, 'Instance', instance, 'an object')
-  # The trainer's dumps of evaluations write the key with a capital.
+    raise _bad_field(where, 'Instance', instance, 'an object')
+  # Tk-Instruct's trainer capitalises the key in its evaluation dumps.
   key = 'Prediction' if 'Prediction' in fields else 'prediction'
   categories = _texts(fields.get('Categories', []), where, 'Categories')
   name = _text(fields.get('Task'), where, 'Task')
@@ -145,12 +147,13 @@ def _read_tk_instruct(
 def _read_t5x(
   fields: Mapping[str, object], where: str
 ) -> tuple[Prediction, str | None]:
-  # t5x.infer writes 'inputs', evaluation while training 'input'.
+  # t5x.infer writes 'inputs', evaluation during training writes 'input'.
   inputs = fields.get('inputs', fields.get('input'))
+  assert isinstance(inputs, dict), '`_format_of` has checked it'
   if 'prediction' not in fields:
     raise InputError(
-      f'{where}: no prediction in it, only {", ".join(map(repr, fields))}; '
-      "run t5x.infer with mode='predict'."
+      f'{where}: no prediction, only {", ".join(map(repr, fields))}. Run '
+      "t5x.infer with mode='predict'."
     )
   optional = {
     name: None
@@ -159,7 +162,8 @@ def _read_t5x(
     for name in ('id', 'task', 'inputs_pretokenized')
   }
   prompt = optional['inputs_pretokenized']
-  # The target is one of the references, which are all there if asked for.
+  # The target is a single reference; 'references' holds all of them if asked
+  # for.
   references = (
     'references' if 'references' in inputs else 'targets_pretokenized'
   )
@@ -176,45 +180,71 @@ def _read_t5x(
   )
 
 
-_READERS = {
+_READERS: dict[
+  str, Callable[[Mapping[str, object], str], tuple[Prediction, str | None]]
+] = {
   IT_STUDY: _read_ours,
   TK_INSTRUCT: _read_tk_instruct,
   T5X: _read_t5x,
 }
 
 
-def _foreign_row(**fields) -> Prediction:
-  return Prediction(**(dict.fromkeys(FIELDS) | fields))
+def _foreign_row(
+  *,
+  id: str | None,
+  task: str | None,
+  targets: tuple[str, ...],
+  prediction: str,
+  category: str | None = None,
+  inputs: str | None = None,
+  engine: str | None = None,
+) -> Prediction:
+  """Makes a row of another system, whose other fields are unknown."""
+  return Prediction(
+    id=id,
+    task=task,
+    category=category,
+    kind=None,
+    label_space=None,
+    position=None,
+    split=None,
+    inputs=inputs,
+    targets=targets,
+    prediction=prediction,
+    engine=engine,
+  )
 
 
 def _text(value: object, where: str, field: str) -> str:
   if not isinstance(value, str):
-    raise _refuse(where, field, value, 'a text')
+    raise _bad_field(where, field, value, 'a text')
   return value
 
 
 def _texts(value: object, where: str, field: str) -> tuple[str, ...]:
   values = [value] if isinstance(value, str) else value
   if not isinstance(values, list):
-    raise _refuse(where, field, value, 'a text or a list of texts')
+    raise _bad_field(where, field, value, 'a text or a list of texts')
   return tuple(_text(item, where, field) for item in values)
 
 
-def _refuse(where: str, field: str, found: object, allowed: str) -> InputError:
-  shown = repr(found)
-  shown = shown if len(shown) <= 60 else shown[:57] + '...'
-  return InputError(f'{where}: {field}: found {shown}, allowed is {allowed}.')
+def _bad_field(
+  where: str, field: str, value: object, expected: str
+) -> InputError:
+  text = repr(value)
+  text = text if len(text) <= 60 else text[:57] + '...'
+  return InputError(f'{where}: {field}: expected {expected}, got {text}.')
 
 
 def _query_of(prompt: str) -> str | None:
-  """The instance's input in a prompt; None if it is not laid out like ours."""
+  """Returns the input in a prompt; None if the prompt is not of our format."""
   _, start, query = prompt.rpartition(_QUERY_START)
   query, end, _ = query.rpartition(_QUERY_END)
   return _query_key(query) if start and end else None
 
 
 def _query_key(text: str) -> str:
-  # A prompt strips a text and adds a full stop to most.
+  # Prompts strip the input and add a full stop if it lacks one.
   return text.strip().removesuffix('.').rstrip()
 
 
@@ -226,7 +256,7 @@ def _with_tasks(
     names.setdefault(instance.id, set()).add(task.name)
   filled = []
   for row in rows:
-    tasks = names.get(row.id, ())
+    tasks = set() if row.id is None else names.get(row.id, set())
     if row.task is None and len(tasks) == 1:
       row = dataclasses.replace(row, task=next(iter(tasks)))
     filled.append(row)
@@ -236,7 +266,7 @@ def _with_tasks(
 def _fits(
   row: Prediction, query: str | None, task: Task, instance: Instance
 ) -> bool:
-  """Whether a row can be that of an instance, whose input may be cut."""
+  """Returns whether a row may belong to an instance with a truncated input."""
   if query is None or row.id not in (None, instance.id):
     return False
   if row.task not in (None, task.name):
@@ -246,8 +276,8 @@ def _fits(
   whole = _query_key(instance.input)
   if query == whole:
     return True
-  # A prompt that is too long loses a span from within its input; what is left
-  # of it is joined by other white space.
+  # Truncation removes a span from the middle of an input, and changes the white
+  # space around it.
   query, whole = ''.join(query.split()), ''.join(whole.split())
   if not 0 < len(query) < len(whole):
     return False
@@ -266,15 +296,16 @@ def _identify_by_content(
   for number, (row, query) in enumerate(
     zip(file.rows, file.queries, strict=True), start=1
   ):
+    candidates = [] if query is None else by_query.get(query, [])
     fitting = [
       (task, instance)
-      for task, instance in by_query.get(query, ())
+      for task, instance in candidates
       if _fits(row, query, task, instance)
     ]
     if row.id is None and len(fitting) != 1:
       raise InputError(
         f'{file.path}: row {number} has no id, and {len(fitting)} instances of '
-        f'split {split!r} have its input and reference; exactly one is needed. '
+        f'split {split!r} have its input and reference; expected exactly one. '
         'Predict with ids: it-study predict writes them, t5x.infer does with '
         'write_inferences_to_file.input_fields_to_include='
         "['id', 'task', 'references', 'inputs_pretokenized']."

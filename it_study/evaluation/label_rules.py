@@ -1,4 +1,4 @@
-"""How the random baseline moves with the rule that chooses CLS tasks."""
+"""How the random baseline depends on the rule that selects CLS tasks."""
 
 from collections.abc import Callable, Iterable
 import re
@@ -10,27 +10,27 @@ from it_study.corpus.schema import TEST_INSTANCES
 from it_study.evaluation.chance import uniform_chance
 
 THRESHOLDS = range(9, 16)
-# One family of test tasks with open answers, of which one has few enough
-# distinct ones to count as classification; its members with fewer than the
-# least threshold are closed by their definition.
+# A family of test tasks with open answers, one of which has few enough distinct
+# answers to count as classification. Members with fewer answers than the lowest
+# threshold are closed by definition.
 _ANALOGY_FAMILY = re.compile(r'task\d+_bard_analogical_reasoning_')
 _QUOTED = re.compile(
   r"""(?<!\w)["'`“‘](?P<word>[^"'`“”‘’]{1,40})["'`”’](?!\w)"""
 )
-# What stands between two words of one list.
+# Separator of two words in a list.
 _LISTED = re.compile(r'[\s,;/|&]*((or|and|versus|vs\.?)[\s,]+)?')
 
 
 def expectations(corpus: Corpus) -> list[dict]:
-  """Number of CLS test tasks and expected exact match of guessing, by rule.
+  """Counts CLS test tasks and computes the expected score of guessing, by rule.
 
   The rules: at most 9 to 15 distinct outputs, each with and without open
-  analogies, and those tasks of at most 12 whose every label stands in the
-  definition (the rule of Active-IT, Kung et al. 2023).
+  analogies, and at most 12 with every label named in the definition (the rule
+  of Active-IT, Kung et al. 2023).
 
   Returns:
-    A row a rule: `rule`, `num_tasks`, `expected_exact_match` in percent, the
-    mean over instances, None without tasks.
+    One row for each rule: `rule`, `num_tasks` and `expected_exact_match`, the
+    mean over instances in percent, None without tasks.
   """
   rows = []
   for threshold in THRESHOLDS:
@@ -57,13 +57,12 @@ def expectations(corpus: Corpus) -> list[dict]:
 
 
 def labels_missing_from_data(task: Task) -> tuple[str, ...]:
-  """Short quoted words of a definition that should be labels and are not.
+  """Returns quoted words of a definition that should be labels but are not.
 
-  Those that stand in one list with a label: quoted words with nothing but
-  commas, slashes, 'or' and 'and' between them. Definitions quote much else.
-
-  A definition with "yes", "no" or "maybe" and data with yes and no:
-  ('maybe',)
+  These are short quoted words in a list with a label, with only commas,
+  slashes, 'or' and 'and' between them; definitions quote much else. A
+  definition with "yes", "no" or "maybe" and the labels yes and no gives
+  ('maybe',).
   """
   if task.label_space is None:
     return ()
@@ -77,7 +76,7 @@ def labels_missing_from_data(task: Task) -> tuple[str, ...]:
 
 
 def _quoted_lists(definition: str) -> list[list[str]]:
-  """The quoted words, those of one list together."""
+  """Returns the quoted words of a definition, grouped by list."""
   lists: list[list[str]] = []
   end = None
   for match in _QUOTED.finditer(definition):
@@ -107,9 +106,15 @@ def _expectation(
       override=corpus.overrides.get(name),
       max_labels=max_labels,
     )
-    if kind == task_kinds.CLASSIFICATION and keep(file.task, labels):
+    if kind != task_kinds.CLASSIFICATION:
+      continue
+    assert labels is not None, 'a classification task has labels'
+    if keep(file.task, labels):
       num_tasks += 1
-      chances += [uniform_chance(labels, i.outputs) for i in instances]
+      for instance in instances:
+        chance = uniform_chance(labels, instance.outputs)
+        assert chance is not None, 'there are labels'
+        chances.append(chance)
   return {
     'rule': rule,
     'num_tasks': num_tasks,

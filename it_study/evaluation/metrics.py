@@ -27,7 +27,7 @@ class InstanceScore(NamedTuple):
 
 
 def exact_match(prediction: str, references: Iterable[str]) -> bool:
-  """Whether a prediction equals a reference after `normalize_answer`.
+  """Returns whether a prediction equals a reference after normalisation.
 
   >>> exact_match('yes', ('Yes.', 'Yeah'))
   True
@@ -39,11 +39,11 @@ def exact_match(prediction: str, references: Iterable[str]) -> bool:
 def rouge(
   prediction: str, references: Iterable[str], *, scorer: Rouge | None = None
 ) -> tuple[float, float]:
-  """ROUGE-1 and ROUGE-L F-measure, each best over the references, from 0 to 1.
+  """Returns the best ROUGE-1 and ROUGE-L F-measure over references, 0 to 1.
 
-  Super-NaturalInstructions' rule (Wang et al. 2022): words are stemmed, and
-  the best reference may differ between the two. `scorer` splits words in
-  another way, as the cross-lingual track does.
+  The rule of Super-NaturalInstructions (Wang et al. 2022): words are stemmed,
+  and the two scores may come from different references. The cross-lingual track
+  passes a `scorer` with another tokenizer; None is the English track.
 
   >>> rouge('the cats sat', ('a dog', 'cat sat the'))
   (1.0, 0.6666666666666666)
@@ -54,12 +54,12 @@ def rouge(
 
 
 def has_words(text: str) -> bool:
-  """Whether ROUGE on the English track sees anything in a text."""
+  """Returns whether English-track ROUGE finds any words in a text."""
   return _english().has_words(text)
 
 
 def is_in_format(prediction: str, label_space: Iterable[str]) -> bool:
-  """Whether a prediction is a label under exact match's normalisation."""
+  """Returns whether a prediction equals a label after normalisation."""
   return exact_match(prediction, label_space)
 
 
@@ -70,7 +70,7 @@ def score_instance(
   label_space: Iterable[str] | None = None,
   scorer: Rouge | None = None,
 ) -> InstanceScore:
-  """Scores one prediction against its references, of which it needs one."""
+  """Scores one prediction against its references, at least one."""
   rouge_1, rouge_l = rouge(prediction, references, scorer=scorer)
   return InstanceScore(
     exact_match=float(exact_match(prediction, references)),
@@ -90,14 +90,17 @@ def score_row(row: Prediction, *, scorer: Rouge | None = None) -> InstanceScore:
 
 
 class Kinded(Protocol):
-  """What has a category and a kind, as a row of predictions has."""
+  """Anything with a category and a kind, such as a row of predictions."""
 
-  category: str | None
-  kind: str | None
+  @property
+  def category(self) -> str | None: ...
+
+  @property
+  def kind(self) -> str | None: ...
 
 
 def in_group(row: Kinded, group: str) -> bool:
-  """Whether a row counts in a headline group, one of `GROUPS`."""
+  """Returns whether a row counts in a headline group, one of `GROUPS`."""
   return not _is_control(row) and group in ('overall', row.kind)
 
 
@@ -107,37 +110,39 @@ def compute_metrics(
   generation_is_answered: bool = True,
   scorer: Rouge | None = None,
 ) -> dict:
-  """The contents of metrics.json: percentages, means over instances.
+  """Computes the contents of metrics.json: percentages, means over instances.
 
-  Top level: `num_instances` counts every row, controls included; `overall`,
-  `classification` and `generation` are over what is no control, and None where
-  there is nothing; `by_category`, `by_task` and `controls` (by control
-  category) are name to group. Control tasks are in the last two only. A row
-  without a kind (of another system, scored without a corpus) leaves
-  `classification` and `generation` None; one without task or category is in no
-  group by that name.
+  Top level: `num_instances` counts all rows, controls included. `overall`,
+  `classification` and `generation` leave controls out; they are None without
+  instances. `by_category`, `by_task` and `controls` (by control category) map
+  names to groups; control tasks are only in the last two. A row without a kind
+  (of another system, scored without a corpus) makes `classification` and
+  `generation` None; one without task or category is in no named group.
 
   A group is `{'num_tasks', 'num_instances', 'exact_match', 'rouge_1',
-  'rouge_l', 'format_correctness'}`, percentages from 0 to 100, not rounded.
+  'rouge_l', 'format_correctness'}` with unrounded percentages from 0 to 100.
   `format_correctness` is over the instances with a label space, None without
-  any; `num_tasks` is None where a row does not name its task.
+  any; `num_tasks` is None if a row does not name its task.
 
   Args:
-    rows: any order; the result does not depend on it.
-    generation_is_answered: False for a baseline that has no answer to
-      generation. `overall` and `generation` are then None, and a group by name
-      that holds generation is left out.
-    scorer: splits words for ROUGE in another way than the English track.
+    rows: Rows in any order; the result does not depend on it.
+    generation_is_answered: Whether the rows answer generation. Otherwise they
+      are a baseline's: `overall` and `generation` are None, and named groups
+      with generation are left out.
+    scorer: ROUGE scorer; None for that of the English track.
   """
   scored = [(row, score_row(row, scorer=scorer)) for row in rows]
   headline = [pair for pair in scored if not _is_control(pair[0])]
   kinds_are_known = all(row.kind is not None for row, _ in headline)
 
-  def named(pairs: Sequence[_Scored], key: Callable[[Prediction], str | None]):
+  def named(
+    pairs: Sequence[_Scored], key: Callable[[Prediction], str | None]
+  ) -> dict[str, dict | None]:
     groups: dict[str, list[_Scored]] = {}
     for row, score in pairs:
-      if key(row) is not None:
-        groups.setdefault(key(row), []).append((row, score))
+      name = key(row)
+      if name is not None:
+        groups.setdefault(name, []).append((row, score))
     return {
       name: _group(groups[name])
       for name in sorted(groups)
@@ -145,7 +150,7 @@ def compute_metrics(
       or all(row.kind == CLASSIFICATION for row, _ in groups[name])
     }
 
-  def of_kind(kind: str):
+  def of_kind(kind: str) -> dict | None:
     if not kinds_are_known:
       return None
     return _group([pair for pair in headline if pair[0].kind == kind])
@@ -176,28 +181,30 @@ def _group(pairs: Sequence[_Scored]) -> dict | None:
     return None
   tasks = {row.task for row, _ in pairs}
   scores = [score for _, score in pairs]
-  judged = [score.in_format for score in scores if score.in_format is not None]
+  in_format = [s.in_format for s in scores if s.in_format is not None]
   return {
     'num_tasks': None if None in tasks else len(tasks),
     'num_instances': len(scores),
     'exact_match': _percent([score.exact_match for score in scores]),
     'rouge_1': _percent([score.rouge_1 for score in scores]),
     'rouge_l': _percent([score.rouge_l for score in scores]),
-    'format_correctness': _percent(judged) if judged else None,
+    'format_correctness': _percent(in_format) if in_format else None,
   }
 
 
 def _percent(values: Sequence[float]) -> float:
-  # `fsum` is exact, so that the order of the rows cannot show.
+  # `fsum` is exact, so the order of the rows does not matter.
   return 100.0 * math.fsum(values) / len(values)
 
 
 def _normalize(text: str) -> str:
-  return _kept_normalize(text) if len(text) < 1024 else normalize_answer(text)
+  if len(text) < 1024:
+    return _cached_normalize(text)
+  return normalize_answer(text)
 
 
-# Labels and references come up again and again.
-_kept_normalize = functools.lru_cache(maxsize=1 << 16)(normalize_answer)
+# Labels and references repeat often.
+_cached_normalize = functools.lru_cache(maxsize=1 << 16)(normalize_answer)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Scores a prediction file of any known format; shows metrics as a table."""
+"""Scores a prediction file of any known format."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -21,14 +21,14 @@ _Path = str | os.PathLike[str]
 
 
 class Score(NamedTuple):
-  """The contents of metrics.json, and what a reader of them should know."""
+  """The contents of metrics.json, and notes for the reader."""
 
   metrics: dict
   notes: tuple[str, ...]
 
 
 class Rows(NamedTuple):
-  """Rows ready to be scored, their split if known, and notes on them."""
+  """Rows ready to be scored, their split if known, and notes."""
 
   rows: tuple[Prediction, ...]
   split: str | None
@@ -46,20 +46,21 @@ def score_file(
   """Scores a file of any format that `formats.read_rows` reads.
 
   Args:
-    path: of the predictions.
-    corpus: checks that every instance of the split is there exactly once, and
-      gives kinds, label spaces, categories and references.
-    split: of rows that do not name theirs; None means 'test' for them.
-    out: where to write metrics.json; None writes nothing.
-    scorer: splits words for ROUGE; None takes the English track's.
+    path: Path of the predictions.
+    corpus: Corpus that was predicted. Every instance of the split must occur
+      exactly once; kinds, label spaces, categories and references are taken
+      from it. None relies on the rows.
+    split: Split of rows that do not name theirs; None for 'test'.
+    out: Path of the metrics.json to write; None writes nothing.
+    scorer: ROUGE scorer; None for that of the English track.
 
   Returns:
-    Metrics as `metrics.compute_metrics` gives them (for a baseline's rows as
-    `baselines.metrics_of_rows` does), and notes, one sentence each.
+    The metrics of `metrics.compute_metrics` (of `baselines.metrics_of_rows` for
+    a baseline's rows), and notes, one sentence each.
 
   Raises:
-    InputError: if the file cannot be read, ids are duplicate, missing or
-      foreign, there are several splits in it, or `out` cannot be written.
+    InputError: If the file cannot be read, ids are duplicate, missing or
+      unknown, the file holds several splits, or `out` cannot be written.
   """
   loaded = load_rows(path, corpus=corpus, split=split)
   metrics = score_rows(
@@ -77,10 +78,10 @@ def score_file(
 def load_rows(
   path: _Path, *, corpus: Corpus | None = None, split: str | None = None
 ) -> Rows:
-  """Reads and checks a prediction file; arguments as for `score_file`.
+  """Reads and checks a prediction file; takes arguments of `score_file`.
 
-  With a corpus the rows come sorted by (task, position), with all that the
-  corpus knows of them; without one, as the file has them.
+  With a corpus, rows are sorted by (task, position) and their fields taken from
+  the corpus; without one they are returned as read.
   """
   file = formats.read_rows(path)
   split = _one_split(file, split)
@@ -95,8 +96,10 @@ def load_rows(
   }
   filled, changed = [], []
   for row in rows:
+    assert row.task is not None, '`check_complete` has checked it'
+    assert row.id is not None, '`check_complete` has checked it'
     task, instance = _as_seen(*known[row.task, row.id], row)
-    # T5X shows one reference of several.
+    # T5X writes one reference of several.
     if not set(row.targets) <= set(instance.outputs):
       changed.append(row.id)
     filled.append(
@@ -113,8 +116,8 @@ def load_rows(
   notes = []
   if changed:
     notes.append(
-      f'{len(changed)} rows have references that the corpus lacks, '
-      f"{changed[0]!r} first; the corpus's were used."
+      f'{len(changed)} rows have references that are not in the corpus, the '
+      f'first is {changed[0]!r}; scored against those of the corpus.'
     )
   filled.sort(key=lambda row: (row.task, row.position))
   return Rows(tuple(filled), split, tuple(notes))
@@ -127,18 +130,17 @@ def score_rows(
   split: str = 'test',
   scorer: Rouge | None = None,
 ) -> dict:
-  """Metrics of rows in memory; a baseline's are scored as a baseline.
+  """Computes the metrics of rows in memory, a baseline's as for a baseline.
 
-  With a corpus, which gives what chance is expected to score, a drawing
-  baseline's `classification` has `expected`.
+  With a corpus, `classification` of a drawing baseline has `expected`.
 
   Raises:
-    InputError: if a row has no reference.
+    InputError: If a row has no reference.
   """
   for row in rows:
     if not row.targets:
       raise InputError(
-        f'row {row.id or row.inputs or ""!r:.60} has no reference to be scored '
+        f'row {row.id or row.inputs or ""!r:.60} has no reference to score '
         'against; name the corpus.'
       )
   name = baselines.baseline_of(rows)
@@ -150,7 +152,7 @@ def score_rows(
 
 
 def write_metrics(path: _Path, metrics: Mapping) -> None:
-  """Writes metrics.json. Raises `InputError` if it cannot."""
+  """Writes metrics.json; raises `InputError` if it cannot be written."""
   write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + '\n')
 
 
@@ -158,13 +160,13 @@ def _one_split(file: formats.RowFile, split: str | None) -> str | None:
   splits = sorted({row.split for row in file.rows if row.split is not None})
   if len(splits) > 1:
     raise InputError(
-      f'{file.path}: rows of several splits in one file: {", ".join(splits)}; '
-      'one split is scored at a time. Write one file for each.'
+      f'{file.path}: rows of several splits: {", ".join(splits)}. Only one '
+      'split can be scored at a time; write one file for each.'
     )
   if splits and split not in (None, splits[0]):
     raise InputError(
-      f'{file.path}: rows of split {splits[0]!r}, asked for is {split!r}. '
-      'Leave the split out, or name the file of that one.'
+      f'{file.path}: expected rows of split {split!r}, got {splits[0]!r}. '
+      'Omit the split, or name the file of that split.'
     )
   return splits[0] if splits else split
 
@@ -172,11 +174,11 @@ def _one_split(file: formats.RowFile, split: str | None) -> str | None:
 def _as_seen(
   task: Task, instance: Instance, row: Prediction
 ) -> tuple[Task, Instance]:
-  """The task and instance as the row's condition shows and asks for them."""
+  """Returns task and instance as the row's test condition alters them."""
   try:
     condition = Condition.from_name(row.test_condition or '')
   except InputError:
-    # Of others' files and of tasks of one's own no alteration is known.
+    # Rows of other systems and of custom tasks have no known alteration.
     return task, instance
   return instructions.rewrite(
     task=task, instance=instance, condition=condition.for_test()
@@ -185,17 +187,19 @@ def _as_seen(
 
 def _without_corpus(file: formats.RowFile, split: str | None) -> Rows:
   check_unique(file.rows, source=file.path)
-  notes = ['No corpus was named: whether instances are missing is not known.']
+  notes = ['No corpus was named: missing instances cannot be detected.']
   if any(row.kind is None for row in file.rows):
     notes.append(
-      'The rows do not tell classification from generation: both are left out.'
+      'Some rows have no kind: classification and generation are left out.'
     )
   if any(row.category is None for row in file.rows):
-    notes.append('The rows name no category: control tasks are not set apart.')
+    notes.append(
+      'Some rows have no category: their control tasks count in the headline.'
+    )
   if any(row.id is None for row in file.rows):
-    notes.append('The rows have no ids: repeated instances are not noticed.')
+    notes.append('Some rows have no id: duplicates cannot be detected.')
   if file.format == formats.T5X and all(
     len(row.targets) == 1 for row in file.rows
   ):
-    notes.append('The rows show one reference each, others are not known.')
+    notes.append('The rows have one reference each; others may be missing.')
   return Rows(file.rows, split, tuple(notes))

@@ -1,4 +1,4 @@
-"""Where the rules of the scores say less, or more, than one would think."""
+"""Finds references and labels that the scoring rules treat unexpectedly."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -10,29 +10,31 @@ from it_study.predictions import Prediction
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Traps:
-  """What the scoring rules make of the references and labels of some rows.
+  """References and labels of rows that the scoring rules treat unexpectedly.
 
   Attributes:
-    num_instances: rows looked at.
-    merged_labels: tasks with labels that exact match cannot tell apart, to the
-      groups of such labels: guessing among them is easier than it looks.
-    nothing_left: rows with a reference of which normalisation leaves nothing:
-      an empty answer, or any punctuation, counts as right.
-    no_words: rows none of whose references has an ASCII letter or digit: the
-      English ROUGE is 0 there, even for the reference itself.
-    first_nothing_left: task and id of the first of the former, None without.
-    first_no_words: likewise.
+    num_instances: Number of rows examined.
+    merged_labels: Groups of labels that exact match cannot tell apart, by task;
+      guessing among them is easier than it looks.
+    nothing_left: Number of rows with a reference that normalises to nothing: an
+      empty answer, or any punctuation, counts as right.
+    no_words: Number of rows without an ASCII letter or digit in any reference:
+      English ROUGE is 0, even for the reference itself.
+    first_nothing_left: Task and id of the first row of `nothing_left`; None
+      without any.
+    first_no_words: Task and id of the first row of `no_words`; None without
+      any.
   """
 
   num_instances: int
   merged_labels: dict[str, tuple[tuple[str, ...], ...]]
   nothing_left: int
   no_words: int
-  first_nothing_left: tuple[str | None, str | None] | None
-  first_no_words: tuple[str | None, str | None] | None
+  first_nothing_left: '_Place | None'
+  first_no_words: '_Place | None'
 
   def notes(self) -> list[str]:
-    """One sentence for each trap that there is."""
+    """Returns one sentence for each trap found."""
     notes = []
     if self.merged_labels:
       task, groups = next(iter(self.merged_labels.items()))
@@ -41,22 +43,22 @@ class Traps:
         f'{_tasks(self.merged_labels)} labels that exact match cannot tell '
         f'apart ({labels} of {task}): they count as one.'
       )
-    if self.nothing_left:
+    if self.first_nothing_left is not None:
       notes.append(
-        f'{_rows(self.nothing_left)} a reference of which exact match leaves '
-        f'nothing ({_name(self.first_nothing_left)}): an empty answer or bare '
-        'punctuation counts as right there.'
+        f'{_rows(self.nothing_left)} a reference that exact match normalises '
+        f'to nothing ({_name(self.first_nothing_left)}): an empty answer or '
+        'bare punctuation counts as right.'
       )
-    if self.no_words:
+    if self.first_no_words is not None:
       notes.append(
         f'{_rows(self.no_words)} no reference with an ASCII letter or digit '
-        f'({_name(self.first_no_words)}): ROUGE is 0 there whatever the answer.'
+        f'({_name(self.first_no_words)}): ROUGE is 0 for any answer.'
       )
     return notes
 
 
 def find_traps(rows: Sequence[Prediction]) -> Traps:
-  """Looks for them in the rows of one split."""
+  """Finds the traps in the rows of one split."""
   merged: dict[str, tuple[tuple[str, ...], ...]] = {}
   seen = set()
   nothing_left, no_words = [], []
@@ -80,6 +82,10 @@ def find_traps(rows: Sequence[Prediction]) -> Traps:
   )
 
 
+# Task and id of a row.
+_Place = tuple[str | None, str | None]
+
+
 def _merged(labels: Sequence[str]) -> tuple[tuple[str, ...], ...]:
   groups: dict[str, list[str]] = {}
   for label in labels:
@@ -95,6 +101,6 @@ def _rows(number: int) -> str:
   return '1 row has' if number == 1 else f'{number:,} rows have'
 
 
-def _name(place: tuple[str | None, str | None]) -> str:
+def _name(place: _Place) -> str:
   task, instance = place
-  return f'{instance or "a row without id"} of {task or "no known task"}'
+  return f'{instance or "a row without id"} of {task or "an unknown task"}'

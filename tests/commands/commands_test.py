@@ -205,8 +205,8 @@ def test_score_without_a_corpus_notes_what_is_unknown(capsys):
   assert run('score', 'p.jsonl', '--per_task') == 0
   captured = capsys.readouterr()
   assert captured.err == (
-    'it-study: note: No corpus was named: whether instances are missing is not '
-    'known.\n'
+    'it-study: note: No corpus was named: missing instances cannot be '
+    'detected.\n'
   )
   assert 'task4_entail' in captured.out
   assert run('score', 'p.jsonl', '--quiet') == 0
@@ -334,8 +334,8 @@ def test_compare_refuses_invalid_margins(capsys):
   for margin in ('0', '100', '200', 'nan'):
     assert run('compare', 'a.jsonl', 'a.jsonl', f'--margin={margin}') == 2
     assert capsys.readouterr().err == (
-      f'it-study: --margin: found {float(margin)!r}, allowed is a number of '
-      'points above 0 and below 100, such as 3.\n'
+      'it-study: --margin: expected a number of points above 0 and below 100, '
+      f'such as 3, got {float(margin)!r}.\n'
     )
 
 

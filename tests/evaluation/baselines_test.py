@@ -136,7 +136,7 @@ def test_validation_counts_the_instances_that_are_not_scored(tmp_path):
   assert {row.split for row in rows} == {'validation'}
 
 
-def test_draws_are_labels_and_hang_on_seed_and_id_alone(corpus, tmp_path):
+def test_draws_are_labels_and_depend_only_on_seed_and_id(corpus, tmp_path):
   rows = by_task(baselines.run_baseline('random', corpus=corpus))
   assert {row.prediction for row in rows['cls_a']} == {'yes', 'no', 'maybe'}
   assert {row.prediction for row in rows['gen']} == {''}
@@ -144,8 +144,8 @@ def test_draws_are_labels_and_hang_on_seed_and_id_alone(corpus, tmp_path):
   assert [r.prediction for r in rows['cls_a']] != [
     r.prediction for r in other['cls_a']
   ]
-  # The same task alone in another corpus, its file turned round but
-  # for the first instance, so that the labels keep their order.
+  # The same task alone in another corpus, its instances reversed except for
+  # the first, so that the labels keep their order.
   again = tmp_path / 'again'
   again.mkdir()
   source = json.loads((tmp_path / 'tasks' / 'cls_b.json').read_text())
@@ -218,7 +218,7 @@ def test_closed_form_against_simulation(corpus, name):
 
 
 @pytest.mark.parametrize('name', ['majority', 'copy_input', 'copy_demo'])
-def test_what_draws_nothing_expects_nothing(corpus, name):
+def test_baselines_without_draws_have_no_expected_score(corpus, name):
   assert baselines.expected_score(name, corpus=corpus) is None
   result = baselines.baseline_metrics(name, corpus=corpus)
   assert 'expected' not in result['classification']
@@ -246,7 +246,7 @@ def test_metrics_of_copying_are_complete(corpus):
   assert result['classification']['exact_match'] == 50.0
 
 
-def test_a_split_without_classification_expects_nothing(tmp_path):
+def test_a_split_without_classification_has_no_expected_score(tmp_path):
   write_task(tmp_path, 'g', [[f'{k}'] for k in range(30)])
   corpus = open_tasks(tmp_path, test=('g',))
   assert baselines.expected_score('random', corpus=corpus) is None
@@ -274,8 +274,8 @@ def test_unknown_names_are_refused(corpus):
   with pytest.raises(InputError) as error:
     baselines.run_baseline('majorty', corpus=corpus)
   assert str(error.value) == (
-    "baseline 'majorty' is unknown; there are random, majority, prior, "
-    "copy_input, copy_demo. Did you mean 'majority'?"
+    "baseline 'majorty' is unknown; expected one of random, majority, "
+    "prior, copy_input, copy_demo. Did you mean 'majority'?"
   )
   with pytest.raises(InputError, match=r"'tset' is unknown.*'test'\?"):
     baselines.run_baseline('random', corpus=corpus, split='tset')

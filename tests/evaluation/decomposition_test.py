@@ -1,4 +1,4 @@
-"""Tests of taking exact match apart."""
+"""Tests of the decomposition of exact match."""
 
 import dataclasses
 
@@ -58,7 +58,7 @@ def test_what_is_not_defined_is_none():
   assert decompose(rows_of('x', label_space=None)) is None
 
 
-def test_right_answers_out_of_format_are_told_apart():
+def test_right_answers_out_of_format_are_counted_apart():
   parts = decompose(rows_of('si', 'yes', 'no', 'no', targets=('si', 'yes')))
   assert (parts.exact_match, parts.in_format) == (0.5, 0.75)
   assert parts.right_in_format == pytest.approx(1 / 3)

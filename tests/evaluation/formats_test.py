@@ -1,4 +1,4 @@
-"""Tests of reading the three formats and of finding ids for bare rows."""
+"""Tests of the three formats and of identifying rows without ids."""
 
 import json
 
@@ -82,7 +82,7 @@ WHOLE = [
 IDS = ['t1-0', 't1-1', 't1-2', 't2-0', 't2-1']
 
 
-def test_ours_is_read_as_it_is(tmp_path):
+def test_our_own_format_is_read_unchanged(tmp_path):
   row = Prediction(
     id='a',
     task='t',
@@ -173,39 +173,39 @@ def test_t5x(tmp_path):
   [
     (
       {'text': 'x'},
-      ":1: not a row of a known format: found the fields 'text'; known are "
-      "ours (id, task, ..., prediction, ...), Tk-Instruct's (Task, Instance, "
-      "prediction) and T5X's (inputs as an object, prediction), one of them in "
-      'a file.',
+      ":1: not a row of a known format: got the fields 'text'. A file holds "
+      'rows of one format: it_study (id, task, ..., prediction, ...), '
+      'Tk-Instruct (Task, Instance, prediction) or T5X (inputs as an object, '
+      'prediction).',
     ),
     (
       {'inputs': {}, 'score': -1.5},
-      ":1: no prediction in it, only 'inputs', 'score'; run t5x.infer with "
+      ":1: no prediction, only 'inputs', 'score'. Run t5x.infer with "
       "mode='predict'.",
     ),
     (
       t5x_row('x', 'y', ['beam 1', 'beam 2']),
-      ":1: prediction: found ['beam 1', 'beam 2'], allowed is a text.",
+      ":1: prediction: expected a text, got ['beam 1', 'beam 2'].",
     ),
     (
       tk_row(Instance='x'),
-      ":1: Instance: found 'x', allowed is an object.",
+      ":1: Instance: expected an object, got 'x'.",
     ),
     (
       tk_row(Instance={'input': 'x', 'output': [1]}),
-      ':1: Instance.output: found 1, allowed is a text.',
+      ':1: Instance.output: expected a text, got 1.',
     ),
     (
       tk_row(Instance={'input': 'x'}),
-      ':1: Instance.output: found None, allowed is a text or a list of texts.',
+      ':1: Instance.output: expected a text or a list of texts, got None.',
     ),
     (
       {'id': 'a', 'task': 't', 'inputs': 'x', 'targets': ['y']},
-      ':1: missing: category, kind, label_space, position, split, prediction',
+      ':1: missing category, kind, label_space, position, split, prediction',
     ),
   ],
 )
-def test_what_cannot_be_read_is_told(tmp_path, line, message):
+def test_unreadable_rows_are_refused(tmp_path, line, message):
   path = write_lines(tmp_path / 'p.jsonl', line)
   with pytest.raises(InputError) as error:
     formats.read_rows(path)
@@ -214,7 +214,9 @@ def test_what_cannot_be_read_is_told(tmp_path, line, message):
 
 def test_formats_do_not_mix(tmp_path):
   path = write_lines(tmp_path / 'p.jsonl', tk_row(), WHOLE[0])
-  with pytest.raises(InputError, match=':2: not a row of tk_instruct: found'):
+  with pytest.raises(
+    InputError, match=':2: not a row of tk_instruct: got the fields'
+  ):
     formats.read_rows(path)
 
 
@@ -225,14 +227,14 @@ def identify(path, lines, corpus):
   return [row.id for row in rows]
 
 
-def test_rows_in_the_corpus_s_order_are_known_by_it(tmp_path, corpus):
+def test_rows_in_corpus_order_are_identified_by_it(tmp_path, corpus):
   assert identify(tmp_path / 'p', WHOLE, corpus) == IDS
-  # A prompt that was too long has lost the middle of its input.
+  # Truncation has removed the middle of an input.
   cut = [*WHOLE[:2], t5x_row('a l ale.', 'no'), *WHOLE[3:]]
   assert identify(tmp_path / 'p', cut, corpus) == IDS
 
 
-def test_rows_in_another_order_are_known_by_content(tmp_path, corpus):
+def test_rows_in_another_order_are_identified_by_content(tmp_path, corpus):
   lines = [WHOLE[4], WHOLE[3], WHOLE[2], WHOLE[0]]
   # 'same' with 'yes' or 'nope' is in one task only.
   assert identify(tmp_path / 'p', lines, corpus) == [
@@ -265,7 +267,7 @@ def test_rows_are_never_guessed(tmp_path, corpus, lines, message):
   )
 
 
-def test_ids_that_are_there_are_kept(tmp_path, corpus):
+def test_existing_ids_are_kept(tmp_path, corpus):
   lines = [
     t5x_row('anything', 'no', id='t2-1'),
     t5x_row('anything', 'no', id='t1-1', task='t1'),

@@ -81,7 +81,7 @@ _WORDS = st.lists(
 
 
 @given(prediction=_WORDS, reference=_WORDS)
-def test_rouge_is_what_rouge_score_gives(prediction, reference):
+def test_rouge_equals_that_of_rouge_score(prediction, reference):
   from rouge_score import rouge_scorer
 
   scores = rouge_scorer.RougeScorer(['rouge1', 'rougeL'], use_stemmer=True)
@@ -99,7 +99,7 @@ def test_normalising_twice_changes_nothing(text):
 
 
 @given(st.lists(st.sampled_from(['He', 'he', 'HE.', 'she', 'She', '?', ''])))
-def test_merged_labels_are_told_apart_and_none_is_lost(labels):
+def test_merged_labels_are_distinct_and_none_is_lost(labels):
   merged = merge_labels(tuple(labels))
   normal = [normalize_answer(label) for label in merged]
   assert len(set(normal)) == len(normal)
@@ -226,7 +226,7 @@ def test_an_unknown_kind_leaves_both_kinds_none():
   assert list(result['by_task']) == ['t1']
 
 
-def test_without_answers_to_generation_groups_that_hold_any_are_out():
+def test_without_answers_to_generation_its_groups_are_left_out():
   generation = {'kind': 'generation', 'label_space': None, 'prediction': ''}
   rows = [
     ROW,
@@ -296,7 +296,7 @@ def test_exact_match_is_format_times_right_given_format(rows):
 
 @given(_ROWS, st.randoms(use_true_random=False))
 @settings(max_examples=50)
-def test_the_order_of_rows_does_not_show(rows, random):
+def test_the_order_of_rows_does_not_matter(rows, random):
   shuffled = list(rows)
   random.shuffle(shuffled)
   assert metrics.compute_metrics(rows) == metrics.compute_metrics(shuffled)

@@ -17,7 +17,7 @@ sys.path.insert(0, str(GOLDEN))
 
 from scored_predictions import kinds_of_predictions  # noqa: E402
 
-# Ends that Porter's rules cut, so that drawn words meet them.
+# Endings that Porter's rules change, so that drawn words have them.
 _ENDS = (
   *('ing', 'ed', 's', 'es', 'ies', 'ied', 'ly', 'ation', 'ational', 'y', 'eed'),
   *('izer', 'alli', 'fulli', 'logi', 'ness', 'ement', 'sses', 'bli', 'iviti'),
@@ -40,7 +40,7 @@ def by_package(prediction, reference, **options):
 @given(_TEXT, _TEXT)
 @example('dying skies', 'die sky')
 @example('eing aed', 'e a')
-def test_words_that_stems_make_equal_are_found(prediction, reference):
+def test_words_with_equal_stems_are_matched(prediction, reference):
   expected = by_package(prediction, reference, use_stemmer=True)
   assert rouge.Rouge().score(prediction, reference) == expected
 
@@ -51,13 +51,13 @@ def test_a_long_word_keeps_its_first_two_letters(word):
     assert rouge._stem(word)[:2] == word[:2]
 
 
-def test_very_long_texts_are_scored_and_not_kept():
+def test_very_long_texts_are_scored_and_not_cached():
   text = 'the running cats ' * 2000
   scorer = rouge.Rouge()
   assert scorer.score(text, 'cat run') == by_package(
     text, 'cat run', use_stemmer=True
   )
-  assert scorer._kept_pairs.cache_info().currsize == 0
+  assert scorer._cached_pairs.cache_info().currsize == 0
 
 
 @pytest.fixture(name='tokenizer_file', scope='module')
@@ -73,7 +73,7 @@ def _tokenizer_file(tmp_path_factory):
   return path
 
 
-def test_the_cross_lingual_track_splits_by_pieces(tokenizer_file):
+def test_the_cross_lingual_track_splits_into_byte_pairs(tokenizer_file):
   tokenize = rouge.byte_pair_words(tokenizer_file)
   assert tokenize('the cats')[0] == 'the'
   assert tokenize('sat the')[-1] == 'the'
@@ -96,7 +96,7 @@ def test_the_cross_lingual_track_splits_by_pieces(tokenizer_file):
   assert rouge.byte_pair_words(tokenizer_file.parent)('the') == tokenize('the')
 
 
-def test_what_is_no_tokenizer_is_refused(tmp_path):
+def test_a_file_that_is_no_tokenizer_is_refused(tmp_path):
   with pytest.raises(InputError, match='no such file'):
     rouge.byte_pair_words(tmp_path)
   path = tmp_path / 'tokenizer.json'
@@ -106,7 +106,7 @@ def test_what_is_no_tokenizer_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['miniature', 'natinst'])
-def test_scores_are_the_reference_rules_to_four_decimals(name, request):
+def test_scores_equal_the_reference_to_four_decimals(name, request):
   where = name
   if name == 'natinst':
     where = request.getfixturevalue('natinst_dir')

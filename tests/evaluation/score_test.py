@@ -1,4 +1,4 @@
-"""Tests of scoring a file, with and without a corpus, and of the table."""
+"""Tests of scoring files with and without a corpus, and of the table."""
 
 import dataclasses
 import json
@@ -91,7 +91,7 @@ def test_without_a_corpus_kinds_come_from_the_rows_and_it_says_so(
   predictions.write_predictions(path, predict_all(corpus)[:-5])
   metrics, notes = score.score_file(path)
   assert notes == (
-    'No corpus was named: whether instances are missing is not known.',
+    'No corpus was named: missing instances cannot be detected.',
   )
   assert metrics['classification'] == PERFECT
   assert metrics['generation']['num_instances'] == 25
@@ -110,8 +110,8 @@ def test_the_corpus_wins_over_the_rows(tmp_path, corpus):
   assert metrics['classification'] == PERFECT
   assert list(metrics['by_category']) == ['Data to Text', 'Textual Entailment']
   assert notes == (
-    "60 rows have references that the corpus lacks, 'cls-00' first; the "
-    "corpus's were used.",
+    '60 rows have references that are not in the corpus, the first is '
+    "'cls-00'; scored against those of the corpus.",
   )
 
 
@@ -139,13 +139,13 @@ def test_duplicate_missing_and_foreign_ids_are_refused(tmp_path, corpus):
   with pytest.raises(InputError) as error:
     score.score_file(path, corpus=corpus)
   assert str(error.value) == (
-    f"{path}: ids do not fit split 'test' of corpus {tmp_path}, each of whose "
-    "instances is due exactly once: 1 duplicate, 'cls-04' first; 2 of 60 "
-    "missing, 'cls-01' first; 1 foreign, 'cls-99' of task 'cls' first. Predict "
-    'this split anew, or name the corpus that was predicted. Did you mean '
+    f"{path}: ids do not match split 'test' of corpus {tmp_path}: 1 duplicate "
+    "(first 'cls-04'); 2 of 60 missing (first 'cls-01'); 1 unknown (first "
+    "'cls-99' of task 'cls'). Each instance must occur exactly once. Predict "
+    'the split again, or name the corpus that was predicted. Did you mean '
     "'cls-29'?"
   )
-  with pytest.raises(InputError, match="1 duplicate ids, 'cls-04' first"):
+  with pytest.raises(InputError, match="1 duplicate id, the first is 'cls-04'"):
     score.score_file(path)
 
 
@@ -155,7 +155,7 @@ def test_several_splits_in_a_file_are_refused(tmp_path, corpus):
   predictions.write_predictions(path, rows)
   with pytest.raises(
     InputError,
-    match='rows of several splits in one file: test, validation; one split is',
+    match=r'rows of several splits: test, validation\. Only one split can be',
   ):
     score.score_file(path, corpus=corpus)
 
@@ -167,7 +167,7 @@ def test_the_split_of_the_rows_is_the_one_that_is_checked(tmp_path, corpus):
   assert metrics['num_instances'] == 10
   assert metrics['classification'] is None
   with pytest.raises(
-    InputError, match="rows of split 'validation', asked for is 'test'"
+    InputError, match="expected rows of split 'test', got 'validation'"
   ):
     score.score_file(path, corpus=corpus, split='test')
 
@@ -210,8 +210,8 @@ def test_tk_instruct_with_and_without_a_corpus(tmp_path, corpus):
   assert metrics['classification'] == PERFECT
   alone, notes = score.score_file(path)
   assert notes == (
-    'No corpus was named: whether instances are missing is not known.',
-    'The rows do not tell classification from generation: both are left out.',
+    'No corpus was named: missing instances cannot be detected.',
+    'Some rows have no kind: classification and generation are left out.',
   )
   assert alone['classification'] is None
   assert alone['generation'] is None
@@ -249,11 +249,11 @@ def test_t5x_is_matched_to_the_corpus(tmp_path, corpus):
   assert metrics['generation'] == PERFECT | {'format_correctness': None}
   alone, notes = score.score_file(path)
   assert notes == (
-    'No corpus was named: whether instances are missing is not known.',
-    'The rows do not tell classification from generation: both are left out.',
-    'The rows name no category: control tasks are not set apart.',
-    'The rows have no ids: repeated instances are not noticed.',
-    'The rows show one reference each, others are not known.',
+    'No corpus was named: missing instances cannot be detected.',
+    'Some rows have no kind: classification and generation are left out.',
+    'Some rows have no category: their control tasks count in the headline.',
+    'Some rows have no id: duplicates cannot be detected.',
+    'The rows have one reference each; others may be missing.',
   )
   assert alone['overall']['exact_match'] == 50.0
   assert alone['overall']['num_tasks'] is None
@@ -264,7 +264,7 @@ def test_rows_without_references_need_a_corpus(tmp_path):
   path = tmp_path / 'p.jsonl'
   path.write_text('{"inputs": {"id": "a"}, "prediction": "x"}\n')
   with pytest.raises(
-    InputError, match="row 'a' has no reference to be scored against; name the"
+    InputError, match="row 'a' has no reference to score against; name the"
   ):
     score.score_file(path)
 
@@ -308,7 +308,7 @@ def test_the_table(corpus):
   ]
 
 
-def test_the_table_tells_why_categories_do_not_add_up(corpus):
+def test_the_table_explains_why_categories_do_not_add_up(corpus):
   metrics = baselines.baseline_metrics('random', corpus=corpus)
   assert 'do not add up' not in ' '.join(show(metrics).split())
   # As where a category holds generation beside classification.
@@ -318,7 +318,7 @@ def test_the_table_tells_why_categories_do_not_add_up(corpus):
   assert 'expected exact match: 50.00' in text
 
 
-def test_the_table_takes_names_for_text(corpus):
+def test_the_table_prints_names_verbatim(corpus):
   metrics, _ = score.Score(
     baselines.baseline_metrics('copy_demo', corpus=corpus), ()
   )

@@ -26,7 +26,7 @@ def test_ordinary_rows_have_none():
   assert traps.notes() == []
 
 
-def test_each_trap_is_told():
+def test_each_trap_is_noted():
   rows = [
     dataclasses.replace(ROW, task='t2', label_space=('He', 'he', 'she', 'She')),
     dataclasses.replace(ROW, id='b', targets=('+', '-')),
@@ -39,8 +39,8 @@ def test_each_trap_is_told():
   assert traps.notes() == [
     "1 task has labels that exact match cannot tell apart ('He' and 'he' of "
     't2): they count as one.',
-    '1 row has a reference of which exact match leaves nothing (b of t1): an '
-    'empty answer or bare punctuation counts as right there.',
+    '1 row has a reference that exact match normalises to nothing (b of t1): '
+    'an empty answer or bare punctuation counts as right.',
     '2 rows have no reference with an ASCII letter or digit (b of t1): ROUGE '
-    'is 0 there whatever the answer.',
+    'is 0 for any answer.',
   ]
