@@ -1,1 +1,1 @@
-"""What is wrong with a corpus, and what training shares with test."""
+"""Audits of a corpus: checks, train-test overlap and certificates."""

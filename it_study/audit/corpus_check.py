@@ -1,4 +1,4 @@
-"""Checks a corpus: what cannot be used, what is odd, what to look at."""
+"""Checks a corpus for unusable, suspicious and noteworthy content."""
 
 import array
 import collections
@@ -29,17 +29,17 @@ from it_study.evaluation import label_rules
 from it_study.instructions.definitions import OutputSpace
 from it_study.seeding import stable_hash
 
-# Prompts of the study show two.
+# The study's prompts show two examples.
 FEWEST_EXAMPLES = 2
-# English of about 2,500 tokens, where the longest recipe reads 1,024.
+# In characters: about 2,500 tokens of English; no recipe reads more than 1,024.
 LONGEST_INPUT = 10_000
-# A label's share above an even one's, from which on it is worth a note.
+# Excess of a label's share over an even share that is worth a note.
 IMBALANCE = 0.2
 _CONTROL = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]')
-# A byte order mark, or what stands for bytes that were not understood.
+# Byte order mark, and the replacement of undecodable bytes.
 _MARK = '\ufeff'
 _REPLACEMENT = '\ufffd'
-# UTF-8 quotation marks and dashes, read as Windows-1252.
+# UTF-8 quotation marks and dashes decoded as Windows-1252.
 _MOJIBAKE = 'â€'
 
 
@@ -51,34 +51,37 @@ def check(
   num_workers: int | None = None,
   on_task: Callable[[int, int], None] | None = None,
 ) -> tuple[Corpus, list[CorpusFinding]]:
-  """Looks at every task of a corpus, whatever is wrong with some.
+  """Checks every task of a corpus, including those that cannot be used.
 
   Args:
-    directory: of the corpus.
-    track: folder below `splits`.
-    exclusions: what is left out.
-    num_workers: as `worker_pool.map_tasks` has it.
-    on_task: called with the number of tasks done and of all.
+    directory: Folder of the corpus.
+    track: Name of the folder in `splits`.
+    exclusions: Tasks and instances to leave out, or the path of a file that
+      lists them.
+    num_workers: Number of worker processes, as for `worker_pool.map_tasks`.
+    on_task: Called after each task with the numbers of finished and of all
+      tasks.
 
   Returns:
-    The corpus, of tasks that have a file, and what was found.
+    The corpus of the tasks that have a file, and the findings.
 
   Raises:
-    InputError: if there is no corpus, or the exclusions cannot be used.
+    InputError: If there is no corpus, or the exclusions cannot be read.
   """
   corpus, findings = natinst.survey_corpus(
     directory, track=track, exclusions=exclusions
   )
   names = (*corpus.train_tasks, *corpus.test_tasks)
   ids: dict[str, array.array] = {}
-  for name, (found, hashes) in worker_pool.map_tasks(
-    # Workers know of no level that a user has registered.
+  results: Iterator[tuple[str, _FileResult]] = worker_pool.map_tasks(
+    # Passed because workers do not know the levels that a user has registered.
     functools.partial(_check_file, levels=leaks.output_space_levels()),
     corpus=corpus,
     names=names,
     num_workers=num_workers,
-  ):
-    findings += found
+  )
+  for name, (file_findings, hashes) in results:
+    findings += file_findings
     ids[name] = hashes
     if on_task is not None:
       on_task(len(ids), len(names))
@@ -93,14 +96,14 @@ def check_task(
   is_test: bool,
   levels: Mapping[str, OutputSpace] | None = None,
 ) -> list[CorpusFinding]:
-  """Checks one task that was parsed, and lints its output-space definitions.
+  """Checks one parsed task, and lints its output-space definitions.
 
   Args:
-    task: to check.
-    instances: all of the file.
-    is_test: whether it is a test task, of which the first 100 alone are looked
-      at.
-    levels: as `leaks.lint` takes them.
+    task: Task to check.
+    instances: All instances of the file.
+    is_test: Whether it is a test task; only the first 100 instances are then
+      checked.
+    levels: Output-space levels by name, as for `leaks.lint`.
   """
   instances = list(instances)
   counted = [i for i in instances if not is_test or i.position < TEST_INSTANCES]
@@ -113,10 +116,13 @@ def check_task(
   ]
 
 
+# Findings of a file, and the stable hashes of its instances' ids.
+_FileResult = tuple[list[CorpusFinding], array.array]
+
+
 def _check_file(
   corpus: Corpus, name: str, *, levels: Mapping[str, OutputSpace]
-) -> tuple[list[CorpusFinding], array.array]:
-  """Findings of a file, and the stable hashes of its instances' ids."""
+) -> _FileResult:
   try:
     file, faults = corpus.load_broken(name)
   except (TaskFileError, UnreadableError) as error:
@@ -153,44 +159,50 @@ def _fault(
 def _shared_ids(
   corpus: Corpus, ids: dict[str, array.array]
 ) -> Iterator[CorpusFinding]:
-  """Errors for ids that several tasks have, one for each pair of tasks."""
-  every = sorted(key for hashes in ids.values() for key in hashes)
-  twice = {a for a, b in itertools.pairwise(every) if a == b}
-  if not twice:
+  """Yields an error for each pair of tasks that share instance ids."""
+  keys = sorted(key for hashes in ids.values() for key in hashes)
+  repeated = {a for a, b in itertools.pairwise(keys) if a == b}
+  if not repeated:
     return
   owners: dict[str, str] = {}
   pairs: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
   for name, hashes in ids.items():
-    if twice.isdisjoint(hashes):
+    if repeated.isdisjoint(hashes):
       continue
     for instance in corpus.load_broken(name)[0].instances:
-      if stable_hash(instance.id) in twice:
+      if stable_hash(instance.id) in repeated:
         owner = owners.setdefault(instance.id, name)
         if owner != name:
           pairs[owner, name].append(instance.id)
   for (owner, name), shared in pairs.items():
-    more = f' and {plural(len(shared) - 1, "other")}' if shared[1:] else ''
-    # What is taken out of training leaves the test set as it was published.
+    rest = f' and {plural(len(shared) - 1, "other")}' if shared[1:] else ''
+    # Names the training task: excluding its instances keeps the published test
+    # set intact.
     yield CorpusFinding(
       severity=ERROR,
       code='duplicate-id-across-tasks',
       task=owner if owner in corpus.train_tasks else name,
       where='Instances',
-      message=f'instance id {shared[0]!r}{more}: in {owner} and in {name}; ids '
-      'must tell instances of a corpus apart',
+      message=f'instance id {shared[0]!r}{rest}: in both {owner} and {name}; '
+      'ids must be unique in a corpus',
       instances=tuple(shared),
       count=len(shared),
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class _Says:
+class _Finder:
   """Makes findings about one task."""
 
   task: str
 
   def __call__(
-    self, severity: str, code: str, where: str, message: str, instance=None
+    self,
+    severity: str,
+    code: str,
+    where: str,
+    message: str,
+    instance: Instance | None = None,
   ) -> CorpusFinding:
     return CorpusFinding(
       severity=severity,
@@ -205,21 +217,22 @@ class _Says:
 def _check_size(
   task: Task, counted: list[Instance], is_test: bool
 ) -> Iterator[CorpusFinding]:
-  says = _Says(task.name)
+  finding = _Finder(task.name)
   if is_test and len(counted) < TEST_INSTANCES:
-    yield says(
+    yield finding(
       WARNING,
       'few-test-instances',
       'Instances',
-      f'{len(counted)} in the first {TEST_INSTANCES} positions; the task '
-      'weighs less than others in means over instances',
+      f'only {len(counted)} in the first {TEST_INSTANCES} positions; the task '
+      'has less weight than others in means over instances',
     )
   if not is_test and len(counted) <= natinst.VALIDATION_INSTANCES:
-    yield says(
+    yield finding(
       WARNING,
       'nothing-to-train-on',
       'Instances',
-      f'all {len(counted)} are held out for validation, none is trained on',
+      f'all {len(counted)} are held out for validation; none is left to train '
+      'on',
     )
   outputs = {output for i in counted for output in i.outputs}
   outputs.update(example.output for example in task.positive_examples)
@@ -228,34 +241,34 @@ def _check_size(
     and len(counted) < task_kinds.MIN_INSTANCES
     and 2 * len(outputs) <= len(counted)
   ):
-    yield says(
+    yield finding(
       WARNING,
       'too-few-to-judge',
       'Instances',
-      f'{len(counted)} with {len(outputs)} distinct outputs: taken for '
-      f'generation, as a kind is judged by {task_kinds.MIN_INSTANCES} or more; '
-      'an override says what it is',
+      f'{len(counted)} with {len(outputs)} distinct outputs: assumed to be '
+      f'generation, since the rule needs {task_kinds.MIN_INSTANCES} instances; '
+      'set an override if it is classification',
     )
 
 
 def _check_examples(
   task: Task, instances: list[Instance]
 ) -> Iterator[CorpusFinding]:
-  says = _Says(task.name)
+  finding = _Finder(task.name)
   positive = task.positive_examples
   if 0 < len(positive) < FEWEST_EXAMPLES:
-    yield says(
+    yield finding(
       WARNING,
       'few-positive-examples',
       'Positive Examples',
-      f'{len(positive)}, where prompts of the study show {FEWEST_EXAMPLES}',
+      f'only {len(positive)}; prompts of the study show {FEWEST_EXAMPLES}',
     )
   if not task.negative_examples:
-    yield says(
+    yield finding(
       NOTE,
       'no-negative-examples',
       'Negative Examples',
-      'none: delusive examples are all swapped or re-paired positive ones',
+      'none; all delusive examples will be swapped or re-paired positive ones',
     )
   shown = {
     normalize_answer(example.input): index
@@ -270,8 +283,8 @@ def _check_examples(
       code='example-is-instance',
       task=task.name,
       where=f'Positive Examples[{index}].input',
-      message=f'is also that of Instances[{same[0].position}]: a prompt shows '
-      'the model what it is asked',
+      message=f'is also the input of Instances[{same[0].position}]: the prompt '
+      'shows the model its query',
       instances=tuple(i.id for i in same),
       count=len(same),
     )
@@ -282,40 +295,40 @@ def _check_labels(
 ) -> Iterator[CorpusFinding]:
   if task.label_space is None:
     return
-  says = _Says(task.name)
+  finding = _Finder(task.name)
   unseen = label_rules.labels_missing_from_data(task)
   if unseen:
-    yield says(
+    yield finding(
       WARNING,
       'label-not-in-data',
       'Definition',
-      f'names {", ".join(map(repr, unseen))}, which no output is',
+      f'names {", ".join(map(repr, unseen))}, which never occurs as an output',
     )
   same: dict[str, list[str]] = {}
   for label in task.label_space:
     same.setdefault(normalize_answer(label), []).append(label)
   for labels in same.values():
     if len(labels) > 1:
-      yield says(
+      yield finding(
         NOTE,
         'labels-alike',
         'label space',
-        f'{", ".join(map(repr, labels))}: one label to exact match, and listed '
-        f'{len(labels)} times to the model',
+        f'{", ".join(map(repr, labels))}: the same label to exact match, but '
+        f'listed {len(labels)} times in the prompt',
       )
   if len(same) == 1:
-    yield says(
+    yield finding(
       WARNING,
       'one-label',
       'label space',
-      f'{task.label_space[0]!r} alone: any baseline is right',
+      f'only {task.label_space[0]!r}: any baseline is right',
     )
   elif is_test:
-    yield from _check_balance(says, same, counted)
+    yield from _check_balance(finding, same, counted)
 
 
 def _check_balance(
-  says: _Says, same: dict[str, list[str]], counted: list[Instance]
+  finding: _Finder, same: dict[str, list[str]], counted: list[Instance]
 ) -> Iterator[CorpusFinding]:
   counts = collections.Counter(
     label
@@ -327,21 +340,21 @@ def _check_balance(
   label, number = counts.most_common(1)[0]
   share = number / len(counted)
   if share > 1 / len(same) + IMBALANCE:
-    yield says(
+    yield finding(
       NOTE,
       'class-imbalance',
       'Instances',
-      f'{same.get(label, [label])[0]!r} is right for {share:.0%} of them, '
-      f'{1 / len(same):.0%} were even: read exact match beside the majority '
-      'baseline',
+      f'{same.get(label, [label])[0]!r} is right for {share:.0%} of them; an '
+      f'even share would be {1 / len(same):.0%}. Compare exact match with the '
+      'majority baseline',
     )
 
 
 def _check_texts(
   task: Task, instances: list[Instance]
 ) -> Iterator[CorpusFinding]:
-  says = _Says(task.name)
-  yield from _check_text(says, 'Definition', task.definition)
+  finding = _Finder(task.name)
+  yield from _check_text(finding, 'Definition', task.definition)
   for field, examples in (
     ('Positive Examples', task.positive_examples),
     ('Negative Examples', task.negative_examples),
@@ -349,7 +362,7 @@ def _check_texts(
     for index, example in enumerate(examples):
       for key in ('input', 'output', 'explanation'):
         text = getattr(example, key) or ''
-        yield from _check_text(says, f'{field}[{index}].{key}', text)
+        yield from _check_text(finding, f'{field}[{index}].{key}', text)
   for instance in instances:
     where = f'Instances[{instance.position}]'
     for key, texts in (
@@ -357,39 +370,39 @@ def _check_texts(
       ('output', instance.outputs),
     ):
       for text in texts:
-        yield from _check_text(says, f'{where}.{key}', text, instance)
+        yield from _check_text(finding, f'{where}.{key}', text, instance)
     if len(instance.input) > LONGEST_INPUT:
-      yield says(
+      yield finding(
         NOTE,
         'long-input',
         f'{where}.input',
-        f'{len(instance.input):,} characters: most of it is cut from a prompt '
+        f'{len(instance.input):,} characters: most of it does not fit a prompt '
         'of 1,024 tokens',
         instance,
       )
-    # An empty one is told by the parser.
+    # The parser reports empty references.
     if any(o.strip() and not normalize_answer(o) for o in instance.outputs):
-      yield says(
+      yield finding(
         WARNING,
         'reference-normalized-away',
         f'{where}.output',
-        "has a reference of which exact match's normalisation leaves nothing; "
-        'any prediction of punctuation, or of nothing, is right',
+        'has a reference that exact match normalises to nothing; an empty '
+        'prediction, or any punctuation, is right',
         instance,
       )
 
 
 def _check_text(
-  says: _Says, where: str, text: str, instance: Instance | None = None
+  finding: _Finder, where: str, text: str, instance: Instance | None = None
 ) -> Iterator[CorpusFinding]:
-  # Nearly every text is plain, and there are millions.
+  # A fast path: there are millions of texts, nearly all plain.
   if text.isascii() and text.isprintable():
     return
-  for code, found, what in (
+  for code, occurs, what in (
     ('control-character', _CONTROL.search(text), 'a control character'),
     ('byte-order-mark', _MARK in text, 'a byte order mark'),
     ('replacement-character', _REPLACEMENT in text, 'U+FFFD: text was lost'),
-    ('mojibake', _MOJIBAKE in text, "'â€': UTF-8 read as Windows-1252"),
+    ('mojibake', _MOJIBAKE in text, "'â€': UTF-8 decoded as Windows-1252"),
   ):
-    if found:
-      yield says(WARNING, code, where, f'has {what}', instance)
+    if occurs:
+      yield finding(WARNING, code, where, f'has {what}', instance)

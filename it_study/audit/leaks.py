@@ -1,7 +1,8 @@
-"""Lints definitions that should tell the output space and nothing more."""
+"""Lints definitions that should give only the output space."""
 
 import collections
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+import itertools
 import re
 
 from it_study.conditions import DEFINITION_LEVELS, Condition
@@ -10,25 +11,25 @@ from it_study.corpus.normalization import normalize_answer
 from it_study.corpus.schema import Instance, Task
 from it_study.instructions.definitions import OutputSpace
 
-# A label of more words than these says more than a name would.
+# A label with more words is more than a name.
 MAX_LABEL_WORDS = 8
-# As many words of a definition in a row tell some of what it asks.
-_TELLING_WORDS = 4
+# A run of this many words of a definition reveals part of the instruction.
+_REVEALING_WORDS = 4
 
 
 def output_space_levels() -> dict[str, OutputSpace]:
-  """The registered definition levels that should show the output space alone.
+  """Returns the registered levels that should give only the output space.
 
-  Those whose function is an `OutputSpace`, a user's included.
+  These are the levels whose function is an `OutputSpace`, custom ones included.
   """
-  levels = {
+  functions = {
     name: DEFINITION_LEVELS.get(name).function
     for name in DEFINITION_LEVELS.names()
   }
   return {
-    name: level
-    for name, level in levels.items()
-    if isinstance(level, OutputSpace)
+    name: function
+    for name, function in functions.items()
+    if isinstance(function, OutputSpace)
   }
 
 
@@ -41,42 +42,42 @@ def lint(
   """Lints every output-space level of one task, and its label space.
 
   Args:
-    task: of either kind.
-    instances: whose references the label space has to hold: of a test task the
-      first 100, of a training task all; nothing is linted without any.
-    levels: by name; None takes `output_space_levels`.
+    task: Task of either kind.
+    instances: Instances whose references must be in the label space: the first
+      100 of a test task, all of a training task. Nothing is linted without any.
+    levels: Output-space levels by name; None for `output_space_levels`.
 
   Returns:
-    Errors where a definition says something else than the label space, or less;
-    warnings and notes where the label space itself does.
+    Errors if a definition gives more or less than the label space; warnings and
+    notes about the label space itself.
   """
   if levels is None:
     levels = output_space_levels()
-  findings = []
+  findings: list[CorpusFinding] = []
   if not instances:
     return findings
   for name, level in levels.items():
     text = level(task=task, instance=instances[0], condition=Condition())
     findings += lint_text(text=text, task=task, level=name, function=level)
   if task.label_space is not None:
-    findings += _lint_references(task, instances)
-    findings += _lint_labels(task, levels)
+    findings += _lint_references(task, task.label_space, instances)
+    findings += _lint_labels(task, task.label_space, levels)
   return findings
 
 
 def lint_text(
   *, text: str | None, task: Task, level: str, function: OutputSpace
 ) -> list[CorpusFinding]:
-  """Lints one output-space definition, as it stands in a prompt.
+  """Lints one output-space definition as a prompt shows it.
 
-  Every word of it belongs to the fixed wording or to one label, as often as it
-  is there, and every label is there as it is. A generation task has none.
+  Each occurrence of a word must belong to the fixed wording or to a label, and
+  each label must occur verbatim. A generation task must have no definition.
 
   Args:
-    text: of the definition; None where there is none.
-    task: whose definition it is.
-    level: its name, for messages.
-    function: has the wording.
+    text: Text of the definition; None without one.
+    task: Task of the definition.
+    level: Name of the level, for messages.
+    function: Level with the fixed wording.
   """
 
   def error(code: str, message: str) -> CorpusFinding:
@@ -92,10 +93,10 @@ def lint_text(
     if text is None:
       return []
     return [
-      error('definition-of-generation', 'a generation task should have none')
+      error('definition-of-generation', 'must be empty for a generation task')
     ]
   if text is None:
-    return [error('label-not-listed', 'no text, where the labels should be')]
+    return [error('label-not-listed', 'is empty; it must list the labels')]
   findings = []
   allowed = _words(function.template.replace('{labels}', ' '))
   for label in task.label_space:
@@ -107,21 +108,21 @@ def lint_text(
     findings.append(
       error(
         'foreign-word',
-        f'{_listed(foreign)}: neither a label nor the wording',
+        f'{_listed(foreign)}: neither in a label nor in the fixed wording',
       )
     )
   unlisted = [label for label in task.label_space if label not in text]
   if unlisted:
     findings.append(
-      error('label-not-listed', f'{_listed(unlisted)}: not in the text')
+      error('label-not-listed', f'does not list {_listed(unlisted)}')
     )
   return findings
 
 
 def _lint_references(
-  task: Task, instances: Iterable[Instance]
+  task: Task, label_space: Sequence[str], instances: Iterable[Instance]
 ) -> Iterator[CorpusFinding]:
-  labels = {normalize_answer(label): label for label in task.label_space}
+  labels = {normalize_answer(label): label for label in label_space}
   seen: set[str] = set()
   outside: dict[str, list[str]] = {}
   for instance in instances:
@@ -130,13 +131,13 @@ def _lint_references(
       if normalize_answer(output) not in labels:
         outside.setdefault(output, []).append(instance.id)
   if outside:
-    ids = dict.fromkeys(id_ for found in outside.values() for id_ in found)
+    ids = dict.fromkeys(itertools.chain.from_iterable(outside.values()))
     yield CorpusFinding(
       severity=ERROR,
       code='reference-outside-label-space',
       task=task.name,
       where='label space',
-      message=f'misses {_listed(outside)}, which a reference is',
+      message=f'lacks {_listed(outside)}, which occurs as a reference',
       instances=tuple(ids),
       count=len(ids),
     )
@@ -147,13 +148,13 @@ def _lint_references(
       code='label-without-reference',
       task=task.name,
       where='label space',
-      message=f'{_listed(unused)}: from the positive examples, no reference is '
-      'that; guessing goes wrong more often for it',
+      message=f'{_listed(unused)}: only in the positive examples, never a '
+      'reference; this lowers the score of guessing',
     )
 
 
 def _lint_labels(
-  task: Task, levels: Mapping[str, OutputSpace]
+  task: Task, label_space: Sequence[str], levels: Mapping[str, OutputSpace]
 ) -> Iterator[CorpusFinding]:
   def note(
     code: str, labels: list[str], message: str
@@ -170,30 +171,30 @@ def _lint_labels(
   definition = ' '.join(_word_list(task.definition))
   yield from note(
     'telling-label',
-    [label for label in task.label_space if _tells(label, definition)],
-    'a sentence, or words of the definition in a row; an output space with it '
-    'tells more than the name of an answer',
+    [label for label in label_space if _is_revealing(label, definition)],
+    'a sentence, or consecutive words of the definition; listing it reveals '
+    'part of the instruction',
   )
   for name, level in levels.items():
     separator = level.separator.strip()
-    if not separator or len(task.label_space) < 2:
+    if not separator or len(label_space) < 2:
       continue
-    # A word is none within another word.
-    found = re.compile(rf'(?<!\w){re.escape(separator)}(?!\w)').search
-    if not re.search(r'\w', separator):
-      found = re.compile(re.escape(separator)).search
+    pattern = re.escape(separator)
+    if re.search(r'\w', separator):
+      # Only as a whole word.
+      pattern = rf'(?<!\w){pattern}(?!\w)'
     yield from note(
       'ambiguous-label',
-      [label for label in task.label_space if found(label)],
-      f'has the {separator!r} that parts the labels of def_{name}',
+      [label for label in label_space if re.search(pattern, label)],
+      f'contains {separator!r}, which separates the labels of def_{name}',
     )
 
 
-def _tells(label: str, definition: str) -> bool:
+def _is_revealing(label: str, definition: str) -> bool:
   words = _word_list(label)
   if len(words) > MAX_LABEL_WORDS:
     return True
-  if len(words) < _TELLING_WORDS:
+  if len(words) < _REVEALING_WORDS:
     return False
   ends = re.search(r'[.!?](\s|$)', label.strip())
   return bool(ends) or f' {" ".join(words)} ' in f' {definition} '
@@ -208,7 +209,7 @@ def _word_list(text: str) -> list[str]:
 
 
 def _listed(items: Iterable[str]) -> str:
-  """Some of the items, quoted.
+  """Quotes the first items and counts the rest.
 
   >>> _listed('abcde')
   "'a', 'b', 'c' and 2 more"

@@ -1,4 +1,4 @@
-"""Audits a corpus: what training has in common with test."""
+"""Reports what the training split of a corpus shares with the test split."""
 
 import array
 import collections
@@ -23,36 +23,37 @@ def audit(
   num_workers: int | None = None,
   on_progress: Callable[[str, int, int], None] | None = None,
 ) -> list[CorpusFinding]:
-  """Looks for what training shares with test, by task, data set and instance.
+  """Finds what training shares with test: tasks, data sets and instances.
 
-  All instances of the training tasks are compared, however few a study takes.
+  Compares all instances of the training tasks, even if a study uses only a few.
 
   Args:
-    corpus: to read.
-    num_workers: as `worker_pool.map_tasks` has it.
-    on_progress: called with 'parse' or 'compare', the number of files done and
-      of all; those that share an input are read again to be compared.
+    corpus: Corpus to audit.
+    num_workers: Number of worker processes, as for `worker_pool.map_tasks`.
+    on_progress: Called with 'parse' or 'compare' and the numbers of finished
+      and of all files. Files that share an input are read again to be compared.
 
   Returns:
-    Errors where a test instance is in training with an output, or a test task
-    is; warnings and notes where less is shared.
+    Errors if a test task, or a test instance with an output, is in training;
+    warnings and notes if less is shared.
 
   Raises:
-    InputError: if a task file cannot be used.
+    InputError: If a task file cannot be read.
   """
   names = (*corpus.train_tasks, *corpus.test_tasks)
-  seen: dict[str, _Seen] = {}
-  for name, task in worker_pool.map_tasks(
-    _look, corpus=corpus, names=names, num_workers=num_workers
-  ):
-    seen[name] = task
+  digests: dict[str, _TaskDigest] = {}
+  results: Iterator[tuple[str, _TaskDigest]] = worker_pool.map_tasks(
+    _read_digest, corpus=corpus, names=names, num_workers=num_workers
+  )
+  for name, digest in results:
+    digests[name] = digest
     if on_progress is not None:
-      on_progress('parse', len(seen), len(names))
+      on_progress('parse', len(digests), len(names))
   shared = overlap.shared_instances(
     corpus,
     {
       split: {
-        name: np.frombuffer(seen[name].keys[split], np.uint64)
+        name: np.frombuffer(digests[name].keys[split], np.uint64)
         for name in corpus.tasks_of(split)
       }
       for split in SPLITS
@@ -61,22 +62,22 @@ def audit(
     on_task=on_progress and functools.partial(on_progress, 'compare'),
   )
   return [
-    *_by_task(corpus, seen, shared),
-    *_by_source(corpus, seen),
+    *_by_task(corpus, digests, shared),
+    *_by_source(corpus, digests),
     *_by_instance(shared),
     *_held_out(shared),
   ]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Seen:
-  """What is kept of a file.
+class _TaskDigest:
+  """The parts of a task file that are compared.
 
   Attributes:
-    definition: hashes of it, as it is and normalised.
-    has_definition: whether normalisation leaves any of it.
-    sources: data sets, in lower case.
-    keys: split to keys of its instances.
+    definition: Hashes of the definition, verbatim and normalised.
+    has_definition: Whether the normalised definition is not empty.
+    sources: Names of the task's data sets, in lower case.
+    keys: Keys of the instances of each split.
   """
 
   definition: tuple[int, int]
@@ -88,11 +89,11 @@ class _Seen:
     return sum(map(len, self.keys.values()))
 
 
-def _look(corpus: Corpus, name: str) -> _Seen:
+def _read_digest(corpus: Corpus, name: str) -> _TaskDigest:
   file = corpus.load(name)
   splits = ('test',) if name in corpus.test_tasks else ('train', 'validation')
   definition = file.task.definition.strip()
-  return _Seen(
+  return _TaskDigest(
     (stable_hash(definition), stable_hash(normalize_answer(definition))),
     bool(normalize_answer(definition)),
     tuple(dict.fromkeys(source.lower() for source in file.sources)),
@@ -107,9 +108,9 @@ def _look(corpus: Corpus, name: str) -> _Seen:
 
 
 def _by_task(
-  corpus: Corpus, seen: Mapping[str, _Seen], shared: Iterable[Shared]
+  corpus: Corpus, digests: Mapping[str, _TaskDigest], shared: Iterable[Shared]
 ) -> Iterator[CorpusFinding]:
-  """Test tasks that are in training, and definitions that are."""
+  """Finds test tasks and definitions that are also in training."""
   leaked: dict[str, set[str]] = collections.defaultdict(set)
   common: dict[tuple[str, str], list[set[str]]] = {}
   for pair in shared:
@@ -120,52 +121,59 @@ def _by_task(
       leaked[pair.tasks[0]].update(pair.ids[0])
   for (train, test), sides in common.items():
     most = any(
-      2 * len(side) > seen[name].num_instances()
+      2 * len(side) > digests[name].num_instances()
       for side, name in zip(sides, (train, test), strict=True)
     )
-    if most and seen[train].definition[1] == seen[test].definition[1]:
+    if most and digests[train].definition[1] == digests[test].definition[1]:
       yield CorpusFinding(
         severity=ERROR,
         code='same-task',
         task=train,
         where='train and test',
         message=f'has the definition of {test} and most of its instances '
-        f'({len(sides[1])} of {seen[test].num_instances()})',
+        f'({len(sides[1])} of {digests[test].num_instances()})',
       )
-  for train, ids in leaked.items():
-    if len(ids) == seen[train].num_instances():
+  for train, leaked_ids in leaked.items():
+    if len(leaked_ids) == digests[train].num_instances():
       yield CorpusFinding(
         severity=ERROR,
         code='task-in-test',
         task=train,
         where='train and test',
-        message=f'each of its {len(ids)} instances is in a test task',
+        message=f'all of its {len(leaked_ids)} instances are in a test task',
       )
+  yield from _by_definition(corpus, digests)
+
+
+def _by_definition(
+  corpus: Corpus, digests: Mapping[str, _TaskDigest]
+) -> Iterator[CorpusFinding]:
+  """Finds definitions of test tasks that are also in training."""
   for code, index in (('same-definition', 0), ('alike-definition', 1)):
     owners: dict[int, tuple[list[str], list[str]]] = {}
-    for name, task in seen.items():
+    for name, task in digests.items():
       if task.has_definition:
         both = owners.setdefault(task.definition[index], ([], []))
         both[name in corpus.test_tasks].append(name)
     for train, test in owners.values():
-      alike = len({seen[n].definition[0] for n in (*train, *test)}) > 1
-      if train and test and alike == (index == 1):
+      differs = len({digests[n].definition[0] for n in (*train, *test)}) > 1
+      if train and test and differs == (index == 1):
         yield CorpusFinding(
           severity=WARNING,
           code=code,
           task=train[0],
           where='Definition',
-          message=f'{"normalised, " if index else ""}that of '
-          f'{plural(len(train), "training task")} and of '
+          message=f'{"after normalisation, " if index else ""}shared by '
+          f'{plural(len(train), "training task")} and '
           f'{plural(len(test), "test task")}, {test[0]} first',
         )
 
 
 def _by_source(
-  corpus: Corpus, seen: Mapping[str, _Seen]
+  corpus: Corpus, digests: Mapping[str, _TaskDigest]
 ) -> Iterator[CorpusFinding]:
   owners: dict[str, tuple[list[str], list[str]]] = {}
-  for name, task in seen.items():
+  for name, task in digests.items():
     for source in task.sources:
       both = owners.setdefault(source, ([], []))
       both[name in corpus.test_tasks].append(name)
@@ -173,28 +181,28 @@ def _by_source(
     if not (train and test):
       continue
     message = (
-      f'{source!r} is that of {plural(len(train), "training task")} and of '
-      f'{plural(len(test), "test task")}: {train[0]} and {test[0]} first'
+      f'{source!r} is shared by {plural(len(train), "training task")} and '
+      f'{plural(len(test), "test task")}, {train[0]} and {test[0]} first'
     )
-    if len(train) + len(test) == len(seen):
-      message += '; every task names it, so it tells no data sets apart'
+    if len(train) + len(test) == len(digests):
+      message += '; every task names it, so it does not identify a data set'
     yield CorpusFinding(
-      severity=NOTE if len(train) + len(test) == len(seen) else WARNING,
+      severity=NOTE if len(train) + len(test) == len(digests) else WARNING,
       code='shared-source',
       task=None,
       where='Source',
       message=message,
     )
-  silent = [name for name, task in seen.items() if not task.sources]
+  silent = [name for name, task in digests.items() if not task.sources]
   if silent:
     yield CorpusFinding(
       severity=NOTE,
       code='no-source',
       task=None,
       where='Source',
-      message=f'{plural(len(silent), "task")} of {len(seen)} '
-      f'{"names" if len(silent) == 1 else "name"} no data set and cannot be '
-      f'compared by it, {silent[0]} first',
+      message=f'{plural(len(silent), "task")} of {len(digests)} '
+      f'{"names" if len(silent) == 1 else "name"} no data set to compare, '
+      f'{silent[0]} first',
     )
 
 
@@ -210,15 +218,15 @@ def _by_instance(shared: Iterable[Shared]) -> Iterator[CorpusFinding]:
       task=pair.tasks[0],
       where=f'{pair.splits[0]} and test',
       message=f'{plural(len(train), "instance")} with {what} of '
-      f'{plural(len(test), "instance")} of {pair.tasks[1]}, as '
+      f'{plural(len(test), "instance")} of {pair.tasks[1]}, such as '
       f'{pair.example[0]!r} and {pair.example[1]!r}',
-      # Test stays as it was published.
+      # Only training instances: the published test set stays intact.
       instances=train,
     )
 
 
 def _held_out(shared: Iterable[Shared]) -> Iterator[CorpusFinding]:
-  """What validation shares with train: one finding a task and level."""
+  """Finds what validation shares with train: one finding per task and level."""
   groups: dict[tuple[str, int], list[Shared]] = collections.defaultdict(list)
   for pair in shared:
     if pair.splits == ('validation', 'train'):
@@ -234,7 +242,7 @@ def _held_out(shared: Iterable[Shared]) -> Iterator[CorpusFinding]:
       task=task,
       where='validation and train',
       message=f'{plural(len(ids), "instance")} with {what} of '
-      f'{plural(others, "training instance")} of {tasks}, as '
+      f'{plural(others, "training instance")} of {tasks}, such as '
       f'{pairs[0].example[0]!r} and {pairs[0].example[1]!r}',
       instances=ids,
     )

@@ -1,4 +1,4 @@
-"""Tests for it_study.corpus_check."""
+"""Tests of the corpus checks."""
 
 import json
 
@@ -155,7 +155,7 @@ def test_one_fault_is_one_finding(check, fields, found):
   assert _codes(check(**fields)) == [(severity, code, 'task2_b')]
 
 
-def test_what_is_never_tested_on_is_not_looked_at(check):
+def test_instances_that_are_never_scored_are_not_checked(check):
   more = {'id': 'more', 'input': 'a\x07b', 'output': '?'}
   assert check(Instances=[*_PLAIN, more]) == []
 
@@ -174,7 +174,7 @@ def test_too_few_instances_to_judge_a_kind_by(check):
   ]
 
 
-def test_balance_is_nothing_to_ask_of_even_labels(check):
+def test_balanced_labels_are_not_noted(check):
   even = _instances(['yes'] * 70 + ['no'] * 30)
   assert check(Instances=even, Positive_Examples=_SHOWN) == []
 
@@ -217,7 +217,7 @@ def test_a_bad_file_does_not_stop_the_others(write_corpus, raw_task):
   assert findings[1].message.startswith('not JSON, truncated: Unterminated')
 
 
-def test_ids_tell_instances_of_a_corpus_apart(write_corpus, raw_task):
+def test_ids_shared_by_two_tasks_are_an_error(write_corpus, raw_task):
   def task(prefix, extra):
     outputs = [f'out {i}' for i in range(100)]
     instances = _instances(outputs, prefix) + _instances(['a'] * 2, extra)
@@ -234,8 +234,8 @@ def test_ids_tell_instances_of_a_corpus_apart(write_corpus, raw_task):
       'duplicate-id-across-tasks',
       task,
       (f'{prefix}-0', f'{prefix}-1'),
-      f"instance id '{prefix}-0' and 1 other: in {task} and in {other}; ids "
-      'must tell instances of a corpus apart',
+      f"instance id '{prefix}-0' and 1 other: in both {task} and {other}; ids "
+      'must be unique in a corpus',
     )
     for task, other, prefix in (
       ('task1_a', 'task3_c', 'x'),
@@ -244,7 +244,7 @@ def test_ids_tell_instances_of_a_corpus_apart(write_corpus, raw_task):
   ]
 
 
-def test_workers_lint_a_wording_of_the_users(tmp_path):
+def test_workers_lint_a_registered_wording(tmp_path):
   directory = mini_corpus.write_miniature(tmp_path / 'mini')
   space = OutputSpace('One of: {labels}', separator=' no ')
   DEFINITION_LEVELS.register('oneof', space)
@@ -256,7 +256,7 @@ def test_workers_lint_a_wording_of_the_users(tmp_path):
     ('note', 'ambiguous-label')
   }
   assert findings[0].message.endswith(
-    "has the 'no' that parts the labels of def_oneof"
+    "contains 'no', which separates the labels of def_oneof"
   )
 
 

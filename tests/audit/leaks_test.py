@@ -1,4 +1,4 @@
-"""Tests for it_study.leaks."""
+"""Tests of the output-space lint."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ _SPACE = OutputSpace('Possible outputs: {labels}')
 
 @dataclasses.dataclass(frozen=True)
 class _Altered(OutputSpace):
-  """A level whose text is not what its wording says."""
+  """A level whose text differs from its wording."""
 
   text: str | None = None
 
@@ -74,16 +74,16 @@ def test_the_fixed_wording_and_the_labels_are_no_leak():
     (
       'Possible outputs: yes, no if it follows',
       'foreign-word',
-      "'if', 'it', 'follows': neither a label nor the wording",
+      "'if', 'it', 'follows': neither in a label nor in the fixed wording",
     ),
     # A label that is said twice tells which one to take.
     (
       'Possible outputs: yes, no, yes',
       'foreign-word',
-      "'yes': neither a label nor the wording",
+      "'yes': neither in a label nor in the fixed wording",
     ),
-    ('Possible outputs: no', 'label-not-listed', "'yes': not in the text"),
-    (None, 'label-not-listed', 'no text, where the labels should be'),
+    ('Possible outputs: no', 'label-not-listed', "does not list 'yes'"),
+    (None, 'label-not-listed', 'is empty; it must list the labels'),
   ],
 )
 def test_a_text_that_says_more_or_less_is_an_error(text, code, message):
@@ -98,12 +98,12 @@ def test_a_generation_task_has_no_output_space():
       'error',
       'definition-of-generation',
       'def_simplified',
-      'a generation task should have none',
+      'must be empty for a generation task',
     )
   ]
 
 
-def test_a_label_space_misses_a_reference():
+def test_a_reference_outside_the_label_space_is_an_error():
   task = dataclasses.replace(_TASK, label_space=('yes',))
   (found,) = leaks.lint(
     task=task, instances=_INSTANCES, levels={'simplified': _SPACE}
@@ -112,17 +112,17 @@ def test_a_label_space_misses_a_reference():
     'error',
     'reference-outside-label-space',
   )
-  assert found.message == "misses 'no', 'No.', which a reference is"
+  assert found.message == "lacks 'no', 'No.', which occurs as a reference"
   assert found.instances == ('t-1', 't-2')
 
 
-def test_a_label_that_no_reference_is():
+def test_a_label_without_a_reference_is_a_warning():
   task = dataclasses.replace(_TASK, label_space=('yes', 'maybe', 'no'))
   (found,) = leaks.lint(
     task=task, instances=_INSTANCES, levels={'simplified': _SPACE}
   )
   assert (found.severity, found.code) == ('warning', 'label-without-reference')
-  assert found.message.startswith("'maybe': from the positive examples")
+  assert found.message.startswith("'maybe': only in the positive examples")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_separator_that_is_a_word():
   assert more == []
   assert found.code == 'ambiguous-label'
   assert found.message == (
-    "'this or that': has the 'or' that parts the labels of def_say"
+    "'this or that': contains 'or', which separates the labels of def_say"
   )
 
 

@@ -1,4 +1,4 @@
-"""Tests for it_study.corpus_audit."""
+"""Tests of the overlap report."""
 
 import pytest
 
@@ -40,7 +40,7 @@ _TRAIN = {'Instances': _instances('a', 20)}
 _TEST = {'Instances': _instances('b', 20)}
 
 
-def _told(findings) -> list[str]:
+def _lines(findings) -> list[str]:
   return [f'{f.severity} {f.code}: {f.message}' for f in findings]
 
 
@@ -49,37 +49,36 @@ def test_nothing_in_common_is_no_finding(audit):
 
 
 @pytest.mark.parametrize(
-  ('train', 'test', 'told'),
+  ('train', 'test', 'line'),
   [
     (
       {'Definition': 'Do it.'},
       {'Definition': 'Do it.'},
-      'warning same-definition: that of 1 training task and of 1 test task, '
+      'warning same-definition: shared by 1 training task and 1 test task, '
       'task2_b first',
     ),
     (
       {'Definition': 'Do it.'},
       {'Definition': 'do  it!'},
-      'warning alike-definition: normalised, that of 1 training task and of 1 '
-      'test task, task2_b first',
+      'warning alike-definition: after normalisation, shared by 1 training '
+      'task and 1 test task, task2_b first',
     ),
     (
       {'Source': 'Glucose'},
       {'Source': ['other', 'glucose']},
-      "note shared-source: 'glucose' is that of 1 training task and of 1 test "
-      'task: task1_a and task2_b first; every task names it, so it tells no '
-      'data sets apart',
+      "note shared-source: 'glucose' is shared by 1 training task and 1 test "
+      'task, task1_a and task2_b first; every task names it, so it does not '
+      'identify a data set',
     ),
     (
       {'Source': []},
       {},
-      'note no-source: 1 task of 2 names no data set and cannot be compared by '
-      'it, task1_a first',
+      'note no-source: 1 task of 2 names no data set to compare, task1_a first',
     ),
   ],
 )
-def test_what_tasks_have_in_common(audit, train, test, told):
-  assert _told(audit(_TRAIN | train, _TEST | test)) == [told]
+def test_definitions_and_sources_in_common(audit, train, test, line):
+  assert _lines(audit(_TRAIN | train, _TEST | test)) == [line]
 
 
 def test_empty_definitions_are_not_the_same(audit):
@@ -98,8 +97,8 @@ def test_a_source_that_some_tasks_share(write_corpus, raw_task):
       )
     },
   )
-  assert _told(overlap_report.audit(natinst.open_corpus(directory))) == [
-    "warning shared-source: 'x' is that of 1 training task and of 1 test task: "
+  assert _lines(overlap_report.audit(natinst.open_corpus(directory))) == [
+    "warning shared-source: 'x' is shared by 1 training task and 1 test task, "
     'task1_a and task3_c first'
   ]
 
@@ -113,12 +112,12 @@ def test_an_instance_that_is_trained_on_is_an_error(audit):
   assert sorted(by_code) == ['shared-input', 'shared-instance-normalized']
   leak = by_code['shared-instance-normalized']
   assert (leak.severity, leak.task) == ('error', 'task1_a')
-  # What is taken out of training leaves the test set as it was published.
+  # Only the training instance: the published test set stays intact.
   assert leak.instances == ('a-0',)
   assert leak.where in ('train and test', 'validation and test')
   assert leak.message == (
     '1 instance with the normalised input and output of 1 instance of task2_b, '
-    "as 'a-0' and 'b-3'"
+    "such as 'a-0' and 'b-3'"
   )
   assert by_code['shared-input'].severity == 'warning'
 
@@ -126,12 +125,12 @@ def test_an_instance_that_is_trained_on_is_an_error(audit):
 def test_the_same_task_twice_is_an_error(audit):
   train = {'Instances': _instances('a', 30, 'b'), 'Definition': 'Tell!'}
   found = audit(train, _TEST | {'Definition': 'Tell.'})
-  told = {f.code: f.message for f in found if f.severity == 'error'}
-  assert told['same-task'] == (
+  messages = {f.code: f.message for f in found if f.severity == 'error'}
+  assert messages['same-task'] == (
     'has the definition of task2_b and most of its instances (20 of 20)'
   )
-  assert 'shared-instance' in told
-  assert 'task-in-test' not in told
+  assert 'shared-instance' in messages
+  assert 'task-in-test' not in messages
 
 
 def test_instances_of_another_definition_are_not_the_same_task(audit):
@@ -140,14 +139,16 @@ def test_instances_of_another_definition_are_not_the_same_task(audit):
   assert 'same-task' not in {finding.code for finding in found}
 
 
-def test_a_task_that_is_all_in_test_is_left_out_whole(audit):
+def test_a_task_entirely_in_test_is_excluded_as_a_whole(audit):
   found = audit({'Instances': _instances('a', 15, 'b')}, _TEST)
-  told = {f.code: f.message for f in found if f.severity == 'error'}
-  assert told['task-in-test'] == 'each of its 15 instances is in a test task'
+  messages = {f.code: f.message for f in found if f.severity == 'error'}
+  assert (
+    messages['task-in-test'] == 'all of its 15 instances are in a test task'
+  )
   assert list(exclusions.from_findings(found)) == [('task1_a', None)]
 
 
-def test_what_is_held_out_is_compared_with_what_is_trained_on(audit):
+def test_validation_is_compared_with_training(audit):
   train = _instances('a', 20, 'a')
   for row in train[10:]:
     row |= {'input': 'all the same', 'output': 'a'}
@@ -159,9 +160,7 @@ def test_what_is_held_out_is_compared_with_what_is_trained_on(audit):
   )
 
 
-def test_the_list_that_an_audit_gives_removes_every_error(
-  write_corpus, raw_task
-):
+def test_the_exclusions_of_an_audit_remove_every_error(write_corpus, raw_task):
   train = _instances('a', 40)
   for index in (1, 5, 30):
     train[index] |= {'input': f'b text {index}', 'output': f'b out {index}'}
@@ -178,7 +177,7 @@ def test_the_list_that_an_audit_gives_removes_every_error(
   assert {f.severity for f in overlap_report.audit(corpus)} == {'note'}
 
 
-def test_progress_is_told(audit, write_corpus, raw_task):
+def test_progress_is_reported(audit, write_corpus, raw_task):
   train = _instances('a', 20)
   train[0]['input'] = 'b text 0'
   directory = write_corpus(
@@ -188,11 +187,12 @@ def test_progress_is_told(audit, write_corpus, raw_task):
     },
     test={'task2_b': raw_task(Instances=_instances('b', 20))},
   )
-  told = []
+  messages = []
   overlap_report.audit(
-    natinst.open_corpus(directory), on_progress=lambda *step: told.append(step)
+    natinst.open_corpus(directory),
+    on_progress=lambda *step: messages.append(step),
   )
-  assert told == [
+  assert messages == [
     ('parse', 1, 3),
     ('parse', 2, 3),
     ('parse', 3, 3),
@@ -201,7 +201,7 @@ def test_progress_is_told(audit, write_corpus, raw_task):
   ]
 
 
-def test_the_miniature_shares_its_source_alone(tmp_path):
+def test_the_miniature_shares_only_its_source(tmp_path):
   directory = mini_corpus.write_miniature(tmp_path / 'mini')
   (finding,) = overlap_report.audit(natinst.open_corpus(directory))
   assert (finding.severity, finding.code) == ('note', 'shared-source')
@@ -209,8 +209,8 @@ def test_the_miniature_shares_its_source_alone(tmp_path):
 
 def test_real_files_share_inputs_and_a_source(natinst_dir):
   found = overlap_report.audit(natinst.open_corpus(natinst_dir))
-  told = {f.code: f for f in found if f.severity != 'note'}
-  assert sorted(told) == ['shared-input', 'shared-source']
-  assert told['shared-input'].task.startswith('task748_')
-  assert len(told['shared-input'].instances) == 3
-  assert "'glucose'" in told['shared-source'].message
+  messages = {f.code: f for f in found if f.severity != 'note'}
+  assert sorted(messages) == ['shared-input', 'shared-source']
+  assert messages['shared-input'].task.startswith('task748_')
+  assert len(messages['shared-input'].instances) == 3
+  assert "'glucose'" in messages['shared-source'].message

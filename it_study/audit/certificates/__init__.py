@@ -1,5 +1,5 @@
-"""Proof that rows and prompts are what their conditions claim them to be.
+"""Certifies that rows and prompts are what their conditions claim.
 
-Nothing here asks the code that alters instructions what is right: task files
-are read anew, and prompts are taken apart by the documented format.
+This check is independent of the code that alters instructions: it parses the
+task files itself and splits prompts by the documented format.
 """

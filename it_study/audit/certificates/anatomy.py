@@ -1,4 +1,4 @@
-"""A prompt taken apart by its documented format."""
+"""Splits a prompt by its documented format."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -24,17 +24,17 @@ class Block:
 
   @property
   def body(self) -> str:
-    """What follows the heading, without the empty line at the end."""
+    """Text after the heading, without the final empty line."""
     return self.text.partition('\n')[2].removesuffix('\n\n')
 
 
-def finished(piece: str) -> str:
-  """A piece with a full stop, unless it ends in ASCII punctuation."""
-  return piece if piece.endswith(tuple(string.punctuation)) else f'{piece}.'
+def finished(text: str) -> str:
+  """Adds a full stop, unless a text ends in ASCII punctuation."""
+  return text if text.endswith(tuple(string.punctuation)) else f'{text}.'
 
 
 def definition_piece(text: str) -> str:
-  """The definition as a prompt has it, with the empty line after it."""
+  """Formats a definition as in a prompt, with the empty line after it."""
   return finished(f'Definition: {text.strip()}') + '\n\n'
 
 
@@ -53,7 +53,7 @@ def output_line(output: str) -> str:
 def block(
   label: str, number: int, example: RawExample, *, explained: bool
 ) -> str:
-  """An example as a prompt has it, with the empty line after it."""
+  """Formats an example as in a prompt, with the empty line after it."""
   lines = [f' {label} Example {number} -', input_line(example.input)]
   lines.append(output_line(example.output))
   if explained and example.explanation is not None:
@@ -71,99 +71,99 @@ def blocks(
 
 
 def find_query(text: str) -> list[int]:
-  """Where the query may begin; a text may have its words elsewhere."""
-  found = [
+  """Returns possible starts of the query, last first.
+
+  Other texts of the prompt may contain its wording too.
+  """
+  starts = [
     match.start()
     for match in re.finditer(re.escape(QUERY), text)
     if match.start() == 0 or text[: match.start()].endswith('\n\n')
   ]
-  return found[::-1]
+  return starts[::-1]
 
 
 def split_definition(head: str) -> list[tuple[str, str]]:
-  """Ways to divide what precedes the query into definition and examples.
+  """Returns possible splits of the head into definition and examples.
 
-  The first example's heading ends the definition; where a definition holds such
-  a heading itself there are several ways, the shortest first.
+  The heading of the first example ends the definition. If the definition itself
+  contains such a heading there are several splits, the shortest definition
+  first.
   """
   if not head.startswith('Definition: '):
     return [('', head)]
-  ways = [
+  splits = [
     (head[: match.start()], head[match.start() :])
     for match in _HEADER.finditer(head)
     if int(match[2]) == 1
   ]
-  return [*ways, (head, '')]
+  return [*splits, (head, '')]
 
 
 def split_blocks(text: str) -> list[Block] | None:
-  """Examples of a prompt; None if the text is not a row of them.
+  """Splits the examples of a prompt; None if the text is no list of examples.
 
-  Headings count on from 1, positive ones first; one that does not is part of
-  the example's text.
+  Headings count from 1, positive ones first; any other heading belongs to the
+  text of an example.
   """
-  wanted = {('Positive', 1), ('Negative', 1)}
+  expected = {('Positive', 1), ('Negative', 1)}
   starts: list[tuple[int, str, int]] = []
   for match in _HEADER.finditer(text):
     label, number = match[1], int(match[2])
-    if (label, number) in wanted:
+    if (label, number) in expected:
       starts.append((match.start(), label, number))
-      wanted = {(label, number + 1)}
-      if label == 'Positive':
-        wanted.add(('Negative', 1))
+      expected = _next_headings(label, number)
   if not starts:
     return None if text else []
   ends = [start for start, _, _ in starts[1:]] + [len(text)]
-  found = [
+  result = [
     Block(label, number, text[start:end])
     for (start, label, number), end in zip(starts, ends, strict=True)
   ]
-  if starts[0][0] != 0 or not all(b.text.endswith('\n\n') for b in found):
+  if starts[0][0] != 0 or not all(b.text.endswith('\n\n') for b in result):
     return None
-  return found
+  return result
 
 
 def join_pieces(pieces: Sequence[str]) -> tuple[str, list[Block]] | None:
-  """Definition and examples, as who joined them divides them.
+  """Returns definition and examples, given the pieces of a prompt.
 
-  None if an example's piece is not headed as it should be.
+  None if the heading of an example is not the expected one.
   """
-  found: list[Block] = []
-  wanted = {('Positive', 1), ('Negative', 1)}
+  result: list[Block] = []
+  expected = {('Positive', 1), ('Negative', 1)}
   for piece in pieces[1:]:
     match = _HEADER.match(piece)
     if match is None or not piece.endswith('\n\n'):
       return None
     label, number = match[1], int(match[2])
-    if (label, number) not in wanted:
+    if (label, number) not in expected:
       return None
-    wanted = {(label, number + 1)}
-    if label == 'Positive':
-      wanted.add(('Negative', 1))
-    found.append(Block(label, number, piece))
-  return pieces[0], found
+    expected = _next_headings(label, number)
+    result.append(Block(label, number, piece))
+  return pieces[0], result
 
 
 def is_cut_text(shown: str, original: str) -> bool:
-  """Whether a text is the head and the tail of another, a space between.
+  """Returns whether a text is the head and tail of another, joined by a space.
 
   >>> is_cut_text('one ree.', 'one two three')
   True
 
   Args:
-    shown: as a prompt has it, with a full stop where one belongs.
-    original: the whole text.
+    shown: Text as the prompt shows it, with a full stop added if needed.
+    original: Whole text.
   """
   original = original.strip()
-  # Between the ends stands one space for whatever white space they had there.
+  # White space at the cut is replaced by one space.
   return any(
-    input_line(_head_and_tail(original, kept))[7:] == shown
-    for kept in range(max(len(shown) - 2, 0), len(original))
+    input_line(_head_and_tail(original, length))[7:] == shown
+    for length in range(max(len(shown) - 2, 0), len(original))
   )
 
 
 def is_cut_definition(piece: str, original: str) -> bool:
-  """Whether a definition in a prompt is the beginning of another."""
+  """Returns whether the definition in a prompt is the start of another."""
   if not piece.startswith('Definition: ') or not piece.endswith('\n\n'):
     return not piece
   shown, original = piece[12:-2], original.strip()
@@ -173,7 +173,12 @@ def is_cut_definition(piece: str, original: str) -> bool:
   )
 
 
-def _head_and_tail(text: str, kept: int) -> str:
-  tail = text[-(kept // 2) :] if kept > 1 else ''
-  head = text[: kept - len(tail)]
+def _next_headings(label: str, number: int) -> set[tuple[str, int]]:
+  headings = {(label, number + 1)}
+  return headings | {('Negative', 1)} if label == 'Positive' else headings
+
+
+def _head_and_tail(text: str, length: int) -> str:
+  tail = text[-(length // 2) :] if length > 1 else ''
+  head = text[: length - len(tail)]
   return ' '.join(filter(None, (head.rstrip(), tail.lstrip())))

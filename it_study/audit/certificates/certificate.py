@@ -1,30 +1,30 @@
-"""The outcome of a certification: counts, failures, what a person reads."""
+"""The result of a certification: counts, failures and a readable report."""
 
 import collections
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
 
 from it_study.audit.certificates.failures import CODES, Failure
 from it_study.audit.certificates.subject import Verdict
 from it_study.corpus.findings import plural
 
-# Of each code, in the certificate; a file has them all.
+# Number of failures of each code in the certificate; a file lists them all.
 MOST_SHOWN = 3
 
 
 @dataclasses.dataclass
 class Tally:
-  """What was counted while judging; tallies of parts add up.
+  """Counts of a certification; the tallies of parts can be merged.
 
   Attributes:
-    rows: split to stored rows judged.
-    prompts: (condition, split, what) to a number, where what is 'prompts',
-      'shortened', 'dropped', 'fewer', 'refused', or 'unjudged ...'.
-    delusive: (condition, split, kind, source, what) to a number, where what is
+    rows: Number of stored rows judged, by split.
+    prompts: Counts by (condition, split, what), where what is 'prompts',
+      'shortened', 'dropped', 'fewer', 'refused' or 'unjudged ...'.
+    delusive: Counts by (condition, split, kind, source, what), where what is
       'shown', 'known' or 'right'.
-    refusals: (condition, split) to why a prompt was refused.
-    failures: code to number.
-    first: code to the first failures.
+    refusals: Reason why a prompt was refused, by (condition, split).
+    failures: Number of failures, by code.
+    first: First failures, by code.
   """
 
   rows: collections.Counter = dataclasses.field(
@@ -59,19 +59,26 @@ class Tally:
       self.delusive[*key, 'right'] += delusion.right
 
   def refuse(self, *, condition: str, split: str, reason: str) -> None:
-    """Counts a prompt that the renderer refuses to make."""
+    """Counts a prompt that cannot be rendered."""
     self.prompts[condition, split, 'refused'] += 1
     self.refusals.setdefault((condition, split), reason)
 
-  def fail(self, failures: Iterable[Failure]) -> None:
+  def fail(
+    self,
+    failures: Iterable[Failure],
+    on_failure: Callable[[Failure], None] | None = None,
+  ) -> None:
+    """Counts failures, and passes each to `on_failure`."""
     for failure in failures:
       self.failures[failure.code] += 1
       shown = self.first.setdefault(failure.code, [])
       if len(shown) < MOST_SHOWN:
         shown.append(failure)
+      if on_failure is not None:
+        on_failure(failure)
 
   def merge(self, other: 'Tally') -> None:
-    """Adds the counts of another part, but not its failures."""
+    """Adds the counts of another tally, but not its failures."""
     self.rows.update(other.rows)
     self.prompts.update(other.prompts)
     self.delusive.update(other.delusive)
@@ -81,13 +88,13 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Seen:
-  """How much of a split prompts in a file are.
+  """How much of a split the prompts of a file cover.
 
   Attributes:
-    tasks: with a prompt.
-    all_tasks: with an instance in the split.
-    instances: with a prompt.
-    all_instances: in the split.
+    tasks: Number of tasks with a prompt.
+    all_tasks: Number of tasks with an instance in the split.
+    instances: Number of instances with a prompt.
+    all_instances: Number of instances in the split.
   """
 
   tasks: int
@@ -98,18 +105,17 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Certificate:
-  """What was judged and what came of it.
+  """What was judged, and the result.
 
   Attributes:
-    fingerprint: of the corpus.
-    conditions: names, in the order they were judged.
-    max_tokens: of a prompt; None for whole prompts.
-    tally: the counts.
-    partial: whether a part of a split was enough.
-    seen: split to how much of it there was, of prompts in a file.
-    overlap: what the rows' metadata says of test instances in training or
-      validation, as `audit.overlap.gate` counts them; None of prompts in a
-      file.
+    fingerprint: Fingerprint of the corpus.
+    conditions: Names of the conditions, in the order they were judged.
+    max_tokens: Maximum prompt length in tokens; None for no limit.
+    tally: Counts and failures.
+    partial: Whether part of a split was accepted.
+    seen: Coverage of each split by the prompts of a file.
+    overlap: Counts of test instances in training or validation from the
+      metadata of the rows; None for prompts in a file.
   """
 
   fingerprint: str
@@ -129,7 +135,7 @@ class Certificate:
     return self._total('prompts')
 
   def verdict(self) -> str:
-    """One line that is the same whenever the same is certified."""
+    """Returns one line that is the same for the same certification."""
     rows, failed = self.tally.rows.total(), self.tally.failures.total()
     limit = '' if self.max_tokens is None else f', {self.max_tokens} tokens'
     judged = (
@@ -151,16 +157,19 @@ class Certificate:
     )
 
   def delusive(self) -> list[dict]:
-    """Delusive examples by condition, split, kind and source.
+    """Returns delusive examples by condition, split, kind and source.
 
-    Shares and rates are percentages; the rate is of those whose right answer is
-    known, None where there are none.
+    Shares and rates are percentages. The rate is over the examples whose right
+    answer is known, None without any.
     """
-    keys = dict.fromkeys(key[:4] for key in self.tally.delusive)
-    return [self._delusive_row(*key) for key in sorted(keys)]
+    names = ('condition', 'split', 'kind', 'source')
+    return [
+      dict(zip(names, key, strict=True)) | row
+      for key, row in _delusive_rows(self.tally.delusive)
+    ]
 
   def to_json(self) -> dict:
-    """A JSON object."""
+    """Returns a JSON object."""
     return {
       'verdict': self.verdict(),
       'certified': self.is_clean,
@@ -200,12 +209,12 @@ class Certificate:
     }
 
   def lines(self) -> Iterator[str]:
-    """What a person reads."""
+    """Yields the lines of the readable report."""
     yield (
       f'{"condition":<46} {"prompts":>9} {"shortened":>9} {"dropped":>8} fewer'
     )
     for condition in self.conditions:
-      numbers = collections.Counter()
+      numbers: collections.Counter[str] = collections.Counter()
       for (_, _, what), number in self._of(condition):
         numbers[what] += number
       notes = [
@@ -231,8 +240,8 @@ class Certificate:
     if self.overlap and self.overlap['test_instances']:
       yield (
         f'overlap: {plural(self.overlap["test_instances"], "test instance")} '
-        f'of {plural(self.overlap["pairs_of_tasks"], "pair")} of tasks, with '
-        'an output, in training or validation too'
+        f'of {plural(self.overlap["pairs_of_tasks"], "pair")} of tasks are '
+        'also in training or validation, with an output'
       )
     yield self.verdict()
 
@@ -247,47 +256,15 @@ class Certificate:
       f'{"delusive examples":<15} {"source":<10} {"shown":>9} {"share":>7} '
       f'{"gold known":>11} {"unknown":>9} {"right":>6} {"rate":>7}'
     )
-    for kind, source in sorted({key[:2] for key in summed}):
-      shown, known, right = (
-        summed[kind, source, what] for what in ('shown', 'known', 'right')
-      )
-      every = sum(
-        number
-        for (other, _, what), number in summed.items()
-        if other == kind and what == 'shown'
-      )
-      rate = f'{100 * right / known:.2f} %' if known else '-'
+    for (kind, source), row in _delusive_rows(summed):
+      rate = row['accidentally_right_rate']
       yield (
-        f'{kind:<17} {source:<10} {shown:>9,} {100 * shown / every:>5.1f} % '
-        f'{known:>11,} {shown - known:>9,} {right:>6,} {rate:>7}'
+        f'{kind:<17} {source:<10} {row["shown"]:>9,} {row["share"]:>5.1f} % '
+        f'{row["gold_known"]:>11,} {row["gold_unknown"]:>9,} '
+        f'{row["accidentally_right"]:>6,} '
+        f'{"-" if rate is None else f"{rate:.2f} %":>7}'
       )
     yield ''
-
-  def _delusive_row(
-    self, condition: str, split: str, kind: str, source: str
-  ) -> dict:
-    counts = self.tally.delusive
-    key = (condition, split, kind, source)
-    shown, known, right = (
-      counts[*key, what] for what in ('shown', 'known', 'right')
-    )
-    every = sum(
-      number
-      for other, number in counts.items()
-      if other[:3] == key[:3] and other[4] == 'shown'
-    )
-    return {
-      'condition': condition,
-      'split': split,
-      'kind': kind,
-      'source': source,
-      'shown': shown,
-      'share': 100 * shown / every,
-      'gold_known': known,
-      'gold_unknown': shown - known,
-      'accidentally_right': right,
-      'accidentally_right_rate': 100 * right / known if known else None,
-    }
 
   def _of(self, condition: str) -> list[tuple[tuple[str, str, str], int]]:
     return [
@@ -296,3 +273,29 @@ class Certificate:
 
   def _total(self, what: str) -> int:
     return sum(n for key, n in self.tally.prompts.items() if key[2] == what)
+
+
+def _delusive_rows(
+  counts: collections.Counter,
+) -> Iterator[tuple[tuple[str, ...], dict]]:
+  """Yields counts, shares and rates by key, of counts by (*key, what)."""
+  for key in sorted({key[:-1] for key in counts}):
+    shown, known, right = (
+      counts[*key, what] for what in ('shown', 'known', 'right')
+    )
+    total = sum(
+      number
+      for other, number in counts.items()
+      if other[:-2] == key[:-1] and other[-1] == 'shown'
+    )
+    yield (
+      key,
+      {
+        'shown': shown,
+        'share': 100 * shown / total,
+        'gold_known': known,
+        'gold_unknown': shown - known,
+        'accidentally_right': right,
+        'accidentally_right_rate': 100 * right / known if known else None,
+      },
+    )

@@ -1,6 +1,6 @@
-"""Certifies what the library renders from a corpus's stored rows."""
+"""Certifies the stored rows of a corpus and the prompts rendered from them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 import contextlib
 import functools
 import itertools
@@ -27,17 +27,19 @@ from it_study.corpus.schema import Instance, LazyTasks, Task
 from it_study.errors import InputError
 from it_study.instructions import prompts
 
-# Below this many prompts a second process is not worth its start.
+# Below this number of prompts, a second process takes longer to start than it
+# saves.
 _FEW_PROMPTS = 100_000
 
 OnFailure = Callable[[Failure], None]
 OnProgress = Callable[[int, int], None]
+_TaskResult = tuple[Tally, list[Failure]]
 
 
 def default_conditions() -> tuple[Condition, ...]:
-  """Every registered definition with 0, 1, 2 examples, real and delusive.
+  """Returns each definition with 0 to 2 examples, original and delusive.
 
-  And the original with two negative examples and explanations.
+  Also the original definition with two negative examples and explanations.
   """
   examples = (
     ('empty', 0),
@@ -63,78 +65,64 @@ def certify(
   on_failure: OnFailure | None = None,
   on_progress: OnProgress | None = None,
 ) -> Certificate:
-  """Judges stored rows and what the renderer makes of them.
+  """Judges stored rows and the prompts rendered from them.
 
-  Rows are read from TFRecord and task texts from the dataset's metadata, as
-  training reads them; both, and each prompt, are compared with the task files,
-  which are read anew.
+  Reads rows from TFRecord and task texts from the dataset's metadata, as
+  training does, and compares them and each prompt with the task files, which it
+  parses independently.
 
   Args:
-    corpus: whose files are the truth.
-    data_dir: of its rows.
-    conditions: to render under; None takes `default_conditions`.
-    splits: to judge.
-    max_tokens: limit of a prompt under the current vocabulary; None renders
-      whole prompts.
-    num_workers: processes; None takes two where there is much to do. Levels of
-      a user's own are known to this process alone, and need 0.
-    on_failure: called with every failure.
-    on_progress: called with the number of tasks done and of all.
+    corpus: Corpus whose files are the ground truth.
+    data_dir: Folder of the stored rows.
+    conditions: Conditions to render; None for `default_conditions`.
+    splits: Splits to judge.
+    max_tokens: Maximum prompt length in tokens of the current vocabulary; None
+      for no limit.
+    num_workers: Number of worker processes; None for two if there is enough to
+      do. Must be 0 for custom levels, which only this process knows.
+    on_failure: Called with every failure.
+    on_progress: Called with the numbers of finished and of all tasks.
 
   Raises:
-    InputError: if a task file cannot be used, or the rows are of other tasks.
+    InputError: If a task file cannot be read, or the rows are of other tasks.
   """
   from it_study.data import tfds_builder
 
   chosen = tuple(default_conditions() if conditions is None else conditions)
   names = sorted((*corpus.train_tasks, *corpus.test_tasks))
   metadata = tfds_builder.stored_metadata(data_dir)
-  cap = metadata['max_instances_per_task']
   tally = Tally()
-
-  def fail(failures: Sequence[Failure]) -> None:
-    tally.fail(failures)
-    for failure in failures if on_failure else ():
-      on_failure(failure)
-
   with tempfile.TemporaryDirectory() as folder:
     sorter = stored.Sorter(pathlib.Path(folder), names)
-    # Of a file that cannot be read, not every row is a failure of its own.
-    whole = dict.fromkeys(splits)
+    damaged = set()
     for split in splits:
       for row in stored.read_rows(data_dir, split):
         if isinstance(row, Failure):
-          fail([row])
-          whole.pop(split, None)
+          tally.fail([row], on_failure)
+          damaged.add(split)
         else:
-          fail(sorter.add(row))
+          tally.fail(sorter.add(row), on_failure)
     sorter.flush()
     tally.rows.update(sorter.counts)
     if num_workers is None:
-      num_workers = _num_workers(chosen, sum(sorter.counts.values()))
-    workers = {'corpus': corpus, 'names': names, 'num_workers': num_workers}
-    _write_shared(
-      folder,
-      outlines=[o for _, o in worker_pool.map_tasks(_outline, **workers)],
-      metadata=metadata,
+      num_workers = _num_workers(chosen, tally.rows.total())
+    judge_task = functools.partial(
+      _certify_task,
+      folder=folder,
+      numbers={name: number for number, name in enumerate(names)},
+      conditions=chosen,
+      splits=tuple(splits),
+      # Rows missing from a damaged file are not failures of their own.
+      complete_splits=tuple(s for s in splits if s not in damaged),
+      max_tokens=max_tokens,
     )
-    results = worker_pool.map_tasks(
-      functools.partial(
-        _certify_task,
-        folder=folder,
-        numbers={name: number for number, name in enumerate(names)},
-        conditions=chosen,
-        splits=tuple(splits),
-        whole=tuple(whole),
-        max_instances_per_task=cap,
-        max_tokens=max_tokens,
-      ),
-      **workers,
+    results = _judge_tasks(
+      judge_task, corpus, names, num_workers, folder, metadata
     )
     with contextlib.closing(results):
       for done, (_, (part, failures)) in enumerate(results, start=1):
         tally.merge(part)
-        fail(failures)
+        tally.fail(failures, on_failure)
         if on_progress is not None:
           on_progress(done, len(names))
   return Certificate(
@@ -147,7 +135,7 @@ def certify(
 
 
 def read_original(corpus: natinst.Corpus, name: str) -> originals.RawTask:
-  """A task of a corpus, read anew."""
+  """Reads a task of a corpus independently of the parser."""
   return originals.read_task(
     corpus.directory / 'tasks' / f'{name}.json',
     is_test=name in corpus.test_tasks,
@@ -160,7 +148,7 @@ def read_original(corpus: natinst.Corpus, name: str) -> originals.RawTask:
 def token_limits(
   max_tokens: int | None,
 ) -> tuple[prompts.TokenLimit | None, subject.Tokens | None]:
-  """The limit to render under, and to judge by, in the current vocabulary."""
+  """Returns the limits for rendering and judging in the current vocabulary."""
   if max_tokens is None:
     return None, None
   from it_study.data import tensorflow_setup
@@ -172,6 +160,7 @@ def token_limits(
   limit = preprocessors.token_limit(
     vocabulary=vocabulary, max_tokens=max_tokens
   )
+  assert limit is not None, '`max_tokens` is not None'
   return limit, subject.Tokens(
     most=max_tokens,
     count=lambda text: len(vocabulary.encode(text)) + 1,
@@ -192,16 +181,32 @@ def _outline(corpus: natinst.Corpus, name: str) -> originals.Outline:
   return originals.outline(read_original(corpus, name))
 
 
-def _write_shared(folder: str, **shared) -> None:
+def _judge_tasks(
+  judge_task: Callable[[natinst.Corpus, str], _TaskResult],
+  corpus: natinst.Corpus,
+  names: Sequence[str],
+  num_workers: int,
+  folder: str,
+  metadata: dict,
+) -> Generator[tuple[str, _TaskResult], None, None]:
+  """Yields the name, tally and failures of each task, in order."""
+  outlines: Iterator[tuple[str, originals.Outline]] = worker_pool.map_tasks(
+    _outline, corpus=corpus, names=names, num_workers=num_workers
+  )
+  # Shared by file: too large to send with every task.
   with open(os.path.join(folder, 'shared'), 'wb') as file:
+    shared = {'outlines': [o for _, o in outlines], 'metadata': metadata}
     pickle.dump(shared, file)
+  yield from worker_pool.map_tasks(
+    judge_task, corpus=corpus, names=names, num_workers=num_workers
+  )
 
 
 @functools.lru_cache(maxsize=1)
 def _shared(
   folder: str,
 ) -> tuple[definitions.Definitions, dict, dict[bool, LazyTasks]]:
-  """Definitions as the files have them; stored metadata; tables by side."""
+  """Returns definitions of the files, stored metadata, and tasks by side."""
   with open(os.path.join(folder, 'shared'), 'rb') as file:
     shared = pickle.load(file)
   metadata = shared['metadata']
@@ -226,27 +231,27 @@ def _certify_task(
   numbers: dict[str, int],
   conditions: Sequence[Condition],
   splits: Sequence[str],
-  whole: Sequence[str],
-  max_instances_per_task: int,
+  complete_splits: Sequence[str],
   max_tokens: int | None,
-) -> tuple[Tally, list[Failure]]:
-  """All prompts of one task, in whatever process."""
+) -> _TaskResult:
+  """Judges the rows and prompts of one task, in any process."""
   all_definitions, metadata, tables = _shared(folder)
+  max_instances_per_task = metadata['max_instances_per_task']
   task = read_original(corpus, name)
   rows = stored.sorted_rows(pathlib.Path(folder) / str(numbers[name]))
   failures = stored.judge_rows(
     rows,
     task,
-    splits=whole,
+    splits=complete_splits,
     max_instances_per_task=max_instances_per_task,
   )
   tally = Tally()
   if name not in metadata['tasks'] or name not in tables[task.is_test]:
     failures.append(
       Failure(
-        code='stored-task',
-        expected=f'stored among {"test" if task.is_test else "training"} tasks',
-        found='not there',
+        'stored-task',
+        f'stored among {"test" if task.is_test else "training"} tasks',
+        'not stored',
         task=name,
       )
     )
@@ -257,12 +262,7 @@ def _certify_task(
     found = metadata['num_train_instances'].get(name)
     if found != expected:
       failures.append(
-        Failure(
-          code='stored-count',
-          expected=str(expected),
-          found=str(found),
-          task=name,
-        )
+        Failure('stored-count', str(expected), str(found), task=name)
       )
   limit, tokens = token_limits(max_tokens)
   task_judge = judge.TaskJudge(task, all_definitions, tokens=tokens)
@@ -272,9 +272,9 @@ def _certify_task(
       _subjects, rows, task, condition, split, table=table
     )
     if tokens is not None and condition.definition == 'renamed':
-      # What each label is called now, where a limit may cut it off.
-      for whole in itertools.islice(render(limit=None, tally=Tally()), 1):
-        task_judge.learn_names(condition, split, whole.text, whole.instance)
+      # A limit may cut off the new names: take them from a whole prompt.
+      for uncut in itertools.islice(render(limit=None, tally=Tally()), 1):
+        task_judge.learn_names(condition, split, uncut.text, uncut.instance)
     for prompt in render(limit=limit, tally=tally):
       verdict = task_judge.judge(prompt)
       tally.add_verdict(
@@ -294,7 +294,7 @@ def _subjects(
   table: LazyTasks,
   tally: Tally,
 ) -> Iterator[subject.Subject]:
-  """Renders rows as the SeqIO task of a condition does."""
+  """Renders the rows of a split as the SeqIO task of a condition does."""
   shown = condition if split == 'train' else condition.for_test()
   stored_task = table[task.name]
   for row in rows:

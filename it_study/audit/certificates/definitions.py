@@ -1,4 +1,4 @@
-"""What the definition of a prompt has to be, level by level."""
+"""Judges the definition of a prompt, level by level."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -10,7 +10,7 @@ from it_study.audit.certificates.failures import Failure, differ
 from it_study.audit.certificates.originals import Outline, RawTask
 from it_study.corpus.normalization import normalize_answer
 
-# The fixed wordings, as documented.
+# The documented fixed wordings.
 SIMPLIFIED, SEPARATOR = 'Possible outputs: {labels}', ', '
 RENAMED = 'Rename the outputs: '
 BECOMES = ' becomes '
@@ -18,13 +18,13 @@ BECOMES = ' becomes '
 
 @dataclasses.dataclass(frozen=True)
 class DefinitionVerdict:
-  """What is to be said of a definition.
+  """The verdict on a definition.
 
   Attributes:
-    failures: what is wrong with it.
-    whole: the definition as it would stand uncut; None where nobody knows.
-    cut: whether it is only the beginning of that.
-    names: of a renaming, label under exact match's rules to its new name.
+    failures: Failures of the definition.
+    whole: Whole definition as a prompt would show it uncut; None if unknown.
+    cut: Whether the prompt shows only the start of the whole.
+    names: New name of each normalised label, for a renaming.
   """
 
   failures: tuple[Failure, ...] = ()
@@ -34,7 +34,7 @@ class DefinitionVerdict:
 
 
 class Definitions:
-  """All definitions of a corpus, to know one by its text."""
+  """All definitions of a corpus, indexed by text."""
 
   def __init__(self, outlines: Sequence[Outline]):
     self._outlines = tuple(outlines)
@@ -44,10 +44,10 @@ class Definitions:
       self._by_piece.setdefault(piece, []).append(outline)
 
   def owners(self, piece: str, *, cut: bool) -> list[Outline]:
-    """Tasks that a definition may be of."""
-    found = self._by_piece.get(piece, [])
-    if found or not cut or not piece:
-      return found
+    """Returns the tasks that a definition may belong to."""
+    owners = self._by_piece.get(piece, [])
+    if owners or not cut or not piece:
+      return owners
     return [
       outline
       for outline in self._outlines
@@ -55,21 +55,23 @@ class Definitions:
     ]
 
   def elsewhere(self, task: RawTask) -> bool:
-    """Whether a task of another category could lend its definition."""
+    """Returns whether a task of another category could lend a definition."""
     return any(
       outline.category != task.category and _may_lend(outline, task)
       for outline in self._outlines
     )
 
 
-def judge_original(piece: str, task: RawTask, *, cut: bool):
-  """The human-written definition."""
+def judge_original(
+  piece: str, task: RawTask, *, cut: bool
+) -> DefinitionVerdict:
+  """Judges the level 'original': the human-written definition."""
   whole = anatomy.definition_piece(task.definition)
   return _compared('definition-text', piece, whole, task.definition, cut=cut)
 
 
 def judge_empty(piece: str) -> DefinitionVerdict:
-  """No definition."""
+  """Judges the level 'empty': no definition."""
   if not piece:
     return DefinitionVerdict(whole='')
   return _failed(differ('definition-not-empty', '', piece))
@@ -83,7 +85,10 @@ def judge_output_space(
   wording: str = SIMPLIFIED,
   separator: str = SEPARATOR,
 ) -> DefinitionVerdict:
-  """The labels in a fixed wording; nothing for a generation task."""
+  """Judges an output-space level: the labels in a fixed wording.
+
+  A generation task has no definition.
+  """
   if task.labels is None:
     return judge_empty(piece)
   text = wording.replace('{labels}', separator.join(task.labels))
@@ -105,7 +110,11 @@ def judge_output_space(
 def judge_shuffled(
   piece: str, task: RawTask, definitions: Definitions, *, cut: bool
 ) -> DefinitionVerdict:
-  """Another task's definition: same kind and side, other text and category."""
+  """Judges the level 'shuffled': the definition of another task.
+
+  That task must be of the same kind and side of the split, with another text,
+  and if possible of another category.
+  """
   if cut and not piece:
     return DefinitionVerdict(cut=True)
   owners = definitions.owners(piece, cut=cut)
@@ -118,9 +127,9 @@ def judge_shuffled(
     ):
       return _failed(
         Failure(
-          code='shuffled-same-category',
-          expected=f'a definition outside {task.category}',
-          found=f'that of {lender.name}',
+          'shuffled-same-category',
+          f'a definition outside {task.category}',
+          f'that of {lender.name}',
         )
       )
     return DefinitionVerdict(whole=whole, cut=piece != whole)
@@ -128,32 +137,24 @@ def judge_shuffled(
     _same_text(owner, task) for owner in owners
   ):
     return _failed(
-      Failure(
-        code='shuffled-own',
-        expected='the definition of another task',
-        found=piece[:80],
-      )
+      Failure('shuffled-own', 'the definition of another task', piece[:80])
     )
   for owner in owners:
     across = owner.is_test != task.is_test
     return _failed(
       Failure(
-        code='shuffled-other-side' if across else 'shuffled-other-kind',
-        expected=f'a {_side(task.is_test)} {task.kind} task',
-        found=f'{owner.name}, a {_side(owner.is_test)} {owner.kind} task',
+        'shuffled-other-side' if across else 'shuffled-other-kind',
+        f'a {_side(task.is_test)} {task.kind} task',
+        f'{owner.name}, a {_side(owner.is_test)} {owner.kind} task',
       )
     )
   return _failed(
-    Failure(
-      code='shuffled-unknown',
-      expected="another task's definition",
-      found=piece[:80],
-    )
+    Failure('shuffled-unknown', "another task's definition", piece[:80])
   )
 
 
 def judge_renamed(piece: str, task: RawTask, *, cut: bool) -> DefinitionVerdict:
-  """The original, then a new name for every label."""
+  """Judges the level 'renamed': the original and a new name for each label."""
   if task.labels is None:
     return judge_original(piece, task, cut=cut)
   before = _with_full_stop(task.definition.strip())
@@ -169,18 +170,19 @@ def judge_renamed(piece: str, task: RawTask, *, cut: bool) -> DefinitionVerdict:
   for index, label in enumerate(task.labels):
     last = index == len(task.labels) - 1
     match = re.match(r'[^\W\d_]+', rest[len(label) + len(BECOMES) :])
-    entry = f'{label}{BECOMES}{match[0] if match else "NAME"}'
+    name = match[0] if match else ''
+    entry = f'{label}{BECOMES}{name or "NAME"}'
     entry += '.\n\n' if last else ', '
     if not rest.startswith(entry):
       if cut and rest.endswith('\n\n'):
         return DefinitionVerdict(cut=True)
       return _failed(differ('renamed-map', entry, rest))
-    if names.setdefault(normalize_answer(label), match[0]) != match[0]:
+    if names.setdefault(normalize_answer(label), name) != name:
       return _failed(
         Failure(
-          code='renamed-map',
-          expected=f'{label!r} as what exact match takes for the same',
-          found=match[0],
+          'renamed-map',
+          f'the same name for {label!r} as for equal labels',
+          name,
         )
       )
     rest = rest[len(entry) :]
@@ -193,9 +195,9 @@ def judge_renamed(piece: str, task: RawTask, *, cut: bool) -> DefinitionVerdict:
     if list(names.values()).count(name) > 1 or name.lower() in taken:
       return _failed(
         Failure(
-          code='renamed-map',
-          expected='names that differ from each other and from every word',
-          found=name,
+          'renamed-map',
+          'names that differ from each other and from all words',
+          name,
         )
       )
   return DefinitionVerdict(whole=piece, names=names)
@@ -204,14 +206,15 @@ def judge_renamed(piece: str, task: RawTask, *, cut: bool) -> DefinitionVerdict:
 def judge_cut_renaming(
   piece: str, task: RawTask, known: DefinitionVerdict | None
 ) -> DefinitionVerdict:
-  """The beginning of what another prompt shows whole.
+  """Judges a cut renaming, given the verdict on a whole one.
 
-  Where no other does, names are not taken from it: one that is cut may look
-  like a shorter one.
+  Without a whole one, no names are returned: a cut name may look like a shorter
+  one.
   """
   if known is None:
     verdict = judge_renamed(piece, task, cut=True)
     return dataclasses.replace(verdict, names=None, whole=None)
+  assert known.whole is not None, 'only whole renamings are remembered'
   if piece == known.whole:
     return known
   text = known.whole.removeprefix('Definition: ')
@@ -235,7 +238,7 @@ def _failed(failure: Failure) -> DefinitionVerdict:
 
 
 def _labels_in(piece: str, before: str, after: str, separator: str) -> set[str]:
-  """The labels that a wording lists, as far as they can be told apart."""
+  """Returns the labels listed in a wording, as far as they can be split."""
   listed = piece.removeprefix('Definition: ').removesuffix('\n\n')
   listed = listed.removeprefix(before.lstrip()).removesuffix(after.rstrip())
   return {*listed.split(separator), *listed.removesuffix('.').split(separator)}

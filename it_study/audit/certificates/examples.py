@@ -1,4 +1,4 @@
-"""What the examples of a prompt have to be: originals, and delusive ones."""
+"""Judges the examples of a prompt, original and delusive."""
 
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -8,7 +8,7 @@ from it_study.audit.certificates.failures import Failure, differ
 from it_study.audit.certificates.originals import RawExample, RawTask
 from it_study.corpus.normalization import normalize_answer
 
-# Where a delusive example may come from, in the order they are used up.
+# Sources of delusive examples, in the order in which they are exhausted.
 BY_RULE = {
   'classification': ('negatives', 'swap'),
   'generation': ('negatives', 'repair'),
@@ -17,7 +17,7 @@ BY_RULE = {
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-  """An example as the renderer records it."""
+  """An example as recorded by the renderer."""
 
   input: str
   output: str
@@ -27,12 +27,12 @@ class Recorded:
 
 @dataclasses.dataclass(frozen=True)
 class Delusion:
-  """One delusive example that a prompt shows.
+  """A delusive example of a prompt.
 
   Attributes:
     source: 'negatives', 'swap' or 'repair'.
-    known: whether a right answer to its input is known.
-    right: whether its output is one.
+    known: Whether a right answer to its input is known.
+    right: Whether its output is a right answer.
   """
 
   source: str
@@ -42,13 +42,13 @@ class Delusion:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sources:
-  """What the examples of a task are made of, under a renaming or none.
+  """The texts that the examples of a task are made of, renamed if need be.
 
   Attributes:
-    positive: examples, outputs as they are called now.
-    negative: likewise.
-    labels: likewise; None for generation.
-    answers: input, stripped, to what is known to be right, normalised.
+    positive: Positive examples with renamed outputs.
+    negative: Negative examples with renamed outputs.
+    labels: Renamed labels; None for generation.
+    answers: Known right outputs, normalised, by stripped input.
   """
 
   positive: tuple[RawExample, ...]
@@ -58,7 +58,7 @@ class Sources:
 
   @classmethod
   def of(cls, task: RawTask, names: Mapping[str, str] | None) -> 'Sources':
-    if names is None:
+    if names is None or task.labels is None:
       return cls(
         positive=task.positive,
         negative=task.negative,
@@ -67,7 +67,7 @@ class Sources:
       )
 
     def renamed(examples: Sequence[RawExample]) -> tuple[RawExample, ...]:
-      # An explanation speaks of the old labels.
+      # Explanations mention the old labels and are dropped.
       return tuple(
         RawExample(e.input, image(e.output, names)) for e in examples
       )
@@ -86,8 +86,12 @@ class Sources:
   def kind(self) -> str:
     return 'generation' if self.labels is None else 'classification'
 
+  def allowed(self, only_source: str | None) -> tuple[str, ...]:
+    """Returns the sources that a condition allows, in order of use."""
+    return BY_RULE[self.kind] if only_source is None else (only_source,)
+
   def shown_answers(self, text_input: str) -> set[str]:
-    """What the positive examples show to be right for an input."""
+    """Returns the right outputs for an input in the positive examples."""
     return {
       normalize_answer(e.output)
       for e in self.positive
@@ -95,7 +99,7 @@ class Sources:
     }
 
   def count(self, source: str) -> int:
-    """How many delusive examples a source has."""
+    """Returns how many delusive examples a source can provide."""
     if source == 'negatives':
       labels = {normalize_answer(label) for label in self.labels or ()}
       answers = [(e, normalize_answer(e.output)) for e in self.negative]
@@ -111,14 +115,14 @@ class Sources:
     )
 
   def outputs(self, source: str) -> set[str]:
-    """What a swap or a re-pairing may put in a place, normalised."""
+    """Returns the outputs that a swap or re-pairing may use, normalised."""
     if source == 'swap':
       return set(map(normalize_answer, self.labels or ()))
     return {normalize_answer(e.output) for e in self.positive}
 
 
 def image(output: str, names: Mapping[str, str]) -> str:
-  """What an output is called under a renaming."""
+  """Returns an output under a renaming."""
   return names.get(normalize_answer(output), output)
 
 
@@ -130,7 +134,7 @@ def judge_originals(
   explained: bool,
   may_drop: bool,
 ) -> list[Failure]:
-  """Examples of a label must be the first of the task's, byte for byte."""
+  """Checks that examples are the first of the task, byte for byte."""
   blocks = anatomy.blocks(label, expected, explained=explained)
   shown = [block.text for block in found]
   if shown == blocks or (may_drop and shown == blocks[: len(shown)]):
@@ -138,9 +142,9 @@ def judge_originals(
   if len(shown) > len(blocks) or (len(shown) < len(blocks) and not may_drop):
     return [_count(label, len(blocks), len(shown))]
   bodies = [text.partition('\n')[2] for text in shown]
-  wanted = [text.partition('\n')[2] for text in blocks]
-  if set(bodies) <= set(wanted):
-    return [differ('example-order', ''.join(wanted), ''.join(bodies))]
+  originals = [text.partition('\n')[2] for text in blocks]
+  if set(bodies) <= set(originals):
+    return [differ('example-order', ''.join(originals), ''.join(bodies))]
   return [
     differ('example-text', one, other)
     for one, other in zip(blocks, shown, strict=False)
@@ -157,17 +161,21 @@ def judge_delusive(
   recorded: Sequence[Recorded] | None,
   may_drop: bool,
 ) -> tuple[list[Failure], list[Delusion]]:
-  """Delusive examples: valid inputs, valid outputs, wrongly paired.
+  """Checks that delusive examples pair valid inputs with wrong valid outputs.
 
   Args:
-    found: positive examples of the prompt.
-    sources: what they may be made of.
-    number: asked for.
-    only_source: that the condition allows; None goes by rule.
-    recorded: what the renderer says of them, where it was asked.
-    may_drop: whether a token limit may have dropped some.
+    found: Positive examples of the prompt.
+    sources: Texts that the examples may be made of.
+    number: Number of examples that the condition requests.
+    only_source: Only source that the condition allows; None for those of
+      `BY_RULE`.
+    recorded: Examples as recorded by the renderer; None if unknown.
+    may_drop: Whether a token limit may have dropped examples.
+
+  Returns:
+    Failures, and the delusive examples.
   """
-  allowed = (only_source,) if only_source else BY_RULE[sources.kind]
+  allowed = sources.allowed(only_source)
   counts = {source: sources.count(source) for source in allowed}
   most = min(number, sum(counts.values()))
   failures: list[Failure] = []
@@ -179,8 +187,8 @@ def judge_delusive(
     claimed = None
     if recorded is not None and index < len(recorded):
       claimed = recorded[index]
-    due = order[index] if index < len(order) else None
-    problems, delusion = _judge_one(block, sources, allowed, claimed, due)
+    expected = order[index] if index < len(order) else None
+    problems, delusion = _judge_one(block, sources, allowed, claimed, expected)
     failures += problems
     if delusion is not None:
       delusions.append(delusion)
@@ -188,9 +196,7 @@ def judge_delusive(
   if len(shown) == len(found) and shown != order[: len(shown)]:
     failures.append(
       Failure(
-        code='delusive-order',
-        expected=', '.join(order[: len(shown)]),
-        found=', '.join(shown),
+        'delusive-order', ', '.join(order[: len(shown)]), ', '.join(shown)
       )
     )
   return failures, delusions
@@ -202,7 +208,7 @@ def judge_record(
   recorded: Sequence[Recorded],
   explained: bool,
 ) -> list[Failure]:
-  """What the renderer records must be what the prompt shows."""
+  """Checks that the recorded examples are those in the prompt."""
   blocks = []
   for block, example in zip(found, recorded, strict=False):
     raw = RawExample(example.input, example.output, example.explanation)
@@ -212,9 +218,7 @@ def judge_record(
   if len(recorded) != len(found):
     return [
       Failure(
-        code='example-record',
-        expected=f'{len(found)} recorded examples',
-        found=f'{len(recorded)}',
+        'example-record', f'{len(found)} recorded examples', f'{len(recorded)}'
       )
     ]
   return [
@@ -229,22 +233,20 @@ def _judge_one(
   sources: Sources,
   allowed: Sequence[str],
   claimed: Recorded | None,
-  due: str | None,
+  expected: str | None,
 ) -> tuple[list[Failure], Delusion | None]:
   inputs = _inputs_of(block, sources)
-  # Of inputs that a prompt shows alike, the recorded one.
+  # Of inputs that look the same in a prompt, take the recorded one.
   if claimed is not None and inputs:
     inputs = [text for text in inputs if text == claimed.input]
   if not inputs:
-    known = [anatomy.input_line(e.input) for e in sources.positive]
-    return [differ('delusive-input', ' or '.join(known), block.body)], None
+    lines = [anatomy.input_line(e.input) for e in sources.positive]
+    return [differ('delusive-input', ' or '.join(lines), block.body)], None
   rest = block.body[len(anatomy.input_line(inputs[0])) + 1 :]
   failures: list[Failure] = []
   if '\n Explanation: ' in rest and not _is_output(rest, sources):
-    rest, _, told = rest.partition('\n Explanation: ')
-    failures.append(
-      Failure(code='explanation-shown', expected='', found=told[:80])
-    )
+    rest, _, explanation = rest.partition('\n Explanation: ')
+    failures.append(Failure('explanation-shown', '', explanation[:80]))
   output = rest.removeprefix(' Output: ')
   answer = normalize_answer(output)
   if sources.labels is not None:
@@ -252,40 +254,26 @@ def _judge_one(
     if answer not in labels:
       failures.append(
         Failure(
-          code='delusive-outside-labels',
-          expected=' or '.join(sources.labels),
-          found=output[:80],
+          'delusive-outside-labels', ' or '.join(sources.labels), output[:80]
         )
       )
   known = [sources.answers.get(text.strip(), set()) for text in inputs]
   right = all(answer in answers for answers in known)
   if right:
-    failures.append(
-      Failure(
-        code='delusive-right',
-        expected='a wrong answer',
-        found=output[:80],
-      )
-    )
+    failures.append(Failure('delusive-right', 'a wrong answer', output[:80]))
   possible = _possible_sources(inputs, rest, sources, allowed)
   if not possible and not failures:
     failures.append(
       Failure(
-        code='delusive-output',
-        expected=f'an output from {" or ".join(allowed)}',
-        found=output[:80],
+        'delusive-output', f'an output from {" or ".join(allowed)}', output[:80]
       )
     )
   source = None if claimed is None else claimed.source
   if source is not None and possible and source not in possible:
-    failures.append(
-      Failure(
-        code='delusive-source', expected=' or '.join(possible), found=source
-      )
-    )
-  # One pair of input and output may be had from two sources.
+    failures.append(Failure('delusive-source', ' or '.join(possible), source))
+  # Two sources may give the same pair of input and output.
   if source not in possible:
-    source = due if due in possible else next(iter(possible), None)
+    source = expected if expected in possible else next(iter(possible), None)
   if source is None:
     return failures, None
   return failures, Delusion(source=source, known=any(known), right=right)
@@ -294,7 +282,7 @@ def _judge_one(
 def _possible_sources(
   inputs: Sequence[str], line: str, sources: Sources, allowed: Sequence[str]
 ) -> list[str]:
-  """Sources that give this output for such an input, in their order."""
+  """Returns the allowed sources that give this output for these inputs."""
   lines = {
     'negatives': {
       anatomy.output_line(e.output)
@@ -313,7 +301,7 @@ def _possible_sources(
 
 
 def _inputs_of(block: anatomy.Block, sources: Sources) -> list[str]:
-  """Inputs of examples that a block may show: the longest that fit."""
+  """Returns the longest example inputs that a block may show."""
   lines = {
     e.input: anatomy.input_line(e.input)
     for e in (*sources.positive, *sources.negative)
@@ -328,7 +316,7 @@ def _inputs_of(block: anatomy.Block, sources: Sources) -> list[str]:
 
 
 def _is_output(line: str, sources: Sources) -> bool:
-  """Whether a text with an explanation's heading in it is an output itself."""
+  """Returns whether a text with an explanation's heading is an output."""
   return any(
     line == anatomy.output_line(output)
     for output in (
@@ -340,7 +328,5 @@ def _is_output(line: str, sources: Sources) -> bool:
 
 def _count(label: str, expected: int, found: int) -> Failure:
   return Failure(
-    code='example-count',
-    expected=f'{expected} {label.lower()} examples',
-    found=f'{found}',
+    'example-count', f'{expected} {label.lower()} examples', f'{found}'
   )

@@ -1,37 +1,41 @@
-"""What precedes the query of a prompt: its definition and its examples."""
+"""Judges the head of a prompt: definition and examples, before the query."""
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 
 from it_study.audit.certificates import anatomy, definitions, examples
 from it_study.audit.certificates.failures import Failure
-from it_study.audit.certificates.originals import RawInstance, RawTask
+from it_study.audit.certificates.originals import (
+  RawExample,
+  RawInstance,
+  RawTask,
+)
 from it_study.audit.certificates.subject import Subject, Tokens
 from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
 from it_study.instructions.definitions import OutputSpace
 
-# Levels whose rule is known here; of another only the rest is judged.
+# Levels with a known rule. For others, only the rest of a prompt is judged.
 DEFINITION_RULES = ('original', 'simplified', 'empty', 'shuffled', 'renamed')
 EXAMPLE_RULES = ('original', 'delusive', 'empty')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Head:
-  """What precedes the query, judged.
+  """The verdict on the head of a prompt.
 
   Attributes:
-    failures: what is wrong with it.
-    definition: as the prompt has it, with the empty line after it.
-    whole: what it would be uncut; None where nobody knows.
-    cut: whether it is cut.
-    names: of a renaming, label under exact match's rules to its new name.
-    blocks: the examples.
-    missing: those that come next, positive and negative, if a limit left some
-      out and they are known.
-    delusions: of the delusive examples.
-    dropped: how many a limit left out.
-    fewer: how many the task does not have.
-    judged: whether there was a rule to judge the examples by.
+    failures: Failures of the head.
+    definition: Definition as the prompt shows it, with the empty line after it.
+    whole: Definition as it would be uncut; None if unknown.
+    cut: Whether the definition is cut.
+    names: New name of each normalised label, for a renaming.
+    blocks: Examples of the prompt.
+    missing: Next positive and negative example that a token limit left out, if
+      known.
+    delusions: Delusive examples.
+    dropped: Number of examples that a token limit left out.
+    fewer: Number of requested examples that the task does not have.
+    judged: Whether there was a rule for the examples.
   """
 
   failures: tuple[Failure, ...] = ()
@@ -50,7 +54,7 @@ class Head:
 class HeadJudge:
   """Judges the heads of one task's prompts.
 
-  The same head stands before many instances and is judged once.
+  Many instances share the same head, which is judged once.
   """
 
   def __init__(
@@ -63,17 +67,17 @@ class HeadJudge:
     self._definitions = all_definitions
     self._tokens = tokens
     self._heads: dict[tuple, Head] = {}
-    # By condition, and whether it is the training split's.
+    # By condition name and whether the split is training.
     self._renamings: dict[tuple[str, bool], definitions.DefinitionVerdict] = {}
 
   def judge(self, text: str, subject: Subject, *, may_be_cut: bool) -> Head:
-    """Judges what precedes the query of a prompt.
+    """Judges the head of a prompt.
 
     Args:
-      text: up to the query.
-      subject: the prompt.
-      may_be_cut: whether a limit may have cut the definition, as it does when
-        nothing of the input is left.
+      text: Text up to the query.
+      subject: Prompt to judge.
+      may_be_cut: Whether a token limit may have cut the definition, which
+        happens once nothing of the input is left.
     """
     record = subject.record
     recorded = record.examples if record else None
@@ -81,7 +85,7 @@ class HeadJudge:
     key = (subject.condition, subject.split, text, recorded, pieces, may_be_cut)
     if key not in self._heads:
       if self._tokens is not None:
-        # What is cut differs from row to row.
+        # Cuts differ from row to row: only the last head can repeat.
         self._heads.clear()
       self._heads[key] = self._judge_head(
         text, subject, recorded, pieces, may_be_cut
@@ -91,7 +95,7 @@ class HeadJudge:
   def learn_names(
     self, condition: Condition, split: str, text: str, instance: RawInstance
   ) -> None:
-    """Takes a renaming from a prompt, for others whose definition is cut."""
+    """Remembers the renaming of a prompt, to judge cut definitions."""
     place = (condition.name, split == 'train')
     query = anatomy.query(instance.input)
     if (
@@ -117,8 +121,8 @@ class HeadJudge:
   ) -> Head:
     condition = subject.condition
     place = (condition.name, subject.split == 'train')
-    judged = []
-    for definition, blocks in _ways(text, pieces):
+    heads = []
+    for definition, blocks in _splits(text, pieces):
       verdict = self._definition(definition, condition, place, cut=may_be_cut)
       names = verdict.names
       if condition.definition == 'renamed' and names is None:
@@ -129,13 +133,9 @@ class HeadJudge:
         first = self._renamings.setdefault(place, verdict)
         if first.names != names:
           problems.append(
-            Failure(
-              code='renamed-inconsistent',
-              expected=str(first.names),
-              found=str(names),
-            )
+            Failure('renamed-inconsistent', str(first.names), str(names))
           )
-      judged.append(
+      heads.append(
         dataclasses.replace(
           head,
           failures=tuple(problems),
@@ -146,8 +146,8 @@ class HeadJudge:
         )
       )
       if not problems:
-        return judged[-1]
-    return judged[0]
+        return heads[-1]
+    return heads[0]
 
   def _definition(
     self,
@@ -187,16 +187,17 @@ class HeadJudge:
     self,
     blocks: list[anatomy.Block] | None,
     condition: Condition,
-    names: dict[str, str] | None,
+    names: Mapping[str, str] | None,
     recorded: tuple[examples.Recorded, ...] | None,
   ) -> Head:
+    """Judges the examples; the definition of the returned head is unset."""
     if blocks is None:
       return Head(
         failures=(
           Failure(
-            code='prompt-malformed',
-            expected='examples between definition and query',
-            found='something else',
+            'prompt-malformed',
+            'only examples between definition and query',
+            'other text',
           ),
         ),
         judged=False,
@@ -205,23 +206,15 @@ class HeadJudge:
       return Head(blocks=tuple(blocks), judged=False)
     renamed = condition.definition == 'renamed'
     if renamed and names is None and self._task.labels is not None:
-      # The definition that tells the names has failed, or is cut.
+      # The names are unknown: the definition has failed or is cut.
       return Head(blocks=tuple(blocks), judged=False)
     sources = examples.Sources.of(self._task, names)
-    explained = condition.explanations
-    may_drop = self._tokens is not None
     positive = [b for b in blocks if b.label == 'Positive']
     negative = [b for b in blocks if b.label == 'Negative']
-    wanted = sources.negative[: condition.num_negative_examples]
-    failures = examples.judge_originals(
-      negative,
-      label='Negative',
-      expected=wanted,
-      explained=explained,
-      may_drop=may_drop,
+    negatives = sources.negative[: condition.num_negative_examples]
+    failures, missing = self._originals(
+      negative, 'Negative', negatives, condition
     )
-    missing = anatomy.blocks('Negative', wanted, explained=explained)
-    missing = missing[len(negative) :][:1]
     delusions: list[examples.Delusion] = []
     if condition.examples == 'delusive':
       problems, delusions = examples.judge_delusive(
@@ -230,48 +223,59 @@ class HeadJudge:
         number=condition.num_examples,
         only_source=condition.delusive_source,
         recorded=recorded,
-        may_drop=may_drop,
+        may_drop=self._tokens is not None,
       )
-      failures += problems
-      allowed = (condition.delusive_source,)
-      if condition.delusive_source is None:
-        allowed = examples.BY_RULE[sources.kind]
+      allowed = sources.allowed(condition.delusive_source)
       number = min(condition.num_examples, sum(map(sources.count, allowed)))
     else:
       originals = sources.positive[: condition.num_examples]
       number = len(originals)
-      failures += examples.judge_originals(
-        positive,
-        label='Positive',
-        expected=originals,
-        explained=explained,
-        may_drop=may_drop,
+      problems, rest = self._originals(
+        positive, 'Positive', originals, condition
       )
-      rest = anatomy.blocks('Positive', originals, explained=explained)
-      missing += rest[len(positive) :][:1]
+      missing += rest
+    failures += problems
     if recorded is not None:
       failures += examples.judge_record(
-        blocks, recorded=recorded, explained=explained
+        blocks, recorded=recorded, explained=condition.explanations
       )
       if condition.examples != 'delusive':
         failures += _false_sources(blocks, recorded)
-    asked = condition.num_examples + condition.num_negative_examples
+    requested = condition.num_examples + condition.num_negative_examples
     return Head(
       failures=tuple(failures),
       blocks=tuple(blocks),
       missing=tuple(missing),
       delusions=tuple(delusions),
-      dropped=max(number + len(wanted) - len(blocks), 0),
-      fewer=asked - number - len(wanted),
+      dropped=max(number + len(negatives) - len(blocks), 0),
+      fewer=requested - number - len(negatives),
     )
 
+  def _originals(
+    self,
+    blocks: Sequence[anatomy.Block],
+    label: str,
+    expected: Sequence[RawExample],
+    condition: Condition,
+  ) -> tuple[list[Failure], list[str]]:
+    """Returns failures of original examples, and the next that is left out."""
+    failures = examples.judge_originals(
+      blocks,
+      label=label,
+      expected=expected,
+      explained=condition.explanations,
+      may_drop=self._tokens is not None,
+    )
+    texts = anatomy.blocks(label, expected, explained=condition.explanations)
+    return failures, texts[len(blocks) :][:1]
 
-def _ways(
+
+def _splits(
   text: str, pieces: tuple[str, ...]
 ) -> Iterator[tuple[str, list[anatomy.Block] | None]]:
-  """Definition and examples of a head, in every way it may be divided.
+  """Yields the possible splits of a head into definition and examples.
 
-  A text may hold the headings of examples itself; who joined the pieces knows.
+  Texts may contain headings of examples, so recorded pieces come first.
   """
   if pieces and ''.join(pieces) == text:
     joined = anatomy.join_pieces(pieces)
@@ -282,12 +286,12 @@ def _ways(
 
 
 def may_cut(tokens: Tokens | None, condition: Condition) -> bool:
-  """Whether a limit shortens input and definition under a condition."""
+  """Returns whether a limit may cut input and definition."""
   return tokens is not None and not condition.tk_truncation
 
 
 def without_rule(condition: Condition) -> list[str]:
-  """What of a condition is a user's own, with no rule to be judged by."""
+  """Returns the parts of a condition with custom levels, without a rule."""
   unjudged = []
   level = DEFINITION_LEVELS.get(condition.definition)
   own_definition = condition.definition not in DEFINITION_RULES
@@ -309,9 +313,7 @@ def _false_sources(
 ) -> list[Failure]:
   true = {'Positive': 'positive', 'Negative': 'negatives'}
   return [
-    Failure(
-      code='example-record', expected=true[block.label], found=example.source
-    )
+    Failure('example-record', true[block.label], example.source)
     for block, example in zip(blocks, recorded, strict=False)
     if example.source != true[block.label]
   ]

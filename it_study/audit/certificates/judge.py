@@ -1,5 +1,6 @@
-"""One task's prompts against its file, condition by condition."""
+"""Judges the prompts of one task against its file."""
 
+from collections.abc import Iterable
 import dataclasses
 
 from it_study.audit.certificates import anatomy, definitions, examples
@@ -29,14 +30,15 @@ class TaskJudge:
     """Makes a judge.
 
     Args:
-      task: read anew from its file.
-      all_definitions: of the corpus.
-      tokens: the limit; None for whole prompts.
+      task: Task as read by `originals.read_task`.
+      all_definitions: Definitions of the corpus.
+      tokens: Token limit; None for whole prompts.
     """
     self._task = task
     self._tokens = tokens
     self._heads = HeadJudge(task, all_definitions, tokens)
-    # By split and id: the first condition of a matched budget, and its query.
+    # Name of the first condition of a matched budget and its query, by split
+    # and id.
     self._budget: dict[tuple[str, str], tuple[str, str]] = {}
 
   def judge(self, subject: Subject) -> Verdict:
@@ -45,22 +47,22 @@ class TaskJudge:
     failures: list[Failure] = []
     unjudged = without_rule(condition)
     text = subject.text
-    cuts_end = condition.tk_truncation and self._tokens is not None
-    if cuts_end and record is None and not text.endswith(anatomy.CUE):
+    end_limit = self._tokens if condition.tk_truncation else None
+    if end_limit and record is None and not text.endswith(anatomy.CUE):
       unjudged.append('prompt')
-      return self._verdict(subject, failures, unjudged=unjudged)
-    if cuts_end and record is not None and record.shortened:
-      # What is decoded again after the cut cannot be taken apart.
+      return Verdict(failures=(), unjudged=tuple(unjudged))
+    if end_limit and record is not None and record.shortened:
+      # The cut and decoded text cannot be split; its pieces can.
       text = ''.join(record.pieces)
-      failures += self._cut_end(subject.text, text)
+      failures += _cut_end(subject.text, text, end_limit)
     elif record is not None and ''.join(record.pieces) != text:
       failures.append(differ('prompt-malformed', ''.join(record.pieces), text))
     elif self._tokens is not None and not self._tokens.fit(text):
       failures.append(
         Failure(
-          code='limit-exceeded',
-          expected=f'at most {self._tokens.most} tokens',
-          found=f'{self._tokens.count(text)}',
+          'limit-exceeded',
+          f'at most {self._tokens.most} tokens',
+          f'{self._tokens.count(text)}',
         )
       )
     at, cut, problem = self._query(
@@ -69,7 +71,9 @@ class TaskJudge:
     if problem is not None:
       failures.append(problem)
       if at is None:
-        return self._verdict(subject, failures, unjudged=unjudged)
+        return Verdict(
+          failures=self._placed(failures, subject), unjudged=tuple(unjudged)
+        )
     head = self._heads.judge(
       text[:at],
       subject,
@@ -79,52 +83,42 @@ class TaskJudge:
     failures += head.failures
     failures += self._outputs(subject, head, unjudged)
     if self._tokens is not None:
-      failures += self._limit(subject, head, text[at:], cut)
+      failures += self._limit(subject, head, text[at:], cut, self._tokens)
     if problem is None:
       failures += _record(subject, head, cut)
-    return self._verdict(
-      subject,
-      failures,
+    return Verdict(
+      failures=self._placed(failures, subject),
       delusions=head.delusions,
       shortened=cut or head.cut or (record is not None and record.shortened),
       dropped=head.dropped,
       fewer=head.fewer,
-      unjudged=unjudged,
+      unjudged=tuple(unjudged),
     )
 
   def learn_names(
     self, condition: Condition, split: str, text: str, instance: RawInstance
   ) -> None:
-    """Takes a renaming from a whole prompt, for those whose end is cut."""
+    """Remembers the renaming of a whole prompt, to judge cut ones."""
     self._heads.learn_names(condition, split, text, instance)
 
-  def _verdict(
-    self,
-    subject: Subject,
-    failures: list[Failure],
-    *,
-    unjudged: list[str],
-    **fields,
-  ) -> Verdict:
-    return Verdict(
-      failures=tuple(
-        dataclasses.replace(
-          failure,
-          condition=subject.condition.name,
-          split=subject.split,
-          task=self._task.name,
-          instance=subject.instance.id,
-        )
-        for failure in failures
-      ),
-      unjudged=tuple(unjudged),
-      **fields,
+  def _placed(
+    self, failures: Iterable[Failure], subject: Subject
+  ) -> tuple[Failure, ...]:
+    return tuple(
+      dataclasses.replace(
+        failure,
+        condition=subject.condition.name,
+        split=subject.split,
+        task=self._task.name,
+        instance=subject.instance.id,
+      )
+      for failure in failures
     )
 
   def _query(
     self, text: str, instance: RawInstance, *, cut_allowed: bool
   ) -> tuple[int | None, bool, Failure | None]:
-    """Where the query begins, whether its input is cut, what is wrong."""
+    """Returns the start of the query, whether its input is cut, a failure."""
     whole = anatomy.query(instance.input)
     if text.endswith(whole):
       return len(text) - len(whole), False, None
@@ -132,9 +126,7 @@ class TaskJudge:
       return (
         None,
         False,
-        Failure(
-          code='cue-missing', expected=anatomy.CUE, found=text[-len(whole) :]
-        ),
+        Failure('cue-missing', anatomy.CUE, text[-len(whole) :]),
       )
     places = anatomy.find_query(text)
     if not places:
@@ -152,14 +144,14 @@ class TaskJudge:
   def _outputs(
     self, subject: Subject, head: Head, unjudged: list[str]
   ) -> list[Failure]:
-    """References, target and label space."""
+    """Judges references, target and label space."""
     expected, labels = subject.instance.outputs, self._task.labels
     code = 'references'
     if 'references' in unjudged:
       return []
     if subject.condition.definition == 'renamed' and labels is not None:
       if head.names is None:
-        # Its own definition failed, or too little of it is left.
+        # The definition has failed, or too little of it is left.
         unjudged.append('references')
         return []
       expected = tuple(examples.image(o, head.names) for o in expected)
@@ -175,11 +167,7 @@ class TaskJudge:
     if tuple(subject.references) != tuple(expected):
       failures.append(differ_in_list(code, expected, list(subject.references)))
     if subject.target is not None and subject.target not in expected:
-      failures.append(
-        Failure(
-          code='target', expected=' or '.join(expected), found=subject.target
-        )
-      )
+      failures.append(Failure('target', ' or '.join(expected), subject.target))
     if subject.label_space is not None and tuple(subject.label_space) != tuple(
       labels or ()
     ):
@@ -189,9 +177,9 @@ class TaskJudge:
     return failures
 
   def _limit(
-    self, subject: Subject, head: Head, query: str, cut: bool
+    self, subject: Subject, head: Head, query: str, cut: bool, tokens: Tokens
   ) -> list[Failure]:
-    """Nothing is left out that had room, nor cut before its turn."""
+    """Checks that everything that fits is shown, and nothing cut too early."""
     failures = []
     instance, condition = subject.instance, subject.condition
     if condition.matched_budget:
@@ -203,53 +191,54 @@ class TaskJudge:
     elif (
       (cut or head.cut)
       and head.whole is not None
-      and self._tokens.fit(head.whole + anatomy.query(instance.input))
+      and tokens.fit(head.whole + anatomy.query(instance.input))
     ):
       failures.append(
         Failure(
-          code='cut-needlessly',
-          expected=f'{len(instance.input.strip())} characters of input',
-          found=f'{len(query) - len(anatomy.query(""))}',
+          'cut-needlessly',
+          f'{len(instance.input.strip())} characters of input',
+          f'{len(query) - len(anatomy.query(""))}',
         )
       )
     failures += [
-      Failure(code='dropped-needlessly', expected=block[:80], found='')
+      Failure('dropped-needlessly', block[:80], '')
       for block in head.missing
-      if head.dropped and self._had_room(head, block, query)
+      if head.dropped and _had_room(head, block, query, tokens)
     ]
     return failures
 
-  def _cut_end(self, shown: str, whole: str) -> list[Failure]:
-    """A prompt cut at its end is the beginning of the whole, up to spaces."""
-    if self._tokens.fit(whole):
-      return [Failure(code='cut-needlessly', expected=whole[-80:], found='')]
-    expected = ''.join(self._tokens.round_trip(whole).split())
-    found = ''.join(shown.split())
-    # The last character may have lost some of its bytes.
-    if expected.startswith(found[:-1]) and found:
-      return []
-    return [differ('cut-end', expected, found)]
 
-  def _had_room(self, head: Head, block: str, query: str) -> bool:
-    """Whether another example fitted, both as it is counted and as it is."""
-    kept = {
-      label: [b.text for b in head.blocks if b.label == label]
-      for label in ('Positive', 'Negative')
-    }
-    before = kept['Positive']
-    if block.startswith(' Negative'):
-      counted = ' '.join(before) + ' '.join(kept['Negative'])
-      before = [*before, *kept['Negative']]
-    else:
-      counted = ' '.join(before)
-    fit = self._tokens.fit
-    return fit(head.definition + counted + block + query) and fit(
-      head.definition + ''.join(before) + block + query
-    )
+def _cut_end(shown: str, whole: str, tokens: Tokens) -> list[Failure]:
+  """Checks that a cut prompt is the start of the whole, up to white space."""
+  if tokens.fit(whole):
+    return [Failure('cut-needlessly', whole[-80:], '')]
+  expected = ''.join(tokens.round_trip(whole).split())
+  found = ''.join(shown.split())
+  # The last character may have lost some of its bytes.
+  if expected.startswith(found[:-1]) and found:
+    return []
+  return [differ('cut-end', expected, found)]
+
+
+def _had_room(head: Head, block: str, query: str, tokens: Tokens) -> bool:
+  """Returns whether another example fitted, as counted and as shown."""
+  texts = {
+    label: [b.text for b in head.blocks if b.label == label]
+    for label in ('Positive', 'Negative')
+  }
+  before = texts['Positive']
+  if block.startswith(' Negative'):
+    counted = ' '.join(before) + ' '.join(texts['Negative'])
+    before = [*before, *texts['Negative']]
+  else:
+    counted = ' '.join(before)
+  return tokens.fit(head.definition + counted + block + query) and tokens.fit(
+    head.definition + ''.join(before) + block + query
+  )
 
 
 def _record(subject: Subject, head: Head, cut: bool) -> list[Failure]:
-  """What is recorded as cut or dropped is what was."""
+  """Checks the record of cut and dropped parts."""
   record = subject.record
   if record is None or without_rule(subject.condition) or not head.judged:
     return []
@@ -261,12 +250,12 @@ def _record(subject: Subject, head: Head, cut: bool) -> list[Failure]:
     return []
   looks_empty = anatomy.query(subject.instance.input) == anatomy.query('')
   if found == (head.dropped, True) and looks_empty:
-    # A full stop of which nothing was left looks as before.
+    # An input of a full stop looks the same when it is cut to nothing.
     return []
   return [
     Failure(
-      code='cut-record',
-      expected=f'{head.dropped} dropped, shortened {shortened}',
-      found=f'{found[0]} dropped, shortened {found[1]}',
+      'cut-record',
+      f'{head.dropped} dropped, shortened {shortened}',
+      f'{found[0]} dropped, shortened {found[1]}',
     )
   ]

@@ -1,4 +1,4 @@
-"""Task files read anew, and what the documented rules make of them."""
+"""Reads task files independently of the parser, by the documented rules."""
 
 from collections.abc import Collection
 import dataclasses
@@ -9,13 +9,13 @@ import pathlib
 from it_study.corpus.normalization import normalize_answer
 from it_study.seeding import stable_hash
 
-# As documented; the builder's own constants are what is being judged.
+# Documented values, not the builder's constants, which are under test.
 HELD_OUT, TESTED, MOST_LABELS, FEWEST_INSTANCES = 10, 100, 12, 25
 
 
 @dataclasses.dataclass(frozen=True)
 class RawExample:
-  """An example as its file has it."""
+  """An example as in the task file."""
 
   input: str
   output: str
@@ -24,7 +24,7 @@ class RawExample:
 
 @dataclasses.dataclass(frozen=True)
 class RawInstance:
-  """An instance as its file has it; `position` is its index there."""
+  """An instance as in the task file; `position` is its index there."""
 
   id: str
   input: str
@@ -37,14 +37,14 @@ class RawTask:
   """A task file.
 
   Attributes:
-    name: the file's name without `.json`.
-    is_test: which side of the split it is on.
-    definition: the first.
-    category: the first.
-    labels: in first-seen order; None for a generation task.
-    positive: examples.
-    negative: examples.
-    instances: by id, in the order of the file; of repeated ones the first.
+    name: Name of the file without `.json`.
+    is_test: Whether it is a test task.
+    definition: First definition.
+    category: First category.
+    labels: Labels in order of first occurrence; None for a generation task.
+    positive: Positive examples.
+    negative: Negative examples.
+    instances: Instances by id in file order; the first of repeated ids.
   """
 
   name: str
@@ -61,22 +61,22 @@ class RawTask:
     return 'generation' if self.labels is None else 'classification'
 
   def rows(self, split: str) -> list[RawInstance]:
-    """The instances of a split in the order of their ranks."""
+    """Returns the instances of a split in the order of their ranks."""
     if self.is_test != (split == 'test'):
       return []
-    everything = list(self.instances.values())
+    instances = list(self.instances.values())
     if self.is_test:
-      return [i for i in everything if i.position < TESTED]
-    everything.sort(key=lambda i: (stable_hash(i.id), i.id))
+      return [i for i in instances if i.position < TESTED]
+    instances.sort(key=lambda i: (stable_hash(i.id), i.id))
     if split == 'validation':
-      return everything[:HELD_OUT]
-    return everything[HELD_OUT:]
+      return instances[:HELD_OUT]
+    return instances[HELD_OUT:]
 
   @functools.cached_property
   def known_answers(self) -> dict[str, set[str]]:
-    """Input, stripped, to every output that is known to be right, normalised.
+    """Known right outputs, normalised, by stripped input.
 
-    What positive examples and instances show for it.
+    Taken from the positive examples and the instances.
     """
     answers: dict[str, set[str]] = {}
     for example in self.positive:
@@ -92,7 +92,7 @@ class RawTask:
 
 @dataclasses.dataclass(frozen=True)
 class Outline:
-  """What other tasks' definitions are compared with."""
+  """The parts of a task that other tasks' definitions are compared with."""
 
   name: str
   is_test: bool
@@ -111,10 +111,11 @@ def read_task(
   """Reads a task file that the parser has accepted.
 
   Args:
-    path: of the file.
-    is_test: whether its kind is judged by the first 100 instances.
-    override: a kind that wins over the rule.
-    excluded: ids of instances that are left out.
+    path: Path of the file.
+    is_test: Whether it is a test task, whose kind depends only on the first 100
+      instances.
+    override: Kind that overrides the rule; None applies the rule.
+    excluded: Ids of instances to leave out.
   """
   path = pathlib.Path(path)
   raw = json.loads(path.read_bytes().decode('utf-8-sig'))

@@ -1,4 +1,4 @@
-"""Certifies prompts that were written to a file, against the corpus."""
+"""Certifies the prompts of a file against the corpus."""
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
@@ -25,16 +25,17 @@ from it_study.errors import InputError, nearest_path, shown
 class PromptRow:
   """A line of the file.
 
+  The fields with a default are None in files of `it-study prompt`.
+
   Attributes:
-    id: of the instance.
-    task: name.
-    inputs: the prompt.
-    targets: the references.
-    split: None where the line does not tell, as in what `it-study prompt`
-      writes.
-    position: likewise.
-    label_space: likewise.
-    condition: likewise.
+    id: Instance id.
+    task: Task name.
+    inputs: Prompt.
+    targets: Accepted references.
+    split: Split of the instance; None if unknown.
+    position: Index of the instance in the task file; None if unknown.
+    label_space: Labels of the task; None if unknown or generation.
+    condition: Name of the condition; None if unknown.
   """
 
   id: str
@@ -48,10 +49,10 @@ class PromptRow:
 
 
 def read_prompts(path: str | os.PathLike) -> list[PromptRow]:
-  """Reads what `it-study prompt --out` writes, or predictions.jsonl.
+  """Reads a file of `it-study prompt --out`, or predictions.jsonl.
 
   Raises:
-    InputError: if the file cannot be read, or a line is not such a row.
+    InputError: If the file cannot be read or a line is invalid.
   """
   path = pathlib.Path(path)
   try:
@@ -68,7 +69,7 @@ def read_prompts(path: str | os.PathLike) -> list[PromptRow]:
     if line.strip()
   ]
   if not rows:
-    raise InputError(f'{path}: no prompt in it.')
+    raise InputError(f'{path}: no prompts found.')
   return rows
 
 
@@ -84,58 +85,46 @@ def certify_prompts(
 ) -> Certificate:
   """Judges prompts by their text alone.
 
-  Every task and instance of a split that occurs has to be there once; of a
-  training split, from which a condition takes a part, only not twice, unless no
-  row names its split.
+  Every task and instance of each split in the file must occur exactly once. A
+  condition uses part of the training split: if the rows name their split,
+  training instances may be missing but not repeated.
 
   Args:
-    corpus: whose files are the truth.
-    rows: as `read_prompts` has them.
-    condition: that they claim to be rendered under.
-    max_tokens: the limit they were rendered with, under the current vocabulary.
-    partial: whether a part of a split is enough; the certificate then says how
+    corpus: Corpus whose files are the ground truth.
+    rows: Rows of `read_prompts`.
+    condition: Condition that the prompts claim.
+    max_tokens: Maximum prompt length in tokens of the current vocabulary that
+      the prompts were rendered with; None for no limit.
+    partial: Whether to accept part of a split; the certificate then states how
       much of it there was.
-    on_failure: called with every failure.
-    on_progress: called with the number of tasks done and of all.
+    on_failure: Called with every failure.
+    on_progress: Called with the numbers of finished and of all tasks.
 
   Raises:
-    InputError: if a task file cannot be used.
+    InputError: If a task file cannot be read.
   """
   tally = Tally()
-
-  def fail(failures: Sequence[Failure]) -> None:
-    tally.fail(failures)
-    for failure in failures if on_failure else ():
-      on_failure(failure)
-
-  names = sorted((*corpus.train_tasks, *corpus.test_tasks))
-  outlines, sizes = [], {split: {} for split in natinst.SPLITS}
-  for name in names:
-    task = read_original(corpus, name)
-    outlines.append(originals.outline(task))
-    for split in natinst.SPLITS:
-      sizes[split][name] = len(task.rows(split))
-  all_definitions = definitions.Definitions(outlines)
-  # Split to task to how many of its instances have a row.
-  seen: dict[str, dict[str, int]] = {split: {} for split in natinst.SPLITS}
+  sizes, all_definitions = _survey(corpus)
+  # Number of instances with a row, by split and task.
+  seen: _Sizes = {split: {} for split in natinst.SPLITS}
   by_task: dict[str, list[PromptRow]] = {}
   for row in rows:
     by_task.setdefault(row.task, []).append(row)
   _, tokens = token_limits(max_tokens)
-  for done, (name, its_rows) in enumerate(by_task.items(), start=1):
-    if name not in names:
-      fail(
-        [
-          _failure(row, condition, 'row-unknown', 'a task of the corpus', name)
-          for row in its_rows
-        ]
+  for done, (name, task_rows) in enumerate(by_task.items(), start=1):
+    if name not in sizes['test']:
+      unknown = ('row-unknown', 'a task of the corpus', name)
+      tally.fail(
+        (_failure(row, condition, *unknown) for row in task_rows), on_failure
       )
       continue
     task = read_original(corpus, name)
     judge = TaskJudge(task, all_definitions, tokens=tokens)
-    failures = list(_judge_task(its_rows, task, judge, condition, tally))
-    fail([f for f in failures if not partial or f.code != 'row-missing'])
-    ids = {row.id for row in its_rows}
+    failures = _judge_task(task_rows, task, judge, condition, tally)
+    if partial:
+      failures = (f for f in failures if f.code != 'row-missing')
+    tally.fail(failures, on_failure)
+    ids = {row.id for row in task_rows}
     for split in natinst.SPLITS:
       number = sum(instance.id in ids for instance in task.rows(split))
       if number:
@@ -145,7 +134,7 @@ def certify_prompts(
   if not partial:
     has_part = any(row.split is not None for row in rows)
     whole = [s for s in natinst.SPLITS if seen[s] and (s, has_part) != _PART]
-    fail(list(_missing_tasks(whole, sizes, seen, condition)))
+    tally.fail(_missing_tasks(whole, sizes, seen, condition), on_failure)
   return Certificate(
     fingerprint=corpus.fingerprint(),
     conditions=(condition.name,),
@@ -165,9 +154,22 @@ def certify_prompts(
   )
 
 
-# Of the training split a condition takes a part, which a row with a split may
-# be of.
+# Split, and whether rows name it: a condition may then use part of the split.
 _PART = ('train', True)
+# Number of instances by split and task.
+_Sizes = dict[str, dict[str, int]]
+
+
+def _survey(corpus: natinst.Corpus) -> tuple[_Sizes, definitions.Definitions]:
+  """Returns the sizes of all tasks of a corpus, and their definitions."""
+  sizes: _Sizes = {split: {} for split in natinst.SPLITS}
+  outlines = []
+  for name in sorted((*corpus.train_tasks, *corpus.test_tasks)):
+    task = read_original(corpus, name)
+    outlines.append(originals.outline(task))
+    for split in natinst.SPLITS:
+      sizes[split][name] = len(task.rows(split))
+  return sizes, definitions.Definitions(outlines)
 
 
 def _judge_task(
@@ -199,13 +201,14 @@ def _judge_task(
       yield _failure(row, condition, 'row-twice', 'one row', 'another')
     seen.add(row.id)
     instance = task.instances[row.id]
-    for code, expected, found in (
+    claims: tuple[tuple[str, str | int, object], ...] = (
       ('row-split', split, row.split),
       ('row-position', instance.position, row.position),
       ('condition-name', condition.name, row.condition),
-    ):
-      if found is not None and found != expected:
-        yield _failure(row, condition, code, str(expected), str(found))
+    )
+    for code, value, claim in claims:
+      if claim is not None and claim != value:
+        yield _failure(row, condition, code, str(value), str(claim))
     verdict = judge.judge(
       subject.Subject(
         condition=condition,
@@ -226,9 +229,9 @@ def _judge_task(
   for id_, split in where.items():
     if split in whole and id_ not in seen:
       yield Failure(
-        code='row-missing',
-        expected=f'one row in {split}',
-        found='none',
+        'row-missing',
+        f'one row in {split}',
+        'none',
         condition=condition.name,
         split=split,
         task=task.name,
@@ -242,14 +245,14 @@ def _missing_tasks(
   seen: Mapping[str, Mapping[str, int]],
   condition: Condition,
 ) -> Iterator[Failure]:
-  """Of a split that occurs, every task that has instances in it has to."""
+  """Yields a failure for each task of the splits without a row."""
   for split in splits:
     for name, size in sizes[split].items():
       if size and name not in seen[split]:
         yield Failure(
-          code='task-missing',
-          expected=f'rows of every task in {split}',
-          found='none',
+          'task-missing',
+          f'rows of every task in {split}',
+          'none',
           condition=condition.name,
           split=split,
           task=name,
@@ -260,9 +263,9 @@ def _failure(
   row: PromptRow, condition: Condition, code: str, expected: str, found: str
 ) -> Failure:
   return Failure(
-    code=code,
-    expected=expected,
-    found=found[:80],
+    code,
+    expected,
+    found[:80],
     condition=condition.name,
     split=row.split,
     task=row.task,
@@ -276,7 +279,7 @@ def _row(line: str, where: str) -> PromptRow:
   except ValueError as error:
     raise InputError(f'{where}: not JSON: {error}.') from None
   if not isinstance(raw, dict):
-    raise InputError(f'{where}: found {shown(raw)}, allowed is one object.')
+    raise InputError(f'{where}: expected an object, got {shown(raw)}.')
   for key, kind in (
     ('id', str),
     ('task', str),
@@ -285,8 +288,8 @@ def _row(line: str, where: str) -> PromptRow:
   ):
     if not isinstance(raw.get(key), kind):
       raise InputError(
-        f'{where}: {key} is {shown(raw.get(key))}; a row has id, task and '
-        "inputs, each a text, and targets, a list of texts. 'it-study prompt "
+        f'{where}: {key} is {shown(raw.get(key))}; a row has the texts id, '
+        "task and inputs, and a list of texts targets. 'it-study prompt "
         "--out F.jsonl' writes such rows."
       )
   has_labels = isinstance(raw.get('label_space'), list)

@@ -1,28 +1,32 @@
-"""Stored rows against the task files: each instance once, where it belongs."""
+"""Judges stored rows against the task files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import os
 import pathlib
 import pickle
 
-from it_study.audit.certificates.failures import Failure, differ, differ_in_list
+from it_study.audit.certificates.failures import (
+  Failure,
+  differ,
+  differ_in_list,
+)
 from it_study.audit.certificates.originals import RawTask
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredRow:
-  """A row as it is read from TFRecord.
+  """A row as read from TFRecord.
 
   Attributes:
-    id: of the instance.
-    task: name.
-    position: index in the task's file.
-    rank: within task and split.
-    split: that the row names.
-    input: the text.
-    outputs: accepted references.
-    stored_in: split that it was read from.
+    id: Instance id.
+    task: Task name.
+    position: Index of the instance in the task file.
+    rank: Rank within task and split.
+    split: Split that the row names.
+    input: Input of the instance.
+    outputs: Accepted references.
+    stored_in: Split that the row was read from.
   """
 
   id: str
@@ -38,10 +42,10 @@ class StoredRow:
 def read_rows(
   data_dir: str | os.PathLike, split: str
 ) -> Iterator[StoredRow | Failure]:
-  """Yields the rows of a split in their order.
+  """Yields the rows of a split in stored order.
 
-  Of a file that cannot be read to its end, a failure instead of what is left of
-  it; the files after it are read.
+  If a file is damaged, yields a failure in place of its remaining rows and
+  continues with the next file.
   """
   import tensorflow as tf
   import tensorflow_datasets as tfds
@@ -61,75 +65,68 @@ def read_rows(
       for row in rows.prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
         yield _stored_row(row, split)
         done += 1
-      # TensorFlow takes an empty file for a whole one.
+      # TensorFlow reads an empty file without an error.
       is_damaged = length > 0 and done == 0
     except (tf.errors.OpError, UnicodeDecodeError):
       is_damaged = True
     if is_damaged:
       yield Failure(
-        code='record-damaged',
-        expected=f'{length:,} records',
-        found=f'{path.name}, which cannot be read after {done:,}; build the '
-        "rows again with 'it-study corpus build'",
+        'record-damaged',
+        f'{length:,} records',
+        f'{path.name} cannot be read after {done:,} records; rebuild the '
+        "rows with 'it-study corpus build'",
         split=split,
       )
 
 
 class Sorter:
-  """Puts rows into a file a task, and judges the order they come in."""
+  """Writes rows to one file for each task, and judges their order."""
 
   def __init__(self, folder: pathlib.Path, names: Sequence[str]):
     self._folder = folder
     self._numbers = {name: number for number, name in enumerate(names)}
-    self._waiting: dict[str, list[StoredRow]] = {}
-    self._num_waiting = 0
+    self._buffered: dict[str, list[StoredRow]] = {}
+    self._num_buffered = 0
     self._last: dict[str, tuple] = {}
     self.counts: dict[str, int] = {}
 
   def add(self, row: StoredRow) -> list[Failure]:
-    """Takes a row; returns what is wrong with its place."""
-    place = {'split': row.stored_in, 'task': row.task, 'instance': row.id}
+    """Adds a row; returns the failures of its place."""
     self.counts[row.stored_in] = self.counts.get(row.stored_in, 0) + 1
     if row.task not in self._numbers:
       return [
         Failure(
-          code='row-unknown',
-          expected='a task of the corpus',
-          found=row.task[:80],
+          'row-unknown',
+          'a task of the corpus',
+          row.task[:80],
           split=row.stored_in,
           instance=row.id,
         )
       ]
-    self._waiting.setdefault(row.task, []).append(row)
-    self._num_waiting += 1
-    if self._num_waiting >= 20_000:
+    self._buffered.setdefault(row.task, []).append(row)
+    self._num_buffered += 1
+    if self._num_buffered >= 20_000:
       self.flush()
-    order = (row.task, row.rank)
+    order: tuple[str | int, ...] = (row.task, row.rank)
     if row.stored_in == 'train':
       order = order[::-1]
     last = self._last.get(row.stored_in)
     self._last[row.stored_in] = order
     if last is not None and order <= last:
-      return [
-        Failure(
-          code='row-order',
-          expected=f'a row after {last}',
-          found=str(order),
-          **place,
-        )
-      ]
+      failure = Failure('row-order', f'a row after {last}', str(order))
+      return _placed([failure], row)
     return []
 
   def flush(self) -> None:
-    """Writes what is kept in memory."""
-    for name, rows in self._waiting.items():
+    """Writes the buffered rows."""
+    for name, rows in self._buffered.items():
       with open(self._folder / str(self._numbers[name]), 'ab') as file:
         pickle.dump(rows, file)
-    self._waiting, self._num_waiting = {}, 0
+    self._buffered, self._num_buffered = {}, 0
 
 
 def sorted_rows(path: pathlib.Path) -> list[StoredRow]:
-  """The rows that a `Sorter` has put into a file."""
+  """Reads the rows that a `Sorter` has written to a file."""
   rows: list[StoredRow] = []
   if path.exists():
     with open(path, 'rb') as file:
@@ -148,13 +145,14 @@ def judge_rows(
   splits: Sequence[str],
   max_instances_per_task: int,
 ) -> list[Failure]:
-  """Judges all rows that name a task.
+  """Judges all rows of a task.
 
   Args:
-    rows: of the splits, in any order.
-    task: read anew.
-    splits: that were read to the end; in others no row is missed.
-    max_instances_per_task: cap of training instances.
+    rows: Rows of all splits, in any order.
+    task: Task as read by `originals.read_task`.
+    splits: Splits that were read completely; in others no row counts as
+      missing.
+    max_instances_per_task: Maximum number of training instances of a task.
   """
   failures: list[Failure] = []
   where: dict[str, tuple[str, int]] = {}
@@ -166,15 +164,15 @@ def judge_rows(
       where[instance.id] = (split, rank)
   seen: set[str] = set()
   for row in rows:
-    failures += _judge_row(row, task, where, seen)
+    failures += _placed(_judge_row(row, task, where, seen), row)
     seen.add(row.id)
   for id_, (split, _) in where.items():
     if split in splits and id_ not in seen:
       failures.append(
         Failure(
-          code='row-missing',
-          expected=f'one row in {split}',
-          found='none',
+          'row-missing',
+          f'one row in {split}',
+          'none',
           split=split,
           task=task.name,
           instance=id_,
@@ -187,21 +185,17 @@ def judge_stored_task(stored: Mapping, task: RawTask) -> list[Failure]:
   """Judges the texts that are stored once for all rows of a task.
 
   Args:
-    stored: the task as the dataset's metadata has it.
-    task: read anew.
+    stored: Task in the metadata of the dataset.
+    task: Task as read by `originals.read_task`.
   """
   failures = []
 
   def compare(where: str, expected: str, found: str) -> None:
     if expected != found:
-      failures.append(
-        differ(
-          'stored-task',
-          f'{where}: {expected}',
-          f'{where}: {found}',
-          task=task.name,
-        )
+      failure = differ(
+        'stored-task', f'{where}: {expected}', f'{where}: {found}'
       )
+      failures.append(dataclasses.replace(failure, task=task.name))
 
   compare('kind', task.kind, stored['kind'])
   compare('definition', task.definition, stored['definition'])
@@ -235,34 +229,29 @@ def _stored_row(row: Mapping, split: str) -> StoredRow:
   )
 
 
+def _placed(failures: Iterable[Failure], row: StoredRow) -> list[Failure]:
+  return [
+    dataclasses.replace(
+      failure, split=row.stored_in, task=row.task, instance=row.id
+    )
+    for failure in failures
+  ]
+
+
 def _judge_row(
   row: StoredRow,
   task: RawTask,
   where: Mapping[str, tuple[str, int]],
   seen: set[str],
 ) -> list[Failure]:
-  place = {'split': row.stored_in, 'task': row.task, 'instance': row.id}
   instance = task.instances.get(row.id)
   if instance is None:
-    return [
-      Failure(
-        code='row-unknown',
-        expected='an instance of the task',
-        found=row.id[:80],
-        **place,
-      )
-    ]
+    return [Failure('row-unknown', 'an instance of the task', row.id[:80])]
   if row.id not in where:
-    return [
-      Failure(
-        code='row-split', expected='no split', found=row.stored_in, **place
-      )
-    ]
+    return [Failure('row-split', 'no split', row.stored_in)]
   failures = []
   if row.id in seen:
-    failures.append(
-      Failure(code='row-twice', expected='one row', found='another', **place)
-    )
+    failures.append(Failure('row-twice', 'one row', 'another'))
   split, rank = where[row.id]
   for code, expected, found in (
     ('row-split', split, row.stored_in),
@@ -271,13 +260,11 @@ def _judge_row(
     ('row-rank', str(rank), str(row.rank)),
   ):
     if expected != found:
-      failures.append(
-        Failure(code=code, expected=expected, found=found, **place)
-      )
+      failures.append(Failure(code, expected, found))
   if row.input != instance.input:
-    failures.append(differ('row-input', instance.input, row.input, **place))
+    failures.append(differ('row-input', instance.input, row.input))
   if row.outputs != instance.outputs:
     failures.append(
-      differ_in_list('row-references', instance.outputs, row.outputs, **place)
+      differ_in_list('row-references', instance.outputs, row.outputs)
     )
   return failures

@@ -1,4 +1,4 @@
-"""What is judged, and what is said of it: one prompt with its row."""
+"""The subject of a judgement, one prompt with its row, and the verdict."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -11,12 +11,13 @@ from it_study.conditions import Condition
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tokens:
-  """A token limit, and how to count.
+  """A token limit and its vocabulary.
 
   Attributes:
-    most: that a prompt may have, end-of-sequence included.
-    count: of a text, end-of-sequence included.
-    round_trip: a text as it comes back from its tokens.
+    most: Maximum prompt length in tokens, end of sequence included.
+    count: Function that returns the number of tokens of a text, end of sequence
+      included.
+    round_trip: Function that encodes a text and decodes it again.
   """
 
   most: int
@@ -29,13 +30,13 @@ class Tokens:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
-  """What the renderer says of a prompt beside its text.
+  """What the renderer records of a prompt besides its text.
 
   Attributes:
-    examples: positive ones first.
-    num_dropped: examples that did not fit.
-    shortened: whether definition or input was cut.
-    pieces: that make the text.
+    examples: Examples shown, positive ones first.
+    num_dropped: Number of examples that did not fit.
+    shortened: Whether the definition or input was cut.
+    pieces: Pieces that were joined to the text.
   """
 
   examples: tuple[examples.Recorded, ...]
@@ -46,17 +47,17 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subject:
-  """A prompt to be judged, and what goes with it.
+  """A prompt to judge, with its row.
 
   Attributes:
-    condition: that it claims to be rendered under.
-    split: of its row.
-    instance: as the task file has it.
-    text: the prompt.
-    references: the accepted outputs that go with it.
-    record: None where only the text is there.
-    target: to train on, where there is one.
-    label_space: that goes with it; None where it is not told.
+    condition: Condition that the prompt claims.
+    split: Split of the row.
+    instance: Instance as in the task file.
+    text: Text of the prompt.
+    references: Accepted outputs of the row.
+    record: Record of the renderer; None if only the text is known.
+    target: Training target; None if there is none.
+    label_space: Label space of the row; None if unknown.
   """
 
   condition: Condition
@@ -71,16 +72,16 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
-  """What is to be said of a prompt.
+  """The verdict on a prompt.
 
   Attributes:
-    failures: what is wrong; split, task, instance and condition filled in.
-    delusions: delusive examples that it shows.
-    shortened: whether definition or input is cut.
-    dropped: examples that a limit left out.
-    fewer: examples that the task does not have.
-    unjudged: 'definition', 'examples', 'references' or 'prompt', for which no
-      rule is known.
+    failures: Failures, with split, task, instance and condition filled in.
+    delusions: Delusive examples that the prompt shows.
+    shortened: Whether the definition or input is cut.
+    dropped: Number of examples that the token limit left out.
+    fewer: Number of requested examples that the task does not have.
+    unjudged: Parts without a known rule: 'definition', 'examples', 'references'
+      or 'prompt'.
   """
 
   failures: tuple[Failure, ...]

@@ -299,8 +299,8 @@ def test_overlap_that_was_allowed_is_stated(bench, tmp_path):
     'allowed': True,
   }
   assert list(certificate.lines())[-2] == (
-    'overlap: 2 test instances of 1 pair of tasks, with an output, in training '
-    'or validation too'
+    'overlap: 2 test instances of 1 pair of tasks are also in training or '
+    'validation, with an output'
   )
   clean = bench.certify(ORIGINAL)
   assert clean.to_json()['overlap']['test_instances'] == 0

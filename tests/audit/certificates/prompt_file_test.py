@@ -254,8 +254,8 @@ def test_the_condition_of_prompts_has_to_be_said(prompts, capsys):
 def test_lines_that_are_no_rows_are_refused(tmp_path):
   path = tmp_path / 'prompts.jsonl'
   for text, told in (
-    ('', f'{path}: no prompt in it.'),
-    ('[]', f'{path}, line 1: found [], allowed is one object.'),
+    ('', f'{path}: no prompts found.'),
+    ('[]', f'{path}, line 1: expected an object, got [].'),
     ('{"id"', f'{path}, line 1: not JSON: '),
     ('{"id": "a", "task": "b"}', f'{path}, line 1: inputs is None; a row has '),
   ):

@@ -122,7 +122,7 @@ def test_a_flipped_byte_of_a_file_is_caught(damaged):
   assert 0 < done < 142
   assert (failure.split, failure.expected) == ('test', '142 records')
   assert failure.found == (
-    f'{path.name}, which cannot be read after {done}; build the rows again '
+    f'{path.name} cannot be read after {done} records; rebuild the rows '
     "with 'it-study corpus build'"
   )
 
@@ -146,7 +146,9 @@ def test_files_after_a_damaged_one_are_judged(tmp_path, monkeypatch):
   }
   first.write_bytes(b'')
   found = bench.certify(EMPTY).tally.first['record-damaged'][0]
-  assert found.found.startswith(f'{first.name}, which cannot be read after 0; ')
+  assert found.found.startswith(
+    f'{first.name} cannot be read after 0 records; '
+  )
 
 
 @pytest.mark.parametrize(

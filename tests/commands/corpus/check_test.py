@@ -57,8 +57,8 @@ def test_check_finds_every_fault(capsys, corpus):
   assert status == 2
   assert err.splitlines() == [
     'error: duplicate-id-across-tasks, 1 finding',
-    "  task5_title: Instances: instance id 'entail-1': in task4_entail and in "
-    'task5_title; ids must tell instances of a corpus apart',
+    "  task5_title: Instances: instance id 'entail-1': in both task4_entail "
+    'and task5_title; ids must be unique in a corpus',
     'error: missing-file, 1 finding',
     '  task2_ehco: corpus/splits/default/train_tasks.txt: no file of this name '
     "in corpus/tasks. Did you mean 'task2_echo'?",
