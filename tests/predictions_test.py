@@ -330,3 +330,59 @@ def test_paths_may_be_text(tmp_path):
   path = str(pathlib.Path(tmp_path) / 'p.jsonl')
   predictions.write_predictions(path, [ROW])
   assert predictions.read_predictions(path) == [ROW]
+
+
+@pytest.mark.parametrize(
+  ('field', 'value'),
+  [
+    ('scores', {'yes': True}),
+    ('scores', {'yes': '1'}),
+    ('scores', [1.0]),
+    ('seed', True),
+    ('task', ''),
+    ('id', None),
+    ('category', None),
+    ('inputs', 1),
+    ('label_space', []),
+    ('train_condition', ''),
+    ('test_condition', 3),
+  ],
+)
+def test_other_values_are_refused(tmp_path, field, value):
+  path = tmp_path / 'p.jsonl'
+  path.write_text(json.dumps(ROW.to_json() | {field: value}))
+  with pytest.raises(InputError, match=f':1: {field}: expected'):
+    predictions.read_predictions(path)
+
+
+def test_the_edges_of_what_is_allowed_are_read(tmp_path):
+  row = make_row(
+    position=0, category='', inputs='', prediction='', scores={}, seed=None
+  )
+  path = tmp_path / 'p.jsonl'
+  predictions.write_predictions(path, [row])
+  assert predictions.read_predictions(path) == [row]
+
+
+def test_long_values_are_shortened_in_messages(tmp_path):
+  path = tmp_path / 'p.jsonl'
+  for length, shown in ((58, f"'{'k' * 58}'"), (59, f"'{'k' * 56}...")):
+    path.write_text(json.dumps(ROW.to_json() | {'kind': 'k' * length}))
+    with pytest.raises(InputError) as error:
+      predictions.read_predictions(path)
+    assert str(error.value).endswith(f', got {shown}.')
+
+
+def test_a_hint_is_an_id_of_the_same_task():
+  corpus = make_corpus({'t1': ['id-1'], 't2': ['other']})
+  rows = [
+    make_row(task='t1', id='id-1'),
+    make_row(task='t2', id='other'),
+    make_row(task='t2', id='id-2'),
+  ]
+  with pytest.raises(InputError) as error:
+    predictions.check_complete(rows, corpus=corpus, split='test')
+  assert str(error.value).startswith(
+    "predictions: ids do not match split 'test'"
+  )
+  assert str(error.value).endswith('or name the corpus that was predicted.')

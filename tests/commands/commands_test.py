@@ -368,3 +368,21 @@ def test_score_asks_for_the_tokenizer_of_its_track(capsys, words, message):
   assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
   assert run('score', 'a.jsonl', *words) == 2
   assert message in capsys.readouterr().err
+
+
+def test_the_cross_lingual_track_scores_by_its_tokenizer(capsys, tmp_path):
+  tokenizers = pytest.importorskip('tokenizers', reason='needs tokenizers')
+  tokenizer = tokenizers.ByteLevelBPETokenizer()
+  tokenizer.train_from_iterator(['a'], vocab_size=257)
+  tokenizer.save(str(tmp_path / 'tokenizer.json'))
+  assert run('baseline', 'copy_input', '--corpus=corpus', '--out=a.jsonl') == 0
+  capsys.readouterr()
+
+  def scored(*words):
+    assert run('score', 'a.jsonl', '--json', *words) == 0
+    return json.loads(capsys.readouterr().out)['overall']['rouge_l']
+
+  english = scored()
+  cross_lingual = scored('--track=xlingual', f'--tokenizer={tmp_path}')
+  # Single bytes are shared far more often than words.
+  assert cross_lingual > 2 * english > 0

@@ -296,3 +296,45 @@ def test_real_corpus_chance():
     3 * expected['standard_deviation']
   )
   assert classification['format_correctness'] == 100.0
+
+
+def test_metrics_are_those_of_the_seed(corpus):
+  for seed in (0, 1):
+    rows = baselines.run_baseline('random', corpus=corpus, seed=seed)
+    found = baselines.baseline_metrics('random', corpus=corpus, seed=seed)
+    assert found == baselines.metrics_of_rows('random', rows, corpus=corpus)
+  first = baselines.baseline_metrics('random', corpus=corpus)
+  assert first['by_task'] != found['by_task']
+
+
+def test_without_a_corpus_nothing_is_expected(corpus):
+  rows = baselines.run_baseline('random', corpus=corpus)
+  found = baselines.metrics_of_rows('random', rows, corpus=None)
+  assert 'expected' not in found['classification']
+
+
+def test_answers_to_generation_are_those_of_copying(corpus):
+  assert [
+    baselines.answers_generation(baselines.run_baseline(name, corpus=corpus))
+    for name in baselines.BASELINES
+  ] == [False, False, False, True, True]
+
+
+def test_categories_that_mix_kinds_are_left_out(tmp_path):
+  write_task(tmp_path, 'cls', [['yes'], ['no']] * 15, category='C')
+  write_task(tmp_path, 'gen', [[f'{k}'] for k in range(30)], category='C')
+  corpus = open_tasks(tmp_path, test=('cls', 'gen'))
+  found = baselines.baseline_metrics('random', corpus=corpus)
+  assert found['by_category'] == {}
+  assert baselines.leaves_out_categories(found)
+  copied = baselines.baseline_metrics('copy_demo', corpus=corpus)
+  assert not baselines.leaves_out_categories(copied)
+
+
+def test_nothing_is_left_out_of_categories_of_one_kind(corpus):
+  found = baselines.baseline_metrics('random', corpus=corpus)
+  # All tasks but the control are of one category, which holds generation.
+  assert baselines.leaves_out_categories(found)
+  found['by_category'] = {'C': found['classification']}
+  assert not baselines.leaves_out_categories(found)
+  assert not baselines.leaves_out_categories(found | {'classification': None})

@@ -92,3 +92,81 @@ def test_a_split_without_classification_has_no_closed_form(tmp_path):
   forms = closed_forms.closed_forms('random', corpus=corpus)
   assert all(isinstance(form.exact_match, float) for form in forms.values())
   assert np.isfinite([form.low for form in forms.values()]).all()
+
+
+@pytest.fixture(name='two_splits')
+def _two_splits(write_corpus, raw_task):
+  """Three labels in validation, two in test, and a control."""
+
+  def task(name, outputs, **fields):
+    return raw_task(
+      Instances=[
+        {'id': f'{name}{k}', 'input': f'{name} {k}', 'output': output}
+        for k, output in enumerate(outputs)
+      ],
+      Positive_Examples=[],
+      **fields,
+    )
+
+  return natinst.open_corpus(
+    write_corpus(
+      train={'task1_a': task('a', ['x', 'y', 'z'] * 10)},
+      test={
+        'task2_b': task('b', ['yes', 'no'] * 15),
+        'task3_c': task('c', ['yes', 'no'] * 15),
+        'task4_d': task(
+          'd', ['k', 'l', 'm', 'n'] * 8, Categories=['Negative Control']
+        ),
+      },
+    )
+  )
+
+
+def test_closed_forms_are_those_of_the_split(two_splits):
+  for split, expected, num_tasks in (
+    ('validation', 100 / 3, 1),
+    ('test', 50.0, 2),
+  ):
+    form = closed_forms.closed_forms('random', corpus=two_splits, split=split)[
+      HEADLINE
+    ]
+    assert form.exact_match == pytest.approx(expected)
+    assert form.num_tasks == num_tasks
+    means = closed_forms.simulate(
+      'random', corpus=two_splits, split=split, num_draws=2000
+    )
+    assert means.mean() == pytest.approx(expected, abs=2)
+
+
+def test_a_lower_level_has_a_narrower_range(two_splits):
+  wide, narrow = (
+    closed_forms.closed_forms('random', corpus=two_splits, level=level)[
+      HEADLINE
+    ]
+    for level in (0.95, 0.5)
+  )
+  assert (wide.level, narrow.level) == (0.95, 0.5)
+  # Of 60 fair draws: 22 to 38 are right in 97.3%, 27 to 33 in 63.4%.
+  assert (wide.low, wide.high) == pytest.approx((2200 / 60, 3800 / 60))
+  assert (narrow.low, narrow.high) == pytest.approx((2700 / 60, 3300 / 60))
+
+
+def test_controls_have_a_closed_form_of_their_own(two_splits):
+  forms = closed_forms.closed_forms('random', corpus=two_splits)
+  assert forms['control', 'Negative Control'].exact_match == 25.0
+  assert ('category', 'Negative Control') not in forms
+  assert forms['task', 'task4_d'].num_instances == 32
+  assert forms[HEADLINE].num_instances == 60
+
+
+def test_a_simulation_depends_on_its_seed_alone(two_splits, monkeypatch):
+  first, again, other = (
+    closed_forms.simulate('random', corpus=two_splits, num_draws=50, seed=seed)
+    for seed in (0, 0, 1)
+  )
+  assert first.tolist() == again.tolist() != other.tolist()
+  # Draws in blocks leave none out.
+  monkeypatch.setattr(closed_forms, '_DRAWS_AT_ONCE', 7)
+  blocks = closed_forms.simulate('random', corpus=two_splits, num_draws=50)
+  assert blocks.shape == (50,)
+  assert blocks.min() > 20

@@ -284,3 +284,65 @@ def test_tk_instruct_rows_without_ids_are_found_in_their_task(tmp_path, corpus):
   line = tk_row(Instance={'input': 'same', 'output': ['no', 'nope']})
   del line['id']
   assert identify(tmp_path / 'p', [line], corpus) == ['t2-0']
+
+
+def test_the_last_query_of_a_prompt_is_its_input(tmp_path):
+  prompt = WHOLE[0]['inputs']['inputs_pretokenized']
+  line = t5x_row('b', 'y')
+  line['inputs']['inputs_pretokenized'] = (
+    prompt
+    + '\n\n'
+    + ('Now complete the following example -\nInput: c\nOutput: d.\nOutput: ')
+  )
+  (query,) = formats.read_rows(write_lines(tmp_path / 'p', line)).queries
+  assert query == 'c\nOutput: d'
+
+
+def test_an_id_of_two_tasks_does_not_name_one(tmp_path, corpus):
+  path = corpus.directory / 'tasks' / 't2.json'
+  path.write_text(path.read_text().replace('t2-1', 't1-0'))
+  corpus = open_corpus(corpus.directory, overrides={})
+  file = formats.read_rows(
+    write_lines(
+      tmp_path / 'p',
+      t5x_row('x', 'y', id='t1-0'),
+      t5x_row('x', 'y', id='t1-1'),
+      t5x_row('x', 'y', id='t1-0', task='t2'),
+    )
+  )
+  rows = formats.identify(file, corpus=corpus, split='test')
+  assert [row.task for row in rows] == [None, 't1', 't2']
+
+
+@pytest.mark.parametrize(
+  ('line', 'expected'),
+  [
+    # The order of the corpus, but a reference or a task that does not fit.
+    (t5x_row('one thing.', 'no'), None),
+    (t5x_row('one thing.', 'yes', task='t2'), None),
+    (t5x_row('one thing.', 'yes', task='t1'), 't1-0'),
+    # Nothing is left of the input, or more than there was.
+    (t5x_row('', 'yes'), None),
+    (t5x_row('one thing more', 'yes'), None),
+    # A cut leaves a head and a tail, not a middle.
+    (t5x_row('one ing', 'yes'), 't1-0'),
+    (t5x_row('ne thin', 'yes'), None),
+  ],
+)
+def test_rows_in_corpus_order_have_to_fit(tmp_path, corpus, line, expected):
+  file = formats.read_rows(write_lines(tmp_path / 'p', line, *WHOLE[1:]))
+  if expected is None:
+    with pytest.raises(InputError, match='row 1 has no id, and 0 instances of'):
+      formats.identify(file, corpus=corpus, split='test')
+  else:
+    rows = formats.identify(file, corpus=corpus, split='test')
+    assert [row.id for row in rows] == [expected, *IDS[1:]]
+
+
+def test_long_values_are_shortened_in_messages(tmp_path):
+  path = write_lines(tmp_path / 'p', t5x_row('x', 'y', ['a' * 60]))
+  with pytest.raises(InputError) as error:
+    formats.read_rows(path)
+  assert str(error.value) == (
+    f"{path}:1: prediction: expected a text, got ['{'a' * 55}...."
+  )

@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 import pytest
 
 from it_study.corpus.normalization import merge_labels, normalize_answer
-from it_study.evaluation import metrics
+from it_study.evaluation import metrics, rouge
 from it_study.predictions import Prediction
 
 ROW = Prediction(
@@ -300,3 +300,38 @@ def test_the_order_of_rows_does_not_matter(rows, random):
   shuffled = list(rows)
   random.shuffle(shuffled)
   assert metrics.compute_metrics(rows) == metrics.compute_metrics(shuffled)
+
+
+def test_a_scorer_decides_what_a_word_is():
+  scorer = rouge.Rouge(str.split)
+  row = make_row(prediction='the cats', targets=('the cat',))
+  assert metrics.score_row(row)[1:3] == (1.0, 1.0)
+  assert metrics.rouge('the cats', ['the cat'], scorer=scorer) == (0.5, 0.5)
+  assert metrics.score_row(row, scorer=scorer)[1:3] == (0.5, 0.5)
+  found = metrics.compute_metrics([row], scorer=scorer)
+  assert found['overall']['rouge_1'] == found['overall']['rouge_l'] == 50.0
+
+
+def test_long_texts_are_normalised_too():
+  long = 'Yes, ' * 400
+  assert metrics.exact_match(long, [long.lower().replace(',', '')])
+  assert not metrics.exact_match(long, [long + 'no'])
+
+
+def test_english_words_are_ascii_letters_and_digits():
+  assert metrics.has_words('猫 a')
+  assert metrics.has_words('3')
+  assert not metrics.has_words('猫!')
+
+
+@pytest.mark.parametrize(
+  ('row', 'groups'),
+  [
+    (ROW, {'overall', 'classification'}),
+    (make_row(kind='generation'), {'overall', 'generation'}),
+    (make_row(kind=None), {'overall'}),
+    (make_row(category='Positive Control'), set()),
+  ],
+)
+def test_in_group(row, groups):
+  assert {g for g in metrics.GROUPS if metrics.in_group(row, g)} == groups

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from it_study import predictions
+from it_study import instructions, predictions
 from it_study.commands import score_tables
 from it_study.conditions import Condition
 from it_study.corpus.natinst import open_corpus
 from it_study.errors import InputError
-from it_study.evaluation import baselines, formats, score
+from it_study.evaluation import baselines, formats, rouge, score
 from it_study.instructions import prompts
 from it_study.predictions import Prediction
 from it_study.storage import text_files
@@ -126,6 +126,99 @@ def test_rows_are_loaded_in_order_and_filled(tmp_path, corpus):
   assert loaded.split == 'test'
 
 
+@pytest.mark.parametrize('suffix', ['', '_n8', '_s5'])
+def test_renamed_rows_are_scored_against_renamed_references(
+  tmp_path, corpus, suffix
+):
+  rows = []
+  for task, instance in corpus.rows('test'):
+    task, instance = instructions.rewrite(
+      task=task, instance=instance, condition=Condition(definition='renamed')
+    )
+    rows.append(
+      Prediction.of_instance(
+        task,
+        instance,
+        split='test',
+        inputs='',
+        prediction=instance.outputs[0],
+        test_condition=f'natinst_def_renamed_ex_original2{suffix}',
+        engine='native',
+      )
+    )
+  classification = [row for row in rows if row.task == 'cls']
+  assert {row.targets for row in classification}.isdisjoint(
+    {('Yes.',), ('No.',)}
+  )
+  path = tmp_path / 'p.jsonl'
+  # The file's own references are wrong: the corpus and the condition decide.
+  predictions.write_predictions(
+    path,
+    [dataclasses.replace(r, targets=('z',), label_space=None) for r in rows],
+  )
+  assert score.load_rows(path, corpus=corpus).rows == tuple(
+    sorted(rows, key=lambda row: (row.task, row.position))
+  )
+  metrics, _ = score.score_file(path, corpus=corpus)
+  assert metrics['classification'] == PERFECT
+  original = [
+    dataclasses.replace(
+      row,
+      test_condition='natinst_def_renamed_ex_original2',
+      engine='native',
+    )
+    for row in predict_all(corpus)
+  ]
+  predictions.write_predictions(path, original)
+  metrics, _ = score.score_file(path, corpus=corpus)
+  assert metrics['classification']['exact_match'] == 0.0
+  assert metrics['classification']['format_correctness'] == 0.0
+
+
+@pytest.mark.parametrize('name', [None, 'a_condition_of_another_system'])
+def test_rows_without_a_known_condition_are_not_altered(tmp_path, corpus, name):
+  path = tmp_path / 'p.jsonl'
+  rows = [
+    dataclasses.replace(row, test_condition=name) for row in predict_all(corpus)
+  ]
+  predictions.write_predictions(path, rows)
+  assert score.load_rows(path, corpus=corpus).rows == tuple(rows)
+
+
+@pytest.mark.parametrize('engine', ['native', 'baseline:copy_input'])
+def test_the_scorer_decides_what_a_word_is(tmp_path, corpus, engine):
+  rows = [
+    dataclasses.replace(
+      row, engine=engine, prediction=row.prediction.replace('title', 'titles')
+    )
+    for row in predict_all(corpus)
+  ]
+  path = tmp_path / 'p.jsonl'
+  predictions.write_predictions(path, rows)
+  stemmed, _ = score.score_file(path, corpus=corpus)
+  assert stemmed['generation']['rouge_1'] == 100.0
+  whole = rouge.Rouge(str.split)
+  for options in ({}, {'corpus': corpus}):
+    metrics, _ = score.score_file(path, scorer=whole, **options)
+    # 'titles 3' and 'title 3' share one of two words, 'No' and 'No.' none.
+    assert metrics['generation']['rouge_1'] == 50.0
+    assert metrics['generation']['rouge_l'] == 50.0
+    assert metrics['classification']['rouge_1'] == 0.0
+
+
+def test_the_traps_of_the_rows_are_noted(tmp_path, corpus):
+  rows = predict_all(corpus)
+  rows[0] = dataclasses.replace(rows[0], targets=('!',))
+  path = tmp_path / 'p.jsonl'
+  predictions.write_predictions(path, rows)
+  _, notes = score.score_file(path)
+  assert notes[0].startswith('No corpus was named')
+  assert notes[1].startswith(
+    '1 row has a reference that exact match normalises to nothing (cls-00 of'
+  )
+  assert len(notes) == 3
+
+
 def test_duplicate_missing_and_foreign_ids_are_refused(tmp_path, corpus):
   rows = predict_all(corpus)
   lines = [text_files.json_line(row.to_json()) for row in rows]
@@ -185,6 +278,36 @@ def test_a_baseline_s_file_scores_as_the_baseline(tmp_path, corpus, name):
   assert (alone['overall'] is None) == (not name.startswith('copy'))
 
 
+def test_a_baseline_s_file_of_another_split_has_the_chance_of_that_split(
+  tmp_path, write_corpus, raw_task
+):
+  def task(outputs, name):
+    return raw_task(
+      Instances=[
+        {'id': f'{name}{k}', 'input': f'{name} {k}', 'output': output}
+        for k, output in enumerate(outputs)
+      ],
+      Positive_Examples=[],
+    )
+
+  corpus = open_corpus(
+    write_corpus(
+      train={'task1_a': task(['x', 'y', 'z'] * 10, 'a')},
+      test={'task2_b': task(['yes', 'no'] * 15, 'b')},
+    )
+  )
+  path = tmp_path / 'p.jsonl'
+  for split, expected in (('validation', 100 / 3), ('test', 50.0)):
+    rows = baselines.run_baseline('random', corpus=corpus, split=split)
+    predictions.write_predictions(path, rows)
+    metrics, _ = score.score_file(path, corpus=corpus)
+    assert metrics['classification']['expected'][
+      'exact_match'
+    ] == pytest.approx(expected)
+    again = baselines.baseline_metrics('random', corpus=corpus, split=split)
+    assert again == metrics
+
+
 def write_tk_instruct(path, corpus):
   with open(path, 'w') as file:
     for task, instance in corpus.rows('test'):
@@ -208,6 +331,9 @@ def test_tk_instruct_with_and_without_a_corpus(tmp_path, corpus):
   metrics, notes = score.score_file(path, corpus=corpus)
   assert notes == ()
   assert metrics['classification'] == PERFECT
+  assert {r.split for r in score.load_rows(path, corpus=corpus).rows} == {
+    'test'
+  }
   alone, notes = score.score_file(path)
   assert notes == (
     'No corpus was named: missing instances cannot be detected.',
@@ -258,6 +384,11 @@ def test_t5x_is_matched_to_the_corpus(tmp_path, corpus):
   assert alone['overall']['exact_match'] == 50.0
   assert alone['overall']['num_tasks'] is None
   assert alone['by_task'] == {}
+  # A row with two references shows that the file holds all of them.
+  line = json.loads(path.read_text().splitlines()[0])
+  line['inputs']['references'] = ['a', 'b']
+  path.write_text(path.read_text() + json.dumps(line) + '\n')
+  assert len(score.score_file(path).notes) == 4
 
 
 def test_rows_without_references_need_a_corpus(tmp_path):

@@ -44,3 +44,29 @@ def test_each_trap_is_noted():
     '2 rows have no reference with an ASCII letter or digit (b of t1): ROUGE '
     'is 0 for any answer.',
   ]
+
+
+def test_numbers_and_places_are_those_of_the_rows():
+  rows = [
+    dataclasses.replace(ROW, task='t3', label_space=('A', 'a', 'B')),
+    dataclasses.replace(
+      ROW, task='t2', label_space=('x', 'X', 'X!', 'x?', ' x')
+    ),
+    dataclasses.replace(ROW, task=None, label_space=('y', 'Y')),
+    dataclasses.replace(ROW, id=None, task=None, targets=('?', 'a')),
+    dataclasses.replace(ROW, id='e', targets=('!',)),
+  ]
+  traps = find_traps(rows)
+  assert traps.num_instances == 5
+  assert list(traps.merged_labels) == ['t2', 't3']
+  assert traps.first_nothing_left == (None, None)
+  assert traps.first_no_words == ('t1', 'e')
+  assert traps.notes() == [
+    "2 tasks have labels that exact match cannot tell apart ('x' and 'X' and "
+    "'X!' and 'x?' of t2): they count as one.",
+    '2 rows have a reference that exact match normalises to nothing (a row '
+    'without id of an unknown task): an empty answer or bare punctuation '
+    'counts as right.',
+    '1 row has no reference with an ASCII letter or digit (e of t1): ROUGE is '
+    '0 for any answer.',
+  ]

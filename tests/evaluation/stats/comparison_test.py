@@ -248,3 +248,90 @@ def test_no_number_is_cut_however_narrow_the_terminal(width):
     ):
       assert number in text
   assert max(map(len, output.getvalue().splitlines())) <= width
+
+
+def test_a_comparison_as_json():
+  first = make_rows(['yes'] * 30 + ['no'] * 10)
+  second = make_rows(['no', 'yes'] * 20)
+  compared = compare([(first, second)], margin=60.0)
+  found = compared.to_json()
+  assert found['margin'] == 60.0
+  assert found['changes']['overall'] == {
+    'num_instances': 40,
+    'changed': 20,
+    'gained': 5,
+    'lost': 15,
+    'left_format': 0,
+    'entered_format': 0,
+    'towards': (('no', 15), ('yes', 5)),
+    'share': 50.0,
+  }
+  (row,) = (
+    row
+    for row in found['differences']
+    if (row['group'], row['metric']) == ('overall', 'exact_match')
+  )
+  estimate = compared.differences[0].estimate
+  interval = estimate.interval()
+  assert row == {
+    'group': 'overall',
+    'metric': 'exact_match',
+    'first': 75.0,
+    'second': 50.0,
+    'difference': 25.0,
+    'low': interval.low,
+    'high': interval.high,
+    'p_value': estimate.p_value(),
+    # One of two headline groups, whose p-values are equal.
+    'p_value_holm': pytest.approx(2 * estimate.p_value()),
+    'q_value_benjamini_hochberg': pytest.approx(estimate.p_value()),
+    'equivalence_p_value': estimate.equivalence(60.0).p_value,
+    'equivalent': estimate.equivalence(60.0).holds,
+    'minimum_detectable_effect': estimate.minimum_detectable_effect(),
+    'smallest_margin': estimate.smallest_margin(),
+    'num_tasks': 4,
+    'num_instances': 40,
+    'num_seeds': 1,
+  }
+  assert interval.low < 25 < interval.high
+
+
+def test_what_a_single_instance_cannot_tell_is_null_in_json():
+  rows = make_rows(['yes'])
+  row = compare([(rows, make_rows(['no']))]).to_json()['differences'][0]
+  assert row['minimum_detectable_effect'] is None
+  assert row['smallest_margin'] is None
+
+
+def test_controls_are_no_sample_of_tasks():
+  def rows(predictions, category):
+    return make_rows(predictions, category=category)
+
+  # One task gains by 100 points, the other by nothing.
+  first, second = ['yes'] * 20, ['no'] * 10 + ['yes'] * 10
+  errors = {
+    category: PairedRows([(rows(first, category), rows(second, category))])
+    .difference('exact_match', category)
+    .estimate.standard_error
+    for category in ('C', 'Negative Control')
+  }
+  assert errors == {'C': 50.0, 'Negative Control': 0.0}
+
+
+def test_the_most_frequent_changes_are_listed():
+  first = make_rows(['x'] * 8)
+  second = make_rows(['b', 'b', 'c', 'c', 'c', 'a', 'a', 'once'])
+  pairs = PairedRows([(first, second)])
+  assert pairs.changes().towards == (('c', 3), ('a', 2), ('b', 2))
+  assert pairs.changes(most=1).towards == (('c', 3),)
+  generation = [
+    make_rows(texts, kind='generation') for texts in (['x'] * 3, ['y'] * 3)
+  ]
+  changes = PairedRows([tuple(generation)]).changes()
+  assert (changes.changed, changes.towards) == (3, ())
+
+
+def test_changes_are_counted_over_seeds():
+  first, second = make_rows(['yes', 'no']), make_rows(['no', 'no'])
+  changes = PairedRows([(first, second), (first, first)]).changes()
+  assert (changes.num_instances, changes.changed, changes.share) == (4, 1, 25)

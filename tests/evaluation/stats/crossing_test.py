@@ -47,3 +47,33 @@ def test_the_interval_widens_with_noise(seeds):
   for crossing in found:
     assert crossing.low <= crossing.amount <= crossing.high
   assert found[0].high - found[0].low < found[1].high - found[1].low
+
+
+def test_the_level_and_the_seed_of_an_interval():
+  amounts, curves = (1, 10, 100), curve(-2.0, 0.5, 3.0, noise=8.0)
+  wide, narrow, other = (
+    first_crossing(amounts, curves, TASKS, **options)
+    for options in ({}, {'level': 0.5}, {'seed': 1})
+  )
+  assert (wide.level, narrow.level) == (0.95, 0.5)
+  assert wide.low < narrow.low < narrow.high < wide.high
+  assert wide.amount == other.amount
+  assert (wide.low, wide.high) != (other.low, other.high)
+
+
+def test_tasks_may_come_in_any_order():
+  amounts, curves = (1, 10, 100), curve(-2.0, 0.5, 3.0, noise=8.0)
+  # Tasks are interleaved; within a task the order stays.
+  order = np.arange(len(TASKS)).reshape(40, 5).T.ravel()
+  moved = [values[:, order] for values in curves]
+  found = first_crossing(amounts, moved, TASKS[order])
+  expected = first_crossing(amounts, curves, TASKS)
+  assert (found.amount, found.low, found.high) == pytest.approx(
+    (expected.amount, expected.low, expected.high)
+  )
+
+
+def test_shares_are_of_resamples():
+  found = first_crossing((1, 10), curve(-0.5, 0.5, noise=8.0), TASKS)
+  assert 0.1 < found.share_never < 0.5
+  assert 0.1 < found.share_from_start < 0.5

@@ -358,3 +358,56 @@ def test_bad_values_are_refused():
       InputError, match='expected a number of points above 0, got'
     ):
       estimate.equivalence(margin)
+
+
+def test_detectable_effects_are_sums_of_quantiles():
+  values = simulate(np.random.default_rng(2), seeds=4, tasks=20)
+  estimate = intervals.estimate(values, names(20))
+  error, free = estimate.standard_error, estimate.degrees_of_freedom
+  quantile = stats.t(free).ppf
+  assert estimate.minimum_detectable_effect() == pytest.approx(
+    error * (quantile(0.975) + quantile(0.8))
+  )
+  assert estimate.minimum_detectable_effect(
+    power=0.9, alpha=0.01
+  ) == pytest.approx(error * (quantile(0.995) + quantile(0.9)))
+  assert estimate.smallest_margin() == pytest.approx(
+    error * (quantile(0.95) + quantile(0.9))
+  )
+  assert estimate.smallest_margin(power=0.6, alpha=0.01) == pytest.approx(
+    error * (quantile(0.99) + quantile(0.8))
+  )
+
+
+def test_equivalence_is_shown_by_the_interval_at_one_minus_two_alpha():
+  values = simulate(np.random.default_rng(3), seeds=3, tasks=40)
+  estimate = intervals.estimate(values, names(40))
+  for alpha in (0.05, 0.2):
+    found = estimate.equivalence(3.0, alpha=alpha)
+    assert (found.margin, found.alpha) == (3.0, alpha)
+    assert found.interval == estimate.interval(1 - 2 * alpha)
+    # The margin at which the test is passed is where the interval ends.
+    reach = max(-found.interval.low, found.interval.high)
+    assert estimate.equivalence(reach * 1.001, alpha=alpha).holds
+    assert not estimate.equivalence(reach * 0.999, alpha=alpha).holds
+
+
+def test_one_sided_p_values_point_the_right_way():
+  estimate = intervals.estimate([1.0, 2.0, 3.0, 4.0], list('abcd'))
+  assert estimate.p_greater(0.0) < 0.05 < 0.95 < estimate.p_less(0.0)
+  assert estimate.p_less(9.0) < 0.05 < 0.95 < estimate.p_greater(9.0)
+  assert estimate.p_value(0.0) == 2 * estimate.p_greater(0.0)
+
+
+def test_a_constant_is_certain():
+  estimate = intervals.estimate([7.0] * 6, list('aabbbc'))
+  assert (estimate.p_value(7.0), estimate.p_value(6.9)) == (1.0, 0.0)
+
+
+def test_intervals_of_skewed_values_are_skewed():
+  # One task in 20 far above the rest.
+  values = [0.0] * 19 + [20.0]
+  interval = intervals.estimate(
+    values, [f't{k:02}' for k in range(20)]
+  ).interval()
+  assert interval.high - interval.mean > 1.2 * (interval.mean - interval.low)
