@@ -1,4 +1,4 @@
-"""A small corpus to certify, its rows, and the ways to damage them."""
+"""A small corpus to certify, its rows, and ways to damage them."""
 
 from collections.abc import Callable
 import dataclasses
@@ -46,7 +46,7 @@ def write_corpus(directory: pathlib.Path) -> pathlib.Path:
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-  """A corpus with its rows, to certify as often as one likes."""
+  """A corpus with its rows, which can be certified repeatedly."""
 
   corpus: natinst.Corpus
   data_dir: pathlib.Path
@@ -62,19 +62,19 @@ class Bench:
     )
 
   def codes(self, *names: str, **settings) -> dict[str, int]:
-    """Code of failure to number."""
+    """Returns the number of failures by code."""
     return dict(self.certify(*names, **settings).tally.failures)
 
   def copy(self, directory: pathlib.Path) -> 'Bench':
-    """The same with rows of its own."""
+    """Returns the same corpus with a copy of its rows."""
     shutil.copytree(self.data_dir, directory)
     return Bench(self.corpus, directory)
 
   def edit(self, split: str, change: Callable[[list[dict]], object]) -> None:
     """Rewrites a split's records.
 
-    `change` gets a list of rows, each feature a list of texts or integers, and
-    returns another, or None if it has changed the list itself.
+    `change` takes a list of rows, each feature a list of texts or integers, and
+    returns a new list, or None if it has changed the list in place.
     """
     import tensorflow as tf
 
@@ -102,7 +102,7 @@ def build_bench(directory: pathlib.Path) -> Bench:
 def replace_level(
   monkeypatch, name: str, change: Callable, *, axis: str = 'definition'
 ) -> None:
-  """Lets a level return `change(what it returns, task, tasks)`."""
+  """Makes a level return `change(output, task, tasks)`."""
   registry = DEFINITION_LEVELS if axis == 'definition' else EXAMPLE_LEVELS
   real = registry.get(name)
 
@@ -115,7 +115,7 @@ def replace_level(
 
 
 def of_task(task_name: str, change: Callable) -> Callable:
-  """A change, of what a level returns and the tasks, for one task alone."""
+  """Restricts a change of a level to one task."""
   return lambda shown, task, tasks: (
     change(shown, tasks) if task.name == task_name else shown
   )

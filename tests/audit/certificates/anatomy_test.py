@@ -1,4 +1,4 @@
-"""Prompts taken apart."""
+"""Tests of splitting prompts by their format."""
 
 import prompts_fixture as fixture
 
@@ -6,7 +6,7 @@ from it_study.audit.certificates import anatomy
 from it_study.audit.certificates.originals import RawExample
 
 
-def test_pieces_are_what_the_format_says():
+def test_pieces_follow_the_format():
   assert anatomy.definition_piece(' Say if it is hot ') == fixture.DEFINITION
   assert anatomy.query('tea') == fixture.QUERY
   fire = RawExample('fire', 'yes', 'Fire burns')
@@ -20,7 +20,7 @@ def test_pieces_are_what_the_format_says():
   )
 
 
-def test_blocks_are_told_apart():
+def test_blocks_are_split():
   text = fixture.FIRST + fixture.SECOND + fixture.NEGATIVE
   blocks = anatomy.split_blocks(text)
   assert [(b.label, b.number, b.text) for b in blocks] == [
@@ -31,7 +31,7 @@ def test_blocks_are_told_apart():
   assert blocks[0].body == 'Input: fire.\n Output: yes.'
 
 
-def test_what_is_no_row_of_blocks_is_none():
+def test_text_that_is_no_list_of_blocks_is_none():
   assert anatomy.split_blocks('') == []
   assert anatomy.split_blocks('NB\n\n' + fixture.FIRST) is None
   assert anatomy.split_blocks(fixture.SECOND) is None

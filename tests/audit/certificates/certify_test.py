@@ -1,4 +1,4 @@
-"""Certificates: what is as claimed passes, and is counted."""
+"""Tests that correct rows and prompts are certified and counted."""
 
 import json
 import shutil
@@ -102,7 +102,7 @@ def test_limited_prompts_are_certified(bench, monkeypatch, most):
   assert cut > certificate.num_prompts
 
 
-def test_two_processes_find_what_one_finds(bench):
+def test_two_processes_give_the_same_certificate(bench):
   one = bench.certify(ORIGINAL, DELUSIVE)
   two = certify.certify(
     corpus=bench.corpus,
@@ -182,7 +182,7 @@ def test_another_wording_is_judged_by_its_own_template(bench, monkeypatch):
   }
 
 
-def test_of_a_users_own_level_the_rest_is_judged(bench, monkeypatch):
+def test_a_custom_level_leaves_the_rest_judged(bench, monkeypatch):
   monkeypatch.setattr(
     DEFINITION_LEVELS, '_levels', dict(DEFINITION_LEVELS._levels)
   )

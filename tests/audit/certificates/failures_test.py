@@ -1,4 +1,4 @@
-"""What a certificate can fail on."""
+"""Tests of failure codes and of texts around a difference."""
 
 from it_study.audit.certificates.failures import (
   CODES,
@@ -26,14 +26,14 @@ def test_lists_are_shown_at_the_first_text_that_differs():
   assert (failure.expected, failure.found, failure.at) == ('no', 'nn', 1)
 
 
-def test_lists_of_other_lengths_are_counted():
+def test_lists_of_different_lengths_are_counted():
   failure = differ_in_list('references', ['yes', 'no'], ['yes'])
   assert failure.expected == "2 texts, ['yes', 'no']"
   assert failure.found == "1 texts, ['yes']"
   assert failure.at is None
 
 
-def test_every_code_says_what_is_wrong():
+def test_every_code_has_a_meaning():
   assert len(CODES) >= 50
   assert all(
     meaning and not meaning.endswith('.') for meaning in CODES.values()

@@ -129,7 +129,7 @@ def test_a_prompt_over_the_limit_is_caught(bench, monkeypatch, byte_vocabulary):
   [
     # Fits whole, yet the middle of its input is cut.
     (400, _edit_last('thing wet 7', 't 7'), {'cut-needlessly', 'cut-record'}),
-    # What is cut gets a full stop as well.
+    # A cut text gets a full stop too.
     (90, _edit_last('7.', '7'), {'cut-instance'}),
     # The end of the input is cut, not its middle.
     (90, _edit_last(' 7.', '.'), {'cut-instance'}),
@@ -142,7 +142,7 @@ def test_a_wrong_cut_is_caught(
   assert set(bench.codes(ORIGINAL, max_tokens=most)) == codes
 
 
-def test_an_example_dropped_without_need_is_caught(
+def test_a_needlessly_dropped_example_is_caught(
   bench, monkeypatch, byte_vocabulary
 ):
   def drop(prompt, _):

@@ -1,4 +1,4 @@
-"""Texts that look like the format itself raise no false alarm."""
+"""Tests that texts that imitate the format raise no false alarm."""
 
 import random
 
@@ -58,14 +58,14 @@ def test_noise_is_certified(write_corpus, tmp_path, monkeypatch, seed):
       max_tokens=most,
       num_workers=0,
     )
-    # Of such texts some are right for what is another's input by chance.
+    # Some random outputs are right for another input by chance.
     found = set(certificate.tally.failures) - {'delusive-right'}
     assert not found, '\n'.join(certificate.lines())
     assert certificate.num_prompts > 100 * len(conditions)
 
 
 def _noise(source: random.Random, number: int) -> dict:
-  """A task of texts put together from pieces of the format."""
+  """Makes a task of texts composed of parts of the format."""
 
   def text(most: int) -> str:
     return ''.join(source.choices(_BITS, k=source.randrange(most)))

@@ -1,4 +1,4 @@
-"""Prompts in a file, certified against the corpus."""
+"""Tests of certifying the prompts of a file."""
 
 import json
 
@@ -56,7 +56,7 @@ def _prompts(bench, tmp_path):
     'natinst_def_shuffled_ex_delusive1',
   ],
 )
-def test_what_prompt_writes_is_certified(prompts, condition, capsys):
+def test_the_output_of_prompt_is_certified(prompts, condition, capsys):
   assert fakes.run_command(*prompts(condition)) == 0
   assert capsys.readouterr().out.endswith(
     '142 rows, 142 prompts under 1 condition, no failure\n'
@@ -70,7 +70,7 @@ def test_limited_prompts_are_certified(prompts, monkeypatch, suffix, capsys):
   limit = ('--vocabulary', 'byte', '--max_input_length', '120')
   words = prompts(f'{RENAMED}{suffix}', limit=limit)
   assert fakes.run_command(*words) == 0
-  # Without the limit they are not what they should be.
+  # Judged without the limit they fail.
   assert fakes.run_command(*words[: -len(limit)]) == 2
   assert (
     capsys.readouterr().out.endswith(
@@ -134,9 +134,7 @@ def test_a_fault_is_named(prompts, capsys, condition, change, code):
 
 @pytest.mark.parametrize('condition', [ORIGINAL, DELUSIVE, RENAMED])
 @pytest.mark.parametrize('split', ['train', 'test'])
-def test_what_seqio_makes_of_the_rows_is_certified(
-  bench, monkeypatch, condition, split
-):
+def test_seqio_prompts_are_certified(bench, monkeypatch, condition, split):
   monkeypatch.setenv('IT_STUDY_VOCABULARY', 'byte')
   row_source.SOURCE.use(bench.data_dir)
   dataset = seqio.get_mixture_or_task(condition).get_dataset(
@@ -202,7 +200,7 @@ def test_missing_tasks_are_caught(prompts, capsys, more):
   assert told['partial'] is False
 
 
-def test_a_part_is_certified_if_asked(prompts, capsys):
+def test_part_of_a_split_is_certified_on_request(prompts, capsys):
   words = prompts(ORIGINAL, lambda rows: rows[:5])
   assert fakes.run_command(*words) == 2
   assert 'are meant to be a part of a split, give --partial.' in (
@@ -223,20 +221,20 @@ def test_a_part_is_certified_if_asked(prompts, capsys):
       'all_instances': 142,
     }
   }
-  # What is there is judged as ever.
+  # The prompts present are judged as usual.
   words = prompts(ORIGINAL, lambda rows: [*rows[:5], rows[0]])
   assert fakes.run_command(*words, '--partial', '--json') == 2
   assert list(json.loads(capsys.readouterr().out)['failures']) == ['row-twice']
 
 
-def test_a_part_is_of_prompts_alone(bench, capsys):
+def test_partial_applies_only_to_prompts(bench, capsys):
   words = ('corpus', 'verify', bench.corpus.directory, '--partial')
   assert fakes.refusal(capsys, *words) == (
     '--partial goes with --prompts F.jsonl, which may hold a part of a split.'
   )
 
 
-def test_the_condition_of_prompts_has_to_be_said(prompts, capsys):
+def test_prompts_need_a_condition(prompts, capsys):
   *words, _, condition = prompts(ORIGINAL)
   path = words[-1]
   capsys.readouterr()
@@ -251,7 +249,7 @@ def test_the_condition_of_prompts_has_to_be_said(prompts, capsys):
   )
 
 
-def test_lines_that_are_no_rows_are_refused(tmp_path):
+def test_invalid_lines_are_refused(tmp_path):
   path = tmp_path / 'prompts.jsonl'
   for text, told in (
     ('', f'{path}: no prompts found.'),

@@ -76,7 +76,7 @@ def test_a_row_in_the_wrong_split_is_caught(damaged):
   damaged.edit('validation', lambda rows: [*rows, *moved])
   found = damaged.certify(EMPTY, split='validation').tally
   assert found.first['row-split'][0].expected == 'train'
-  # The row names the split that it was taken from, which is the right one.
+  # The row still names its original split, which is correct.
   assert found.failures['row-split'] == 1
   assert damaged.codes(EMPTY, split='train') == {'row-missing': 1}
 
@@ -115,7 +115,7 @@ def test_a_flipped_byte_of_a_file_is_caught(damaged):
   content[len(content) // 2] ^= 1
   path.write_bytes(content)
   found = damaged.certify(EMPTY).tally
-  # The rows that it makes unreadable are not missed one by one.
+  # Its unreadable rows are not reported as missing one by one.
   assert dict(found.failures) == {'record-damaged': 1}
   (failure,) = found.first['record-damaged']
   done = found.rows['test']
@@ -137,7 +137,7 @@ def test_files_after_a_damaged_one_are_judged(tmp_path, monkeypatch):
   found = bench.certify(EMPTY).tally
   assert dict(found.failures) == {'record-damaged': 1}
   assert found.rows['test'] == 141
-  # A row of another file that has a fault is still named.
+  # Faults in rows of other files are still reported.
   second.write_bytes(whole)
   assert set(bench.codes(EMPTY)) == {
     'record-damaged',
