@@ -63,13 +63,11 @@ setuptools.setup(
     'plotly>=7.1,<8',
     'rapidfuzz>=3.14,<4',
     'rich>=15,<16',
-    'rouge_score>=0.1.2,<0.2',
     'safetensors>=0.8,<0.9',
     'scipy>=1.17,<2',
     'sentencepiece>=0.2.3,<0.3',
     'seqio>=0.0.20,<0.0.21',
     'shtab>=1.13,<2',
-    'statsmodels>=0.15,<0.16',
     # clu writes events through it but does not require it.
     'tensorboard>=2.21,<3',
     'tensorflow>=2.21,<2.22',
@@ -90,6 +88,8 @@ setuptools.setup(
       'ruff>=0.17.5,<0.18',
       # Measures coverage in no time; coverage.py took a fifth of the tests'.
       'slipcover>=1.1,<2',
+      # Judges our ROUGE.
+      'rouge_score>=0.1.2,<0.2',
       'tokenizers>=0.22,<0.24',
       'types-requests>=2.33,<3',
     ],

@@ -107,6 +107,6 @@ def _csv(findings: Sequence[CorpusFinding]) -> str:
   writer = csv.DictWriter(text, columns, lineterminator='\n')
   writer.writeheader()
   for finding in findings_lib.ordered(findings):
-    row = finding.to_json()
-    writer.writerow(row | {'instances': ' '.join(row['instances'])})
+    instances = ' '.join(finding.instances)
+    writer.writerow(finding.to_json() | {'instances': instances})
   return text.getvalue()
