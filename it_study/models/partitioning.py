@@ -124,7 +124,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def count_microbatches(
-  *, batch_size: int, mesh: Mesh, microbatch_size: int | None
+  *, batch_size: int, mesh: Mesh | AbstractMesh, microbatch_size: int | None
 ) -> int:
   """Returns the number of equal parts that a batch is computed in.
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 import weakref
 
 import jax
@@ -296,7 +295,7 @@ def test_bad_settings_are_named(tmp_path):
     InputError, match='SEED is -1: give a whole number from 0'
   ):
     run(tmp_path, feed=feed, seed=-1)
-  mesh = types.SimpleNamespace(shape={'data': 3, 'fsdp': 1, 'model': 1})
+  mesh = jax.sharding.AbstractMesh((3, 1, 1), partitioning.MESH_AXES)
   with pytest.raises(InputError, match='size 4 cannot be split over 3 devices'):
     run(tmp_path, feed=feed, mesh=mesh)
   params = {'decoder': {'kernel': np.zeros((2, 2))}}
