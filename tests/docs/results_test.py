@@ -84,7 +84,7 @@ def test_fields_and_columns():
 @pytest.mark.slow
 def test_files_of_a_study(study):
   page = dict(
-    re.findall(r'^\| `([^`]+)` \| (.*) \|$', section("A study's folder"), re.M)
+    re.findall(r'^\| `([^`]+)` \| (.*) \|$', section('Study folder'), re.M)
   )
   top = {path.split('/')[0] + '/' * ('/' in path) for path in page}
   # Only a study in a bucket has leases.
