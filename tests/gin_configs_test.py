@@ -36,7 +36,7 @@ def configure(*words) -> str:
   options = cli._parser().parse_args(words)
   options.gin_bindings = bindings
   return runs.configure(
-    options, files=options.gin_file, supplied=runs.OF_A_PIECE
+    options, files=options.gin_file, supplied=runs.PER_UNIT_MACROS
   )
 
 

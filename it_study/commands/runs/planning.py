@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Rows of the released T5 models' embedding tables.
 _T5_VOCABULARY_SIZE = 32_128
 # Macros that only a run needs.
-_UNUSED = ('CORPUS', *runs.OF_A_PIECE)
+_UNUSED = ('CORPUS', *runs.PER_UNIT_MACROS)
 # Arguments of `finetune` that shape a training step.
 _ARGUMENTS = (
   'model_config',

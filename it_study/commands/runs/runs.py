@@ -27,7 +27,7 @@ from it_study.training import host_memory
 MIN_COMPILE_SECONDS = 0.1
 
 # Macros that differ between the work units of a study.
-OF_A_PIECE = (
+PER_UNIT_MACROS = (
   'MIXTURE_OR_TASK_NAME',
   'MODEL_DIR',
   'CHECKPOINT_PATH',
@@ -35,9 +35,9 @@ OF_A_PIECE = (
 )
 # Macros that each command fills in itself, so that they may be unset.
 SUPPLIED = {
-  'study': OF_A_PIECE,
-  'train': OF_A_PIECE[2:],
-  'predict': OF_A_PIECE[1:2],
+  'study': PER_UNIT_MACROS,
+  'train': PER_UNIT_MACROS[2:],
+  'predict': PER_UNIT_MACROS[1:2],
 }
 # Gin files that a command loads if none is named.
 DEFAULT_FILES = {'study': ['studies/miniature.gin']}
