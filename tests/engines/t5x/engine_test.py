@@ -208,7 +208,9 @@ class TestWithT5X:
       finetune(t5x, tmp_path, **settings)
 
   def test_an_unsupported_decoding_is_named(self, both, tmp_path):
-    with pytest.raises(InputError, match="DECODING is 'constrained', which"):
+    with pytest.raises(
+      InputError, match="DECODING is 'constrained': the engine 't5x'"
+    ):
       infer(t5x, tmp_path, both / 'native', 'constrained')
 
   def test_sigterm_saves_and_exits_with_75(self, corpus, tmp_path):
