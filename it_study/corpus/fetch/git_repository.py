@@ -27,10 +27,8 @@ _SETTINGS = (
   'maintenance.auto=false',
   'core.sparseCheckout=true',
   'core.sparseCheckoutCone=false',
+  # Allows fetching objects by id; git 2.28 has another default.
   'protocol.version=2',
-  # Keep objects in packs, which are complete or absent.
-  'fetch.unpackLimit=1',
-  'transfer.unpackLimit=1',
   # A dead connection is an error after a minute.
   'http.lowSpeedLimit=1000',
   'http.lowSpeedTime=60',
