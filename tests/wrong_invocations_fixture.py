@@ -76,8 +76,8 @@ CASES = (
   ),
   (
     f'{TRAIN} --gin.MESH_MODEL=two',
-    "Mesh data=-1 x fsdp=1 x model=two: model is 'two'; give a number from 1 "
-    'up, or -1 for what the others leave.',
+    "Mesh data=-1 x fsdp=1 x model=two: model is 'two'; expected a positive "
+    'integer, or -1 for all remaining devices.',
   ),
   (
     f'{TRAIN} --gin.LEARNING_RATE=fast',
@@ -219,8 +219,8 @@ CASES = (
   ),
   (
     'convert hf weights --from=hf --to=it_study',
-    'hf: no weights; a folder of Hugging Face holds model.safetensors or '
-    'pytorch_model.bin, or an index of parts.',
+    'hf: no weights; a Hugging Face folder holds model.safetensors or '
+    'pytorch_model.bin, or an index of shards.',
   ),
   (
     'convert hf corpus --from=hf --to=t5x',
@@ -281,8 +281,7 @@ CASES = (
   ),
   (
     'corpus build corpus --data_dir=whole.jsonl',
-    'cannot write to whole.jsonl: File exists. Name a directory that can be '
-    'written.',
+    'cannot write to whole.jsonl: File exists. Name a writable directory.',
   ),
   (
     'corpus verify corpus --data_dir=corpus',

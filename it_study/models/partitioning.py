@@ -1,6 +1,6 @@
 """The device mesh, its sharding rules, and the sharding of every array."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import functools
 import math
@@ -62,13 +62,8 @@ def make_mesh(
   """
   devices = list(jax.devices() if devices is None else devices)
   sizes = {'data': data, 'fsdp': fsdp, 'model': model}
-  asked = ' x '.join(f'{name}={size}' for name, size in sizes.items())
-  for name, size in sizes.items():
-    if type(size) is not int or (size != -1 and size < 1):
-      raise InputError(
-        f'Mesh {asked}: {name} is {size!r}; expected a positive integer, or -1 '
-        'for all remaining devices.'
-      )
+  check_mesh_sizes(sizes)
+  asked = _describe(sizes)
   open_axes = [name for name, size in sizes.items() if size == -1]
   if len(open_axes) > 1:
     raise InputError(
@@ -90,6 +85,22 @@ def make_mesh(
     axis_types=(AxisType.Auto,) * len(MESH_AXES),
     devices=devices,
   )
+
+
+def check_mesh_sizes(sizes: Mapping[str, Any]) -> None:
+  """Raises `InputError` unless sizes are integers from 1 up, or -1.
+
+  Gin lets other values through.
+
+  Args:
+    sizes: Axis name to number of devices.
+  """
+  for name, size in sizes.items():
+    if type(size) is not int or (size != -1 and size < 1):
+      raise InputError(
+        f'Mesh {_describe(sizes)}: {name} is {size!r}; expected a positive '
+        'integer, or -1 for all remaining devices.'
+      )
 
 
 def param_shardings(abstract_variables: Any, mesh: Mesh | AbstractMesh) -> Any:
@@ -302,3 +313,7 @@ def _spec(
     used.add(axis)
     spec.append(axis)
   return PartitionSpec(*spec)
+
+
+def _describe(sizes: Mapping[str, Any]) -> str:
+  return ' x '.join(f'{name}={size}' for name, size in sizes.items())

@@ -39,6 +39,7 @@ class MeshSettings:
     Raises:
       InputError: If the sizes do not multiply to the number of devices.
     """
+    partitioning.check_mesh_sizes(dataclasses.asdict(self))
     return partitioning.make_mesh(
       data=self.data, fsdp=self.fsdp, model=self.model, devices=devices
     )

@@ -168,5 +168,5 @@ def test_rows_and_keys_do_not_depend_on_workers(corpus, folder, num_workers):
 def test_a_broken_file_is_named(tmp_path, folder):
   directory = fakes.write_small_corpus(tmp_path / 'corpus')
   (directory / 'tasks/task2_echo.json').write_text('[]')
-  with pytest.raises(InputError, match=r'task2_echo\.json: file: found'):
+  with pytest.raises(InputError, match=r'task2_echo\.json: file: expected one'):
     fill(natinst.open_corpus(directory), folder, num_workers=2)

@@ -415,7 +415,10 @@ def test_seeds_may_be_added(corpus, tmp_path):
 
 def test_an_invalid_margin_is_refused(corpus, tmp_path):
   for margin in (0, -1.0, 'wide', None, True):
-    with pytest.raises(InputError, match='EQUIVALENCE_MARGIN: found'):
+    with pytest.raises(
+      InputError,
+      match='EQUIVALENCE_MARGIN: expected a number of points above 0',
+    ):
       run(corpus, tmp_path / 'study', equivalence_margin=margin)
   assert not (tmp_path / 'study').exists()
 

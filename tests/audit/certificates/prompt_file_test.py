@@ -74,7 +74,8 @@ def test_limited_prompts_are_certified(prompts, monkeypatch, suffix, capsys):
   assert fakes.run_command(*words[: -len(limit)]) == 2
   assert (
     capsys.readouterr().out.endswith(
-      'give --max_input_length and --vocabulary.\n'
+      'If these prompts were truncated, add --max_input_length and '
+      '--vocabulary.\n'
     )
     or suffix == '_trunctk'
   )
@@ -203,7 +204,7 @@ def test_missing_tasks_are_caught(prompts, capsys, more):
 def test_part_of_a_split_is_certified_on_request(prompts, capsys):
   words = prompts(ORIGINAL, lambda rows: rows[:5])
   assert fakes.run_command(*words) == 2
-  assert 'are meant to be a part of a split, give --partial.' in (
+  assert 'If the file is meant to hold part of a split, add --partial.' in (
     capsys.readouterr().out
   )
   assert fakes.run_command(*words, '--partial', '--json') == 0
@@ -230,7 +231,7 @@ def test_part_of_a_split_is_certified_on_request(prompts, capsys):
 def test_partial_applies_only_to_prompts(bench, capsys):
   words = ('corpus', 'verify', bench.corpus.directory, '--partial')
   assert fakes.refusal(capsys, *words) == (
-    '--partial goes with --prompts F.jsonl, which may hold a part of a split.'
+    '--partial needs --prompts F.jsonl: only a file may hold part of a split.'
   )
 
 
@@ -239,13 +240,13 @@ def test_prompts_need_a_condition(prompts, capsys):
   path = words[-1]
   capsys.readouterr()
   assert fakes.refusal(capsys, *words) == (
-    f'{path}: its rows do not say under which condition they were written, as '
-    "those of 'it-study prompt --out' never do. Say it with --condition NAME."
+    f'{path}: rows do not name their condition, as in files of '
+    "'it-study prompt --out'. Name it with --condition NAME."
   )
   assert fakes.refusal(capsys, *words, '--condition', condition, DELUSIVE) == (
-    f'{path}: prompts of one condition are certified at a time; --condition '
-    f'names 2: {condition}, {DELUSIVE}. Give one --condition, and a file of '
-    'its prompts alone.'
+    f'{path}: expected prompts of one condition; --condition names 2: '
+    f'{condition}, {DELUSIVE}. Give one --condition, and a file with only its '
+    'prompts.'
   )
 
 
