@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 import pytest
 
 from it_study.corpus.normalization import merge_labels, normalize_answer
@@ -81,6 +81,11 @@ _WORDS = st.lists(
 
 
 @given(prediction=_WORDS, reference=_WORDS)
+@example(prediction='', reference='')
+@example(prediction='', reference='!?')
+@example(prediction="the cat's 3.5, 12", reference='cats; 3 5 12!')
+@example(prediction='١٢ K ß ﬁne', reference='12 k ss fine')
+@example(prediction='Straße naïve', reference='stra e na ve')
 def test_rouge_equals_that_of_rouge_score(prediction, reference):
   from rouge_score import rouge_scorer
 
