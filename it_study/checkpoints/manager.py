@@ -46,14 +46,14 @@ class Restored:
 
 
 class Checkpoints:
-  """The checkpoints of one training, `DIRECTORY/STEP/`, of which few are kept.
+  """The checkpoints of one training, `DIRECTORY/STEP/`; keeps the newest ones.
 
-  A save copies the arrays, returns, and continues in the background. Orbax
-  writes to a temporary folder and renames it, or in a bucket marks it complete.
-  Then sizes and hashes of all files go to its `manifest.json`, and only then
-  are older checkpoints deleted. So whenever the process dies, a folder without
-  a manifest was never finished, and one with a manifest can be checked byte by
-  byte.
+  `save` copies the arrays and returns; writing continues in the background.
+  Orbax writes to a temporary folder and renames it, or in a bucket marks it
+  complete. Then sizes and hashes of all files go to its `manifest.json`, and
+  only then are older checkpoints deleted. Whenever the process is killed, a
+  folder without a manifest was never finished, and one with a manifest can be
+  checked byte by byte.
   """
 
   def __init__(

@@ -22,7 +22,7 @@ from it_study.commands.corpus import (
 from it_study.commands.doctor import doctor
 from it_study.commands.flags import Command, Group
 from it_study.commands.launch import local, slurm, ssh, tpu_vm
-from it_study.commands.runs import commands as runs, diagnose
+from it_study.commands.runs import diagnose, flags as runs
 
 COMMANDS: tuple[Command, ...] = (
   runs.STUDY,

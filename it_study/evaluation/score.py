@@ -99,7 +99,7 @@ def load_rows(
     assert row.task is not None, '`check_complete` has checked it'
     assert row.id is not None, '`check_complete` has checked it'
     task, instance = _as_seen(*known[row.task, row.id], row)
-    # T5X writes one reference of several.
+    # T5X writes only one of the references.
     if not set(row.targets) <= set(instance.outputs):
       changed.append(row.id)
     filled.append(

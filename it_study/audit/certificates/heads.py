@@ -26,7 +26,7 @@ class Head:
   Attributes:
     failures: Failures of the head.
     definition: Definition as the prompt shows it, with the empty line after it.
-    whole: Definition as it would be uncut; None if unknown.
+    whole: Full definition, before any truncation; None if unknown.
     cut: Whether the definition is cut.
     names: New name of each normalised label, for a renaming.
     blocks: Examples of the prompt.

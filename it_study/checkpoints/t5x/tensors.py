@@ -81,7 +81,7 @@ def _from_msgpack(root: StoragePath) -> dict[str, Any]:
     )
   try:
     tree = serialization.msgpack_restore(content)
-  # Both libraries raise their own types, and random bytes raise any other.
+  # Both libraries raise their own types; corrupt bytes can raise any other.
   except Exception as error:
     raise InputError(
       f'{where}: cannot be read: {reason(error) or type(error).__name__}. It '
@@ -105,7 +105,7 @@ def _from_msgpack(root: StoragePath) -> dict[str, Any]:
 
 
 def _leaf(root: StoragePath, where: str, name: str, leaf: Any) -> Any:
-  """Returns an array, or the specification of one in a folder beside."""
+  """Returns an array, or the specification of one in a sibling folder."""
   if isinstance(leaf, str) and leaf.startswith(_PLACEHOLDER):
     folder = leaf.removeprefix(_PLACEHOLDER)
   elif isinstance(leaf, dict):
@@ -114,8 +114,8 @@ def _leaf(root: StoragePath, where: str, name: str, leaf: Any) -> Any:
     folder = str(stored.get('path', leaf.get('path', ''))).strip('/')
   else:
     return leaf
-  # Driver and bucket name the place where it was written, so only the folder
-  # is used.
+  # The stored driver and bucket refer to where it was written, so only the
+  # folder is used.
   if not re.fullmatch(r'[\w-][\w.-]*', folder):
     raise InputError(
       f'{where}: {name} is stored in {folder!r:.60}; expected the name of a '

@@ -72,7 +72,7 @@ def save_params(
       write_manifest(written)
       written.rename(final)
     finally:
-      # After an interrupt too.
+      # Also clean up after an interrupt.
       shutil.rmtree(partial, ignore_errors=True)
   except InputError:
     # Raised by reading lazy arrays.

@@ -13,7 +13,7 @@ from it_study.errors import InputError
 from it_study.instructions import tk_instruct
 
 if TYPE_CHECKING:
-  from it_study.data.prompt_budget import Budget
+  from it_study.data.prompt_lengths import Budget
 
 
 def measure(
@@ -47,11 +47,11 @@ def measure(
   if options.split is not None:
     natinst.check_split(options.split)
   tensorflow_setup.import_tensorflow()
-  from it_study.data import prepare, prompt_budget
+  from it_study.data import prepare, prompt_lengths
 
   prepare.set_or_check_vocabulary(options.vocabulary, corpus=options.directory)
   with CountProgress('tasks rendered', quiet=options.quiet) as on_progress:
-    return prompt_budget.measure(
+    return prompt_lengths.measure(
       corpus=corpus,
       conditions=conditions or standard_grid(),
       splits=natinst.SPLITS if options.split is None else (options.split,),

@@ -2,7 +2,7 @@
 
 import argparse
 
-from it_study.commands.runs.commands import SMALL_TRAINING
+from it_study.commands.runs.flags import SMALL_TRAINING
 
 DETAILS = (
   'The command to run, any other command of it-study, follows --. Exit status: '

@@ -56,7 +56,7 @@ def check_positive(options: argparse.Namespace, *names: str) -> None:
   """Raises `InputError` unless all options of these names are above 0."""
   for name in names:
     value = getattr(options, name)
-    # Written so that nan is refused as well.
+    # `not value > 0` also rejects NaN.
     if not value > 0:
       raise InputError(
         f'--{name} is {value:g}; it must be above 0, such as 60.'

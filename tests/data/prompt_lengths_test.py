@@ -1,4 +1,4 @@
-"""Tests of it_study.data.prompt_budget."""
+"""Tests of it_study.data.prompt_lengths."""
 
 import fakes
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from it_study import seqio_lib
 from it_study.conditions import Condition, definition_experiments
 from it_study.corpus import natinst
-from it_study.data import preprocessors, prompt_budget, vocabularies
-from it_study.data.prompt_budget import Budget
+from it_study.data import preprocessors, prompt_lengths, vocabularies
+from it_study.data.prompt_lengths import Budget
 from it_study.errors import InputError
 from it_study.instructions.tk_instruct import TkInstruct
 
@@ -19,7 +19,7 @@ def _corpus(tmp_path, monkeypatch):
 
 
 def measure(corpus, *names, splits=('test',), **fields):
-  return prompt_budget.measure(
+  return prompt_lengths.measure(
     corpus=corpus,
     conditions=[Condition.from_name(name) for name in names],
     splits=splits,
@@ -96,12 +96,12 @@ def _twins(raw_task, write_corpus):
 
 def test_a_matched_budget_keeps_the_same_of_every_instance(twins):
   corpus, limit = twins, 130
-  plain = prompt_budget.measure(
+  plain = prompt_lengths.measure(
     corpus=corpus,
     conditions=definition_experiments(),
     max_tokens=limit,
   )
-  matched = prompt_budget.measure(
+  matched = prompt_lengths.measure(
     corpus=corpus,
     conditions=definition_experiments(matched_budget=True),
     max_tokens=limit,
@@ -166,7 +166,7 @@ def test_the_choice_is_that_of_seqio(corpus, condition):
     sequence_length={'inputs': 90, 'targets': 9}, split='train', shuffle=False
   )
   rows = list(preprocessors.numpy_rows(dataset))
-  found = prompt_budget.measure(
+  found = prompt_lengths.measure(
     corpus=corpus, conditions=[condition], splits=['train'], max_tokens=90
   )[0]
   assert found.num_instances == len(rows)
