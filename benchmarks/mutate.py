@@ -18,9 +18,11 @@ draws the same mutants from the same source.
 
 import argparse
 import ast
+import builtins
 from collections.abc import Iterator, Mapping, Sequence
 import concurrent.futures
 import dataclasses
+import importlib.machinery
 import json
 import os
 import pathlib
@@ -30,7 +32,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -41,7 +42,6 @@ TARGETS = (
   'it_study/predictions.py',
   'it_study/study',
 )
-_MODULE = '<module>'
 _FLIPPED = {
   ast.Eq: '!=',
   ast.NotEq: '==',
@@ -207,34 +207,64 @@ class _Source:
       yield self.mutant(node, 'comparison', after, (start, end))
 
 
+class _Marker(ast.NodeTransformer):
+  """Makes every function report that it was entered."""
+
+  def __init__(self, path: str):
+    self._path = path
+
+  def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+    self.generic_visit(node)
+    line = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    call = ast.parse(f'_function_entered({f"{self._path}:{line}"!r})').body[0]
+    # A docstring has to stay the first statement.
+    place = 1 if ast.get_docstring(node) is not None else 0
+    node.body.insert(place, ast.copy_location(call, node.body[0]))
+    return ast.fix_missing_locations(node)
+
+
+class _MarkingFinder(importlib.machinery.PathFinder):
+  """Finds the modules below the targets, with their functions marked."""
+
+  targets: tuple[str, ...] = ()
+
+  @classmethod
+  def find_spec(cls, fullname, path=None, target=None):
+    spec = super().find_spec(fullname, path, target)
+    if spec is None or not (spec.origin or '').startswith(cls.targets):
+      return None
+    loader = spec.loader
+    name = os.path.relpath(spec.origin, _ROOT)
+
+    def get_code(_):
+      tree = _Marker(name).visit(
+        ast.parse(pathlib.Path(spec.origin).read_text())
+      )
+      return compile(tree, spec.origin, 'exec', dont_inherit=True)
+
+    loader.get_code = get_code
+    return spec
+
+
 class _Recorder:
   """A pytest plugin that notes which test file enters which function."""
 
   def __init__(self, targets: Sequence[str]):
     self.entered: dict[str, set[str]] = {}
     self.seconds: dict[str, float] = {}
-    self._prefixes = tuple(str(_ROOT / target) for target in targets)
     self._keys: set[str] = set()
+    builtins._function_entered = lambda key: self._keys.add(key)
+    _MarkingFinder.targets = tuple(str(_ROOT / target) for target in targets)
+    sys.meta_path.insert(0, _MarkingFinder)
 
   def pytest_runtest_protocol(self, item, nextitem) -> None:
     del nextitem  # Named by pytest.
     name = str(pathlib.Path(item.path).relative_to(_ROOT))
     self._keys = self.entered.setdefault(name, set())
-    sys.setprofile(self._profile)
-    threading.setprofile(self._profile)
 
   def pytest_runtest_logreport(self, report) -> None:
     name = report.location[0]
     self.seconds[name] = self.seconds.get(name, 0.0) + report.duration
-
-  def _profile(self, frame, event, argument) -> None:
-    del argument
-    if event == 'call':
-      code = frame.f_code
-      if code.co_filename.startswith(self._prefixes):
-        path = os.path.relpath(code.co_filename, _ROOT)
-        line = 0 if code.co_name == _MODULE else code.co_firstlineno
-        self._keys.add(f'{path}:{line}')
 
 
 def record(targets: Sequence[str], tests: Sequence[str], out: str) -> None:
@@ -252,7 +282,6 @@ def record(targets: Sequence[str], tests: Sequence[str], out: str) -> None:
     ['-q', '-m', 'not slow', '-p', 'no:cacheprovider', *tests],
     plugins=[recorder],
   )
-  sys.setprofile(None)
   entered = {name: sorted(keys) for name, keys in recorder.entered.items()}
   pathlib.Path(out).write_text(
     json.dumps({'entered': entered, 'seconds': recorder.seconds})
@@ -260,10 +289,19 @@ def record(targets: Sequence[str], tests: Sequence[str], out: str) -> None:
 
 
 def _record_all(
-  targets: Sequence[str], workers: int, folder: pathlib.Path
+  targets: Sequence[str],
+  test_folders: Sequence[str],
+  workers: int,
+  folder: pathlib.Path,
 ) -> dict[str, dict]:
   files = sorted(
-    str(path.relative_to(_ROOT)) for path in _ROOT.glob('tests/**/*_test.py')
+    str(path.relative_to(_ROOT))
+    for name in test_folders
+    for path in (
+      [_ROOT / name]
+      if (_ROOT / name).is_file()
+      else (_ROOT / name).rglob('*_test.py')
+    )
   )
   processes = []
   for number in range(workers):
@@ -386,6 +424,12 @@ def main() -> None:
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument('--workers', type=int, default=os.cpu_count())
   parser.add_argument('--targets', nargs='+', default=list(TARGETS))
+  parser.add_argument(
+    '--test_folders',
+    nargs='+',
+    default=['tests'],
+    help='folders and files of the tests to run; default all',
+  )
   parser.add_argument('--coverage', help='record of an earlier run to reuse')
   parser.add_argument('--out', help='JSON lines of the mutants and their fate')
   parser.add_argument('--record', help=argparse.SUPPRESS)
@@ -403,7 +447,9 @@ def _run(options: argparse.Namespace, folder: pathlib.Path) -> None:
   if stored and stored.exists():
     coverage = json.loads(stored.read_text())
   else:
-    coverage = _record_all(options.targets, options.workers, folder)
+    coverage = _record_all(
+      options.targets, options.test_folders, options.workers, folder
+    )
     if stored:
       stored.write_text(json.dumps(coverage))
   mutants = draw(options.targets, number=options.mutants, seed=options.seed)
