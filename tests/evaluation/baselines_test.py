@@ -270,6 +270,11 @@ def test_baseline_of(corpus):
   assert baselines.baseline_of(mixed) is None
 
 
+def test_an_unknown_name_has_no_expected_score(corpus):
+  with pytest.raises(InputError, match="baseline 'randm' is unknown"):
+    baselines.expected_score('randm', corpus=corpus)
+
+
 def test_unknown_names_are_refused(corpus):
   with pytest.raises(InputError) as error:
     baselines.run_baseline('majorty', corpus=corpus)
