@@ -243,7 +243,7 @@ def _short(name: str) -> str:
   return name.replace('natinst_', '').replace('baseline_', '')
 
 
-def _print_progress(progress: 'trainer.Progress') -> None:
+def print_progress(progress: 'trainer.Progress') -> None:
   """Prints the progress of a training to standard error."""
   line = None
   if progress.phase == 'tokenising' and progress.step % 10_000 == 0:

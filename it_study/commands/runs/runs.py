@@ -12,7 +12,7 @@ import pathlib
 from typing import Any
 
 from it_study import conditions, gin_utils
-from it_study.commands.progress import _print_progress
+from it_study.commands.progress import print_progress
 from it_study.commands.reporting import report
 from it_study.commands.runs import settings
 from it_study.data import tensorflow_setup, user_module
@@ -101,7 +101,7 @@ def train(options: argparse.Namespace) -> None:
     try:
       summary = engine_call('finetune')(
         model_dir=folder,
-        on_progress=None if options.quiet else _print_progress,
+        on_progress=None if options.quiet else print_progress,
         **arguments,
       )
     except InputError:

@@ -102,7 +102,7 @@ def test_several_processes_of_t5x_do_not_write_to_a_bucket(
   ],
 )
 def test_a_training_prints_its_progress(capsys, phase, step, metrics, expected):
-  progress._print_progress(
+  progress.print_progress(
     trainer.Progress(
       phase=phase,
       step=step,
