@@ -1,28 +1,36 @@
 """The command line `it-study`: parses it, and prints errors in one line."""
 
 import argparse
+import codecs
 from collections.abc import Callable, Iterator, Sequence
+import io
 import logging
 import os
 import re
 import sys
 import traceback
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import it_study
 from it_study.commands import registry
 from it_study.commands.flags import Command
 from it_study.data import user_module
-from it_study.errors import InputError, nearest
+from it_study.errors import InputError, nearest, visible
 from it_study.training import host_memory
 
 _EXAMPLE = 'Example: '
 _NUMBERS = {'int': 'whole number', 'float': 'number'}
+_FORMAT = '%(levelname)s: %(message)s'
 _DEBUG_FORMAT = '%(asctime)s %(levelname)s %(name)s: %(message)s'
 # JAX logs every compilation, most of them of tiny programs.
 _COMPILE_LOGGER = 'jax._src.dispatch'
 _COMPILATION = re.compile(r'Finished XLA compilation of .* in ([\d.]+) sec')
 _SLOW_COMPILE_SECONDS = 1.0
+_PLAIN_ERRORS = 'it_study.plain'
+# What our tables and sentences hold besides ASCII.
+_PLAIN = str.maketrans(
+  {'–': '-', '−': '-', '…': '...', '±': '+/-', '×': 'x', '→': '->', '•': '*'}
+)
 _logger = logging.getLogger('it_study.cli')
 
 
@@ -36,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 for success, 2 for bad input, 1 for an internal error, 75 for a training
     that was stopped after a checkpoint, 130 for an interrupt.
   """
+  _accept_all_text(sys.stdout, sys.stderr)
   parser = _parser()
   words, rest = _split_rest(
     sys.argv[1:] if arguments is None else list(arguments)
@@ -83,17 +92,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
       traceback.print_exc()
     name = type(error).__name__
     first_line = (str(error).splitlines() or [''])[0]
-    print(
-      f'it-study: {name}: {first_line} (run again with --debug for the '
-      'traceback)',
-      file=sys.stderr,
-    )
+    _fail(f'{name}: {first_line} (run again with --debug for the traceback)')
     return 1
 
 
 def run_and_exit() -> None:
   """Runs the command line of the process: the installed command."""
   sys.exit(main())
+
+
+def _accept_all_text(*streams: IO[str]) -> None:
+  """Lets streams write characters that the encoding of a console lacks.
+
+  They are written as similar ASCII, such as - for a dash, else as an escape
+  such as \\u65e5.
+  """
+  codecs.register_error(_PLAIN_ERRORS, _plain)
+  for stream in streams:
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors=_PLAIN_ERRORS)
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+  """Replaces what cannot be encoded; an error handler of codecs."""
+  assert isinstance(error, UnicodeEncodeError)
+  text = error.object[error.start : error.end].translate(_PLAIN)
+  return text.encode('ascii', 'backslashreplace').decode(), error.end
 
 
 def _set_up_logging(*, debug: bool, quiet: bool) -> None:
@@ -108,9 +132,10 @@ def _set_up_logging(*, debug: bool, quiet: bool) -> None:
   """
   logging.basicConfig(
     level=logging.ERROR if quiet and not debug else logging.WARNING,
-    format=_DEBUG_FORMAT if debug else '%(levelname)s: %(message)s',
     force=True,
   )
+  for handler in logging.root.handlers:
+    handler.setFormatter(_VisibleFormatter(_DEBUG_FORMAT if debug else _FORMAT))
   detail = logging.DEBUG if debug else logging.NOTSET
   for name in ('it_study', 'launch', _COMPILE_LOGGER):
     logging.getLogger(name).setLevel(detail)
@@ -126,6 +151,13 @@ def _is_slow_compilation(record: logging.LogRecord) -> bool:
   return record.levelno >= logging.WARNING or (
     match is not None and float(match[1]) >= _SLOW_COMPILE_SECONDS
   )
+
+
+class _VisibleFormatter(logging.Formatter):
+  """Shows what data holds, such as escape sequences in the name of a task."""
+
+  def format(self, record: logging.LogRecord) -> str:
+    return visible(super().format(record))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -181,7 +213,7 @@ def _flags(parser: argparse.ArgumentParser) -> list[str]:
 
 def _fail(message: str) -> int:
   """Prints an error in one line; returns the exit status for bad input."""
-  print(f'it-study: {" ".join(message.split())}', file=sys.stderr)
+  print(f'it-study: {visible(" ".join(message.split()))}', file=sys.stderr)
   return 2
 
 

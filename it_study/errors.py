@@ -1,11 +1,13 @@
-"""The error that users read, and the hints in its messages."""
+"""The error that users read, the hints in its messages, text safe to show."""
 
 from collections.abc import Iterable
 import difflib
 import os
 import pathlib
 import reprlib
+import unicodedata
 
+_SHOWN_CONTROLS = '\n\t'
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
@@ -61,3 +63,31 @@ def nearest_path(path: str | os.PathLike[str]) -> str:
   match = missing[-1].with_name(matches[0])
   whole = match / path.relative_to(missing[-1])
   return f' Did you mean {os.fspath(whole if whole.exists() else match)!r}?'
+
+
+def visible(text: str) -> str:
+  """Replaces characters that hide, reorder or break text by visible ones.
+
+  Whatever comes from data passes through here before it reaches a terminal or
+  a page. Control characters become their pictures. Format characters that
+  reorder text, lone surrogates and characters that XML forbids become U+FFFD.
+  Line feeds and tabs stay. Each character becomes one character.
+
+  >>> visible('a\\x1b[31mb\\u202ec')
+  'a␛[31mb�c'
+  """
+  return ''.join(map(_visible_character, text))
+
+
+def _visible_character(character: str) -> str:
+  if character in _SHOWN_CONTROLS or character.isprintable():
+    return character
+  code = ord(character)
+  if code < 0x20:
+    return chr(0x2400 + code)
+  if code == 0x7F:
+    return '␡'
+  # Keep all kinds of spaces, and joiners, which are part of words and emoji.
+  if unicodedata.category(character) == 'Zs' or character in '\u200c\u200d':
+    return character
+  return '\ufffd'

@@ -101,6 +101,42 @@ def test_a_terminal_gets_colours(monkeypatch, name):
     json.loads(line)
 
 
+@pytest.mark.parametrize('name', COMMANDS)
+def test_a_console_that_is_not_utf8_loses_nothing(monkeypatch, name):
+  streams = [io.TextIOWrapper(io.BytesIO(), 'ascii') for _ in range(2)]
+  monkeypatch.setattr(sys, 'stdout', streams[0])
+  monkeypatch.setattr(sys, 'stderr', streams[1])
+  assert fakes.run_command(*COMMANDS[name]) == 0
+  streams[0].flush()
+  told = streams[0].buffer.getvalue().decode('ascii')
+  assert told
+  assert '\\u' not in told
+
+
+@pytest.mark.parametrize(
+  ('encoding', 'written'),
+  [
+    ('utf-8', 'é –−±→… 日 \\ud800'.encode()),
+    ('latin-1', b'\xe9 --\xb1->... \\u65e5 \\ud800'),
+    ('ascii', b'\\xe9 --+/-->... \\u65e5 \\ud800'),
+  ],
+)
+def test_a_console_shows_what_its_encoding_lacks(
+  monkeypatch, encoding, written
+):
+  file = io.BytesIO()
+  stream = io.TextIOWrapper(file, encoding=encoding)
+  monkeypatch.setattr(sys, 'stdout', stream)
+
+  def say(*args, **settings):
+    print('é –−±→… 日 \ud800', end='')
+
+  monkeypatch.setattr('it_study.corpus.natinst.open_corpus', say)
+  assert fakes.run_command('corpus', 'stats', 'x') == 1
+  stream.flush()
+  assert file.getvalue() == written
+
+
 def test_a_quiet_command_logs_errors_alone(capsys, monkeypatch):
   run_baseline = baselines.run_baseline
 
@@ -155,3 +191,59 @@ def test_a_dry_run_for_a_program(capsys):
   assert fakes.run_command(*words) == 0
   lines = json.loads(capsys.readouterr().out)['lines']
   assert [line.split()[0] for line in lines] == ['ssh'] * 4
+
+
+@pytest.fixture(name='hostile', scope='module')
+def _hostile(tmp_path_factory, folder):
+  """A folder with a corpus that has escape sequences in names and texts."""
+  hostile = tmp_path_factory.mktemp('hostile')
+  corpus = fakes.write_small_corpus(hostile / 'hostile')
+  for path in list((corpus / 'tasks').glob('*.json')):
+    task = json.loads(path.read_text())
+    task['Categories'] = [f'\x1b[31m{name}' for name in task['Categories']]
+    task['Definition'] = [f'{task["Definition"][0]} \x1b[31m']
+    for instance in task['Instances']:
+      instance['id'] += '\x1b[2J'
+      # Spaces around a label are a finding.
+      instance['output'] = [f' {text}\x9b2J ' for text in instance['output']]
+    path.with_name(f'{path.stem}\x1b[1m.json').write_text(json.dumps(task))
+    path.unlink()
+  for path in (corpus / 'splits/default').iterdir():
+    names = path.read_text().split()
+    path.write_text(''.join(f'{name}\x1b[1m\n' for name in names))
+  (hostile / 'corpus').symlink_to(folder / 'corpus')
+  for out, name in (('a', 'random'), ('b', 'majority')):
+    words = ('baseline', name, '--corpus', corpus, '--quiet')
+    assert fakes.run_command(*words, '--out', hostile / f'{out}.jsonl') == 0
+  words = ('prompt', '--corpus', corpus, CONDITION, '--limit=3')
+  assert fakes.run_command(*words, '--out', hostile / 'p.jsonl', '--quiet') == 0
+  return hostile
+
+
+@pytest.mark.parametrize(
+  'words',
+  [
+    ('corpus', 'check', 'hostile'),
+    ('corpus', 'audit', 'hostile'),
+    ('corpus', 'stats', 'hostile', CONDITION),
+    ('corpus', 'controls', 'hostile', 'hostile_controls'),
+    ('corpus', 'build', 'hostile', '--data_dir=hostile_rows'),
+    ('corpus', 'verify', 'hostile', '--prompts=p.jsonl'),
+    ('prompt', '--corpus=hostile', CONDITION, '--limit=2'),
+    ('prompt', '--corpus=hostile', CONDITION, '--task=\x1b[31m'),
+    ('explain', 'entail-3\x1b[2J', '--corpus=hostile', CONDITION),
+    ('explain', 'entail\x1b', '--corpus=hostile', CONDITION),
+    ('baseline', 'random', '--corpus=hostile'),
+    ('score', 'a.jsonl', '--corpus=hostile', '--per_task'),
+    ('score', 'a.jsonl', '--corpus=corpus'),
+    ('compare', 'a.jsonl', 'b.jsonl', '--per_category'),
+  ],
+)
+def test_escape_sequences_in_data_are_shown(
+  capsys, monkeypatch, hostile, words
+):
+  monkeypatch.chdir(hostile)
+  assert fakes.run_command(*words) in (0, 2)
+  told = capsys.readouterr()
+  assert told.out or told.err
+  assert not set(told.out + told.err) & set('\x1b\x9b\r')

@@ -1,8 +1,9 @@
 """Tests for it_study.errors."""
 
+from hypothesis import given, strategies as st
 import pytest
 
-from it_study.errors import InputError, nearest, nearest_path, shown
+from it_study.errors import InputError, nearest, nearest_path, shown, visible
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,23 @@ def test_nearest_path(tmp_path, monkeypatch):
     assert nearest_path(path) == f' Did you mean {hint!r}?'
   for path in ('cells/one', 'quite/different', 'gs://cells/one', 'a\0b', ''):
     assert nearest_path(path) == ''
+
+
+def test_hiding_and_reordering_characters_become_visible():
+  text = 'a\x00\x1b[31m\x7f\x85\u202e\u2066\ud800b'
+  assert visible(text) == 'a␀␛[31m␡����b'
+
+
+def test_ordinary_text_is_left_alone():
+  ordinary = 'línea — 中文 العربية 👩\u200d👧\tа́\ny\xa0z'
+  assert visible(ordinary) == ordinary
+
+
+@given(st.text())
+def test_every_character_becomes_one(text):
+  seen = visible(text)
+  assert len(seen) == len(text)
+  assert all(
+    c.isprintable() or c in '\n\t\u200c\u200d' or c.isspace() for c in seen
+  )
+  assert not set(seen) & set('\x1b\r\b')

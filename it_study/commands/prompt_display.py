@@ -8,6 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from it_study.corpus.instance_search import Found
+from it_study.errors import visible
 from it_study.instructions.explanation import Explanation, Token
 from it_study.instructions.prompt_spans import (
   CUE,
@@ -18,7 +19,6 @@ from it_study.instructions.prompt_spans import (
   NEGATIVE,
   Span,
 )
-from it_study.report.text import visible
 
 # Minimum columns of a condition, for conditions to be shown side by side.
 _COLUMN_WIDTH = 60

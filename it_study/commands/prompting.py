@@ -5,6 +5,7 @@ import collections
 from collections.abc import Iterator, Sequence
 import dataclasses
 import itertools
+import json
 import sys
 from typing import Any
 
@@ -147,7 +148,7 @@ def explain(options: argparse.Namespace) -> None:
     record = _found_json(found) | {
       'conditions': [e.to_json() for e in explanations]
     }
-    print(text_files.json_line(record), end='')
+    print(json.dumps(record))
   elif not options.quiet:
     from it_study.commands.prompt_display import Display
 
@@ -245,7 +246,8 @@ def _print(rows: Iterator[_Row], options: argparse.Namespace) -> None:
   display = Display()
   for row in rows:
     if options.json:
-      print(text_files.json_line(row.to_json()), end='')
+      # ASCII, since a console may lack a character.
+      print(json.dumps(row.to_json()))
     # Rendering is what may fail, so it happens even with --quiet.
     if options.json or options.quiet:
       continue

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from it_study.commands import flags
 from it_study.commands.flags import Command
 from it_study.corpus import locate, natinst
-from it_study.errors import InputError
+from it_study.errors import InputError, visible
 from it_study.storage import text_files
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def print_notes(options: argparse.Namespace, notes: Iterable[str]) -> None:
   """Prints notes to standard error, unless --quiet."""
   if not options.quiet:
     for note in notes:
-      print(f'it-study: note: {note}', file=sys.stderr)
+      print(visible(f'it-study: note: {note}'), file=sys.stderr)
 
 
 def print_metrics(

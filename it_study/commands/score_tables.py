@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from it_study.errors import visible
 from it_study.evaluation import baselines
 from it_study.evaluation.metrics import GROUPS
 from it_study.evaluation.stats.comparison import Compared, Difference
-from it_study.report.text import visible
 
 if TYPE_CHECKING:
   from rich import console as rich_console, table as rich_table
@@ -212,7 +212,7 @@ def metrics_table(
   for section in sections:
     for name, group in section:
       # Text, since a name may look like rich's markup.
-      table.add_row(text.Text(name), *_cells(group))
+      table.add_row(text.Text(visible(name)), *_cells(group))
     table.add_section()
   return table
 

@@ -1,11 +1,8 @@
-"""Makes text from data safe to show, and formats numbers."""
-
-import unicodedata
+"""Shortens text and formats numbers for a report."""
 
 from it_study.evaluation.stats.intervals import Interval
 
 MISSING = '–'
-_SHOWN_CONTROLS = '\n\t'
 _LONGEST = 160
 
 
@@ -85,30 +82,3 @@ def join(parts: list[str] | tuple[str, ...]) -> str:
   if len(parts) < 2:
     return ''.join(parts)
   return f'{", ".join(parts[:-1])} and {parts[-1]}'
-
-
-def visible(text: str) -> str:
-  """Replaces characters that hide, reorder or break text by visible ones.
-
-  Control characters become their pictures. Format characters that reorder
-  text, lone surrogates and characters that XML forbids become U+FFFD. Line
-  feeds and tabs stay. Each character becomes one character.
-
-  >>> visible('a\\x1b[31mb\\u202ec')
-  'a␛[31mb�c'
-  """
-  return ''.join(map(_visible_character, text))
-
-
-def _visible_character(character: str) -> str:
-  if character in _SHOWN_CONTROLS or character.isprintable():
-    return character
-  code = ord(character)
-  if code < 0x20:
-    return chr(0x2400 + code)
-  if code == 0x7F:
-    return '␡'
-  # Keep all kinds of spaces, and joiners, which are part of words and emoji.
-  if unicodedata.category(character) == 'Zs' or character in '\u200c\u200d':
-    return character
-  return '\ufffd'

@@ -4,15 +4,6 @@ from it_study.evaluation.stats.intervals import Interval
 from it_study.report import text
 
 
-def test_hidden_and_reordering_characters_become_visible():
-  assert text.visible('a\x00\x1b\x7f\x85\u202e\u2066\ud800b') == 'a␀␛␡����b'
-
-
-def test_ordinary_text_is_left_alone():
-  ordinary = 'línea — 中文 العربية 👩\u200d👧\tx\ny\xa0z'
-  assert text.visible(ordinary) == ordinary
-
-
 def test_shorten_keeps_both_ends():
   assert text.shorten('abcdefghij', 10) == 'abcdefghij'
   assert text.shorten('abcdefghijk', 10) == 'abcde…hijk'

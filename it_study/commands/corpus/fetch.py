@@ -8,6 +8,7 @@ import sys
 
 from it_study.commands.flags import Command
 from it_study.commands.progress import FetchProgress
+from it_study.errors import visible
 
 # Files that are named one by one, of each kind.
 _NUM_SHOWN = 5
@@ -50,7 +51,7 @@ def fetch(options: argparse.Namespace) -> None:
   if options.json or options.quiet:
     return
   for warning in fetched.warnings:
-    print(f'warning: {warning}', file=sys.stderr)
+    print(visible(f'warning: {warning}'), file=sys.stderr)
   _print_names(fetched.repaired, 'was changed or missing; restored')
   _print_names(fetched.foreign, 'is not part of the collection; left alone')
   print(f'directory: {fetched.directory}')
@@ -82,6 +83,6 @@ COMMAND = Command(
 
 def _print_names(names: tuple[str, ...], problem: str) -> None:
   for name in names[:_NUM_SHOWN]:
-    print(f'{name} {problem}', file=sys.stderr)
+    print(visible(f'{name} {problem}'), file=sys.stderr)
   if len(names) > _NUM_SHOWN:
     print(f'... and {len(names) - _NUM_SHOWN} more', file=sys.stderr)

@@ -11,6 +11,7 @@ import sys
 from it_study.commands import flags
 from it_study.corpus import exclusions, findings as findings_lib, natinst
 from it_study.corpus.findings import ERROR, WARNING, CorpusFinding
+from it_study.errors import visible
 from it_study.storage import text_files
 
 
@@ -79,7 +80,8 @@ def write(
     print(json.dumps(_by_severity(printed)))
   else:
     for severity, line in findings_lib.lines(printed):
-      print(line, file=sys.stderr if severity == ERROR else sys.stdout)
+      stream = sys.stderr if severity == ERROR else sys.stdout
+      print(visible(line), file=stream)
     if not options.quiet:
       tests = findings_lib.plural(len(corpus.test_tasks), 'test task')
       print(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import json
 
 from it_study.corpus import natinst
+from it_study.errors import visible
 
 
 def print_corpus(options: argparse.Namespace, corpus: natinst.Corpus) -> None:
@@ -28,4 +29,4 @@ def print_record(
     print(json.dumps(record))
   elif not options.quiet:
     for name, value in record.items():
-      print(f'{name}: {value}')
+      print(visible(f'{name}: {value}'))

@@ -13,7 +13,7 @@ from it_study.commands.progress import BuildProgress, CountProgress
 from it_study.conditions import Condition
 from it_study.corpus import locate, natinst
 from it_study.data import tensorflow_setup
-from it_study.errors import InputError
+from it_study.errors import InputError, visible
 from it_study.storage import text_files
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def verify(options: argparse.Namespace) -> int:
   if options.json:
     print(json.dumps(certificate.to_json()))
   elif not options.quiet:
-    print('\n'.join(certificate.lines()))
+    print(visible('\n'.join(certificate.lines())))
     _hint(certificate, options)
   elif not certificate.is_clean:
     print(certificate.verdict(), file=sys.stderr)

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from it_study.errors import InputError
+from it_study.errors import InputError, visible
 from it_study.evaluation import metrics
 from it_study.predictions import Prediction
 from it_study.report.arms import condition_label, headline_arm, make_arms
 from it_study.report.browser import query as query_lib
 from it_study.report.browser.query import LIMIT, Entry, Query
 from it_study.report.load import Cell, Study, read_study
-from it_study.report.text import shorten, visible
+from it_study.report.text import shorten
 
 # Longest texts, in characters, in a list and in the view of an instance.
 _SHORT, _LONG = 280, 50_000

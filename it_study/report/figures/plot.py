@@ -5,7 +5,8 @@ import html
 import re
 import textwrap
 
-from it_study.report.text import shorten, visible
+from it_study.errors import visible
+from it_study.report.text import shorten
 
 INK, RULE = '#1F2328', '#E3E6EA'
 

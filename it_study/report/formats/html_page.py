@@ -9,10 +9,10 @@ import json
 import jinja2
 from markupsafe import Markup
 
+from it_study.errors import visible
 from it_study.report.figures.score_figures import Figure
 from it_study.report.sections import TITLE, Code, Report
 from it_study.report.tables.table import Table
-from it_study.report.text import visible
 
 
 def render_html(report: Report) -> str:

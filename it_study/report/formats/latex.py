@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
+from it_study.errors import visible
 from it_study.report.figures import curve_figures
 from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN
 from it_study.report.tables import parts_tables, score_tables
 from it_study.report.tables.table import Entry, Table
-from it_study.report.text import visible
 
 _SPECIAL = {
   '\\': r'\textbackslash{}',

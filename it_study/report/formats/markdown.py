@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 import re
 
+from it_study.errors import visible
 from it_study.report.answer import FAILED
 from it_study.report.figures.score_figures import Figure
 from it_study.report.sections import (
@@ -12,7 +13,6 @@ from it_study.report.sections import (
   Section,
 )
 from it_study.report.tables.table import Entry, Table
-from it_study.report.text import visible
 
 
 def render_markdown(report: Report) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 import csv
 import io
 
+from it_study.errors import visible
 from it_study.evaluation.metrics import GROUPS
 from it_study.report.load import Cell
-from it_study.report.text import visible
 
 COLUMNS = (
   'cell',

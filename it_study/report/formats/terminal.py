@@ -4,13 +4,13 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from it_study.errors import visible
 from it_study.report import answer
 from it_study.report.curves import find_curves
 from it_study.report.results import Results, score
 from it_study.report.sections import TITLE, population
 from it_study.report.tables.score_tables import short_table
 from it_study.report.tables.table import Table
-from it_study.report.text import visible
 
 if TYPE_CHECKING:
   from rich.console import Console
