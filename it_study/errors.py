@@ -19,6 +19,15 @@ class InputError(ValueError):
   """
 
 
+def is_plain_name(name: str) -> bool:
+  """Returns whether a name from data cannot lead out of a folder.
+
+  >>> is_plain_name('task1_a'), is_plain_name('../task1_a')
+  (True, False)
+  """
+  return name not in ('', '.', '..') and not set(name) & set('/\\\0')
+
+
 def shown(value: object) -> str:
   """Returns a value for a message, shortened if it is long.
 

@@ -7,6 +7,7 @@ import pathlib
 import re
 
 from it_study import errors
+from it_study.corpus import files
 from it_study.corpus.findings import ERROR, CorpusFinding
 from it_study.errors import InputError, nearest_path
 
@@ -111,6 +112,9 @@ def read(path: str | pathlib.Path) -> Exclusions:
         f'exclusion list {path}, line {number}: expected TASK, or TASK, a tab '
         f'and an instance id, got {errors.shown(content)}.'
       )
+    files.check_task_name(
+      parts[0], where=f'exclusion list {path}, line {number}'
+    )
     entries.append((parts[0], parts[1] if len(parts) == 2 else None))
   return make(entries, path=str(path))
 

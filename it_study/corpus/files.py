@@ -9,7 +9,7 @@ import os
 import pathlib
 import time
 
-from it_study.errors import InputError, nearest
+from it_study.errors import InputError, is_plain_name, nearest, shown
 from it_study.storage import local_folders, text_files
 
 # A file may change within one tick of its file system's clock without a new
@@ -31,18 +31,34 @@ def task_path(directory: pathlib.Path, name: str) -> pathlib.Path:
 def check_track(directory: pathlib.Path, track: str) -> None:
   """Raises `InputError` if the corpus has tracks, but not this one."""
   splits = directory / 'splits'
-  if (splits / track).is_dir() or not splits.is_dir():
+  if not splits.is_dir():
     return
   tracks = sorted(path.name for path in splits.iterdir() if path.is_dir())
-  if tracks:
+  if tracks and track not in tracks:
     raise InputError(
       f'corpus {directory}: no track {track!r} in {splits}; available: '
       f'{", ".join(tracks)}.{nearest(track, tracks)}'
     )
 
 
+def check_task_name(name: str, *, where: str) -> None:
+  """Raises `InputError` if a task's name would be a path.
+
+  Args:
+    name: Name in a split file or an exclusion list.
+    where: File and line, for the message.
+  """
+  if not is_plain_name(name):
+    raise InputError(
+      f'{where}: expected the name of a task, got the path {shown(name)}. '
+      "Name a file of the corpus's tasks folder, without folder and .json."
+    )
+
+
 def has_file(directory: pathlib.Path, name: str) -> bool:
   """Returns whether a task has a file."""
+  if not is_plain_name(name):
+    return False
   try:
     return task_path(directory, name).is_file()
   except OSError:
@@ -50,7 +66,7 @@ def has_file(directory: pathlib.Path, name: str) -> bool:
     return False
 
 
-def missing(directory: pathlib.Path, names: tuple[str, ...]) -> list[str]:
+def missing(directory: pathlib.Path, names: Iterable[str]) -> list[str]:
   """Returns the names of tasks without a file."""
   return [name for name in names if not has_file(directory, name)]
 
@@ -70,6 +86,9 @@ def read_split(
       'line.'
     )
   lines = [line.strip() for line in read_text(path).splitlines()]
+  for number, line in enumerate(lines, start=1):
+    if line:
+      check_task_name(line, where=f'{path}, line {number}')
   names = tuple(dict.fromkeys(line for line in lines if line))
   if not names:
     raise InputError(f'{path}: no tasks; expected one task name per line.')

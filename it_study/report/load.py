@@ -8,7 +8,7 @@ import os
 import pathlib
 
 from it_study.corpus.natinst import SPLITS
-from it_study.errors import InputError, nearest_path
+from it_study.errors import InputError, is_plain_name, nearest_path
 from it_study.evaluation.baselines import BASELINES
 from it_study.evaluation.metrics import GROUPS
 from it_study.report.text import join, shorten
@@ -195,7 +195,7 @@ def _parse_cell(fields: object, where: str) -> Cell:
   values = {name: fields[name] for name in fields if name in known}
   name = values.get('cell')
   # The name is a folder's: it must not lead out of the study.
-  if not isinstance(name, str) or not _is_folder(name):
+  if not isinstance(name, str) or not is_plain_name(name):
     raise InputError(
       f'{where}: cell: expected the name of a folder, got {name!r:.60}.'
     )
@@ -222,10 +222,6 @@ def _parse_cell(fields: object, where: str) -> Cell:
     )
   _check_metrics(values['metrics'], where)
   return Cell(**values)
-
-
-def _is_folder(name: str) -> bool:
-  return name not in ('', '.', '..') and not set(name) & set('/\\\0')
 
 
 _TEXT_OR_NONE = (str, type(None))
@@ -304,7 +300,7 @@ def _read_curves(
   names = dict.fromkeys(cell.training for cell in cells if cell.training)
   curves = {}
   for name in sorted(names):
-    if not _is_folder(name):
+    if not is_plain_name(name):
       continue
     text = _read_text(directory / 'trainings' / name / 'metrics.jsonl') or ''
     points = dict(filter(None, map(_parse_point, text.splitlines())))

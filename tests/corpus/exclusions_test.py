@@ -66,6 +66,11 @@ def test_order_repetition_and_comments_make_no_difference(tmp_path):
       ', line 1: expected TASK, or TASK, a tab and an instance id, got '
       "'\\tt-1'.",
     ),
+    (
+      b'task1\n../task1\tt-1\n',
+      ", line 2: expected the name of a task, got the path '../task1'. Name a "
+      "file of the corpus's tasks folder, without folder and .json.",
+    ),
     (b'task1\n\xff\n', ': not UTF-8 at byte 6.'),
     (None, ': cannot be read: No such file or directory.'),
   ],

@@ -2,7 +2,8 @@
 
 import pytest
 
-from it_study.corpus import files
+from it_study.corpus import files, natinst
+from it_study.errors import InputError
 
 
 @pytest.fixture(name='directory')
@@ -17,6 +18,7 @@ def test_tasks_are_files_with_their_name(directory):
   assert not files.has_file(directory, 'task1')
   assert not files.has_file(directory, 'x' * 5000)
   assert not files.has_file(directory, 'x\0')
+  assert not files.has_file(directory, '../tasks/task1_a')
   names = ('task2_b', 'task3_c', 'task1_a', 'task0')
   assert files.missing(directory, names) == ['task3_c', 'task0']
   assert sorted(files.present(directory)) == ['task1_a', 'task2_b']
@@ -35,4 +37,32 @@ def test_unreadable_files_are_refused(tmp_path):
   assert str(error.value) == (
     f'{tmp_path}: cannot be read: Is a directory. Restore the file, or remove '
     'its task from the split files.'
+  )
+
+
+@pytest.mark.parametrize(
+  'name',
+  ['../../outside/task1_x', 'tasks/task1_a', '/task1_a', '..', 'a\\b', 'a\0b'],
+)
+def test_a_split_file_cannot_name_a_path(directory, name):
+  path = directory / 'splits/default/test_tasks.txt'
+  path.write_text(f'task2_b\n\n{name}\n')
+  message = (
+    f'{path}, line 3: expected the name of a task, got the path {name!r}. Name '
+    "a file of the corpus's tasks folder, without folder and .json."
+  )
+  for read in (natinst.open_corpus, natinst.survey_corpus):
+    with pytest.raises(InputError) as error:
+      read(directory)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize('track', ['../../elsewhere', '.', 'default/.'])
+def test_a_track_is_a_folder_of_the_splits(directory, track):
+  (directory.parent / 'elsewhere').mkdir()
+  with pytest.raises(InputError) as error:
+    natinst.open_corpus(directory, track=track)
+  assert str(error.value).startswith(
+    f'corpus {directory}: no track {track!r} in {directory / "splits"}; '
+    'available: default.'
   )

@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 
+from it_study.corpus import files as corpus_files
 from it_study.corpus.fetch import archive_files
 from it_study.corpus.fetch.fetched_files import (
   STATE,
@@ -283,11 +284,7 @@ def _count_tasks(
     for path in lists(directory, split):
       names = names_in(path)
       counts.setdefault(path.parent.name, {})[split] = len(names)
-      missing = sorted(
-        name
-        for name in names
-        if not (directory / 'tasks' / f'{name}.json').is_file()
-      )
+      missing = corpus_files.missing(directory, sorted(names))
       if missing and tracks & {_ALL, path.parent.name}:
         warnings.append(
           f'{path} names {len(missing)} tasks that have no file in the '
