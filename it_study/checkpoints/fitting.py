@@ -11,7 +11,7 @@ from it_study.models.config import T5Config
 # Names shown of a mismatch; the rest is counted.
 _NAMES_SHOWN = 3
 # Parameters with a vocabulary axis, and that axis.
-_VOCABULARY_AXES = {
+VOCABULARY_AXES = {
   'token_embedder/embedding': 0,
   'decoder/logits_dense/kernel': 1,
 }
@@ -35,7 +35,7 @@ def fits(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
   """
   if len(shape) != len(wanted):
     return False
-  axis = _VOCABULARY_AXES.get(name)
+  axis = VOCABULARY_AXES.get(name)
   return all(
     stored <= size if number == axis else stored == size
     for number, (stored, size) in enumerate(zip(shape, wanted, strict=True))
@@ -56,9 +56,9 @@ def fill_vocabulary(
     value: The whole parameter; the last row of a shard is not the table's.
     shape: Shape to pad to.
   """
-  if name not in _VOCABULARY_AXES or value.ndim != len(shape):
+  if name not in VOCABULARY_AXES or value.ndim != len(shape):
     return value
-  axis = _VOCABULARY_AXES[name]
+  axis = VOCABULARY_AXES[name]
   lacking = shape[axis] - value.shape[axis]
   if lacking <= 0:
     return value

@@ -199,7 +199,9 @@ def test_only_files_of_the_better_format_are_read():
   assert hf.files_read(names) == sorted(
     names - {'README.md', 'pytorch_model.bin'}
   )
-  torch = {'config.json', 'pytorch_model.bin', 'pytorch_model-1.bin', 'a.bin'}
-  assert hf.files_read(torch) == sorted(torch - {'a.bin'})
+  # The single file is read, an index of shards beside it is not.
+  torch = {'pytorch_model.bin.index.json', 'pytorch_model-1.bin', 'a.bin'}
+  read = ['added_tokens.json', 'config.json', 'pytorch_model.bin']
+  assert hf.files_read(torch | {*read}) == read
   assert not hf.has_weights({'config.json', 'tf_model.h5'})
   assert not hf.has_weights({'model.safetensors'})

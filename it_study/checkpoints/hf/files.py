@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
 import json
+import logging
 import pathlib
 import re
 import struct
@@ -23,6 +24,7 @@ FORMATS = (
 _ZIP = b'PK\x03\x04'
 # Shapes of a file's tensors by name, and a function that reads one of them.
 _Opened = tuple[dict[str, tuple[int, ...]], Callable[[str], np.ndarray]]
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -95,6 +97,9 @@ class Weights:
 def open_weights(path: pathlib.Path) -> Iterator[Weights]:
   """Finds the weights in a folder without reading them.
 
+  A single file is preferred to an index of shards, which may be left from an
+  earlier save into the same folder; transformers prefers it too.
+
   Raises:
     InputError: If there are none, or their index is damaged.
   """
@@ -102,7 +107,15 @@ def open_weights(path: pathlib.Path) -> Iterator[Weights]:
     FORMATS, (_open_safetensors, _open_pytorch), strict=True
   ):
     files = None
-    if (path / index).is_file():
+    if (path / single).is_file():
+      if (path / index).is_file():
+        _logger.warning(
+          '%s: both %s and %s are there; the first is read.',
+          path,
+          single,
+          index,
+        )
+    elif (path / index).is_file():
       try:
         files = dict(read_json(path / index)['weight_map'])
       except (KeyError, TypeError, ValueError):
@@ -116,7 +129,7 @@ def open_weights(path: pathlib.Path) -> Iterator[Weights]:
           f'{path / index}: expected file names in the same folder, got '
           f'{outside[0]!r:.60}.'
         )
-    elif not (path / single).is_file():
+    else:
       continue
     with contextlib.ExitStack() as stack:
       yield Weights(path, files, single, open_file, stack)
@@ -160,6 +173,18 @@ def write_safetensors(
     file.write(struct.pack('<Q', len(content)) + content)
     for tensor in tensors.values():
       file.write(np.ascontiguousarray(tensor, '<f4').data)
+
+
+def read_object(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a JSON file that holds an object.
+
+  Raises:
+    InputError: If it does not exist, cannot be read or holds something else.
+  """
+  value = read_json(path)
+  if not isinstance(value, dict):
+    raise InputError(f'{path}: expected an object, got {type(value).__name__}.')
+  return value
 
 
 def read_json(path: pathlib.Path) -> Any:

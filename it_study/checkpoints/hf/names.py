@@ -1,18 +1,17 @@
-"""Maps our parameter names and configuration to a Hugging Face T5's."""
+"""Maps our parameter names to a Hugging Face T5's."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from it_study.models.config import T5Config
 
-# Copies of the embedding table under other names, and a bias in the first
-# releases of T5 v1.0 that no model reads.
 HEAD = 'lm_head.weight'
-EMBEDDING = 'shared.weight'
-REPEATED = (
+# Names of the embedding table. Files may hold it under each, or under any one.
+EMBEDDINGS = (
+  'shared.weight',
   'encoder.embed_tokens.weight',
   'decoder.embed_tokens.weight',
 )
+# A bias in the first releases of T5 v1.0 that no model reads.
 UNUSED = (
   'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight',
 )
@@ -33,7 +32,7 @@ def tensors(config: T5Config) -> dict[str, Tensor]:
   attention bias [buckets, heads], ours [heads, buckets].
   """
   table = {
-    'token_embedder/embedding': Tensor(EMBEDDING, False),
+    'token_embedder/embedding': Tensor(EMBEDDINGS[0], False),
     'encoder/encoder_norm/scale': Tensor(
       'encoder.final_layer_norm.weight', False
     ),
@@ -100,102 +99,3 @@ def _add_layer(
   table[f'{ours}/pre_mlp_layer_norm/scale'] = Tensor(
     f'{mlp}.layer_norm.weight', False
   )
-
-
-# Field of a T5Config to the field of a config.json and its default.
-_FIELDS = {
-  'vocab_size': ('vocab_size', 32128),
-  'emb_dim': ('d_model', 512),
-  'num_heads': ('num_heads', 8),
-  'head_dim': ('d_kv', 64),
-  'mlp_dim': ('d_ff', 2048),
-  'num_encoder_layers': ('num_layers', 6),
-  'relative_attention_num_buckets': ('relative_attention_num_buckets', 32),
-  'relative_attention_max_distance': ('relative_attention_max_distance', 128),
-}
-_ACTIVATIONS = {
-  'relu': ('relu',),
-  'gated-gelu': ('gelu', 'linear'),
-  'gated-silu': ('silu', 'linear'),
-}
-
-# Epsilon of the layer norms, as in models/layers.py.
-_EPSILON = 1e-6
-
-
-def read_config(fields: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the fields of a T5Config that a config.json determines.
-
-  Raises:
-    ValueError: If the model is not a supported T5; says why.
-  """
-  kind = fields.get('model_type')
-  if kind != 't5':
-    raise ValueError(f"model_type must be 't5', got {kind!r}")
-  activation = fields.get('feed_forward_proj', 'relu')
-  if activation not in _ACTIVATIONS:
-    raise ValueError(
-      f'feed_forward_proj must be one of {", ".join(_ACTIVATIONS)}, got '
-      f'{activation!r}'
-    )
-  epsilon = fields.get('layer_norm_epsilon', _EPSILON)
-  if epsilon != _EPSILON:
-    raise ValueError(f'layer_norm_epsilon must be {_EPSILON}, got {epsilon!r}')
-  config = {
-    ours: fields.get(theirs, default)
-    for ours, (theirs, default) in _FIELDS.items()
-  }
-  decoder_layers = fields.get('num_decoder_layers')
-  return config | {
-    'num_decoder_layers': config['num_encoder_layers']
-    if decoder_layers is None
-    else decoder_layers,
-    'mlp_activations': _ACTIVATIONS[activation],
-    'logits_via_embedding': _scales_logits(fields),
-  }
-
-
-def _scales_logits(fields: Mapping[str, Any]) -> bool:
-  """Returns whether logits are T5 v1.0's: from the scaled embedding table.
-
-  transformers 5 writes this under its own name, and always says that the
-  tables are tied, whether or not the weights hold a second one.
-  """
-  scaled = fields.get('scale_decoder_outputs')
-  if scaled is None:
-    return fields.get('tie_word_embeddings', True) is not False
-  return bool(scaled)
-
-
-def write_config(config: T5Config) -> dict[str, Any]:
-  """Returns the config.json of a model.
-
-  Raises:
-    ValueError: If Hugging Face's T5 does not support the activations.
-  """
-  names = {value: name for name, value in _ACTIVATIONS.items()}
-  if config.mlp_activations not in names:
-    raise ValueError(
-      f'mlp_activations of a Hugging Face T5 must be one of '
-      f'{", ".join(map(str, names))}, got {config.mlp_activations}'
-    )
-  fields = {
-    theirs: getattr(config, ours) for ours, (theirs, _) in _FIELDS.items()
-  }
-  return {
-    'architectures': ['T5ForConditionalGeneration'],
-    'model_type': 't5',
-    **fields,
-    'num_decoder_layers': config.num_decoder_layers,
-    'feed_forward_proj': names[config.mlp_activations],
-    'tie_word_embeddings': config.logits_via_embedding,
-    'scale_decoder_outputs': config.logits_via_embedding,
-    'is_encoder_decoder': True,
-    'dropout_rate': config.dropout_rate,
-    'layer_norm_epsilon': _EPSILON,
-    'initializer_factor': 1.0,
-    'use_cache': True,
-    'pad_token_id': 0,
-    'eos_token_id': 1,
-    'decoder_start_token_id': 0,
-  }

@@ -12,7 +12,11 @@ import jax
 import numpy as np
 
 from it_study.checkpoints import fitting, lazy_arrays
-from it_study.checkpoints.hf import files, names as hf_names
+from it_study.checkpoints.hf import (
+  config as hf_config,
+  files,
+  names as hf_names,
+)
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.errors import InputError
 from it_study.models.config import T5Config
@@ -20,7 +24,11 @@ from it_study.storage import text_files
 
 _Path = str | os.PathLike[str]
 CONFIG = 'config.json'
+_GENERATION = 'generation_config.json'
 VOCABULARY = 'spiece.model'
+# Files that add tokens to the vocabulary, or hold it.
+TOKENIZERS = ('tokenizer.json', 'tokenizer_config.json', 'added_tokens.json')
+_DESCRIPTIONS = {CONFIG, _GENERATION, VOCABULARY, *TOKENIZERS}
 SHARD_BYTES = 5_000_000_000
 
 
@@ -30,7 +38,7 @@ def has_weights(names: Set[str]) -> bool:
 
 
 def files_read(names: Set[str]) -> list[str]:
-  """Returns the files of a folder that are read, including the vocabulary.
+  """Returns the files of a folder that are read, with those of its vocabulary.
 
   Args:
     names: Names of all files in a folder that has weights. The weights may be
@@ -38,9 +46,11 @@ def files_read(names: Set[str]) -> list[str]:
   """
   single, index = next(pair for pair in files.FORMATS if names & {*pair})
   stem, _, ending = single.rpartition('.')
-  part = re.compile(rf'{stem}(-[\w-]+)?\.{ending}')
-  shards = {name for name in names if part.fullmatch(name)}
-  return sorted(names & {CONFIG, VOCABULARY, index} | shards)
+  shard = re.compile(rf'{stem}-[\w-]+\.{ending}')
+  read = {single, *_DESCRIPTIONS}
+  if single not in names:
+    read |= {index, *filter(shard.fullmatch, names)}
+  return sorted(names & read)
 
 
 def read_model_config(path: _Path, *, dtype: str = 'float32') -> T5Config:
@@ -96,8 +106,10 @@ def open_params(path: _Path, *, config: T5Config, target: Any) -> Iterator[Any]:
   _check_config(path, config)
   table = hf_names.tensors(config)
   with files.open_weights(path) as weights:
+    table = _under_stored_names(table, weights.names())
     _check_names(path, table, weights.names())
-    _check_head(path, table, weights)
+    _check_copies(path, table, weights)
+    _check_rows(path, table, weights)
 
     def lazy(keys: Any, leaf: jax.ShapeDtypeStruct) -> LazyArray:
       name = jax.tree_util.keystr(keys, simple=True, separator='/')
@@ -142,7 +154,7 @@ def save_params(
       f'{fitting.listed(flat.keys() - table.keys())}.'
     )
   try:
-    fields = hf_names.write_config(config)
+    fields = hf_config.write_config(config)
     path.mkdir(parents=True, exist_ok=True)
     if any(path.iterdir()):
       raise InputError(
@@ -196,9 +208,6 @@ def _open_param(
 ) -> LazyArray:
   """Returns one of our parameters, after checking its tensor's shape."""
   source = tensor.name
-  if source == hf_names.HEAD and source not in weights.names():
-    # Logits from the embedding table, but unscaled, unlike T5 v1.0's.
-    source = hf_names.EMBEDDING
   shape = weights.shape(source)
   shape = shape[::-1] if tensor.is_transposed else shape
   if not fitting.fits(name, shape, leaf.shape):
@@ -229,13 +238,17 @@ def _to_theirs(param: Any, tensor: hf_names.Tensor) -> LazyArray:
 
 
 def _config_fields(path: pathlib.Path) -> dict[str, Any]:
-  fields = files.read_json(path / CONFIG)
+  file = path / CONFIG
   try:
-    if not isinstance(fields, dict):
-      raise ValueError(f'expected an object, got {type(fields).__name__}')
-    return hf_names.read_config(fields)
+    fields = hf_config.read_config(files.read_object(file))
+    file = path / _GENERATION
+    if file.is_file():
+      hf_config.check_generation(files.read_object(file))
+  except InputError:
+    raise
   except ValueError as error:
-    raise InputError(f'{path / CONFIG}: {error}.') from None
+    raise InputError(f'{file}: {error}.') from None
+  return fields
 
 
 def _check_config(path: pathlib.Path, config: T5Config) -> None:
@@ -252,12 +265,33 @@ def _check_config(path: pathlib.Path, config: T5Config) -> None:
       )
 
 
+def _under_stored_names(
+  table: Mapping[str, hf_names.Tensor], stored: set[str]
+) -> dict[str, hf_names.Tensor]:
+  """Returns the table with the names that the embedding table has here.
+
+  It may be stored under any of its names, as transformers reads it. Without a
+  head, logits come from it, but unscaled, unlike T5 v1.0's.
+  """
+  embedding = next(
+    (name for name in hf_names.EMBEDDINGS if name in stored),
+    hf_names.EMBEDDINGS[0],
+  )
+  names = {hf_names.EMBEDDINGS[0]: embedding}
+  if hf_names.HEAD not in stored:
+    names[hf_names.HEAD] = embedding
+  return {
+    ours: tensor._replace(name=names.get(tensor.name, tensor.name))
+    for ours, tensor in table.items()
+  }
+
+
 def _check_names(
   path: pathlib.Path, table: Mapping[str, hf_names.Tensor], stored: set[str]
 ) -> None:
   wanted = {tensor.name for tensor in table.values()}
-  known = {*wanted, *hf_names.REPEATED, *hf_names.UNUSED, hf_names.HEAD}
-  unknown, missing = stored - known, wanted - stored - {hf_names.HEAD}
+  known = {*wanted, *hf_names.EMBEDDINGS, *hf_names.UNUSED, hf_names.HEAD}
+  unknown, missing = stored - known, wanted - stored
   if missing or unknown:
     raise InputError(
       f'{path} does not fit the model: missing tensors: '
@@ -266,23 +300,49 @@ def _check_names(
     )
 
 
-def _check_head(
+def _check_copies(
   path: pathlib.Path,
   table: Mapping[str, hf_names.Tensor],
   weights: files.Weights,
 ) -> None:
-  """Refuses a second table where logits come from the embedding table."""
-  is_tied = 'decoder/logits_dense/kernel' not in table
-  if is_tied and hf_names.HEAD in weights.names():
-    head, table_ = (
-      weights.read(name) for name in (hf_names.HEAD, hf_names.EMBEDDING)
+  """Refuses tensors that must equal the embedding table, and do not."""
+  embedding = table['token_embedder/embedding'].name
+  reasons = dict.fromkeys(
+    hf_names.EMBEDDINGS,
+    'the encoder and the decoder of a T5 share one table. Use other weights.',
+  )
+  if 'decoder/logits_dense/kernel' not in table:
+    reasons[hf_names.HEAD] = (
+      'config.json says that the two are tied. Fix config.json, or use other '
+      'weights.'
     )
-    if not np.array_equal(head, table_):
+  for name in sorted(reasons.keys() & weights.names() - {embedding}):
+    if not np.array_equal(
+      weights.read(name), weights.read(embedding), equal_nan=True
+    ):
       raise InputError(
-        f'{path}: {hf_names.HEAD} differs from {hf_names.EMBEDDING}, although '
-        'config.json says that the two are tied. Fix config.json, or use '
-        'other weights.'
+        f'{path}: {name} differs from {embedding}, although {reasons[name]}'
       )
+
+
+def _check_rows(
+  path: pathlib.Path,
+  table: Mapping[str, hf_names.Tensor],
+  weights: files.Weights,
+) -> None:
+  """Refuses tables of another size than config.json says, like transformers."""
+  rows = _config_fields(path)['vocab_size']
+  for name in fitting.VOCABULARY_AXES:
+    if name in table:
+      source = table[name].name
+      # Stored tables are [vocabulary, width].
+      found = weights.shape(source)[:1]
+      if found != (rows,):
+        raise InputError(
+          f'{path}: {source} has {found[0] if found else 0} rows, but '
+          f'vocab_size is {rows} in config.json. Fix config.json, or download '
+          'the folder again.'
+        )
 
 
 def _shards(
