@@ -25,6 +25,12 @@ _METRICS = {
   'format_correctness': 'In format',
 }
 
+NO_VARIATION = (
+  'Where no score differs, or all differ alike, there is no variance to judge '
+  'by: the interval and p are then exact bounds from the number of tasks (of '
+  'instances, if there is one task), and do not speak for other seeds.'
+)
+
 
 def print_comparison(
   compared: Compared,
@@ -66,6 +72,15 @@ def print_comparison(
       'difference that this design detects with 80% power.'
     )
   )
+  constant = [
+    f'{title} ({", ".join(visible(d.group) for d in alike)})'
+    for title, rows in _by_metric(compared, per_category=per_category)
+    if (alike := [d for d, _ in rows if not d.estimate.varies])
+  ]
+  if constant:
+    console.print(
+      text.Text(f'{NO_VARIATION} Equal differences: {"; ".join(constant)}.')
+    )
   for group, changes in compared.changes.items():
     if group not in GROUPS:
       continue

@@ -333,13 +333,12 @@ def _effects(pairs: Sequence[Comparison]) -> str:
       f'{_names(equivalent, pairs, "all")}'
     )
   if unclear:
-    largest = [pair.largest for pair in unclear if not pair.is_degenerate]
-    # Where nothing varies, resampling cannot tell what else is possible.
-    possible = (
-      f'up to {number(max(largest))} points either way remain possible'
-      if largest
-      else 'all scores are identical, so nothing can be inferred'
-    )
+    largest = number(max(pair.largest for pair in unclear))
+    possible = f'up to {largest} points either way remain possible'
+    if not any(pair.estimate.varies or pair.estimate.mean for pair in unclear):
+      possible = (
+        f'no score differs, which leaves little to judge by: {possible}'
+      )
     parts.append(
       f'no difference was shown for {_names(unclear, pairs, "any of the")} '
       f'({possible})'

@@ -182,12 +182,7 @@ class Comparison:
   @property
   def is_equivalent(self) -> bool:
     """Whether a difference beyond the margin is ruled out."""
-    return self.equivalence_p_value < ALPHA and not self.is_degenerate
-
-  @property
-  def is_degenerate(self) -> bool:
-    """Whether no score varies, so that the interval has no width."""
-    return self.estimate.standard_error == 0
+    return self.equivalence_p_value < ALPHA
 
   @property
   def largest(self) -> float:

@@ -9,7 +9,7 @@ from it_study.conditions import Condition
 from it_study.evaluation.stats.crossing import Crossing, first_crossing
 from it_study.report.arms import Arm, condition_label, select
 from it_study.report.results import Results
-from it_study.report.scores import CHANCE, CLS
+from it_study.report.scores import CHANCE, CLS, over_chance_range
 
 # Fields of a condition that a sweep varies, with their names on an axis.
 AMOUNTS = {
@@ -125,4 +125,9 @@ def _crossing(amounts: Sequence[int], arms: Sequence[Arm]) -> Crossing | None:
     rows = [of_arm.seeds.index(seed) for seed in seeds]
     values = of_arm.values['exact_match'] - of_arm.values[CHANCE]
     differences.append(values[rows][:, mask])
-  return first_crossing(amounts, differences, first.tasks[mask])
+  return first_crossing(
+    amounts,
+    differences,
+    first.tasks[mask],
+    value_range=over_chance_range(first.values[CHANCE][0, mask]),
+  )

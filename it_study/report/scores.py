@@ -120,7 +120,11 @@ class Scores:
     elif len(first) > 1 and len(second) > 1:
       first, second = first.mean(axis=0), second.mean(axis=0)
     self.cache[key] = _estimate(
-      self, np.atleast_2d(first - second), group, bounds=(-100.0, 100.0)
+      self,
+      np.atleast_2d(first - second),
+      group,
+      bounds=(-100.0, 100.0),
+      chance=self.values[CHANCE][0] if other_metric == CHANCE else None,
     )
     return self.cache[key]
 
@@ -173,6 +177,15 @@ def score_rows(rows: Sequence[Prediction]) -> Scores:
   )
 
 
+def over_chance_range(chance: np.ndarray) -> tuple[float, float]:
+  """Returns the smallest and the largest possible score minus chance.
+
+  Args:
+    chance: Expected scores of a guess, in points; float64 [instances].
+  """
+  return -float(chance.max()), 100.0 - float(chance.min())
+
+
 def stack_seeds(
   by_seed: Sequence[Scores], seeds: Sequence[int | None]
 ) -> Scores:
@@ -221,6 +234,7 @@ def _estimate(
   group: Group,
   *,
   bounds: tuple[float, float],
+  chance: np.ndarray | None = None,
 ) -> Estimate | None:
   mask = scores.mask(group) & ~np.isnan(values).any(axis=0)
   if not mask.any():
@@ -229,5 +243,6 @@ def _estimate(
     values[:, mask],
     scores.tasks[mask],
     bounds=bounds,
+    value_range=None if chance is None else over_chance_range(chance[mask]),
     tasks_are_fixed=group.kind == 'control',
   )

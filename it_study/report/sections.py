@@ -135,6 +135,8 @@ def _main(results: Results) -> Section | None:
     'Each model is tested with the kind of instructions it was trained on. '
     'Exact match and format are percentages of instances, ROUGE-L is in points '
     f'from 0 to 100; brackets hold 95% intervals over {population(results)}. '
+    'Where every score is the same, they hold what the number of tasks alone '
+    'can rule out, and do not speak for other seeds. '
     'Each number links to its predictions: exactly these if this page is '
     'opened through it-study view, otherwise the whole predictions file (of '
     'the first seed, if there are several).',

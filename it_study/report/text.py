@@ -1,5 +1,7 @@
 """Shortens text and formats numbers for a report."""
 
+import math
+
 from it_study.evaluation.stats.intervals import Interval
 
 MISSING = '–'
@@ -30,7 +32,7 @@ def number(value: float | None, *, signed: bool = False) -> str:
   >>> number(38.14), number(-0.04), number(-3.0, signed=True), number(None)
   ('38.1', '0.0', '−3.0', '–')
   """
-  if value is None:
+  if value is None or not math.isfinite(value):
     return MISSING
   text = f'{value:+.1f}' if signed else f'{value:.1f}'
   if text in ('+0.0', '-0.0'):

@@ -70,9 +70,9 @@ def test_sentence_when_nothing_varies(tmp_path):
   assert answer.answer(arms).sentence == (
     'Trained and tested with the real instructions, the model gets 100.0% of '
     'unseen classification instances exactly right, more than random guessing '
-    '(50.0%, a difference of +50.0 points [+50.0, +50.0]); no difference was '
-    'shown for any of the 4 altered instructions (all scores are identical, so '
-    'nothing can be inferred).'
+    '(50.0%, a difference of +50.0 points [+13.1, +50.0]); no difference was '
+    'shown for any of the 4 altered instructions (no score differs, which '
+    'leaves little to judge by: up to 47.0 points either way remain possible).'
   )
 
 
@@ -100,8 +100,8 @@ def test_sentence_names_costs_gains_and_the_rest(tmp_path):
   assert 'altering them gains ' in sentence
   assert 'points (no definition)' in sentence
   assert sentence.endswith(
-    'no difference was shown for delusive examples (all scores are identical, '
-    'so nothing can be inferred).'
+    'no difference was shown for delusive examples (no score differs, which '
+    'leaves little to judge by: up to 47.0 points either way remain possible).'
   )
 
 

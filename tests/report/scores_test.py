@@ -31,7 +31,9 @@ def test_groups_leave_controls_out():
 def test_interval_is_that_of_the_group():
   rows = make_rows(accuracy=1.0, num_instances=5)
   interval = score_rows(rows).estimate('exact_match', CLS).interval()
-  assert (interval.mean, interval.low, interval.high) == (100, 100, 100)
+  # What 4 tasks can tell: 1 - 0.025^(1/4).
+  low = pytest.approx(39.76, abs=0.005)
+  assert (interval.mean, interval.low, interval.high) == (100, low, 100)
   assert (interval.num_tasks, interval.num_instances) == (4, 20)
 
 
@@ -45,9 +47,11 @@ def test_difference_is_paired():
   right = score_rows(make_rows(accuracy=1.0, num_instances=5))
   wrong = score_rows(make_rows(accuracy=0.0, num_instances=5))
   interval = right.minus(wrong, 'exact_match', CLS).interval()
-  assert (interval.mean, interval.low, interval.high) == (100, 100, 100)
+  low = pytest.approx(-20.47, abs=0.005)
+  assert (interval.mean, interval.low, interval.high) == (100, low, 100)
   same = right.minus(right, 'exact_match', CLS).interval()
-  assert (same.mean, same.low, same.high) == (0, 0, 0)
+  reach = pytest.approx(60.24, abs=0.005)
+  assert (same.mean, -same.low, same.high) == (0, reach, reach)
 
 
 def test_other_instances_cannot_be_compared():
@@ -98,3 +102,13 @@ def test_chance_counts_labels_equal_under_exact_match_once():
   points = [score.values[CHANCE][0, 0] for score in scores]
   assert points[:2] == [50, 50]
   assert np.isnan(points[2])
+
+
+def test_what_varies_beyond_guessing_is_bounded_by_the_guess():
+  tasks = [('Textual Entailment', ('yes', 'no'))] * 8
+  scores = score_rows(make_rows(accuracy=1.0, num_instances=5, tasks=tasks))
+  estimate = scores.minus(scores, 'exact_match', CLS, other_metric=CHANCE)
+  interval = estimate.interval()
+  # None of 8 tasks is wrong; 36.9% of them might be, 100 points below.
+  assert (interval.mean, interval.high) == (50, 50)
+  assert interval.low == pytest.approx(50 - 36.94, abs=0.005)

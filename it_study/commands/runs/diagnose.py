@@ -280,12 +280,15 @@ def _entry(
       'low': interval.low,
       'high': interval.high,
       'p_value': difference.estimate.p_value(),
+      'varies': difference.estimate.varies,
     }
   return entry
 
 
 def _show(results: Mapping[str, Any], out: pathlib.Path) -> None:
   from rich import box, console, table as rich_table
+
+  from it_study.commands import score_tables
 
   if 'format_error' not in results:
     print(
@@ -317,4 +320,10 @@ def _show(results: Mapping[str, Any], out: pathlib.Path) -> None:
     'match when answers are constrained to the label space. Knowledge errors: '
     f'{results["knowledge_error"]:.1f} points, the errors that remain.'
   )
+  if any(
+    not entry['beyond_greedy']['varies']
+    for entry in results['decodings'].values()
+    if 'beyond_greedy' in entry
+  ):
+    screen.print(score_tables.NO_VARIATION)
   print(f'predictions: {out}')

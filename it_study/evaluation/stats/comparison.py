@@ -115,6 +115,7 @@ class Compared:
           'first': difference.first,
           'second': difference.second,
           'difference': estimate.mean,
+          'varies': estimate.varies,
           'low': interval.low,
           'high': interval.high,
           'p_value': estimate.p_value(),

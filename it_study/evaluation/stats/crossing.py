@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from it_study.evaluation.stats import intervals, resampling
+from it_study.evaluation.stats.exact import exact_bounds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ def first_crossing(
   differences: Sequence[np.ndarray],
   tasks: Sequence[str],
   *,
+  value_range: tuple[float, float] = (-100.0, 100.0),
   level: float = intervals.LEVEL,
   seed: int = 0,
 ) -> Crossing:
@@ -44,28 +46,35 @@ def first_crossing(
 
   Resamples seeds, tasks and instances as `intervals.estimate` does, the same
   ones at every amount, and scales the deviations at each amount to its standard
-  error.
+  error. Where nothing varies, draws from the exact bounds instead.
 
   Args:
     amounts: Amounts of training data, above 0 and ascending.
     differences: Differences at each amount; float64 [seeds, instances] each,
       over the same instances and number of seeds.
     tasks: Task of each instance; object [instances].
+    value_range: Smallest and largest possible difference.
     level: Confidence level of the interval, from 0 to 1.
     seed: Seed of the resampling.
   """
   _, codes = np.unique(np.asarray(tasks, object), return_inverse=True)
   order, sizes = np.argsort(codes, kind='stable'), np.bincount(codes)
-  curves, means = [], []
+  curves: list[np.ndarray] = []
+  means = []
   for values in differences:
     values = np.atleast_2d(np.asarray(values, np.float64))[:, order]
     resampled = resampling.resampled_means(values, sizes, seed=seed)
     deviations = resampled - values.mean()
-    error = math.sqrt(resampling.mean_squares(values, sizes).variance)
-    spread = deviations.std()
-    scale = error / spread if spread else 0.0
+    squares = resampling.mean_squares(values, sizes)
+    error, spread = math.sqrt(squares.variance), deviations.std()
+    if error:
+      deviations = deviations * (error / spread) if spread else 0.0
+    else:
+      generator = np.random.default_rng([seed, len(curves)])
+      exact = exact_bounds(values, squares, value_range)
+      deviations = exact.draws(generator, len(resampled))
     means.append(values.mean())
-    curves.append(values.mean() + deviations * scale)
+    curves.append(values.mean() + deviations)
   crossings = np.array(
     [_rises(amounts, curve) for curve in np.array(curves).T], np.float64
   )

@@ -9,7 +9,6 @@ average out.
 
 from collections.abc import Sequence
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -17,18 +16,17 @@ from scipy import stats
 
 from it_study.errors import InputError, nearest
 from it_study.evaluation.stats import resampling
-from it_study.evaluation.stats.resampling import NUM_RESAMPLES, MeanSquares
+from it_study.evaluation.stats.exact import ExactBounds, exact_bounds
+from it_study.evaluation.stats.resampling import (
+  NUM_RESAMPLES,
+  OUTER_TAIL,
+  TAILS,
+  MeanSquares,
+)
 
 LEVEL = 0.95
 POWER = 0.8
 ADJUSTMENTS = ('holm', 'benjamini_hochberg')
-# Beyond the outer tail there are too few resamples for reliable quantiles, and
-# quantiles near the median say nothing about the shape.
-_OUTER_TAIL, _INNER_TAIL = 0.005, 0.25
-_TAILS = np.geomspace(0.5, _OUTER_TAIL, 64)
-# Bounds of the shape. No sum over tasks is more skewed than this; a clump of a
-# few seeds may be.
-_SHAPES = (0.5, 2.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +90,9 @@ class Estimate:
   contribute only the shape. P-values invert the same intervals, so the two
   never disagree.
 
+  Where no value varies, a standard error of 0 is no certainty: the bounds are
+  then those of `ExactBounds`.
+
   Attributes:
     mean: Mean over seeds and instances, equally weighted.
     squares: Mean squares of seeds, clusters and residual.
@@ -99,6 +100,7 @@ class Estimate:
     num_instances: Number of instances, each counted once.
     num_seeds: Number of training seeds.
     bounds: Smallest and largest possible mean; intervals are clipped to them.
+    exact: Bounds that hold where nothing varies.
     lower_shape: Quantiles of the resamples below the mean relative to those of
       a normal distribution, one for each tail; float64 [tails].
     upper_shape: The same above the mean; float64 [tails].
@@ -110,6 +112,7 @@ class Estimate:
   num_instances: int
   num_seeds: int
   bounds: tuple[float, float]
+  exact: ExactBounds
   lower_shape: np.ndarray = dataclasses.field(repr=False)
   upper_shape: np.ndarray = dataclasses.field(repr=False)
 
@@ -119,6 +122,11 @@ class Estimate:
     if self.squares.num_seeds == self.squares.num_clusters == 1:
       return math.inf
     return math.sqrt(self.squares.variance)
+
+  @property
+  def varies(self) -> bool:
+    """Whether there is a variance to judge by; if not, bounds are exact."""
+    return self.standard_error > 0
 
   @property
   def degrees_of_freedom(self) -> float:
@@ -179,7 +187,8 @@ class Estimate:
   ) -> float:
     """Returns the smallest true mean that a two-sided test would detect.
 
-    (t_{1-alpha/2} + t_{power}) standard errors (Bloom 1995).
+    (t_{1-alpha/2} + t_{power}) standard errors (Bloom 1995); infinite if
+    nothing varies, since there is then no variance to plan with.
 
     Args:
       power: Probability of detecting it, from 0 to 1.
@@ -216,6 +225,8 @@ class Estimate:
     self, num_seeds: int | None, num_tasks: int | None
   ) -> tuple[float, float]:
     """Returns standard error and degrees of freedom of a planned study."""
+    if not self.varies:
+      return math.inf, self.degrees_of_freedom
     if num_seeds is None and num_tasks is None:
       return self.standard_error, self.degrees_of_freedom
     now = self.squares
@@ -240,41 +251,42 @@ class Estimate:
 
   def _bound(self, tail: float, *, lower: bool) -> float:
     """Returns the end of an interval with probability `tail` beyond it."""
-    if self.standard_error == 0:
-      return self.mean
-    if tail < _OUTER_TAIL:
+    if not self.varies:
+      distance = self.exact.distance(tail, lower=lower)
+      return self.mean + (-distance if lower else distance)
+    if tail < OUTER_TAIL:
       free = self.degrees_of_freedom
       distance = float(stats.t.isf(tail, free)) * self._outer(lower)
     else:
       # Both ascend: the tails shrink as the distance grows.
       distance = float(
-        np.interp(-math.log(tail), -np.log(_TAILS), self._reach(lower))
+        np.interp(-math.log(tail), -np.log(TAILS), self._reach(lower))
       )
     return self.mean + (-distance if lower else distance) * self.standard_error
 
   def _p_value(self, distance: float, *, lower: bool) -> float:
     """Returns the tail of the interval that ends `distance` from the mean."""
+    if not self.varies:
+      return self.exact.p_value(distance, lower=lower)
     if distance < 0:
       return 1 - self._p_value(-distance, lower=not lower)
-    if self.standard_error == 0:
-      return 0.0 if distance > 0 else 1.0
     scaled = distance / self.standard_error
     reach = self._reach(lower)
     if scaled > reach[-1]:
       shape = self._outer(lower)
       return float(stats.t.sf(scaled / shape, self.degrees_of_freedom))
-    return math.exp(float(np.interp(scaled, reach, np.log(_TAILS))))
+    return math.exp(float(np.interp(scaled, reach, np.log(TAILS))))
 
   def _reach(self, lower: bool) -> np.ndarray:
     """Distance from the mean at each tail, in standard errors; [tails]."""
     shape = self.lower_shape if lower else self.upper_shape
-    reach = stats.t.isf(_TAILS, self.degrees_of_freedom) * shape
+    reach = stats.t.isf(TAILS, self.degrees_of_freedom) * shape
     return np.maximum.accumulate(reach)
 
   def _outer(self, lower: bool) -> float:
     """Shape beyond the outermost tail; continuous with `_reach`."""
     return float(
-      self._reach(lower)[-1] / stats.t.isf(_OUTER_TAIL, self.degrees_of_freedom)
+      self._reach(lower)[-1] / stats.t.isf(OUTER_TAIL, self.degrees_of_freedom)
     )
 
 
@@ -283,6 +295,7 @@ def estimate(
   tasks: Sequence[str] | np.ndarray,
   *,
   bounds: tuple[float, float] = (-math.inf, math.inf),
+  value_range: tuple[float, float] | None = None,
   tasks_are_fixed: bool = False,
   seed: int = 0,
   num_resamples: int = NUM_RESAMPLES,
@@ -299,6 +312,8 @@ def estimate(
       [instances] for one seed.
     tasks: Task of each instance, in any order; object [instances].
     bounds: Smallest and largest possible mean.
+    value_range: Smallest and largest possible value, which matter where nothing
+      varies; None for `bounds`.
     tasks_are_fixed: Whether the tasks are themselves of interest, as controls
       are, rather than a sample; only their instances are then resampled.
     seed: Seed of the resampling.
@@ -318,14 +333,16 @@ def estimate(
   names, codes = np.unique(np.asarray(tasks, object), return_inverse=True)
   values = values[:, np.argsort(codes, kind='stable')]
   sizes = np.bincount(codes)
-  mean, strata = float(values.mean()), 1
+  seen, mean, strata = values, float(values.mean()), 1
   if tasks_are_fixed and len(sizes) < values.shape[1]:
     # Differences between tasks are no noise; the instances form one sample.
     starts = np.cumsum(sizes) - sizes
     of_task = np.add.reduceat(values.mean(axis=0), starts) / sizes
     values = values - np.repeat(of_task, sizes) + mean
     strata, sizes = len(sizes), np.array([values.shape[1]])
-  squares = resampling.mean_squares(values, sizes)
+  squares = resampling.mean_squares(
+    values, sizes, scale=float(np.abs(seen).max())
+  )
   if strata > 1:
     free = values.shape[1] - strata
     squares = dataclasses.replace(
@@ -334,7 +351,7 @@ def estimate(
   means = resampling.resampled_means(
     values, sizes, seed=seed, num_resamples=num_resamples
   )
-  lower, upper = _shapes(means - mean)
+  lower, upper = resampling.shapes(means - mean)
   return Estimate(
     mean=mean,
     squares=squares,
@@ -342,6 +359,7 @@ def estimate(
     num_instances=values.shape[1],
     num_seeds=len(values),
     bounds=bounds,
+    exact=exact_bounds(seen, squares, value_range or bounds),
     lower_shape=lower,
     upper_shape=upper,
   )
@@ -384,20 +402,3 @@ def _holm(p_values: np.ndarray) -> np.ndarray:
   adjusted = np.empty_like(p_values)
   adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
   return adjusted
-
-
-def _shapes(deviations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Quantiles relative to a normal distribution's, below and above; [tails]."""
-  deviation = deviations.std()
-  if deviation == 0 or not math.isfinite(deviation):
-    return np.ones_like(_TAILS), np.ones_like(_TAILS)
-  tails = np.minimum(_TAILS, _INNER_TAIL)
-  normal = _normal_quantiles() * deviation
-  lower = -np.quantile(deviations, tails) / normal
-  upper = np.quantile(deviations, 1 - tails) / normal
-  return np.clip(lower, *_SHAPES), np.clip(upper, *_SHAPES)
-
-
-@functools.cache
-def _normal_quantiles() -> np.ndarray:
-  return stats.norm.isf(np.minimum(_TAILS, _INNER_TAIL))

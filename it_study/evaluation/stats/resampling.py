@@ -2,10 +2,21 @@
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
+from scipy import stats
 
 NUM_RESAMPLES = 2000
+# Beyond the outer tail there are too few resamples for reliable quantiles, and
+# quantiles near the median say nothing about the shape.
+OUTER_TAIL, _INNER_TAIL = 0.005, 0.25
+TAILS = np.geomspace(0.5, OUTER_TAIL, 64)
+# Bounds of the shape. No sum over tasks is more skewed than this; a clump of a
+# few seeds may be.
+_SHAPES = (0.5, 2.0)
+# Deviations smaller than this, relative to the values, are rounding errors.
+_ROUNDING = 1e-9
 # Bounds the memory of a resample: 8 bytes each, several arrays at a time.
 _DRAWS_AT_ONCE = 1 << 20
 # Cached sets of weights, one for each set of tasks: 24 MB each for 119 tasks of
@@ -46,8 +57,10 @@ class MeanSquares:
     For crossed random seeds and clusters (Searle, Casella & McCulloch 1992,
     section 4.3), (seeds + clusters - residual) / (S C) is unbiased but may by
     chance be small or negative, so the sum is at least half of the larger of
-    the first two.
+    the first two. If both are 0, what varies is the residual.
     """
+    if self.seeds == self.clusters == 0:
+      return self.residual / (self.num_seeds * self.num_clusters)
     total = self.seeds + self.clusters - self.residual
     total = max(total, max(self.seeds, self.clusters) / 2)
     return total / (self.num_seeds * self.num_clusters)
@@ -69,7 +82,9 @@ class MeanSquares:
     return max(1 / spread, 1.0)
 
 
-def mean_squares(values: np.ndarray, sizes: np.ndarray) -> MeanSquares:
+def mean_squares(
+  values: np.ndarray, sizes: np.ndarray, *, scale: float | None = None
+) -> MeanSquares:
   """Computes the mean squares of a mean over seeds and instances of tasks.
 
   A cell of the table is the sum of a task's deviations from the mean, in units
@@ -80,6 +95,8 @@ def mean_squares(values: np.ndarray, sizes: np.ndarray) -> MeanSquares:
   Args:
     values: Values grouped by task; float64 [seeds, instances].
     sizes: Number of instances of each task; int [tasks].
+    scale: Largest absolute value before any centring, relative to which
+      rounding errors are judged; None for that of `values`.
   """
   num_seeds, num_instances = values.shape
   deviations = values - values.mean()
@@ -104,6 +121,12 @@ def mean_squares(values: np.ndarray, sizes: np.ndarray) -> MeanSquares:
     rest = table - rows[:, None] - columns
     free = (num_seeds - 1) * (num_clusters - 1)
     residual = float((rest * rest).sum()) / free
+  if scale is None:
+    scale = float(np.abs(values).max())
+  seeds, clusters, residual = (
+    0.0 if square <= (_ROUNDING * scale) ** 2 else square
+    for square in (seeds, clusters, residual)
+  )
   return MeanSquares(
     seeds=seeds,
     clusters=clusters,
@@ -163,6 +186,30 @@ def resampled_means(
     num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples
   )
   return (means * drawn).sum(axis=1) / num_seeds
+
+
+def shapes(deviations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns quantiles relative to a normal distribution's; float64 [tails].
+
+  Args:
+    deviations: Deviations of resampled means; float64 [num_resamples].
+
+  Returns:
+    Those below and those above the mean, one for each of `TAILS`.
+  """
+  deviation = deviations.std()
+  if deviation == 0 or not math.isfinite(deviation):
+    return np.ones_like(TAILS), np.ones_like(TAILS)
+  tails = np.minimum(TAILS, _INNER_TAIL)
+  normal = _normal_quantiles() * deviation
+  lower = -np.quantile(deviations, tails) / normal
+  upper = np.quantile(deviations, 1 - tails) / normal
+  return np.clip(lower, *_SHAPES), np.clip(upper, *_SHAPES)
+
+
+@functools.cache
+def _normal_quantiles() -> np.ndarray:
+  return stats.norm.isf(np.minimum(TAILS, _INNER_TAIL))
 
 
 @functools.lru_cache(maxsize=_CACHED_WEIGHTS)

@@ -314,15 +314,14 @@ def _shown(pair: Comparison) -> Entry:
     return Entry('yes, real is better', tone='good')
   if pair.harms:
     return Entry('yes, real is worse', tone='bad')
-  if pair.is_degenerate:
-    return Entry('not shown', 'no variation')
-  return Entry('not shown', f'up to {number(pair.largest)} possible')
+  possible = f'up to {number(pair.largest)} possible'
+  if not pair.estimate.varies:
+    possible = f'no variation, {possible}'
+  return Entry('not shown', possible)
 
 
 def _equivalent(pair: Comparison) -> Entry:
   detail = f'p {p_value(pair.equivalence_p_value)}'
-  if pair.is_degenerate:
-    return Entry('not shown', 'no variation')
   if pair.is_equivalent:
     return Entry('yes', detail, tone='good')
   return Entry('not shown', detail)

@@ -59,12 +59,22 @@ def test_a_difference_is_in_points_and_over_its_group():
   assert pairs.categories() == ['C', 'Positive Control']
 
 
-def test_identical_files_are_equivalent_at_any_margin():
+def test_identical_files_are_equivalent_as_far_as_their_tasks_can_tell():
   rows = make_rows(['yes', 'no'] * 15)
   found = PairedRows([(rows, rows)]).difference('exact_match')
   interval = found.estimate.interval()
-  assert (interval.mean, interval.low, interval.high) == (0, 0, 0)
-  assert found.estimate.equivalence(0.01).holds
+  # With a tail of 2.5%, none of 3 tasks bounds their share to 70.8%.
+  assert (interval.mean, interval.low, interval.high) == (
+    0,
+    pytest.approx(-70.76, abs=0.005),
+    pytest.approx(70.76, abs=0.005),
+  )
+  assert not found.estimate.equivalence(3).holds
+  many = make_rows(['yes', 'no'] * 500)
+  assert len({row.task for row in many}) == 100
+  found = PairedRows([(many, many)]).difference('exact_match')
+  assert found.estimate.equivalence(3).p_value == pytest.approx(0.97**100)
+  assert found.estimate.equivalence(3).holds
 
 
 def test_a_planted_difference_is_found_whatever_the_order():
@@ -237,7 +247,8 @@ def test_no_number_is_cut_however_narrow_the_terminal(width):
     interval = difference.estimate.interval()
     detectable = difference.estimate.minimum_detectable_effect()
     assert (interval.low, interval.high) == (-100, 100) or (
-      interval.low == interval.high == 0
+      # No difference in any of 2 tasks.
+      interval.high == -interval.low == pytest.approx(100 * (1 - 0.025**0.5))
     )
     for number in (
       f'{difference.first:.1f}',
@@ -279,6 +290,7 @@ def test_a_comparison_as_json():
     'first': 75.0,
     'second': 50.0,
     'difference': 25.0,
+    'varies': True,
     'low': interval.low,
     'high': interval.high,
     'p_value': estimate.p_value(),
@@ -301,6 +313,44 @@ def test_what_a_single_instance_cannot_tell_is_null_in_json():
   row = compare([(rows, make_rows(['no']))]).to_json()['differences'][0]
   assert row['minimum_detectable_effect'] is None
   assert row['smallest_margin'] is None
+
+
+@pytest.mark.parametrize(
+  ('answers', 'row', 'line'),
+  [
+    (
+      ['yes', 'no', 'yes'],
+      'overall 66.7 66.7 +0.0 [-70.8, +70.8] 1.000 p 0.913 –',
+      'Exact match (overall, generation); ROUGE-1 (overall, generation); '
+      'ROUGE-L (overall, generation).',
+    ),
+    (
+      ['no', 'yes', 'no'],
+      'overall 66.7 33.3 +33.3 [-100.0, +100.0] 1.000 p 0.587 –',
+      None,
+    ),
+  ],
+)
+def test_a_comparison_says_where_there_is_no_variance_to_judge_by(
+  answers, row, line
+):
+  first = make_rows(['yes', 'no', 'yes'], kind='generation')
+  second = make_rows(answers, kind='generation')
+  output = io.StringIO()
+  print_comparison(
+    compare([(first, second)]),
+    console=console.Console(file=output, width=120, highlight=False),
+  )
+  text = ' '.join(output.getvalue().split())
+  assert row in text
+  note = (
+    'Where no score differs, or all differ alike, there is no variance to '
+    'judge by: the interval and p are then exact bounds from the number of '
+    'tasks (of instances, if there is one task), and do not speak for other '
+    f'seeds. Equal differences: {line}'
+  )
+  assert (note in text) == (line is not None)
+  assert ('Equal differences' in text) == (line is not None)
 
 
 def test_controls_are_no_sample_of_tasks():

@@ -20,17 +20,28 @@ def curve(*levels, noise=0.0, seeds=1):
 def test_a_crossing_is_between_amounts_on_a_logarithmic_scale():
   found = first_crossing((1, 10, 100), curve(-2.0, -1.0, 1.0), TASKS)
   assert found.amount == pytest.approx(10**1.5)
-  assert (found.low, found.high) == (found.amount, found.amount)
+
+
+def test_curves_without_variance_are_not_certain():
+  # None of 40 tasks differs, but a share of 9% may: 9 points at -2.
+  found = first_crossing((1, 10, 100), curve(-2.0, -1.0, 1.0), TASKS)
+  assert found.low < found.amount
+  assert found.high is None
+  assert 0.1 < found.share_from_start < 0.5
+  # At -50, 9% of tasks at +100 move the mean by 13 points.
+  found = first_crossing((1, 100), curve(-50.0, 50.0), TASKS)
   assert (found.share_never, found.share_from_start) == (0, 0)
+  assert found.amount == pytest.approx(10)
+  assert (found.low, found.high) == pytest.approx((7.09, 14.83), abs=0.005)
 
 
 def test_a_curve_that_begins_above_is_there_from_the_start():
-  found = first_crossing((2, 10), curve(1.0, -3.0), TASKS)
+  found = first_crossing((2, 10), curve(50.0, -3.0), TASKS)
   assert (found.amount, found.share_from_start) == (2, 1)
 
 
 def test_a_curve_that_never_rises_has_no_crossing():
-  found = first_crossing((2, 10), curve(-1.0, 0.0), TASKS)
+  found = first_crossing((2, 10), curve(-50.0, -50.0), TASKS)
   assert (found.amount, found.low, found.high) == (None, None, None)
   assert found.share_never == 1
 

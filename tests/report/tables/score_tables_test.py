@@ -43,7 +43,7 @@ def test_main_table(results):
     'Original definition, 2 examples',
     *['100.0'] * 7,
   ]
-  assert first[1].detail == '[100.0, 100.0]'
+  assert first[1].detail == '[39.8, 100.0]'
   random = texts(table.rows['Baselines'])[0]
   assert random[0] == 'Random label'
   assert random[4:] == ['–'] * 4
@@ -72,11 +72,13 @@ def test_difference_table(results):
     '100.0',
     '0.0',
     '+100.0',
-    '< 0.001',
-    'yes, real is better',
+    # The smallest but two of four: twice the sign test's 2 * 0.5^4.
+    '0.25',
     'not shown',
-    '0.0',
+    'not shown',
+    '–',
   ]
+  assert table.rows[''][1][5].detail == 'no variation, up to 100.0 possible'
   assert score_tables.difference_table(results, metric='rouge_l', group=GEN)
 
 
