@@ -13,7 +13,8 @@ Then draws mutants of these kinds:
 Each mutant is written into a copy of the repository, where the test files that
 enter the mutated function run until one fails. Tests marked slow run only on
 mutants that the others let live. Prints the mutants that survive. The same seed
-draws the same mutants from the same source.
+draws the same mutants from the same source: with --out and --coverage, the same
+command resumes a run that was interrupted.
 """
 
 import argparse
@@ -457,7 +458,11 @@ def _run(options: argparse.Namespace, folder: pathlib.Path) -> None:
   for number in range(options.workers):
     copies.put(_copy_repository(folder / f'copy{number}'))
 
+  judged = _read_judged(options.out)
+
   def judge(mutant: Mutant) -> bool:
+    if mutant in judged:
+      return judged[mutant]
     copy = copies.get()
     try:
       return survives(mutant, copy, coverage)
@@ -472,7 +477,7 @@ def _run(options: argparse.Namespace, folder: pathlib.Path) -> None:
       if lives:
         survivors.append(mutant)
         print(f'survives: {mutant}', flush=True)
-      if options.out:
+      if options.out and mutant not in judged:
         with open(options.out, 'a') as file:
           line = {**dataclasses.asdict(mutant), 'survives': lives}
           file.write(json.dumps(line) + '\n')
@@ -486,6 +491,17 @@ def _run(options: argparse.Namespace, folder: pathlib.Path) -> None:
   print(
     f'killed {killed} of {len(mutants)}: {100 * killed / len(mutants):.1f}%'
   )
+
+
+def _read_judged(out: str | None) -> dict[Mutant, bool]:
+  """Returns the mutants that an interrupted run has judged, and their fate."""
+  path = out and pathlib.Path(out)
+  judged = {}
+  for line in path.read_text().splitlines() if path and path.exists() else ():
+    fields = json.loads(line)
+    lives = fields.pop('survives')
+    judged[Mutant(**fields)] = lives
+  return judged
 
 
 if __name__ == '__main__':
