@@ -101,3 +101,28 @@ def test_a_work_unit_of_a_dead_machine_is_taken_over(
   assert (found / 'report/index.html').stat().st_size > 10_000
   assert (found / 'report/results.csv').exists()
   assert not list((tmp_path / 'c').rglob('checkpoints'))
+
+
+def test_the_study_is_described_before_its_first_work_unit(
+  corpus, there, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'cache'))
+  described = []
+
+  class Engine(fakes.Engine):
+    def _count(self, call):
+      super()._count(call)
+      described.append(
+        [(there / 'studies/one' / name).exists() for name in run._RECORDS]
+      )
+
+  run.run_study(
+    corpus=corpus,
+    conditions=CONDITIONS[:1],
+    seeds=(0,),
+    study_dir=STUDY,
+    engine=Engine(corpus),
+    splits=('test',),
+    record=RunRecord(config='SEED = 0\n'),
+  )
+  assert described[0] == [True, True]

@@ -250,6 +250,25 @@ def test_a_design_is_planned_from_components_of_variance():
   alone = intervals.estimate(values[0], names(20))
   with pytest.raises(InputError, match='run at least two to plan for more'):
     alone.minimum_detectable_effect(num_seeds=3)
+  # More tasks can be planned from one seed.
+  assert alone.minimum_detectable_effect(num_tasks=20) == pytest.approx(
+    alone.minimum_detectable_effect()
+  )
+
+
+def test_a_component_of_variance_is_never_negative_nor_made_up():
+  # The same effect in both seeds, up to noise that cancels: seeds differ by
+  # less than chance, and so do not add to the error of more of them.
+  noise = np.repeat([1.0, -1.0] * 10, 10)
+  values = np.stack([noise, -noise])
+  estimate = intervals.estimate(values, names(20))
+  squares = estimate.squares
+  assert squares.seeds < squares.residual
+  assert squares.clusters < squares.residual
+  # Only the residual is left: 4 times the cells halve its standard error.
+  once = estimate.minimum_detectable_effect(num_seeds=200, num_tasks=200)
+  more = estimate.minimum_detectable_effect(num_seeds=400, num_tasks=400)
+  assert more == pytest.approx(once / 2, rel=0.01)
 
 
 @pytest.mark.parametrize(
