@@ -1,6 +1,8 @@
 """Progress of long work: bars on a terminal, occasional lines elsewhere."""
 
+from collections.abc import Sequence
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Self
 
@@ -192,6 +194,46 @@ class FetchProgress(ProgressBars):
       left = (step.total - step.done) * seconds / done
       notes.append(f'{left:.0f} s left')
     return ', '.join(notes)
+
+
+class PhaseProgress(ProgressBars):
+  """Shows which phase of a long call is running, and for how long.
+
+  Called with each phase as it begins. Nothing reports from inside a phase, so a
+  thread keeps the display going.
+  """
+
+  def __init__(self, phases: Sequence[str], *, quiet: bool = False):
+    """Prepares the display.
+
+    Args:
+      phases: All phases, in order.
+      quiet: Whether to show nothing at all.
+    """
+    super().__init__(quiet=quiet, transient=True, has_left=False)
+    self._phases = tuple(phases)
+    self._phase = ''
+    self._ended = threading.Event()
+    self._thread = threading.Thread(target=self._report, daemon=True)
+
+  def __enter__(self) -> Self:
+    self._thread.start()
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    self._ended.set()
+    self._thread.join()
+    super().__exit__(*error)
+
+  def __call__(self, phase: str) -> None:
+    self._phase = phase
+    done = self._phases.index(phase)
+    self._draw('phase', done, len(self._phases), description=phase)
+
+  def _report(self) -> None:
+    while not self._ended.wait(_LINE_PERIOD):
+      seconds = time.monotonic() - self._started
+      self._say(f'{self._phase}, {seconds:.0f} s so far', at_once=True)
 
 
 class StudyProgress(ProgressBars):

@@ -1,6 +1,7 @@
 """Tests of it_study.commands.progress."""
 
 import sys
+import time
 
 import pytest
 
@@ -27,6 +28,10 @@ USES = [
   (progress.FetchProgress, (Progress('tasks', 5, 10),)),
   (progress.StudyProgress, (TRAINING,)),
   (progress.StudyProgress, (DONE,)),
+  (
+    lambda **fields: progress.PhaseProgress(['parsing'], **fields),
+    ('parsing',),
+  ),
 ]
 
 
@@ -121,6 +126,29 @@ def test_a_study_is_an_occasional_line_and_one_per_cell(capsys, clock):
     'loss 1.250, 2.0 steps/s, 75 s left\n'
     '[    40 s] 1/4 done baseline_random_seed0__none__test\n',
   )
+
+
+def test_a_phase_is_an_occasional_line_until_it_ends(capsys, monkeypatch):
+  monkeypatch.setattr(progress, '_LINE_PERIOD', 0.05)
+  with progress.PhaseProgress(('tracing', 'compiling')) as show:
+    show('tracing')
+    show('compiling')
+    time.sleep(0.2)
+  output, errors = capsys.readouterr()
+  assert output == ''
+  assert set(errors.splitlines()) == {'compiling, 0 s so far'}
+  time.sleep(0.1)
+  assert capsys.readouterr() == ('', '')
+
+
+def test_phases_are_a_bar_on_a_terminal(capsys, terminal):
+  terminal()
+  with progress.PhaseProgress(('tracing', 'compiling')) as show:
+    show('tracing')
+    show('compiling')
+  errors = capsys.readouterr().err
+  assert_in_order(errors.replace('\r', ''), 'compiling', '1/2')
+  assert 'so far' not in errors
 
 
 @pytest.mark.parametrize('on_terminal', [True, False])

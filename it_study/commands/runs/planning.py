@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from it_study import gin_utils
+from it_study.commands.progress import PhaseProgress
 from it_study.commands.runs import runs, settings as run_settings
 from it_study.errors import InputError
 
@@ -72,18 +73,21 @@ def plan(options: argparse.Namespace) -> None:
   where = options.topology or text.count(mesh.size, 'virtual CPU device')
   if not options.quiet:
     print(
-      f'compiling a step for {where}; large models take minutes',
+      f'compiling a step for {where}: '
+      f'{_expected_time(options.topology, config)}',
       file=sys.stderr,
     )
-  result = plan_lib.plan(
-    model_config=config,
-    optimizer=arguments['optimizer'],
-    mesh=mesh,
-    batch_size=arguments['batch_size'],
-    lengths=arguments['task_feature_lengths'],
-    microbatch_size=arguments['microbatch_size'],
-    packed=arguments['pack'],
-  )
+  with PhaseProgress(plan_lib.PHASES, quiet=options.quiet) as on_phase:
+    result = plan_lib.plan(
+      model_config=config,
+      optimizer=arguments['optimizer'],
+      mesh=mesh,
+      batch_size=arguments['batch_size'],
+      lengths=arguments['task_feature_lengths'],
+      microbatch_size=arguments['microbatch_size'],
+      packed=arguments['pack'],
+      on_phase=on_phase,
+    )
   if result.is_estimate:
     remarks.insert(0, _estimate(config.dtype))
   if result.unknown_loops:
@@ -118,6 +122,14 @@ def _model_config(model_config: Any, dtype: str) -> tuple[Any, list[str]]:
       'stack is compiled, not each.'
     )
   return config, remarks
+
+
+def _expected_time(topology: str | None, config: Any) -> str:
+  """Says how long planning takes, as measured in benchmarks/RESULTS.md."""
+  minutes = '1 to 4 minutes' if topology is None else '2 to 10 minutes'
+  if not config.scan_layers:
+    return f'{minutes} with T5Config.scan_layers, longer without it'
+  return f'{minutes} on two CPU cores, for T5 from small to XXL'
 
 
 def _estimate(dtype: str) -> str:

@@ -1,6 +1,6 @@
 """Plans a training: memory, work and communication, without its devices."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import math
 import time
@@ -24,6 +24,7 @@ _CPU_COMPILER_OPTIONS: dict[str, Any] = {
   'xla_backend_optimization_level': 0,
   'xla_llvm_disable_expensive_passes': True,
 }
+PHASES = ('tracing', 'compiling', 'measuring')
 # Name, shape and dtype of each feature.
 _BatchShapes = tuple[tuple[str, tuple[int, int], str], ...]
 
@@ -118,6 +119,7 @@ def plan(
   lengths: Mapping[str, int],
   microbatch_size: int | None = None,
   packed: bool = True,
+  on_phase: Callable[[str], None] = lambda phase: None,
 ) -> Plan:
   """Compiles the training step of `trainer.train` and measures the program.
 
@@ -127,12 +129,12 @@ def plan(
     model_config: Configuration of the model. With `scan_layers`, one layer of
       each stack is compiled, however many there are.
     optimizer: Optimizer from `it_study.training.optimizers`.
-    mesh: Mesh of devices that need not exist: virtual CPU devices, or those of
-      a topology.
+    mesh: Mesh of devices that need not exist: virtual CPUs, or a topology's.
     batch_size: Rows per step, over all devices.
     lengths: Tokens per row of 'inputs' and 'targets'.
     microbatch_size: Maximum rows that a device computes at once; None for all.
     packed: Whether several examples share a row.
+    on_phase: Callback, called with each of `PHASES` as it begins.
 
   Raises:
     InputError: If the batch cannot be split over the mesh, or a compiler that
@@ -144,6 +146,7 @@ def plan(
   model = T5(model_config)
   device = mesh.devices.flat[0]
   batch_shapes = _batch_shapes(batch_size, lengths, packed)
+  on_phase('tracing')
   started = time.perf_counter()
   lowered = train_step.lower_train_step(
     batch_shapes=batch_shapes,
@@ -153,12 +156,13 @@ def plan(
     num_microbatches=num_microbatches,
   )
   traced = time.perf_counter()
+  on_phase('compiling')
   compiled = _compile(lowered, device)
   compile_seconds = time.perf_counter() - traced
+  on_phase('measuring')
   cost = compiled_program.cost(compiled.as_text() or '')
   state = train_step.abstract_state(model=model, optimizer=optimizer, mesh=mesh)
   clock = hardware.lookup(hardware.CLOCK_HERTZ, device.device_kind)
-  device_memory = hardware.lookup(hardware.MEMORY_BYTES, device.device_kind)
   return Plan(
     model=dataclasses.asdict(model_config),
     mesh=dict(mesh.shape),
@@ -170,7 +174,7 @@ def plan(
     num_microbatches=num_microbatches,
     num_parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     **_count_bytes(state, batch_shapes, mesh, compiled),
-    device_memory_bytes=None if device_memory is None else int(device_memory),
+    device_memory_bytes=_memory_of(device),
     model_flops=training_flops(
       model_config,
       batch_size=batch_size,
@@ -213,6 +217,12 @@ def _count_bytes(
     'other_bytes': other,
     'total_bytes': parameters + optimizer + batch + memory.temporaries + other,
   }
+
+
+def _memory_of(device: jax.Device) -> int | None:
+  """Returns the memory of a device in bytes; None if unknown."""
+  memory = hardware.lookup(hardware.MEMORY_BYTES, device.device_kind)
+  return None if memory is None else int(memory)
 
 
 def _compile(
