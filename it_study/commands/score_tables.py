@@ -28,7 +28,8 @@ _METRICS = {
 NO_VARIATION = (
   'Where no score differs, or all differ alike, there is no variance to judge '
   'by: the interval and p are then exact bounds from the number of tasks (of '
-  'instances, if there is one task), and do not speak for other seeds.'
+  'instances, if there is one task), which do not speak for other seeds, and '
+  'equivalence is not claimed.'
 )
 
 
@@ -186,6 +187,7 @@ def _row(difference: Difference, p_value: float, margin: float) -> list[str]:
   estimate = difference.estimate
   interval = estimate.interval()
   equivalence = estimate.equivalence(margin)
+  within = f'p {_p_value(equivalence.p_value)}' if equivalence.varies else '–'
   detectable = estimate.minimum_detectable_effect()
   return [
     visible(difference.group),
@@ -194,7 +196,7 @@ def _row(difference: Difference, p_value: float, margin: float) -> list[str]:
     f'{estimate.mean:+.1f}',
     f'[{interval.low:+.1f}, {interval.high:+.1f}]',
     _p_value(p_value),
-    'yes' if equivalence.holds else f'p {_p_value(equivalence.p_value)}',
+    'yes' if equivalence.holds else within,
     f'{detectable:.1f}' if detectable <= 100 else '–',
   ]
 

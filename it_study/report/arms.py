@@ -182,7 +182,7 @@ class Comparison:
   @property
   def is_equivalent(self) -> bool:
     """Whether a difference beyond the margin is ruled out."""
-    return self.equivalence_p_value < ALPHA
+    return self.equivalence.varies and self.equivalence_p_value < ALPHA
 
   @property
   def largest(self) -> float:

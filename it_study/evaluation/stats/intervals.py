@@ -63,17 +63,20 @@ class Equivalence:
     alpha: Significance level of each of the two tests.
     interval: Interval at level 1 - 2 alpha; inside the margin where equivalence
       holds.
+    varies: Whether anything varies. If not, equivalence is not claimed, however
+      many instances agree: models that answer nothing agree, too.
   """
 
   margin: float
   p_value: float
   alpha: float
   interval: Interval
+  varies: bool = True
 
   @property
   def holds(self) -> bool:
     """Whether a difference as large as the margin is ruled out."""
-    return self.p_value < self.alpha
+    return self.varies and self.p_value < self.alpha
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,6 +178,7 @@ class Estimate:
       p_value=max(self.p_greater(-margin), self.p_less(margin)),
       alpha=alpha,
       interval=self.interval(1 - 2 * alpha),
+      varies=self.varies,
     )
 
   def minimum_detectable_effect(

@@ -324,7 +324,7 @@ def _equivalent(pair: Comparison) -> Entry:
   detail = f'p {p_value(pair.equivalence_p_value)}'
   if pair.is_equivalent:
     return Entry('yes', detail, tone='good')
-  return Entry('not shown', detail)
+  return Entry('not shown', detail if pair.estimate.varies else 'no variation')
 
 
 def _category_metric(arms: Sequence[Arm], group: Group) -> str:

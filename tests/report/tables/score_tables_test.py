@@ -79,6 +79,7 @@ def test_difference_table(results):
     '–',
   ]
   assert table.rows[''][1][5].detail == 'no variation, up to 100.0 possible'
+  assert table.rows[''][1][6].detail == 'no variation'
   assert score_tables.difference_table(results, metric='rouge_l', group=GEN)
 
 
