@@ -189,7 +189,7 @@ def _verdict_and_evidence(
     return (
       'No answer yet.',
       'No two finished trainings tested on the test split differ only in their '
-      'instructions, so there is nothing to compare.',
+      f'instructions, so there is nothing to compare.{_missing(arms)}',
     )
   most = max(pair.original.training_amount for pair in pairs)
   pairs = [pair for pair in pairs if pair.original.training_amount == most]
@@ -200,6 +200,26 @@ def _verdict_and_evidence(
   return (
     _verdict(pairs, over_chance),
     f'{_against_chance(original, over_chance)}; {_effects(pairs)}.',
+  )
+
+
+def _missing(arms: Sequence[Arm]) -> str:
+  """Names the condition to add so that there is something to compare."""
+  trained = [
+    arm.condition
+    for arm in select(arms, split='test', matched=True)
+    if arm.condition is not None
+  ]
+  if not trained:
+    return ''
+  original = trained[0].with_original_instructions()
+  missing = original.name
+  if original in trained:
+    missing = dataclasses.replace(original, definition='empty').name
+  return (
+    f' Unless it is still to be trained, add {missing} to the conditions '
+    '(run_study.conditions or named_conditions.names) and run the study again '
+    'in this folder: finished cells are kept.'
   )
 
 

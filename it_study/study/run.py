@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 from typing import Any
 
 from it_study.conditions import Condition, check_several
@@ -15,7 +14,7 @@ from it_study.evaluation import label_rules
 from it_study.evaluation.stats.comparison import MARGIN, check_margin
 from it_study.storage import text_files
 from it_study.storage.shared_folder import SharedFolder, open_folder
-from it_study.study import grid, run_record
+from it_study.study import config_text, grid, run_record
 from it_study.study.run_record import RunRecord
 from it_study.study.worker import (
   ANSWERS,
@@ -52,8 +51,8 @@ def run_study(
 
   A training or cell with DONE in its folder is never run again, and one that
   was interrupted is resumed. Any number of workers may call this for one
-  shared folder; each takes work that no other is doing. Seeds and test
-  conditions may be added to a study later; only the new cells run then.
+  shared folder; each takes work that no other is doing. Conditions, seeds and
+  test conditions may be added to a study later; only the new cells run then.
 
   Args:
     corpus: Directory of task files, already in use.
@@ -167,8 +166,11 @@ def _register(
       for name in request.test_conditions
     ],
   )
+  requested = [condition.name for condition in request.conditions]
+  names = _extend(before.get('conditions'), requested)
+  conditions = [Condition.from_name(name) for name in names]
   trainings, cells = grid.plan(
-    conditions=request.conditions,
+    conditions=conditions,
     seeds=seeds,
     splits=request.splits,
     test_conditions=[Condition.from_name(name) for name in test_conditions],
@@ -176,14 +178,21 @@ def _register(
   extended = {}
   if before:
     extended = {'SEEDS': seeds, 'TEST_CONDITIONS': test_conditions}
-  _claim(folder.path, config=record.config, extended=extended)
+  _claim(
+    folder.path,
+    config=record.config,
+    extended=extended,
+    recorded=before.get('conditions'),
+    requested=requested,
+  )
   facts = {
     'corpus': corpus_path,
     'fingerprint': corpus.fingerprint(),
     'corpus_stats': run_record.task_counts(corpus),
     'label_rules': label_rules.expectations(corpus),
-    'delusive_sources': run_record.delusive_sources(corpus, request.conditions),
+    'delusive_sources': run_record.delusive_sources(corpus, conditions),
     'num_cells': len(cells),
+    'conditions': names,
     'seeds': seeds,
     'test_conditions': test_conditions,
     'equivalence_margin': request.equivalence_margin,
@@ -220,7 +229,12 @@ def _extend(before: list | None, now: Sequence) -> list:
 
 
 def _claim(
-  study_dir: pathlib.Path, *, config: str, extended: Mapping[str, list]
+  study_dir: pathlib.Path,
+  *,
+  config: str,
+  extended: Mapping[str, list],
+  recorded: list[str] | None,
+  requested: list[str],
 ) -> None:
   """Makes the folder this study's, or checks that it is.
 
@@ -228,6 +242,9 @@ def _claim(
     study_dir: Folder of the study.
     config: Configuration as text.
     extended: Values of macros that may differ from the folder's configuration.
+    recorded: Names of the conditions so far; None if an earlier version, which
+      did not record them, began the study: they must then stay the same.
+    requested: Names of the conditions in `config`.
   """
   path = study_dir / 'study.gin'
   if not path.exists():
@@ -235,34 +252,23 @@ def _claim(
     return
   before = path.read_text(encoding='utf-8')
   for name, value in extended.items():
-    before = _with_macro(before, name, tuple(value))
-    config = _with_macro(config, name, tuple(value))
-  if before != config:
+    before = config_text.with_macro(before, name, tuple(value))
+    config = config_text.with_macro(config, name, tuple(value))
+  there, now = before, config
+  if recorded is not None:
+    there, now = map(config_text.without_conditions, (before, config))
+    names = _extend(recorded, requested)
+    if names != requested:
+      # The request names not all of them.
+      is_new = names != recorded
+      config = config_text.with_conditions(before, names) if is_new else before
+  if there != now:
     raise InputError(
       f'{study_dir} holds a study of another configuration '
-      f'({_first_difference(before, config)}). Name another --study_dir, or '
-      'run it with the settings in its study.gin.'
+      f'({config_text.first_difference(there, now)}). Name another '
+      '--study_dir, or run it with the settings in its study.gin.'
     )
   text_files.write_text(path, config)
-
-
-def _with_macro(config: str, name: str, value: tuple) -> str:
-  """Replaces the value of a macro in a configuration that sets it."""
-  statement = re.compile(rf'^{name} = .*\n(?:[ )\]].*\n)*', re.MULTILINE)
-  return statement.sub(lambda _: f'{name} = {value!r}\n', config, count=1)
-
-
-def _first_difference(before: str, after: str) -> str:
-  old, new = before.splitlines(), after.splitlines()
-  for line in new:
-    if line not in old:
-      name = line.split(' = ')[0]
-      same_name = [o for o in old if o.split(' = ')[0] == name]
-      if same_name:
-        return f'now {line!r}, there {same_name[0]!r}'
-      return f'now {line!r}'
-  gone = [line for line in old if line not in new]
-  return f'there {gone[0]!r}' if gone else 'order of lines'
 
 
 def _continue_record(

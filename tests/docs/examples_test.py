@@ -146,7 +146,8 @@ def test_study_of_the_extending_page(capsys):
   assert fakes.run_command(*study, '--quiet') == 0
   lines = pathlib.Path('my_study_out/results.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]
-  (matched,) = [row for row in rows if row['matched'] and row['training']]
+  original, matched = [row for row in rows if row['matched']]
+  assert original['train_condition'] == 'natinst_def_original_ex_original1_n2'
   assert matched['train_condition'] == 'natinst_def_backwards_ex_last1_n2'
   assert matched['test_condition'] == 'natinst_def_backwards_ex_last1'
   cell = pathlib.Path('my_study_out/cells') / matched['cell']
@@ -157,6 +158,11 @@ def test_study_of_the_extending_page(capsys):
   assert predicted['targets'] in (['sey'], ['on'])
   assert fakes.run_command(*report, '--quiet') == 0
   assert capsys.readouterr().err == ''
+  text = pathlib.Path('my_study_out/report/report.md').read_text()
+  assert (
+    'no difference was shown for backwards definition and last examples'
+    in (text)
+  )
 
 
 @pytest.fixture

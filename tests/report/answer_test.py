@@ -224,3 +224,26 @@ def test_caveats(tmp_path):
     'Scores are means over 2 training seeds; the intervals include the '
     'variation between seeds, which is only roughly known with so few.',
   )
+
+
+@pytest.mark.parametrize(
+  ('trained', 'missing'),
+  [
+    (
+      'natinst_def_empty_ex_delusive1_n2',
+      'natinst_def_original_ex_original1_n2',
+    ),
+    ('natinst_def_original_ex_original2', 'natinst_def_empty_ex_original2'),
+  ],
+)
+def test_no_answer_yet_names_the_condition_to_add(tmp_path, trained, missing):
+  study = make_study(tmp_path, accuracies={trained: 0.5})
+  outcome = answer.answer(score_study(read_study(study)).arms)
+  assert outcome.verdict == 'No answer yet.'
+  assert outcome.sentence == (
+    'No two finished trainings tested on the test split differ only in their '
+    'instructions, so there is nothing to compare. Unless it is still to be '
+    f'trained, add {missing} to the conditions (run_study.conditions or '
+    'named_conditions.names) and run the study again in this folder: finished '
+    'cells are kept.'
+  )

@@ -413,6 +413,82 @@ def test_seeds_may_be_added(corpus, tmp_path):
     run(corpus, study_dir, config=config.replace('= 8', '= 16'), seeds=(1,))
 
 
+def named(*names):
+  """A configuration as gin prints it."""
+  listed = ', '.join(map(repr, names)) + ','
+  return (
+    'BATCH_SIZE = 8\nSEED = 0\n\n'
+    '# Parameters for named_conditions:\n'
+    f'named_conditions.names = \\\n    ({listed})\n\n'
+    '# Parameters for run_study:\n'
+    'run_study.conditions = @named_conditions()\n'
+  )
+
+
+def test_conditions_may_be_added(corpus, tmp_path):
+  study_dir = tmp_path / 'study'
+  original, empty = (condition.name for condition in CONDITIONS)
+
+  def cells():
+    lines = (study_dir / 'results.jsonl').read_text().splitlines()
+    return [json.loads(line)['cell'] for line in lines]
+
+  def configured():
+    return (study_dir / 'study.gin').read_text()
+
+  run(corpus, study_dir, config=named(empty), conditions=CONDITIONS[1:])
+  assert len(cells()) == len(CELLS) - 1
+  engine = fakes.Engine(corpus)
+  run(
+    corpus, study_dir, engine, config=named(original), conditions=CONDITIONS[:1]
+  )
+  assert engine.calls == [
+    f'train {original} 0',
+    f'predict {original}_seed0 natinst_def_original_ex_original2 test',
+  ]
+  assert sorted(cells()) == sorted(CELLS)
+  assert configured() == (
+    'BATCH_SIZE = 8\nSEED = 0\n\n'
+    '# Parameters for named_conditions:\n\n'
+    '# Parameters for run_study:\n\n'
+    '# Conditions, some of which were added later.\n'
+    'run_study.conditions = @named_conditions()\n'
+    f"named_conditions.names = (\n    '{empty}',\n    '{original}',\n)\n"
+  )
+  record = json.loads((study_dir / 'run.json').read_text())
+  assert record['conditions'] == [empty, original]
+  assert record['num_cells'] == len(CELLS)
+  # Neither its own configuration nor an earlier one changes it.
+  before = configured()
+  run(corpus, study_dir, config=named(empty), conditions=CONDITIONS[1:])
+  assert configured() == before
+  run(corpus, study_dir, config=before, conditions=CONDITIONS[::-1])
+  assert configured() == before
+  # One that names all replaces it.
+  run(corpus, study_dir, config=named(empty, original), conditions=CONDITIONS)
+  assert sorted(cells()) == sorted(CELLS)
+  with pytest.raises(
+    InputError,
+    match=r"of another configuration \(now 'BATCH_SIZE = 16', there "
+    r"'BATCH_SIZE = 8'\)",
+  ):
+    run(corpus, study_dir, config=named(original).replace('= 8', '= 16'))
+
+
+def test_conditions_that_were_not_recorded_may_not_change(corpus, tmp_path):
+  study_dir = tmp_path / 'study'
+  original, empty = (condition.name for condition in CONDITIONS)
+  run(corpus, study_dir, config=named(empty), conditions=CONDITIONS[1:])
+  path = study_dir / 'run.json'
+  record = json.loads(path.read_text())
+  del record['conditions']
+  path.write_text(json.dumps(record))
+  with pytest.raises(InputError, match='of another configuration'):
+    run(corpus, study_dir, config=named(original), conditions=CONDITIONS[:1])
+  run(corpus, study_dir, config=named(empty), conditions=CONDITIONS[1:])
+  assert json.loads(path.read_text())['conditions'] == [empty]
+
+
 def test_an_invalid_margin_is_refused(corpus, tmp_path):
   for margin in (0, -1.0, 'wide', None, True):
     with pytest.raises(
