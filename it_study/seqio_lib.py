@@ -1,5 +1,7 @@
 """Registers conditions as SeqIO tasks and mixtures."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 import collections.abc
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib

@@ -10,6 +10,7 @@ It holds the corpus, the study and the cache folder. Left out to keep it small:
 the report's pages, earlier checkpoints, and the second training's checkpoint.
 """
 
+import csv
 import hashlib
 import json
 import os
@@ -47,9 +48,12 @@ def contents(folder) -> dict[str, bytes]:
 
 
 def test_a_report_says_what_it_said():
-  before = pathlib.Path('STUDY/report/results.csv').read_bytes()
+  path = pathlib.Path('STUDY/report/results.csv')
+  before = list(csv.reader(path.read_text().splitlines()))
   assert fakes.run_command('report', 'STUDY', '--quiet') == 0
-  assert pathlib.Path('STUDY/report/results.csv').read_bytes() == before
+  after = csv.reader(path.read_text().splitlines())
+  # Columns may be added after its own.
+  assert [line[: len(before[0])] for line in after] == before
 
 
 def test_a_finished_study_is_not_run_again():

@@ -1,5 +1,7 @@
 """The folder of a build: its lock, its file list, and its damage."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Callable, Iterator
 import contextlib
 import errno

@@ -1,5 +1,7 @@
 """Turns rows into model features: prompts, targets and their tokens."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import concurrent.futures
 import functools

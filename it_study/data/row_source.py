@@ -1,5 +1,7 @@
 """SeqIO data sources of a corpus's rows, all or those a condition takes."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 import collections
 from collections.abc import Iterator, Mapping, Sequence
 import functools

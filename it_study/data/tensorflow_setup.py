@@ -15,14 +15,30 @@ def import_tensorflow() -> None:
   level, and it would claim the accelerator's memory before JAX does. Call this
   before anything that imports TensorFlow, and before JAX starts.
   """
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-  quiet = not logging.getLogger().isEnabledFor(logging.DEBUG)
-  with _silent_stderr() if quiet else contextlib.nullcontext():
+  import_quietly()
+  with _maybe_silent():
     tf = importlib.import_module('tensorflow')
-    # SeqIO loads it, and it writes to standard error, too.
-    importlib.import_module('tensorflow_text')
     # Looks for a driver, and complains where there is none.
     tf.config.set_visible_devices([], 'GPU')
+
+
+def import_quietly() -> None:
+  """Imports TensorFlow without what its C++ libraries write as they load.
+
+  Unlike `import_tensorflow`, it leaves the accelerator visible to TensorFlow.
+  """
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+  with _maybe_silent():
+    importlib.import_module('tensorflow')
+    # SeqIO loads it, and it writes to standard error, too.
+    importlib.import_module('tensorflow_text')
+
+
+def _maybe_silent() -> contextlib.AbstractContextManager[None]:
+  """Discards standard error, unless debugging."""
+  if logging.getLogger().isEnabledFor(logging.DEBUG):
+    return contextlib.nullcontext()
+  return _silent_stderr()
 
 
 @contextlib.contextmanager

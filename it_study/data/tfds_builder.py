@@ -1,5 +1,7 @@
 """The TFDS dataset of a corpus: one row per instance, each task's text once."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import functools

@@ -1,5 +1,7 @@
 """The vocabulary of the tasks: T5's own unless another is named."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 import functools
 import hashlib
 import os

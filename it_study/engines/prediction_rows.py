@@ -1,5 +1,7 @@
 """The instances to predict, and the files that hold their answers."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Mapping, Sequence
 import dataclasses
 import functools

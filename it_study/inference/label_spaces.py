@@ -1,5 +1,7 @@
 """Encodes the label spaces of rows, and ranks their labels."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Mapping, Sequence
 import functools
 from typing import Any

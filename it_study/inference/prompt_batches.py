@@ -5,6 +5,8 @@ Shape letters, as in `it_study.models`:
   Y labels of a prompt
 """
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import hashlib

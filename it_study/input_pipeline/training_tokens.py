@@ -1,5 +1,7 @@
 """A SeqIO task's training tokens on local disk, tokenised once."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 import fractions

@@ -8,6 +8,7 @@ import sys
 import fakes
 from pages import blocks
 import pytest
+from report_fixture import DEFINITIONS, EXAMPLES, make_study
 import sentencepiece
 import seqio
 
@@ -16,6 +17,7 @@ from it_study.checkpoints.hf import params as hf
 from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS
 from it_study.data import vocabularies
 from it_study.models import partitioning, t5
+from it_study.report import write_report
 
 _ROOT = pathlib.Path(__file__).parents[2]
 
@@ -223,3 +225,39 @@ def test_weights_page(weights, capsys):
   (audit_words,) = commands(audit)
   assert fakes.run_command(*audit_words, '--json') == 0
   assert 'constrained' in json.loads(capsys.readouterr().out)['decodings']
+
+
+@pytest.fixture(name='finished')
+def _finished():
+  """A finished study with a report in `it_study_out`."""
+  accuracies = dict.fromkeys((*DEFINITIONS, *EXAMPLES), 0.75)
+  study = make_study(
+    'it_study_out', accuracies=accuracies | {DEFINITIONS[2]: 0}
+  )
+  write_report(study_dir=study)
+
+
+def test_python_page(finished, capsys):
+  namespace = run_all(blocks('docs/python.md', 'python'))
+  printed = capsys.readouterr().out.splitlines()
+  assert printed[0] == "task000_test task000_test-0 yes ('yes',)"
+  assert printed[1] == str(
+    namespace['matched'][DEFINITIONS[0]].metrics['classification'][
+      'exact_match'
+    ]
+  )
+  assert printed[4].startswith('+')
+  assert len(namespace['table']) == 6
+  for name in ('headline', 'exact_match'):
+    assert '<div' in pathlib.Path(f'{name}.html').read_text()
+
+
+def test_notebook(finished, capsys):
+  notebook = json.loads((_ROOT / 'docs/study.ipynb').read_text())
+  codes = [c for c in notebook['cells'] if c['cell_type'] == 'code']
+  assert all(not c['outputs'] and c['execution_count'] is None for c in codes)
+  run_all(''.join(cell['source']) for cell in codes)
+  printed = capsys.readouterr().out
+  assert printed.startswith('The instructions ')
+  assert 'Original definition, 2 examples' in printed
+  assert printed.count('right with definition, 0 without') == 5

@@ -247,6 +247,36 @@ def test_csv_has_a_line_for_each_cell_and_group(study, paths):
   assert [line['group'] for line in lines if line['group_type'] == 'control']
 
 
+def test_csv_spells_out_conditions(tmp_path):
+  name = 'natinst_def_simplified_ex_delusive1_n20'
+  unknown = 'natinst_def_theirs_ex_original1'
+  study = make_study(tmp_path, accuracies={name: 0.5})
+  rows = make_rows(train_condition=unknown, test_condition=unknown)
+  add_cell(study, rows, training='theirs')
+  write_report(study_dir=study)
+  with open(study / 'report/results.csv', newline='') as file:
+    found = {
+      line['train_condition']: [
+        line[name]
+        for name in (
+          'definition',
+          'examples',
+          'num_examples',
+          'instances_per_task',
+        )
+      ]
+      for line in csv.DictReader(file)
+      if not line['baseline']
+    }
+  assert found == {
+    name: ['simplified', 'delusive', '1', '20'],
+    # The untuned model has only a test condition.
+    '': ['original', 'original', '2', ''],
+    # A level of a module that is not loaded.
+    unknown: [''] * 4,
+  }
+
+
 def test_csv_is_the_same_after_an_interruption(study, paths, tmp_path):
   copy = tmp_path / 'study'
   shutil.copytree(study, copy)

@@ -6,6 +6,7 @@ import io
 
 from it_study.errors import visible
 from it_study.evaluation.metrics import GROUPS
+from it_study.report.arms import parse_condition
 from it_study.report.load import Cell
 
 COLUMNS = (
@@ -29,6 +30,10 @@ COLUMNS = (
   'format_correctness',
   'expected_exact_match',
   'expected_standard_deviation',
+  'definition',
+  'examples',
+  'num_examples',
+  'instances_per_task',
 )
 
 
@@ -43,15 +48,30 @@ def render_csv(cells: Iterable[Cell]) -> str:
   writer.writerow(COLUMNS)
   for cell in cells:
     shared = [_text(getattr(cell, name)) for name in COLUMNS[:10]]
+    instructions = _instructions(cell)
     for group_type, name, group in _groups(cell):
       expected = group.get('expected') or {}
       values = [group.get(column) for column in COLUMNS[12:18]]
       values += [
         expected.get('exact_match'),
         expected.get('standard_deviation'),
+        *instructions,
       ]
       writer.writerow([*shared, group_type, _text(name), *map(_text, values)])
   return file.getvalue()
+
+
+def _instructions(cell: Cell) -> list[object]:
+  """Returns the last four columns; None where there is no value."""
+  condition = parse_condition(cell.train_condition or cell.test_condition)
+  if condition is None:
+    return [None] * 4
+  return [
+    condition.definition,
+    condition.examples,
+    condition.num_examples,
+    None if cell.train_condition is None else condition.instances_per_task,
+  ]
 
 
 def _groups(cell: Cell) -> Iterable[tuple[str, str, dict]]:
