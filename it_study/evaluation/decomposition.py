@@ -147,7 +147,7 @@ skill -50.0%; of those in format a guess 50.0%, skill 0.0%.'
   """
 
   def percent(value: float | None) -> str:
-    return 'undefined' if value is None else f'{100 * value:.1f}%'
+    return 'not defined' if value is None else f'{100 * value:.1f}%'
 
   outside = (
     f' + {percent(parts.right_out_of_format)} right out of format'

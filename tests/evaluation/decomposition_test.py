@@ -9,6 +9,7 @@ from it_study.evaluation.decomposition import (
   Decomposition,
   decompose,
   decompositions,
+  sentence,
 )
 from it_study.predictions import Prediction
 
@@ -56,6 +57,14 @@ def test_what_is_not_defined_is_none():
   single = decompose(rows_of('yes', label_space=('yes', 'Yes.')))
   assert (single.guess, single.skill) == (1.0, None)
   assert decompose(rows_of('x', label_space=None)) is None
+
+
+def test_the_sentence_says_what_is_not_defined():
+  assert sentence(decompose([dataclasses.replace(ROW, prediction='x')])) == (
+    'Exact match 0.0% = 0.0% in format x not defined right of those; a guess '
+    '25.0%, skill -33.3%; of those in format a guess not defined, skill not '
+    'defined.'
+  )
 
 
 def test_right_answers_out_of_format_are_counted_apart():

@@ -1,11 +1,14 @@
 """Tests of diagnose: one checkpoint decoded freely, constrained and ranked."""
 
 import json
+import pathlib
 
 import fakes
 import pytest
 
 from it_study import cli
+from it_study.commands import score_tables
+from it_study.commands.runs import diagnose
 from it_study.data import vocabularies
 
 SETTINGS = (
@@ -59,6 +62,9 @@ def test_a_diagnosis_separates_format_from_knowledge(corpus, tmp_path, capsys):
   assert decodings['greedy']['format_correctness'] < 100
   for name in list(decodings)[1:]:
     assert decodings[name]['format_correctness'] == 100
+    beyond = decodings[name]['beyond_greedy']
+    assert beyond['low'] < beyond['high']
+    assert isinstance(beyond['varies'], bool)
   kept = decodings['constrained']['exact_match']
   assert found['format_error'] == pytest.approx(
     kept - decodings['greedy']['exact_match']
@@ -97,6 +103,27 @@ def test_a_diagnosis_separates_format_from_knowledge(corpus, tmp_path, capsys):
     "it-study: out holds a diagnosis with a different split: it has 'test', "
     "this one 'validation'. Choose another --out.\n"
   )
+
+
+def test_a_diagnosis_says_where_there_is_no_variance(capsys):
+  def results(*, varies):
+    scores = dict.fromkeys(('exact_match', 'format_correctness', 'skill'), 50.0)
+    beyond = {'difference': 0.0, 'low': -60.0, 'high': 60.0, 'varies': varies}
+    return {
+      'decodings': {
+        'greedy': scores,
+        'constrained': {**scores, 'beyond_greedy': beyond},
+      },
+      'format_error': 0.0,
+      'knowledge_error': 50.0,
+    }
+
+  diagnose._show(results(varies=True), pathlib.Path('out'))
+  assert 'no variance' not in capsys.readouterr().out
+  diagnose._show(results(varies=False), pathlib.Path('out'))
+  printed = ' '.join(capsys.readouterr().out.split())
+  assert '+0.0 [-60.0, +60.0]' in printed
+  assert score_tables.NO_VARIATION in printed
 
 
 def test_a_checkpoint_of_unknown_size_is_refused(corpus, tmp_path, capsys):
