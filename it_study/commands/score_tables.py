@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from it_study.corpus.findings import plural
 from it_study.errors import visible
 from it_study.evaluation import baselines
 from it_study.evaluation.metrics import GROUPS
@@ -65,7 +66,8 @@ def print_comparison(
   estimate = compared.differences[0].estimate
   console.print(
     text.Text(
-      f'{estimate.num_instances:,} instances of {estimate.num_tasks} tasks. A '
+      f'{plural(estimate.num_instances, "instance")} of '
+      f'{plural(estimate.num_tasks, "task")}. A '
       'minus B in points; 95% intervals generalize over '
       f'{"seeds and tasks" if estimate.num_seeds > 1 else "tasks"}'
       f'{"" if estimate.num_seeds > 1 else ", not over training seeds"}. '

@@ -342,6 +342,7 @@ def test_a_comparison_says_where_there_is_no_variance_to_judge_by(
   )
   text = ' '.join(output.getvalue().split())
   assert row in text
+  assert '3 instances of 1 task. A minus B' in text
   note = (
     'Where no score differs, or all differ alike, there is no variance to '
     'judge by: the interval and p are then exact bounds from the number of '
