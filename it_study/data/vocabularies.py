@@ -2,9 +2,11 @@
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
+from collections.abc import Mapping, Sequence
 import functools
 import hashlib
 import os
+import re
 
 from etils import epath
 import sentencepiece
@@ -19,6 +21,8 @@ BYTE = 'byte'
 # The vocabulary of the miniature corpus; `prepare` replaces this name by the
 # path of its model file.
 MINIATURE = 'miniature'
+_SPECIAL = ('<pad>', '</s>', '<unk>')
+_SENTINEL = re.compile('▁?<extra_id_[0-9]+>')
 
 
 def current_vocabulary() -> seqio.Vocabulary:
@@ -48,29 +52,71 @@ def fingerprint() -> str:
   return hashlib.sha256(content).hexdigest()
 
 
-def begins_like(model_file: str | os.PathLike[str]) -> bool:
-  """Whether the current vocabulary and a SentencePiece model share their ids.
+def num_own_tokens() -> int:
+  """Number of tokens of the current vocabulary, without sentinels at its end.
 
-  They do if one's pieces are the first pieces of the other. Weights on model
-  hubs come with T5's model of 32,000 pieces; T5X's model has the same 32,000,
-  followed by the 100 sentinels.
+  Only rows beyond these may be missing in an embedding table.
+  """
+  vocabulary = checked_vocabulary()
+  if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
+    return vocabulary.vocab_size
+  size = vocabulary.tokenizer.GetPieceSize()
+  while size and _SENTINEL.fullmatch(vocabulary.tokenizer.IdToPiece(size - 1)):
+    size -= 1
+  return size
+
+
+def pieces_of(model_file: str | os.PathLike[str]) -> list[str]:
+  """Returns the pieces of a SentencePiece model, by id.
 
   Raises:
     InputError: If the file is not a SentencePiece model.
   """
-  vocabulary = checked_vocabulary()
-  if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
-    return False
   try:
-    other = sentencepiece.SentencePieceProcessor(os.fspath(model_file))
+    model = sentencepiece.SentencePieceProcessor(os.fspath(model_file))
   except (OSError, RuntimeError):
     raise InputError(
       f'{model_file}: not a SentencePiece model; it may be truncated. Download '
       'it again.'
     ) from None
-  own = vocabulary.tokenizer
-  size = min(own.GetPieceSize(), other.GetPieceSize())
-  return all(own.IdToPiece(k) == other.IdToPiece(k) for k in range(size))
+  return _pieces(model)
+
+
+def begins_like(pieces: Sequence[str]) -> bool:
+  """Whether the current vocabulary and another one share their ids.
+
+  They do if one's pieces are the first pieces of the other, whatever the
+  sentinels are called. Weights on model hubs come with T5's model of 32,000
+  pieces; T5X's model has the same 32,000, followed by the 100 sentinels.
+
+  Args:
+    pieces: Pieces of the other vocabulary, by id.
+  """
+  vocabulary = checked_vocabulary()
+  if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
+    return False
+  return all(
+    own == other or (_SENTINEL.fullmatch(own) and _SENTINEL.fullmatch(other))
+    for own, other in zip(_pieces(vocabulary.tokenizer), pieces, strict=False)
+  )
+
+
+def missing_tokens(tokens: Mapping[int, str]) -> list[str]:
+  """Returns the tokens, given by id, that the current vocabulary lacks.
+
+  Sentinels and T5's special tokens are not missed.
+  """
+  vocabulary = checked_vocabulary()
+  pieces: list[str] = []
+  if isinstance(vocabulary, seqio.SentencePieceVocabulary):
+    pieces = _pieces(vocabulary.tokenizer)
+  return [
+    token
+    for key, token in sorted(tokens.items())
+    if token not in _SPECIAL
+    and not _SENTINEL.fullmatch(token)
+    and token not in pieces[key : key + 1]
+  ]
 
 
 def describe() -> str:
@@ -145,3 +191,7 @@ def _checked(name: str) -> seqio.Vocabulary:
   if name != BYTE:
     check_model_file(name)
   return _vocabulary(name)
+
+
+def _pieces(model: sentencepiece.SentencePieceProcessor) -> list[str]:
+  return [model.IdToPiece(key) for key in range(model.GetPieceSize())]

@@ -6,10 +6,10 @@ from typing import Any
 import jax
 
 from it_study.checkpoints import weights
-from it_study.checkpoints.hf import params
+from it_study.checkpoints.hf import tokenizer
 from it_study.checkpoints.weights_source import WeightsSource
 from it_study.data import vocabularies
-from it_study.errors import InputError
+from it_study.errors import InputError, shown
 from it_study.models.config import T5Config
 
 # The vocabulary size is rounded up to a multiple, as T5's 32,100 is to 32,128.
@@ -31,16 +31,27 @@ def complete_config(
       `dtype`.
     dtype: Type of matrix products, or 'auto'.
     source: Weights to load, or None. Their embedding table may have more rows
-      than the vocabulary has tokens, as T5's 32,128 for a model file of 32,000.
+      than the vocabulary has tokens, as T5's 32,128 for a model file of 32,000,
+      or lack rows for its sentinels.
 
   Raises:
-    InputError: If there are no weights at that path.
+    InputError: If there are no weights at that path, or their embedding table
+      has fewer rows than the vocabulary has tokens of its own.
   """
   if dtype == 'auto':
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
   size = vocabularies.current_vocabulary().vocab_size
   rounded = -(-size // _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
-  rows = 0 if source is None else weights.vocabulary_rows(source)
+  rows = 0
+  if source is not None:
+    rows = weights.vocabulary_rows(source)
+    tokens = vocabularies.num_own_tokens()
+    if rows < tokens:
+      raise InputError(
+        f'{source.path}: its embedding table has {rows} rows, but the '
+        f'vocabulary in use has {tokens} tokens: {vocabularies.describe()}. '
+        f'Set {vocabularies.VARIABLE} to the one it was made with.'
+      )
   return model_config(vocab_size=max(rounded, rows), dtype=dtype)
 
 
@@ -70,12 +81,35 @@ def check_weights(source: WeightsSource | None) -> dict[str, Any]:
 
 
 def check_folder_vocabulary(source: WeightsSource) -> None:
-  """Raises `InputError` if weights come with another vocabulary file."""
-  if source.path.local is None:
+  """Checks that weights come with the vocabulary in use, where they have one.
+
+  Raises:
+    InputError: If they come with another vocabulary, or with tokens added to
+      it, which would be read as the unknown token.
+  """
+  folder = source.path.local
+  if folder is None:
     return
-  model_file = source.path.local / params.VOCABULARY
-  if model_file.is_file() and not vocabularies.begins_like(model_file):
+  stored = tokenizer.read_tokenizer(folder)
+  model_file = folder / tokenizer.VOCABULARY
+  if model_file.is_file():
+    if not vocabularies.begins_like(vocabularies.pieces_of(model_file)):
+      raise InputError(
+        f'{model_file} differs from the vocabulary in use, '
+        f'{vocabularies.describe()}. Set {vocabularies.VARIABLE}={model_file}.'
+      )
+  elif stored.pieces and not vocabularies.begins_like(stored.pieces):
     raise InputError(
-      f'{model_file} differs from the vocabulary in use, '
-      f'{vocabularies.describe()}. Set {vocabularies.VARIABLE}={model_file}.'
+      f'{folder / tokenizer.TOKENIZER} differs from the vocabulary in use, '
+      f'{vocabularies.describe()}. Set {vocabularies.VARIABLE} to the '
+      'SentencePiece model that it was made from.'
+    )
+  missing = vocabularies.missing_tokens(stored.added)
+  if missing:
+    raise InputError(
+      f'{folder}: its tokenizer has {len(missing)} tokens that the vocabulary '
+      f'in use lacks: {shown(missing)}. Set {vocabularies.VARIABLE} to a '
+      'SentencePiece model with these tokens and ids; or, if prompts and '
+      f'answers do without them, remove them from '
+      f'{" and ".join(stored.files)}.'
     )

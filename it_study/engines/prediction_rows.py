@@ -115,6 +115,7 @@ def prepare(
     split=settings.split,
   )
   source = weights_source.resolve(checkpoint_path)
+  training = model_setup.check_weights(source)
   config = model_setup.complete_config(model_config, dtype=dtype, source=source)
   return PredictionInputs(
     settings=settings,
@@ -122,7 +123,7 @@ def prepare(
     path=infer_output_dir / 'predictions.jsonl',
     config=config,
     weights=source,
-    training=model_setup.check_weights(source),
+    training=training,
     started=started,
   )
 

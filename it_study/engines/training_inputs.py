@@ -94,9 +94,9 @@ def prepare(
   if train_steps is None:
     assert data.epochs is not None, 'DataSettings has one of the two'
     train_steps = feed.num_steps(epochs=data.epochs)
-  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
   if source is not None:
     model_setup.check_folder_vocabulary(source)
+  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
   return TrainingInputs(
     data=data,
     settings=settings,

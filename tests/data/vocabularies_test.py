@@ -1,29 +1,12 @@
 """Tests of it_study.data.vocabularies."""
 
-import io
-
 import pytest
 import sentencepiece
 import seqio
+from vocabularies_fixture import add_pieces, write_model
 
 from it_study.data import vocabularies
 from it_study.errors import InputError
-
-
-def write_model(path, **settings):
-  """A SentencePiece model of a few words, with T5's special ids."""
-  model = io.BytesIO()
-  special = {'pad_id': 0, 'eos_id': 1, 'unk_id': 2, 'bos_id': -1, **settings}
-  sentencepiece.SentencePieceTrainer.train(
-    sentence_iterator=iter(['a red hat', 'a blue cup', 'yes or no'] * 20),
-    model_writer=model,
-    vocab_size=40,
-    hard_vocab_limit=False,
-    minloglevel=2,
-    **special,
-  )
-  path.write_bytes(model.getvalue())
-  return path
 
 
 @pytest.fixture(name='model', scope='module')
@@ -123,20 +106,58 @@ def test_the_current_vocabulary_is_checked(monkeypatch, tmp_path):
 def test_a_vocabulary_that_extends_another_begins_like_it(
   model, monkeypatch, tmp_path
 ):
+  def begins_like(path):
+    return vocabularies.begins_like(vocabularies.pieces_of(path))
+
   monkeypatch.setenv(vocabularies.VARIABLE, str(model))
-  assert vocabularies.begins_like(model)
-  proto = sentencepiece.sentencepiece_model_pb2.ModelProto()
-  proto.ParseFromString(model.read_bytes())
-  longer = tmp_path / 'longer.model'
-  proto.pieces.add(piece='<extra_id_0>', score=0.0, type=4)
-  longer.write_bytes(proto.SerializeToString())
-  assert vocabularies.begins_like(longer)
+  assert begins_like(model)
+  longer = add_pieces(tmp_path / 'longer.model', model, ['<extra_id_0>'])
+  assert begins_like(longer)
+  # T5X spells sentinels with a space.
+  monkeypatch.setenv(vocabularies.VARIABLE, str(longer))
+  spaced = add_pieces(tmp_path / 'spaced.model', model, ['▁<extra_id_0>'])
+  assert begins_like(spaced)
+  assert not begins_like(add_pieces(tmp_path / 'brace.model', model, ['{']))
+  monkeypatch.setenv(vocabularies.VARIABLE, str(model))
   other = write_model(tmp_path / 'other.model', unk_id=1, eos_id=2)
-  assert not vocabularies.begins_like(other)
+  assert not begins_like(other)
   other.write_bytes(b'truncated')
   with pytest.raises(
     InputError, match=r'not a SentencePiece model; it may be truncated\. Do'
   ):
-    vocabularies.begins_like(other)
+    begins_like(other)
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
-  assert not vocabularies.begins_like(model)
+  assert not begins_like(model)
+
+
+def test_sentinels_at_the_end_are_not_a_vocabulary_s_own(
+  model, monkeypatch, tmp_path
+):
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  assert vocabularies.num_own_tokens() == 259
+  size = len(vocabularies.pieces_of(model))
+  for pieces in ([], ['<extra_id_1>', '<extra_id_0>'], ['▁<extra_id_0>']):
+    path = add_pieces(tmp_path / f'{len(pieces)}.model', model, pieces)
+    monkeypatch.setenv(vocabularies.VARIABLE, str(path))
+    assert vocabularies.current_vocabulary().vocab_size == size + len(pieces)
+    assert vocabularies.num_own_tokens() == size
+
+
+def test_tokens_that_the_vocabulary_lacks_are_listed(
+  model, monkeypatch, tmp_path
+):
+  size = len(vocabularies.pieces_of(model))
+  known = {0: '<pad>', 1: '</s>', 2: '<unk>', size: '<extra_id_0>'}
+  added = {**known, size + 1: '{', size + 2: '\n'}
+  braces = add_pieces(tmp_path / 'b.model', model, ['<extra_id_0>', '{'])
+  for name, expected in (
+    (str(model), ['{', '\n']),
+    (str(braces), ['\n']),
+    ('byte', ['{', '\n']),
+  ):
+    monkeypatch.setenv(vocabularies.VARIABLE, name)
+    assert vocabularies.missing_tokens(known) == []
+    assert vocabularies.missing_tokens(added) == expected
+  # The same token under another id is another token.
+  monkeypatch.setenv(vocabularies.VARIABLE, str(braces))
+  assert vocabularies.missing_tokens({size + 2: '{'}) == ['{']

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import fakes
 import jax
 import pytest
 import t5x_fixture
+import vocabularies_fixture
 
 from it_study.checkpoints import weights, weights_source
 from it_study.checkpoints.hf import params
@@ -118,9 +120,122 @@ def test_a_model_has_as_many_rows_as_its_weights(name, large):
   assert rows_for(None) == 384
 
 
-def test_a_smaller_table_is_rounded_up():
-  assert rows_for(_HF) == 384
-  assert rows_for(t5x_fixture.theirs() / t5x_fixture.MSGPACK) == 384
+@pytest.mark.parametrize(
+  'path', [_HF, t5x_fixture.theirs() / t5x_fixture.MSGPACK]
+)
+def test_a_table_smaller_than_the_vocabulary_is_refused(path):
+  rows = weights.vocabulary_rows(weights_source.resolve(path))
+  assert rows < 259
+  with pytest.raises(InputError) as caught:
+    rows_for(path)
+  assert str(caught.value) == (
+    f'{path}: its embedding table has {rows} rows, but the vocabulary in use '
+    'has 259 tokens: byte, 259 tokens, SHA-256 0b908701b385. Set '
+    'IT_STUDY_VOCABULARY to the one it was made with.'
+  )
+
+
+def test_a_table_may_lack_rows_for_sentinels(tmp_path, monkeypatch):
+  own = vocabularies_fixture.write_model(tmp_path / 'own.model')
+  size = len(vocabularies.pieces_of(own))
+  sentinels = [f'<extra_id_{k}>' for k in range(200)]
+  path = vocabularies_fixture.add_pieces(tmp_path / 'm', own, sentinels)
+  monkeypatch.setenv(vocabularies.VARIABLE, str(path))
+  assert size < 96 < size + 200 <= 256
+  assert rows_for(_HF) == 256
+
+
+def copy_with(tmp_path, **files):
+  """Returns a copy of the golden folder with further JSON files."""
+  folder = shutil.copytree(_HF, tmp_path / 'hf')
+  for name, content in files.items():
+    (folder / f'{name}.json').write_text(json.dumps(content))
+  return folder
+
+
+@pytest.mark.parametrize(
+  'files',
+  [
+    {'added_tokens': {'<extra_id_0>': 259, '{': 260, '\n': 261}},
+    {
+      'tokenizer_config': {
+        'added_tokens_decoder': {
+          '0': {'content': '<pad>'},
+          '260': {'content': '{'},
+          '261': {'content': '\n'},
+        }
+      }
+    },
+    {
+      'tokenizer_config': {},
+      'added_tokens': {'{': 260},
+      'tokenizer': {
+        'added_tokens': [{'id': 261, 'content': '\n'}],
+        'model': {'vocab': []},
+      },
+    },
+  ],
+)
+def test_added_tokens_are_refused(files, tmp_path):
+  folder = copy_with(tmp_path, **files)
+  with pytest.raises(InputError) as caught:
+    model_setup.check_weights(weights_source.resolve(folder))
+  order = ('added_tokens', 'tokenizer_config', 'tokenizer')
+  names = ' and '.join(f'{name}.json' for name in order if name in files)
+  assert str(caught.value) == (
+    f'{folder}: its tokenizer has 2 tokens that the vocabulary in use lacks: '
+    "['{', '\\n']. Set IT_STUDY_VOCABULARY to a SentencePiece model with these "
+    'tokens and ids; or, if prompts and answers do without them, remove them '
+    f'from {names}.'
+  )
+
+
+@pytest.mark.parametrize('pieces', ['list', 'object'])
+def test_another_vocabulary_in_tokenizer_json_is_refused(
+  pieces, tmp_path, monkeypatch
+):
+  model = vocabularies_fixture.write_model(tmp_path / 'own.model')
+  own = vocabularies.pieces_of(model)
+
+  def folder_of(name, names):
+    vocab = [[piece, -1.0] for piece in names]
+    if pieces == 'object':
+      vocab = {piece: key for key, piece in enumerate(names)}
+    (tmp_path / name).mkdir()
+    return copy_with(tmp_path / name, tokenizer={'model': {'vocab': vocab}})
+
+  monkeypatch.setenv(vocabularies.VARIABLE, str(model))
+  same = folder_of('same', [*own, '<extra_id_0>'])
+  model_setup.check_weights(weights_source.resolve(same))
+  other = folder_of('other', [*own[:5], '{', *own[6:]])
+  with pytest.raises(InputError) as caught:
+    model_setup.check_weights(weights_source.resolve(other))
+  assert str(caught.value) == (
+    f'{other}/tokenizer.json differs from the vocabulary in use, '
+    f'{vocabularies.describe()}. Set IT_STUDY_VOCABULARY to the SentencePiece '
+    'model that it was made from.'
+  )
+  # The model file decides where both are there.
+  shutil.copy(model, other / 'spiece.model')
+  model_setup.check_weights(weights_source.resolve(other))
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  with pytest.raises(
+    InputError, match=r'spiece\.model differs from the vocabulary in use, byte'
+  ):
+    model_setup.check_weights(weights_source.resolve(other))
+
+
+@pytest.mark.parametrize(
+  'content', [{'model': 1}, {'model': {'vocab': ['a']}}, {}]
+)
+def test_a_damaged_tokenizer_is_named(content, tmp_path):
+  folder = copy_with(tmp_path, tokenizer=content)
+  with pytest.raises(InputError) as caught:
+    model_setup.check_weights(weights_source.resolve(folder))
+  assert str(caught.value) == (
+    f'{folder}/tokenizer.json: not a tokenizer of Hugging Face; it may be '
+    'damaged. Download it again.'
+  )
 
 
 def test_rows_are_read_from_the_record_of_a_training(tmp_path):

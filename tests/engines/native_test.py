@@ -251,13 +251,13 @@ def test_a_table_with_more_rows_than_tokens_keeps_its_size(trained, tmp_path):
   assert texts[0] == texts[1] == texts[2]
 
 
-def test_another_vocabulary_beside_weights_is_refused(trained, tmp_path):
+def test_a_damaged_vocabulary_beside_weights_is_refused(trained, tmp_path):
   folder = weights.convert(
     trained, tmp_path / 'hf', source_format='it_study', to='hf'
   )
   (folder / 'spiece.model').write_bytes(b'not this one')
   with pytest.raises(
-    InputError, match='differs from the vocabulary in use, byte'
+    InputError, match=r'spiece\.model: not a SentencePiece model; it may be'
   ):
     finetune(tmp_path / 'training', initial_checkpoint_path=str(folder))
 

@@ -16,6 +16,7 @@ from it_study.checkpoints.hf import (
   config as hf_config,
   files,
   names as hf_names,
+  tokenizer,
 )
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.errors import InputError
@@ -25,10 +26,6 @@ from it_study.storage import text_files
 _Path = str | os.PathLike[str]
 CONFIG = 'config.json'
 _GENERATION = 'generation_config.json'
-VOCABULARY = 'spiece.model'
-# Files that add tokens to the vocabulary, or hold it.
-TOKENIZERS = ('tokenizer.json', 'tokenizer_config.json', 'added_tokens.json')
-_DESCRIPTIONS = {CONFIG, _GENERATION, VOCABULARY, *TOKENIZERS}
 SHARD_BYTES = 5_000_000_000
 
 
@@ -47,7 +44,7 @@ def files_read(names: Set[str]) -> list[str]:
   single, index = next(pair for pair in files.FORMATS if names & {*pair})
   stem, _, ending = single.rpartition('.')
   shard = re.compile(rf'{stem}-[\w-]+\.{ending}')
-  read = {single, *_DESCRIPTIONS}
+  read = {single, CONFIG, _GENERATION, *tokenizer.FILES}
   if single not in names:
     read |= {index, *filter(shard.fullmatch, names)}
   return sorted(names & read)
