@@ -16,6 +16,7 @@ from it_study.commands import registry
 from it_study.commands.flags import Command
 from it_study.data import user_module
 from it_study.errors import InputError, nearest, visible
+from it_study.storage import write_errors
 from it_study.training import host_memory
 
 _EXAMPLE = 'Example: '
@@ -90,6 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
   except Exception as error:
     if options.debug:
       traceback.print_exc()
+    full = write_errors.lacks_space(error)
+    if full is not None:
+      path = getattr(error, 'filename', None) or 'a file'
+      return _fail(
+        f'{path} cannot be written: {full}. Free some space, then run the same '
+        'command.'
+      )
     name = type(error).__name__
     first_line = (str(error).splitlines() or [''])[0]
     _fail(f'{name}: {first_line} (run again with --debug for the traceback)')

@@ -20,6 +20,7 @@ from it_study.checkpoints.step_folders import (
   steps_in,
 )
 from it_study.errors import InputError, nearest_path
+from it_study.storage import write_errors
 from it_study.storage.manifest import MANIFEST, find_damage
 
 # Sent to the other processes in place of a step.
@@ -104,7 +105,8 @@ class Checkpoints:
   ) -> None:
     """Starts a save; the arrays may be overwritten once this returns.
 
-    If the previous save failed, raises its error.
+    If the previous save failed, raises its error: an `InputError` if the disk
+    is full.
 
     Args:
       step: Number of updates done.
@@ -116,14 +118,15 @@ class Checkpoints:
     """
     self.wait()
     _logger.info('saving checkpoint %s.', self.path(step))
-    self._checkpointer.save(
-      self.path(step),
-      args=ocp.args.Composite(
-        params=ocp.args.StandardSave(params),
-        opt_state=ocp.args.StandardSave(opt_state),
-        metadata=ocp.args.JsonSave(dict(metadata)),
-      ),
-    )
+    with write_errors.writing(self.path(step)):
+      self._checkpointer.save(
+        self.path(step),
+        args=ocp.args.Composite(
+          params=ocp.args.StandardSave(params),
+          opt_state=ocp.args.StandardSave(opt_state),
+          metadata=ocp.args.JsonSave(dict(metadata)),
+        ),
+      )
     self._saving = self._worker.submit(self._finish, step, loss)
 
   def wait(self) -> None:
@@ -204,10 +207,11 @@ class Checkpoints:
 
   def _finish(self, step: int, loss: float | None) -> None:
     started = time.monotonic()
-    self._checkpointer.wait_until_finished()
-    if not distributed.is_first():
-      return
-    self._folder.finish(step, loss=loss)
+    with write_errors.writing(self.path(step)):
+      self._checkpointer.wait_until_finished()
+      if not distributed.is_first():
+        return
+      self._folder.finish(step, loss=loss)
     _logger.info(
       'saved checkpoint %s in the background in %.1f s.',
       self.path(step),

@@ -27,6 +27,7 @@ from it_study.checkpoints.t5x import reading, tensors as t5x_tensors, writing
 from it_study.checkpoints.weights_source import Format, WeightsSource
 from it_study.errors import InputError, nearest_path
 from it_study.models.config import T5Config
+from it_study.storage import write_errors
 from it_study.storage.manifest import write_manifest
 from it_study.storage.storage_path import StoragePath
 
@@ -222,12 +223,8 @@ def _abstract(config: T5Config) -> Any:
 def _save(directory: pathlib.Path, params: Any) -> None:
   """Writes parameters as a checkpoint of step 0, its manifest last."""
   step = directory.resolve() / 'checkpoints' / '0'
-  try:
+  with write_errors.writing(directory):
     step.mkdir(parents=True)
     with ocp.Checkpointer(lazy_arrays.orbax_handler()) as checkpointer:
       checkpointer.save(step / 'params', args=ocp.args.PyTreeSave(params))
     write_manifest(step)
-  except OSError as error:
-    raise InputError(
-      f'{directory}: cannot be written: {error.strerror or error}.'
-    ) from None

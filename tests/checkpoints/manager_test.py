@@ -210,7 +210,9 @@ def test_failed_save_is_raised(opened, monkeypatch):
 
   monkeypatch.setattr(step_folders, 'write_manifest', fail)
   save(opened, 4)
-  with pytest.raises(OSError, match='disk full'):
+  with pytest.raises(
+    InputError, match=r'^.*/checkpoints/4: cannot be written: disk full\.$'
+  ):
     opened.wait()
 
 

@@ -16,8 +16,8 @@ import tensorstore as ts
 from it_study.checkpoints import lazy_arrays
 from it_study.checkpoints.t5x.tensors import MSGPACK, STATE
 from it_study.errors import InputError
+from it_study.storage import write_errors
 from it_study.storage.manifest import write_manifest
-from it_study.storage.storage_path import reason
 
 LAYOUTS = ('msgpack', 'orbax')
 _PREFIX = 'checkpoint'
@@ -62,7 +62,7 @@ def save_params(
       'another folder.'
     )
   partial = final.with_name(f'.{final.name}.{os.getpid()}.partial')
-  try:
+  with write_errors.writing(final):
     try:
       partial.mkdir(parents=True)
       if layout == 'orbax':
@@ -74,11 +74,6 @@ def save_params(
     finally:
       # Also clean up after an interrupt.
       shutil.rmtree(partial, ignore_errors=True)
-  except InputError:
-    # Raised by reading lazy arrays.
-    raise
-  except (OSError, ValueError) as error:
-    raise InputError(f'{final}: cannot be written: {reason(error)}.') from None
   return final
 
 
