@@ -15,6 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from it_study.checkpoints import (
+  finite,
   lazy_arrays,
   manager,
   tensor_reading,
@@ -50,8 +51,8 @@ def restore(source: WeightsSource, *, config: T5Config, target: Any) -> Any:
     Nested dict of arrays, like `target`.
 
   Raises:
-    InputError: If there are no weights, they are damaged, or they do not fit
-      the model.
+    InputError: If there are no weights, they are damaged or not finite, or
+      they do not fit the model.
   """
   started = time.monotonic()
   folder = source.folder
@@ -62,6 +63,7 @@ def restore(source: WeightsSource, *, config: T5Config, target: Any) -> Any:
     params = reading.load_params(str(folder), target=target)
   else:
     params = manager.read_params(source.local_folder, target=target)
+  finite.check(params, source=str(folder))
   _logger.info('restored %s in %.1f s.', folder, time.monotonic() - started)
   return params
 
@@ -106,7 +108,8 @@ def convert(
     source, or 0 if that is unknown.
 
   Raises:
-    InputError: If both formats are the same, or a folder cannot be used.
+    InputError: If both formats are the same, a folder cannot be used, or a
+      value is not finite.
   """
   if StoragePath(destination).local is None:
     raise InputError(
@@ -127,6 +130,7 @@ def convert(
   resolved = weights_source.resolve(source, format=source_format)
   with contextlib.ExitStack() as stack:
     params, config = _open(resolved, stack)
+    params = finite.checked(params, source=str(resolved.folder))
     stack.enter_context(_emptied_on_failure(destination))
     if to == 'hf':
       hf.save_params(destination, params, config=config)

@@ -26,8 +26,9 @@ from it_study.models.config import T5Config
 
 # The prompt for scores without a prompt: an empty one with its end of sequence.
 NO_PROMPT = np.array([1], np.int32)
-# Part of what an answer depends on; raised whenever decoding changes.
-_VERSION = 1
+# Part of what an answer depends on; raised whenever decoding changes. Version 1
+# also kept answers from logits that were not finite.
+_VERSION = 2
 # Settings of the model that do not change its answers, given its parameters.
 _WITHOUT_EFFECT = (
   'dropout_rate',

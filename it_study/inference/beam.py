@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Shaped
 
 from it_study.inference import label_trie
 from it_study.inference.label_trie import LabelTrie
+from it_study.inference.token_loop import NOT_FINITE
 from it_study.models import AnyArray, partitioning
 from it_study.models.t5 import PAD_ID, T5, DecodeCache, T5Config
 
@@ -72,7 +73,7 @@ def beam_decode(
 
   Returns:
     Tokens, `eos_id`, then 0. Sequences that reach the maximum length may have
-    no `eos_id`.
+    no `eos_id`. A row whose logits were not finite has `NOT_FINITE` alone.
   """
   return _beam_decode(
     params,
@@ -110,6 +111,7 @@ class _State(NamedTuple):
     live: Beams that continue, by their log-probability.
     ended: Best beams that have ended, by their score.
     is_over: Whether each row's search is over.
+    is_finite: Whether each row's logits were finite until its search was over.
     last: Last token of each live beam.
     nodes: Trie node of each live beam; None without a trie.
     cache: Cache of the live beams.
@@ -119,6 +121,7 @@ class _State(NamedTuple):
   live: _Beams
   ended: _Beams
   is_over: Bool[Array, ' B']
+  is_finite: Bool[Array, ' B']
   last: Int32[Array, 'B W']
   nodes: Int32[Array, 'B W'] | None
   cache: DecodeCache
@@ -180,6 +183,7 @@ def _beam_decode(
     )
   has_ended = (state.ended.scores[:, 0] > -jnp.inf)[:, None]
   best = jnp.where(has_ended, state.ended.tokens[:, 0], state.live.tokens[:, 0])
+  best = jnp.where(state.is_finite[:, None], best, NOT_FINITE)
   return jnp.where(is_padding[:, None], PAD_ID, best)
 
 
@@ -228,6 +232,7 @@ class _Search:
       live=live,
       ended=_Beams(absent, padding),
       is_over=is_over,
+      is_finite=jnp.ones_like(is_over),
       last=last,
       nodes=nodes,
       cache=cache,
@@ -242,6 +247,9 @@ class _Search:
     step = state.step
     logits, cache = self.apply(
       state.last.reshape(-1), state.cache, step, method='decode_step'
+    )
+    is_finite = state.is_over | jnp.all(
+      jnp.isfinite(logits).reshape(state.is_over.shape[0], -1), axis=-1
     )
     scores, parents, chosen = _best_extensions(
       state.live.scores, logits, self.trie, state.nodes
@@ -260,7 +268,7 @@ class _Search:
     )
     next_step = step + 1
     live = _Beams(scores, _take(tokens, ranks))
-    is_over = state.is_over | (ended.scores[:, -1] >= bound)
+    is_over = state.is_over | (ended.scores[:, -1] >= bound) | ~is_finite
     nodes = None
     if self.trie is not None and state.nodes is not None:
       nodes = label_trie.follow(self.trie, _take(state.nodes, parents), last)
@@ -269,6 +277,7 @@ class _Search:
       live=live,
       ended=ended,
       is_over=is_over,
+      is_finite=state.is_finite & is_finite,
       last=last,
       nodes=nodes,
       cache=_reorder(cache, parents),

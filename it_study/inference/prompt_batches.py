@@ -94,6 +94,9 @@ def decode(
 
   Yields:
     Batch by batch, indices of prompts and their decoded tokens, int32 [S].
+
+  Raises:
+    InputError: If logits are not finite.
   """
   trie, roots = None, None
   if label_spaces is not None:
@@ -141,7 +144,11 @@ def decode(
       )
     return token_loop.decode_tokens(**settings)
 
-  yield from _in_batches(loaded, prompts, run)
+  for indices, rows in _in_batches(loaded, prompts, run):
+    _check_finite(
+      [token_loop.NOT_FINITE not in row for row in rows], prompts, indices
+    )
+    yield indices, rows
 
 
 def score(
@@ -159,6 +166,9 @@ def score(
 
   Yields:
     Batch by batch, indices of prompts and the scores of their labels, by label.
+
+  Raises:
+    InputError: If a score is not finite.
   """
 
   def run(
@@ -178,6 +188,9 @@ def score(
     )
 
   for indices, rows in _in_batches(loaded, prompts, run):
+    _check_finite(
+      [bool(np.isfinite(row).all()) for row in rows], prompts, indices
+    )
     yield (
       indices,
       [
@@ -242,6 +255,20 @@ def _in_batches(
       continue
     yield batch, list(results[: len(batch)])
     remaining = remaining[size:]
+
+
+def _check_finite(
+  is_finite: Sequence[bool],
+  prompts: Sequence[Int[np.ndarray, ' _']],
+  indices: Sequence[int],
+) -> None:
+  bad = [k for k, ok in zip(indices, is_finite, strict=True) if not ok]
+  if bad:
+    raise InputError(
+      f'the logits of {len(bad)} of {len(indices)} prompts are not finite (NaN '
+      f'or infinity), the first with {len(prompts[bad[0]])} tokens: its '
+      'activations overflow. Set DTYPE to float32, or use other weights.'
+    )
 
 
 def _encode(

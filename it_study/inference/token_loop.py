@@ -20,6 +20,9 @@ from it_study.inference.sampling import Sampling
 from it_study.models import AnyArray, partitioning
 from it_study.models.t5 import PAD_ID, T5, T5Config
 
+# Stands in the place of a token whose logits are not finite.
+NOT_FINITE = -1
+
 
 def decode_tokens(
   *,
@@ -54,7 +57,8 @@ def decode_tokens(
 
   Returns:
     Tokens, `eos_id` where the row ended, then 0. Rows that reach the maximum
-    length may have no `eos_id`.
+    length may have no `eos_id`. A row ends with `NOT_FINITE` where its logits
+    were not finite.
   """
   if sampling is not None and trie is not None:
     raise ValueError('Sampling does not support label spaces.')
@@ -105,11 +109,14 @@ def _decode_tokens(
       tokens, nodes = label_trie.choose(trie, nodes, logits)
     else:
       tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    # Before label spaces and sampling, which exclude tokens by -inf.
+    is_finite = jnp.all(jnp.isfinite(logits), axis=-1)
+    tokens = jnp.where(is_finite, tokens, NOT_FINITE)
     tokens = jnp.where(ended, PAD_ID, tokens)
     decoded = lax.dynamic_update_slice_in_dim(
       decoded, tokens[:, None], step, axis=1
     )
-    ended = ended | (tokens == eos_id)
+    ended = ended | (tokens == eos_id) | (tokens == NOT_FINITE)
     return step + 1, tokens, ended, decoded, cache, nodes
 
   with partitioning.activation_sharding(mesh):

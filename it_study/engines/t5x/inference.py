@@ -139,7 +139,8 @@ def infer(
     processes other than the first.
 
   Raises:
-    InputError: If T5X did not write exactly one answer per prompt.
+    InputError: If T5X did not write exactly one answer per prompt, or a
+      log-likelihood is not finite.
   """
   from t5x import infer as t5x_infer, utils
 
@@ -177,6 +178,11 @@ def infer(
   if sorted(by_index) != list(range(len(prompts))):
     raise InputError(
       f'{path}: T5X answered {len(by_index)} of {len(prompts)} prompts.'
+    )
+  if mode == 'score' and not np.isfinite(list(by_index.values())).all():
+    raise InputError(
+      "T5X's log-likelihoods are not finite (NaN or infinity): its activations "
+      'overflow. Set DTYPE to float32, or use other weights.'
     )
   return [by_index[index] for index in range(len(prompts))]
 
