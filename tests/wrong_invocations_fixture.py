@@ -219,8 +219,8 @@ CASES = (
   ),
   (
     'convert hf weights --from=hf --to=it_study',
-    'hf: no weights; a Hugging Face folder holds model.safetensors or '
-    'pytorch_model.bin, or an index of shards.',
+    'hf: no weights; a Hugging Face folder holds config.json, and '
+    'model.safetensors or pytorch_model.bin or an index of shards.',
   ),
   (
     'convert hf corpus --from=hf --to=t5x',

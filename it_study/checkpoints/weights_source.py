@@ -9,7 +9,7 @@ import pathlib
 import re
 from typing import Any, Literal, overload
 
-from it_study.checkpoints import bucket_weights, manager
+from it_study.checkpoints import bucket_weights, folder_hints, manager
 from it_study.checkpoints.hf import params as hf
 from it_study.checkpoints.t5x import reading
 from it_study.errors import InputError
@@ -47,9 +47,19 @@ class WeightsSource:
     """Folder of the tensors: of a training, the checkpoint to use.
 
     Raises:
-      InputError: If there is no checkpoint, or it is damaged.
+      InputError: If there is no checkpoint, or it is damaged; says what the
+        folder is instead, if that is known.
     """
+    try:
+      return self._find()
+    except InputError as error:
+      local = self.path.local
+      hint = '' if local is None else folder_hints.hint(local)
+      raise InputError(f'{error}{hint}') from None
+
+  def _find(self) -> StoragePath:
     if self.format == 'hf':
+      hf.check_folder(self.path)
       return self.path
     if self.format == 't5x':
       return reading.find_checkpoint(str(self.path))

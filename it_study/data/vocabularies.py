@@ -14,6 +14,7 @@ import seqio
 import tensorflow as tf
 
 from it_study.errors import InputError, nearest, nearest_path
+from it_study.storage import git_lfs
 
 VARIABLE = 'IT_STUDY_VOCABULARY'
 DEFAULT = 'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
@@ -75,6 +76,7 @@ def pieces_of(model_file: str | os.PathLike[str]) -> list[str]:
   try:
     model = sentencepiece.SentencePieceProcessor(os.fspath(model_file))
   except (OSError, RuntimeError):
+    git_lfs.check(model_file)
     raise InputError(
       f'{model_file}: not a SentencePiece model; it may be truncated. Download '
       'it again.'
@@ -161,6 +163,7 @@ def check_model_file(path: str) -> None:
       f'--vocabulary or {VARIABLE}.'
       f'{nearest(path, (BYTE, MINIATURE)) or nearest_path(path)}'
     ) from None
+  git_lfs.check(path, content)
   processor = sentencepiece.SentencePieceProcessor()
   try:
     loaded = processor.LoadFromSerializedProto(content)

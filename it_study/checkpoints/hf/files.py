@@ -14,6 +14,7 @@ import numpy as np
 
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.errors import InputError, nearest_path
+from it_study.storage import git_lfs
 
 # Weight file and index of shards of each format, the preferred one first.
 FORMATS = (
@@ -78,6 +79,7 @@ class Weights:
           f'{path}: a shard of the weights is missing. Download the folder '
           'again.'
         )
+      git_lfs.check(path)
       try:
         self._opened[file] = self.open_file(path, self.stack)
       except InputError:
@@ -134,9 +136,14 @@ def open_weights(path: pathlib.Path) -> Iterator[Weights]:
     with contextlib.ExitStack() as stack:
       yield Weights(path, files, single, open_file, stack)
     return
-  raise InputError(
-    f'{path}: no weights; a Hugging Face folder holds {FORMATS[0][0]} or '
-    f'{FORMATS[1][0]}, or an index of shards.'
+  raise no_weights(path)
+
+
+def no_weights(path: object) -> InputError:
+  """Returns the error for a folder without a configuration or weights."""
+  return InputError(
+    f'{path}: no weights; a Hugging Face folder holds config.json, and '
+    f'{FORMATS[0][0]} or {FORMATS[1][0]} or an index of shards.'
   )
 
 
@@ -198,6 +205,7 @@ def read_json(path: pathlib.Path) -> Any:
   except FileNotFoundError:
     raise InputError(f'{path}: no such file.{nearest_path(path)}') from None
   except (ValueError, RecursionError):
+    git_lfs.check(path)
     raise InputError(f'{path}: not JSON; it may be truncated.') from None
   except OSError as error:
     raise InputError(

@@ -22,6 +22,7 @@ from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.errors import InputError
 from it_study.models.config import T5Config
 from it_study.storage import text_files
+from it_study.storage.storage_path import StoragePath
 
 _Path = str | os.PathLike[str]
 CONFIG = 'config.json'
@@ -32,6 +33,12 @@ SHARD_BYTES = 5_000_000_000
 def has_weights(names: Set[str]) -> bool:
   """Returns whether a folder with these files is a Hugging Face model."""
   return CONFIG in names and any(names & {*pair} for pair in files.FORMATS)
+
+
+def check_folder(folder: StoragePath) -> None:
+  """Raises `InputError` unless a folder is a Hugging Face model."""
+  if not has_weights(folder.names()):
+    raise files.no_weights(folder)
 
 
 def files_read(names: Set[str]) -> list[str]:

@@ -9,6 +9,7 @@ from flax import serialization
 import numpy as np
 
 from it_study.errors import InputError
+from it_study.storage import git_lfs
 from it_study.storage.storage_path import StoragePath, reason
 
 # File of the older layout, and Orbax's folder of the model's state.
@@ -74,6 +75,7 @@ def find_tensors(folder: StoragePath) -> dict[str, np.ndarray | dict]:
 def _from_msgpack(root: StoragePath) -> dict[str, Any]:
   content = root.read(MSGPACK) or b''
   where = f'{root}/{MSGPACK}'
+  git_lfs.check(where, content)
   if content.startswith(_TENSORFLOW):
     raise InputError(
       f'{where}: a TensorFlow checkpoint. Convert it with T5X first: '

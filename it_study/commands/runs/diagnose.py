@@ -153,6 +153,7 @@ def _predict(
 
 def _own_config(source: 'WeightsSource') -> tuple[list[str], list[str]]:
   """Returns gin files and bindings of the model that a checkpoint describes."""
+  from it_study.checkpoints import folder_hints
   from it_study.checkpoints.hf import params
 
   path = pathlib.Path(str(source.path))
@@ -173,6 +174,7 @@ def _own_config(source: 'WeightsSource') -> tuple[list[str], list[str]]:
     f'{source.path}: the size of the model is unknown, since the folder has '
     "neither an it-study training's config.gin nor a Hugging Face config.json. "
     'Name its gin file, such as --gin_file=models/t5_1_1_large.gin.'
+    f'{folder_hints.hint(path)}'
   )
 
 

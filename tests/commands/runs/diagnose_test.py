@@ -136,3 +136,10 @@ def test_a_checkpoint_of_unknown_size_is_refused(corpus, tmp_path, capsys):
     'config.json. Name its gin file, such as '
     '--gin_file=models/t5_1_1_large.gin.\n'
   )
+  (folder / 'checkpoint-5').mkdir()
+  for name in ('config.json', 'model.safetensors'):
+    (folder / 'checkpoint-5' / name).touch()
+  assert run('audit', str(folder), f'--corpus={corpus}') == 2
+  assert capsys.readouterr().err.endswith(
+    'large.gin. Weights are below it: checkpoint-5. Name that folder.\n'
+  )
