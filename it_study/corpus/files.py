@@ -118,7 +118,10 @@ def unreadable(path: pathlib.Path, error: OSError) -> UnreadableError:
 
 
 def sha256_of_files(
-  names: Iterable[str], *, directory: str | os.PathLike[str]
+  names: Iterable[str],
+  *,
+  directory: str | os.PathLike[str],
+  reread: bool = False,
 ) -> dict[str, str]:
   """Hashes files, or looks up the hashes of unchanged files.
 
@@ -131,6 +134,8 @@ def sha256_of_files(
   Args:
     names: Names of files, relative to `directory`.
     directory: Directory of the files.
+    reread: Whether to hash unchanged files, too. A failing disk changes a file
+      without changing its times.
 
   Returns:
     Name to hexadecimal SHA-256, in the order of `names`.
@@ -140,7 +145,7 @@ def sha256_of_files(
   """
   directory = pathlib.Path(directory).resolve()
   cache = _hashes_path(directory)
-  known = _read_hashes(cache)
+  known = {} if reread else _read_hashes(cache)
   names = list(dict.fromkeys(names))
   hashes: dict[str, str] = {}
   for name in names:

@@ -15,9 +15,12 @@ import tempfile
 from etils import epath
 import tensorflow as tf
 
-from it_study.errors import InputError
+from it_study.corpus import files
+from it_study.errors import InputError, is_plain_name
 from it_study.storage import local_folders
 
+# Folder of the cache that holds builds, each in a folder named after it.
+ROWS = 'rows'
 # Written last: a build without it is not finished.
 FILE_LIST = 'files.json'
 # All file names that a build writes.
@@ -26,6 +29,7 @@ _OURS = re.compile(
   r'.+\.tfrecord-\d+-of-\d+'
 )
 
+_CONTENTS = re.compile(r'metadata\.json|.+\.tfrecord-\d+-of-\d+')
 # TFDS's prefix for an unfinished folder.
 _INCOMPLETE = 'incomplete.'
 
@@ -50,7 +54,7 @@ def working_folder(
   Yields:
     The folder, which is removed at the end.
   """
-  if '://' in os.fspath(directory):
+  if _is_in_bucket(directory):
     clear(directory)
     with tempfile.TemporaryDirectory() as folder:
       yield pathlib.Path(folder)
@@ -87,50 +91,91 @@ def disk_full_as_input_error(directory: str | os.PathLike) -> Iterator[None]:
 
 
 def write_file_list(directory: epath.Path) -> None:
-  """Writes the list of a finished build's files and their sizes."""
-  sizes = {
-    path.name: path.stat().length
-    for path in directory.iterdir()
-    if path.name != FILE_LIST
+  """Writes the list of a finished build's files: sizes and hashes.
+
+  It reads `{"metadata.json": {"bytes": 7, "sha256": "…"}, …}`. A bucket keeps
+  hashes of its own, so the list has only sizes there.
+  """
+  paths = [path for path in directory.iterdir() if path.name != FILE_LIST]
+  listed: dict[str, dict[str, int | str]] = {
+    path.name: {'bytes': path.stat().length} for path in paths
   }
+  if not _is_in_bucket(directory):
+    for name, sha256 in files.sha256_of_files(
+      listed, directory=directory
+    ).items():
+      listed[name]['sha256'] = sha256
   partial = directory / f'{FILE_LIST}.{os.getpid()}.tmp'
-  partial.write_text(json.dumps(sizes, indent=2, sort_keys=True) + '\n')
+  partial.write_text(json.dumps(listed, indent=2, sort_keys=True) + '\n')
   partial.replace(directory / FILE_LIST)
 
 
-def find_damage(directory: epath.Path, *, sizes: bool = True) -> str | None:
-  """Describes damage to a build; None if there is none. Reads no contents.
+def find_damage(
+  directory: epath.Path, *, contents: bool = True, reread: bool = False
+) -> str | None:
+  """Describes damage to a build; None if there is none.
+
+  A local file is read only if its size or times have changed since it was last
+  hashed, so that opening large rows is quick.
 
   Args:
     directory: Directory of the build.
-    sizes: Whether to compare file sizes, too. `corpus verify` skips this, as it
-      reports the damaged record itself.
+    contents: Whether to compare the size and hash of rows and task texts, too.
+      `corpus verify` skips this, as it reports the damaged record itself.
+    reread: Whether to read unchanged files, too.
   """
   try:
-    listed = json.loads((directory / FILE_LIST).read_text())
-  except (OSError, ValueError):
+    listed = _read_file_list(directory)
+  except (OSError, ValueError, TypeError, KeyError, AttributeError):
     return f'its {FILE_LIST} is missing or damaged'
-  for name, size in listed.items():
+  hashes: dict[str, str] = {}
+  for name, (size, sha256) in listed.items():
     path = directory / name
     if not path.exists():
       return f'its {name} is missing'
-    if sizes and path.stat().length != size:
+    if not contents and _CONTENTS.fullmatch(name):
+      continue
+    if path.stat().length != size:
       return f'its {name} has {path.stat().length} bytes, not {size}'
+    if sha256 is not None:
+      hashes[name] = sha256
+  try:
+    found = files.sha256_of_files(hashes, directory=directory, reread=reread)
+  except OSError as error:
+    name = pathlib.Path(error.filename).name
+    return f'its {name} cannot be read ({error.strerror or error})'
+  for name, sha256 in hashes.items():
+    if found[name] != sha256:
+      return f'its {name} has changed since it was written'
   return None
 
 
 def check_files(
-  directory: epath.Path, *, data_dir: str | os.PathLike, sizes: bool = True
+  directory: epath.Path,
+  *,
+  data_dir: str | os.PathLike,
+  contents: bool = True,
+  reread: bool = False,
 ) -> None:
-  """Raises `InputError` if a directory holds a damaged build."""
+  """Raises `InputError` if a directory holds a damaged build.
+
+  Args:
+    directory: Directory of the build.
+    data_dir: Data dir of the build, for the message.
+    contents: Whether to compare contents, as for `find_damage`.
+    reread: Whether to read unchanged files, as for `find_damage`.
+  """
   if not directory.exists():
     return
-  damage = find_damage(directory, sizes=sizes)
+  damage = find_damage(directory, contents=contents, reread=reread)
   if damage:
-    raise InputError(
-      f'rows in {directory}: {damage}. Build them again with '
-      f"'it-study corpus build CORPUS --data_dir {os.fspath(data_dir)}'."
+    advice = (
+      'Run the same command again, which rebuilds them'
+      if _is_in_cache(directory)
+      else "Build them again with 'it-study corpus build CORPUS --data_dir "
+      f"{os.fspath(data_dir)}'"
     )
+    raise InputError(f'rows in {directory}: {damage}. {advice}.')
 
 
 def clear_build(
@@ -145,8 +190,8 @@ def clear_build(
       build with.
 
   Raises:
-    InputError: If the damaged build is of another corpus or cap, or has files
-      that no build writes.
+    InputError: If the damaged build has files that no build writes or, outside
+      the cache, is of another corpus or cap.
   """
   damage = find_damage(directory) if directory.exists() else None
   if damage is None:
@@ -158,17 +203,45 @@ def clear_build(
       'which no build writes. Move that file, or choose another directory.'
     )
   try:
-    stored = json.loads((directory / 'metadata.json').read_text())
-  except (OSError, ValueError):
+    stored = dict(json.loads((directory / 'metadata.json').read_text()))
+  except (OSError, ValueError, TypeError):
     stored = {}
   expected = {
     'fingerprint': fingerprint,
     'max_instances_per_task': max_instances_per_task,
   }
-  if any(stored.get(name, value) != value for name, value in expected.items()):
+  # The name of a folder in the cache says what it is a build of.
+  if not _is_in_cache(directory) and any(
+    stored.get(name, value) != value for name, value in expected.items()
+  ):
     raise InputError(
       f'{directory} holds a damaged build ({damage}) of another corpus or with '
       'another max_instances_per_task. Choose another directory or remove it.'
     )
   _logger.warning('%s: %s; rebuilding it', directory, damage)
   directory.rmtree()
+
+
+def _read_file_list(
+  directory: epath.Path,
+) -> dict[str, tuple[int, str | None]]:
+  """Returns file name to size and SHA-256; former lists have only sizes."""
+  listed = json.loads((directory / FILE_LIST).read_text())
+  if not all(map(is_plain_name, listed)):
+    raise ValueError('a path')
+  return {
+    name: (entry, None)
+    if isinstance(entry, int)
+    else (entry['bytes'], entry.get('sha256'))
+    for name, entry in listed.items()
+  }
+
+
+def _is_in_bucket(directory: epath.Path) -> bool:
+  return '://' in os.fspath(directory)
+
+
+def _is_in_cache(directory: epath.Path) -> bool:
+  return not _is_in_bucket(directory) and pathlib.Path(
+    directory
+  ).resolve().is_relative_to((local_folders.cache_directory() / ROWS).resolve())

@@ -110,6 +110,7 @@ def build_corpus(
   track: str = 'default',
   exclusions: str | pathlib.Path | None = None,
   allow_overlap: bool = False,
+  reread: bool = False,
   on_progress: tfds_builder.OnProgress | None = None,
 ) -> pathlib.Path:
   """Builds a corpus's rows; for the miniature, trains its vocabulary, too.
@@ -121,6 +122,7 @@ def build_corpus(
     track: Folder of split files below the corpus's `splits`.
     exclusions: Path of an exclusion list.
     allow_overlap: Whether to build rows that train on test instances.
+    reread: Whether to read existing rows in search of damage.
     on_progress: Called with the progress of `tfds_builder.build_rows`.
 
   Returns:
@@ -132,6 +134,7 @@ def build_corpus(
     data_dir=data_dir,
     max_instances_per_task=max_instances_per_task,
     allow_overlap=allow_overlap,
+    reread=reread,
     on_progress=on_progress,
   )
   path = data_dir / VOCABULARY_FILE

@@ -18,7 +18,7 @@ import tensorflow as tf
 from it_study import instructions
 from it_study.conditions import Condition
 from it_study.corpus import natinst
-from it_study.data.row_source import RowsSource
+from it_study.data.row_source import SOURCE, RowsSource
 from it_study.errors import InputError
 from it_study.instructions import prompt_spans, prompts
 from it_study.instructions.tk_instruct import TkInstruct
@@ -154,7 +154,7 @@ def token_rows(
   pool = concurrent.futures.ThreadPoolExecutor(1)
   try:
     pending = None
-    for fields in _batches(dataset):
+    for fields in _batches(dataset, source):
       rendered = [render(*row) for row in zip(*fields, strict=True)]
       texts = {
         'inputs': [prompt.text for prompt, *_ in rendered],
@@ -169,14 +169,22 @@ def token_rows(
     pool.shutdown(cancel_futures=True)
 
 
-def numpy_rows(dataset: tf.data.Dataset) -> Iterator[dict]:
+def numpy_rows(
+  dataset: tf.data.Dataset, *, source: RowsSource = SOURCE
+) -> Iterator[dict]:
   """Yields the rows of a task's dataset as NumPy arrays.
 
+  Args:
+    dataset: Dataset of a task.
+    source: Source of its rows, for errors.
+
   Raises:
-    InputError: If `render_rows` raised it; TensorFlow wraps the original.
+    InputError: If `render_rows` raised it, which TensorFlow wraps, or if a file
+      of the rows is damaged.
   """
   try:
-    yield from dataset.as_numpy_iterator()
+    with source.damage_as_input_error():
+      yield from dataset.as_numpy_iterator()
   except tf.errors.OpError as error:
     raised = re.search('InputError: (.*)', error.message)
     if raised is None:
@@ -294,13 +302,13 @@ def _row_renderer(
   return render
 
 
-def _batches(dataset: tf.data.Dataset) -> Iterator[tuple]:
+def _batches(dataset: tf.data.Dataset, source: RowsSource) -> Iterator[tuple]:
   """Yields the `_RENDERED` features of a batch of rows, as sequences."""
   options = tf.data.Options()
   # Rows are small: passing them between threads costs more than reading them.
   options.threading.private_threadpool_size = 1
   dataset = dataset.ragged_batch(_ROWS_AT_ONCE).prefetch(2)
-  for batch in numpy_rows(dataset.with_options(options)):
+  for batch in numpy_rows(dataset.with_options(options), source=source):
     yield tuple(batch[name] for name in _RENDERED)
 
 

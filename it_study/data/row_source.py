@@ -4,6 +4,7 @@ from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
 import collections
 from collections.abc import Iterator, Mapping, Sequence
+import contextlib
 import functools
 import os
 from typing import Any, Protocol
@@ -183,6 +184,30 @@ class RowsSource(seqio.TfdsDataSource):
     self.metadata()
     return super().get_dataset(split, *args, **kwargs)
 
+  @contextlib.contextmanager
+  def damage_as_input_error(self) -> Iterator[None]:
+    """Names a damaged file, where TensorFlow says only 'corrupted record'.
+
+    The rows are hashed again, and the hashes kept: the next check of the rows
+    sees the damage although no size or time has changed.
+
+    Raises:
+      InputError: If the block raised `DataLossError` and a file of the rows is
+        damaged.
+    """
+    try:
+      yield
+    except tf.errors.DataLossError:
+      self._check_files(reread=True)
+      raise
+
+  def _check_files(self, *, reread: bool = False) -> None:
+    data_dir = self.tfds_dataset.data_dir
+    if data_dir is not None:
+      build_folder.check_files(
+        tfds_builder.rows_directory(data_dir), data_dir=data_dir, reread=reread
+      )
+
   def _records(self, split: str) -> tf.data.Dataset:
     """Returns the serialised rows in stored order."""
     paths = self.tfds_dataset.info.splits[split].filepaths
@@ -199,13 +224,11 @@ class RowsSource(seqio.TfdsDataSource):
       lambda records: tf.io.parse_example(records, spec),
       num_parallel_calls=tf.data.AUTOTUNE,
     )
-    yield from dataset.as_numpy_iterator()
+    with self.damage_as_input_error():
+      yield from dataset.as_numpy_iterator()
 
   def _load_metadata(self, data_dir: str) -> dict:
-    if data_dir != 'None':
-      build_folder.check_files(
-        tfds_builder.rows_directory(data_dir), data_dir=data_dir
-      )
+    self._check_files()
     if not self.tfds_dataset.builder.is_prepared():
       where = '~/tensorflow_datasets' if data_dir == 'None' else data_dir
       raise InputError(

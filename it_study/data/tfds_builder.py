@@ -85,7 +85,7 @@ class NaturalInstructionsStudy(tfds.core.dataset_builder.FileReaderBuilder):
     super().__init__(**kwargs)
 
   def _info(self) -> tfds.core.DatasetInfo:
-    return tfds.core.DatasetInfo(
+    return _LocalInfo(
       builder=self,
       description='Instances of Super-NaturalInstructions tasks (Wang et al. '
       '2022, arXiv 2204.07705), split for the study of instruction tuning.',
@@ -166,12 +166,20 @@ class NaturalInstructionsStudy(tfds.core.dataset_builder.FileReaderBuilder):
     )
 
 
+class _LocalInfo(tfds.core.DatasetInfo):
+  """Information about a data set that TFDS's public bucket does not have."""
+
+  def initialize_from_bucket(self) -> None:
+    """Does nothing; TFDS's own method leaves a temporary folder behind."""
+
+
 def build_rows(
   corpus: natinst.Corpus,
   *,
   data_dir: str | os.PathLike | None = None,
   max_instances_per_task: int = MAX_INSTANCES_PER_TASK,
   allow_overlap: bool = False,
+  reread: bool = False,
   num_workers: int | None = None,
   on_progress: OnProgress | None = None,
 ) -> pathlib.Path:
@@ -180,6 +188,7 @@ def build_rows(
   Worker processes parse each task file once. The rows wait on disk, next to
   their final place, until all are there. A second process that builds in the
   same place waits for the first. What a killed build left behind is removed.
+  Rows with a damaged file are built again.
 
   The metadata records under 'overlap' how many test instances are also in
   training. Later calls reuse rows built with `allow_overlap=True`.
@@ -191,6 +200,8 @@ def build_rows(
     max_instances_per_task: Maximum number of training instances per task; the
       instances with the lowest stable hash are kept.
     allow_overlap: Whether to build rows that train on test instances.
+    reread: Whether to look for damage in files that have not changed by size
+      and times, too.
     num_workers: Number of processes that parse; None for one per processor.
     on_progress: Called after each file, and every so often while rows are
       written.
@@ -212,7 +223,7 @@ def build_rows(
     data_dir = cached_data_dir(corpus, max_instances_per_task)
   data_dir = _as_path(data_dir)
   directory = rows_directory(data_dir)
-  if _is_built(data_dir, corpus, max_instances_per_task):
+  if _is_built(data_dir, corpus, max_instances_per_task, reread=reread):
     _logger.info('rows cache hit: %s', directory)
     return data_dir
   local_folders.make_directory(data_dir)
@@ -247,14 +258,25 @@ def cached_data_dir(
 ) -> pathlib.Path:
   """The data dir in the cache folder of a corpus's rows, keyed by content."""
   key = f'{corpus.fingerprint()[:24]}_{max_instances_per_task}'
-  return local_folders.cache_directory() / 'rows' / key
+  return local_folders.cache_directory() / build_folder.ROWS / key
 
 
 def stored_metadata(data_dir: str | os.PathLike) -> dict:
-  """The metadata of the rows below `data_dir`."""
+  """The metadata of the rows below `data_dir`.
+
+  Raises:
+    InputError: If a file is missing or cannot be parsed.
+  """
   directory = rows_directory(data_dir)
-  build_folder.check_files(directory, data_dir=data_dir, sizes=False)
-  return dict(tfds.builder_from_directory(directory).info.metadata)
+  build_folder.check_files(directory, data_dir=data_dir, contents=False)
+  try:
+    metadata = dict(tfds.builder_from_directory(directory).info.metadata)
+    for fields in metadata['tasks'].values():
+      natinst.Task.from_json(fields)
+  except (ValueError, TypeError, KeyError):
+    build_folder.check_files(directory, data_dir=data_dir)
+    raise
+  return metadata
 
 
 def rows_directory(data_dir: str | os.PathLike) -> epath.Path:
@@ -270,11 +292,17 @@ def _as_path(data_dir: str | os.PathLike) -> pathlib.Path:
 
 
 def _is_built(
-  data_dir: pathlib.Path, corpus: natinst.Corpus, max_instances_per_task: int
+  data_dir: pathlib.Path,
+  corpus: natinst.Corpus,
+  max_instances_per_task: int,
+  *,
+  reread: bool = False,
 ) -> bool:
   """Whether the rows are there, undamaged. Raises `InputError` for others."""
   directory = rows_directory(data_dir)
-  if not directory.exists() or build_folder.find_damage(directory):
+  if not directory.exists() or build_folder.find_damage(
+    directory, reread=reread
+  ):
     return False
   check_same(
     data_dir, corpus=corpus, max_instances_per_task=max_instances_per_task

@@ -236,9 +236,7 @@ def load_instances(
 
 def tasks_of(name: str) -> Mapping[str, natinst.Task]:
   """Returns the NatInst tasks of a SeqIO task's instances, by name."""
-  source = seqio_lib.find_task(name).source
-  rows = source.rows if hasattr(source, 'rows') else row_source.SOURCE
-  return rows.metadata()['tasks']
+  return _source_of(seqio_lib.find_task(name)).metadata()['tasks']
 
 
 def to_prediction(
@@ -281,4 +279,10 @@ def _render(
   dataset = task.get_dataset(
     sequence_length=dict(lengths), split=split, shuffle=False, num_epochs=1
   )
-  return tuple(preprocessors.numpy_rows(dataset))
+  return tuple(preprocessors.numpy_rows(dataset, source=_source_of(task)))
+
+
+def _source_of(task: seqio.Task) -> row_source.RowsSource:
+  """The rows that a task reads: its own, or those of the corpus in use."""
+  source = task.source
+  return source.rows if hasattr(source, 'rows') else row_source.SOURCE

@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import shutil
+import tempfile
 
 import fakes
 import pytest
@@ -313,7 +314,14 @@ def test_the_cache_folder_is_keyed_by_content_and_cap(corpus, tmp_path):
 def test_a_data_dir_in_a_bucket_keeps_its_address(corpus, monkeypatch):
   monkeypatch.setattr(tfds_builder, 'rows_directory', pathlib.Path)
   monkeypatch.setattr(pathlib.Path, 'exists', lambda path: True)
-  monkeypatch.setattr(build_folder, 'find_damage', lambda directory: None)
+  monkeypatch.setattr(build_folder, 'find_damage', lambda *a, **k: None)
   monkeypatch.setattr(tfds_builder, 'check_same', lambda *a, **k: None)
   data_dir = tfds_builder.build_rows(corpus, data_dir='gs://bucket/rows')
   assert os.fspath(data_dir) == 'gs://bucket/rows'
+
+
+def test_a_build_leaves_no_temporary_folder(corpus, tmp_path, monkeypatch):
+  (tmp_path / 'temporary').mkdir()
+  monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'temporary'))
+  tfds_builder.build_rows(corpus, data_dir=tmp_path / 'rows')
+  assert not list((tmp_path / 'temporary').iterdir())

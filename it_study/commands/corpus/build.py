@@ -49,6 +49,7 @@ def build(options: argparse.Namespace) -> None:
       data_dir=options.data_dir,
       max_instances_per_task=options.max_instances_per_task,
       allow_overlap=options.allow_overlap,
+      reread=True,
       on_progress=show,
     )
   overlap = tfds_builder.stored_metadata(data_dir).get('overlap', {})
