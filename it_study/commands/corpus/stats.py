@@ -1,13 +1,16 @@
-"""corpus stats: sizes, the random baseline, and the length of prompts."""
+"""corpus stats: tasks, sizes, the random baseline, the length of prompts."""
 
 import argparse
 import collections
+from collections.abc import Mapping, Sequence
 import json
+from typing import Any
 
 from it_study.commands import flags
 from it_study.commands.corpus import prompt_budgets
 from it_study.commands.flags import Command
 from it_study.corpus import locate, natinst
+from it_study.errors import visible
 from it_study.evaluation import label_rules
 
 
@@ -26,22 +29,32 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def stats(options: argparse.Namespace) -> None:
-  """Describes a corpus, its random baseline, and its prompts if requested."""
+  """Lists a corpus's tasks; describes it and its prompts, if requested."""
   corpus = natinst.open_corpus(
     locate.find(options.directory),
     track=options.track,
     exclusions=options.exclude,
   )
   splits = {split: _sizes(corpus, split) for split in natinst.SPLITS}
+  tasks = [
+    _describe(corpus, name, side)
+    for side in ('train', 'test')
+    for name in sorted(corpus.tasks_of(side))
+  ]
   rules = label_rules.expectations(corpus)
   budgets = prompt_budgets.measure(corpus, options)
   if options.json:
-    record: dict[str, object] = {'splits': splits, 'rules': rules}
+    record: dict[str, object] = {
+      'splits': splits,
+      'tasks': tasks,
+      'rules': rules,
+    }
     if budgets is not None:
       record['budgets'] = [budget.to_json() for budget in budgets]
     print(json.dumps(record))
   if options.json or options.quiet:
     return
+  _show_tasks(tasks)
   for split, sizes in splits.items():
     print(
       f'{split}: {sizes["tasks"]} tasks, {sizes["classification_instances"]} '
@@ -65,7 +78,7 @@ def stats(options: argparse.Namespace) -> None:
 COMMAND = Command(
   name='stats',
   run=stats,
-  summary='describe a corpus: sizes, random baseline, prompt lengths',
+  summary='describe a corpus: tasks, sizes, random baseline, prompt lengths',
   example='it-study corpus stats miniature',
   add_flags=_add_flags,
 )
@@ -79,3 +92,32 @@ def _sizes(corpus: natinst.Corpus, split: str) -> dict[str, int]:
     'classification_instances': counts['classification'],
     'generation_instances': counts['generation'],
   }
+
+
+def _describe(
+  corpus: natinst.Corpus, name: str, side: str
+) -> dict[str, object]:
+  """Describes a task; `side` is that of its split file, train or test."""
+  file = corpus.load(name)
+  space = file.task.label_space
+  return {
+    'task': name,
+    'split': side,
+    'category': file.task.category,
+    'kind': file.task.kind,
+    'label_space': None if space is None else list(space),
+    'instances': len(file.instances),
+  }
+
+
+def _show_tasks(tasks: Sequence[Mapping[str, Any]]) -> None:
+  """Prints a line for each task, with whole names however narrow the window."""
+  width = max(len(visible(task['task'])) for task in tasks)
+  print(f'{"task":<{width}} {"split":<5} {"kind":<14} {"instances":>9}  labels')
+  for task in tasks:
+    labels = ', '.join(map(repr, task['label_space'] or ()))
+    print(
+      f'{visible(task["task"]):<{width}} {task["split"]:<5} {task["kind"]:<14} '
+      f'{task["instances"]:>9,}  {labels}'.rstrip()
+    )
+  print()

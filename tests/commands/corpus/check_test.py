@@ -212,3 +212,35 @@ def test_bad_words_are_reported(capsys):
     assert err.startswith(
       "it-study: corpus/tasks/task5_title.json: no instance 'entail-1', which "
     )
+
+
+def test_stats_lists_tasks_with_kind_and_labels(capsys, corpus):
+  status, out, err = _run(capsys, 'stats', 'corpus')
+  assert (status, err) == (0, '')
+  assert out.splitlines()[:7] == [
+    'task         split kind           instances  labels',
+    "task1_mood   train classification        40  'good', 'bad'",
+    'task2_echo   train generation            14',
+    'task3_few    train generation            12',
+    "task4_entail test  classification       105  'yes', 'no'",
+    'task5_title  test  generation             6',
+    '',
+  ]
+  status, out, _ = _run(capsys, 'stats', 'corpus', '--json')
+  tasks = json.loads(out)['tasks']
+  assert [task['task'] for task in tasks] == [
+    'task1_mood',
+    'task2_echo',
+    'task3_few',
+    'task4_entail',
+    'task5_title',
+  ]
+  assert tasks[3] == {
+    'task': 'task4_entail',
+    'split': 'test',
+    'category': 'Textual Entailment',
+    'kind': 'classification',
+    'label_space': ['yes', 'no'],
+    'instances': 105,
+  }
+  assert tasks[4]['label_space'] is None
