@@ -1,5 +1,7 @@
 """Builds a corpus's rows on first use, and sets the vocabulary."""
 
+import hashlib
+import logging
 import os
 import pathlib
 
@@ -12,6 +14,8 @@ from it_study.data import tfds_builder, vocabularies
 from it_study.data.row_source import SOURCE
 
 VOCABULARY_FILE = 'vocabulary.model'
+_SHA256_FILE = f'{VOCABULARY_FILE}.sha256'
+_logger = logging.getLogger(__name__)
 
 
 def use_corpus(
@@ -96,7 +100,7 @@ def set_or_check_vocabulary(
     vocabularies.check_current()
     return
   if name == locate.MINIATURE:
-    if data_dir is None or not (data_dir / VOCABULARY_FILE).is_file():
+    if data_dir is None or not _has_vocabulary(data_dir):
       data_dir = build_corpus(locate.find(locate.MINIATURE))
     name = os.fspath(data_dir / VOCABULARY_FILE)
   vocabularies.set_vocabulary(name)
@@ -137,10 +141,33 @@ def build_corpus(
     reread=reread,
     on_progress=on_progress,
   )
-  path = data_dir / VOCABULARY_FILE
-  if mini_corpus.is_miniature(directory) and not path.is_file():
+  if mini_corpus.is_miniature(directory) and not _has_vocabulary(data_dir):
+    path = data_dir / VOCABULARY_FILE
+    if path.is_file():
+      _logger.warning(
+        '%s: it has changed since it was written; rebuilding it', path
+      )
     mini_vocabulary.train_vocabulary(corpus=corpus, path=path)
+    # In the format of sha256sum.
+    (data_dir / _SHA256_FILE).write_text(f'{_sha256(path)}  {path.name}\n')
   return data_dir
+
+
+def _has_vocabulary(data_dir: pathlib.Path) -> bool:
+  """Whether the vocabulary is there, and unchanged since it was trained."""
+  path = data_dir / VOCABULARY_FILE
+  if not path.is_file():
+    return False
+  try:
+    trained = (data_dir / _SHA256_FILE).read_text().split()[0]
+  except (OSError, UnicodeDecodeError, IndexError):
+    # Former builds have no hash.
+    return True
+  return trained == _sha256(path)
+
+
+def _sha256(path: pathlib.Path) -> str:
+  return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _is_miniature_vocabulary(

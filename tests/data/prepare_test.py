@@ -99,6 +99,23 @@ def test_the_miniature_s_vocabulary_is_trained_once(corpus):
   assert (data_dir / prepare.VOCABULARY_FILE).stat().st_mtime_ns == written
 
 
+def test_a_damaged_vocabulary_is_trained_again(corpus, caplog):
+  data_dir = prepare.build_corpus(locate.find(locate.MINIATURE))
+  path = data_dir / prepare.VOCABULARY_FILE
+  whole = path.read_bytes()
+  path.write_bytes(whole.replace(b'Definition', b'Dafinition'))
+  assert path.read_bytes() != whole
+  prepare.set_or_check_vocabulary(locate.MINIATURE, data_dir=data_dir)
+  assert caplog.messages == [
+    f'{path}: it has changed since it was written; rebuilding it'
+  ]
+  assert path.read_bytes() == whole
+  (data_dir / f'{path.name}.sha256').unlink()
+  caplog.clear()
+  prepare.set_or_check_vocabulary(locate.MINIATURE, data_dir=data_dir)
+  assert not caplog.messages
+
+
 def test_the_miniature_defaults_to_its_own_vocabulary(corpus, monkeypatch):
   monkeypatch.setenv(vocabularies.VARIABLE, '')
   prepare.set_or_check_vocabulary(None, corpus=locate.MINIATURE)
