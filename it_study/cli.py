@@ -16,6 +16,7 @@ from it_study.commands import registry
 from it_study.commands.flags import Command
 from it_study.data import user_module
 from it_study.errors import InputError, nearest, visible
+from it_study.processes import graceful_exit
 from it_study.storage import write_errors
 from it_study.training import host_memory
 
@@ -42,8 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments: Words of the command line; None for those of the process.
 
   Returns:
-    0 for success, 2 for bad input, 1 for an internal error, 75 for a training
-    that was stopped after a checkpoint, 130 for an interrupt.
+    0 for success, 2 for bad input, 1 for an internal error. After SIGTERM, 75
+    where the same command resumes, else 143; after Ctrl-C, 75 for a training
+    that saved a checkpoint, else 130.
   """
   _accept_all_text(sys.stdout, sys.stderr)
   parser = _parser()
@@ -65,22 +67,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.version.split()[0],
     options.help_parser.prog,
   )
-  run: Callable[[argparse.Namespace], int | None] = options.run
+  advice = (
+    'run the same command to resume' if options.continues else 'run it again'
+  )
+  stopped = f'it-study: stopped; {advice}.'
+  status = graceful_exit.TERMINATED_STATUS
+  if options.continues:
+    status = graceful_exit.RESUMABLE_STATUS
   try:
-    if getattr(options, 'module', None):
-      user_module.load(options.module, setting='--module')
-    return run(options) or 0
+    with graceful_exit.graceful_exit(status=status, message=stopped):
+      return _run(options)
   except InputError as error:
     if options.debug:
       traceback.print_exc()
     # Gin appends lines to errors raised inside a configurable.
     return _fail(str(error).split('\n  In call to configurable')[0])
   except KeyboardInterrupt:
-    advice = (
-      'run the same command to resume' if options.continues else 'run it again'
-    )
-    print(f'it-study: stopped; {advice}.', file=sys.stderr)
-    return 130
+    print(stopped, file=sys.stderr)
+    return graceful_exit.INTERRUPTED_STATUS
+  except graceful_exit.Terminated:
+    print(stopped, file=sys.stderr)
+    return status
   except SystemExit as stop:
     _explain_status(stop.code)
     raise
@@ -126,6 +133,14 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
   assert isinstance(error, UnicodeEncodeError)
   text = error.object[error.start : error.end].translate(_PLAIN)
   return text.encode('ascii', 'backslashreplace').decode(), error.end
+
+
+def _run(options: argparse.Namespace) -> int:
+  """Runs a command and returns its exit status."""
+  run: Callable[[argparse.Namespace], int | None] = options.run
+  if getattr(options, 'module', None):
+    user_module.load(options.module, setting='--module')
+  return run(options) or 0
 
 
 def _set_up_logging(*, debug: bool, quiet: bool) -> None:

@@ -6,8 +6,8 @@ import shlex
 import shutil
 import time
 
-from it_study import timed_process
 from it_study.errors import InputError
+from it_study.processes import timed_process
 from launch import workers
 
 # Maximum characters of a tool's error in a message.

@@ -95,7 +95,7 @@ def test_an_interrupt_says_what_continues(capsys, monkeypatch):
   )
   continuing = {name for name, c in COMMANDS.items() if c.continues}
   assert continuing == {
-    *('study', 'train', 'diagnose', 'fetch', 'controls'),
+    *('study', 'train', 'predict', 'diagnose', 'fetch', 'controls'),
     *(command.name for command in registry.LAUNCH_COMMANDS),
   }
 

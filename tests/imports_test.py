@@ -37,7 +37,7 @@ _ORDER = (
   'it_study.conditions',
   'it_study.distributed',
   'it_study.seeding',
-  'it_study.timed_process',
+  'it_study.processes',
   'it_study.errors',
   'it_study',
 )
@@ -85,7 +85,9 @@ _PURE = (
   'it_study.instructions',
   'it_study.seeding',
   'it_study.storage.local_folders',
-  'it_study.timed_process',
+  'it_study.processes',
+  'it_study.storage.file_locks',
+  'it_study.storage.leases',
 )
 # Modules of those packages that require other libraries.
 _NOT_PURE = {
@@ -204,7 +206,11 @@ def test_tasks_only_register():
 
 
 def test_the_launcher_is_independent_of_the_library():
-  allowed = {'it_study.errors', 'it_study.timed_process'}
+  allowed = {
+    'it_study.errors',
+    'it_study.processes',
+    'it_study.processes.timed_process',
+  }
   for module in _modules('launch'):
     imported = {n for n in _imports(module) if not _is_in(n, {'launch'})}
     assert imported <= allowed | sys.stdlib_module_names, module

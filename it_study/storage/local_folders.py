@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 import contextlib
-import fcntl
 import os
 import pathlib
 import tempfile
 
 from it_study.errors import InputError
+from it_study.storage import file_locks, leases
+
+_LOCK = '.lock'
 
 
 def make_directory(path: str | os.PathLike) -> None:
@@ -34,17 +36,18 @@ def make_directory(path: str | os.PathLike) -> None:
 def locked(directory: str | os.PathLike) -> Iterator[None]:
   """Holds a directory's lock while the block runs.
 
-  The lock is released when the process ends, however it ends.
+  The lock is released when the process ends, however it ends; see
+  `file_locks.held`.
 
   Raises:
     InputError: If another process holds the lock.
   """
-  with try_locked(directory) as acquired:
-    if not acquired:
-      raise InputError(
-        f'{os.fspath(directory)}: another run is using it. Wait for that run, '
-        'stop it, or name another directory.'
-      )
+  lock = pathlib.Path(directory) / _LOCK
+  with leases.waited_for(
+    os.fspath(directory),
+    claim=lambda: try_locked(directory),
+    find_holder=lambda: file_locks.find_holder(lock),
+  ):
     yield
 
 
@@ -53,16 +56,13 @@ def try_locked(directory: str | os.PathLike) -> Iterator[bool]:
   """Like `locked`, but yields whether the lock was acquired.
 
   On a network file system the lock holds across machines if the file system
-  supports locks, as NFS does from version 4.
+  supports locks, as NFS does from version 4; otherwise a lease holds there.
   """
   make_directory(directory)
-  with open(pathlib.Path(directory) / '.lock', 'w') as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      yield False
-    else:
-      yield True
+  with file_locks.held(
+    pathlib.Path(directory) / _LOCK, waits=False
+  ) as acquired:
+    yield acquired
 
 
 @contextlib.contextmanager
@@ -75,8 +75,7 @@ def one_at_a_time(lock: str | os.PathLike) -> Iterator[None]:
   Args:
     lock: Lock file on a local disk; created if missing, and left behind.
   """
-  with open(lock, 'w') as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
+  with file_locks.held(lock, waits=True):
     yield
 
 

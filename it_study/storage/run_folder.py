@@ -2,18 +2,13 @@
 
 from collections.abc import Callable, Collection, Iterator
 import contextlib
-import logging
 import os
 import pathlib
-import time
 
 from it_study import distributed
 from it_study.errors import InputError
-from it_study.storage import bucket_leases, local_folders
+from it_study.storage import bucket_leases, leases, local_folders
 from it_study.storage.storage_path import StoragePath
-
-_WAIT_SECONDS = 5.0
-_logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -22,10 +17,10 @@ def working(
 ) -> Iterator[tuple[pathlib.Path, Callable[[], None]]]:
   """Opens a folder for one run to write to.
 
-  A folder in a bucket is locked against other runs. The run works in a local
-  copy, which starts from what an earlier run published, and is published from
-  time to time and at the end. With several processes all of them must call
-  this. Only the first one's copy is fetched and published.
+  The folder is locked against other runs. For one in a bucket, the run works in
+  a local copy, which starts from what an earlier run published, and is
+  published from time to time and at the end. With several processes all of them
+  must call this. Only the first one locks, fetches and publishes.
 
   Args:
     path: Folder, local or `gs://…`.
@@ -36,60 +31,55 @@ def working(
     in the first process.
 
   Raises:
-    InputError: In all processes, if the folder cannot be written to, or if it
-      is in a bucket and another run is using it.
+    InputError: In all processes, if the folder cannot be written to, or another
+      run is using it.
   """
   stored = StoragePath(path)
   if stored.local is not None:
-    local_folders.make_directory(path)
-    yield pathlib.Path(path), lambda: None
+    with _locked_by_first(
+      path, lambda: local_folders.locked(path), copy=pathlib.Path(path)
+    ):
+      yield pathlib.Path(path), lambda: None
     return
   folder = bucket_leases.BucketFolder(str(stored.parent))
+  copy = folder.path / stored.name
+  with _locked_by_first(
+    path,
+    lambda: leases.waited_for(
+      str(stored),
+      claim=lambda: folder.claimed(stored.name, exclude=exclude),
+      find_holder=lambda: folder.holder(stored.name),
+    ),
+    copy=copy,
+  ):
+    yield copy, lambda: folder.publish_claimed(stored.name)
+
+
+@contextlib.contextmanager
+def _locked_by_first(
+  path: str | os.PathLike,
+  lock: Callable[[], contextlib.AbstractContextManager[None]],
+  *,
+  copy: pathlib.Path,
+) -> Iterator[None]:
+  """Holds a folder's lock in the first process; raises in all without it.
+
+  Args:
+    path: Path of the folder, for a message.
+    lock: Function that locks the folder.
+    copy: Local folder to work in.
+  """
   with contextlib.ExitStack() as stack:
     error = None
     if distributed.is_first():
       try:
-        stack.enter_context(_waited_for(folder, stored, exclude))
-      except InputError as claim_error:
-        error = claim_error
+        stack.enter_context(lock())
+      except InputError as lock_error:
+        error = lock_error
     else:
-      local_folders.make_directory(folder.path / stored.name)
+      local_folders.make_directory(copy)
     if not distributed.broadcast_from_first(int(error is None)):
       raise error or InputError(
         f'{path}: the first process cannot use it; see its error.'
       )
-    yield (
-      folder.path / stored.name,
-      lambda: folder.publish_claimed(stored.name),
-    )
-
-
-@contextlib.contextmanager
-def _waited_for(
-  folder: bucket_leases.BucketFolder,
-  stored: StoragePath,
-  exclude: Collection[str],
-) -> Iterator[None]:
-  """Claims a folder, waiting until the lease of a killed run expires."""
-  lease_seconds = bucket_leases.LEASE_SECONDS
-  started = time.monotonic()
-  while True:
-    with folder.claimed(stored.name, exclude=exclude) as acquired:
-      if acquired:
-        yield
-        return
-    # A killed run leaves its lease behind.
-    waited = time.monotonic() - started
-    if waited > 1.5 * lease_seconds:
-      raise InputError(
-        f'{stored}: another run is using it. Wait for that run, stop it, or '
-        'name another folder.'
-      )
-    if waited < _WAIT_SECONDS:
-      _logger.warning(
-        '%s: an earlier run left its lease, or is still running; waiting up to '
-        '%.0f s.',
-        stored,
-        1.5 * lease_seconds,
-      )
-    time.sleep(_WAIT_SECONDS)
+    yield

@@ -1,5 +1,6 @@
 """The training loop: restores, trains, logs, saves, and stops when asked to."""
 
+import collections
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
@@ -30,6 +31,9 @@ from it_study.training.settings import TrainingSettings, check_whole
 from it_study.training.train_step import TrainState, compile_train_step
 from it_study.training.validation import Validation
 
+# How many steps the host may be ahead of the device. Some, so that the device
+# never waits for the host; few, so that a signal stops it soon.
+_MAX_STEPS_AHEAD = 4
 _logger = logging.getLogger(__name__)
 
 
@@ -130,9 +134,10 @@ def train(
       `model_dir`.
     TrainingDivergedError: If a loss or gradient is not finite. No checkpoint of
       that step or a later one is written.
-    SystemExit: With status 75 (`PREEMPTED_STATUS`) after SIGTERM, once a
-      checkpoint is written. Only in the main thread; elsewhere signals are left
-      alone.
+    SystemExit: With status 75 (`PREEMPTED_STATUS`) after SIGTERM or Ctrl-C
+      between the first step and the last, once a checkpoint is written. Only in
+      the main thread; elsewhere signals are left alone.
+    KeyboardInterrupt: After a second Ctrl-C, without a checkpoint.
   """
   check_whole(TRAIN_STEPS=train_steps)
   loop = _TrainLoop(
@@ -145,12 +150,14 @@ def train(
     validation_feed=validation_feed,
     on_progress=on_progress,
   )
-  with contextlib.closing(loop), preemption() as is_preempted:
+  with contextlib.closing(loop):
     restored_step = loop.restore(initial_params)
     compile_seconds = 0.0
     if loop.step < train_steps:
       compile_seconds = loop.compile()
-      loop.run(is_preempted)
+      # Before the first step there is nothing to save.
+      with preemption() as is_preempted:
+        loop.run(is_preempted)
   return TrainResult(
     state=loop.state,
     metrics=loop.metrics,
@@ -203,6 +210,7 @@ class _TrainLoop:
     self._identity = initial_state.identify(
       model_config, feed=feed, settings=settings
     )
+    self._running: collections.deque[jax.Array] = collections.deque()
     self._validation: Validation | None = None
     if settings.evaluation.period is not None:
       if validation_feed is None:
@@ -275,7 +283,7 @@ class _TrainLoop:
     return seconds
 
   def run(self, is_preempted: Callable[[int], bool]) -> None:
-    """Trains up to the last step, or until preempted.
+    """Trains up to the last step, or until preempted, and waits for the save.
 
     Args:
       is_preempted: Function that tells, given a step, whether to stop after it.
@@ -296,6 +304,7 @@ class _TrainLoop:
       if stops:
         _logger.info('preempted: stopping after step %d', self.step)
         break
+    self._checkpoints.wait()
 
   def _batches(self) -> Iterator[tuple[dict[str, jax.Array], float]]:
     return placed_batches(
@@ -303,7 +312,7 @@ class _TrainLoop:
     )
 
   def _update(self, batch: dict[str, jax.Array], num_tokens: float) -> None:
-    """Does one training step, without waiting for the device."""
+    """Starts one training step; waits only for one some steps before."""
     self.step += 1
     self._trace.before(self.step)
     self.state, metrics = self._train_step(
@@ -311,6 +320,9 @@ class _TrainLoop:
     )
     self._trace.after(self.step, metrics)
     self._log.add(metrics, num_tokens=num_tokens)
+    self._running.append(metrics['loss'])
+    if len(self._running) > _MAX_STEPS_AHEAD:
+      self._running.popleft().block_until_ready()
 
   def _write_metrics(self, *, evaluates: bool) -> None:
     """Waits for the device and writes a line of metrics.jsonl."""

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from it_study.timed_process import Finished
+from it_study.processes.timed_process import Finished
 from launch.tools import LaunchError, Tools, why
 
 

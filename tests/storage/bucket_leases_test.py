@@ -13,7 +13,7 @@ import fake_bucket
 import pytest
 
 from it_study.errors import InputError
-from it_study.storage import bucket_leases, buckets, run_folder, shared_folder
+from it_study.storage import buckets, leases, run_folder, shared_folder
 from it_study.storage.bucket_leases import BucketFolder
 from it_study.storage.storage_path import StoragePath
 from it_study.study import worker as study_worker
@@ -108,7 +108,7 @@ def test_of_many_simultaneous_claims_one_succeeds(machine):
 
 
 def test_an_expired_lease_is_taken_over(machine, there, monkeypatch):
-  monkeypatch.setattr(bucket_leases, 'LEASE_SECONDS', 0.4)
+  monkeypatch.setattr(leases, 'LEASE_SECONDS', 0.4)
   second = machine('b')
   write(there, 'study/leases/cells/one', 'of a dead holder')
   write(there, 'study/cells/one/half', 'so far')
@@ -118,7 +118,7 @@ def test_an_expired_lease_is_taken_over(machine, there, monkeypatch):
   while True:
     with second.claimed(UNIT) as acquired:
       if acquired:
-        assert time.monotonic() - started >= bucket_leases.LEASE_SECONDS
+        assert time.monotonic() - started >= leases.LEASE_SECONDS
         assert names(second.path / UNIT) == {'.lock', 'half'}
         break
     refusals += 1
@@ -127,7 +127,7 @@ def test_an_expired_lease_is_taken_over(machine, there, monkeypatch):
 
 
 def test_a_live_holder_keeps_its_work_unit(machine, monkeypatch):
-  monkeypatch.setattr(bucket_leases, 'LEASE_SECONDS', 0.4)
+  monkeypatch.setattr(leases, 'LEASE_SECONDS', 0.4)
   first, second = machine('a'), machine('b')
   with first.claimed(UNIT):
     until = time.monotonic() + 1.5
@@ -154,7 +154,7 @@ def test_a_lost_work_unit_is_not_published(machine, there):
 def test_work_is_published_periodically_and_on_shutdown(
   machine, there, monkeypatch
 ):
-  monkeypatch.setattr(bucket_leases, '_PUBLISH_SECONDS', 0.05)
+  monkeypatch.setattr(leases, 'PUBLISH_SECONDS', 0.05)
   first = machine('a')
 
   def work():
@@ -231,8 +231,8 @@ def test_a_file_is_uploaded_once(machine, there):
 
 
 def test_a_run_folder_is_exclusive(there, tmp_path, monkeypatch):
-  monkeypatch.setattr(run_folder, '_WAIT_SECONDS', 0.05)
-  monkeypatch.setattr(bucket_leases, 'LEASE_SECONDS', 0.4)
+  monkeypatch.setattr(leases, '_WAIT_SECONDS', 0.05)
+  monkeypatch.setattr(leases, 'LEASE_SECONDS', 0.4)
   monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'a'))
   with run_folder.working('gs://bucket/runs/one/') as (folder, publish):
     write(folder, 'training.json', '{}')

@@ -21,12 +21,12 @@ CONDITIONS = [
 _WORK = """
 import pathlib, sys, time
 import fakes
-from it_study.storage import bucket_leases
+from it_study.storage import leases
 from it_study.study import run, worker
 from it_study.study.run_record import RunRecord
 from it_study.conditions import Condition
 worker._WAIT_SECONDS = 0.05
-bucket_leases.LEASE_SECONDS = 3.0
+leases.LEASE_SECONDS = 3.0
 corpus, folder, pause, *names = sys.argv[1:]
 
 class Engine(fakes.Engine):

@@ -150,18 +150,39 @@ def test_a_second_training_compiles_nothing(straight, tmp_path):
   assert result.metrics['loss'] != straight[0].metrics['loss']
 
 
-def test_sigterm_saves_and_exits_with_its_status(straight, tmp_path):
-  def terminate(progress):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_exits_with_its_status(
+  straight, tmp_path, number, caplog
+):
+  def stop(progress):
     if progress.step == 4:
-      os.kill(os.getpid(), signal.SIGTERM)
+      os.kill(os.getpid(), number)
 
-  before = signal.getsignal(signal.SIGTERM)
+  before = signal.getsignal(number)
   with pytest.raises(SystemExit) as caught:
-    run(tmp_path, on_progress=terminate)
+    run(tmp_path, on_progress=stop)
   assert caught.value.code == 75
-  assert signal.getsignal(signal.SIGTERM) is before
+  assert signal.getsignal(number) is before
+  said = [r.getMessage() for r in caplog.records if r.levelname == 'WARNING']
+  assert said == [
+    'Ctrl-C: stopping after this step, with a checkpoint. Press it again to '
+    'stop at once, without one.'
+  ] * (number == signal.SIGINT)
   result = run(tmp_path)
   assert result.restored_step == 5
+  assert_same_state(result.state, straight[0].state)
+
+
+def test_a_second_interrupt_stops_without_a_checkpoint(straight, tmp_path):
+  def interrupt_twice(progress):
+    if progress.step == 4:
+      os.kill(os.getpid(), signal.SIGINT)
+      os.kill(os.getpid(), signal.SIGINT)
+
+  with pytest.raises(KeyboardInterrupt):
+    run(tmp_path, on_progress=interrupt_twice)
+  result = run(tmp_path)
+  assert result.restored_step == 3
   assert_same_state(result.state, straight[0].state)
 
 

@@ -24,7 +24,11 @@ def examine(*, seconds: float = 60.0) -> list[DoctorCheck]:
       )
     )
     local = [*packages.check_packages(), machine.check_tasks()]
-    resources = [machine.check_memory(), *machine.check_cache()]
+    resources = [
+      machine.check_memory(),
+      *machine.check_cache(),
+      machine.check_locks(),
+    ]
     return [
       *local,
       devices.result(),

@@ -1,5 +1,6 @@
 """Checks of memory, disks, folders and tools of this machine."""
 
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -13,7 +14,7 @@ from it_study.commands.doctor.doctor_check import (
   WARNING,
   DoctorCheck,
 )
-from it_study.storage import local_folders
+from it_study.storage import file_locks, leases, local_folders
 
 _GIB = 2**30
 # The miniature study peaks below this.
@@ -93,6 +94,26 @@ def check_cache(*, least: int = _LEAST_DISK) -> list[DoctorCheck]:
     )
   )
   return findings
+
+
+def check_locks() -> DoctorCheck:
+  """Checks for file locks in the cache and in the working folder."""
+  without = []
+  for folder in (local_folders.cache_directory(), pathlib.Path.cwd()):
+    # `check_cache` reports a folder that is not writable.
+    with contextlib.suppress(OSError):
+      if not file_locks.are_supported(folder):
+        without.append(os.fspath(folder))
+  if not without:
+    return DoctorCheck('file locks', OK, 'in the cache and the working folder')
+  return DoctorCheck(
+    'file locks',
+    WARNING,
+    f'not supported by the file system of {" and ".join(without)}; a killed '
+    f'run keeps its folder for {leases.LEASE_SECONDS:.0f} s',
+    'use a folder on another disk (IT_STUDY_CACHE for the cache), or mount '
+    'this one with locks, such as Lustre with -o flock',
+  )
 
 
 def check_tools() -> list[DoctorCheck]:

@@ -8,7 +8,6 @@ import shutil
 import sys
 from typing import Any
 
-from it_study import timed_process
 from it_study.commands.doctor.doctor_check import (
   BROKEN,
   OK,
@@ -16,6 +15,7 @@ from it_study.commands.doctor.doctor_check import (
   WARNING,
   DoctorCheck,
 )
+from it_study.processes import timed_process
 
 _GIB = 2**30
 _ROOT = pathlib.Path(__file__).resolve().parents[3]

@@ -6,9 +6,10 @@ import importlib.util
 import json
 import sys
 
-from it_study import gin_utils, timed_process
+from it_study import gin_utils
 from it_study.commands.runs import runs, settings
 from it_study.errors import InputError
+from it_study.processes import timed_process
 from launch import accelerators
 
 # These run as one program on all hosts; all others run in one process.

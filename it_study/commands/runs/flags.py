@@ -125,5 +125,6 @@ PREDICT = Command(
   '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
   add_flags=_add_run_flags,
   details=GIN_DETAILS,
+  continues=True,
   computes=True,
 )

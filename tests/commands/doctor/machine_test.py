@@ -1,5 +1,7 @@
 """Tests of it_study.commands.doctor.machine."""
 
+import errno
+import fcntl
 import os
 import sys
 
@@ -90,3 +92,25 @@ def test_a_package_that_shadows_ours(tmp_path, monkeypatch):
   found = machine.check_tasks()
   assert found.status == 'broken'
   assert found.found == f'{tmp_path}/tasks/__init__.py shadows ours'
+
+
+def test_file_locks(tmp_path, monkeypatch):
+  monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'cache'))
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'cache').mkdir()
+  assert machine.check_locks() == doctor.DoctorCheck(
+    'file locks', 'ok', 'in the cache and the working folder'
+  )
+
+  def refuse(*_):
+    raise OSError(errno.ENOSYS, 'Function not implemented')
+
+  monkeypatch.setattr(fcntl, 'flock', refuse)
+  assert machine.check_locks() == doctor.DoctorCheck(
+    'file locks',
+    'warning',
+    f'not supported by the file system of {tmp_path}/cache and {tmp_path}; a '
+    'killed run keeps its folder for 120 s',
+    'use a folder on another disk (IT_STUDY_CACHE for the cache), or mount '
+    'this one with locks, such as Lustre with -o flock',
+  )

@@ -8,7 +8,9 @@ from fakes import refusal
 import pytest
 
 from it_study.commands import progress
+from it_study.commands.runs import runs
 from it_study.errors import InputError
+from it_study.storage import file_locks, local_folders
 from it_study.training import trainer
 
 METRICS = {
@@ -72,6 +74,25 @@ def test_several_processes_of_t5x_do_not_write_to_a_bucket(
   assert refusal(capsys, *words, '--engine=t5x').startswith(
     'gs://b/m: several processes of the engine t5x do not write to a bucket. '
   )
+
+
+@pytest.mark.parametrize('engine', ['native', 't5x'])
+@pytest.mark.parametrize('command', ['train', 'predict'])
+def test_a_folder_in_use_is_refused_and_left_alone(
+  capsys, monkeypatch, tmp_path, command, engine
+):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(runs, 'use_corpus', lambda: None)
+  monkeypatch.setattr('it_study.engines.t5x.model.require', lambda: None)
+  with local_folders.locked('out'):
+    message = refusal(capsys, *words_of(command), f'--engine={engine}')
+    who = file_locks.find_holder('out/.lock').text
+    assert f'process {os.getpid()} on ' in who
+    assert message == (
+      f'out: another run is using it ({who}). Wait for that run, stop it, or '
+      'name another folder.'
+    )
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['.lock']
 
 
 @pytest.mark.parametrize(

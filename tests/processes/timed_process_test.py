@@ -6,7 +6,7 @@ import time
 import fakes
 import pytest
 
-from it_study import timed_process
+from it_study.processes import timed_process
 
 # Ignores SIGTERM, as does its child, which would outlive it.
 _STUBBORN = """

@@ -1,0 +1,1 @@
+"""Processes: programs with a time limit, and the end of this one."""
