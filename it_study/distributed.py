@@ -57,6 +57,11 @@ def start(environment: Mapping[str, str] = os.environ) -> None:
     jax.distributed.initialize()
 
 
+def is_expected(environment: Mapping[str, str] = os.environ) -> bool:
+  """Returns whether `start` would look for other processes."""
+  return any(map(environment.get, VARIABLES)) or _is_detected(environment)
+
+
 def count() -> int:
   """Returns the number of processes."""
   return jax.process_count()

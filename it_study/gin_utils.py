@@ -103,6 +103,40 @@ def load(
   )
 
 
+def sources(
+  *, files: Sequence[str], bindings: Sequence[str], search_paths: Sequence[str]
+) -> str:
+  """Returns the statements that `load` would parse, as they are written.
+
+  Args:
+    files: See `load`.
+    bindings: See `load`.
+    search_paths: See `load`.
+
+  Raises:
+    InputError: If a file does not exist, or a binding is not NAME=value.
+  """
+  paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
+  for name in files:
+    _check_file(name, paths)
+    _check_includes(name, paths)
+  return '\n'.join(
+    (*(_source(name, paths) for name in files), *map(quote_binding, bindings))
+  )
+
+
+def literal(name: str, statements: str) -> object:
+  """Returns the last value that statements give a macro, if it is a literal.
+
+  None if the value is a reference, or spans several lines.
+  """
+  values = re.findall(rf'^{name} *= *(.+)$', statements, re.MULTILINE)
+  try:
+    return ast.literal_eval(values[-1]) if values else None
+  except (ValueError, SyntaxError):
+    return None
+
+
 def macro(name: str) -> object:
   """Returns the value of a macro, None if it is undefined."""
   try:

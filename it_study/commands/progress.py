@@ -244,6 +244,10 @@ class StudyProgress(ProgressBars):
     self._cell = ''
 
   def __call__(self, step: 'Step') -> None:
+    if step.phase == 'resume':
+      if not self._quiet:
+        print(_resumption(step), file=sys.stderr, flush=True)
+      return
     note = _note(step)
     self._draw('study', step.finished, step.planned, description='study')
     self._draw(
@@ -263,6 +267,12 @@ class StudyProgress(ProgressBars):
       f'{step.finished}/{step.planned} {step.phase} {step.cell} {share}{note}'
     )
     self._say(line.rstrip(), at_once=step.phase == 'done')
+
+
+def _resumption(step: 'Step') -> str:
+  if step.finished == step.planned:
+    return f'already done: all {step.planned} cells; nothing to do'
+  return f'continuing: {step.finished} of {step.planned} cells are done'
 
 
 def _note(step: 'Step') -> str:
@@ -290,6 +300,11 @@ def print_progress(progress: 'trainer.Progress') -> None:
   line = None
   if progress.phase == 'tokenising' and progress.step % 10_000 == 0:
     line = f'tokenising: {progress.step:,} examples'
+  elif progress.phase == 'resuming':
+    where = f'step {progress.step} of {progress.train_steps}'
+    line = f'continuing from {where}'
+    if progress.step >= progress.train_steps:
+      line = f'already trained: {where}; nothing to do'
   elif progress.phase == 'compiling':
     line = 'compiling the training step'
   elif progress.metrics:

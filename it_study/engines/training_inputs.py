@@ -9,11 +9,16 @@ from it_study.checkpoints import weights_source
 from it_study.checkpoints.weights_source import WeightsSource
 from it_study.data import user_module
 from it_study.engines import model_setup
+from it_study.errors import InputError
 from it_study.input_pipeline import training_tokens
 from it_study.input_pipeline.feed import Feed
 from it_study.models.config import T5Config
 from it_study.storage import local_folders
-from it_study.training.settings import DataSettings, TrainingSettings
+from it_study.training.settings import (
+  MAX_STEPS,
+  DataSettings,
+  TrainingSettings,
+)
 from it_study.training.trainer import Progress
 
 # Examples tokenised between two calls of `on_progress`.
@@ -93,6 +98,7 @@ def prepare(
   train_steps = data.train_steps
   if train_steps is None:
     assert data.epochs is not None, 'DataSettings has one of the two'
+    _check_epochs(data.epochs, feed)
     train_steps = feed.num_steps(epochs=data.epochs)
   if source is not None:
     model_setup.check_folder_vocabulary(source)
@@ -108,6 +114,17 @@ def prepare(
     initial_weights=source,
     started=started,
   )
+
+
+def _check_epochs(epochs: int, feed: Feed) -> None:
+  """Raises `InputError` for more epochs than can be planned and counted."""
+  # The other epochs have about as many rows.
+  steps = epochs * feed.num_rows(epochs=1) // feed.batch_size
+  if steps > MAX_STEPS:
+    raise InputError(
+      f'EPOCHS is {epochs}: some {steps:,} steps; at most {MAX_STEPS} can be '
+      'counted.'
+    )
 
 
 def _make_feed(

@@ -62,21 +62,27 @@ def graceful_exit(*, status: int, message: str) -> Iterator[None]:
     print(message, file=sys.stderr, flush=True)
     os._exit(status)
 
-  ours: dict[signal.Signals, Callable[[int, Any], None]] = {
+  def is_ours(number: int) -> bool:
+    return number in ours and signal.getsignal(number) is ours[number]
+
+  ours: dict[int, Callable[[int, Any], None]] = {
     signal.SIGTERM: terminate,
     signal.SIGINT: interrupt,
   }
-  statuses = {signal.SIGTERM: status, signal.SIGINT: INTERRUPTED_STATUS}
+  statuses: dict[int, int] = {
+    signal.SIGTERM: status,
+    signal.SIGINT: INTERRUPTED_STATUS,
+  }
   before = {number: signal.getsignal(number) for number in ours}
 
   def watch(reader: int) -> None:
     with open(reader, 'rb', buffering=0) as numbers:
       while byte := numbers.read(1):
-        number = signal.Signals(byte[0])
+        number = byte[0]
         if (
-          number in ours
+          is_ours(number)
           and not is_handled.wait(_PATIENCE_SECONDS)
-          and signal.getsignal(number) is ours[number]
+          and is_ours(number)
         ):
           end(statuses[number])
 

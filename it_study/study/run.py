@@ -66,8 +66,7 @@ def run_study(
       own and the original instructions.
     initial_checkpoint_path: Weights that every training starts from, and that
       the untuned model has; None for random weights, drawn from the seed.
-    answer_dir: Folder that caches answers; None for `answers` in the study
-      folder.
+    answer_dir: Answer cache; None for `answers` in the study folder.
     equivalence_margin: Largest difference, in points, that counts as none.
     record: Configuration and details of this run, for run.json.
     on_step: Callback, called with every step.
@@ -94,6 +93,7 @@ def run_study(
     trainings, cells = _register(
       folder, request, record, corpus=opened, corpus_path=os.fspath(corpus)
     )
+  _report_results(folder, cells, on_step)
   worker = Worker(
     folder=folder,
     corpus=opened,
@@ -203,6 +203,21 @@ def _register(
   )
   folder.publish(*_RECORDS)
   return trainings, cells
+
+
+def _report_results(
+  folder: SharedFolder,
+  cells: Sequence[grid.Cell],
+  on_step: Callable[[Step], None] | None,
+) -> None:
+  """Reports how many cells earlier runs have finished, if any."""
+  folder.fetch(RESULTS)
+  path = folder.path / RESULTS
+  finished = path.read_bytes().count(b'\n') if path.exists() else 0
+  if finished and on_step is not None:
+    on_step(
+      Step(cell='', phase='resume', finished=finished, planned=len(cells))
+    )
 
 
 def _recorded(study_dir: pathlib.Path) -> dict[str, Any]:

@@ -31,10 +31,12 @@ class Step:
 
   Attributes:
     cell: Name of the current training or cell.
-    phase: 'tokenise', 'compile', 'train', 'predict', 'score', 'wait' for other
+    phase: 'resume' once, before the work of a study that has results;
+      'tokenise', 'compile', 'train', 'predict', 'score', 'wait' for other
       workers, or 'done'.
-    finished: Number of work units done, trainings and cells.
-    planned: Number of work units in all.
+    finished: Number of work units done, trainings and cells; cells alone when
+      resuming.
+    planned: Number of work units, or cells when resuming, in all.
     done: Steps or instances of this work unit done.
     total: Steps or instances in all; 0 if not known.
     metrics: Last metrics of a training; empty in other phases.

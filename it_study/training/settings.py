@@ -5,6 +5,7 @@ Messages name a setting by its gin macro.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -15,6 +16,9 @@ from it_study.errors import InputError
 from it_study.models import partitioning
 from it_study.training import losses
 from it_study.training.optimizers import Optimizer
+
+# Steps are int32 on the devices.
+MAX_STEPS = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,8 +77,7 @@ class DataSettings:
 
   def __post_init__(self):
     check_duration(train_steps=self.train_steps, epochs=self.epochs)
-    check_whole(BATCH_SIZE=self.batch_size)
-    check_lengths(self.task_feature_lengths)
+    check_batch(self.batch_size, self.task_feature_lengths)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,6 +208,31 @@ def check_duration(*, train_steps: int | None, epochs: int | None) -> None:
       'the other to None.'
     )
   check_whole(TRAIN_STEPS=train_steps, EPOCHS=epochs)
+  if train_steps is not None and train_steps > MAX_STEPS:
+    raise InputError(
+      f'TRAIN_STEPS is {train_steps}; at most {MAX_STEPS} can be counted.'
+    )
+
+
+def check_batch(batch_size: int, lengths: Mapping[str, int]) -> None:
+  """Raises `InputError` for a batch that this machine cannot hold.
+
+  Args:
+    batch_size: Rows per step over all devices.
+    lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
+  """
+  check_whole(BATCH_SIZE=batch_size)
+  check_lengths(lengths)
+  # Every process holds its own rows: one int32 a token, and more.
+  rows = batch_size // jax.process_count()
+  num_bytes = 4 * rows * sum(lengths.values())
+  memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  if num_bytes > memory:
+    raise InputError(
+      f'BATCH_SIZE is {batch_size}: the tokens of one batch take '
+      f'{num_bytes / 2**30:,.0f} GiB, and this machine has '
+      f'{memory / 2**30:,.0f} GiB. Lower it, or TASK_FEATURE_LENGTHS.'
+    )
 
 
 def check_lengths(lengths: Mapping[str, int]) -> None:

@@ -42,7 +42,7 @@ class Progress:
   """Where a training stands, for a progress bar.
 
   Attributes:
-    phase: 'tokenising', 'compiling' or 'training'.
+    phase: 'tokenising', 'resuming', 'compiling' or 'training'.
     step: Updates done; examples done when tokenising.
     train_steps: Updates in all; 0 when tokenising.
     metrics: Last line of metrics.jsonl; empty before the first.
@@ -127,7 +127,8 @@ def train(
     initial_params: Function that returns a nested dict of arrays, called only
       without a checkpoint. The arrays are copied, and no reference to them is
       kept. None to draw parameters from the seed.
-    on_progress: Callback, called before compiling and after every line.
+    on_progress: Callback, called after restoring a checkpoint, before compiling
+      and after every line.
 
   Raises:
     InputError: If settings contradict each other or those of the checkpoint in
@@ -260,6 +261,8 @@ class _TrainLoop:
       events=self._settings.log.events,
       writes=distributed.is_first(),
     )
+    if restored_step is not None:
+      self._report('resuming')
     return restored_step
 
   def compile(self) -> float:

@@ -245,22 +245,35 @@ def test_train_then_predict_then_score(capsys, corpus):
   # All steps are done: the same command does nothing.
   assert run(*train) == 0
   captured = capsys.readouterr()
-  assert captured == ('trained: model\n', '')
+  words = [model[0], '--gin_file=runs/predict.gin', *model[1:], *shared]
+  words += ['--gin.CHECKPOINT_PATH=model']
+  words += ['--gin.INFER_OUTPUT_DIR=model_predictions']
+  command = shlex.join(['it-study', 'predict', *words])
+  already = 'already trained: step 2 of 2; nothing to do\n'
+  assert captured == ('trained: model\n', f'{already}next: {command}\n')
+  # Without its record, the training itself finds out.
+  pathlib.Path('model/finished.json').unlink()
+  assert run(*train) == 0
+  assert capsys.readouterr() == captured
   assert run(*train, '--gin.TRAIN_STEPS=3') == 0
   assert capsys.readouterr().err.startswith(
-    'compiling the training step\nstep 3/3, loss '
+    'continuing from step 2 of 3\ncompiling the training step\nstep 3/3, loss '
   )
-  predict_words = (
-    *('predict', *model, '--gin_file=runs/predict.gin', *shared),
-    *('--gin.CHECKPOINT_PATH=model', '--gin.INFER_OUTPUT_DIR=out'),
+  out = 'model_predictions/predictions.jsonl'
+  score_command = f'next: it-study score {out} --corpus=corpus\n'
+  assert run(*shlex.split(command)[1:]) == 0
+  assert capsys.readouterr() == (f'wrote {out}\n', score_command)
+  assert run(*shlex.split(command)[1:]) == 0
+  assert capsys.readouterr() == (
+    f'wrote {out}\n',
+    f'already answered: all 106 answers were cached\n{score_command}',
   )
-  assert printed(capsys, *predict_words) == 'wrote out/predictions.jsonl\n'
-  rows = predictions.read_predictions('out/predictions.jsonl')
+  rows = predictions.read_predictions(out)
   predictions.check_complete(
     rows, corpus=natinst.open_corpus(corpus), split='test'
   )
   assert {row.train_condition for row in rows} == {fakes.NAME}
-  scores = ('score', 'out/predictions.jsonl', '--corpus=corpus', '--json')
+  scores = ('score', out, '--corpus=corpus', '--json')
   metrics = json.loads(printed(capsys, *scores))
   assert metrics['overall']['num_instances'] == 106
 

@@ -270,3 +270,17 @@ def test_tokenising_is_a_count_without_an_end(capsys, clock, terminal):
   shown = capsys.readouterr().err
   assert '75000/?' in shown
   assert ' examples ' in shown
+
+
+@pytest.mark.parametrize(
+  ('finished', 'line'),
+  [
+    (3, 'continuing: 3 of 8 cells are done\n'),
+    (8, 'already done: all 8 cells; nothing to do\n'),
+  ],
+)
+def test_a_study_says_where_it_continues(capsys, terminal, finished, line):
+  step = Step(cell='', phase='resume', finished=finished, planned=8)
+  with progress.StudyProgress() as show:
+    show(step)
+  assert capsys.readouterr() == ('', line)

@@ -324,6 +324,14 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
       r'EPOCHS is 0\.5: give a whole number from 1 up',
     ),
     ({'train_steps': 0}, 'TRAIN_STEPS is 0: give a whole number from 1 up'),
+    (
+      {'train_steps': None, 'epochs': 10**12},
+      r'EPOCHS is 1000000000000: some [\d,]+ steps; at most 2147483647 can be',
+    ),
+    (
+      {'batch_size': 99_999_999_999},
+      r'BATCH_SIZE is 99999999999: the tokens of one batch take [\d,]+ GiB,',
+    ),
     ({'batch_size': '8'}, "BATCH_SIZE is '8': give a whole number"),
     ({'seed': -1}, 'SEED is -1: give a whole number from 0 up'),
     (

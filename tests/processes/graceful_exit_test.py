@@ -121,6 +121,22 @@ with graceful_exit.graceful_exit(status=75, message={_MESSAGE!r}):
   assert ends(code) == (status, f'{_MESSAGE}\n')
 
 
+def test_a_signal_that_others_handle_ends_nothing():
+  # Their handler is gone again before the patience is.
+  code = f"""
+import os, signal, time
+from it_study.processes import graceful_exit
+graceful_exit._PATIENCE_SECONDS = 0.4
+with graceful_exit.graceful_exit(status=75, message={_MESSAGE!r}):
+  ours = signal.signal(signal.SIGTERM, lambda *_: None)
+  os.kill(os.getpid(), signal.SIGTERM)
+  time.sleep(0.2)
+  signal.signal(signal.SIGTERM, ours)
+  time.sleep(0.6)
+"""
+  assert ends(code) == (0, '')
+
+
 def test_a_user_in_a_hurry_does_not_wait_for_threads():
   code = f"""
 import threading, time

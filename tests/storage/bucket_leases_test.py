@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -240,8 +241,15 @@ def test_a_run_folder_is_exclusive(there, tmp_path, monkeypatch):
     assert (there / 'runs/one/training.json').read_text() == '{}'
     monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'b'))
     other = run_folder.working('gs://bucket/runs/one')
-    with pytest.raises(InputError, match='runs/one: another run is using it'):
+    who = (
+      rf'process {os.getpid()} on {socket.gethostname()}, since [-\d:, ]+UTC'
+    )
+    message = rf'runs/one: another run is using it \({who}\)\. Wait for that'
+    started = time.monotonic()
+    with pytest.raises(InputError, match=message):
       other.__enter__()
+    # Its first renewal showed that the other run lives.
+    assert time.monotonic() - started < leases.LEASE_SECONDS
   with run_folder.working('gs://bucket/runs/one') as (again, _):
     assert again != folder
     assert (again / 'training.json').read_text() == '{}'

@@ -16,6 +16,7 @@ from it_study.corpus import natinst
 from it_study.errors import InputError
 from it_study.study import grid, run as study
 from it_study.study.run_record import RunRecord
+from it_study.study.worker import Step
 
 CONDITIONS = (
   Condition(definition='original', instances_per_task=5),
@@ -175,7 +176,11 @@ def test_finished_work_is_not_repeated(finished, corpus):
   run(corpus, finished, engine, on_step=steps.append)
   assert engine.calls == []
   assert (finished / 'results.jsonl').read_bytes() == before
-  assert {step.phase for step in steps} == {'done'}
+  num_cells = len(CELLS)
+  assert steps[0] == Step(
+    cell='', phase='resume', finished=num_cells, planned=num_cells
+  )
+  assert {step.phase for step in steps[1:]} == {'done'}
   assert steps[-1].finished == steps[-1].planned == len(CELLS) + 2
 
 

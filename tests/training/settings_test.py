@@ -1,6 +1,7 @@
 """Tests of it_study.training.settings: groups that check themselves."""
 
 import dataclasses
+import os
 
 import jax
 import pytest
@@ -69,6 +70,10 @@ def test_what_is_due_after_a_step(step, is_last, saves, evaluates):
       'TRAIN_STEPS is None and EPOCHS is None: set one of them, the other to '
       'None.',
     ),
+    (
+      lambda: settings.check_duration(train_steps=2**31, epochs=None),
+      'TRAIN_STEPS is 2147483648; at most 2147483647 can be counted.',
+    ),
   ],
 )
 def test_a_group_refuses_what_it_cannot_hold(make, message):
@@ -81,3 +86,19 @@ def test_groups_cannot_be_changed():
   group = settings.TrainingSettings(optimizer=OPTIMIZER)
   with pytest.raises(dataclasses.FrozenInstanceError):
     group.seed = 1
+
+
+def test_a_batch_must_fit_the_machine(monkeypatch):
+  sizes = {'SC_PHYS_PAGES': 2**18, 'SC_PAGE_SIZE': 4096}
+  monkeypatch.setattr(os, 'sysconf', sizes.__getitem__)
+  lengths = {'inputs': 100, 'targets': 28}
+  settings.check_batch(2**21, lengths)
+  with pytest.raises(InputError) as caught:
+    settings.check_batch(3 * 2**21, lengths)
+  assert str(caught.value) == (
+    'BATCH_SIZE is 6291456: the tokens of one batch take 3 GiB, and this '
+    'machine has 1 GiB. Lower it, or TASK_FEATURE_LENGTHS.'
+  )
+  # Every process holds its part.
+  monkeypatch.setattr('jax.process_count', lambda: 3)
+  settings.check_batch(3 * 2**21, lengths)

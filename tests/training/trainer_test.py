@@ -251,7 +251,7 @@ def test_initial_params_are_loaded_once_and_released(tmp_path):
   number = len(given)
   run(tmp_path, train_steps=4, **settings)
   assert number == len(given) > 0
-  assert len(kept) == 5
+  assert len(kept) == 6
   assert set(kept) == {0}
 
 

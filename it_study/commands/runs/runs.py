@@ -9,12 +9,14 @@ import inspect
 import json
 import os
 import pathlib
+import shlex
+import sys
 from typing import Any
 
 from it_study import conditions, gin_utils
 from it_study.commands.progress import print_progress
 from it_study.commands.reporting import report
-from it_study.commands.runs import settings
+from it_study.commands.runs import finished, settings
 from it_study.data import tensorflow_setup, user_module
 from it_study.engines import ENGINES
 from it_study.errors import InputError, nearest
@@ -71,10 +73,17 @@ def study(options: argparse.Namespace) -> None:
   # Workers that share the study finish at the same time.
   with folder.one_at_a_time():
     report(options)
+  say(options, f'next: it-study view {shlex.quote(options.study_dir)}')
 
 
 def train(options: argparse.Namespace) -> None:
   """Fine-tunes one model as configured."""
+  earlier = finished.find(options)
+  if earlier is not None:
+    steps = earlier.training['train_steps']
+    say(options, f'already trained: step {steps} of {steps}; nothing to do')
+    _print_training(options, earlier.training, earlier.folder)
+    return
   config = configure(
     options, files=options.gin_file, supplied=SUPPLIED['train']
   )
@@ -85,7 +94,7 @@ def train(options: argparse.Namespace) -> None:
   model_dir = _path_macro('MODEL_DIR')
   # In a bucket, each of several processes writes its own shards there.
   is_shared = settings.check_output(model_dir, processes=distributed.count())
-  use_corpus()
+  corpus = use_corpus()
   with run_folder.working(
     model_dir, exclude=('checkpoints',) if is_shared else ()
   ) as (folder, publish):
@@ -108,8 +117,19 @@ def train(options: argparse.Namespace) -> None:
       if distributed.is_first():
         _restore_config(path, before)
       raise
+    if distributed.is_first():
+      finished.record(options, folder, corpus)
   if distributed.is_first():
-    _print_result(options, summary, f'trained: {model_dir}')
+    _print_training(options, summary, os.fspath(model_dir))
+
+
+def _print_training(
+  options: argparse.Namespace, summary: dict[str, Any], model_dir: str
+) -> None:
+  _print_result(options, summary, f'trained: {model_dir}')
+  command = finished.prediction_command(options, model_dir)
+  if command is not None:
+    say(options, f'next: {command}')
 
 
 def _restore_config(path: pathlib.Path, config: str | None) -> None:
@@ -150,6 +170,11 @@ def predict(options: argparse.Namespace) -> None:
   if distributed.is_first():
     written = f'{os.fspath(out).rstrip("/")}/{path.name}'
     _print_result(options, {'predictions': written}, f'wrote {written}')
+    _say_kept_answers(options, folder)
+    corpus = shlex.quote(os.fspath(_path_macro('CORPUS')))
+    say(
+      options, f'next: it-study score {shlex.quote(written)} --corpus={corpus}'
+    )
 
 
 def configure(
@@ -313,6 +338,25 @@ def _run_details() -> dict[str, Any]:
     'git_commit': run_record.git_commit(),
     'device': f'{jax.device_count()} x {device.device_kind}',
   }
+
+
+def _say_kept_answers(
+  options: argparse.Namespace, folder: pathlib.Path
+) -> None:
+  """Says how many answers an earlier run of a prediction had computed."""
+  text = (folder / 'inference.json').read_text(encoding='utf-8')
+  summary = json.loads(text)
+  kept, total = summary['num_kept_answers'], summary['num_instances']
+  if kept == total:
+    say(options, f'already answered: all {total:,} answers were cached')
+  elif kept:
+    say(options, f'continued: {kept:,} of {total:,} answers were cached')
+
+
+def say(options: argparse.Namespace, line: str) -> None:
+  """Prints a line on standard error, unless only results are wanted."""
+  if not (options.quiet or options.json):
+    print(line, file=sys.stderr, flush=True)
 
 
 def _print_result(

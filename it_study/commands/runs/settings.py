@@ -78,12 +78,11 @@ def check_study() -> None:
   settings.check_duration(
     train_steps=arguments['train_steps'], epochs=arguments['epochs']
   )
-  settings.check_lengths(arguments['task_feature_lengths'])
-  of_prediction = gin_utils.bound('predict', ('batch_size', 'decoding'))
-  settings.check_whole(
-    BATCH_SIZE=arguments['batch_size'],
-    INFER_BATCH_SIZE=of_prediction.get('batch_size', 1),
+  settings.check_batch(
+    arguments['batch_size'], arguments['task_feature_lengths']
   )
+  of_prediction = gin_utils.bound('predict', ('batch_size', 'decoding'))
+  settings.check_whole(INFER_BATCH_SIZE=of_prediction.get('batch_size', 1))
 
 
 def check_output(path: str | os.PathLike, *, processes: int) -> bool:

@@ -70,7 +70,8 @@ class Reporter:
     Args:
       inputs: Settings and folder of the training.
       start: Step that the training resumes from.
-      on_progress: Callback, called before compiling and with every line.
+      on_progress: Callback, called here if a training is resumed, before
+        compiling and with every line.
     """
     self._model_dir = inputs.model_dir
     self._path = inputs.model_dir / 'metrics.jsonl'
@@ -79,6 +80,8 @@ class Reporter:
     self._on_progress = on_progress
     if distributed.is_first():
       metrics_log.drop_lines_after(self._path, start)
+    if start:
+      self._report('resuming', start, {}, None)
 
   def compiling(self, step: int) -> None:
     """Reports that the training step is being compiled."""

@@ -1,5 +1,7 @@
 """Tests of runs: the choice of the engine, and printed progress."""
 
+import argparse
+import json
 import os
 import subprocess
 import sys
@@ -100,6 +102,13 @@ def test_a_folder_in_use_is_refused_and_left_alone(
   [
     ('tokenising', 9_000, {}, ''),
     ('tokenising', 20_000, {}, 'tokenising: 20,000 examples\n'),
+    ('resuming', 30, {}, 'continuing from step 30 of 100\n'),
+    (
+      'resuming',
+      100,
+      {},
+      'already trained: step 100 of 100; nothing to do\n',
+    ),
     ('compiling', 0, {}, 'compiling the training step\n'),
     (
       'training',
@@ -133,6 +142,25 @@ def test_a_training_prints_its_progress(capsys, phase, step, metrics, expected):
     )
   )
   assert capsys.readouterr() == ('', expected)
+
+
+@pytest.mark.parametrize(
+  ('kept', 'said'),
+  [
+    (0, ''),
+    (1200, 'continued: 1,200 of 1,600 answers were cached\n'),
+    (1600, 'already answered: all 1,600 answers were cached\n'),
+  ],
+)
+def test_a_prediction_says_what_was_answered_before(
+  capsys, tmp_path, kept, said
+):
+  record = {'num_kept_answers': kept, 'num_instances': 1600}
+  (tmp_path / 'inference.json').write_text(json.dumps(record))
+  for quiet, expected in ((False, said), (True, '')):
+    options = argparse.Namespace(quiet=quiet, json=False)
+    runs._say_kept_answers(options, tmp_path)
+    assert capsys.readouterr() == ('', expected)
 
 
 @pytest.mark.parametrize(
