@@ -1,6 +1,7 @@
 """Multi-process training: start, agreement among processes, preemption."""
 
 from collections.abc import Mapping
+import itertools
 import logging
 import os
 
@@ -9,6 +10,7 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 from it_study.errors import InputError
+from it_study.processes import graceful_exit
 
 # Set by JAX's launchers.
 VARIABLES = (
@@ -22,6 +24,8 @@ DETECTION_VARIABLE = 'IT_STUDY_DISTRIBUTED'
 DETECT = 'detect'
 # The first process may meanwhile hash a checkpoint, or wait for a lease.
 _WAIT_SECONDS = 3600
+# Processes agree on the check to stop at by its number.
+_checks = itertools.count(1)
 _logger = logging.getLogger(__name__)
 
 
@@ -129,6 +133,19 @@ def is_preempted(step: int) -> bool:
     step: Number of the step that ends.
   """
   return multihost_utils.reached_preemption_sync_point(step)
+
+
+def exit_if_preempted() -> None:
+  """Ends all of several processes if one got SIGTERM.
+
+  To be called by all of them together, whenever what is done is stored. One
+  process alone is not held up: SIGTERM ends it there and then.
+
+  Raises:
+    Terminated: With the status of a run that the same command resumes.
+  """
+  if jax.process_count() > 1 and is_preempted(next(_checks)):
+    raise graceful_exit.Terminated(graceful_exit.RESUMABLE_STATUS)
 
 
 def refuse(command: str) -> None:

@@ -107,7 +107,7 @@ def launch(
     is_kept: Whether the job keeps running when this process is stopped.
 
   Returns:
-    0; 75 after a stop with a checkpoint; the job's status if it failed.
+    0; 75 after a stop that resumes; the job's status if it failed.
 
   Raises:
     InputError: If the request is invalid.

@@ -57,7 +57,7 @@ def launch(
     check_seconds: Time limit of the check of a machine, in seconds.
 
   Returns:
-    0; 75 after a stop with a checkpoint; the status of a process that failed.
+    0; 75 after a stop that resumes; the status of a process that failed.
 
   Raises:
     InputError: If the request is invalid.

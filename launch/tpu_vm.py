@@ -73,7 +73,7 @@ def launch(
     limits: Time limits; None for the defaults.
 
   Returns:
-    0; 75 after a stop with a checkpoint; the status of a process that failed.
+    0; 75 after a stop that resumes; the status of a process that failed.
 
   Raises:
     InputError: If the request is invalid; raised before anything is created.

@@ -14,7 +14,7 @@ import threading
 import time
 from typing import IO, Any, TextIO
 
-# EX_TEMPFAIL of sysexits.h: stopped with a checkpoint; resumes when run again.
+# EX_TEMPFAIL of sysexits.h: stopped by a signal; resumes when run again.
 PREEMPTED_STATUS = 75
 _GUARD = pathlib.Path(__file__).with_name('guard.py')
 _CLEAN = (0, PREEMPTED_STATUS)
@@ -70,7 +70,7 @@ class Outcome:
   def status(self) -> int:
     """One exit status for all programs.
 
-    That of the first failure; 75 if all stopped with a checkpoint; 128 + N if
+    That of the first failure; 75 if all stopped and can resume; 128 + N if
     signal N stopped them without one.
     """
     if self.failed is not None:

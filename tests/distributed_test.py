@@ -17,6 +17,7 @@ from it_study import distributed
 from it_study.checkpoints import manager
 from it_study.errors import InputError
 from it_study.input_pipeline.token_cache import write_token_cache
+from it_study.processes import graceful_exit
 from it_study.training.preemption import PREEMPTED_STATUS
 
 STEPS = 20
@@ -264,6 +265,34 @@ def test_processes_are_joined_if_there_are_several(
   )
   distributed.start(environment)
   assert calls == expected
+
+
+def test_one_process_is_never_held_up(monkeypatch):
+  numbers = []
+  monkeypatch.setattr(
+    distributed, 'is_preempted', lambda n: numbers.append(n) or len(numbers) > 1
+  )
+  distributed.exit_if_preempted()
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  distributed.exit_if_preempted()
+  with pytest.raises(graceful_exit.Terminated) as caught:
+    distributed.exit_if_preempted()
+  assert caught.value.code == 75
+  assert numbers == [numbers[0], numbers[0] + 1]
+
+
+@pytest.mark.parametrize(
+  ('environment', 'expected'),
+  [
+    ({}, False),
+    ({'SLURM_NTASKS': '1', 'TPU_WORKER_HOSTNAMES': 'a'}, False),
+    ({'SLURM_NTASKS': '2'}, True),
+    ({'JAX_NUM_PROCESSES': '1'}, True),
+    ({'IT_STUDY_DISTRIBUTED': 'detect'}, True),
+  ],
+)
+def test_several_processes_are_expected(environment, expected):
+  assert distributed.is_expected(environment) is expected
 
 
 def test_a_command_for_one_process_says_so(monkeypatch):

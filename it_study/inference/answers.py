@@ -256,6 +256,7 @@ class _AnswerCache:
       store.commit(answers)
       if is_counted:
         self._advance(sum(len(places_of[key]) for key in answers))
+      distributed.exit_if_preempted()
     if not distributed.is_first():
       return {}
     return {place: store[key] for place, key in keys.items()}

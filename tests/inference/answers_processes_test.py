@@ -139,3 +139,52 @@ def test_one_process_running_out_of_memory_stops_all(tmp_path, monkeypatch):
     .startswith('only this process ran out of memory, with 32 prompts of ')
   )
   assert other.wait(timeout=300) != 0
+
+
+_STOPPED = """
+import os, signal, sys
+import jax
+from it_study import distributed
+distributed.start()
+import fakes
+from it_study import seqio_lib
+from it_study.engines import native
+import tasks
+corpus, out = sys.argv[1:]
+seqio_lib.use_corpus(corpus)
+
+def predict(on_progress):
+  return native.predict(
+    model_config=fakes.tiny_model(),
+    mixture_or_task_name='natinst_def_empty_ex_original1',
+    task_feature_lengths=fakes.LENGTHS,
+    infer_output_dir=out,
+    batch_size=4,
+    on_progress=on_progress,
+  )
+
+def terminate_second(done, total):
+  if jax.process_index() == 1:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+try:
+  predict(terminate_second)
+except SystemExit as stop:
+  print(stop.code)
+predict(None)
+"""
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_stops_both_and_they_resume(
+  tmp_path, monkeypatch
+):
+  corpus = fakes.write_small_corpus(tmp_path / 'corpus')
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  out = tmp_path / 'out'
+  for said in fakes.run_in_two_processes(
+    _STOPPED, corpus, out, folder=tmp_path
+  ):
+    assert said.splitlines()[-1] == '75'
+  summary = json.loads((out / 'inference.json').read_text())
+  assert 0 < summary['num_kept_answers'] < summary['num_instances']

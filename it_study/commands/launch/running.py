@@ -46,9 +46,9 @@ def dry_run_output(options: argparse.Namespace) -> Iterator[None]:
 
 
 def explained(status: int, say: Callable[[str], None]) -> int:
-  """Returns an exit status, and explains that of a stop with a checkpoint."""
+  """Returns an exit status, and explains that of a stop by a signal."""
   if status == workers.PREEMPTED_STATUS:
-    say('stopped with a checkpoint; run the same command to resume')
+    say('stopped; run the same command to resume')
   return status
 
 

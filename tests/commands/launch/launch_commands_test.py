@@ -123,8 +123,7 @@ def test_the_example_is_stopped_and_resumes(tmp_path):
   assert launcher.returncode == 75, errors[-3000:]
   assert 'SIGINT: stopping 2 processes' in errors
   assert errors.endswith(
-    'it-study launch: stopped with a checkpoint; run the same command to '
-    'resume\n'
+    'it-study launch: stopped; run the same command to resume\n'
   )
   stopped = json.loads(log.read_text().splitlines()[-1])['step']
   assert 3 <= stopped < 2000
