@@ -13,6 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from it_study import distributed
+from it_study.checkpoints import tensor_locks
 from it_study.checkpoints.step_folders import (
   ITEMS,
   CheckpointFolder,
@@ -119,6 +120,7 @@ class Checkpoints:
     self.wait()
     _logger.info('saving checkpoint %s.', self.path(step))
     with write_errors.writing(self.path(step)):
+      tensor_locks.make_writable(os.path.dirname(self.path(step)))
       self._checkpointer.save(
         self.path(step),
         args=ocp.args.Composite(

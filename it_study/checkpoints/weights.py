@@ -18,6 +18,7 @@ from it_study.checkpoints import (
   finite,
   lazy_arrays,
   manager,
+  tensor_locks,
   tensor_reading,
   weights_source,
 )
@@ -230,5 +231,6 @@ def _save(directory: pathlib.Path, params: Any) -> None:
   with write_errors.writing(directory):
     step.mkdir(parents=True)
     with ocp.Checkpointer(lazy_arrays.orbax_handler()) as checkpointer:
+      tensor_locks.make_writable(step)
       checkpointer.save(step / 'params', args=ocp.args.PyTreeSave(params))
     write_manifest(step)

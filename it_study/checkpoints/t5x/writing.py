@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 
-from it_study.checkpoints import lazy_arrays
+from it_study.checkpoints import lazy_arrays, tensor_locks
 from it_study.checkpoints.t5x.tensors import MSGPACK, STATE
 from it_study.errors import InputError
 from it_study.storage import write_errors
@@ -139,7 +139,9 @@ def _write_array(folder: pathlib.Path, name: str, value: Any) -> dict[str, Any]:
   }
   path = f'{folder.absolute() / name}/'
   store = ts.open(
-    {**stored, 'kvstore': {'driver': 'file', 'path': path}}, create=True
+    {**stored, 'kvstore': {'driver': 'file', 'path': path}},
+    create=True,
+    context=tensor_locks.context(folder),
   ).result()
   store.write(np.asarray(value, np.float32)).result()
   return stored
@@ -157,6 +159,7 @@ def _write_orbax(
       lambda leaf: lazy_arrays.cast(leaf, leaf.dtype), state
     ),
   }
+  tensor_locks.make_writable(directory)
   options = ocp.CheckpointManagerOptions(
     step_prefix=_PREFIX, enable_async_checkpointing=False
   )
