@@ -29,6 +29,8 @@ _SETTINGS = {
   'top_p': ('TOP_P', ('sample',)),
   'seed': ('SAMPLING_SEED', ('sample',)),
 }
+# XLA counts the continuations of all beams, each with every token, in 32 bits.
+_MAX_BEAMS = 10_000
 _BELOW_ZERO = math.nextafter(0, -1)
 
 
@@ -75,7 +77,13 @@ class Decoding:
         f'BEAM_STYLE is {self.beam_style!r}; expected one of '
         f'{", ".join(beam.STYLES)}.{nearest(str(self.beam_style), beam.STYLES)}'
       )
-    _check('num_beams', self.num_beams, 'a positive integer', low=1)
+    _check(
+      'num_beams',
+      self.num_beams,
+      f'an integer from 1 to {_MAX_BEAMS}',
+      low=1,
+      high=_MAX_BEAMS,
+    )
     _check('top_k', self.top_k, 'an integer of at least 0', low=0)
     _check('seed', self.seed, 'an integer of at least 0', low=0)
     for name, allowed, low, high in (
@@ -117,8 +125,14 @@ class Decoding:
     }
 
 
-def _check(name: str, value: object, allowed: str, *, low: int) -> None:
-  if not isinstance(value, int) or isinstance(value, bool) or value < low:
+def _check(
+  name: str, value: object, allowed: str, *, low: int, high: float = math.inf
+) -> None:
+  if (
+    not isinstance(value, int)
+    or isinstance(value, bool)
+    or not low <= value <= high
+  ):
     _refuse(name, value, allowed)
 
 

@@ -23,7 +23,11 @@ from it_study.inference.decoding import METHODS, Decoding
     ),
     (
       {'num_beams': 0},
-      'NUM_BEAMS is 0; expected a positive integer.',
+      'NUM_BEAMS is 0; expected an integer from 1 to 10000.',
+    ),
+    (
+      {'num_beams': 99_999_999_999},
+      'NUM_BEAMS is 99999999999; expected an integer from 1 to 10000.',
     ),
     (
       {'temperature': 0},
