@@ -102,8 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if full is not None:
       path = getattr(error, 'filename', None) or 'a file'
       return _fail(
-        f'{path} cannot be written: {full}. Free some space, then run the same '
-        'command.'
+        f'{path}: cannot be written: {full}.{write_errors.FREE_SPACE}'
       )
     name = type(error).__name__
     first_line = (str(error).splitlines() or [''])[0]

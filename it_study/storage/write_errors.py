@@ -15,6 +15,7 @@ from it_study.storage.storage_path import reason
 # Errors of a disk that is full, and others that are the user's to mend.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+FREE_SPACE = ' Free some space, then run the same command.'
 
 
 def lacks_space(error: BaseException) -> str | None:
@@ -45,11 +46,13 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     raise
   # XLA's errors are RuntimeErrors.
   except (OSError, ValueError, RuntimeError) as error:
-    why = _find(error, _FULL + _REFUSED)
+    full = lacks_space(error)
+    why = full or _find(error, _REFUSED)
     if why is None and not isinstance(error, OSError):
       raise
     raise InputError(
       f'{os.fspath(path)}: cannot be written: {why or reason(error)}.'
+      f'{FREE_SPACE if full else ""}'
     ) from None
 
 

@@ -59,7 +59,10 @@ def test_a_full_disk_is_reported_once_by_every_writer(tmp_path):
   )
   assert 'ERROR' not in done.stderr
   assert 'Traceback' not in done.stderr
-  full = 'cannot be written: File too large.'
+  full = (
+    'cannot be written: File too large. Free some space, then run the same '
+    'command.'
+  )
   assert json.loads(done.stdout) == [
     ['t5x', 'InputError', f'{tmp_path}/t5x/checkpoint_0: {full}'],
     ['t5x_orbax', 'InputError', f'{tmp_path}/t5x_orbax/checkpoint_0: {full}'],
@@ -119,6 +122,6 @@ def test_a_full_disk_is_one_line_of_any_command(
   monkeypatch.setattr(registry, 'COMMANDS', (command,))
   assert cli.main(['doctor']) == 2
   assert capsys.readouterr().err == (
-    f'it-study: {path} cannot be written: No space left on device. Free some '
+    f'it-study: {path}: cannot be written: No space left on device. Free some '
     'space, then run the same command.\n'
   )
