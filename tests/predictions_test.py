@@ -225,6 +225,10 @@ def test_missing_fields_are_all_named(tmp_path):
     (b'[1]', ':1: expected one JSON object per line, got list.'),
     (b'{"id": "\xff"}', ':1: not UTF-8 at byte 8: invalid start byte.'),
     (b'[' * 200_000, ':1: JSON is nested too deeply.'),
+    (
+      b'{"n": ' + b'9' * 5000 + b'}',
+      ':1: not JSON that can be read: a number has 5,000 digits; at most 300 ',
+    ),
   ],
 )
 def test_a_file_without_rows_is_refused(tmp_path, content, message):

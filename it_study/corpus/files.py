@@ -208,7 +208,7 @@ def _hashes_path(directory: pathlib.Path) -> pathlib.Path:
 
 def _read_hashes(path: pathlib.Path) -> dict[str, tuple[list[int], str]]:
   try:
-    stored = json.loads(path.read_bytes())
+    stored = text_files.parse_object(path.read_bytes(), where=str(path))
     if stored['format'] != _HASHES_FORMAT:
       return {}
     return {

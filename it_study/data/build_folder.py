@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from it_study.corpus import files
 from it_study.errors import InputError, is_plain_name
-from it_study.storage import local_folders
+from it_study.storage import local_folders, text_files
 
 # Folder of the cache that holds builds, each in a folder named after it.
 ROWS = 'rows'
@@ -203,8 +203,10 @@ def clear_build(
       'which no build writes. Move that file, or choose another directory.'
     )
   try:
-    stored = dict(json.loads((directory / 'metadata.json').read_text()))
-  except (OSError, ValueError, TypeError):
+    stored = text_files.parse_object(
+      (directory / 'metadata.json').read_bytes(), where='metadata.json'
+    )
+  except (OSError, InputError):
     stored = {}
   expected = {
     'fingerprint': fingerprint,
@@ -226,7 +228,9 @@ def _read_file_list(
   directory: epath.Path,
 ) -> dict[str, tuple[int, str | None]]:
   """Returns file name to size and SHA-256; former lists have only sizes."""
-  listed = json.loads((directory / FILE_LIST).read_text())
+  listed = text_files.parse_object(
+    (directory / FILE_LIST).read_bytes(), where=FILE_LIST
+  )
   if not all(map(is_plain_name, listed)):
     raise ValueError('a path')
   return {

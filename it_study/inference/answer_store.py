@@ -50,8 +50,9 @@ class AnswerStore:
     name = hashlib.sha256(text.encode()).hexdigest()[:32]
     self._directory = pathlib.Path(directory) / name
     local_folders.make_directory(self._directory)
-    if not (self._directory / _SETTINGS).exists():
-      text_files.write_lines(self._directory / _SETTINGS, (text,))
+    path = self._directory / _SETTINGS
+    if not path.is_file() or path.read_bytes() != text.encode():
+      text_files.write_text(path, text)
     self._read(self._directory)
 
   def __contains__(self, key: str) -> bool:
@@ -89,8 +90,9 @@ class AnswerStore:
         _logger.warning('%s is damaged; its answers will be recomputed.', path)
         path.unlink()
         continue
-      lines = content.decode().rstrip('\n').split('\n')
-      self._answers.update(map(json.loads, lines))
+      for line in content.rstrip(b'\n').split(b'\n'):
+        key, answer = text_files.parse_json(line, where=str(path))
+        self._answers[key] = answer
 
 
 def _digest(content: bytes) -> str:

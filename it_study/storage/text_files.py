@@ -1,4 +1,4 @@
-"""Reads JSON lines and writes local files atomically."""
+"""Reads JSON safely, and writes local files atomically."""
 
 from collections.abc import Iterable, Iterator
 import contextlib
@@ -8,12 +8,15 @@ import os
 import pathlib
 import re
 import threading
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from it_study.errors import InputError, nearest_path
 
 _Path = str | os.PathLike[str]
 _UNSAFE = re.compile('[\x7f-\x9f\u2028\u2029\ud800-\udfff]')
+_BYTE_ORDER_MARK = b'\xef\xbb\xbf'
+# Every integer up to this length can become a float.
+_MOST_DIGITS = 300
 
 
 @contextlib.contextmanager
@@ -105,27 +108,123 @@ def write_file(path: pathlib.Path, content: bytes) -> None:
     file.write(content)
 
 
-def read_json_lines(path: _Path) -> Iterator[tuple[int, dict[str, object]]]:
+def write_json(path: _Path, value: object) -> None:
+  """Writes a local JSON file atomically, as `write_lines` does."""
+  write_text(path, json.dumps(value, indent=2) + '\n')
+
+
+def read_bytes(path: _Path) -> bytes:
+  """Reads a local file; raises `InputError` if that fails."""
+  try:
+    return pathlib.Path(path).read_bytes()
+  except OSError as error:
+    raise InputError(
+      f'{path}: cannot be read: {error.strerror or error}.{nearest_path(path)}'
+    ) from None
+
+
+def read_text(path: _Path) -> str:
+  """Reads a local text file.
+
+  Raises:
+    InputError: If it cannot be read, is empty, or holds something other than
+      text in UTF-8.
+  """
+  return _decode(
+    read_bytes(path).removeprefix(_BYTE_ORDER_MARK), str(path), 'text'
+  )
+
+
+def read_json(path: _Path, *, advice: str = '') -> dict[str, Any]:
+  """Reads a local file of one JSON object.
+
+  Args:
+    path: Path of the file.
+    advice: Sentences that end the message of an error.
+
+  Raises:
+    InputError: If it cannot be read, or holds something else.
+  """
+  try:
+    return parse_object(
+      read_bytes(path).removeprefix(_BYTE_ORDER_MARK), where=str(path)
+    )
+  except InputError as error:
+    raise InputError(f'{error} {advice}'.rstrip()) from None
+
+
+def parse_object(
+  content: bytes | str, *, where: str, expected: str = 'one JSON object'
+) -> dict[str, Any]:
+  """Parses one JSON object; see `parse_json`.
+
+  Raises:
+    InputError: If it is not one.
+  """
+  fields = parse_json(content, where=where, expected=expected)
+  if not isinstance(fields, dict):
+    raise InputError(
+      f'{where}: expected {expected}, got {type(fields).__name__}.'
+    )
+  return fields
+
+
+def parse_json(
+  content: bytes | str, *, where: str, expected: str = 'JSON'
+) -> Any:
+  """Parses JSON that may be damaged or hostile.
+
+  Args:
+    content: Text, or its bytes in UTF-8.
+    where: Place of the text, such as 'FILE:NUMBER', for error messages.
+    expected: Text that a message says was expected.
+
+  Returns:
+    The value. Its integers fit a float.
+
+  Raises:
+    InputError: If it is not JSON, is nested too deeply, or has an integer that
+      is too long.
+  """
+  text = _decode(content, where, expected)
+  try:
+    return _DECODER.decode(text)
+  except json.JSONDecodeError as error:
+    reason = error.msg.removesuffix(' at')
+    line = f'line {error.lineno}, ' if '\n' in text.strip() else ''
+    raise InputError(
+      f'{where}: not JSON: {reason} at {line}column {error.colno}; expected '
+      f'{expected}.'
+    ) from None
+  except RecursionError:
+    raise InputError(f'{where}: JSON is nested too deeply.') from None
+  except _LongNumberError as error:
+    raise InputError(
+      f'{where}: not JSON that can be read: {error}; at most {_MOST_DIGITS} '
+      'are allowed.'
+    ) from None
+
+
+def read_json_lines(path: _Path) -> Iterator[tuple[int, dict[str, Any]]]:
   """Yields the number (from 1) and the object of each line that is not blank.
 
   Raises:
     InputError: If the file cannot be read, is empty, or has a line that is not
       one JSON object in UTF-8.
   """
-  try:
-    content = pathlib.Path(path).read_bytes()
-  except OSError as error:
-    raise InputError(
-      f'{path}: cannot be read: {error.strerror or error}.{nearest_path(path)}'
-    ) from None
   empty = True
   for number, line in enumerate(
-    content.removeprefix(b'\xef\xbb\xbf').split(b'\n'), start=1
+    read_bytes(path).removeprefix(_BYTE_ORDER_MARK).split(b'\n'), start=1
   ):
     if not line.strip():
       continue
     empty = False
-    yield number, _parse_line(line, f'{path}:{number}')
+    yield (
+      number,
+      parse_object(
+        line, where=f'{path}:{number}', expected='one JSON object per line'
+      ),
+    )
   if empty:
     raise InputError(
       f'{path}: no rows; expected one JSON object per line for each instance.'
@@ -142,24 +241,34 @@ def json_line(value: object) -> str:
   return _UNSAFE.sub(lambda match: f'\\u{ord(match[0]):04x}', text) + '\n'
 
 
-def _parse_line(line: bytes, where: str) -> dict[str, object]:
-  try:
-    fields = json.loads(line.decode('utf-8'))
-  except UnicodeDecodeError as error:
+class _LongNumberError(ValueError):
+  """An integer has too many digits."""
+
+
+def _parse_integer(text: str) -> int:
+  num_digits = len(text.lstrip('-'))
+  if num_digits > _MOST_DIGITS:
+    raise _LongNumberError(f'a number has {num_digits:,} digits')
+  return int(text)
+
+
+_DECODER = json.JSONDecoder(parse_int=_parse_integer)
+
+
+def _decode(content: bytes | str, where: str, expected: str) -> str:
+  """Returns content as text, and says what a crash of the machine has left."""
+  if isinstance(content, bytes):
+    try:
+      content = content.decode('utf-8')
+    except UnicodeDecodeError as error:
+      raise InputError(
+        f'{where}: not UTF-8 at byte {error.start}: {error.reason}.'
+      ) from None
+  if not content.strip():
+    raise InputError(f'{where}: empty; expected {expected}.')
+  if '\0' in content:
     raise InputError(
-      f'{where}: not UTF-8 at byte {error.start}: {error.reason}.'
-    ) from None
-  except json.JSONDecodeError as error:
-    reason = error.msg.removesuffix(' at')
-    raise InputError(
-      f'{where}: not JSON: {reason} at column {error.colno}; expected one JSON '
-      'object per line.'
-    ) from None
-  except RecursionError:
-    raise InputError(f'{where}: JSON is nested too deeply.') from None
-  if not isinstance(fields, dict):
-    raise InputError(
-      f'{where}: expected one JSON object per line, got '
-      f'{type(fields).__name__}.'
+      f'{where}: holds NUL bytes, as a crash of the machine leaves them; '
+      f'expected {expected}.'
     )
-  return fields
+  return content

@@ -132,3 +132,62 @@ def test_two_writers_in_one_process_do_not_mix(tmp_path):
     pool.submit(text_files.write_text, path, 'second').result()
     assert path.read_text() == 'second'
   assert path.read_text() == 'first'
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    (b'', 'empty; expected one JSON object.'),
+    (b' \n', 'empty; expected one JSON object.'),
+    (
+      bytes(7),
+      'holds NUL bytes, as a crash of the machine leaves them; expected one '
+      'JSON object.',
+    ),
+    (b'{"a": "\xff"}', 'not UTF-8 at byte 7: invalid start byte.'),
+    (
+      b'{"a": ',
+      'not JSON: Expecting value at column 7; expected one JSON object.',
+    ),
+    (
+      b'{\n "a": 1,\n',
+      'not JSON: Expecting property name enclosed in double quotes at line 3, '
+      'column 1; expected one JSON object.',
+    ),
+    (b'[1]', 'expected one JSON object, got list.'),
+    (b'{"a":' * 100_000, 'JSON is nested too deeply.'),
+    (
+      b'{"a": -' + b'9' * 5000 + b'}',
+      'not JSON that can be read: a number has 5,000 digits; at most 300 are '
+      'allowed.',
+    ),
+  ],
+)
+def test_unreadable_json_is_named(tmp_path, content, message):
+  path = tmp_path / 'run.json'
+  path.write_bytes(content)
+  with pytest.raises(InputError) as error:
+    text_files.read_json(path, advice='Remove it.')
+  assert str(error.value) == f'{path}: {message} Remove it.'
+
+
+def test_json_is_read_as_it_was_written(tmp_path):
+  value = {'a': [1.5, 10**299, None], 'b': 'é'}
+  text_files.write_json(tmp_path / 'a', value)
+  assert text_files.read_json(tmp_path / 'a') == value
+  # Windows' editors put a mark first.
+  content = b'\xef\xbb\xbf' + (tmp_path / 'a').read_bytes()
+  (tmp_path / 'a').write_bytes(content)
+  assert text_files.read_json(tmp_path / 'a') == value
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+  (tmp_path / 'run.json').write_text('{}')
+  with pytest.raises(InputError) as error:
+    text_files.read_json(tmp_path / 'run.jsn')
+  assert str(error.value) == (
+    f'{tmp_path}/run.jsn: cannot be read: No such file or directory. Did you '
+    f"mean '{tmp_path}/run.json'?"
+  )
+  with pytest.raises(InputError, match='cannot be read: Is a directory'):
+    text_files.read_text(tmp_path)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
-import json
 import os
 import pathlib
 
@@ -19,6 +18,7 @@ from it_study.audit.certificates.judge import TaskJudge
 from it_study.conditions import Condition
 from it_study.corpus import natinst
 from it_study.errors import InputError, nearest_path, shown
+from it_study.storage import text_files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -274,12 +274,7 @@ def _failure(
 
 
 def _row(line: str, where: str) -> PromptRow:
-  try:
-    raw = json.loads(line)
-  except ValueError as error:
-    raise InputError(f'{where}: not JSON: {error}.') from None
-  if not isinstance(raw, dict):
-    raise InputError(f'{where}: expected an object, got {shown(raw)}.')
+  raw = text_files.parse_object(line, where=where)
   for key, kind in (
     ('id', str),
     ('task', str),

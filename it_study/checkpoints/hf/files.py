@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from it_study.checkpoints.lazy_arrays import LazyArray
-from it_study.errors import InputError, nearest_path
-from it_study.storage import git_lfs
+from it_study.errors import InputError
+from it_study.storage import git_lfs, text_files
 
 # Weight file and index of shards of each format, the preferred one first.
 FORMATS = (
@@ -200,17 +200,12 @@ def read_json(path: pathlib.Path) -> Any:
   Raises:
     InputError: If it does not exist or cannot be read.
   """
+  content = text_files.read_bytes(path)
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except FileNotFoundError:
-    raise InputError(f'{path}: no such file.{nearest_path(path)}') from None
-  except (ValueError, RecursionError):
+    return text_files.parse_json(content, where=str(path))
+  except InputError as error:
     git_lfs.check(path)
-    raise InputError(f'{path}: not JSON; it may be truncated.') from None
-  except OSError as error:
-    raise InputError(
-      f'{path}: cannot be read: {error.strerror or error}.'
-    ) from None
+    raise InputError(f'{error} Download it again.') from None
 
 
 def _open_safetensors(

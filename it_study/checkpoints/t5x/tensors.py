@@ -1,7 +1,6 @@
 """Finds the tensors of a T5X checkpoint, in any layout T5X has written."""
 
 from collections.abc import Mapping
-import json
 import re
 from typing import Any
 
@@ -9,7 +8,7 @@ from flax import serialization
 import numpy as np
 
 from it_study.errors import InputError
-from it_study.storage import git_lfs
+from it_study.storage import git_lfs, text_files
 from it_study.storage.storage_path import StoragePath, reason
 
 # File of the older layout, and Orbax's folder of the model's state.
@@ -163,7 +162,7 @@ def _from_database(root: StoragePath) -> dict[str, Any]:
 def _from_metadata(root: StoragePath) -> dict[str, Any]:
   where = f'{root}/{_METADATA}'
   try:
-    metadata = json.loads(root.read(_METADATA) or b'')
+    metadata = text_files.parse_object(root.read(_METADATA) or b'', where=where)
     driver = 'zarr3' if metadata.get('use_zarr3') else 'zarr'
     tree = [
       [str(part['key']) for part in entry['key_metadata']]

@@ -1,7 +1,6 @@
 """Checks that load a library, each in a separate process."""
 
 import importlib.util
-import json
 import os
 import pathlib
 import shutil
@@ -15,7 +14,9 @@ from it_study.commands.doctor.doctor_check import (
   WARNING,
   DoctorCheck,
 )
+from it_study.errors import InputError
 from it_study.processes import timed_process
+from it_study.storage import text_files
 
 _GIB = 2**30
 _ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -155,7 +156,10 @@ def _answer(done: timed_process.Finished) -> Any:
   """Returns the JSON that a probe printed last, None if it failed."""
   if done.status != 0 or not done.output.strip():
     return None
-  return json.loads(done.output.splitlines()[-1])
+  try:
+    return text_files.parse_json(done.output.splitlines()[-1], where='probe')
+  except InputError:
+    return None
 
 
 def _how_it_ended(done: timed_process.Finished, seconds: float) -> str:

@@ -3,13 +3,13 @@
 import argparse
 from collections.abc import Callable, Sequence
 import importlib.util
-import json
 import sys
 
 from it_study import gin_utils
 from it_study.commands.runs import runs, settings
 from it_study.errors import InputError
 from it_study.processes import timed_process
+from it_study.storage import text_files
 from launch import accelerators
 
 # These run as one program on all hosts; all others run in one process.
@@ -142,7 +142,9 @@ def _check_memory(
       raise InputError(f'{accelerator.name}: {reason}')
     say(f'{unchecked}: {reason}')
     return
-  result = json.loads(done.output.splitlines()[-1])
+  result = text_files.parse_object(
+    done.output.splitlines()[-1], where='it-study plan'
+  )
   needed, memory = result['total_bytes'], result['device_memory_bytes']
   if memory is None:
     say(f'{unchecked}: the compiler does not know its memory')

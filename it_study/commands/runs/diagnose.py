@@ -182,9 +182,11 @@ def _claim(out: pathlib.Path, record: dict[str, str]) -> None:
   """Records the settings of a folder, or checks that they are unchanged."""
   path = out / _RECORD
   if not path.exists():
-    text_files.write_text(path, json.dumps(record, indent=2) + '\n')
+    text_files.write_json(path, record)
     return
-  stored = json.loads(path.read_text(encoding='utf-8'))
+  stored = text_files.read_json(
+    path, advice='Remove the file if the settings are unchanged.'
+  )
   different = [name for name in record if stored.get(name) != record[name]]
   if different:
     name = different[0]

@@ -23,6 +23,7 @@ from it_study.inference import (
 )
 from it_study.inference.answers import Answer
 from it_study.inference.label_spaces import Labels
+from it_study.storage import text_files
 
 # Batches between two flushes of T5X, from which it can resume.
 _CHUNK_BATCHES = 8
@@ -170,8 +171,8 @@ def infer(
     return []
   (path,) = folder.glob(f'{name}-{mode}.jsonl-00000-of-00001')
   by_index: dict[int, Any] = {}
-  for line in path.read_text().splitlines():
-    index, answer = json.loads(line)
+  for line in text_files.read_bytes(path).splitlines():
+    index, answer = text_files.parse_json(line, where=str(path))
     if index in by_index:
       raise InputError(f'{path}: T5X answered prompt {index} twice.')
     by_index[index] = answer

@@ -254,7 +254,7 @@ def test_invalid_lines_are_refused(tmp_path):
   path = tmp_path / 'prompts.jsonl'
   for text, told in (
     ('', f'{path}: no prompts found.'),
-    ('[]', f'{path}, line 1: expected an object, got [].'),
+    ('[]', f'{path}, line 1: expected one JSON object, got list.'),
     ('{"id"', f'{path}, line 1: not JSON: '),
     ('{"id": "a", "task": "b"}', f'{path}, line 1: inputs is None; a row has '),
   ):
