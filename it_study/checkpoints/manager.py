@@ -262,14 +262,22 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
         'KEEP_BEST=True and an EVAL_PERIOD, or omit /best for the newest.'
       )
     return find_checkpoint(directory / str(best))
+  newest = None
   for step in reversed(steps_in(directory)):
     damage = find_damage(directory / str(step))
     if damage is None:
       return directory / str(step)
+    newest = newest or f'{directory / str(step)} cannot be used: {damage}'
     _logger.warning(
       'checkpoint %s is not used: %s. Trying the one before it.',
       directory / str(step),
       damage,
+    )
+  if newest is not None:
+    raise InputError(
+      f'checkpoint {newest}, and there is no older one that can. Train again '
+      'with the same settings; in a study, remove DONE from the folder of the '
+      'training first.'
     )
   raise InputError(
     f'no usable checkpoint at {path}: expected folders named by their step, '

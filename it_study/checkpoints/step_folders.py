@@ -1,7 +1,6 @@
 """Folders of checkpoints, one per step: the protocol, and local ones."""
 
 from collections.abc import Mapping, Sequence
-import contextlib
 import os
 import pathlib
 import re
@@ -12,6 +11,7 @@ from it_study.storage.manifest import (
   MANIFEST,
   find_damage,
   loss_of,
+  read_manifest,
   write_manifest,
 )
 
@@ -124,15 +124,16 @@ def find_best(
   """
   manifests = {}
   for step in steps_in(directory) if steps is None else steps:
+    manifest = read_manifest(directory / str(step))
     # A running training may be deleting it.
-    with contextlib.suppress(FileNotFoundError):
-      manifests[step] = (directory / str(step) / MANIFEST).read_text()
+    if manifest is not None:
+      manifests[step] = manifest
   return best_of(manifests)
 
 
-def best_of(manifests: Mapping[int, str]) -> int | None:
-  """Like `find_best`, given the texts of the manifests by step."""
-  losses = [(loss_of(text), step) for step, text in manifests.items()]
+def best_of(manifests: Mapping[int, bytes | str]) -> int | None:
+  """Like `find_best`, given the contents of the manifests by step."""
+  losses = [(loss_of(content), step) for step, content in manifests.items()]
   known = [(loss, step) for loss, step in losses if loss is not None]
   return min(known)[1] if known else None
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 import re
@@ -13,6 +12,7 @@ from it_study.checkpoints import bucket_weights, folder_hints, manager
 from it_study.checkpoints.hf import params as hf
 from it_study.checkpoints.t5x import reading
 from it_study.errors import InputError
+from it_study.storage import text_files
 from it_study.storage.storage_path import StoragePath
 
 _Path = str | os.PathLike[str]
@@ -145,6 +145,9 @@ def training_of(path: _Path) -> dict[str, Any]:
 
   Returns:
     Its content; empty if the weights come from no training of ours.
+
+  Raises:
+    InputError: If the file is damaged.
   """
   paths = [os.fspath(path)]
   if StoragePath(path).local is not None:
@@ -155,7 +158,13 @@ def training_of(path: _Path) -> dict[str, Any]:
     for folder in _training_folders(StoragePath(name)):
       content = folder.read(_RECORD)
       if content is not None:
-        return json.loads(content)
+        try:
+          return text_files.parse_object(content, where=f'{folder}/{_RECORD}')
+        except InputError as error:
+          raise InputError(
+            f'{error} Run the training or study again with the same settings: '
+            'it writes the file again.'
+          ) from None
   return {}
 
 

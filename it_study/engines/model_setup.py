@@ -56,7 +56,7 @@ def complete_config(
 
 
 def check_weights(source: WeightsSource | None) -> dict[str, Any]:
-  """Checks that the vocabulary in use is the one of the weights.
+  """Checks that weights are those of their record, and fit the vocabulary.
 
   Token ids mean nothing under another vocabulary, even one of equal size.
 
@@ -64,7 +64,8 @@ def check_weights(source: WeightsSource | None) -> dict[str, Any]:
     The content of the training.json of the weights; empty without one.
 
   Raises:
-    InputError: If the weights were made with another vocabulary.
+    InputError: If the weights were made with another vocabulary, or the last
+      checkpoint of a finished training is damaged or missing.
   """
   if source is None:
     return {}
@@ -77,7 +78,23 @@ def check_weights(source: WeightsSource | None) -> dict[str, Any]:
       f'{training["vocabulary"]}; in use is {vocabularies.describe()}. Set '
       f'{vocabularies.VARIABLE} to the one it was trained with.'
     )
+  _check_last_step(source)
   return training
+
+
+def _check_last_step(source: WeightsSource) -> None:
+  """Raises `InputError` if an older checkpoint stands in for the last one."""
+  train_steps = source.training.get('train_steps')
+  names_checkpoint = source.path.name in ('best', source.folder.name)
+  if source.format != 'it_study' or names_checkpoint:
+    return
+  if isinstance(train_steps, int) and source.step < train_steps:
+    raise InputError(
+      f'{source.path} was trained for {train_steps} steps, but its newest '
+      f'intact checkpoint is of step {source.step}. Train again with the same '
+      'settings; in a study, remove DONE from the folder of the training '
+      f'first. To use that checkpoint as it is, name {source.folder}.'
+    )
 
 
 def check_folder_vocabulary(source: WeightsSource) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from it_study import seeding
 from it_study.errors import InputError
+from it_study.storage import manifest, text_files
 
 FEATURES = ('inputs', 'targets')
 
@@ -176,25 +177,8 @@ def open_token_cache(path: str | os.PathLike[str]) -> TokenCache:
     InputError: If there is no cache.
   """
   path = pathlib.Path(path)
-  try:
-    description = json.loads((path / _DESCRIPTION).read_text())
-    stored_format, files = description['format'], description.get('files', {})
-  except FileNotFoundError:
-    raise InputError(
-      f'no token cache at {path}: there is no {_DESCRIPTION}. Write one with'
-      ' write_token_cache.'
-    ) from None
-  except (ValueError, KeyError, TypeError, AttributeError):
-    raise DamagedCacheError(
-      f'token cache {path} is damaged: {_DESCRIPTION} cannot be read. Delete'
-      ' the folder to rewrite it.'
-    ) from None
-  if stored_format != _FORMAT:
-    raise DamagedCacheError(
-      f'token cache {path} has format {stored_format}; this version'
-      f' reads format {_FORMAT}. Delete the folder to rewrite it.'
-    )
-  for name, written in files.items():
+  description = _read_description(path)
+  for name, written in description['files'].items():
     actual = _state(path / name)
     for what in ('bytes', 'sha256'):
       if actual[what] != written[what]:
@@ -211,6 +195,43 @@ def open_token_cache(path: str | os.PathLike[str]) -> TokenCache:
     ),
     fingerprint=description['fingerprint'],
   )
+
+
+def _read_description(path: pathlib.Path) -> dict[str, Any]:
+  """Returns the description of the cache at `path`, checked."""
+  file = path / _DESCRIPTION
+  if not file.exists():
+    raise InputError(
+      f'no token cache at {path}: there is no {_DESCRIPTION}. Write one with'
+      ' write_token_cache.'
+    )
+  try:
+    description = text_files.read_json(file)
+    stored_format = description['format']
+    if stored_format != _FORMAT:
+      raise DamagedCacheError(
+        f'token cache {path} has format {stored_format}; this version'
+        f' reads format {_FORMAT}. Delete the folder to rewrite it.'
+      )
+    manifest.parse_entries(description)
+    # Caches of earlier versions have no checksum.
+    known = (None, _checksum(description))
+    if description.get('checksum') in known and 'fingerprint' in description:
+      return description
+  except DamagedCacheError:
+    raise
+  except (InputError, KeyError):
+    pass
+  raise DamagedCacheError(
+    f'token cache {path} is damaged: {_DESCRIPTION} cannot be read. Delete'
+    ' the folder to rewrite it.'
+  )
+
+
+def _checksum(description: Mapping[str, Any]) -> str:
+  """Returns a hash of the other entries of a description."""
+  others = {n: v for n, v in description.items() if n != 'checksum'}
+  return hashlib.sha256(json.dumps(others).encode()).hexdigest()
 
 
 def _state(file: pathlib.Path) -> dict[str, Any]:
@@ -267,7 +288,8 @@ def _write(folder: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
     'fingerprint': fingerprint.hexdigest(),
     'files': {name: _state(folder / name) for name in (_RECORDS, _LENGTHS)},
   }
-  (folder / _DESCRIPTION).write_text(json.dumps(description, indent=2) + '\n')
+  description['checksum'] = _checksum(description)
+  text_files.write_json(folder / _DESCRIPTION, description)
 
 
 @contextlib.contextmanager

@@ -148,6 +148,10 @@ class Bucket:
         partial, if_generation_match=file.generation
       )
       _set_time(partial, file.generation)
+      # Else a crash of the machine may leave a copy of this size and time
+      # without content.
+      with open(partial, 'rb') as copied:
+        os.fsync(copied.fileno())
       partial.rename(path)
 
   def upload(

@@ -1,11 +1,11 @@
-"""Manifests of checkpoints: file sizes and hashes, written last.
+"""Sizes and hashes of files, written last: manifests of checkpoints, DONE.
 
 A checkpoint written directly to a bucket is hashed with the CRC32C that the
 bucket computes; every other one with SHA-256.
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import concurrent.futures
 import hashlib
 import json
@@ -37,14 +37,21 @@ def write_manifest(path: pathlib.Path, *, loss: float | None = None) -> None:
     for file in path.rglob('*')
     if file.is_file() and file.name != MANIFEST
   )
+  with text_files.replacing(path / MANIFEST) as file:
+    file.write(to_text(entries(path, names), loss=loss).encode())
+
+
+def entries(
+  path: pathlib.Path, names: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+  """Returns the size and SHA-256 of files in a folder, by name."""
+  names = list(names)
   with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
     hashes = list(pool.map(lambda name: _sha256(path / name), names))
-  files = {
+  return {
     name: {'bytes': (path / name).stat().st_size, 'sha256': sha256}
     for name, sha256 in zip(names, hashes, strict=True)
   }
-  with text_files.replacing(path / MANIFEST) as file:
-    file.write(to_text(files, loss=loss).encode())
 
 
 def find_damage(path: pathlib.Path) -> str | None:
@@ -57,10 +64,6 @@ def find_damage(path: pathlib.Path) -> str | None:
     InputError: If the checkpoint was written to a bucket and the library for
       its hashes is missing.
   """
-  try:
-    text = (path / MANIFEST).read_text()
-  except FileNotFoundError:
-    text = None
   sizes = {
     str(file.relative_to(path)): file.stat().st_size
     for file in path.rglob('*')
@@ -70,18 +73,51 @@ def find_damage(path: pathlib.Path) -> str | None:
   def hash_of(name: str, kind: str) -> str:
     return (_crc32c if kind == 'crc32c' else _sha256)(path / name)
 
-  return compare(text, sizes, hash_of)
+  return compare(read_manifest(path), sizes, hash_of)
+
+
+def find_changes(
+  path: pathlib.Path, files: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+  """Compares files in a folder with what `entries` returned for them.
+
+  Args:
+    path: Folder of the files.
+    files: Entries by name.
+
+  Returns:
+    What is wrong, by name of the file, such as 'is missing'; empty if nothing
+    is.
+  """
+  sizes = {
+    name: (path / name).stat().st_size
+    for name in files
+    if (path / name).is_file()
+  }
+  changes = dict(_changes(files, sizes, lambda name, _: _sha256(path / name)))
+  for name in changes.keys() - sizes.keys():
+    if (path / name).exists():
+      changes[name] = 'is not a file'
+  return changes
+
+
+def read_manifest(path: pathlib.Path) -> bytes | None:
+  """Returns the content of a checkpoint's manifest; None if it has none."""
+  try:
+    return (path / MANIFEST).read_bytes()
+  except (FileNotFoundError, IsADirectoryError):
+    return None
 
 
 def compare(
-  manifest: str | None,
+  manifest: bytes | str | None,
   sizes: Mapping[str, int],
   hash_of: Callable[[str, str], str | None],
 ) -> str | None:
   """Compares a checkpoint's files with their manifest.
 
   Args:
-    manifest: Text of the manifest; None if there is none.
+    manifest: Content of the manifest; None if there is none.
     sizes: Sizes in bytes of the existing files, by name.
     hash_of: Function from a file's name and 'sha256' or 'crc32c' to its hash.
 
@@ -91,25 +127,24 @@ def compare(
   if manifest is None:
     return f'it has no {MANIFEST}, so it was never finished'
   try:
-    files = json.loads(manifest)['files']
-  except (ValueError, KeyError, TypeError):
+    files = parse_entries(text_files.parse_object(manifest, where=MANIFEST))
+  except InputError:
     return f'its {MANIFEST} cannot be read'
-  for name, entry in files.items():
-    size = sizes.get(name)
-    if size is None:
-      return f'its file {name} is missing'
-    if size != entry['bytes']:
-      return f'its file {name} has {size} bytes, not {entry["bytes"]}'
-
-  def is_same(name: str) -> bool:
-    kind = 'crc32c' if 'crc32c' in files[name] else 'sha256'
-    return hash_of(name, kind) == files[name][kind]
-
-  with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
-    for name, same in zip(files, pool.map(is_same, files), strict=True):
-      if not same:
-        return f'its file {name} has changed since it was written'
+  for name, problem in _changes(files, sizes, hash_of):
+    return f'its file {name} {problem}'
   return None
+
+
+def parse_entries(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+  """Returns the entries of a manifest or a DONE, checked.
+
+  Raises:
+    InputError: If they are not what was written.
+  """
+  files = fields.get('files')
+  if not isinstance(files, dict) or not all(map(_is_entry, files.values())):
+    raise InputError('expected sizes and hashes in files.')
+  return files
 
 
 def to_text(
@@ -119,12 +154,50 @@ def to_text(
   return json.dumps({'format': _FORMAT, 'loss': loss, 'files': files}, indent=1)
 
 
-def loss_of(manifest: str) -> float | None:
-  """Returns the loss in a manifest's text, or None."""
+def loss_of(manifest: bytes | str) -> float | None:
+  """Returns the loss in a manifest; None without one, or if it is damaged."""
   try:
-    return json.loads(manifest).get('loss')
-  except ValueError:
+    loss = text_files.parse_object(manifest, where=MANIFEST).get('loss')
+  except InputError:
     return None
+  return loss if isinstance(loss, int | float) else None
+
+
+def _is_entry(entry: object) -> bool:
+  return (
+    isinstance(entry, dict)
+    and isinstance(entry.get('bytes'), int)
+    and isinstance(entry.get('crc32c', entry.get('sha256')), str)
+  )
+
+
+def _changes(
+  files: Mapping[str, Mapping[str, Any]],
+  sizes: Mapping[str, int],
+  hash_of: Callable[[str, str], str | None],
+) -> Iterator[tuple[str, str]]:
+  """Yields names of files and what is wrong with them.
+
+  All sizes are compared before the first hash, which takes long.
+  """
+  same_size = []
+  for name, entry in files.items():
+    size = sizes.get(name)
+    if size is None:
+      yield name, 'is missing'
+    elif size != entry['bytes']:
+      yield name, f'has {size} bytes, not {entry["bytes"]}'
+    else:
+      same_size.append(name)
+
+  def is_same(name: str) -> bool:
+    kind = 'crc32c' if 'crc32c' in files[name] else 'sha256'
+    return hash_of(name, kind) == files[name][kind]
+
+  with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
+    for name, same in zip(same_size, pool.map(is_same, same_size), strict=True):
+      if not same:
+        yield name, 'has changed since it was written'
 
 
 def _crc32c(path: pathlib.Path) -> str:

@@ -103,6 +103,8 @@ class StoragePath:
       raise InputError(
         f'{self}/{name}: cannot be read: {reason(error)}.'
       ) from None
+    if result.state != 'value' and self.local and (self.local / name).exists():
+      raise InputError(f'{self}/{name}: cannot be read: not a file.')
     return result.value if result.state == 'value' else None
 
   def _list(self) -> set[str]:

@@ -1,7 +1,9 @@
 """The lines of metrics.jsonl, checked to be finite."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+import contextlib
 import json
+import logging
 import math
 import pathlib
 import time
@@ -9,7 +11,10 @@ import time
 import jax
 import numpy as np
 
+from it_study.errors import InputError
 from it_study.storage import text_files
+
+_logger = logging.getLogger(__name__)
 
 
 class MetricsLog:
@@ -154,23 +159,51 @@ class MetricsLog:
 
 
 def drop_lines_after(path: pathlib.Path, step: int) -> None:
-  """Drops the lines after a step, and an incomplete last line."""
+  """Drops the lines after a step, and an incomplete last line.
+
+  Warns if lines up to that step are missing or damaged; damaged ones are
+  dropped, too.
+
+  Raises:
+    InputError: If the file cannot be read.
+  """
+  lines = [line for line in lines_of(path) if line['step'] <= step]
+  covered = sum(line.get('steps', 0) for line in lines)
+  if covered < step:
+    _logger.warning(
+      '%s is incomplete: it lacks %d of %d steps. The loss curve and '
+      'train_seconds leave them out.',
+      path,
+      step - covered,
+      step,
+    )
   if path.exists():
-    _replace(path, _lines_up_to(step, path.read_text()))
+    _replace(path, lines)
 
 
 def lines_of(path: pathlib.Path) -> list[dict[str, float]]:
-  """Returns the lines of a metrics.jsonl, without an incomplete one."""
+  """Returns the lines of a metrics.jsonl, without incomplete ones.
+
+  Raises:
+    InputError: If the file cannot be read.
+  """
   if not path.exists():
     return []
-  return [json.loads(line) for line in _lines_up_to(math.inf, path.read_text())]
+  lines = []
+  for content in text_files.read_bytes(path).splitlines():
+    # A killed process may leave half a line, a crash of the machine NUL bytes.
+    with contextlib.suppress(InputError):
+      line = text_files.parse_object(content, where=str(path))
+      if 'step' in line and all(map(_is_number, line.values())):
+        lines.append(line)
+  return lines
 
 
 def add_to_last_line(path: pathlib.Path, values: Mapping[str, float]) -> None:
   """Adds values to the last line of a metrics.jsonl."""
   lines = lines_of(path)
   lines[-1] |= values
-  _replace(path, map(json.dumps, lines))
+  _replace(path, lines)
 
 
 def total_seconds(path: pathlib.Path) -> float:
@@ -178,20 +211,13 @@ def total_seconds(path: pathlib.Path) -> float:
 
   Does not include compiling, nor steps that were lost in a kill.
   """
-  lines = path.read_text().splitlines()
-  return math.fsum(json.loads(line)['seconds'] for line in lines)
+  return math.fsum(line.get('seconds', 0.0) for line in lines_of(path))
 
 
-def _replace(path: pathlib.Path, lines: Iterable[str]) -> None:
-  text = ''.join(f'{line}\n' for line in lines)
+def _replace(path: pathlib.Path, lines: Iterable[Mapping[str, float]]) -> None:
+  text = ''.join(f'{json.dumps(line)}\n' for line in lines)
   text_files.write_file(path, text.encode())
 
 
-def _lines_up_to(step: float, text: str) -> Iterator[str]:
-  """Yields the lines up to a step, without an incomplete one."""
-  for line in text.splitlines():
-    try:
-      if json.loads(line)['step'] <= step:
-        yield line
-    except ValueError:
-      continue
+def _is_number(value: object) -> bool:
+  return isinstance(value, int | float) and math.isfinite(value)

@@ -96,11 +96,23 @@ def break_manifest(path):
   (path / 'manifest.json').write_text('{"form')
 
 
+def damage_manifest(path):
+  """As a flipped byte may, which leaves JSON."""
+  manifest = path / 'manifest.json'
+  manifest.write_text(manifest.read_text().replace('"bytes"', '"bypes"', 1))
+
+
+def zero_manifest(path):
+  (path / 'manifest.json').write_bytes(bytes(100))
+
+
 DAMAGES = [
   (flip_byte, 'has changed since it was written'),
   (truncate, r'has \d+ bytes, not \d+'),
   (remove_file, 'is missing'),
   (break_manifest, 'its manifest.json cannot be read'),
+  (damage_manifest, 'its manifest.json cannot be read'),
+  (zero_manifest, 'its manifest.json cannot be read'),
 ]
 
 
@@ -237,6 +249,17 @@ def test_restore_params_skips_damaged_checkpoints(directory, caplog):
   assert sorted(path.name for path in directory.iterdir()) == ['1', '2']
   with pytest.raises(InputError, match='2 cannot be used: its file params'):
     restore_params(directory / '2')
+  flip_byte(directory / '1')
+  with pytest.raises(InputError) as error:
+    restore_params(directory)
+  assert str(error.value).startswith(
+    f'checkpoint {directory / "2"} cannot be used: its file params/'
+  )
+  assert str(error.value).endswith(
+    ' has changed since it was written, and there is no older one that can. '
+    'Train again with the same settings; in a study, remove DONE from the '
+    'folder of the training first.'
+  )
 
 
 def test_restore_params_to_a_target(directory):

@@ -14,7 +14,7 @@ import pytest
 import t5x_fixture
 import vocabularies_fixture
 
-from it_study.checkpoints import weights, weights_source
+from it_study.checkpoints import manager, weights, weights_source
 from it_study.checkpoints.hf import params
 from it_study.data import vocabularies
 from it_study.engines import model_setup
@@ -283,6 +283,29 @@ def test_a_checkpoint_has_the_record_of_its_own_training(tmp_path, monkeypatch):
     source=weights_source.resolve(tmp_path / 'run/checkpoint_20'),
   )
   assert config.vocab_size == 512
+
+
+def test_an_older_checkpoint_does_not_stand_in_for_the_last(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(manager, 'find_damage', lambda path: None)
+  path = tmp_path / 'run'
+  (path / 'checkpoints/20/params').mkdir(parents=True)
+  (path / 'training.json').write_text('{"train_steps": 20}')
+  training = model_setup.check_weights(weights_source.resolve(path))
+  assert training == {'train_steps': 20}
+  (path / 'checkpoints/20').rename(path / 'checkpoints/10')
+  for name in ('', 'checkpoints'):
+    with pytest.raises(InputError) as error:
+      model_setup.check_weights(weights_source.resolve(path / name))
+    assert str(error.value) == (
+      f'{path / name} was trained for 20 steps, but its newest intact '
+      'checkpoint is of step 10. Train again with the same settings; in a '
+      'study, remove DONE from the folder of the training first. To use that '
+      f'checkpoint as it is, name {path}/checkpoints/10.'
+    )
+  # Whoever names it means it.
+  model_setup.check_weights(weights_source.resolve(path / 'checkpoints/10'))
 
 
 def test_a_training_in_a_bucket_has_its_record(tmp_path):

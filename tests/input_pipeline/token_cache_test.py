@@ -154,12 +154,32 @@ def test_a_record_of_the_wrong_length_is_detected(tmp_path):
     cache.read([0, 1])
 
 
-@pytest.mark.parametrize('text', ['', '{"format"', '[]', '{}'])
+@pytest.mark.parametrize(
+  'text',
+  ['', '{"format"', '[]', '{}', '{"format": 2}', '[' * 10**5, '\0'],
+)
 def test_unreadable_description_is_named(tmp_path, text):
   write_token_cache(tmp_path / 'cache', EXAMPLES)
   (tmp_path / 'cache' / 'cache.json').write_text(text)
   with pytest.raises(DamagedCacheError, match=r'cache\.json cannot be read'):
     open_token_cache(tmp_path / 'cache')
+
+
+def test_a_flipped_digit_in_the_description_is_noticed(tmp_path):
+  cache = write_token_cache(tmp_path / 'cache', EXAMPLES)
+  file = tmp_path / 'cache' / 'cache.json'
+  text = file.read_text()
+  file.write_text(
+    text.replace(cache.fingerprint, 'abc' + cache.fingerprint[3:])
+  )
+  with pytest.raises(DamagedCacheError, match=r'cache\.json cannot be read'):
+    open_token_cache(tmp_path / 'cache')
+  # As earlier versions wrote it.
+  description = json.loads(text)
+  del description['checksum']
+  file.write_text(json.dumps(description, indent=2) + '\n')
+  opened = open_token_cache(tmp_path / 'cache')
+  assert opened.fingerprint == cache.fingerprint
 
 
 def test_an_epoch_is_shuffled_by_seed_and_epoch(tmp_path):

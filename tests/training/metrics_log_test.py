@@ -60,6 +60,28 @@ def test_lines_after_the_restored_step_are_dropped(tmp_path):
   assert path.read_text() == ''
 
 
+def test_lost_lines_are_said(tmp_path, caplog):
+  path = tmp_path / 'metrics.jsonl'
+  lines = [
+    f'{{"step": {step}, "steps": 2, "seconds": 1.5}}\n' for step in (2, 4, 6)
+  ]
+  path.write_text(''.join(lines) + '{"step": 8, "st')
+  metrics_log.drop_lines_after(path, 6)
+  assert not caplog.messages
+  path.write_bytes(b'{"step": 2}\n\0\0\xff\n[4]\n' + lines[2].encode())
+  assert metrics_log.total_seconds(path) == 1.5
+  metrics_log.drop_lines_after(path, 6)
+  assert caplog.messages == [
+    f'{path} is incomplete: it lacks 4 of 6 steps. The loss curve and '
+    'train_seconds leave them out.'
+  ]
+  assert path.read_text() == '{"step": 2}\n' + lines[2]
+  path.unlink()
+  metrics_log.drop_lines_after(path, 6)
+  assert 'lacks 6 of 6 steps' in caplog.messages[-1]
+  assert metrics_log.total_seconds(path) == 0.0
+
+
 @pytest.mark.parametrize(
   ('bad', 'message'),
   [
@@ -79,7 +101,7 @@ def test_the_first_step_that_is_not_finite_is_named(tmp_path, bad, message):
 
 def test_seconds_are_summed_over_restarts(tmp_path):
   path = tmp_path / 'metrics.jsonl'
-  path.write_text('{"seconds": 1.5}\n{"seconds": 2.0}\n')
+  path.write_text('{"step": 1, "seconds": 1.5}\n{"step": 2, "seconds": 2.0}\n')
   assert metrics_log.total_seconds(path) == 3.5
 
 

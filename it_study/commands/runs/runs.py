@@ -104,7 +104,7 @@ def train(options: argparse.Namespace) -> None:
         StoragePath(model_dir).child('checkpoints'), before_finish=publish
       )
     path = folder / 'config.gin'
-    before = path.read_text(encoding='utf-8') if path.is_file() else None
+    before = path.read_bytes() if path.is_file() else None
     if distributed.is_first():
       text_files.write_text(path, config)
     try:
@@ -132,7 +132,7 @@ def _print_training(
     say(options, f'next: {command}')
 
 
-def _restore_config(path: pathlib.Path, config: str | None) -> None:
+def _restore_config(path: pathlib.Path, config: bytes | None) -> None:
   """Undoes the write of a configuration that nothing was trained with.
 
   Args:
@@ -143,7 +143,7 @@ def _restore_config(path: pathlib.Path, config: str | None) -> None:
 
   if config is not None:
     # The checkpoints in the folder came from this one.
-    text_files.write_text(path, config)
+    text_files.write_file(path, config)
   elif not path.with_name('metrics.jsonl').exists():
     path.unlink(missing_ok=True)
 
