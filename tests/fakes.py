@@ -11,6 +11,7 @@ from typing import Any
 
 from it_study import predictions
 from it_study.corpus import natinst
+from it_study.storage import text_files
 
 LENGTHS = {'inputs': 256, 'targets': 12}
 NAME = 'natinst_def_original_ex_original1'
@@ -134,8 +135,11 @@ class Engine:
 
   def finetune(self, *, mixture_or_task_name, model_dir, seed, on_progress):
     self._count(f'train {mixture_or_task_name} {seed}')
-    (pathlib.Path(model_dir) / 'checkpoints').mkdir(exist_ok=True)
-    return {'train_steps': 4, 'train_seconds': 1.5, 'seed': seed}
+    folder = pathlib.Path(model_dir)
+    (folder / 'checkpoints').mkdir(exist_ok=True)
+    summary = {'train_steps': 4, 'train_seconds': 1.5, 'seed': seed}
+    text_files.write_json(folder / 'training.json', summary)
+    return summary
 
   def predict(
     self,

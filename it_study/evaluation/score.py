@@ -1,6 +1,7 @@
 """Scores a prediction file of any known format."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import dataclasses
 import json
 import os
@@ -15,6 +16,7 @@ from it_study.evaluation.metrics import compute_metrics
 from it_study.evaluation.rouge import Rouge
 from it_study.evaluation.traps import find_traps
 from it_study.predictions import Prediction, check_complete, check_unique
+from it_study.storage.done_file import find_change
 from it_study.storage.text_files import write_text
 
 _Path = str | os.PathLike[str]
@@ -83,6 +85,53 @@ def load_rows(
   With a corpus, rows are sorted by (task, position) and their fields taken from
   the corpus; without one they are returned as read.
   """
+  rows = _load_rows(path, corpus, split)
+  change = None
+  # A damaged DONE says nothing of the predictions.
+  with contextlib.suppress(InputError):
+    change = find_change(path)
+  if change is None:
+    return rows
+  note = (
+    f'{os.path.basename(path)} {change}: it is not what its study predicted.'
+  )
+  return rows._replace(notes=(note, *rows.notes))
+
+
+def score_rows(
+  rows: Sequence[Prediction],
+  *,
+  corpus: Corpus | None = None,
+  split: str = 'test',
+  scorer: Rouge | None = None,
+) -> dict:
+  """Computes the metrics of rows in memory, a baseline's as for a baseline.
+
+  With a corpus, `classification` of a drawing baseline has `expected`.
+
+  Raises:
+    InputError: If a row has no reference.
+  """
+  for row in rows:
+    if not row.targets:
+      raise InputError(
+        f'row {row.id or row.inputs or ""!r:.60} has no reference to score '
+        'against; name the corpus.'
+      )
+  name = baselines.baseline_of(rows)
+  if name is None:
+    return compute_metrics(rows, scorer=scorer)
+  return baselines.metrics_of_rows(
+    name, rows, corpus=corpus, split=split, scorer=scorer
+  )
+
+
+def write_metrics(path: _Path, metrics: Mapping) -> None:
+  """Writes metrics.json; raises `InputError` if it cannot be written."""
+  write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + '\n')
+
+
+def _load_rows(path: _Path, corpus: Corpus | None, split: str | None) -> Rows:
   file = formats.read_rows(path)
   split = _one_split(file, split)
   if corpus is None:
@@ -121,39 +170,6 @@ def load_rows(
     )
   filled.sort(key=lambda row: (row.task, row.position))
   return Rows(tuple(filled), split, tuple(notes))
-
-
-def score_rows(
-  rows: Sequence[Prediction],
-  *,
-  corpus: Corpus | None = None,
-  split: str = 'test',
-  scorer: Rouge | None = None,
-) -> dict:
-  """Computes the metrics of rows in memory, a baseline's as for a baseline.
-
-  With a corpus, `classification` of a drawing baseline has `expected`.
-
-  Raises:
-    InputError: If a row has no reference.
-  """
-  for row in rows:
-    if not row.targets:
-      raise InputError(
-        f'row {row.id or row.inputs or ""!r:.60} has no reference to score '
-        'against; name the corpus.'
-      )
-  name = baselines.baseline_of(rows)
-  if name is None:
-    return compute_metrics(rows, scorer=scorer)
-  return baselines.metrics_of_rows(
-    name, rows, corpus=corpus, split=split, scorer=scorer
-  )
-
-
-def write_metrics(path: _Path, metrics: Mapping) -> None:
-  """Writes metrics.json; raises `InputError` if it cannot be written."""
-  write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + '\n')
 
 
 def _one_split(file: formats.RowFile, split: str | None) -> str | None:

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 import dataclasses
-import json
 import math
 import os
 import pathlib
+from typing import Any
 
 from it_study.corpus.natinst import SPLITS
 from it_study.errors import InputError, is_plain_name, nearest_path
 from it_study.evaluation.baselines import BASELINES
 from it_study.evaluation.metrics import GROUPS
-from it_study.report.text import join, shorten
+from it_study.report.text import count, join, shorten
+from it_study.storage import text_files
+from it_study.storage.done_file import DONE, find_change
 
 _Path = str | os.PathLike[str]
 RESULTS = 'results.jsonl'
@@ -88,6 +90,33 @@ class Study:
     """Returns the path of a cell's predictions."""
     return self.directory / 'cells' / cell.cell / PREDICTIONS
 
+  def check_cell(self, cell: Cell) -> None:
+    """Checks a cell's files against its DONE, and its line against them.
+
+    Raises:
+      InputError: If its predictions have changed, or results.jsonl does not
+        hold its metrics.
+    """
+    path = self.predictions_path(cell)
+    change = find_change(path)
+    if change is None and not path.is_file():
+      change = 'is not a file'
+    if change is not None:
+      raise InputError(
+        f'{path} {change}. Restore it, or remove the folder cells/{cell.cell} '
+        'from the study and run the study again.'
+      )
+    metrics = path.with_name('metrics.json')
+    is_listed = path.with_name(DONE).exists() and metrics.exists()
+    # A damaged metrics.json is not read here.
+    if not is_listed or find_change(metrics) is not None:
+      return
+    if text_files.read_json(metrics, advice=_REWRITTEN) != cell.metrics:
+      raise InputError(
+        f'{self.directory / RESULTS}: the metrics of cell {cell.cell} differ '
+        f'from its metrics.json. {_REWRITTEN}'
+      )
+
 
 def read_study(study_dir: _Path) -> Study:
   """Reads a study folder, finished or not.
@@ -113,15 +142,17 @@ def read_study(study_dir: _Path) -> Study:
       'Run the same command again to resume it.'
     )
     notes += _missing_tests(cells)
-  config = _read_text(directory / 'study.gin')
-  if config is None:
+  config = None
+  if (directory / 'study.gin').exists():
+    config = text_files.read_text(directory / 'study.gin')
+  else:
     notes.append('study.gin is missing: the configuration is unknown.')
   return Study(
     directory=directory,
     cells=cells,
     run=run,
     config=config,
-    curves=_read_curves(directory, cells),
+    curves=_read_curves(directory, cells, notes),
     notes=tuple(notes),
   )
 
@@ -147,33 +178,38 @@ def _missing_tests(cells: tuple[Cell, ...]) -> list[str]:
 
 def _read_cells(directory: pathlib.Path, notes: list[str]) -> tuple[Cell, ...]:
   path = directory / RESULTS
-  text = _read_text(path)
-  if text is None or not text.strip():
+  content = text_files.read_bytes(path) if path.exists() else b''
+  if not content.strip():
     raise InputError(
       f'{directory}: no finished cell: {RESULTS} is missing or empty. Run '
       "'it-study study --study_dir=DIR' first."
     )
   cells: dict[str, Cell] = {}
-  lines = text.split('\n')
+  lines = content.split(b'\n')
   for line_number, line in enumerate(lines, start=1):
     if not line.strip():
       continue
+    where = f'{path}:{line_number}'
     try:
-      fields = json.loads(line)
-    except (ValueError, RecursionError):
-      # A killed process may leave half a line; that cell will be run again.
+      fields = text_files.parse_object(
+        line, where=where, expected='one JSON object per line'
+      )
+    except InputError as error:
+      # Lines end in a line break.
       if line_number == len(lines):
         notes.append(
-          f'The last line of {RESULTS} is truncated and was skipped.'
+          f'The last line of {RESULTS} is truncated and was skipped. Run the '
+          'study again to restore it.'
         )
         continue
-      raise InputError(
-        f'{path}:{line_number}: not JSON; expected one JSON object per line.'
-      ) from None
-    cell = _parse_cell(fields, f'{path}:{line_number}')
+      raise InputError(f'{error} {_REWRITTEN}') from None
+    try:
+      cell = _parse_cell(fields, where)
+    except InputError as error:
+      raise InputError(f'{error} {_REWRITTEN}') from None
     cells[cell.cell] = cell
   if not cells:
-    raise InputError(f'{path}: no finished cell. Run the study again.')
+    raise InputError(f'{path}: no finished cell. {_REWRITTEN}')
   return tuple(sorted(cells.values(), key=_order))
 
 
@@ -186,11 +222,7 @@ def _order(cell: Cell) -> tuple:
   )
 
 
-def _parse_cell(fields: object, where: str) -> Cell:
-  if not isinstance(fields, dict):
-    raise InputError(
-      f'{where}: expected one JSON object, got {type(fields).__name__}.'
-    )
+def _parse_cell(fields: dict[str, Any], where: str) -> Cell:
   known = {field.name for field in dataclasses.fields(Cell)}
   values = {name: fields[name] for name in fields if name in known}
   name = values.get('cell')
@@ -200,9 +232,11 @@ def _parse_cell(fields: object, where: str) -> Cell:
       f'{where}: cell: expected the name of a folder, got {name!r:.60}.'
     )
   for field, kinds, expected in _EXPECTED:
-    if not isinstance(values.get(field), kinds):
+    value = values.get(field)
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    if not isinstance(value, kinds) or not is_finite:
       raise InputError(
-        f'{where}: {field}: expected {expected}, got {values.get(field)!r:.60}.'
+        f'{where}: {field}: expected {expected}, got {value!r:.60}.'
       )
   if values.get('split') not in SPLITS:
     raise InputError(
@@ -238,6 +272,7 @@ _EXPECTED: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
   ('predict_seconds', _NUMBER_OR_NONE, 'a number or null'),
   ('metrics', dict, 'the contents of a metrics.json'),
 )
+_REWRITTEN = f'Run the study again: it rewrites {RESULTS} from its cells.'
 _NAMED_GROUPS = ('by_category', 'by_task', 'controls')
 _VALUES = ('exact_match', 'rouge_1', 'rouge_l', 'format_correctness')
 
@@ -279,57 +314,48 @@ def _is_between(value: object, low: float, high: float) -> bool:
 
 
 def _read_run(path: pathlib.Path, notes: list[str]) -> Mapping:
-  text = _read_text(path)
-  if text is None:
+  if not path.exists():
     notes.append('run.json is missing: how the study was run is unknown.')
     return {}
-  try:
-    run = json.loads(text)
-  except (ValueError, RecursionError):
-    raise InputError(f'{path}: not JSON; expected one JSON object.') from None
-  if not isinstance(run, dict):
-    raise InputError(
-      f'{path}: expected one JSON object, got {type(run).__name__}.'
-    )
-  return run
+  return text_files.read_json(
+    path, advice='Remove the file and run the study again to write it anew.'
+  )
 
 
 def _read_curves(
-  directory: pathlib.Path, cells: tuple[Cell, ...]
+  directory: pathlib.Path, cells: tuple[Cell, ...], notes: list[str]
 ) -> dict[str, tuple[tuple[int, float], ...]]:
   names = dict.fromkeys(cell.training for cell in cells if cell.training)
   curves = {}
   for name in sorted(names):
-    if not is_plain_name(name):
+    path = directory / 'trainings' / name / 'metrics.jsonl'
+    if not is_plain_name(name) or not path.exists():
       continue
-    text = _read_text(directory / 'trainings' / name / 'metrics.jsonl') or ''
-    points = dict(filter(None, map(_parse_point, text.splitlines())))
-    if points:
-      curves[name] = tuple(sorted(points.items()))
+    change = find_change(path)
+    if change is not None:
+      notes.append(
+        f'trainings/{shorten(name)}/{path.name} {change}: the loss curve may '
+        'be wrong.'
+      )
+    lines = text_files.read_bytes(path).splitlines()
+    points = [_parse_point(line) for line in lines]
+    if None in points and change is None:
+      notes.append(
+        f'trainings/{shorten(name)}/{path.name}: '
+        f'{count(points.count(None), "line")} cannot be read; the loss curve '
+        'lacks them.'
+      )
+    curve = dict(point for point in points if point is not None)
+    if curve:
+      curves[name] = tuple(sorted(curve.items()))
   return curves
 
 
-def _parse_point(line: str) -> tuple[int, float] | None:
-  """Returns a line's step and loss; None if it is truncated or has none."""
+def _parse_point(line: bytes) -> tuple[int, float] | None:
+  """Returns a line's step and loss; None if it is damaged or has none."""
   try:
-    fields = json.loads(line)
+    fields = text_files.parse_object(line, where='')
     step, loss = int(fields['step']), float(fields['loss'])
-  except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+  except (ValueError, KeyError, TypeError, OverflowError):
     return None
   return (step, loss) if math.isfinite(loss) else None
-
-
-def _read_text(path: pathlib.Path) -> str | None:
-  """Returns a file's text; None if it does not exist."""
-  try:
-    return path.read_bytes().decode('utf-8-sig')
-  except FileNotFoundError:
-    return None
-  except UnicodeDecodeError as error:
-    raise InputError(
-      f'{path}: not UTF-8 at byte {error.start}: {error.reason}.'
-    ) from None
-  except OSError as error:
-    raise InputError(
-      f'{path}: cannot be read: {error.strerror or error}.'
-    ) from None

@@ -96,12 +96,13 @@ def score_study(
         on_progress(done, len(study.cells))
       done += 1
       path = study.predictions_path(cell)
-      if not path.is_file():
+      if not path.exists():
         notes.append(
           f'cells/{cell.cell}/{path.name} is missing: its cell has no '
           'intervals.'
         )
         continue
+      study.check_cell(cell)
       rows = read_predictions(path)
       _check_unique(rows, str(path))
       if not by_seed and arm.split == 'test':

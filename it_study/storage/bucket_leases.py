@@ -14,13 +14,14 @@ import time
 from typing import TypeVar
 
 from it_study.storage import buckets, leases, local_folders
+from it_study.storage.done_file import DONE
 from it_study.storage.leases import Holder, Lease, LeaseRenewer
 from it_study.storage.manifest import MANIFEST
 from it_study.storage.storage_path import StoragePath
 
 _LEASES = 'leases'
 # Files that mark a folder as complete, and are written last.
-_LAST = (MANIFEST, 'DONE', 'inference.json')
+_LAST = (MANIFEST, DONE, 'inference.json')
 # Temporary names of ours, Orbax's and T5X's.
 _UNFINISHED = re.compile(r'\.partial$|\.orbax-checkpoint-tmp|\.tmp-\d+$')
 _File = TypeVar('_File')
@@ -39,6 +40,7 @@ class BucketFolder:
     folder = StoragePath(path)
     self._bucket = buckets.Bucket(folder)
     self.path = buckets.place_of(folder, copies=copies)
+    self.location = str(folder)
     local_folders.make_directory(self.path)
     # Lease to its last generation, and the time when that was first seen.
     self._seen: dict[str, tuple[int, float]] = {}

@@ -16,9 +16,11 @@ class SharedFolder(Protocol):
   Attributes:
     path: Local path of the folder, or of the copy that holds what was fetched.
       It may differ between machines.
+    location: Path of the folder itself, for messages.
   """
 
   path: pathlib.Path
+  location: str
 
   def exists(self, name: str) -> bool:
     """Returns whether a file of that name is visible to all workers."""
@@ -57,6 +59,7 @@ class LocalFolder:
 
   def __init__(self, path: str | os.PathLike):
     self.path = pathlib.Path(path)
+    self.location = str(self.path)
 
   def exists(self, name: str) -> bool:
     return (self.path / name).exists()

@@ -24,6 +24,11 @@ class Training:
     name = 'untuned' if self.condition is None else self.condition.name
     return f'{name}_seed{self.seed}'
 
+  @property
+  def folder(self) -> str:
+    """Folder of the training, relative to that of its study."""
+    return f'trainings/{self.name}'
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -53,6 +58,11 @@ class Cell:
       return f'baseline_{self.baseline}_seed{self.seed}__none__{self.split}'
     assert self.test_condition is not None, 'a model is tested on a condition'
     return f'{self.training.name}__{self.test_condition.name}__{self.split}'
+
+  @property
+  def folder(self) -> str:
+    """Folder of the cell, relative to that of its study."""
+    return f'cells/{self.name}'
 
 
 def plan(

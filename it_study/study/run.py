@@ -2,34 +2,33 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
 
 from it_study.conditions import Condition, check_several
 from it_study.corpus import natinst
-from it_study.errors import InputError
+from it_study.errors import InputError, shown
 from it_study.evaluation import label_rules
 from it_study.evaluation.stats.comparison import MARGIN, check_margin
 from it_study.storage import text_files
+from it_study.storage.done_file import DONE
 from it_study.storage.shared_folder import SharedFolder, open_folder
-from it_study.study import config_text, grid, run_record
+from it_study.study import config_text, finished, grid, run_record
 from it_study.study.run_record import RunRecord
-from it_study.study.worker import (
-  ANSWERS,
-  DONE,
-  Engine,
-  Step,
-  Worker,
-  training_folder,
-  write_json,
-)
+from it_study.study.worker import ANSWERS, Engine, Step, Worker
 
 RESULTS = 'results.jsonl'
 # Files that describe the study itself.
 _RECORDS = ('study.gin', 'run.json')
 _NO_RECORD = RunRecord()
+# Lists in run.json that grow from run to run, and the type of their entries.
+_HISTORY = {
+  'conditions': str,
+  'seeds': int,
+  'test_conditions': str,
+  'earlier_runs': dict,
+}
 
 
 def run_study(
@@ -76,8 +75,8 @@ def run_study(
 
   Raises:
     InputError: If the folder holds a study of another configuration or corpus,
-      a condition needs more training tasks than there are, a seed, split or
-      test condition is not valid, or the margin is not between 0 and 100.
+      a condition needs more training tasks than there are, a setting is not
+      valid, or a file of the study is damaged and cannot be repaired.
   """
   request = _Request(
     conditions=conditions,
@@ -198,7 +197,7 @@ def _register(
     'equivalence_margin': request.equivalence_margin,
     **record.details,
   }
-  write_json(
+  text_files.write_json(
     folder.path / 'run.json', _continue_record(folder.path, before, facts)
   )
   folder.publish(*_RECORDS)
@@ -223,7 +222,21 @@ def _report_results(
 def _recorded(study_dir: pathlib.Path) -> dict[str, Any]:
   """Returns the run.json of earlier runs, empty before the first."""
   path = study_dir / 'run.json'
-  return _read_json(path) if path.exists() else {}
+  if not path.exists():
+    return {}
+  advice = (
+    'If corpus and vocabulary are still those of the study, remove the file: '
+    'this run writes it again.'
+  )
+  record = text_files.read_json(path, advice=advice)
+  for name, kind in _HISTORY.items():
+    values = record.get(name, [])
+    if not isinstance(values, list) or any(type(v) is not kind for v in values):
+      raise InputError(
+        f'{path}: {name}: expected a list of {kind.__name__}, got '
+        f'{shown(values)}. {advice}'
+      )
+  return record
 
 
 def _check_seeds(seeds: object) -> None:
@@ -265,7 +278,7 @@ def _claim(
   if not path.exists():
     text_files.write_text(path, config)
     return
-  before = path.read_text(encoding='utf-8')
+  before = _read_config(path, expected=config)
   for name, value in extended.items():
     before = config_text.with_macro(before, name, tuple(value))
     config = config_text.with_macro(config, name, tuple(value))
@@ -286,6 +299,22 @@ def _claim(
   text_files.write_text(path, config)
 
 
+def _read_config(path: pathlib.Path, *, expected: str) -> str:
+  """Returns the text of study.gin; raises `InputError` if it is damaged."""
+  if text_files.read_bytes(path) == expected.encode():
+    return expected
+  try:
+    text = text_files.read_text(path)
+    if not text.endswith('\n'):
+      raise InputError(f'{path}: ends within a line.')
+  except InputError as error:
+    raise InputError(
+      f'{error} If the settings are still those of the study, as in the '
+      'config.gin of its trainings, remove the file: this run writes it again.'
+    ) from None
+  return text
+
+
 def _continue_record(
   study_dir: pathlib.Path, before: dict[str, Any], record: dict[str, Any]
 ) -> dict[str, Any]:
@@ -296,10 +325,10 @@ def _continue_record(
   """
   if not before:
     return record
-  for name, shown in (('fingerprint', 'corpus'), ('vocabulary', 'vocabulary')):
+  for name, what in (('fingerprint', 'corpus'), ('vocabulary', 'vocabulary')):
     if before.get(name) != record.get(name):
       raise InputError(
-        f'{study_dir} holds a study of another {shown}: {name} there '
+        f'{study_dir} holds a study of another {what}: {name} there '
         f'{before.get(name)!r}, now {record.get(name)!r}. Name another '
         '--study_dir.'
       )
@@ -321,12 +350,22 @@ def _write_results(
     lines: Lines by cell name; new ones are added, so that each is read once.
   """
   for cell in cells:
-    folder = study_dir / 'cells' / cell.name
-    if cell.name not in lines and (folder / DONE).exists():
-      result = _result(study_dir, folder, cell)
+    if cell.name not in lines and _is_done(study_dir, cell):
+      result = _result(study_dir, study_dir / cell.folder, cell)
       lines[cell.name] = text_files.json_line(result)
   text = ''.join(lines[cell.name] for cell in cells if cell.name in lines)
   text_files.write_text(study_dir / RESULTS, text)
+
+
+def _is_done(study_dir: pathlib.Path, cell: grid.Cell) -> bool:
+  """Returns whether a cell and its training are done.
+
+  A training whose DONE was damaged is run again, although its cells are done.
+  """
+  units = [cell.folder]
+  if cell.training is not None and cell.training.condition is not None:
+    units.append(cell.training.folder)
+  return all((study_dir / unit / DONE).exists() for unit in units)
 
 
 def _result(
@@ -339,9 +378,9 @@ def _result(
   inferred: dict[str, Any] = {}
   name = condition = None
   if cell.training is not None:
-    inferred = _read_json(folder / 'inference.json')
+    inferred = finished.read_record(folder / finished.INFERENCE)
     if cell.training.condition is not None:
-      trained = _read_json(study_dir / training_folder(cell.training) / DONE)
+      trained = finished.read_record(study_dir / cell.training.folder / DONE)
       name, condition = cell.training.name, cell.training.condition.name
   return {
     'cell': cell.name,
@@ -354,7 +393,7 @@ def _result(
     'seed': cell.seed,
     'engine': inferred.get('engine', 'baseline'),
     'baseline': cell.baseline,
-    'metrics': _read_json(folder / 'metrics.json'),
+    'metrics': finished.read_record(folder / finished.METRICS),
     'num_shortened': inferred.get('num_shortened', 0),
     'num_dropped_examples': inferred.get('num_dropped_examples', 0),
     'input_kept': inferred.get('input_kept'),
@@ -362,7 +401,3 @@ def _result(
     'train_seconds': trained.get('train_seconds'),
     'predict_seconds': inferred.get('seconds'),
   }
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-  return json.loads(path.read_text(encoding='utf-8'))

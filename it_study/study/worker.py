@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import json
 import logging
 import os
 import pathlib
@@ -13,10 +12,10 @@ from it_study import predictions
 from it_study.corpus import natinst
 from it_study.evaluation import baselines, score
 from it_study.storage import text_files
+from it_study.storage.done_file import DONE, write_done
 from it_study.storage.shared_folder import SharedFolder
-from it_study.study import grid
+from it_study.study import finished, grid
 
-DONE = 'DONE'
 ANSWERS = 'answers'
 # Phases of an engine, as a study shows them.
 _PHASES = {'tokenising': 'tokenise', 'compiling': 'compile'}
@@ -103,7 +102,11 @@ class Worker:
     Args:
       cells: Cells in the order to work on them.
       on_finished: Callback, called after every cell.
+
+    Raises:
+      InputError: If a file of finished work has changed; see `repair`.
     """
+    finished.repair(self.folder, cells, corpus=self.corpus)
     remaining = list(cells)
     while remaining:
       skipped = []
@@ -123,7 +126,7 @@ class Worker:
       return True
     if training in self.trained:
       return True
-    name = training_folder(training)
+    name = training.folder
     done = f'{name}/{DONE}'
     if not self.folder.exists(done):
       with self.folder.claimed(name) as acquired:
@@ -164,11 +167,11 @@ class Worker:
         dict(progress.metrics),
       ),
     )
-    write_json(folder / DONE, summary)
+    write_done(folder, summary, names=finished.TRAINING_FILES)
 
   def _finish(self, cell: grid.Cell) -> bool:
     """Runs a cell unless done. Returns False if another worker is at it."""
-    name = f'cells/{cell.name}'
+    name = cell.folder
     done = f'{name}/{DONE}'
     if not self.folder.exists(done):
       with self.folder.claimed(name, adds_to=(ANSWERS,)) as acquired:
@@ -188,19 +191,23 @@ class Worker:
       self._run_baseline(cell, folder)
     else:
       self._predict(cell, folder)
-    path = folder / 'predictions.jsonl'
+    path = folder / finished.PREDICTIONS
     self._report(cell.name, 'score')
     score.score_file(
-      path, corpus=self.corpus, split=cell.split, out=folder / 'metrics.json'
+      path, corpus=self.corpus, split=cell.split, out=folder / finished.METRICS
     )
-    write_json(folder / DONE, {'seconds': round(time.monotonic() - started, 3)})
+    write_done(
+      folder,
+      {'seconds': round(time.monotonic() - started, 3)},
+      names=finished.CELL_FILES,
+    )
 
   def _run_baseline(self, cell: grid.Cell, folder: pathlib.Path) -> None:
     assert cell.baseline is not None, 'a cell has a training or a baseline'
     rows = baselines.run_baseline(
       cell.baseline, corpus=self.corpus, split=cell.split, seed=cell.seed
     )
-    predictions.write_predictions(folder / 'predictions.jsonl', rows)
+    predictions.write_predictions(folder / finished.PREDICTIONS, rows)
 
   def _predict(self, cell: grid.Cell, folder: pathlib.Path) -> None:
     training = cell.training
@@ -208,8 +215,8 @@ class Worker:
     assert cell.test_condition is not None, 'a model is tested on a condition'
     checkpoint = self.initial_checkpoint_path
     if training.condition is not None:
-      checkpoint = self.folder.path / training_folder(training)
-      self.folder.fetch(training_folder(training))
+      checkpoint = self.folder.path / training.folder
+      self.folder.fetch(training.folder)
     self.engine.predict(
       mixture_or_task_name=cell.test_condition.name,
       checkpoint_path=checkpoint,
@@ -241,13 +248,3 @@ class Worker:
         metrics=metrics or {},
       )
     )
-
-
-def training_folder(training: grid.Training) -> str:
-  """Returns the folder of a training, relative to that of its study."""
-  return f'trainings/{training.name}'
-
-
-def write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
-  """Writes a JSON file atomically."""
-  text_files.write_text(path, json.dumps(value, indent=2) + '\n')

@@ -133,10 +133,18 @@ def test_results_and_records(study):
   assert [*read(study / 'run.json'), 'earlier_runs'] == listed('`run.json`')
   training = read(first_path(study, 'trainings/*/training.json'))
   assert list(training) == listed('`training.json`')
-  assert read(first_path(study, 'trainings/*/DONE')) == training
+  done = read(first_path(study, 'trainings/*/DONE'))
+  assert list(done.pop('files')) == ['training.json', 'metrics.jsonl']
+  assert done == training
   inference = read(first_path(study, 'cells/untuned*/inference.json'))
   assert list(inference) == listed('`inference.json`')
-  assert list(read(first_path(study, 'cells/*/DONE'))) == ['seconds']
+  done = read(first_path(study, 'cells/natinst*/DONE'))
+  assert list(done) == ['seconds', 'files']
+  assert list(done['files']) == [
+    'predictions.jsonl',
+    'metrics.json',
+    'inference.json',
+  ]
   manifest = read(first_path(study, 'trainings/*/checkpoints/*/manifest.json'))
   assert list(manifest) == ['format', 'loss', 'files']
 

@@ -16,7 +16,7 @@ from it_study.errors import InputError
 from it_study.evaluation import baselines, formats, rouge, score
 from it_study.instructions import prompts
 from it_study.predictions import Prediction
-from it_study.storage import text_files
+from it_study.storage import done_file, text_files
 
 
 @pytest.fixture
@@ -217,6 +217,25 @@ def test_the_traps_of_the_rows_are_noted(tmp_path, corpus):
     '1 row has a reference that exact match normalises to nothing (cls-00 of'
   )
   assert len(notes) == 3
+
+
+def test_predictions_that_changed_after_their_cell_was_done_are_noted(
+  tmp_path, corpus
+):
+  path = tmp_path / 'predictions.jsonl'
+  rows = predict_all(corpus)
+  predictions.write_predictions(path, rows)
+  done_file.write_done(tmp_path, {}, names=[path.name])
+  assert score.score_file(path, corpus=corpus).notes == ()
+  rows[0] = dataclasses.replace(rows[0], prediction='another')
+  size = path.stat().st_size
+  predictions.write_predictions(path, rows)
+  assert score.score_file(path, corpus=corpus).notes == (
+    f'predictions.jsonl has {path.stat().st_size} bytes, not {size}: it is not '
+    'what its study predicted.',
+  )
+  (tmp_path / 'DONE').write_text('')
+  assert score.score_file(path, corpus=corpus).notes == ()
 
 
 def test_duplicate_missing_and_foreign_ids_are_refused(tmp_path, corpus):

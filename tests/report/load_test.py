@@ -71,7 +71,7 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path):
     )
     add_cell(tmp_path, rows, training=name)
   (tmp_path / 'run.json').write_text('{"num_cells": 9}')
-  (tmp_path / 'study.gin').write_text('')
+  (tmp_path / 'study.gin').write_text('SEED = 0\n')
   assert read_study(tmp_path).notes == (
     'This study is not finished: 3 of 9 cells are done. Run the same command '
     'again to resume it.',
@@ -87,7 +87,8 @@ def test_a_truncated_last_line_is_skipped(tmp_path):
   read = read_study(tmp_path)
   assert len(read.cells) == 1
   assert (
-    'The last line of results.jsonl is truncated and was skipped.' in read.notes
+    'The last line of results.jsonl is truncated and was skipped. Run the '
+    'study again to restore it.' in read.notes
   )
 
 
@@ -96,7 +97,10 @@ def test_a_broken_line_in_the_middle_is_an_error(tmp_path):
   lines = (tmp_path / 'results.jsonl').read_text()
   (tmp_path / 'results.jsonl').write_text('{"cell": "half\n' + lines)
   with pytest.raises(
-    InputError, match=r'results\.jsonl:1: not JSON; expected one JSON'
+    InputError,
+    match=r'results\.jsonl:1: not JSON: Unterminated string starting at column '
+    r'10; expected one JSON object per line\. Run the study again: it rewrites '
+    r'results\.jsonl from its cells\.$',
   ):
     read_study(tmp_path)
 

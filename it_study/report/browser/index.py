@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 import functools
-import json
 import os
 import pathlib
 import threading
@@ -18,6 +17,7 @@ from it_study.report.browser import query as query_lib
 from it_study.report.browser.query import LIMIT, Entry, Query
 from it_study.report.load import Cell, Study, read_study
 from it_study.report.text import shorten
+from it_study.storage import text_files
 
 # Longest texts, in characters, in a list and in the view of an instance.
 _SHORT, _LONG = 280, 50_000
@@ -50,7 +50,7 @@ class Index:
     arms = make_arms(
       cell
       for cell in self.study.cells
-      if self.study.predictions_path(cell).is_file()
+      if self.study.predictions_path(cell).exists()
     )
     self._cells: dict[str, Cell] = {
       cell.cell: cell for arm in arms for cell in arm.cells
@@ -253,6 +253,7 @@ class Index:
     return self.study.predictions_path(self._cells[cell])
 
   def _read(self, cell: str) -> list[Entry]:
+    self.study.check_cell(self._cells[cell])
     entries = []
     for offset, row in _lines(self._path(cell)):
       in_format = None
@@ -329,16 +330,9 @@ def _lines(path: pathlib.Path) -> Iterator[tuple[int, Prediction]]:
 
 
 def _parse(line: bytes, path: pathlib.Path) -> Prediction:
-  try:
-    fields = json.loads(line)
-  except (ValueError, RecursionError):
-    raise InputError(
-      f'{path}: a line is not JSON; expected one JSON object per line.'
-    ) from None
-  if not isinstance(fields, dict):
-    raise InputError(
-      f'{path}: a line is not a JSON object; expected one per line.'
-    )
+  fields = text_files.parse_object(
+    line, where=str(path), expected='one JSON object per line'
+  )
   return Prediction.from_json(fields, where=str(path))
 
 

@@ -247,7 +247,7 @@ def test_a_damaged_file_is_named(tmp_path):
   (cell,) = index.describe()['cells']
   path = tmp_path / 'cells' / cell['cell'] / 'predictions.jsonl'
   path.write_text('{"id": \n')
-  with pytest.raises(InputError, match='a line is not JSON; expected one'):
+  with pytest.raises(InputError, match='not JSON: Expecting value at column'):
     index.rows(Query(cell=cell['cell']))
   path.unlink()
   with pytest.raises(InputError, match=r'no cell with a predictions\.jsonl'):
