@@ -16,7 +16,7 @@ from it_study.evaluation.metrics import compute_metrics
 from it_study.evaluation.rouge import Rouge
 from it_study.evaluation.traps import find_traps
 from it_study.predictions import Prediction, check_complete, check_unique
-from it_study.storage.done_file import find_change
+from it_study.storage.manifest import find_change
 from it_study.storage.text_files import write_text
 
 _Path = str | os.PathLike[str]

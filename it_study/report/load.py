@@ -13,7 +13,7 @@ from it_study.evaluation.baselines import BASELINES
 from it_study.evaluation.metrics import GROUPS
 from it_study.report.text import count, join, shorten
 from it_study.storage import text_files
-from it_study.storage.done_file import DONE, find_change
+from it_study.storage.manifest import DONE, find_change
 
 _Path = str | os.PathLike[str]
 RESULTS = 'results.jsonl'

@@ -14,9 +14,8 @@ import time
 from typing import TypeVar
 
 from it_study.storage import buckets, leases, local_folders
-from it_study.storage.done_file import DONE
 from it_study.storage.leases import Holder, Lease, LeaseRenewer
-from it_study.storage.manifest import MANIFEST
+from it_study.storage.manifest import DONE, MANIFEST
 from it_study.storage.storage_path import StoragePath
 
 _LEASES = 'leases'

@@ -10,8 +10,8 @@ from typing import Any
 from it_study.corpus import natinst
 from it_study.errors import InputError
 from it_study.evaluation import score
-from it_study.storage import done_file, manifest, text_files
-from it_study.storage.done_file import DONE
+from it_study.storage import manifest, text_files
+from it_study.storage.manifest import DONE
 from it_study.storage.shared_folder import SharedFolder
 from it_study.study import grid
 
@@ -170,27 +170,27 @@ def _compute_metrics(
   score.score_file(
     path / PREDICTIONS, corpus=corpus, split=split, out=path / METRICS
   )
-  record, files = done_file.read_done(path)
+  record, files = manifest.read_done(path)
   if files:
     # Another version may have computed them.
-    done_file.write_done(path, record, names=CELL_FILES)
+    manifest.write_done(path, record, names=CELL_FILES)
 
 
 def _restore_training_record(path: pathlib.Path) -> None:
-  text_files.write_json(path / TRAINING, done_file.read_done(path).record)
+  text_files.write_json(path / TRAINING, manifest.read_done(path).record)
 
 
 def _restore_done(path: pathlib.Path) -> None:
   record = text_files.read_json(path / TRAINING)
-  done_file.write_done(path, record, names=TRAINING_FILES)
+  manifest.write_done(path, record, names=TRAINING_FILES)
 
 
-def _read_done(path: pathlib.Path) -> done_file.Done | str:
+def _read_done(path: pathlib.Path) -> manifest.Done | str:
   """Returns the content of DONE, or why it is damaged."""
   # A folder of that name cannot be replaced by a file.
   text_files.read_bytes(path / DONE)
   try:
-    return done_file.read_done(path)
+    return manifest.read_done(path)
   except InputError as error:
     return _reason(error, path / DONE)
 

@@ -12,7 +12,7 @@ from it_study.errors import InputError, shown
 from it_study.evaluation import label_rules
 from it_study.evaluation.stats.comparison import MARGIN, check_margin
 from it_study.storage import text_files
-from it_study.storage.done_file import DONE
+from it_study.storage.manifest import DONE
 from it_study.storage.shared_folder import SharedFolder, open_folder
 from it_study.study import config_text, finished, grid, run_record
 from it_study.study.run_record import RunRecord

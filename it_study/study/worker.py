@@ -12,7 +12,7 @@ from it_study import predictions
 from it_study.corpus import natinst
 from it_study.evaluation import baselines, score
 from it_study.storage import text_files
-from it_study.storage.done_file import DONE, write_done
+from it_study.storage.manifest import DONE, write_done
 from it_study.storage.shared_folder import SharedFolder
 from it_study.study import finished, grid
 

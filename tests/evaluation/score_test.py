@@ -16,7 +16,7 @@ from it_study.errors import InputError
 from it_study.evaluation import baselines, formats, rouge, score
 from it_study.instructions import prompts
 from it_study.predictions import Prediction
-from it_study.storage import done_file, text_files
+from it_study.storage import manifest, text_files
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_predictions_that_changed_after_their_cell_was_done_are_noted(
   path = tmp_path / 'predictions.jsonl'
   rows = predict_all(corpus)
   predictions.write_predictions(path, rows)
-  done_file.write_done(tmp_path, {}, names=[path.name])
+  manifest.write_done(tmp_path, {}, names=[path.name])
   assert score.score_file(path, corpus=corpus).notes == ()
   rows[0] = dataclasses.replace(rows[0], prediction='another')
   size = path.stat().st_size

@@ -17,7 +17,7 @@ from it_study.evaluation import score
 from it_study.inference.answer_store import AnswerStore
 from it_study.report.browser.index import Index
 from it_study.report.browser.query import Query
-from it_study.storage.done_file import DONE
+from it_study.storage.manifest import DONE
 from it_study.study import run
 from it_study.study.run_record import RunRecord
 from it_study.training import metrics_log

@@ -9,7 +9,7 @@ import pytest
 
 from it_study.conditions import Condition
 from it_study.errors import InputError
-from it_study.storage import done_file
+from it_study.storage import manifest
 from it_study.study import finished, run
 from it_study.study.run_record import RunRecord
 
@@ -53,18 +53,18 @@ def _study(whole, tmp_path):
 
 def forget_hashes(folder):
   """Writes DONE as former versions did."""
-  record = done_file.read_done(folder).record
+  record = manifest.read_done(folder).record
   (folder / 'DONE').write_text(json.dumps(record, indent=2) + '\n')
 
 
 def test_done_lists_sizes_and_hashes(whole):
-  done = done_file.read_done(whole / CELL)
+  done = manifest.read_done(whole / CELL)
   assert list(done.record) == ['seconds']
   assert list(done.files) == list(finished.CELL_FILES)
   entry = done.files['metrics.json']
   assert entry['bytes'] == (whole / CELL / 'metrics.json').stat().st_size
   assert len(entry['sha256']) == 64
-  done = done_file.read_done(whole / TRAINING)
+  done = manifest.read_done(whole / TRAINING)
   assert done.record == {'train_steps': 4, 'train_seconds': 1.5, 'seed': 0}
   assert list(done.files) == ['training.json']
 
@@ -100,7 +100,7 @@ def test_a_cell_without_a_file_is_run_again(
   ]
   for path in ('results.jsonl', f'{CELL}/{name}'):
     assert (study / path).read_bytes() == (whole / path).read_bytes()
-  assert done_file.read_done(study / CELL).files
+  assert manifest.read_done(study / CELL).files
 
 
 @pytest.mark.parametrize('former', [False, True])
@@ -211,7 +211,7 @@ def test_edited_predictions_in_a_bucket_are_refused(
   with fake_bucket.serve(there) as url:
     monkeypatch.setenv('STORAGE_EMULATOR_HOST', url)
     run_study(corpus, 'gs://bucket/one')
-    done = done_file.read_done(there / 'one' / CELL)
+    done = manifest.read_done(there / 'one' / CELL)
     assert list(done.files) == list(finished.CELL_FILES)
     path = there / 'one' / CELL / 'predictions.jsonl'
     path.write_bytes(path.read_bytes()[:-1])
@@ -226,5 +226,5 @@ def test_edited_predictions_in_a_bucket_are_refused(
     path.unlink()
     (there / 'one' / TRAINING / 'training.json').write_bytes(b'')
     assert run_study(corpus, 'gs://bucket/one') == [PREDICT]
-    assert done_file.find_change(path) is None
+    assert manifest.find_change(path) is None
     assert (there / 'one' / TRAINING / 'training.json').stat().st_size > 9
