@@ -142,7 +142,7 @@ def test_one_process_running_out_of_memory_stops_all(tmp_path, monkeypatch):
 
 
 _STOPPED = """
-import os, signal, sys
+import os, signal, sys, time
 import jax
 from it_study import distributed
 distributed.start()
@@ -164,7 +164,9 @@ def predict(on_progress):
   )
 
 def terminate_second(done, total):
-  if jax.process_index() == 1:
+  # The processes need some time to agree.
+  time.sleep(0.3)
+  if jax.process_index() == 1 and done == 4:
     os.kill(os.getpid(), signal.SIGTERM)
 
 try:
