@@ -14,6 +14,7 @@ noise, with differences of either sign.
 import argparse
 from collections.abc import Iterator, Sequence
 import dataclasses
+import sys
 
 import numpy as np
 from scipy import stats
@@ -149,4 +150,8 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  try:
+    main()
+  except InputError as input_error:
+    print(f'engine_comparison: {input_error}', file=sys.stderr)
+    sys.exit(2)

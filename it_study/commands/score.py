@@ -101,13 +101,9 @@ def print_metrics(
   if options.json:
     print(json.dumps(metrics))
   elif not options.quiet:
-    from rich import console
-
     from it_study.commands import score_tables
 
-    console.Console().print(
-      score_tables.metrics_table(metrics, per_task=per_task)
-    )
+    score_tables.print_metrics(metrics, per_task=per_task)
 
 
 def _decompose(

@@ -207,6 +207,31 @@ def _p_value(value: float) -> str:
   return '<0.001' if value < 0.001 else f'{value:.3f}'
 
 
+def print_metrics(
+  metrics: Mapping,
+  *,
+  per_task: bool = False,
+  console: 'rich_console.Console | None' = None,
+) -> None:
+  """Prints metrics as a table, which keeps names whole on any console.
+
+  Args:
+    metrics: Contents of metrics.json.
+    per_task: Whether to add a row for each task.
+    console: Console to print to; None prints to standard output.
+  """
+  from rich import console as rich_console, measure
+
+  console = console or rich_console.Console()
+  table = metrics_table(metrics, per_task=per_task)
+  # Unbounded: otherwise rich measures what fits the console. A pipe has no
+  # width, and a terminal continues a long line on the next.
+  options = console.options.update(max_width=10_000)
+  width = measure.Measurement.get(console, options, table).maximum
+  console.width = max(console.width, width)
+  console.print(table)
+
+
 def metrics_table(
   metrics: Mapping, *, per_task: bool = False
 ) -> 'rich_table.Table':
@@ -219,7 +244,7 @@ def metrics_table(
   from rich import box, table as rich_table, text
 
   table = rich_table.Table(box=box.SIMPLE, caption=_caption(metrics))
-  table.add_column('', min_width=14, overflow='fold')
+  table.add_column('', min_width=14, no_wrap=True)
   for title in ('tasks', 'instances', *_COLUMNS):
     table.add_column(title, justify='right', no_wrap=True)
   sections = [

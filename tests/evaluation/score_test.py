@@ -428,12 +428,12 @@ def test_metrics_that_cannot_be_written_are_an_error(tmp_path, corpus):
     score.score_file(path, out=tmp_path / 'none' / 'm.json')
 
 
-def show(metrics, **options) -> str:
+def show(metrics, *, width=100, **options) -> str:
   from rich.console import Console
 
-  console = Console(width=100, color_system=None)
+  console = Console(width=width, color_system=None)
   with console.capture() as capture:
-    console.print(score_tables.metrics_table(metrics, **options))
+    score_tables.print_metrics(metrics, console=console, **options)
   return capture.get()
 
 
@@ -455,6 +455,16 @@ def test_the_table(corpus):
   tasks = show(result, per_task=True).split('\n')
   assert 'cls 1 30 50.00 50.00 50.00 100.00' in [
     ' '.join(line.split()) for line in tasks
+  ]
+
+
+def test_a_narrow_table_keeps_names_whole(corpus):
+  metrics = baselines.baseline_metrics('prior', corpus=corpus)
+  name = 'task1344_glue_entailment_classification_of_pairs_of_sentences'
+  metrics['by_task'] = {name: metrics['classification']}
+  lines = show(metrics, width=40, per_task=True).split('\n')
+  assert f'{name} 1 30 50.00 50.00 50.00 100.00' in [
+    ' '.join(line.split()) for line in lines
   ]
 
 
