@@ -5,9 +5,15 @@ import dataclasses
 import itertools
 import pkgutil
 import re
-from typing import Any
+from typing import Any, NoReturn
 
-from it_study.errors import InputError, nearest
+from it_study.errors import (
+  InputError,
+  function_name,
+  naming_function,
+  nearest,
+  shown,
+)
 
 INSTANCES_PER_TASK = 100
 DELUSIVE_SOURCES = ('negatives', 'swap', 'repair')
@@ -18,6 +24,7 @@ class Level:
   """A registered level; calling it calls its function.
 
   Attributes:
+    axis: 'definition' or 'example', whose results are checked, or another.
     title: Description of the level for messages.
     function: Function called with `task`, `instance` and `condition`.
     needs_tasks: Whether the function also takes `tasks`, a mapping from name
@@ -26,6 +33,7 @@ class Level:
       changes outputs; returns a new task and instance. None for other levels.
   """
 
+  axis: str
   title: str
   function: Callable[..., Any]
   needs_tasks: bool = False
@@ -36,7 +44,49 @@ class Level:
       if tasks is None:
         raise InputError(f'{self.title} needs tasks=corpus.lazy_tasks(split).')
       arguments['tasks'] = tasks
-    return self.function(**arguments)
+    result = self._call(self.function, **arguments)
+    is_right, expected = True, ''
+    if self.axis == 'definition':
+      is_right, expected = isinstance(result, str | None), 'text or None'
+    elif self.axis == 'example':
+      is_right = isinstance(result, list | tuple) and all(
+        isinstance(getattr(example, name, None), str)
+        for example in result
+        for name in ('input', 'output')
+      )
+      expected = 'a list of examples'
+    if not is_right:
+      self._refuse(self.function, result, expected)
+    return result
+
+  def rewritten(self, **arguments: Any) -> tuple[Any, Any]:
+    """Returns task and instance as `rewrite`, which must be set, changes them.
+
+    Raises:
+      InputError: If the function of a user raises or returns something else.
+    """
+    assert self.rewrite is not None, self.title
+    result = self._call(self.rewrite, **arguments)
+    types = [type(arguments[name]) for name in ('task', 'instance')]
+    if not isinstance(result, tuple) or list(map(type, result)) != types:
+      self._refuse(self.rewrite, result, 'a task and an instance')
+    return result
+
+  def _call(self, function: Callable[..., Any], **arguments: Any) -> Any:
+    instance = getattr(arguments['instance'], 'id', None)
+    task = getattr(arguments['task'], 'name', None)
+    with naming_function(
+      function, f'{self.title}, instance {instance!r} of task {task!r}'
+    ):
+      return function(**arguments)
+
+  def _refuse(
+    self, function: Callable[..., Any], result: object, expected: str
+  ) -> NoReturn:
+    raise InputError(
+      f'{self.title}: {function_name(function)} returned {shown(result)}; '
+      f'expected {expected}.'
+    )
 
 
 class LevelRegistry:
@@ -59,11 +109,18 @@ class LevelRegistry:
     A function given as 'module:function' is imported on first use.
 
     Raises:
-      InputError: If the name is taken, or not made of letters a to z.
+      InputError: If the name is taken, or not made of letters a to z, or a
+        function is none.
     """
     if not re.fullmatch('[a-z]+', name):
       raise InputError(f'{self.axis} level {name!r}: use letters a to z only.')
+    for given in (function, rewrite):
+      if not (given is None or callable(given) or isinstance(given, str)):
+        raise InputError(
+          f'{self.axis} level {name!r} is {shown(given)}; expected a function.'
+        )
     level = Level(
+      axis=self.axis,
       title=f'{self.axis} level {name!r}',
       function=_Deferred(function) if isinstance(function, str) else function,
       needs_tasks=needs_tasks,
@@ -281,7 +338,12 @@ def example_experiments(**fields: Any) -> tuple[Condition, ...]:
 
 
 def standard_grid(**fields: Any) -> tuple[Condition, ...]:
-  """Returns both experiments; `fields` set attributes of every condition."""
+  """Returns both experiments; `fields` set attributes of every condition.
+
+  Raises:
+    InputError: If a field is unknown, or one that the experiments vary.
+  """
+  _check_fields(fields, grid='standard_grid')
   return definition_experiments(**fields) + example_experiments(**fields)
 
 
@@ -302,8 +364,10 @@ def sweep(
     **fields: Other attributes of every condition.
 
   Raises:
-    InputError: If an argument is not a non-empty tuple, or a name is unknown.
+    InputError: If an argument is not a non-empty tuple, or a name is unknown,
+      also that of a field.
   """
+  _check_fields(fields, grid='sweep')
   check_several(experiments, setting='sweep.experiments')
   check_several(instances_per_task, setting='sweep.instances_per_task')
   check_several(num_tasks, setting='sweep.num_tasks')
@@ -323,6 +387,21 @@ def named_conditions(*, names: Sequence[str]) -> tuple[Condition, ...]:
   """Returns conditions by name, for a custom grid."""
   check_several(names, setting='named_conditions.names')
   return tuple(Condition.from_name(name) for name in names)
+
+
+def _check_fields(fields: Collection[str], *, grid: str) -> None:
+  """Raises `InputError` for what a grid does not take; gin lets it through."""
+  varied = ('definition', 'examples', 'num_examples')
+  allowed = [name for name in _DEFAULTS if name not in varied]
+  for name in fields:
+    if name not in allowed:
+      is_varied = name.rstrip('s') in ('definition', 'example')
+      hint = '' if is_varied else nearest(name, allowed)
+      raise InputError(
+        f'{grid} has no parameter {name!r}.{hint} Besides '
+        f'its own it takes {", ".join(allowed)}; for other grids, name '
+        'conditions with @named_conditions().'
+      )
 
 
 def check_several(values: object, *, setting: str) -> None:

@@ -1,6 +1,7 @@
 """The error that users read, the hints in its messages, text safe to show."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+import contextlib
 import difflib
 import os
 import pathlib
@@ -72,6 +73,38 @@ def nearest_path(path: str | os.PathLike[str]) -> str:
   match = missing[-1].with_name(matches[0])
   whole = match / path.relative_to(missing[-1])
   return f' Did you mean {os.fspath(whole if whole.exists() else match)!r}?'
+
+
+def function_name(function: Callable[..., object]) -> str:
+  """Returns a function's module and name, or those of a callable's class."""
+  named = function if hasattr(function, '__qualname__') else type(function)
+  return f'{named.__module__}.{named.__qualname__}'
+
+
+@contextlib.contextmanager
+def naming_function(
+  function: Callable[..., object], where: str
+) -> Iterator[None]:
+  """Turns what a user's function raises in the block into an `InputError`.
+
+  Errors of our own functions pass as they are.
+
+  Args:
+    function: Function that the block calls.
+    where: Place for the message, such as the name of a level.
+  """
+  try:
+    yield
+  except InputError:
+    raise
+  except Exception as error:
+    name = function_name(function)
+    if name.startswith('it_study.'):
+      raise
+    raise InputError(
+      f'{where}: {name} raised {type(error).__name__}: {error}. Add --debug to '
+      'see where.'
+    ) from error
 
 
 def visible(text: str) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 
 from hypothesis import given, strategies as st
+from prompts_fixture import make_instance, make_task
 import pytest
 
 from it_study import conditions
@@ -316,4 +317,79 @@ def test_a_single_name_is_refused():
   assert str(raised.value) == (
     "named_conditions.names is 'natinst_def_empty_ex_empty0'; give values in "
     "brackets, such as ('A', 'B'), or ('A',) for one."
+  )
+
+
+@pytest.mark.parametrize('grid', ['standard_grid', 'sweep'])
+@pytest.mark.parametrize(
+  ('field', 'hint'),
+  [
+    ('definitions', ''),
+    ('definition', ''),
+    ('explanation', " Did you mean 'explanations'?"),
+  ],
+)
+def test_an_unknown_field_of_a_grid_is_refused(grid, field, hint):
+  with pytest.raises(InputError) as raised:
+    getattr(conditions, grid)(**{field: 'empty'})
+  assert str(raised.value).startswith(
+    f'{grid} has no parameter {field!r}.{hint} Besides its own it takes '
+    'num_negative_examples, explanations, '
+  )
+
+
+def _fails(*, task, instance, condition):
+  return {}['a']
+
+
+def _returns(value):
+  def level(*, task, instance, condition):
+    return value
+
+  return level
+
+
+@pytest.mark.parametrize(
+  ('axis', 'function', 'message'),
+  [
+    ('definition', _returns(3), 'returned 3; expected text or None.'),
+    ('example', _returns(None), 'returned None; expected a list of examples.'),
+    ('example', _returns('ab'), "returned 'ab'; expected a list of examples."),
+    ('example', _returns([3]), 'returned [3]; expected a list of examples.'),
+    ('definition', _fails, "raised KeyError: 'a'. Add --debug to see where."),
+  ],
+)
+def test_a_level_of_a_user_that_fails_is_named(axis, function, message):
+  registry = conditions.LevelRegistry(axis)
+  registry.register('mine', function)
+  with pytest.raises(InputError) as raised:
+    registry.get('mine')(
+      task=make_task(), instance=make_instance(), condition=Condition()
+    )
+  where = ''
+  if 'raised' in message:
+    where = f', instance {make_instance().id!r} of task {make_task().name!r}'
+  assert str(raised.value) == (
+    f"{axis} level 'mine'{where}: {__name__}.{function.__qualname__} {message}"
+  )
+
+
+def test_a_rewrite_of_a_user_returns_a_task_and_an_instance():
+  registry = conditions.LevelRegistry('definition')
+  registry.register('mine', _returns(None), rewrite=_returns(3))
+  with pytest.raises(InputError) as raised:
+    registry.get('mine').rewritten(
+      task=make_task(), instance=make_instance(), condition=Condition()
+    )
+  assert str(raised.value) == (
+    f"definition level 'mine': {__name__}._returns.<locals>.level returned 3; "
+    'expected a task and an instance.'
+  )
+
+
+def test_a_level_that_is_no_function_is_refused():
+  with pytest.raises(InputError) as raised:
+    conditions.LevelRegistry('example').register('mine', 3)
+  assert str(raised.value) == (
+    "example level 'mine' is 3; expected a function."
   )

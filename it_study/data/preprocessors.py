@@ -19,7 +19,7 @@ from it_study import instructions
 from it_study.conditions import Condition
 from it_study.corpus import natinst
 from it_study.data.row_source import SOURCE, RowsSource
-from it_study.errors import InputError
+from it_study.errors import InputError, function_name
 from it_study.instructions import prompt_spans, prompts
 from it_study.instructions.tk_instruct import TkInstruct
 
@@ -190,6 +190,47 @@ def numpy_rows(
     if raised is None:
       raise
     raise InputError(raised[1]) from None
+
+
+def task_rows(
+  task: seqio.Task,
+  *,
+  lengths: Mapping[str, int],
+  split: str,
+  source: RowsSource = SOURCE,
+) -> Iterator[dict]:
+  """Yields the rows of a task's split once, in order, as NumPy arrays.
+
+  Args:
+    task: Task to read.
+    lengths: Maximum lengths of its features in tokens.
+    split: Split to read.
+    source: Source of its rows, for errors.
+
+  Raises:
+    InputError: If `render_rows` raised it, or a preprocessor of a user fails.
+  """
+  names = [function_name(function) for function in task.preprocessors]
+  theirs = [n for n in names if n.split('.')[0] not in ('it_study', 'seqio')]
+  try:
+    yield from numpy_rows(
+      task.get_dataset(
+        sequence_length=dict(lengths), split=split, shuffle=False, num_epochs=1
+      ),
+      source=source,
+    )
+  except (InputError, tf.errors.DataLossError):
+    raise
+  except Exception as error:
+    if not theirs:
+      raise
+    # TensorFlow puts the error of a Python function after its own name.
+    cause = re.search(r'\b\w+(?:Error|Exception): .*', str(error))
+    reason = cause[0] if cause else f'{type(error).__name__}: {error}'
+    raise InputError(
+      f'SeqIO task {task.name!r} cannot be read: {reason.splitlines()[0]}. Its '
+      f'preprocessors are {", ".join(theirs)}; add --debug to see where.'
+    ) from error
 
 
 def token_limit(

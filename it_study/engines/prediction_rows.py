@@ -276,10 +276,11 @@ def _render(
 ) -> tuple[dict[str, Any], ...]:
   """Returns the rows of a split; the last two arguments only key the cache."""
   del data_dir, vocabulary
-  dataset = task.get_dataset(
-    sequence_length=dict(lengths), split=split, shuffle=False, num_epochs=1
+  return tuple(
+    preprocessors.task_rows(
+      task, lengths=dict(lengths), split=split, source=_source_of(task)
+    )
   )
-  return tuple(preprocessors.numpy_rows(dataset, source=_source_of(task)))
 
 
 def _source_of(task: seqio.Task) -> row_source.RowsSource:

@@ -124,14 +124,7 @@ def _rows_of(
       vocabulary=task.output_features['inputs'].vocabulary,
       sequence_length=lengths,
     )
-  return preprocessors.numpy_rows(
-    task.get_dataset(
-      sequence_length=dict(lengths),
-      split=split,
-      shuffle=False,
-      num_epochs=1,
-    )
-  )
+  return preprocessors.task_rows(task, lengths=lengths, split=split)
 
 
 def _mixture_tokens(

@@ -19,7 +19,7 @@ def rewrite(
   ):
     level = registry.get(name)
     if level.rewrite is not None:
-      task, instance = level.rewrite(
+      task, instance = level.rewritten(
         task=task, instance=instance, condition=condition
       )
   return task, instance

@@ -14,6 +14,7 @@ import pytest
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 import seqio
+import tensorflow as tf
 
 from it_study import seqio_lib
 from it_study.conditions import Condition
@@ -330,3 +331,47 @@ def test_stopping_early_leaves_no_thread(corpus, monkeypatch):
   assert len(set(threading.enumerate()) - before) == 1
   ours.close()
   assert set(threading.enumerate()) <= before
+
+
+def _breaks(dataset):
+  def parse(text):
+    raise KeyError('answer')
+
+  def tokens(row):
+    parsed = tf.numpy_function(parse, [row['text']], tf.int32)
+    return {'targets': tf.ensure_shape(parsed, [None])}
+
+  return dataset.map(tokens)
+
+
+def _refuses(dataset):
+  raise ValueError('no such column')
+
+
+@pytest.mark.parametrize(
+  ('function', 'reason'),
+  [
+    (_breaks, "KeyError: 'answer'"),
+    (_refuses, 'ValueError: no such column'),
+  ],
+)
+def test_a_preprocessor_of_a_user_that_fails_is_named(function, reason):
+  task = seqio.Task(
+    'broken',
+    source=seqio.FunctionDataSource(
+      lambda split, shuffle_files, seed=None: (
+        tf.data.Dataset.from_tensor_slices({'text': ['a']})
+      ),
+      splits=['test'],
+    ),
+    preprocessors=[function],
+    output_features={
+      'targets': seqio.Feature(seqio.PassThroughVocabulary(1), add_eos=False)
+    },
+  )
+  with pytest.raises(InputError) as raised:
+    list(preprocessors.task_rows(task, lengths={'targets': 4}, split='test'))
+  assert str(raised.value) == (
+    f"SeqIO task 'broken' cannot be read: {reason}. Its preprocessors are "
+    f'{__name__}.{function.__name__}; add --debug to see where.'
+  )
