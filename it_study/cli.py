@@ -12,7 +12,7 @@ import traceback
 from typing import IO, Any, NoReturn
 
 import it_study
-from it_study.commands import registry
+from it_study.commands import flags, registry
 from it_study.commands.flags import Command
 from it_study.data import user_module
 from it_study.errors import InputError, nearest, visible
@@ -137,6 +137,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 def _run(options: argparse.Namespace) -> int:
   """Runs a command and returns its exit status."""
   run: Callable[[argparse.Namespace], int | None] = options.run
+  flags.expand_paths(options)
   if getattr(options, 'module', None):
     user_module.load(options.module, setting='--module')
   return run(options) or 0

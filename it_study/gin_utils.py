@@ -35,6 +35,7 @@ def load(
   configurables: Sequence[Callable],
   read: Collection[str] = (),
   supplied: Collection[str] = (),
+  texts: Collection[str] = (),
 ) -> str:
   """Parses gin files and bindings, and checks every macro.
 
@@ -48,6 +49,7 @@ def load(
     configurables: Functions and classes that may be configured.
     read: Macros that the caller reads with `macro`.
     supplied: Macros that the caller supplies itself, so that they may be unset.
+    texts: Macros that are paths or names, also where they look like numbers.
 
   Returns:
     The whole configuration as text. Parsing it gives the same configuration.
@@ -67,7 +69,7 @@ def load(
   for name in files:
     _check_file(name, paths)
     _check_includes(name, paths)
-  quoted = [quote_binding(binding) for binding in bindings]
+  quoted = [quote_binding(binding, texts=texts) for binding in bindings]
   _logger.info(
     'gin files: %s; bindings: %s', ', '.join(files), '; '.join(quoted) or 'none'
   )
@@ -168,6 +170,30 @@ def bound(name: str, parameters: Collection[str]) -> dict[str, object]:
   }
 
 
+def bound_parameters(name: str) -> list[str]:
+  """Returns the parameters of a configurable that have a binding."""
+  return list(gin.get_bindings(name, resolve_references=False))
+
+
+def references(name: str) -> set[str] | None:
+  """Returns what the value of a macro or a parameter refers to.
+
+  Args:
+    name: Macro, or parameter as 'configurable.parameter'.
+
+  Returns:
+    Macros as '%NAME' and configurables as '@name'; None without a value.
+  """
+  try:
+    value = gin.query_parameter(name if '.' in name else f'{name}/macro.value')
+  except ValueError:
+    return None
+  text = _STRING_OR_COMMENT.sub("''", repr(value))
+  return set(re.findall(r'%[A-Za-z_]\w*(?![\w.])', text)) | {
+    f'@{found}' for found in re.findall(r'@(?:[\w.]+[/.])*(\w+)', text)
+  }
+
+
 def check_bound(parameter: str, what: str) -> None:
   """Raises `InputError` unless a parameter is bound.
 
@@ -199,13 +225,19 @@ def shipped_macros(name: str) -> list[str]:
   return sorted(set(_DEFINITION.findall(text)))
 
 
-def quote_binding(binding: str) -> str:
+def quote_binding(binding: str, *, texts: Collection[str] = ()) -> str:
   """Quotes the value of 'NAME=value' if it is a bare string.
 
   >>> quote_binding('MODEL_DIR=/tmp/out')
   "MODEL_DIR = '/tmp/out'"
   >>> quote_binding('BATCH_SIZE=8')
   'BATCH_SIZE = 8'
+  >>> quote_binding('MODEL_DIR=2024_01_15', texts=('MODEL_DIR',))
+  "MODEL_DIR = '2024_01_15'"
+
+  Args:
+    binding: Binding, as on the command line.
+    texts: Macros that are paths or names, whatever they look like.
 
   Raises:
     InputError: If the binding does not have this form.
@@ -216,7 +248,10 @@ def quote_binding(binding: str) -> str:
   name, value = match.groups()
   # Values that begin like a reference, a string or a collection are gin's. Any
   # other value that is not a literal is text, such as a path or a name.
-  if value[0] not in '@%([{\'"':
+  if name in texts:
+    if value[0] not in '@%\'"' and value != 'None':
+      value = repr(value)
+  elif value[0] not in '@%([{\'"':
     try:
       ast.literal_eval(value)
     except (ValueError, SyntaxError):

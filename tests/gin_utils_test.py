@@ -280,6 +280,23 @@ def test_only_bare_text_is_quoted(binding, quoted):
   assert gin_utils.quote_binding(binding) == quoted
 
 
+@pytest.mark.parametrize(
+  ('binding', 'quoted'),
+  [
+    ('A=2024_01_15', "A = '2024_01_15'"),
+    ('A=1e5', "A = '1e5'"),
+    ('A=True', "A = 'True'"),
+    ('A=(old)', "A = '(old)'"),
+    ('A=None', 'A = None'),
+    ("A='2024'", "A = '2024'"),
+    ('A=%B', 'A = %B'),
+    ('B=2024_01_15', 'B = 2024_01_15'),
+  ],
+)
+def test_a_macro_that_is_a_path_is_text(binding, quoted):
+  assert gin_utils.quote_binding(binding, texts=('A',)) == quoted
+
+
 @pytest.mark.parametrize('binding', ['A', '=1', 'A=', 'A B=1', ''])
 def test_invalid_bindings(binding):
   with pytest.raises(InputError) as caught:

@@ -23,6 +23,7 @@ from it_study.checkpoints.step_folders import (
 from it_study.errors import InputError, nearest_path
 from it_study.storage import write_errors
 from it_study.storage.manifest import MANIFEST, find_damage
+from it_study.storage.storage_path import expanded
 
 # Sent to the other processes in place of a step.
 _NONE = -1
@@ -241,7 +242,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> pathlib.Path:
   Raises:
     InputError: If there is no checkpoint, or the named one is damaged.
   """
-  path = pathlib.Path(path).resolve()
+  path = pathlib.Path(expanded(path)).resolve()
   if (path / ITEMS[0]).is_dir():
     damage = find_damage(path)
     if damage is not None:

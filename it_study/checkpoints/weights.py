@@ -31,7 +31,7 @@ from it_study.errors import InputError, nearest_path
 from it_study.models.config import T5Config
 from it_study.storage import write_errors
 from it_study.storage.manifest import write_manifest
-from it_study.storage.storage_path import StoragePath
+from it_study.storage.storage_path import StoragePath, expanded
 
 _Path = str | os.PathLike[str]
 # Both of T5X's layouts are read as t5x; t5x_orbax is written for T5X with
@@ -117,7 +117,7 @@ def convert(
       f'{destination}: weights are written to a local folder. Name one, and '
       'copy it.'
     )
-  destination = pathlib.Path(destination)
+  destination = pathlib.Path(expanded(destination))
   if source_format == to != 't5x':
     raise InputError(f'--from and --to are both {to}; there is nothing to do.')
   if destination.exists() and (

@@ -149,7 +149,7 @@ def training_of(path: _Path) -> dict[str, Any]:
   Raises:
     InputError: If the file is damaged.
   """
-  paths = [os.fspath(path)]
+  paths = [str(StoragePath(path))]
   if StoragePath(path).local is not None:
     # A checkpoint may be named through a link, and a training's folder of
     # checkpoints may itself be a link to another place.

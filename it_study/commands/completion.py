@@ -6,13 +6,10 @@ import json
 import shlex
 
 from it_study import conditions
-from it_study.commands.flags import Command
+from it_study.commands.flags import FILES, FOLDERS, Command
 from it_study.corpus import natinst
 from it_study.engines import ENGINES
 
-# Metavars of arguments that are files, and of those that are folders.
-_FILES = ('F', 'F.jsonl', 'PREDICTIONS', 'A', 'B', ('A2', 'B2'))
-_FOLDERS = ('DIR', 'STUDY_DIR', 'CHECKPOINT', 'SRC', 'DST', 'OUT')
 # The shipped gin files whose macros each command reads.
 _MACROS_OF = {
   'study': ('runs/study.gin', 'runs/miniature.gin'),
@@ -142,9 +139,9 @@ def _completer(action: argparse.Action) -> dict | None:
   from it_study import gin_utils
 
   name, kind = action.dest, None
-  if action.metavar in _FILES:
+  if action.metavar in FILES:
     kind = shtab.FILE
-  elif action.metavar in _FOLDERS or name.endswith(('_DIR', '_PATH')):
+  elif action.metavar in FOLDERS or name.endswith(('_DIR', '_PATH')):
     kind = shtab.DIRECTORY
   if name == 'gin_file':
     return _words('leaves', gin_utils.shipped_files(), files='*.gin')

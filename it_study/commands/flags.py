@@ -4,9 +4,14 @@ import argparse
 from collections.abc import Callable
 import dataclasses
 
+from it_study.storage.storage_path import expanded
+
 # A parser, or a group of its arguments.
 Flags = argparse._ActionsContainer
 
+# Metavars of arguments that are local files, and of those that are folders.
+FILES = ('F', 'F.jsonl', 'PREDICTIONS', 'A', 'B', ('A2', 'B2'))
+FOLDERS = ('DIR', 'STUDY_DIR', 'CHECKPOINT', 'SRC', 'DST', 'OUT')
 GIN_DETAILS = (
   'Configured by gin files (--gin_file) and by single bindings '
   '(--gin.NAME=VALUE), which override the files.'
@@ -162,3 +167,23 @@ def add_seed_flag(parser: Flags) -> None:
     default=0,
     help='seed of every random choice; default %(default)s',
   )
+
+
+def expand_paths(options: argparse.Namespace) -> None:
+  """Expands `~` in the values of a command's flags that are paths.
+
+  No shell does so in --flag=~/x.
+
+  Raises:
+    InputError: If a path begins with the name of an unknown user.
+  """
+  for action in options.help_parser._actions:
+    value = getattr(options, action.dest, None)
+    if value is not None and action.metavar in (*FILES, *FOLDERS):
+      setattr(options, action.dest, _expanded(value))
+
+
+def _expanded(value: str | list) -> str | list:
+  if isinstance(value, str):
+    return expanded(value)
+  return [_expanded(part) for part in value]

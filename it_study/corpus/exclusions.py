@@ -10,6 +10,7 @@ from it_study import errors
 from it_study.corpus import files
 from it_study.corpus.findings import ERROR, CorpusFinding
 from it_study.errors import InputError, nearest_path
+from it_study.storage.storage_path import expanded
 
 # A comment starts at the start of a line or after white space.
 _COMMENT = re.compile(r'(^|\s+)#.*')
@@ -88,7 +89,7 @@ def read(path: str | pathlib.Path) -> Exclusions:
   Raises:
     InputError: If the file cannot be read or a line is malformed.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(expanded(path))
   try:
     text = path.read_bytes().decode('utf-8-sig')
   except OSError as error:

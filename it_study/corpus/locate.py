@@ -6,7 +6,7 @@ import pathlib
 from it_study.corpus.miniature import benchmark as mini_corpus
 from it_study.errors import InputError, nearest
 from it_study.storage import buckets, local_folders
-from it_study.storage.storage_path import StoragePath
+from it_study.storage.storage_path import StoragePath, expanded
 
 MINIATURE = 'miniature'
 # The folders of a corpus that are read.
@@ -26,7 +26,7 @@ def find(name: str | os.PathLike[str]) -> pathlib.Path:
   stored = StoragePath(name)
   if stored.local is None:
     return _copy(stored)
-  path = pathlib.Path(name)
+  path = pathlib.Path(expanded(name))
   if path.is_dir():
     return path
   if os.fspath(name) != MINIATURE:

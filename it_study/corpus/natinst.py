@@ -20,6 +20,7 @@ from it_study.corpus.schema import (
 )
 from it_study.errors import InputError, nearest, nearest_path, shown
 from it_study.seeding import stable_hash
+from it_study.storage.storage_path import expanded
 
 __all__ = [
   'CONTROL_CATEGORIES',
@@ -308,7 +309,7 @@ def _open(
   exclusions: str | pathlib.Path | Exclusions | None,
 ) -> tuple[Corpus, dict[pathlib.Path, tuple[str, ...]]]:
   """Returns a corpus of all listed tasks, and the tasks of each split file."""
-  directory = pathlib.Path(directory)
+  directory = pathlib.Path(expanded(directory))
   splits = directory / 'splits' / track
   files.check_track(directory, track)
   for folder, contents in (

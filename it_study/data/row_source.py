@@ -18,6 +18,7 @@ from it_study.corpus.schema import LazyTasks
 from it_study.data import build_folder, tfds_builder
 from it_study.errors import InputError
 from it_study.seeding import stable_hash
+from it_study.storage.storage_path import expanded
 
 # Rows read together before filtering.
 _AT_ONCE = 4096
@@ -60,7 +61,7 @@ class RowsSource(seqio.TfdsDataSource):
 
   def use(self, data_dir: str | os.PathLike) -> None:
     """Switches this process to the rows in `data_dir`."""
-    self.tfds_dataset.override_data_dir(os.fspath(data_dir))
+    self.tfds_dataset.override_data_dir(expanded(data_dir))
     self.list_shards.cache_clear()
 
   def metadata(self) -> dict:
@@ -73,6 +74,10 @@ class RowsSource(seqio.TfdsDataSource):
       InputError: If there are no rows.
     """
     data_dir = str(self.tfds_dataset.data_dir)
+    if expanded(data_dir) != data_dir:
+      # From T5X's flag; TFDS takes it as it is.
+      self.use(data_dir)
+      data_dir = expanded(data_dir)
     if data_dir not in self._metadata:
       self._metadata[data_dir] = self._load_metadata(data_dir)
     return self._metadata[data_dir]

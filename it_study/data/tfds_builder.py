@@ -22,6 +22,7 @@ from it_study.corpus import natinst
 from it_study.data import build_folder, overlap, spooled_rows
 from it_study.errors import InputError
 from it_study.storage import local_folders
+from it_study.storage.storage_path import expanded
 
 NAME = 'natural_instructions_study'
 VERSION = '1.2.0'
@@ -281,14 +282,18 @@ def stored_metadata(data_dir: str | os.PathLike) -> dict:
 
 def rows_directory(data_dir: str | os.PathLike) -> epath.Path:
   """The dataset's own directory below a data dir."""
-  return epath.Path(data_dir) / NAME / VERSION
+  return epath.Path(_as_path(data_dir)) / NAME / VERSION
 
 
 def _as_path(data_dir: str | os.PathLike) -> pathlib.Path:
   """The data dir as a path; one in a bucket keeps its 'gs://'."""
-  if '://' in os.fspath(data_dir):
-    return epath.Path(data_dir)
-  return pathlib.Path(data_dir)
+  path = expanded(data_dir)
+  try:
+    return epath.Path(path) if '://' in path else pathlib.Path(path)
+  except KeyError:
+    raise InputError(
+      f'data_dir {path}: rows are in a local folder or in a bucket, gs://….'
+    ) from None
 
 
 def _is_built(

@@ -17,11 +17,7 @@ def load(name: str, *, setting: str) -> None:
   Raises:
     InputError: If it cannot be imported.
   """
-  # An installed command does not search the working directory. It comes last,
-  # so that it hides no installed module.
-  if os.getcwd() not in sys.path:
-    sys.path.append(os.getcwd())
-    importlib.invalidate_caches()
+  search_working_directory()
   try:
     importlib.import_module(name)
   except InputError:
@@ -39,3 +35,14 @@ def load(name: str, *, setting: str) -> None:
       f'{setting} is {name!r}, which cannot be imported: '
       f'{type(error).__name__}: {error}'
     ) from error
+
+
+def search_working_directory() -> None:
+  """Lets imports find modules of the working directory.
+
+  An installed command does not search there. It comes last, so that it hides no
+  installed module.
+  """
+  if os.getcwd() not in sys.path:
+    sys.path.append(os.getcwd())
+    importlib.invalidate_caches()

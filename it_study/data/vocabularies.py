@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from it_study.errors import InputError, nearest, nearest_path
 from it_study.storage import git_lfs
+from it_study.storage.storage_path import expanded
 
 VARIABLE = 'IT_STUDY_VOCABULARY'
 DEFAULT = 'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
@@ -34,12 +35,12 @@ def current_vocabulary() -> seqio.Vocabulary:
   in T5X's own models: T5X refuses a task whose vocabulary differs from the
   model's.
   """
-  return _vocabulary(os.environ.get(VARIABLE) or DEFAULT)
+  return _vocabulary(_name())
 
 
 def checked_vocabulary() -> seqio.Vocabulary:
   """The current vocabulary. Raises `InputError` if it cannot be read."""
-  return _checked(os.environ.get(VARIABLE) or DEFAULT)
+  return _checked(_name())
 
 
 def fingerprint() -> str:
@@ -123,7 +124,7 @@ def missing_tokens(tokens: Mapping[int, str]) -> list[str]:
 
 def describe() -> str:
   """Name, size and content hash of the current vocabulary, for a record."""
-  name = os.environ.get(VARIABLE) or DEFAULT
+  name = _name()
   size = checked_vocabulary().vocab_size
   if name not in (DEFAULT, BYTE):
     name = os.path.basename(name)
@@ -139,6 +140,7 @@ def set_vocabulary(name: str) -> None:
   Raises:
     InputError: If there is no such file or it is not a SentencePiece model.
   """
+  name = expanded(name)
   if name != BYTE:
     check_model_file(name)
   os.environ[VARIABLE] = name
@@ -146,7 +148,7 @@ def set_vocabulary(name: str) -> None:
 
 def check_current() -> None:
   """Raises `InputError` unless the current vocabulary can be read."""
-  name = os.environ.get(VARIABLE) or DEFAULT
+  name = _name()
   if name != BYTE:
     check_model_file(name)
 
@@ -155,8 +157,10 @@ def check_model_file(path: str) -> None:
   """Raises `InputError` unless `path` is a SentencePiece model."""
   try:
     content = epath.Path(path).read_bytes()
-  except (OSError, ValueError, tf.errors.OpError) as error:
+  except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, KeyError):
+      reason = 'download it and name the file'
     raise InputError(
       f'vocabulary {path}: cannot be read ({reason}). Allowed are the path of '
       f'a SentencePiece model, {BYTE!r} or {MINIATURE!r}; name it with '
@@ -180,6 +184,10 @@ def check_model_file(path: str) -> None:
       f'{processor.eos_id()}; T5 needs 0 and 1. Train it with --pad_id=0 '
       '--eos_id=1 --unk_id=2 --bos_id=-1.'
     )
+
+
+def _name() -> str:
+  return expanded(os.environ.get(VARIABLE) or DEFAULT)
 
 
 @functools.cache

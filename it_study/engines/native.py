@@ -26,6 +26,7 @@ from it_study.inference.prompt_batches import LoadedModel
 from it_study.models import partitioning
 from it_study.models.param_dtype import to_compute_dtype
 from it_study.models.t5 import T5
+from it_study.storage.storage_path import expanded
 from it_study.training import trainer
 from it_study.training.optimizers import Optimizer
 from it_study.training.settings import (
@@ -121,7 +122,7 @@ def finetune(
     settings,
     model_config=model_config,
     dtype=dtype,
-    model_dir=pathlib.Path(model_dir),
+    model_dir=pathlib.Path(expanded(model_dir)),
     initial_checkpoint_path=initial_checkpoint_path,
     on_progress=on_progress,
   )
@@ -201,7 +202,7 @@ def predict(
     ),
     model_config=model_config,
     dtype=dtype,
-    infer_output_dir=pathlib.Path(infer_output_dir),
+    infer_output_dir=pathlib.Path(expanded(infer_output_dir)),
     checkpoint_path=checkpoint_path,
   )
   answered, count = answers.answer(

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING
 
 from it_study.errors import InputError, nearest_path
+from it_study.storage.storage_path import expanded
 
 if TYPE_CHECKING:
   from nltk.stem import porter
@@ -154,7 +155,7 @@ def byte_pair_words(path: str | os.PathLike[str]) -> Tokenizer:
     InputError: If the file or the tokenizers package is missing, or the file is
       not a tokenizer.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(expanded(path))
   if path.is_dir():
     path = path / 'tokenizer.json'
   if not path.is_file():

@@ -11,6 +11,7 @@ from typing import Any
 
 from it_study.errors import InputError
 from it_study.storage import local_folders, text_files
+from it_study.storage.storage_path import expanded
 from it_study.storage.text_files import json_line
 
 _logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class AnswerStore:
       return
     text = json.dumps(settings, indent=2, sort_keys=True) + '\n'
     name = hashlib.sha256(text.encode()).hexdigest()[:32]
-    self._directory = pathlib.Path(directory) / name
+    self._directory = pathlib.Path(expanded(directory)) / name
     local_folders.make_directory(self._directory)
     path = self._directory / _SETTINGS
     if not path.is_file() or path.read_bytes() != text.encode():

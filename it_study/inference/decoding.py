@@ -20,7 +20,7 @@ METHODS = (
 )
 # Name of each setting in gin, and the methods that read it.
 _BEAMS = ('beam', 'constrained_beam')
-_SETTINGS = {
+SETTINGS = {
   'num_beams': ('NUM_BEAMS', _BEAMS),
   'beam_style': ('BEAM_STYLE', _BEAMS),
   'length_alpha': ('LENGTH_ALPHA', _BEAMS),
@@ -120,7 +120,7 @@ class Decoding:
     """Returns the settings that a method reads, by name."""
     return {
       name: getattr(self, name)
-      for name, (_, methods) in _SETTINGS.items()
+      for name, (_, methods) in SETTINGS.items()
       if method in methods
     }
 
@@ -137,4 +137,4 @@ def _check(
 
 
 def _refuse(name: str, value: object, allowed: str) -> None:
-  raise InputError(f'{_SETTINGS[name][0]} is {value!r}; expected {allowed}.')
+  raise InputError(f'{SETTINGS[name][0]} is {value!r}; expected {allowed}.')

@@ -14,6 +14,7 @@ from it_study.evaluation.metrics import GROUPS
 from it_study.report.text import count, join, shorten
 from it_study.storage import text_files
 from it_study.storage.manifest import DONE, find_change
+from it_study.storage.storage_path import expanded
 
 _Path = str | os.PathLike[str]
 RESULTS = 'results.jsonl'
@@ -125,7 +126,7 @@ def read_study(study_dir: _Path) -> Study:
     InputError: If the folder is missing, has no finished cell, or holds an
       invalid file.
   """
-  directory = pathlib.Path(study_dir)
+  directory = pathlib.Path(expanded(study_dir))
   if not directory.is_dir():
     raise InputError(
       f'{directory}: no such study folder. Name one written by '

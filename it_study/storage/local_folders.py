@@ -8,6 +8,7 @@ import tempfile
 
 from it_study.errors import InputError
 from it_study.storage import file_locks, leases
+from it_study.storage.storage_path import expanded
 
 _LOCK = '.lock'
 
@@ -83,5 +84,5 @@ def cache_directory() -> pathlib.Path:
   """Returns `IT_STUDY_CACHE`, by default `~/.cache/it_study`."""
   folder = os.environ.get('IT_STUDY_CACHE')
   if folder:
-    return pathlib.Path(folder).expanduser()
+    return pathlib.Path(expanded(folder))
   return pathlib.Path.home() / '.cache' / 'it_study'

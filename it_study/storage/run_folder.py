@@ -36,10 +36,11 @@ def working(
   """
   stored = StoragePath(path)
   if stored.local is not None:
+    local = stored.local
     with _locked_by_first(
-      path, lambda: local_folders.locked(path), copy=pathlib.Path(path)
+      local, lambda: local_folders.locked(local), copy=local
     ):
-      yield pathlib.Path(path), lambda: None
+      yield local, lambda: None
     return
   folder = bucket_leases.BucketFolder(str(stored.parent))
   copy = folder.path / stored.name

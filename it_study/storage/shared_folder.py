@@ -87,9 +87,10 @@ def open_folder(path: str | os.PathLike) -> SharedFolder:
     InputError: If it cannot be created, or if it is in a bucket and the library
       for buckets is missing.
   """
-  if StoragePath(path).local is not None:
-    local_folders.make_directory(path)
-    return LocalFolder(path)
+  local = StoragePath(path).local
+  if local is not None:
+    local_folders.make_directory(local)
+    return LocalFolder(local)
   return bucket_leases.BucketFolder(path)
 
 
@@ -102,8 +103,9 @@ def open_to_read(path: str | os.PathLike) -> SharedFolder:
   Raises:
     InputError: If it is in a bucket that cannot be read.
   """
-  if StoragePath(path).local is not None:
-    return LocalFolder(path)
+  local = StoragePath(path).local
+  if local is not None:
+    return LocalFolder(local)
   folder = bucket_leases.BucketFolder(path, copies=buckets.READING)
   folder.fetch(
     *('study.gin', 'run.json', 'results.jsonl', 'cells', 'trainings', 'report'),

@@ -1,4 +1,4 @@
-"""Reads a folder on a local disk or in a Google Cloud Storage bucket."""
+"""Paths that users give: the home folder, and folders in buckets."""
 
 import os
 import pathlib
@@ -27,7 +27,7 @@ class StoragePath:
     Raises:
       InputError: If the path has another scheme.
     """
-    text = os.fspath(path)
+    text = expanded(path)
     self._path = text.rstrip('/') or '/'
     self._bucket = _BUCKET.fullmatch(self._path)
     # A misspelt gs:// must not become a local folder.
@@ -114,6 +114,41 @@ class StoragePath:
 
     keys = ts.KvStore.open(self.kvstore()).result().list().result()
     return {key.decode().split('/')[0] for key in keys}
+
+
+def expanded(path: str | os.PathLike[str]) -> str:
+  """Returns a path with a `~` at its start replaced by the home folder.
+
+  Every path that comes from a flag, gin, the environment or a caller passes
+  through here once: TFDS and some of its relatives expand `~`, pathlib does
+  not, and a shell does not in `--flag=~/rows`.
+
+  >>> expanded('gs://bucket/~'), expanded('rows~')
+  ('gs://bucket/~', 'rows~')
+
+  Args:
+    path: Path; `./~` stands for a file or folder of that name.
+
+  Raises:
+    InputError: If the path begins with the name of an unknown user, or is not
+      text.
+  """
+  if not isinstance(path, str | os.PathLike):
+    # From gin, which reads 2024 as a number.
+    raise InputError(
+      f'{path!r} is not a path. Write a path in quotation marks: {str(path)!r}.'
+    )
+  text = os.fspath(path)
+  if text.startswith('./~'):
+    # pathlib would drop the dot.
+    return os.path.abspath(text)
+  result = os.path.expanduser(text)
+  if result.startswith('~'):
+    raise InputError(
+      f'{text}: {text.partition("/")[0]} is not the home folder of a user. '
+      f'Write ./{text} for a file or folder of that name.'
+    )
+  return result
 
 
 def reason(error: Exception) -> str:

@@ -11,6 +11,7 @@ import threading
 from typing import Any, BinaryIO
 
 from it_study.errors import InputError, nearest_path
+from it_study.storage.storage_path import expanded
 
 _Path = str | os.PathLike[str]
 _UNSAFE = re.compile('[\x7f-\x9f\u2028\u2029\ud800-\udfff]')
@@ -38,7 +39,7 @@ def replacing(path: _Path, *, sync: bool = True) -> Iterator[BinaryIO]:
   Raises:
     OSError: If the file cannot be written.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(expanded(path))
   if path.is_dir():
     raise IsADirectoryError(
       errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path)
@@ -116,7 +117,7 @@ def write_json(path: _Path, value: object) -> None:
 def read_bytes(path: _Path) -> bytes:
   """Reads a local file; raises `InputError` if that fails."""
   try:
-    return pathlib.Path(path).read_bytes()
+    return pathlib.Path(expanded(path)).read_bytes()
   except OSError as error:
     raise InputError(
       f'{path}: cannot be read: {error.strerror or error}.{nearest_path(path)}'

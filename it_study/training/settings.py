@@ -19,6 +19,8 @@ from it_study.training.optimizers import Optimizer
 
 # Steps are int32 on the devices.
 MAX_STEPS = 2**31 - 1
+# Attention to itself alone takes terabytes at this length.
+_MOST_TOKENS = 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -236,14 +238,20 @@ def check_batch(batch_size: int, lengths: Mapping[str, int]) -> None:
 
 
 def check_lengths(lengths: Mapping[str, int]) -> None:
-  """Raises `InputError` unless there are lengths of inputs and targets."""
+  """Raises `InputError` unless there are usable lengths of both features."""
   if not isinstance(lengths, Mapping) or set(lengths) != {'inputs', 'targets'}:
     raise InputError(
       f'TASK_FEATURE_LENGTHS is {lengths!r}: give both lengths and no other, '
       "as in {'inputs': 1024, 'targets': 128}."
     )
   for name, length in lengths.items():
-    check_whole(**{f'TASK_FEATURE_LENGTHS[{name!r}]': length})
+    setting = f'TASK_FEATURE_LENGTHS[{name!r}]'
+    check_whole(**{setting: length})
+    if length > _MOST_TOKENS:
+      raise InputError(
+        f'{setting} is {length:,}: give at most {_MOST_TOKENS:,} tokens, which '
+        'is more than a device has memory for.'
+      )
 
 
 def check_whole(**values: Any) -> None:

@@ -2,6 +2,7 @@
 
 import fakes
 import pytest
+import seqio
 import tensorflow_datasets as tfds
 
 from it_study.corpus import locate
@@ -21,6 +22,24 @@ def test_using_a_corpus_builds_its_rows_and_reads_them(corpus, tmp_path):
   )
   assert data_dir == tmp_path / 'rows'
   assert row_source.SOURCE.counts('train')['task1_mood'] == 3
+
+
+def test_a_tilde_is_one_folder(corpus, monkeypatch, tmp_path):
+  # TFDS expands it as well, pathlib does not.
+  monkeypatch.setenv('HOME', str(tmp_path))
+  monkeypatch.chdir(tmp_path)
+  data_dir = prepare.use_corpus('~/corpus', data_dir='~/rows')
+  assert data_dir == tmp_path / 'rows'
+  assert str(row_source.SOURCE.tfds_dataset.data_dir) == str(data_dir)
+  assert row_source.SOURCE.counts('test')['task4_entail'] == 100
+  # As T5X's --tfds_data_dir gives it.
+  seqio.set_tfds_data_dir_override('~/rows')
+  try:
+    source = row_source.RowsSource()
+    assert source.counts('test') == row_source.SOURCE.counts('test')
+  finally:
+    seqio.set_tfds_data_dir_override(None)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['corpus', 'rows']
 
 
 def test_using_a_corpus_and_a_vocabulary(corpus):

@@ -1,5 +1,7 @@
 """Tests of it_study.data.vocabularies."""
 
+import os
+
 import pytest
 import sentencepiece
 import seqio
@@ -25,6 +27,15 @@ def test_the_default_is_t5_s_own():
   assert vocabularies.current_vocabulary() == seqio.SentencePieceVocabulary(
     'gs://t5-data/vocabs/cc_all.32000.100extra/sentencepiece.model'
   )
+
+
+def test_a_model_file_in_the_home_folder(model, monkeypatch):
+  monkeypatch.setenv('HOME', str(model.parent))
+  monkeypatch.setenv(vocabularies.VARIABLE, '~/v.model')
+  size = vocabularies.current_vocabulary().vocab_size
+  assert vocabularies.describe().startswith(f'v.model, {size} tokens')
+  vocabularies.set_vocabulary('~/v.model')
+  assert os.environ[vocabularies.VARIABLE] == str(model)
 
 
 def test_byte(monkeypatch):
@@ -161,3 +172,13 @@ def test_tokens_that_the_vocabulary_lacks_are_listed(
   # The same token under another id is another token.
   monkeypatch.setenv(vocabularies.VARIABLE, str(braces))
   assert vocabularies.missing_tokens({size + 2: '{'}) == ['{']
+
+
+def test_an_address_is_refused():
+  with pytest.raises(InputError) as raised:
+    vocabularies.set_vocabulary('https://host/v.model')
+  assert str(raised.value) == (
+    'vocabulary https://host/v.model: cannot be read (download it and name the '
+    "file). Allowed are the path of a SentencePiece model, 'byte' or "
+    "'miniature'; name it with --vocabulary or IT_STUDY_VOCABULARY."
+  )

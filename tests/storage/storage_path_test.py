@@ -1,6 +1,7 @@
-"""Tests of folders in a bucket."""
+"""Tests of paths that users give, and of folders in a bucket."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 import t5x_fixture as fixture
 
 from it_study.errors import InputError
-from it_study.storage.storage_path import StoragePath, reason
+from it_study.storage.storage_path import StoragePath, expanded, reason
 
 # In a process of its own, since TensorStore reads the server's address once.
 _FROM_A_BUCKET = """
@@ -102,3 +103,40 @@ def test_the_reason_for_an_error_is_short():
   error = ValueError("NOT_FOUND: Metadata\nis missing. [tensorstore_spec='{}']")
   assert reason(error) == 'Metadata is missing'
   assert reason(FileNotFoundError(2, 'No such file', 'x')) == 'No such file'
+
+
+@pytest.mark.parametrize(
+  ('path', 'whole'),
+  [
+    ('~', '/home/me'),
+    ('~/a/~', '/home/me/a/~'),
+    (pathlib.Path('~/a'), '/home/me/a'),
+    ('~root', '/root'),
+    ('./~/a', '/here/~/a'),
+    ('a/~', 'a/~'),
+    ('/a', '/a'),
+    ('gs://bucket/~', 'gs://bucket/~'),
+    ('', ''),
+  ],
+)
+def test_the_home_folder_replaces_the_tilde(monkeypatch, path, whole):
+  monkeypatch.setenv('HOME', '/home/me')
+  monkeypatch.setattr(os, 'getcwd', lambda: '/here')
+  assert expanded(path) == whole
+
+
+def test_the_tilde_of_nobody_is_refused():
+  with pytest.raises(InputError) as caught:
+    expanded('~no-such-user/a')
+  assert str(caught.value) == (
+    '~no-such-user/a: ~no-such-user is not the home folder of a user. Write '
+    './~no-such-user/a for a file or folder of that name.'
+  )
+
+
+def test_a_number_is_no_path():
+  with pytest.raises(InputError) as caught:
+    expanded(20240115)
+  assert str(caught.value) == (
+    "20240115 is not a path. Write a path in quotation marks: '20240115'."
+  )

@@ -74,6 +74,11 @@ def test_what_is_due_after_a_step(step, is_last, saves, evaluates):
       lambda: settings.check_duration(train_steps=2**31, epochs=None),
       'TRAIN_STEPS is 2147483648; at most 2147483647 can be counted.',
     ),
+    (
+      lambda: settings.check_lengths({'inputs': 99_999_999_999, 'targets': 8}),
+      "TASK_FEATURE_LENGTHS['inputs'] is 99,999,999,999: give at most "
+      '1,048,576 tokens, which is more than a device has memory for.',
+    ),
   ],
 )
 def test_a_group_refuses_what_it_cannot_hold(make, message):

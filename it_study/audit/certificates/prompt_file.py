@@ -19,6 +19,7 @@ from it_study.conditions import Condition
 from it_study.corpus import natinst
 from it_study.errors import InputError, nearest_path, shown
 from it_study.storage import text_files
+from it_study.storage.storage_path import expanded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ def read_prompts(path: str | os.PathLike) -> list[PromptRow]:
   Raises:
     InputError: If the file cannot be read or a line is invalid.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(expanded(path))
   try:
     lines = path.read_bytes().decode().split('\n')
   except OSError as error:

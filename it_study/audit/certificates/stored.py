@@ -52,9 +52,7 @@ def read_rows(
 
   from it_study.data import tfds_builder
 
-  info = tfds.builder_from_directory(
-    os.path.join(data_dir, tfds_builder.NAME, tfds_builder.VERSION)
-  ).info
+  info = tfds.builder_from_directory(tfds_builder.rows_directory(data_dir)).info
   stored = info.splits[split]
   for path, length in zip(stored.filepaths, stored.shard_lengths, strict=True):
     rows = tf.data.TFRecordDataset(os.fspath(path)).map(

@@ -22,7 +22,7 @@ from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.errors import InputError
 from it_study.models.config import T5Config
 from it_study.storage import text_files
-from it_study.storage.storage_path import StoragePath
+from it_study.storage.storage_path import StoragePath, expanded
 
 _Path = str | os.PathLike[str]
 CONFIG = 'config.json'
@@ -63,7 +63,7 @@ def read_model_config(path: _Path, *, dtype: str = 'float32') -> T5Config:
   Raises:
     InputError: If it cannot be read, or the model is not a supported T5.
   """
-  return T5Config(dtype=dtype, **_config_fields(pathlib.Path(path)))
+  return T5Config(dtype=dtype, **_config_fields(pathlib.Path(expanded(path))))
 
 
 def load_params(path: _Path, *, config: T5Config, target: Any) -> Any:
@@ -106,7 +106,7 @@ def open_params(path: _Path, *, config: T5Config, target: Any) -> Iterator[Any]:
   Raises:
     InputError: In the same cases as `load_params`.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(expanded(path))
   _check_config(path, config)
   table = hf_names.tensors(config)
   with files.open_weights(path) as weights:
@@ -145,7 +145,7 @@ def save_params(
     InputError: If the folder is not empty or cannot be written, or if the
       parameters do not match the configuration.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(expanded(path))
   table = hf_names.tensors(config)
   flat = {
     jax.tree_util.keystr(keys, simple=True, separator='/'): leaf

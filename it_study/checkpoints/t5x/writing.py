@@ -18,6 +18,7 @@ from it_study.checkpoints.t5x.tensors import MSGPACK, STATE
 from it_study.errors import InputError
 from it_study.storage import write_errors
 from it_study.storage.manifest import write_manifest
+from it_study.storage.storage_path import expanded
 
 LAYOUTS = ('msgpack', 'orbax')
 _PREFIX = 'checkpoint'
@@ -55,7 +56,7 @@ def save_params(
   Raises:
     InputError: If a checkpoint of that step exists, or it cannot be written.
   """
-  final = pathlib.Path(directory) / f'{_PREFIX}_{step}'
+  final = pathlib.Path(expanded(directory)) / f'{_PREFIX}_{step}'
   if final.exists():
     raise InputError(
       f'{final} already exists; checkpoints are never overwritten. Name '

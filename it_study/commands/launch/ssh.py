@@ -15,7 +15,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--folder',
     default='.',
-    metavar='DIR',
+    metavar='REMOTE_DIR',
     help='working directory on the machines; default: the home folder',
   )
   parser.add_argument(

@@ -15,7 +15,7 @@ from it_study import gin_utils
 from it_study.corpus import natinst
 from it_study.errors import InputError
 from it_study.storage import text_files
-from it_study.storage.storage_path import StoragePath
+from it_study.storage.storage_path import StoragePath, expanded
 
 RECORD = 'finished.json'
 _FINETUNE, _PREDICT = 'runs/finetune.gin', 'runs/predict.gin'
@@ -45,7 +45,7 @@ def find(options: argparse.Namespace) -> Finished | None:
     statements = _statements(options)
     if not _is_known(statements):
       return None
-    folder = str(gin_utils.literal('MODEL_DIR', statements))
+    folder = expanded(str(gin_utils.literal('MODEL_DIR', statements)))
     record = _read(pathlib.Path(folder, RECORD))
     if (
       record['request'] != _digest(statements)

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import os
-import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from it_study import gin_utils
 from it_study.commands.progress import PhaseProgress
 from it_study.commands.runs import runs, settings as run_settings
 from it_study.errors import InputError
+from it_study.storage.storage_path import expanded
 
 if TYPE_CHECKING:
   from it_study.training.settings import MeshSettings
@@ -157,7 +157,7 @@ def _use_local_vocabulary() -> str | None:
   )
   if not name:
     return 'No vocabulary is set'
-  if name != vocabularies.BYTE and not pathlib.Path(name).is_file():
+  if name != vocabularies.BYTE and not os.path.isfile(expanded(name)):
     return f'Vocabulary {name} is not a file on this machine'
   vocabularies.set_vocabulary(name)
   return None

@@ -16,12 +16,12 @@ from typing import Any
 from it_study import conditions, gin_utils
 from it_study.commands.progress import print_progress
 from it_study.commands.reporting import report
-from it_study.commands.runs import finished, settings
+from it_study.commands.runs import effects, finished, settings
 from it_study.data import tensorflow_setup, user_module
 from it_study.engines import ENGINES
 from it_study.errors import InputError, nearest
 from it_study.storage import local_folders, shared_folder
-from it_study.storage.storage_path import StoragePath
+from it_study.storage.storage_path import StoragePath, expanded
 from it_study.training import host_memory
 
 # Programs that compile faster are not cached. Those that draw parameters take
@@ -43,6 +43,15 @@ SUPPLIED = {
 }
 # Gin files that a command loads if none is named.
 DEFAULT_FILES = {'study': ['studies/miniature.gin']}
+# Macros that are paths or names, and so text.
+TEXTS = (
+  *PER_UNIT_MACROS,
+  'ANSWER_DIR',
+  'CORPUS',
+  'INITIAL_CHECKPOINT_PATH',
+  'IT_STUDY_VOCABULARY',
+  'MIXTURE_OR_TASK_MODULE',
+)
 _READ_HERE = ('CORPUS', 'IT_STUDY_VOCABULARY', 'ENGINE')
 
 
@@ -51,7 +60,9 @@ def study(options: argparse.Namespace) -> None:
   from it_study.commands.progress import StudyProgress
 
   files = options.gin_file or DEFAULT_FILES['study']
-  config = configure(options, files=files, supplied=SUPPLIED['study'])
+  config = configure(
+    options, files=files, supplied=SUPPLIED['study'], command='study'
+  )
   from it_study import distributed
   from it_study.study.run_record import RunRecord
   from it_study.study.worker import Engine
@@ -85,7 +96,10 @@ def train(options: argparse.Namespace) -> None:
     _print_training(options, earlier.training, earlier.folder)
     return
   config = configure(
-    options, files=options.gin_file, supplied=SUPPLIED['train']
+    options,
+    files=options.gin_file,
+    supplied=SUPPLIED['train'],
+    command='train',
   )
   from it_study import distributed
   from it_study.checkpoints.bucket_steps import BucketCheckpoints
@@ -150,7 +164,12 @@ def _restore_config(path: pathlib.Path, config: bytes | None) -> None:
 
 def predict(options: argparse.Namespace) -> None:
   """Decodes a split as configured."""
-  configure(options, files=options.gin_file, supplied=SUPPLIED['predict'])
+  configure(
+    options,
+    files=options.gin_file,
+    supplied=SUPPLIED['predict'],
+    command='predict',
+  )
   from it_study import distributed
   from it_study.commands.progress import CountProgress
   from it_study.storage import run_folder
@@ -182,6 +201,7 @@ def configure(
   *,
   files: Sequence[str],
   supplied: Sequence[str],
+  command: str | None = None,
 ) -> str:
   """Parses the configuration, starts JAX, and returns the text of the former.
 
@@ -189,9 +209,12 @@ def configure(
     options: Options of the command.
     files: Gin files, the later ones overriding the earlier.
     supplied: Macros that the command fills in itself.
+    command: Command whose settings must all take effect: 'study', 'train' or
+      'predict'; None for one that reads only some of them.
 
   Raises:
-    InputError: If the configuration is not valid or not complete.
+    InputError: If the configuration is not valid or not complete, or a setting
+      of the command line has no effect.
   """
   if not files:
     raise InputError(
@@ -200,6 +223,7 @@ def configure(
     )
   bindings = _with_engine(options)
   _prepare_devices()
+  effects.check_names(bindings)
   from it_study.engines import native
   from it_study.engines.t5x import model as t5x_setup
   from it_study.inference.decoding import Decoding
@@ -207,10 +231,14 @@ def configure(
   from it_study.study import run as study_lib
   from it_study.training import optimizers
 
+  # For the import statements of gin files.
+  user_module.search_working_directory()
   config = gin_utils.load(
-    files=files,
+    files=[expanded(file) for file in files],
     bindings=bindings,
-    search_paths=[p for p in options.gin_search_paths.split(',') if p],
+    search_paths=[
+      expanded(path) for path in options.gin_search_paths.split(',') if path
+    ],
     configurables=[
       native.finetune,
       native.predict,
@@ -229,7 +257,9 @@ def configure(
     ],
     read=_READ_HERE,
     supplied=supplied,
+    texts=TEXTS,
   )
+  effects.check(bindings, command=command, read=_READ_HERE)
   # It registers the levels that conditions name.
   module = gin_utils.macro('MIXTURE_OR_TASK_MODULE')
   user_module.load(str(module), setting='MIXTURE_OR_TASK_MODULE')
@@ -286,9 +316,11 @@ def _prepare_devices() -> None:
 
   distributed.start()
   # JAX's own variable may name a folder that several machines share.
-  if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
-    cache = local_folders.cache_directory() / 'xla'
-    jax.config.update('jax_compilation_cache_dir', os.fspath(cache))
+  cache = os.environ.get('JAX_COMPILATION_CACHE_DIR')
+  jax.config.update(
+    'jax_compilation_cache_dir',
+    expanded(cache or local_folders.cache_directory() / 'xla'),
+  )
   jax.config.update(
     'jax_persistent_cache_min_compile_time_secs', MIN_COMPILE_SECONDS
   )
@@ -298,10 +330,11 @@ def use_corpus() -> pathlib.Path:
   """Makes the configured corpus and vocabulary current; returns the corpus."""
   from it_study.data import prepare
 
-  vocabulary = gin_utils.macro('IT_STUDY_VOCABULARY')
+  vocabulary = None
+  if gin_utils.macro('IT_STUDY_VOCABULARY') is not None:
+    vocabulary = os.fspath(_path_macro('IT_STUDY_VOCABULARY'))
   return prepare.use_corpus_and_vocabulary(
-    _path_macro('CORPUS'),
-    vocabulary=None if vocabulary is None else str(vocabulary),
+    _path_macro('CORPUS'), vocabulary=vocabulary
   )
 
 
@@ -309,7 +342,10 @@ def _path_macro(name: str) -> str | os.PathLike[str]:
   """Returns the path that a macro holds; raises `InputError` without one."""
   path = gin_utils.macro(name)
   if not isinstance(path, str | os.PathLike):
-    raise InputError(f'{name} is {path!r}: give a path.')
+    raise InputError(
+      f'{name} is {path!r}, not a path. Write a path in quotation marks: '
+      f'{name} = {str(path)!r}.'
+    )
   return path
 
 

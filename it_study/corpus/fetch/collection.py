@@ -27,6 +27,7 @@ from it_study.corpus.fetch.git_repository import Repository
 from it_study.corpus.fetch.source import COMMIT, Source, resolve
 from it_study.errors import InputError, nearest, shown
 from it_study.storage import local_folders
+from it_study.storage.storage_path import expanded
 
 TASKS_AT_COMMIT = {'default': (756, 119), 'xlingual': (1270, 35)}
 _ALL = 'all'
@@ -95,7 +96,7 @@ def fetch(
     InputError: If the directory holds something else; the source is
       unreachable, unsafe or not what was expected; or the disk is full.
   """
-  directory = pathlib.Path(directory)
+  directory = pathlib.Path(expanded(directory))
   files = FetchedFiles(directory, on_progress or (lambda progress: None))
   warnings: list[str] = []
   try:

@@ -9,6 +9,7 @@ import re
 from it_study.corpus.fetch import archive_files
 from it_study.corpus.fetch.fetched_files import Progress
 from it_study.errors import InputError, shown
+from it_study.storage.storage_path import expanded
 
 URL = 'https://github.com/allenai/natural-instructions.git'
 # Others pin this commit, too. Its own split files were out of reach; those in
@@ -68,7 +69,7 @@ def resolve(
       f'digits, for example {COMMIT}.'
     )
   if source is not None and _is_archive(source):
-    archive = pathlib.Path(source).expanduser()
+    archive = pathlib.Path(expanded(source))
     report(Progress('reading the archive'))
     found = _identify_archive(archive, commit, sha256, warnings)
     return Source(os.fspath(archive), 'archive', found)
@@ -78,7 +79,7 @@ def resolve(
       'against its commit. Leave it out, or give --source F.tar.gz.'
     )
   if source is not None and not _ADDRESS.match(source):
-    source = os.fspath(pathlib.Path(source).expanduser().resolve())
+    source = os.path.realpath(expanded(source))
   return Source(source or URL, 'commit', commit)
 
 
@@ -92,7 +93,7 @@ def _is_archive(source: str) -> bool:
         'give its path.'
       )
     return False
-  path = pathlib.Path(source).expanduser()
+  path = pathlib.Path(expanded(source))
   if path.is_dir():
     if (path / '.git').exists() or (path / 'HEAD').is_file():
       return False

@@ -12,6 +12,7 @@ from it_study.corpus.miniature.controls import (
 )
 from it_study.corpus.miniature.recipes import Recipe, build
 from it_study.errors import InputError
+from it_study.storage.storage_path import expanded
 from it_study.storage.text_files import write_file
 
 MARKER = 'controls.json'
@@ -45,7 +46,9 @@ def add_controls(
     InputError: If the source is not a corpus or has controls, or the directory
       holds something else or cannot be written.
   """
-  source, directory = pathlib.Path(source), pathlib.Path(directory)
+  source, directory = (
+    pathlib.Path(expanded(path)) for path in (source, directory)
+  )
   corpus = natinst.open_corpus(source, track=track)
   recipes: list[Recipe] = [*positive_controls(), *negative_controls()]
   tasks = {

@@ -16,6 +16,7 @@ from it_study.corpus.miniature.unseen_classification import (
 )
 from it_study.corpus.miniature.unseen_generation import unseen_generation
 from it_study.errors import InputError
+from it_study.storage.storage_path import expanded
 from it_study.storage.text_files import write_file
 
 # Increased whenever the bytes for a seed change.
@@ -42,7 +43,7 @@ def write_miniature(
   Raises:
     InputError: If the directory holds something else or cannot be written.
   """
-  directory = pathlib.Path(directory)
+  directory = pathlib.Path(expanded(directory))
   try:
     _check_free(directory)
     contents = _contents(seed)
@@ -59,7 +60,7 @@ def write_miniature(
 
 def is_miniature(directory: str | pathlib.Path) -> bool:
   """Returns whether `write_miniature` wrote this directory, even in part."""
-  return (pathlib.Path(directory) / MARKER).is_file()
+  return (pathlib.Path(expanded(directory)) / MARKER).is_file()
 
 
 def training_recipes() -> list[Recipe]:

@@ -9,6 +9,7 @@ import sentencepiece
 
 from it_study.corpus.natinst import Corpus
 from it_study.errors import InputError
+from it_study.storage.storage_path import expanded
 from it_study.storage.text_files import write_file
 
 VOCAB_SIZE = 1000
@@ -89,7 +90,7 @@ def train_vocabulary(
       f'cannot train a vocabulary of {vocab_size} pieces: {reason} '
       f'The default is {VOCAB_SIZE}.'
     ) from None
-  path = pathlib.Path(path)
+  path = pathlib.Path(expanded(path))
   try:
     write_file(path, model.getvalue())
   except OSError as error:

@@ -32,6 +32,7 @@ from it_study.engines.training_inputs import OnProgress, TrainingInputs
 from it_study.errors import InputError
 from it_study.inference.decoding import Decoding
 from it_study.models import partitioning
+from it_study.storage.storage_path import expanded
 from it_study.training import metrics_log
 from it_study.training.optimizers import Optimizer
 from it_study.training.preemption import preemption
@@ -114,7 +115,7 @@ def finetune(
     settings,
     model_config=model_config,
     dtype=dtype,
-    model_dir=pathlib.Path(model_dir).resolve(),
+    model_dir=pathlib.Path(expanded(model_dir)).resolve(),
     initial_checkpoint_path=initial_checkpoint_path,
     on_progress=on_progress,
   )
@@ -176,7 +177,7 @@ def predict(
     ),
     model_config=model_config,
     dtype=dtype,
-    infer_output_dir=pathlib.Path(infer_output_dir).resolve(),
+    infer_output_dir=pathlib.Path(expanded(infer_output_dir)).resolve(),
     checkpoint_path=checkpoint_path,
   )
   folder = inputs.path.with_name('t5x')

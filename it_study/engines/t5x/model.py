@@ -1,5 +1,6 @@
 """T5X's model, optimizer and partitioner, made from our settings."""
 
+import dataclasses
 import functools
 import importlib.util
 from typing import Any
@@ -45,8 +46,16 @@ def make_model(
     z_loss: Coefficient of the squared log normaliser, as in the native engine.
 
   Raises:
-    InputError: If T5X does not support the decoding.
+    InputError: If T5X does not support the decoding, or its network fixes a
+      size that the configuration changes.
   """
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if field.name.startswith('relative_') and value != field.default:
+      raise InputError(
+        f"T5Config.{field.name} is {value!r}, but the engine 't5x' has "
+        f'{field.default}. Leave it out, or use the native engine.'
+      )
   from t5x import models
   from t5x.examples.t5 import network
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import fakes
 from fakes import refusal
 import pytest
 
@@ -188,3 +189,72 @@ def test_compiled_programs_are_cached_in_jax_s_folder(
     text=True,
   )
   assert done.stdout.strip() == expected.format(cache=tmp_path)
+
+
+def test_paths_begin_in_the_home_folder(capsys, monkeypatch, tmp_path):
+  home = tmp_path / '2024_01_15'
+  corpus = fakes.write_small_corpus(home / 'corpus')
+  monkeypatch.setenv('HOME', str(home))
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'model.gin').write_text(
+    ''.join(
+      f'T5Config.{name} = {value}\n'
+      for name, value in fakes.tiny_model().keywords.items()
+    )
+  )
+  shared = (
+    '--gin_file=~/../model.gin',
+    '--gin.MIXTURE_OR_TASK_NAME=natinst_def_empty_ex_empty0_n2',
+    '--gin.CORPUS=~/corpus',
+    '--gin.IT_STUDY_VOCABULARY=byte',
+    "--gin.TASK_FEATURE_LENGTHS={'inputs': 64, 'targets': 4}",
+    '--quiet',
+  )
+  train = ('train', *shared, '--gin_file=runs/finetune.gin')
+  sizes = ('--gin.TRAIN_STEPS=1', '--gin.BATCH_SIZE=2')
+  assert fakes.run_command(*train, *sizes, '--gin.MODEL_DIR=~/m') == 0
+  predict = ('predict', *shared, '--gin_file=runs/predict.gin')
+  assert (
+    fakes.run_command(
+      *predict,
+      '--gin.CHECKPOINT_PATH=~/m',
+      '--gin.INFER_OUTPUT_DIR=2024',
+      '--gin.ANSWER_DIR=~/answers',
+    )
+    == 0
+  )
+  assert capsys.readouterr().err == ''
+  assert sorted(path.name for path in tmp_path.iterdir()) == [
+    '2024',
+    '2024_01_15',
+    'model.gin',
+  ]
+  assert (home / 'm/checkpoints/1').is_dir()
+  assert (home / 'answers').is_dir()
+  scored = ('score', '~/../2024/predictions.jsonl', '--corpus', '~/corpus')
+  assert fakes.run_command(*scored, '--out=~/metrics.json', '--quiet') == 0
+  assert (home / 'metrics.json').is_file()
+  assert corpus.is_dir()
+
+
+def test_a_number_in_a_gin_file_is_no_path(capsys, monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'mine.gin').write_text('MODEL_DIR = 2024_01_15\n')
+  words = words_of('train')
+  words = [word for word in words if 'MODEL_DIR' not in word]
+  assert refusal(capsys, *words, '--gin_file=mine.gin') == (
+    'MODEL_DIR is 20240115, not a path. Write a path in quotation marks: '
+    "MODEL_DIR = '20240115'."
+  )
+
+
+def test_a_gin_file_imports_modules_of_the_working_directory(
+  monkeypatch, tmp_path
+):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(sys, 'path', [path for path in sys.path if path])
+  (tmp_path / 'oven_of_mine.py').touch()
+  (tmp_path / 'mine.gin').write_text('import oven_of_mine\n')
+  # Refused afterwards, as it has neither a model nor a run.
+  assert fakes.run_command('train', '--gin_file=mine.gin') == 2
+  assert 'oven_of_mine' in sys.modules
