@@ -66,8 +66,28 @@ def is_expected(environment: Mapping[str, str] = os.environ) -> bool:
   return any(map(environment.get, VARIABLES)) or _is_detected(environment)
 
 
+def devices() -> list[jax.Device]:
+  """Returns the devices of all processes.
+
+  Raises:
+    InputError: If JAX cannot start on the platform that the user named.
+  """
+  try:
+    return jax.devices()
+  except (AssertionError, RuntimeError) as error:
+    # Without the plugin of a platform, JAX fails in an assertion without text.
+    reason = str(error).split(' (set JAX_PLATFORMS')[0].rstrip('.')
+    platforms = jax.config.values['jax_platforms']
+    raise InputError(
+      f'JAX_PLATFORMS is {platforms!r}, which JAX cannot use on this machine: '
+      f'{reason or "no JAX for it is installed"}. Unset it, or set '
+      "JAX_PLATFORMS=cpu; 'it-study doctor' shows the devices."
+    ) from None
+
+
 def count() -> int:
-  """Returns the number of processes."""
+  """Returns the number of processes. Raises `InputError` as `devices` does."""
+  devices()
   return jax.process_count()
 
 

@@ -305,3 +305,28 @@ def test_a_command_for_one_process_says_so(monkeypatch):
     'JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID; only train '
     'and predict run in several.'
   )
+
+
+@pytest.mark.parametrize(
+  ('error', 'reason'),
+  [
+    (AssertionError(), 'no JAX for it is installed'),
+    (
+      RuntimeError("No backend 'x': gone (set JAX_PLATFORMS='' to choose)"),
+      "No backend 'x': gone",
+    ),
+  ],
+)
+def test_a_platform_that_is_not_there_is_named(monkeypatch, error, reason):
+  def fail():
+    raise error
+
+  monkeypatch.setattr(jax, 'devices', fail)
+  platforms = jax.config.values['jax_platforms']
+  with pytest.raises(InputError) as caught:
+    distributed.count()
+  assert str(caught.value) == (
+    f'JAX_PLATFORMS is {platforms!r}, which JAX cannot use on this machine: '
+    f"{reason}. Unset it, or set JAX_PLATFORMS=cpu; 'it-study doctor' shows "
+    'the devices.'
+  )

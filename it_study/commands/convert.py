@@ -32,7 +32,9 @@ def convert(options: argparse.Namespace) -> None:
 
   tensorflow_setup.import_tensorflow()
   from it_study.checkpoints import weights
+  from it_study.commands.runs import jax_switches
 
+  jax_switches.set_defaults()
   path = weights.convert(
     options.source,
     options.destination,

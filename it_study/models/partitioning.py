@@ -18,6 +18,7 @@ from jax.sharding import (
 from jaxtyping import Array, Shaped
 import numpy as np
 
+from it_study import distributed
 from it_study.errors import InputError
 from it_study.models import initialization
 
@@ -58,9 +59,10 @@ def make_mesh(
     devices: Devices to use; None for all.
 
   Raises:
-    InputError: If the sizes do not multiply to the number of devices.
+    InputError: If the sizes do not multiply to the number of devices, or JAX
+      cannot start.
   """
-  devices = list(jax.devices() if devices is None else devices)
+  devices = list(distributed.devices() if devices is None else devices)
   sizes = {'data': data, 'fsdp': fsdp, 'model': model}
   check_mesh_sizes(sizes)
   asked = _describe(sizes)

@@ -166,8 +166,10 @@ class DecoderLayer(nn.Module):
     self_keys, self_values, cross_keys, cross_values = memory
     normed = self.pre_self_attention_layer_norm(x)
     key, value = self.self_attention.stored(normed[:, None])
-    self_keys = lax.dynamic_update_slice(self_keys, key, (0, 0, 0, step))
-    self_values = lax.dynamic_update_slice(self_values, value, (0, 0, step, 0))
+    self_keys = lax.dynamic_update_slice_in_dim(self_keys, key, step, axis=3)
+    self_values = lax.dynamic_update_slice_in_dim(
+      self_values, value, step, axis=2
+    )
     x = x + self.self_attention.step(
       normed, self_keys, self_values, bias=self_bias
     )

@@ -313,8 +313,10 @@ def _prepare_devices() -> None:
   import jax
 
   from it_study import distributed
+  from it_study.commands.runs import jax_switches
 
   distributed.start()
+  jax_switches.set_defaults()
   # JAX's own variable may name a folder that several machines share.
   cache = os.environ.get('JAX_COMPILATION_CACHE_DIR')
   jax.config.update(
