@@ -202,6 +202,7 @@ class _Ours:
     self, path: pathlib.Path, options: argparse.Namespace, decode_length: int
   ):
     from it_study.checkpoints.hf import params as hf
+    from it_study.data import vocabularies
     from it_study.inference.prompt_batches import LoadedModel
     from it_study.models import partitioning
     from it_study.training import host_memory
@@ -217,6 +218,7 @@ class _Ours:
         target=partitioning.abstract_params(model=model, mesh=mesh),
       ),
       mesh=mesh,
+      vocabulary=vocabularies.checked_vocabulary(),
       max_length=_LONGEST,
       max_decode_length=decode_length,
       batch_size=options.batch_size,

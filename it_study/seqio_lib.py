@@ -226,6 +226,31 @@ def find_task(name: str) -> seqio.Task | seqio.Mixture:
   )
 
 
+def vocabulary_of(name: str) -> seqio.Vocabulary:
+  """Returns the vocabulary of a task or mixture, which its features decide.
+
+  A condition's is the current one, `vocabularies.current_vocabulary`.
+
+  Raises:
+    InputError: If there is no such task, its vocabulary cannot be read, or
+      'inputs' and 'targets' have different ones.
+  """
+  features = find_task(name).output_features
+  missing = [key for key in ('inputs', 'targets') if key not in features]
+  if missing:
+    raise InputError(
+      f'{name} has no feature {missing[0]!r}, only {", ".join(features)}. A '
+      "model reads 'inputs' and writes 'targets'."
+    )
+  vocabulary = features['targets'].vocabulary
+  if features['inputs'].vocabulary != vocabulary:
+    raise InputError(
+      f'{name}: inputs and targets have different vocabularies. A model has '
+      'one table of tokens: give both features the same vocabulary.'
+    )
+  return vocabularies.checked(vocabulary)
+
+
 def resolve_on_first_use() -> None:
   """Lets SeqIO find every well-formed condition, registered or not.
 

@@ -5,12 +5,14 @@ import io
 import sentencepiece
 
 
-def write_model(path, **settings):
+def write_model(path, *, texts=(), **settings):
   """A SentencePiece model of a few words, with T5's special ids."""
   model = io.BytesIO()
   special = {'pad_id': 0, 'eos_id': 1, 'unk_id': 2, 'bos_id': -1, **settings}
   sentencepiece.SentencePieceTrainer.train(
-    sentence_iterator=iter(['a red hat', 'a blue cup', 'yes or no'] * 20),
+    sentence_iterator=iter(
+      ['a red hat', 'a blue cup', 'yes or no', *texts] * 20
+    ),
     model_writer=model,
     vocab_size=40,
     hard_vocab_limit=False,

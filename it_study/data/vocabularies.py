@@ -40,12 +40,19 @@ def current_vocabulary() -> seqio.Vocabulary:
 
 def checked_vocabulary() -> seqio.Vocabulary:
   """The current vocabulary. Raises `InputError` if it cannot be read."""
-  return _checked(_name())
+  return checked(current_vocabulary())
 
 
-def fingerprint() -> str:
-  """A hash of the current vocabulary's content."""
-  vocabulary = checked_vocabulary()
+def checked(vocabulary: seqio.Vocabulary) -> seqio.Vocabulary:
+  """The same vocabulary. Raises `InputError` if it cannot be read."""
+  if isinstance(vocabulary, seqio.SentencePieceVocabulary):
+    _check_once(vocabulary.sentencepiece_model_file)
+  return vocabulary
+
+
+def fingerprint(vocabulary: seqio.Vocabulary | None = None) -> str:
+  """A hash of a vocabulary's content; None is the current one."""
+  vocabulary = vocabulary or checked_vocabulary()
   if isinstance(vocabulary, seqio.SentencePieceVocabulary):
     content = vocabulary.sp_model
   else:
@@ -54,12 +61,15 @@ def fingerprint() -> str:
   return hashlib.sha256(content).hexdigest()
 
 
-def num_own_tokens() -> int:
-  """Number of tokens of the current vocabulary, without sentinels at its end.
+def num_own_tokens(vocabulary: seqio.Vocabulary | None = None) -> int:
+  """Number of tokens of a vocabulary, without sentinels at its end.
 
   Only rows beyond these may be missing in an embedding table.
+
+  Args:
+    vocabulary: Vocabulary; None for the current one.
   """
-  vocabulary = checked_vocabulary()
+  vocabulary = vocabulary or checked_vocabulary()
   if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
     return vocabulary.vocab_size
   size = vocabulary.tokenizer.GetPieceSize()
@@ -85,17 +95,20 @@ def pieces_of(model_file: str | os.PathLike[str]) -> list[str]:
   return _pieces(model)
 
 
-def begins_like(pieces: Sequence[str]) -> bool:
-  """Whether the current vocabulary and another one share their ids.
+def begins_like(
+  pieces: Sequence[str], vocabulary: seqio.Vocabulary | None = None
+) -> bool:
+  """Whether two vocabularies share their ids.
 
   They do if one's pieces are the first pieces of the other, whatever the
   sentinels are called. Weights on model hubs come with T5's model of 32,000
   pieces; T5X's model has the same 32,000, followed by the 100 sentinels.
 
   Args:
-    pieces: Pieces of the other vocabulary, by id.
+    pieces: Pieces of one vocabulary, by id.
+    vocabulary: The other vocabulary; None for the current one.
   """
-  vocabulary = checked_vocabulary()
+  vocabulary = vocabulary or checked_vocabulary()
   if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
     return False
   return all(
@@ -104,12 +117,18 @@ def begins_like(pieces: Sequence[str]) -> bool:
   )
 
 
-def missing_tokens(tokens: Mapping[int, str]) -> list[str]:
-  """Returns the tokens, given by id, that the current vocabulary lacks.
+def missing_tokens(
+  tokens: Mapping[int, str], vocabulary: seqio.Vocabulary | None = None
+) -> list[str]:
+  """Returns the tokens, given by id, that a vocabulary lacks.
 
   Sentinels and T5's special tokens are not missed.
+
+  Args:
+    tokens: Tokens by id.
+    vocabulary: Vocabulary; None for the current one.
   """
-  vocabulary = checked_vocabulary()
+  vocabulary = vocabulary or checked_vocabulary()
   pieces: list[str] = []
   if isinstance(vocabulary, seqio.SentencePieceVocabulary):
     pieces = _pieces(vocabulary.tokenizer)
@@ -122,13 +141,20 @@ def missing_tokens(tokens: Mapping[int, str]) -> list[str]:
   ]
 
 
-def describe() -> str:
-  """Name, size and content hash of the current vocabulary, for a record."""
-  name = _name()
-  size = checked_vocabulary().vocab_size
-  if name not in (DEFAULT, BYTE):
-    name = os.path.basename(name)
-  return f'{name}, {size} tokens, SHA-256 {fingerprint()[:12]}'
+def describe(vocabulary: seqio.Vocabulary | None = None) -> str:
+  """Name, size and content hash of a vocabulary; None is the current one."""
+  vocabulary = vocabulary or checked_vocabulary()
+  if isinstance(vocabulary, seqio.ByteVocabulary):
+    name = BYTE
+  elif isinstance(vocabulary, seqio.SentencePieceVocabulary):
+    name = vocabulary.sentencepiece_model_file
+    name = name if name == DEFAULT else os.path.basename(name)
+  else:
+    name = type(vocabulary).__name__
+  return (
+    f'{name}, {vocabulary.vocab_size} tokens, SHA-256 '
+    f'{fingerprint(vocabulary)[:12]}'
+  )
 
 
 def set_vocabulary(name: str) -> None:
@@ -197,12 +223,8 @@ def _vocabulary(name: str) -> seqio.Vocabulary:
   return seqio.SentencePieceVocabulary(name)
 
 
-@functools.cache
-def _checked(name: str) -> seqio.Vocabulary:
-  if name != BYTE:
-    check_model_file(name)
-  return _vocabulary(name)
-
-
 def _pieces(model: sentencepiece.SentencePieceProcessor) -> list[str]:
   return [model.IdToPiece(key) for key in range(model.GetPieceSize())]
+
+
+_check_once = functools.cache(check_model_file)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import seqio
 
 from it_study.checkpoints import weights
 from it_study.checkpoints.hf import tokenizer
@@ -23,8 +24,9 @@ def complete_config(
   *,
   dtype: str,
   source: WeightsSource | None = None,
+  vocabulary: seqio.Vocabulary | None = None,
 ) -> T5Config:
-  """Returns the configuration for the current vocabulary and this device.
+  """Returns the configuration for a vocabulary and this device.
 
   Args:
     model_config: Function that makes a `T5Config` from `vocab_size` and
@@ -33,6 +35,7 @@ def complete_config(
     source: Weights to load, or None. Their embedding table may have more rows
       than the vocabulary has tokens, as T5's 32,128 for a model file of 32,000,
       or lack rows for its sentinels.
+    vocabulary: Vocabulary of the task; None for the current one.
 
   Raises:
     InputError: If there are no weights at that path, or their embedding table
@@ -40,25 +43,33 @@ def complete_config(
   """
   if dtype == 'auto':
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
-  size = vocabularies.current_vocabulary().vocab_size
+  vocabulary = vocabulary or vocabularies.current_vocabulary()
+  size = vocabulary.vocab_size
   rounded = -(-size // _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
   rows = 0
   if source is not None:
     rows = weights.vocabulary_rows(source)
-    tokens = vocabularies.num_own_tokens()
+    tokens = vocabularies.num_own_tokens(vocabulary)
     if rows < tokens:
       raise InputError(
         f'{source.path}: its embedding table has {rows} rows, but the '
-        f'vocabulary in use has {tokens} tokens: {vocabularies.describe()}. '
-        f'Set {vocabularies.VARIABLE} to the one it was made with.'
+        f'vocabulary in use has {tokens} tokens: '
+        f'{vocabularies.describe(vocabulary)}. Set '
+        f'{vocabularies.VARIABLE} to the one it was made with.'
       )
   return model_config(vocab_size=max(rounded, rows), dtype=dtype)
 
 
-def check_weights(source: WeightsSource | None) -> dict[str, Any]:
+def check_weights(
+  source: WeightsSource | None, *, vocabulary: seqio.Vocabulary | None = None
+) -> dict[str, Any]:
   """Checks that weights are those of their record, and fit the vocabulary.
 
   Token ids mean nothing under another vocabulary, even one of equal size.
+
+  Args:
+    source: Weights to load, or None.
+    vocabulary: Vocabulary of the task; None for the current one.
 
   Returns:
     The content of the training.json of the weights; empty without one.
@@ -69,14 +80,15 @@ def check_weights(source: WeightsSource | None) -> dict[str, Any]:
   """
   if source is None:
     return {}
-  check_folder_vocabulary(source)
+  check_folder_vocabulary(source, vocabulary=vocabulary)
   training = source.training
   trained = training.get('vocabulary_sha256')
-  if trained not in (None, vocabularies.fingerprint()):
+  if trained not in (None, vocabularies.fingerprint(vocabulary)):
     raise InputError(
       f'{source.path} was trained with the vocabulary '
-      f'{training["vocabulary"]}; in use is {vocabularies.describe()}. Set '
-      f'{vocabularies.VARIABLE} to the one it was trained with.'
+      f'{training["vocabulary"]}; in use is '
+      f'{vocabularies.describe(vocabulary)}. Set {vocabularies.VARIABLE} to '
+      'the one it was trained with.'
     )
   _check_last_step(source)
   return training
@@ -97,7 +109,9 @@ def _check_last_step(source: WeightsSource) -> None:
     )
 
 
-def check_folder_vocabulary(source: WeightsSource) -> None:
+def check_folder_vocabulary(
+  source: WeightsSource, *, vocabulary: seqio.Vocabulary | None = None
+) -> None:
   """Checks that weights come with the vocabulary in use, where they have one.
 
   Raises:
@@ -108,20 +122,24 @@ def check_folder_vocabulary(source: WeightsSource) -> None:
   if folder is None:
     return
   stored = tokenizer.read_tokenizer(folder)
+  used = vocabularies.describe(vocabulary)
   model_file = folder / tokenizer.VOCABULARY
   if model_file.is_file():
-    if not vocabularies.begins_like(vocabularies.pieces_of(model_file)):
+    pieces = vocabularies.pieces_of(model_file)
+    if not vocabularies.begins_like(pieces, vocabulary):
       raise InputError(
-        f'{model_file} differs from the vocabulary in use, '
-        f'{vocabularies.describe()}. Set {vocabularies.VARIABLE}={model_file}.'
+        f'{model_file} differs from the vocabulary in use, {used}. Set '
+        f'{vocabularies.VARIABLE}={model_file}.'
       )
-  elif stored.pieces and not vocabularies.begins_like(stored.pieces):
+  elif stored.pieces and not vocabularies.begins_like(
+    stored.pieces, vocabulary
+  ):
     raise InputError(
       f'{folder / tokenizer.TOKENIZER} differs from the vocabulary in use, '
-      f'{vocabularies.describe()}. Set {vocabularies.VARIABLE} to the '
-      'SentencePiece model that it was made from.'
+      f'{used}. Set {vocabularies.VARIABLE} to the SentencePiece model that it '
+      'was made from.'
     )
-  missing = vocabularies.missing_tokens(stored.added)
+  missing = vocabularies.missing_tokens(stored.added, vocabulary)
   if missing:
     raise InputError(
       f'{folder}: its tokenizer has {len(missing)} tokens that the vocabulary '

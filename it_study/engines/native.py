@@ -259,6 +259,7 @@ def _load_model(inputs: PredictionInputs, mesh: Mesh) -> LoadedModel:
     model=model,
     params=to_compute_dtype(params, inputs.config),
     mesh=mesh,
+    vocabulary=inputs.vocabulary,
     max_length=settings.task_feature_lengths['inputs'],
     max_decode_length=settings.task_feature_lengths['targets'],
     batch_size=settings.batch_size,

@@ -67,6 +67,7 @@ class PredictionInputs:
     rows: Rows of the split from `load_instances`.
     path: Path of the predictions.jsonl to write; its folder exists.
     config: Configuration of the model.
+    vocabulary: Vocabulary of the task.
     weights: Weights of the model; None to draw parameters from the seed.
     training: Content of the training.json of the weights; empty without one.
     started: `time.monotonic()` at the beginning of the prediction.
@@ -76,6 +77,7 @@ class PredictionInputs:
   rows: Sequence[Mapping[str, Any]]
   path: pathlib.Path
   config: T5Config
+  vocabulary: seqio.Vocabulary
   weights: WeightsSource | None
   training: Mapping[str, Any]
   started: float
@@ -108,6 +110,7 @@ def prepare(
   user_module.load(
     settings.mixture_or_task_module, setting='MIXTURE_OR_TASK_MODULE'
   )
+  vocabulary = seqio_lib.vocabulary_of(settings.mixture_or_task_name)
   local_folders.make_directory(infer_output_dir)
   rows = load_instances(
     name=settings.mixture_or_task_name,
@@ -115,13 +118,16 @@ def prepare(
     split=settings.split,
   )
   source = weights_source.resolve(checkpoint_path)
-  training = model_setup.check_weights(source)
-  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
+  training = model_setup.check_weights(source, vocabulary=vocabulary)
+  config = model_setup.complete_config(
+    model_config, dtype=dtype, source=source, vocabulary=vocabulary
+  )
   return PredictionInputs(
     settings=settings,
     rows=rows,
     path=infer_output_dir / 'predictions.jsonl',
     config=config,
+    vocabulary=vocabulary,
     weights=source,
     training=training,
     started=started,
@@ -222,7 +228,7 @@ def load_instances(
     split,
     tuple(sorted(lengths.items())),
     row_source.SOURCE.tfds_dataset.data_dir,
-    vocabularies.fingerprint(),
+    vocabularies.fingerprint(seqio_lib.vocabulary_of(name)),
   )
   if not rows:
     raise InputError(f'{name} has no instance in {split}: nothing to predict.')

@@ -5,6 +5,9 @@ import dataclasses
 import pathlib
 import time
 
+import seqio
+
+from it_study import seqio_lib
 from it_study.checkpoints import weights_source
 from it_study.checkpoints.weights_source import WeightsSource
 from it_study.data import user_module
@@ -39,6 +42,7 @@ class TrainingInputs:
     validation_feed: Held-out examples, not packed; None without evaluation.
     train_steps: Steps to train, also where epochs were asked for.
     config: Configuration of the model.
+    vocabulary: Vocabulary of the task.
     initial_weights: Weights to start from; None to start from scratch.
     started: `time.monotonic()` at the beginning of the training.
   """
@@ -50,6 +54,7 @@ class TrainingInputs:
   validation_feed: Feed | None
   train_steps: int
   config: T5Config
+  vocabulary: seqio.Vocabulary
   initial_weights: WeightsSource | None
   started: float
 
@@ -88,6 +93,7 @@ def prepare(
   user_module.load(
     data.mixture_or_task_module, setting='MIXTURE_OR_TASK_MODULE'
   )
+  vocabulary = seqio_lib.vocabulary_of(data.mixture_or_task_name)
   local_folders.make_directory(model_dir)
   feed = _make_feed(
     data, 'train', model_dir, seed=settings.seed, on_progress=on_progress
@@ -101,8 +107,10 @@ def prepare(
     _check_epochs(data.epochs, feed)
     train_steps = feed.num_steps(epochs=data.epochs)
   if source is not None:
-    model_setup.check_folder_vocabulary(source)
-  config = model_setup.complete_config(model_config, dtype=dtype, source=source)
+    model_setup.check_folder_vocabulary(source, vocabulary=vocabulary)
+  config = model_setup.complete_config(
+    model_config, dtype=dtype, source=source, vocabulary=vocabulary
+  )
   return TrainingInputs(
     data=data,
     settings=settings,
@@ -111,6 +119,7 @@ def prepare(
     validation_feed=validation_feed,
     train_steps=train_steps,
     config=config,
+    vocabulary=vocabulary,
     initial_weights=source,
     started=started,
   )

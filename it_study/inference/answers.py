@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Int
 import numpy as np
+import seqio
 
 from it_study import distributed
 from it_study.data import vocabularies
@@ -98,7 +99,7 @@ def answer(
   if decoding.is_constrained or decoding.is_ranked:
     spaces = label_spaces_lib.encode(
       rows,
-      vocabulary=vocabularies.current_vocabulary(),
+      vocabulary=loaded.vocabulary,
       max_length=loaded.max_decode_length,
     )
   count = Count(total=len(rows))
@@ -125,7 +126,9 @@ def answer(
   return [Answer(texts[k], scores.get(k)) for k in range(len(rows))], count
 
 
-def identify(params: Any, config: T5Config) -> dict[str, Any]:
+def identify(
+  params: Any, config: T5Config, vocabulary: seqio.Vocabulary
+) -> dict[str, Any]:
   """Returns what answers depend on of a model, as JSON-serialisable values."""
   fields = dataclasses.asdict(config)
   for name in _WITHOUT_EFFECT:
@@ -133,7 +136,7 @@ def identify(params: Any, config: T5Config) -> dict[str, Any]:
   return {
     'params': param_hash.fingerprint(params),
     'model': fields,
-    'vocabulary': vocabularies.fingerprint(),
+    'vocabulary': vocabularies.fingerprint(vocabulary),
   }
 
 
@@ -155,7 +158,7 @@ class _AnswerCache:
     self._on_progress = on_progress
     self._model = {
       'version': _VERSION,
-      **identify(loaded.params, loaded.model.config),
+      **identify(loaded.params, loaded.model.config, loaded.vocabulary),
     }
 
   def decode(
@@ -166,7 +169,7 @@ class _AnswerCache:
   ) -> dict[int, str]:
     """Returns texts by row, restricted to label spaces if there are any."""
     method = self._decoding.free_method
-    vocabulary = vocabularies.current_vocabulary()
+    vocabulary = self._loaded.vocabulary
 
     def compute(chosen: list[int]) -> Iterator[Batch]:
       for indices, rows in prompt_batches.decode(

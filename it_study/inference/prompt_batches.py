@@ -59,6 +59,7 @@ class LoadedModel:
     model: The model.
     params: Parameters of the model, on the mesh.
     mesh: Mesh whose `data` and `fsdp` axes split the prompts of a batch.
+    vocabulary: Vocabulary of prompts and answers.
     max_length: Maximum length of a prompt in tokens.
     max_decode_length: Maximum number of tokens to decode.
     batch_size: Number of prompts at once, halved until they fit in memory.
@@ -68,6 +69,7 @@ class LoadedModel:
   model: T5
   params: Any
   mesh: jax.sharding.Mesh
+  vocabulary: seqio.Vocabulary
   max_length: int
   max_decode_length: int
   batch_size: int

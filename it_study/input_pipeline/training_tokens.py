@@ -94,7 +94,7 @@ def _task_tokens(
   if key is None:
     settings = (
       task.name,
-      vocabularies.fingerprint(),
+      vocabularies.fingerprint(seqio_lib.vocabulary_of(task.name)),
       sorted(lengths.items()),
       *_split_key(split),
     )
@@ -224,7 +224,7 @@ def _condition_key(
     preprocessors.TOKENS_VERSION,
     choice.name,
     task.source.task,
-    vocabularies.fingerprint(),
+    vocabularies.fingerprint(seqio_lib.vocabulary_of(task.name)),
     sorted(lengths.items()),
     *_split_key(split),
     *code,

@@ -228,6 +228,7 @@ def load_model(batch_size=32, **settings):
     model=model,
     params=partitioning.init_params(model=model, seed=0, mesh=mesh),
     mesh=mesh,
+    vocabulary=seqio.ByteVocabulary(),
     max_length=fakes.LENGTHS['inputs'],
     max_decode_length=fakes.LENGTHS['targets'],
     batch_size=batch_size,

@@ -4,6 +4,7 @@ import weakref
 
 import jax.numpy as jnp
 import numpy as np
+import seqio
 
 from it_study.data import vocabularies
 from it_study.inference import encoding, prompt_batches, token_loop
@@ -16,6 +17,7 @@ def loaded_model_of(batch_size, *, longest):
     model=None,
     params=None,
     mesh=partitioning.make_mesh(),
+    vocabulary=seqio.ByteVocabulary(),
     max_length=longest,
     max_decode_length=1,
     batch_size=batch_size,
@@ -97,6 +99,7 @@ def test_an_empty_prompt_is_supported(monkeypatch):
     model=None,
     params=None,
     mesh=partitioning.make_mesh(),
+    vocabulary=seqio.ByteVocabulary(),
     max_length=16,
     max_decode_length=1,
     batch_size=4,

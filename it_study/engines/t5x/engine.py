@@ -183,7 +183,9 @@ def predict(
   folder = inputs.path.with_name('t5x')
   answers = inference.answer(
     inputs,
-    model=t5x_setup.make_model(inputs.config, decoding=decoding),
+    model=t5x_setup.make_model(
+      inputs.config, vocabulary=inputs.vocabulary, decoding=decoding
+    ),
     partitioner=t5x_setup.make_partitioner(
       MeshSettings(data=mesh_data, fsdp=mesh_fsdp, model=mesh_model)
     ),
@@ -233,7 +235,10 @@ def _train(
     reporter = trainer.Reporter(inputs, start=start, on_progress=on_progress)
     _, state = t5x_train.train(
       model=t5x_setup.make_model(
-        inputs.config, optimizer=settings.optimizer, z_loss=settings.z_loss
+        inputs.config,
+        vocabulary=inputs.vocabulary,
+        optimizer=settings.optimizer,
+        z_loss=settings.z_loss,
       ),
       model_dir=str(model_dir),
       train_dataset_cfg=dataset,

@@ -10,9 +10,9 @@ import shutil
 from typing import Any
 
 import numpy as np
+import seqio
 
 from it_study import distributed
-from it_study.data import vocabularies
 from it_study.engines.prediction_rows import PredictionInputs
 from it_study.engines.t5x import feed, weights
 from it_study.errors import InputError
@@ -63,6 +63,7 @@ def answer(
     model=model,
     checkpoint=checkpoint,
     partitioner=partitioner,
+    vocabulary=inputs.vocabulary,
     lengths=settings.task_feature_lengths,
     batch_size=settings.batch_size,
   )
@@ -95,9 +96,8 @@ def answer(
     priors = dict(zip(unique, unconditional, strict=distributed.is_first()))
   if not distributed.is_first():
     return []
-  vocabulary = vocabularies.current_vocabulary()
   texts = {
-    k: prompt_batches.to_text(vocabulary, np.asarray(tokens))
+    k: prompt_batches.to_text(inputs.vocabulary, np.asarray(tokens))
     for k, tokens in zip(free, decoded, strict=True)
   }
   scores: dict[int, dict[str, float]] = {}
@@ -118,6 +118,7 @@ def infer(
   partitioner: Any,
   prompts: Sequence[np.ndarray],
   targets: Sequence[Sequence[int]] | None,
+  vocabulary: seqio.Vocabulary,
   lengths: Mapping[str, int],
   batch_size: int,
   folder: pathlib.Path,
@@ -131,6 +132,7 @@ def infer(
     partitioner: Partitioner of T5X.
     prompts: Int32 arrays, one sequence of tokens each.
     targets: Tokens to score after each prompt; None to predict.
+    vocabulary: Vocabulary of the model.
     lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
     batch_size: Number of prompts at once.
     folder: Folder for T5X's files.
@@ -148,7 +150,7 @@ def infer(
   if not prompts:
     return []
   folder.mkdir(parents=True, exist_ok=True)
-  with _as_task(prompts, targets) as name:
+  with _as_task(prompts, targets, vocabulary) as name:
     t5x_infer.infer(
       mode=mode,
       model=model,
@@ -194,7 +196,7 @@ def _label_spaces(inputs: PredictionInputs) -> list[Labels]:
     return [{}] * len(inputs.rows)
   return label_spaces_lib.encode(
     inputs.rows,
-    vocabulary=vocabularies.current_vocabulary(),
+    vocabulary=inputs.vocabulary,
     max_length=inputs.settings.task_feature_lengths['targets'],
   )
 
@@ -236,7 +238,7 @@ def _prepare_checkpoint(
     folder,
     {
       'version': _VERSION,
-      **answers.identify(params, inputs.config),
+      **answers.identify(params, inputs.config, inputs.vocabulary),
       'method': settings.decoding.method,
       'settings': settings.decoding.settings(settings.decoding.method),
       'lengths': dict(settings.task_feature_lengths),
@@ -289,10 +291,11 @@ def _write(
 
 @contextlib.contextmanager
 def _as_task(
-  prompts: Sequence[np.ndarray], targets: Sequence[Sequence[int]] | None
+  prompts: Sequence[np.ndarray],
+  targets: Sequence[Sequence[int]] | None,
+  vocabulary: seqio.Vocabulary,
 ) -> Iterator[str]:
   """Registers prompts as a SeqIO task for the duration of the block."""
-  import seqio
   import tensorflow as tf
 
   def examples() -> Iterator[dict[str, np.ndarray]]:
@@ -306,7 +309,6 @@ def _as_task(
       }
 
   sequence = tf.TensorSpec([None], tf.int32)
-  vocabulary = vocabularies.checked_vocabulary()
   feature = seqio.Feature(vocabulary, add_eos=False)
   name = 'it_study_prompts'
   seqio.TaskRegistry.add(

@@ -6,8 +6,8 @@ import importlib.util
 from typing import Any
 
 import numpy as np
+import seqio
 
-from it_study.data import vocabularies
 from it_study.errors import InputError
 from it_study.inference.decoding import Decoding
 from it_study.models.config import T5Config
@@ -31,6 +31,7 @@ def require() -> None:
 def make_model(
   config: T5Config,
   *,
+  vocabulary: seqio.Vocabulary,
   optimizer: Optimizer | None = None,
   decoding: Decoding | None = None,
   z_loss: float = 0.0,
@@ -40,6 +41,7 @@ def make_model(
   Args:
     config: Sizes of the model; its parameters have the same names and shapes as
       the native engine's.
+    vocabulary: Vocabulary of the task.
     optimizer: Optimizer, for training.
     decoding: Decoding, for prediction; greedy, ranked, or a beam in T5X's
       style.
@@ -59,7 +61,6 @@ def make_model(
   from t5x import models
   from t5x.examples.t5 import network
 
-  vocabulary = vocabularies.checked_vocabulary()
   make = functools.partial(
     models.EncoderDecoderModel,
     module=network.Transformer(
