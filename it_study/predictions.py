@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import math
+import re
 from typing import Any
 
 from it_study.corpus.findings import plural
@@ -16,15 +17,23 @@ from it_study.storage.text_files import (
   write_text,
 )
 
+# How raw predictions show tokens that are left out of predictions.
+UNKNOWN = '\u2047'
+NO_TOKEN = '<id {}>'
+_SPECIAL = re.compile('<extra_id_[0-9]+>|<id [0-9]+>')
+# Of answers that SeqIO has decoded: SentencePiece writes spaces around the mark
+# of an unknown token.
+_MARKS = re.compile(f' ?{UNKNOWN} ?|<extra_id_[0-9]+>')
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prediction:
   """An instance with its prediction; a line of predictions.jsonl.
 
-  A line holds these fields in this order. There `label_space`, `scores`,
-  `train_condition`, `test_condition` and `seed` may be null. Other fields are
-  None only in rows of another system that lack them; such rows are never
-  written.
+  A line holds these fields in this order; `raw_prediction` only if it is not
+  None. There `label_space`, `scores`, `train_condition`, `test_condition` and
+  `seed` may be null. Other fields are None only in rows of another system that
+  lack them; such rows are never written.
 
   Attributes:
     id: Instance id.
@@ -36,7 +45,8 @@ class Prediction:
     split: 'train', 'validation' or 'test'.
     inputs: Prompt as the model saw it; the bare input for a baseline.
     targets: Accepted references, at least one.
-    prediction: Predicted text.
+    prediction: Predicted text, without special and unknown tokens.
+    raw_prediction: Predicted text with them; None if there are none.
     scores: Log-likelihood of each label in nats; None if labels were not
       scored.
     train_condition: Name of the training condition; None if untuned.
@@ -55,6 +65,7 @@ class Prediction:
   inputs: str | None
   targets: tuple[str, ...]
   prediction: str
+  raw_prediction: str | None = None
   scores: Mapping[str, float] | None = None
   train_condition: str | None = None
   test_condition: str | None = None
@@ -107,7 +118,33 @@ class Prediction:
         values[name] = list(values[name])
     if values['scores'] is not None:
       values['scores'] = dict(values['scores'])
+    if values['raw_prediction'] is None:
+      del values['raw_prediction']
     return values
+
+  @property
+  def has_special_tokens(self) -> bool:
+    """Whether sentinels, control tokens or ids without a token are left out."""
+    return bool(_SPECIAL.search(self.raw_prediction or ''))
+
+  @property
+  def has_unknown_tokens(self) -> bool:
+    """Whether the unknown token is left out."""
+    return UNKNOWN in (self.raw_prediction or '')
+
+
+def without_marks(text: str) -> tuple[str, str | None]:
+  """Returns a text that SeqIO decoded as we decode it, and its raw text.
+
+  The raw text is None if nothing is left out.
+
+  >>> without_marks('<extra_id_0> yes ⁇ ')
+  ('yes', '<extra_id_0> yes ⁇')
+  >>> without_marks('yes ')
+  ('yes ', None)
+  """
+  cleaned = _MARKS.sub('', text)
+  return (text, None) if cleaned == text else (cleaned.strip(), text.strip())
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Prediction))
@@ -254,6 +291,7 @@ def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
   return lambda value: value is None or check(value)
 
 
+_OPTIONAL = ('raw_prediction', 'scores')
 _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
   'id': (_is_name, 'a non-empty text'),
   'task': (_is_name, 'a non-empty text'),
@@ -268,6 +306,7 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
   'inputs': (_is_text, 'a text'),
   'targets': (_is_texts, 'a list of at least one text'),
   'prediction': (_is_text, 'a text'),
+  'raw_prediction': (_is_text, 'a text'),
   'scores': (_or_none(_is_scores), 'an object of finite numbers, or null'),
   'train_condition': (_or_none(_is_name), 'the name of a condition, or null'),
   'test_condition': (_or_none(_is_name), 'the name of a condition, or null'),
@@ -283,11 +322,11 @@ def _check_fields(fields: Mapping[str, object], where: str) -> None:
         f'{where}: field {name!r} is unknown; expected '
         f'{", ".join(_ALLOWED)}.{nearest(name, _ALLOWED)}'
       )
-  missing = [n for n in _ALLOWED if n not in fields and n != 'scores']
+  missing = [n for n in _ALLOWED if n not in fields and n not in _OPTIONAL]
   if missing:
     raise InputError(
       f'{where}: missing {", ".join(missing)}; a row has {", ".join(_ALLOWED)}'
-      ' (scores are optional).'
+      f' ({" and ".join(_OPTIONAL)} are optional).'
     )
   for name, value in fields.items():
     check, expected = _ALLOWED[name]

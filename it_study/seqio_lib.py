@@ -30,6 +30,7 @@ from it_study.errors import InputError, nearest
 from it_study.evaluation import metrics
 from it_study.instructions import tk_instruct
 from it_study.instructions.tk_instruct import TkInstruct as TkInstruct
+from it_study.predictions import without_marks
 
 
 class ConditionTask(seqio.Task):
@@ -265,11 +266,11 @@ def resolve_on_first_use() -> None:
 def postprocess(
   decoded: str, example: Mapping | None = None, is_target: bool = False
 ) -> str | list[str]:
-  """The prediction unchanged; for a target, all its references."""
+  """The prediction as it is scored; for a target, all its references."""
   if is_target:
     assert example is not None, 'SeqIO passes the example with a target'
     return [reference.decode() for reference in example['references']]
-  return decoded
+  return without_marks(decoded)[0]
 
 
 def exact_match_and_rouge(

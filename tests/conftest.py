@@ -105,6 +105,14 @@ def _natinst_dir():
   return pathlib.Path(os.environ['NATINST_DIR'])
 
 
+@pytest.fixture(name='t5_vocabulary', scope='session')
+def _t5_vocabulary():
+  """T5's own SentencePiece model of 32,000 pieces, named by the environment."""
+  if not os.environ.get('T5_VOCABULARY'):
+    pytest.skip('needs T5_VOCABULARY')
+  return os.environ['T5_VOCABULARY']
+
+
 @pytest.fixture(name='fake_tools')
 def _fake_tools(tmp_path, monkeypatch):
   """Puts programs of the names given on PATH; see `fakes.FakeTools`."""

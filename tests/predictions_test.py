@@ -73,6 +73,45 @@ def test_a_line_holds_the_fields_of_the_schema_in_order(tmp_path):
   )
 
 
+def test_a_raw_prediction_is_written_where_there_is_one(tmp_path):
+  path = tmp_path / 'p.jsonl'
+  row = make_row(prediction='yes', raw_prediction='<extra_id_0> yes')
+  predictions.write_predictions(path, [row])
+  assert (
+    '"prediction": "yes", "raw_prediction": "<extra_id_0> yes", "scores"'
+  ) in path.read_text()
+  assert predictions.read_predictions(path) == [row]
+
+
+@pytest.mark.parametrize(
+  ('raw', 'special', 'unknown'),
+  [
+    (None, False, False),
+    ('<extra_id_0> yes', True, False),
+    ('yes <id 32100>', True, False),
+    ('⁇ yes ⁇', False, True),
+    ('⁇ yes <extra_id_12>', True, True),
+  ],
+)
+def test_a_raw_prediction_tells_special_from_unknown(raw, special, unknown):
+  row = make_row(raw_prediction=raw)
+  assert (row.has_special_tokens, row.has_unknown_tokens) == (special, unknown)
+
+
+@pytest.mark.parametrize(
+  ('text', 'expected'),
+  [
+    ('yes ', ('yes ', None)),
+    # As SentencePiece decodes [unknown, yes, unknown] and so on.
+    (' ⁇ yes ⁇ ', ('yes', '⁇ yes ⁇')),
+    ('a ⁇ b ⁇  c', ('ab c', 'a ⁇ b ⁇  c')),
+    ('<extra_id_0> yes<extra_id_1>', ('yes', '<extra_id_0> yes<extra_id_1>')),
+  ],
+)
+def test_marks_of_a_decoded_text(text, expected):
+  assert predictions.without_marks(text) == expected
+
+
 def test_rows_are_sorted_by_task_and_position(tmp_path):
   path = tmp_path / 'p.jsonl'
   rows = [
@@ -191,9 +230,9 @@ def test_missing_scores_blank_lines_and_a_byte_order_mark_are_accepted(
       'predicton',
       'x',
       "field 'predicton' is unknown; expected id, task, category, kind, "
-      'label_space, position, split, inputs, targets, prediction, scores, '
-      'train_condition, test_condition, seed, engine. Did you mean '
-      "'prediction'?",
+      'label_space, position, split, inputs, targets, prediction, '
+      'raw_prediction, scores, train_condition, test_condition, seed, engine. '
+      "Did you mean 'prediction'?",
     ),
   ],
 )
@@ -212,7 +251,9 @@ def test_missing_fields_are_all_named(tmp_path):
   del fields['prediction'], fields['engine']
   path.write_text(json.dumps(fields))
   with pytest.raises(
-    InputError, match=r':1: missing prediction, engine; a row'
+    InputError,
+    match=r':1: missing prediction, engine; a row has id, .*, engine '
+    r'\(raw_prediction and scores are optional\)\.$',
   ):
     predictions.read_predictions(path)
 

@@ -289,6 +289,8 @@ def test_real_task_files(natinst_dir):
 def test_postprocess():
   example = {'references': np.array([b'a', 'é'.encode()], object)}
   assert seqio_lib.postprocess('a', example=example) == 'a'
+  # SeqIO decodes an unknown token so, and T5X evaluates the text.
+  assert seqio_lib.postprocess(' ⁇ a ⁇ ', example=example) == 'a'
   assert seqio_lib.postprocess('a', example=example, is_target=True) == [
     'a',
     'é',

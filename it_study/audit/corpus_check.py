@@ -25,6 +25,7 @@ def check(
   track: str = 'default',
   exclusions: str | pathlib.Path | Exclusions | None = None,
   num_workers: int | None = None,
+  with_vocabulary: bool = False,
   on_task: Callable[[int, int], None] | None = None,
 ) -> tuple[Corpus, list[CorpusFinding]]:
   """Checks every task of a corpus, including those that cannot be used.
@@ -35,6 +36,7 @@ def check(
     exclusions: Tasks and instances to leave out, or the path of a file that
       lists them.
     num_workers: Number of worker processes, as for `worker_pool.map_tasks`.
+    with_vocabulary: Whether to check what the current vocabulary can spell.
     on_task: Called after each task with the numbers of finished and of all
       tasks.
 
@@ -51,7 +53,11 @@ def check(
   ids: dict[str, array.array] = {}
   results: Iterator[tuple[str, _FileResult]] = worker_pool.map_tasks(
     # Passed because workers do not know the levels that a user has registered.
-    functools.partial(_check_file, levels=leaks.output_space_levels()),
+    functools.partial(
+      _check_file,
+      levels=leaks.output_space_levels(),
+      with_vocabulary=with_vocabulary,
+    ),
     corpus=corpus,
     names=names,
     num_workers=num_workers,
@@ -70,7 +76,11 @@ _FileResult = tuple[list[CorpusFinding], array.array]
 
 
 def _check_file(
-  corpus: Corpus, name: str, *, levels: Mapping[str, OutputSpace]
+  corpus: Corpus,
+  name: str,
+  *,
+  levels: Mapping[str, OutputSpace],
+  with_vocabulary: bool,
 ) -> _FileResult:
   try:
     file, faults = corpus.load_broken(name)
@@ -85,6 +95,7 @@ def _check_file(
       instances=file.instances,
       is_test=is_test,
       levels=levels,
+      with_vocabulary=with_vocabulary,
     ),
   ]
   return findings, array.array('Q', (stable_hash(i.id) for i in file.instances))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
 import re
 
-from it_study.audit import leaks
+from it_study.audit import leaks, spelling_check
 from it_study.corpus import natinst, task_kinds
 from it_study.corpus.findings import NOTE, WARNING, CorpusFinding, merge, plural
 from it_study.corpus.natinst import Instance, Task
@@ -34,6 +34,7 @@ def check_task(
   instances: Iterable[Instance],
   is_test: bool,
   levels: Mapping[str, OutputSpace] | None = None,
+  with_vocabulary: bool = False,
 ) -> list[CorpusFinding]:
   """Checks one parsed task, and lints its output-space definitions.
 
@@ -43,6 +44,7 @@ def check_task(
     is_test: Whether it is a test task; only the first 100 instances are then
       checked.
     levels: Output-space levels by name, as for `leaks.lint`.
+    with_vocabulary: Whether to check what the current vocabulary can spell.
   """
   instances = list(instances)
   counted = [i for i in instances if not is_test or i.position < TEST_INSTANCES]
@@ -53,6 +55,7 @@ def check_task(
     *merge(_check_repeated_inputs(task, counted)),
     *merge(_check_texts(task, counted)),
     *leaks.lint(task=task, instances=counted, levels=levels),
+    *(spelling_check.check_task(task, counted) if with_vocabulary else ()),
   ]
 
 

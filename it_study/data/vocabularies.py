@@ -1,19 +1,23 @@
-"""The vocabulary of the tasks: T5's own unless another is named."""
+"""The vocabulary of the tasks, what it can spell, and answers decoded by it."""
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import functools
 import hashlib
 import os
 import re
+from typing import NamedTuple
 
 from etils import epath
 import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 import seqio
 import tensorflow as tf
 
+from it_study.corpus.normalization import normalize_answer
 from it_study.errors import InputError, nearest, nearest_path
+from it_study.predictions import NO_TOKEN, UNKNOWN
 from it_study.storage import git_lfs
 from it_study.storage.storage_path import expanded
 
@@ -24,7 +28,8 @@ BYTE = 'byte'
 # path of its model file.
 MINIATURE = 'miniature'
 _SPECIAL = ('<pad>', '</s>', '<unk>')
-_SENTINEL = re.compile('▁?<extra_id_[0-9]+>')
+_SENTINEL = re.compile('▁?(<extra_id_[0-9]+>)')
+_EOS_ID = 1
 
 
 def current_vocabulary() -> seqio.Vocabulary:
@@ -212,6 +217,82 @@ def check_model_file(path: str) -> None:
     )
 
 
+class Decoded(NamedTuple):
+  """An answer as text.
+
+  Attributes:
+    text: Text without special and unknown tokens, by which it is scored.
+    raw: Text with them, white space around each; None if there are none.
+  """
+
+  text: str
+  raw: str | None
+
+
+def decode(vocabulary: seqio.Vocabulary, tokens: Iterable[int]) -> Decoded:
+  """Decodes tokens up to the end of sequence, without padding.
+
+  Tk-Instruct decodes with `skip_special_tokens`, which leaves out sentinels,
+  control tokens, the unknown token and rows of the model's table that are no
+  tokens. They are shown in the raw text: a sentinel as `<extra_id_0>`, the
+  unknown token as `⁇`, others by their number, as `<id 32105>`.
+
+      [sentinel 0, '▁yes', unknown]:
+      text 'yes', raw '<extra_id_0> yes ⁇'
+  """
+  marks = _marks(vocabulary)
+  size = vocabulary.vocab_size
+  parts: list[str] = []
+  kept: list[int] = []
+  since_mark: list[int] = []
+  for token in map(int, tokens):
+    if token == _EOS_ID:
+      break
+    if not token:
+      continue
+    mark = marks.get(token) if token < size else NO_TOKEN.format(token)
+    if mark is None:
+      kept.append(token)
+      since_mark.append(token)
+    else:
+      parts += [vocabulary.decode(since_mark).strip(), mark]
+      since_mark = []
+  text = vocabulary.decode(kept)
+  if not parts:
+    return Decoded(text, None)
+  parts.append(vocabulary.decode(since_mark).strip())
+  return Decoded(text, ' '.join(filter(None, parts)))
+
+
+def spell(vocabulary: seqio.Vocabulary, text: str) -> Decoded:
+  """Returns what a model that has learnt a text perfectly would answer."""
+  return decode(vocabulary, vocabulary.encode(text))
+
+
+def is_matched(text: str, spelled: Decoded) -> bool:
+  """Whether an answer as spelled equals its text for exact match.
+
+  Of a text such as '{' nothing is left, which would equal any punctuation.
+  """
+  answer = normalize_answer(spelled.text)
+  if not answer and spelled.raw is not None:
+    return False
+  return answer == normalize_answer(text)
+
+
+def loses_characters(spelled: Decoded) -> bool:
+  """Whether the vocabulary lacks characters of a text that it spells."""
+  return spelled.raw is not None
+
+
+def changes_characters(text: str, spelled: Decoded) -> bool:
+  """Whether normalisation (NFKC) changes a text besides its white space.
+
+  False for a text of which the vocabulary lacks characters.
+  """
+  return spelled.raw is None and spelled.text.split() != text.split()
+
+
 def _name() -> str:
   return expanded(os.environ.get(VARIABLE) or DEFAULT)
 
@@ -228,3 +309,27 @@ def _pieces(model: sentencepiece.SentencePieceProcessor) -> list[str]:
 
 
 _check_once = functools.cache(check_model_file)
+
+
+def _marks(vocabulary: seqio.Vocabulary) -> Mapping[int, str]:
+  """Returns how to show the tokens that are left out, by id."""
+  if isinstance(vocabulary, seqio.SentencePieceVocabulary):
+    return _marks_of_model(vocabulary.sp_model)
+  unknown = vocabulary.unk_id
+  return {} if unknown is None else {unknown: UNKNOWN}
+
+
+@functools.lru_cache(maxsize=8)
+def _marks_of_model(model: bytes) -> Mapping[int, str]:
+  # The class is generated at import, so mypy does not see it.
+  proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
+  marks = {}
+  for token, piece in enumerate(proto.pieces):
+    sentinel = _SENTINEL.fullmatch(piece.piece)
+    if sentinel:
+      marks[token] = sentinel[1]
+    elif piece.type == piece.UNKNOWN:
+      marks[token] = UNKNOWN
+    elif piece.type == piece.CONTROL:
+      marks[token] = NO_TOKEN.format(token)
+  return marks

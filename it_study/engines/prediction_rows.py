@@ -20,6 +20,7 @@ from it_study.corpus import natinst
 from it_study.data import preprocessors, row_source, user_module, vocabularies
 from it_study.engines import model_setup
 from it_study.errors import InputError, nearest
+from it_study.inference import label_spaces
 from it_study.inference.answers import Answer
 from it_study.inference.decoding import Decoding
 from it_study.models.config import T5Config
@@ -158,6 +159,7 @@ def write(
         row,
         task=tasks[row['task'].decode()],
         prediction=answer.text,
+        raw_prediction=answer.raw,
         scores=answer.scores,
         split=settings.split,
         engine=engine,
@@ -170,7 +172,7 @@ def write(
   )
   summary = {
     'engine': engine,
-    **_decoding_summary(settings.decoding),
+    **_decoding_summary(inputs),
     'num_instances': len(inputs.rows),
     'num_kept_answers': num_kept_answers,
     **_truncation_summary(inputs.rows),
@@ -182,8 +184,20 @@ def write(
   )
 
 
-def _decoding_summary(decoding: Decoding) -> dict[str, Any]:
-  return {'decoding': decoding.method, **decoding.settings(decoding.method)}
+def _decoding_summary(inputs: PredictionInputs) -> dict[str, Any]:
+  decoding = inputs.settings.decoding
+  summary = {'decoding': decoding.method, **decoding.settings(decoding.method)}
+  if decoding.is_constrained or decoding.is_ranked:
+    lacking = label_spaces.unspellable(
+      inputs.rows, vocabulary=inputs.vocabulary
+    )
+    if lacking:
+      summary |= {
+        'unspellable_labels': decoding.unspellable_labels,
+        'num_unspellable_labels': sum(map(len, lacking.values())),
+        'num_unspellable_tasks': len(lacking),
+      }
+  return summary
 
 
 def _truncation_summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 
 from it_study.corpus.natinst import Corpus, Instance, Task
 from it_study.errors import InputError
-from it_study.predictions import FIELDS, Prediction
+from it_study.predictions import FIELDS, Prediction, without_marks
 from it_study.storage.text_files import read_json_lines
 
 IT_STUDY = 'it_study'
@@ -162,6 +162,9 @@ def _read_t5x(
     for name in ('id', 'task', 'inputs_pretokenized')
   }
   prompt = optional['inputs_pretokenized']
+  prediction, raw = without_marks(
+    _text(fields['prediction'], where, 'prediction')
+  )
   # The target is a single reference; 'references' holds all of them if asked
   # for.
   references = (
@@ -173,7 +176,8 @@ def _read_t5x(
       task=optional['task'],
       inputs=prompt,
       targets=_texts(inputs.get(references, []), where, f'inputs.{references}'),
-      prediction=_text(fields['prediction'], where, 'prediction'),
+      prediction=prediction,
+      raw_prediction=raw,
       engine='t5x',
     ),
     None if prompt is None else _query_of(prompt),
@@ -195,6 +199,7 @@ def _foreign_row(
   task: str | None,
   targets: tuple[str, ...],
   prediction: str,
+  raw_prediction: str | None = None,
   category: str | None = None,
   inputs: str | None = None,
   engine: str | None = None,
@@ -211,6 +216,7 @@ def _foreign_row(
     inputs=inputs,
     targets=targets,
     prediction=prediction,
+    raw_prediction=raw_prediction,
     engine=engine,
   )
 

@@ -124,6 +124,9 @@ def compute_metrics(
   `format_correctness` is over the instances with a label space, None without
   any; `num_tasks` is None if a row does not name its task.
 
+  `num_with_special_tokens` and `num_with_unknown_tokens` count the answers that
+  such tokens were left out of; each is there only if it is not 0.
+
   Args:
     rows: Rows in any order; the result does not depend on it.
     generation_is_answered: Whether the rows answer generation. Otherwise they
@@ -155,8 +158,13 @@ def compute_metrics(
       return None
     return _group([pair for pair in headline if pair[0].kind == kind])
 
+  counts = {
+    'num_with_special_tokens': sum(row.has_special_tokens for row in rows),
+    'num_with_unknown_tokens': sum(row.has_unknown_tokens for row in rows),
+  }
   return {
     'num_instances': len(scored),
+    **{name: number for name, number in counts.items() if number},
     'overall': _group(headline) if generation_is_answered else None,
     'classification': of_kind(CLASSIFICATION),
     'generation': of_kind(GENERATION) if generation_is_answered else None,

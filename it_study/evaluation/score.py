@@ -74,7 +74,8 @@ def score_file(
   if out is not None:
     write_metrics(out, metrics)
   traps = find_traps(loaded.rows)
-  return Score(metrics, (*loaded.notes, *traps.notes()))
+  notes = (*loaded.notes, *_left_out(metrics), *traps.notes())
+  return Score(metrics, notes)
 
 
 def load_rows(
@@ -170,6 +171,24 @@ def _load_rows(path: _Path, corpus: Corpus | None, split: str | None) -> Rows:
     )
   filled.sort(key=lambda row: (row.task, row.position))
   return Rows(tuple(filled), split, tuple(notes))
+
+
+def _left_out(metrics: Mapping) -> list[str]:
+  """Returns a note if tokens were left out of answers."""
+  parts = [
+    f'{metrics[name]:,} had {what} tokens'
+    for name, what in (
+      ('num_with_special_tokens', 'special'),
+      ('num_with_unknown_tokens', 'unknown'),
+    )
+    if name in metrics
+  ]
+  if not parts:
+    return []
+  return [
+    f'Of {metrics["num_instances"]:,} answers, {" and ".join(parts)}. Scores '
+    'leave these tokens out, as Tk-Instruct does; raw_prediction shows them.'
+  ]
 
 
 def _one_split(file: formats.RowFile, split: str | None) -> str | None:

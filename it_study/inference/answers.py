@@ -14,6 +14,7 @@ import seqio
 
 from it_study import distributed
 from it_study.data import vocabularies
+from it_study.data.vocabularies import Decoded
 from it_study.inference import (
   label_spaces as label_spaces_lib,
   param_hash,
@@ -28,8 +29,9 @@ from it_study.models.config import T5Config
 # The prompt for scores without a prompt: an empty one with its end of sequence.
 NO_PROMPT = np.array([1], np.int32)
 # Part of what an answer depends on; raised whenever decoding changes. Version 1
-# also kept answers from logits that were not finite.
-_VERSION = 2
+# also kept answers from logits that were not finite; version 2 kept no raw
+# texts.
+_VERSION = 3
 # Settings of the model that do not change its answers, given its parameters.
 _WITHOUT_EFFECT = (
   'dropout_rate',
@@ -42,10 +44,17 @@ _logger = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-  """A predicted text, and the log-likelihoods of the labels if it is ranked."""
+  """A predicted text.
+
+  Attributes:
+    text: Text without special and unknown tokens.
+    raw: Text with them; None if there are none.
+    scores: Log-likelihoods of the labels in nats, if they are ranked.
+  """
 
   text: str
-  scores: dict[str, float] | None
+  raw: str | None = None
+  scores: dict[str, float] | None = None
 
 
 @dataclasses.dataclass
@@ -101,29 +110,39 @@ def answer(
       rows,
       vocabulary=loaded.vocabulary,
       max_length=loaded.max_decode_length,
+      on_unspellable=decoding.unspellable_labels,
     )
   count = Count(total=len(rows))
   cache = _AnswerCache(loaded, decoding, store_directory, count, on_progress)
-  texts: dict[int, str] = {}
+  decoded: dict[int, Decoded] = {}
   scores: dict[int, dict[str, float]] = {}
   priors: dict[int, dict[str, float]] = {}
   unconstrained = [k for k in range(len(rows)) if not spaces[k]]
   constrained = [k for k in range(len(rows)) if spaces[k]]
-  texts |= cache.decode(unconstrained, prompts, None)
+  decoded |= cache.decode(unconstrained, prompts, None)
   if decoding.is_ranked:
     scores = cache.score(constrained, prompts, spaces)
     if decoding.method == 'ranked_conditional':
       no_prompts = [NO_PROMPT] * len(rows)
       priors = cache.score(constrained, no_prompts, spaces, is_prior=True)
   else:
-    texts |= cache.decode(constrained, prompts, spaces)
+    decoded |= cache.decode(constrained, prompts, spaces)
   if not distributed.is_first():
     return [], count
+  answered = {k: Answer(*value) for k, value in decoded.items()}
+  if decoding.is_constrained:
+    for place in constrained:
+      label = label_spaces_lib.label_of(
+        decoded[place], spaces[place], vocabulary=loaded.vocabulary
+      )
+      if label is not None:
+        answered[place] = answered[place]._replace(text=label)
   for place, row_scores in scores.items():
-    texts[place] = label_spaces_lib.rank(
+    label = label_spaces_lib.rank(
       spaces[place], row_scores, by=decoding.method, prior=priors.get(place)
     )
-  return [Answer(texts[k], scores.get(k)) for k in range(len(rows))], count
+    answered[place] = Answer(label, scores=row_scores)
+  return [answered[place] for place in range(len(rows))], count
 
 
 def identify(
@@ -166,8 +185,8 @@ class _AnswerCache:
     places: Sequence[int],
     prompts: Sequence[Int[np.ndarray, ' _']],
     spaces: Sequence[Labels] | None,
-  ) -> dict[int, str]:
-    """Returns texts by row, restricted to label spaces if there are any."""
+  ) -> dict[int, Decoded]:
+    """Returns answers by row, restricted to label spaces if there are any."""
     method = self._decoding.free_method
     vocabulary = self._loaded.vocabulary
 
@@ -181,7 +200,7 @@ class _AnswerCache:
       ):
         yield (
           indices,
-          [prompt_batches.to_text(vocabulary, tokens) for tokens in rows],
+          [_stored(vocabularies.decode(vocabulary, tokens)) for tokens in rows],
         )
 
     settings = {
@@ -194,7 +213,8 @@ class _AnswerCache:
       k: _key(prompts[k], () if spaces is None else spaces[k].values())
       for k in places
     }
-    return self._through(settings, keys, compute)
+    found = self._through(settings, keys, compute)
+    return {place: _restored(value) for place, value in found.items()}
 
   def score(
     self,
@@ -268,6 +288,17 @@ class _AnswerCache:
     self._count.done += number
     if self._on_progress is not None and number:
       self._on_progress(self._count.done, self._count.total)
+
+
+def _stored(decoded: Decoded) -> str | list[str]:
+  """Returns the value that the cache holds: a text, or text and raw text."""
+  if decoded.raw is None:
+    return decoded.text
+  return [decoded.text, decoded.raw]
+
+
+def _restored(value: str | list[str]) -> Decoded:
+  return Decoded(value, None) if isinstance(value, str) else Decoded(*value)
 
 
 def _key(

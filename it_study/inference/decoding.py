@@ -31,6 +31,8 @@ SETTINGS = {
 }
 # XLA counts the continuations of all beams, each with every token, in 32 bits.
 _MAX_BEAMS = 10_000
+# What to do about a task with a label that the vocabulary cannot spell.
+UNSPELLABLE = ('refuse', 'free', 'match')
 _BELOW_ZERO = math.nextafter(0, -1)
 
 
@@ -52,6 +54,10 @@ class Decoding:
     top_k: Number of tokens to sample from; 0 for no limit.
     top_p: Probability of the tokens to sample from, above 0 and at most 1.
     seed: Seed of sampling. Draws depend only on the seed and the prompt.
+    unspellable_labels: What to do about labels that the vocabulary cannot
+      spell, where labels are decoded or ranked: 'refuse', 'free' (answer the
+      tasks that have one without restriction) or 'match' (take the tokens that
+      such a label is encoded as for the label).
 
   Raises:
     InputError: If the method is unknown or a value is out of range.
@@ -65,6 +71,7 @@ class Decoding:
   top_k: int = 0
   top_p: float = 1.0
   seed: int = 0
+  unspellable_labels: str = 'refuse'
 
   def __post_init__(self):
     if self.method not in METHODS:
@@ -76,6 +83,12 @@ class Decoding:
       raise InputError(
         f'BEAM_STYLE is {self.beam_style!r}; expected one of '
         f'{", ".join(beam.STYLES)}.{nearest(str(self.beam_style), beam.STYLES)}'
+      )
+    if self.unspellable_labels not in UNSPELLABLE:
+      raise InputError(
+        f'UNSPELLABLE_LABELS is {self.unspellable_labels!r}; expected one of '
+        f'{", ".join(UNSPELLABLE)}.'
+        f'{nearest(str(self.unspellable_labels), UNSPELLABLE)}'
       )
     _check(
       'num_beams',

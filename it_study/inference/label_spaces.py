@@ -4,13 +4,15 @@ from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
 from collections.abc import Mapping, Sequence
 import functools
-from typing import Any
+from typing import Any, NoReturn
 
 from jaxtyping import Int32
 import numpy as np
 import seqio
 
-from it_study.corpus.normalization import normalize_answer
+from it_study.corpus.findings import plural
+from it_study.data import vocabularies
+from it_study.data.vocabularies import Decoded
 from it_study.errors import InputError
 from it_study.inference.label_trie import power_of_two
 
@@ -24,6 +26,7 @@ def encode(
   *,
   vocabulary: seqio.Vocabulary,
   max_length: int,
+  on_unspellable: str = 'refuse',
 ) -> list[Labels]:
   """Returns each row's labels and their tokens, end of sequence included.
 
@@ -31,24 +34,24 @@ def encode(
     rows: Rows from `prediction_rows.load_instances`.
     vocabulary: Vocabulary of the model.
     max_length: Maximum number of tokens in a label, end of sequence included.
+    on_unspellable: Treatment of labels that the vocabulary cannot spell, as in
+      `Decoding.unspellable_labels`.
 
   Returns:
-    Tokens by label for each row; empty for rows without a label space.
+    Tokens by label for each row; empty for rows without a label space, and for
+    those of a task to be answered freely.
 
   Raises:
-    InputError: If the vocabulary cannot represent a label, or a label is too
-      long.
+    InputError: If a label cannot be spelled and that is refused, two labels to
+      match have the same tokens, or a label is too long.
   """
+  lacking = unspellable(rows, vocabulary=vocabulary)
+  if lacking and on_unspellable == 'refuse':
+    _refuse(lacking, vocabulary)
 
   @functools.cache
   def tokens_of(label: str, task: str) -> tuple[int, ...]:
     ids = [int(token) for token in vocabulary.encode(label)]
-    if normalize_answer(vocabulary.decode(ids)) != normalize_answer(label):
-      raise InputError(
-        f'label {label!r:.80} of {task} cannot be represented in the '
-        f'vocabulary: it decodes to {vocabulary.decode(ids)!r:.80}. Set '
-        'DECODING = greedy, or use another vocabulary.'
-      )
     if len(ids) + 1 > max_length:
       raise InputError(
         f'label {label!r:.80} of {task} takes {len(ids) + 1} tokens with the '
@@ -57,13 +60,49 @@ def encode(
       )
     return (*ids, _EOS_ID)
 
-  return [
-    {
-      label.decode(): tokens_of(label.decode(), row['task'].decode())
-      for label in row['label_space']
-    }
-    for row in rows
-  ]
+  spaces: list[Labels] = []
+  for row in rows:
+    task = row['task'].decode()
+    labels = [label.decode() for label in row['label_space']]
+    if task in lacking and on_unspellable == 'free':
+      labels = []
+    space = {label: tokens_of(label, task) for label in labels}
+    if task in lacking:
+      _check_distinct(space, task, lacking[task])
+    spaces.append(space)
+  return spaces
+
+
+def unspellable(
+  rows: Sequence[Mapping[str, Any]], *, vocabulary: seqio.Vocabulary
+) -> dict[str, list[str]]:
+  """Returns the labels that the vocabulary cannot spell, by task.
+
+  An answer with such a label's tokens does not equal the label for exact match.
+  """
+  found: dict[str, list[str]] = {}
+  pairs = ((row['task'], label) for row in rows for label in row['label_space'])
+  for task, label in dict.fromkeys(pairs):
+    text = label.decode()
+    if not vocabularies.is_matched(text, vocabularies.spell(vocabulary, text)):
+      found.setdefault(task.decode(), []).append(text)
+  return found
+
+
+def label_of(
+  answer: Decoded, labels: Labels, *, vocabulary: seqio.Vocabulary
+) -> str | None:
+  """Returns the label that an answer within a label space stands for.
+
+  Returns:
+    The label as it is written if the vocabulary cannot spell it, so that it is
+    scored as that label; None for other labels, whose text is the answer.
+  """
+  for label, tokens in labels.items():
+    spelled = vocabularies.decode(vocabulary, tokens)
+    if spelled == answer and not vocabularies.is_matched(label, spelled):
+      return label
+  return None
 
 
 def pad(
@@ -116,3 +155,32 @@ def rank(
     return scores[label]
 
   return max(labels, key=value)
+
+
+def _refuse(
+  lacking: Mapping[str, Sequence[str]], vocabulary: seqio.Vocabulary
+) -> NoReturn:
+  task, (label, *_) = next(iter(lacking.items()))
+  spelled = vocabularies.spell(vocabulary, label)
+  others = sum(map(len, lacking.values())) - 1
+  also = f' (and {plural(others, "other")})' if others else ''
+  raise InputError(
+    f'label {label!r:.80} of {task}{also} cannot be '
+    f'spelled in the vocabulary: it decodes to '
+    f'{spelled.raw or spelled.text!r:.80}. Set UNSPELLABLE_LABELS to free, '
+    'which answers such tasks without restriction, or to match, which takes '
+    "a label's tokens for the label; or use another vocabulary."
+  )
+
+
+def _check_distinct(labels: Labels, task: str, lacking: Sequence[str]) -> None:
+  """Raises `InputError` if a label that is not spelled has another's tokens."""
+  label_with: dict[tuple[int, ...], str] = {}
+  for label, tokens in labels.items():
+    other = label_with.setdefault(tokens, label)
+    if other != label and {label, other} & set(lacking):
+      raise InputError(
+        f'labels {other!r:.80} and {label!r:.80} of {task} have the same '
+        'tokens in the vocabulary, so no answer tells them apart. Set '
+        'UNSPELLABLE_LABELS to free, or use another vocabulary.'
+      )

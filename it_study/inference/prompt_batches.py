@@ -1,4 +1,4 @@
-"""Runs prompts in batches of similar length, and turns tokens into text.
+"""Runs prompts in batches of similar length.
 
 Shape letters, as in `it_study.models`:
   B batch     L prompt length     S decoding steps     E emb_dim
@@ -332,16 +332,3 @@ def _sampling_key(
   content = f'{seed} '.encode() + prompt.astype('<i4').tobytes()
   digest = hashlib.sha256(content).digest()
   return np.frombuffer(digest[:8], '<u4')
-
-
-def to_text(vocabulary: seqio.Vocabulary, tokens: Int[np.ndarray, ' S']) -> str:
-  """Decodes tokens up to the end of sequence."""
-  ids = [int(token) for token in tokens]
-  if 1 in ids:
-    ids = ids[: ids.index(1)]
-  # A table rounded up in size has rows that are no tokens of the vocabulary.
-  unknown = vocabulary.unk_id
-  size = vocabulary.vocab_size
-  return vocabulary.decode(
-    [token if token < size else unknown for token in ids if token]
-  )

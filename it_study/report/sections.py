@@ -273,6 +273,7 @@ def _tasks(results: Results) -> Section | None:
 
 
 def _format(results: Results) -> Section | None:
+  left_out = parts_tables.left_out_table(results)
   return _section(
     'format',
     'Knowing what an answer looks like',
@@ -281,6 +282,11 @@ def _format(results: Results) -> Section | None:
     score_figures.format_figure(results),
     parts_tables.EXPLANATION,
     parts_tables.decomposition_table(results),
+    None
+    if left_out is None
+    else 'Special tokens, such as sentinels, and the unknown token are left '
+    'out of answers before they are scored, as Tk-Instruct leaves them out:',
+    left_out,
   )
 
 

@@ -112,7 +112,9 @@ def test_metrics_of_cells(study):
   has_expected = False
   for path in study.glob('cells/*/metrics.json'):
     metrics = read(path)
-    assert list(metrics) == top[:num_top]
+    # Only a model may answer with tokens that are left out.
+    left_out = {'num_with_special_tokens', 'num_with_unknown_tokens'}
+    assert [k for k in metrics if k not in left_out] == top[:num_top]
     for name in ('overall', 'classification', 'generation'):
       if metrics[name] is not None:
         fields = list(metrics[name])
@@ -168,4 +170,5 @@ def test_answers(study):
       for key, answer in map(json.loads, path.read_text().splitlines()):
         assert re.fullmatch('[0-9a-f]{32}', key)
         answer_types.add(type(answer))
-  assert answer_types == {str, dict}
+  # This model answers with tokens that are left out.
+  assert answer_types == {list, dict}

@@ -212,6 +212,17 @@ def test_unreadable_rows_are_refused(tmp_path, line, message):
   assert str(error.value).startswith(f'{path}{message}')
 
 
+def test_t5x_s_marks_of_tokens_are_left_out(tmp_path):
+  lines = [t5x_row('x', 'y', ' ⁇ yes ⁇ '), t5x_row('x', 'y', ' no')]
+  path = tmp_path / 'p.jsonl'
+  path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  rows = formats.read_rows(path).rows
+  assert [(row.prediction, row.raw_prediction) for row in rows] == [
+    ('yes', '⁇ yes ⁇'),
+    (' no', None),
+  ]
+
+
 def test_formats_do_not_mix(tmp_path):
   path = write_lines(tmp_path / 'p.jsonl', tk_row(), WHOLE[0])
   with pytest.raises(

@@ -510,3 +510,28 @@ def test_real_corpus_in_every_format(tmp_path):
   assert [(row.task, row.id) for row in rows] == [
     (task.name, instance.id) for task, instance in corpus.rows('test')
   ]
+
+
+def test_left_out_tokens_are_counted(corpus, tmp_path):
+  rows = predict_all(corpus)
+  rows[0] = dataclasses.replace(rows[0], raw_prediction='<extra_id_0> Yes ⁇')
+  rows[1] = dataclasses.replace(rows[1], raw_prediction='⁇ No')
+  path = tmp_path / 'p.jsonl'
+  predictions.write_predictions(path, rows)
+  result = score.score_file(path, corpus=corpus)
+  assert result.metrics['num_with_special_tokens'] == 1
+  assert result.metrics['num_with_unknown_tokens'] == 2
+  assert result.metrics['overall']['exact_match'] == 100.0
+  assert result.notes == (
+    'Of 60 answers, 1 had special tokens and 2 had unknown tokens. Scores '
+    'leave these tokens out, as Tk-Instruct does; raw_prediction shows them.',
+  )
+  rows[0] = dataclasses.replace(rows[0], raw_prediction='⁇ Yes')
+  predictions.write_predictions(path, rows)
+  result = score.score_file(path, corpus=corpus)
+  assert list(result.metrics)[:3] == [
+    'num_instances',
+    'num_with_unknown_tokens',
+    'overall',
+  ]
+  assert result.notes[0].startswith('Of 60 answers, 2 had unknown tokens. ')

@@ -13,7 +13,7 @@ from it_study.data import vocabularies
 from it_study.engines import model_setup, native, prediction_rows
 from it_study.errors import InputError
 from it_study.evaluation import metrics
-from it_study.inference import answers, label_spaces, token_loop
+from it_study.inference import answers, token_loop
 from it_study.inference.decoding import Decoding
 from it_study.inference.prompt_batches import LoadedModel
 from it_study.models import partitioning
@@ -99,21 +99,6 @@ def test_a_label_that_is_too_long_is_named(tmp_path):
       'constrained',
       task_feature_lengths={**fakes.LENGTHS, 'targets': 2},
     )
-
-
-def test_a_label_that_the_vocabulary_lacks_is_named():
-  class Lossy(seqio.PassThroughVocabulary):
-    def encode(self, text):
-      return [2]
-
-    def decode(self, ids):
-      return '⁇'
-
-  row = {'label_space': [b'yes'], 'task': b't1'}
-  with pytest.raises(
-    InputError, match="label 'yes' of t1 cannot be represented"
-  ):
-    label_spaces.encode([row], vocabulary=Lossy(size=9), max_length=9)
 
 
 def count_batches(monkeypatch):
@@ -255,7 +240,7 @@ def test_rows_with_the_same_prompt_are_computed_once(free, monkeypatch):
     loaded=load_model(),
     on_progress=lambda *where: seen.append(where),
   )
-  assert [text for text, _ in results] == [*texts, *reversed(texts)]
+  assert [answer.text for answer in results] == [*texts, *reversed(texts)]
   assert sum(batches) == len(rows)
   assert seen[-1] == (len(results), len(results))
   assert (count.total, count.done, count.kept) == (
@@ -358,15 +343,3 @@ def test_samples_depend_on_seed_and_prompt_alone(free, tmp_path):
   assert texts[0] == texts[1]
   assert texts[1] != texts[2]
   assert texts[0] != [row.prediction for row in free]
-
-
-def test_rank_by_each_method():
-  labels = {'a': (5, 1), 'b': (6, 7, 8, 1), 'c': (9, 1)}
-  scores = {'a': -2.0, 'b': -3.0, 'c': -2.0}
-  prior = {'a': -1.0, 'b': -2.5, 'c': -4.0}
-  assert label_spaces.rank(labels, scores, by='ranked') == 'a'
-  assert label_spaces.rank(labels, scores, by='ranked_normalized') == 'b'
-  assert (
-    label_spaces.rank(labels, scores, by='ranked_conditional', prior=prior)
-    == 'c'
-  )

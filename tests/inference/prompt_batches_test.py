@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import seqio
 
-from it_study.data import vocabularies
 from it_study.inference import encoding, prompt_batches, token_loop
 from it_study.inference.decoding import Decoding
 from it_study.models import partitioning
@@ -136,14 +135,3 @@ def test_encoded_prompts_are_freed_before_the_next_batch(monkeypatch):
     method='greedy',
   )
   assert len(list(batches)) == 3
-
-
-def test_a_prediction_ends_at_end_of_sequence(monkeypatch):
-  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
-  vocabulary = vocabularies.current_vocabulary()
-  tokens = np.array([ord('a') + 3, 0, ord('b') + 3, 1, ord('c') + 3])
-  assert prompt_batches.to_text(vocabulary, tokens) == 'ab'
-  # The table has 384 rows, the vocabulary 259 tokens.
-  assert (
-    prompt_batches.to_text(vocabulary, np.array([ord('a') + 3, 383])) == 'a'
-  )

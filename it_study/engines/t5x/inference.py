@@ -13,14 +13,11 @@ import numpy as np
 import seqio
 
 from it_study import distributed
+from it_study.data import vocabularies
 from it_study.engines.prediction_rows import PredictionInputs
 from it_study.engines.t5x import feed, weights
 from it_study.errors import InputError
-from it_study.inference import (
-  answers,
-  label_spaces as label_spaces_lib,
-  prompt_batches,
-)
+from it_study.inference import answers, label_spaces as label_spaces_lib
 from it_study.inference.answers import Answer
 from it_study.inference.label_spaces import Labels
 from it_study.storage import text_files
@@ -96,18 +93,19 @@ def answer(
     priors = dict(zip(unique, unconditional, strict=distributed.is_first()))
   if not distributed.is_first():
     return []
-  texts = {
-    k: prompt_batches.to_text(inputs.vocabulary, np.asarray(tokens))
+  answered = {
+    k: Answer(*vocabularies.decode(inputs.vocabulary, tokens))
     for k, tokens in zip(free, decoded, strict=True)
   }
   scores: dict[int, dict[str, float]] = {}
   for (k, label), value in zip(pairs, values, strict=True):
     scores.setdefault(k, {})[label] = value
   for k in scores:
-    texts[k] = _best_label(
+    label = _best_label(
       spaces[k], scores[k], by=settings.decoding.method, priors=priors
     )
-  return [Answer(texts[k], scores.get(k)) for k in range(len(prompts))]
+    answered[k] = Answer(label, scores=scores[k])
+  return [answered[k] for k in range(len(prompts))]
 
 
 def infer(
@@ -198,6 +196,7 @@ def _label_spaces(inputs: PredictionInputs) -> list[Labels]:
     inputs.rows,
     vocabulary=inputs.vocabulary,
     max_length=inputs.settings.task_feature_lengths['targets'],
+    on_unspellable=inputs.settings.decoding.unspellable_labels,
   )
 
 

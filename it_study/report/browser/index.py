@@ -223,6 +223,7 @@ class Index:
           'is_requested': name in requested,
           'inputs': _show(row.inputs or '', _LONG),
           'prediction': _show(row.prediction, _LONG),
+          'raw_prediction': _show(row.raw_prediction or '', _LONG),
           'right': bool(score.exact_match),
           'rouge_l': 100.0 * score.rouge_l,
           'in_format': score.in_format,

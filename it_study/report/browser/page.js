@@ -194,6 +194,7 @@
         row.append(make('th', cell.label));
         const data = row.insertCell();
         data.append(mark(cell), make('span', cell.prediction || '(empty)'));
+        if (cell.raw_prediction) data.append(make('div', 'with all tokens: ' + cell.raw_prediction, 'meta'));
         data.append(make('div', 'ROUGE-L ' + cell.rouge_l.toFixed(1), 'meta'));
         const details = make('details');
         details.open = cell.is_requested;

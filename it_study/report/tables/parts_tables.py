@@ -74,6 +74,41 @@ def decomposition_table(results: Results) -> Table | None:
   return _parts_table('Model', rows)
 
 
+def left_out_table(results: Results) -> Table | None:
+  """Makes the table of answers with special or unknown tokens.
+
+  Returns None if there are none on the test split.
+  """
+  rows = []
+  for arm in results.arms:
+    counts = [
+      sum(cell.metrics.get(name) or 0 for cell in arm.cells)
+      for name in ('num_with_special_tokens', 'num_with_unknown_tokens')
+    ]
+    if arm.split != 'test' or not any(counts):
+      continue
+    total = sum(cell.metrics['num_instances'] for cell in arm.cells)
+    trained = arm.train_condition
+    rows.append(
+      (
+        name_entry('Untuned' if trained is None else condition_label(trained)),
+        name_entry(condition_label(arm.test_condition)),
+        *(value_entry(100 * count / total) for count in counts),
+      )
+    )
+  if not rows:
+    return None
+  return Table(
+    columns=(
+      Column('Trained on', is_number=False),
+      Column('Tested on', is_number=False),
+      Column('special tokens', above='Percentage of answers with'),
+      Column('unknown tokens', above='Percentage of answers with'),
+    ),
+    rows={'': tuple(rows)},
+  )
+
+
 def skill_table(results: Results) -> Table | None:
   """Makes the table of exact match taken apart by category and task.
 

@@ -5,6 +5,7 @@ import json
 
 import fakes
 import pytest
+from vocabularies_fixture import write_model
 
 from it_study import cli
 from it_study.data import tfds_builder
@@ -244,3 +245,32 @@ def test_stats_lists_tasks_with_kind_and_labels(capsys, corpus):
     'instances': 105,
   }
   assert tasks[4]['label_space'] is None
+
+
+def test_check_says_what_a_vocabulary_cannot_spell(
+  capsys, corpus, monkeypatch, tmp_path
+):
+  def found(*words):
+    status, out, _ = _run(capsys, 'check', 'corpus', '--json', *words)
+    assert status == 0
+    findings = [f for group in json.loads(out).values() for f in group]
+    return {f['code'] for f in findings if 'spellable' in f['code']}
+
+  # Few letters, and no capital ones.
+  model = str(write_model(tmp_path / 'v.model'))
+  monkeypatch.delenv('IT_STUDY_VOCABULARY', raising=False)
+  assert found() == set()
+  assert found('--vocabulary=byte') == set()
+  monkeypatch.setenv('IT_STUDY_VOCABULARY', model)
+  assert 'unspellable-reference' in found()
+  monkeypatch.setenv('IT_STUDY_VOCABULARY', 'byte')
+  assert found() == set()
+  assert 'unspellable-reference' in found('--vocabulary', model)
+
+
+def test_check_names_a_vocabulary_that_cannot_be_read(capsys, monkeypatch):
+  monkeypatch.setenv('IT_STUDY_VOCABULARY', '')
+  words = ('corpus', 'check', 'corpus', '--vocabulary=none.model')
+  assert fakes.refusal(capsys, *words).startswith(
+    'vocabulary none.model: cannot be read ('
+  )

@@ -241,6 +241,22 @@ def test_hostile_and_huge_texts_are_made_safe_to_show(tmp_path):
   )
 
 
+def test_an_instance_has_its_raw_predictions(tmp_path):
+  rows = make_rows(num_instances=2)
+  rows[0] = dataclasses.replace(rows[0], raw_prediction='<extra_id_0> yes')
+  add_cell(tmp_path, rows)
+  index = Index(tmp_path)
+  (cell,) = index.describe()['cells']
+  shown = [
+    index.instance(cell=cell['cell'], task=row.task, row_id=row.id)['cells']
+    for row in rows[:2]
+  ]
+  assert [cells[0]['raw_prediction'] for cells in shown] == [
+    '<extra_id_0> yes',
+    '',
+  ]
+
+
 def test_a_damaged_file_is_named(tmp_path):
   add_cell(tmp_path, make_rows(num_instances=2))
   index = Index(tmp_path)

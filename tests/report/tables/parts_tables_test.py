@@ -191,3 +191,27 @@ def test_a_share_of_no_answers_is_not_defined(tmp_path):
     'not defined',
     'not defined',
   ]
+
+
+def test_left_out_table(results, tmp_path):
+  assert parts_tables.left_out_table(results) is None
+  study = make_study(tmp_path, accuracies=dict.fromkeys(DEFINITIONS, 0.5))
+  rows = [
+    dataclasses.replace(
+      row, raw_prediction='<extra_id_0> ⁇' if k < 6 else '<extra_id_0>'
+    )
+    if k < 12
+    else row
+    for k, row in enumerate(make_rows(test_condition=DEFINITIONS[2]))
+  ]
+  add_cell(study, rows)
+  table = parts_tables.left_out_table(score_study(read_study(study)))
+  share = 1200 / len(rows)
+  assert [texts(row) for row in table.rows['']] == [
+    [
+      'Untuned',
+      'No definition, 2 examples',
+      f'{share:.1f}',
+      f'{share / 2:.1f}',
+    ]
+  ]
