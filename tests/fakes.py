@@ -137,7 +137,13 @@ class Engine:
     self._count(f'train {mixture_or_task_name} {seed}')
     folder = pathlib.Path(model_dir)
     (folder / 'checkpoints').mkdir(exist_ok=True)
-    summary = {'train_steps': 4, 'train_seconds': 1.5, 'seed': seed}
+    summary = {
+      'train_steps': 4,
+      'train_seconds': 1.5,
+      'seed': seed,
+      'num_examples': 9,
+      'num_cut_targets': 2,
+    }
     text_files.write_json(folder / 'training.json', summary)
     return summary
 
@@ -177,6 +183,7 @@ class Engine:
     )
     summary = {'engine': 'native', 'num_shortened': 0, 'seconds': 2.5}
     summary |= {'num_dropped_examples': 1, 'input_kept': 0.75}
+    summary |= {'num_unreachable': 3}
     path.with_name('inference.json').write_text(json.dumps(summary))
     on_progress(1, 1)
     return path

@@ -4,10 +4,13 @@ import argparse
 from collections.abc import Callable
 import dataclasses
 
+from it_study.errors import InputError
 from it_study.storage.storage_path import expanded
 
 # A parser, or a group of its arguments.
 Flags = argparse._ActionsContainer
+# TASK_FEATURE_LENGTHS['inputs'] of runs/common.gin.
+_INPUT_LENGTH = 1024
 
 # Metavars of arguments that are local files, and of those that are folders.
 FILES = ('F', 'F.jsonl', 'PREDICTIONS', 'A', 'B', ('A2', 'B2'))
@@ -108,8 +111,32 @@ def add_length_flags(parser: Flags) -> None:
     '--max_input_length',
     type=int,
     metavar='N',
-    help='maximum prompt length in tokens',
+    help='maximum prompt length in tokens; default: no limit, or '
+    f'{_INPUT_LENGTH:,} with --vocabulary',
   )
+
+
+def input_length(options: argparse.Namespace) -> int | None:
+  """Returns the maximum prompt length in tokens; None for no limit.
+
+  Whoever names a vocabulary means prompts as a model sees them.
+
+  Raises:
+    InputError: If --max_input_length is below 1.
+  """
+  return length_of(options, 'max_input_length', default=_INPUT_LENGTH)
+
+
+def length_of(
+  options: argparse.Namespace, name: str, *, default: int
+) -> int | None:
+  """Returns the length that an option sets, `default` with --vocabulary."""
+  length: int | None = getattr(options, name)
+  if length is None:
+    return None if options.vocabulary is None else default
+  if length < 1:
+    raise InputError(f'--{name} is {length}; it must be at least 1.')
+  return length
 
 
 def add_corpus_flag(parser: Flags, *, required: bool) -> None:

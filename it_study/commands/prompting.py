@@ -325,19 +325,13 @@ def _found_json(found: Found) -> dict[str, object]:
 
 
 def _limit(options: argparse.Namespace) -> prompts.TokenLimit | None:
-  if options.max_input_length is None and options.vocabulary is None:
+  max_tokens = flags.input_length(options)
+  if max_tokens is None:
     return None
-  if options.max_input_length is not None and options.max_input_length < 1:
-    raise InputError(
-      f'--max_input_length is {options.max_input_length}; it must be at least '
-      '1.'
-    )
   vocabulary = _vocabulary(options)
   from it_study.data import preprocessors
 
-  return preprocessors.token_limit(
-    vocabulary=vocabulary, max_tokens=options.max_input_length
-  )
+  return preprocessors.token_limit(vocabulary=vocabulary, max_tokens=max_tokens)
 
 
 def _tokenizer(

@@ -112,7 +112,7 @@ def token_rows(
   source: RowsSource,
   vocabulary: seqio.Vocabulary,
   sequence_length: Mapping[str, int],
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[dict[str, Any]]:
   """Tokenises rows as SeqIO does, but several times as fast.
 
   Tokens and order are the same: the tokeniser is SeqIO's, but gets many texts
@@ -128,7 +128,7 @@ def token_rows(
 
   Yields:
     'inputs' and 'targets' of a row, int32 [number of tokens], ending in the end
-    of sequence.
+    of sequence; and 'is_target_cut', whether the target was truncated.
 
   Raises:
     InputError: If a row cannot be rendered.
@@ -142,13 +142,21 @@ def token_rows(
   )
   tokenize = _batch_tokenizer(vocabulary)
 
-  def tokens_of(texts: Mapping[str, list[str]]) -> list[dict[str, np.ndarray]]:
-    columns = [
-      _end(tokenize(of_feature), sequence_length.get(name), vocabulary.eos_id)
-      for name, of_feature in texts.items()
+  def tokens_of(texts: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    whole = {name: tokenize(of_feature) for name, of_feature in texts.items()}
+    columns: dict[str, list] = {
+      name: _end(sequences, sequence_length.get(name), vocabulary.eos_id)
+      for name, sequences in whole.items()
+    }
+    columns['is_target_cut'] = [
+      len(ended) <= len(sequence)
+      for ended, sequence in zip(
+        columns['targets'], whole['targets'], strict=True
+      )
     ]
     return [
-      dict(zip(texts, row, strict=True)) for row in zip(*columns, strict=True)
+      dict(zip(columns, row, strict=True))
+      for row in zip(*columns.values(), strict=True)
     ]
 
   pool = concurrent.futures.ThreadPoolExecutor(1)

@@ -1,9 +1,11 @@
-"""Measures prompt lengths, and what a token limit removes, per condition."""
+"""Measures prompts and references: length, truncation and spelling."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import itertools
+import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +23,7 @@ MAX_INSTANCES_PER_TASK = 1000
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-  """Lengths of the prompts of a split under a condition.
+  """Lengths of the prompts and targets of a split under a condition.
 
   Token counts include end-of-sequence.
 
@@ -41,6 +43,14 @@ class Budget:
     num_shortened: Number of prompts whose instance or definition was truncated.
     input_kept: Share of the instance's characters, 0 to 1, that is left; the
       mean over instances.
+    max_target_tokens: Maximum target length in tokens; None for no limit.
+    target_tokens_mean: Mean length in tokens of the reference to train on.
+    target_tokens_median: Median of these lengths.
+    target_tokens_95: 95th percentile of these lengths.
+    target_tokens_max: Maximum of these lengths.
+    num_cut_targets: Number of references to train on that exceed the limit.
+    num_unreachable: Number of instances all of whose references exceed the
+      limit, so that no answer is one of them.
   """
 
   condition: str
@@ -55,6 +65,39 @@ class Budget:
   num_dropped_examples: int
   num_shortened: int
   input_kept: float
+  max_target_tokens: int | None
+  target_tokens_mean: float
+  target_tokens_median: float
+  target_tokens_95: float
+  target_tokens_max: int
+  num_cut_targets: int
+  num_unreachable: int
+
+  def to_json(self) -> dict[str, object]:
+    return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spelling:
+  """Number of texts that the vocabulary can spell.
+
+  Attributes:
+    split: 'train', 'validation' or 'test'.
+    texts: 'labels', each once per task, or 'references', each once per
+      instance.
+    num_texts: Number of texts.
+    num_unknown: Number of texts with characters that the vocabulary lacks.
+    num_normalized: Number of further texts that its normalisation (NFKC)
+      changes.
+    num_unmatched: Number of texts that no answer matches exactly, as a result.
+  """
+
+  split: str
+  texts: str
+  num_texts: int
+  num_unknown: int
+  num_normalized: int
+  num_unmatched: int
 
   def to_json(self) -> dict[str, object]:
     return dataclasses.asdict(self)
@@ -66,6 +109,7 @@ def measure(
   conditions: Sequence[Condition | TkInstruct],
   splits: Sequence[str] = natinst.SPLITS,
   max_tokens: int | None = None,
+  max_target_tokens: int | None = None,
   max_instances_per_task: int = MAX_INSTANCES_PER_TASK,
   num_workers: int | None = None,
   on_progress: Callable[[int, int], None] | None = None,
@@ -81,6 +125,8 @@ def measure(
     splits: Splits to measure.
     max_tokens: Maximum prompt length in tokens, end-of-sequence included; None
       for no limit.
+    max_target_tokens: Maximum target length in tokens, end-of-sequence
+      included; None for no limit.
     max_instances_per_task: Maximum number of instances per training task, from
       which a condition chooses.
     num_workers: Number of processes, as in `worker_pool.map_tasks`; 0 if only
@@ -118,16 +164,105 @@ def measure(
     if on_progress is not None:
       on_progress(number, len(names))
   return tuple(
-    _budget(condition.name, split, max_tokens, rows[index, split])
+    _budget(
+      condition.name, split, max_tokens, max_target_tokens, rows[index, split]
+    )
     for index, condition in enumerate(conditions)
     for split in splits
     if (index, split) in rows
   )
 
 
-# Numbers of tokens and of dropped examples, whether the prompt was shortened,
-# and the share of the input that is left.
-_Row = tuple[int, int, bool, float]
+def measure_spelling(
+  *,
+  corpus: Corpus,
+  splits: Sequence[str] = natinst.SPLITS,
+  max_instances_per_task: int = MAX_INSTANCES_PER_TASK,
+  num_workers: int | None = None,
+) -> tuple[Spelling, ...]:
+  """Counts labels and references that the current vocabulary cannot spell.
+
+  Arguments are those of `measure`. Returns counts for labels and references of
+  each split that has any.
+  """
+  names = list(
+    dict.fromkeys(itertools.chain.from_iterable(map(corpus.tasks_of, splits)))
+  )
+  function = functools.partial(
+    _spell_task,
+    splits=tuple(splits),
+    max_instances_per_task=max_instances_per_task,
+  )
+  counts: dict[tuple[str, str], np.ndarray] = {}
+  results: Iterator[tuple[str, Mapping[tuple[str, str], np.ndarray]]] = (
+    worker_pool.map_tasks(
+      function, corpus=corpus, names=names, num_workers=num_workers
+    )
+  )
+  for _, of_task in results:
+    for key, values in of_task.items():
+      counts[key] = counts.get(key, 0) + values
+  return tuple(
+    Spelling(
+      split=split,
+      texts=texts,
+      num_texts=int(values[0]),
+      num_unknown=int(values[1]),
+      num_normalized=int(values[2]),
+      num_unmatched=int(values[3]),
+    )
+    for (split, texts), values in sorted(
+      counts.items(), key=lambda item: (splits.index(item[0][0]), item[0][1])
+    )
+  )
+
+
+def _spell_task(
+  corpus: Corpus,
+  name: str,
+  *,
+  splits: Sequence[str],
+  max_instances_per_task: int,
+) -> Mapping[tuple[str, str], np.ndarray]:
+  """A task's numbers of texts by split and kind of text, int64 [4]."""
+  _tokenizer(None)
+  from it_study.data import vocabularies
+
+  vocabulary = vocabularies.current_vocabulary()
+
+  def count(texts: Sequence[str]) -> np.ndarray:
+    pairs = [(text, vocabularies.spell(vocabulary, text)) for text in texts]
+    return np.array(
+      [
+        len(pairs),
+        sum(vocabularies.loses_characters(spelled) for _, spelled in pairs),
+        sum(vocabularies.changes_characters(*pair) for pair in pairs),
+        sum(not vocabularies.is_matched(*pair) for pair in pairs),
+      ]
+    )
+
+  task = corpus.load(name).task
+  counts: dict[tuple[str, str], np.ndarray] = {}
+  for split in splits:
+    if name not in corpus.tasks_of(split):
+      continue
+    instances = corpus.instances(name, split)[:max_instances_per_task]
+    if task.label_space:
+      counts[split, 'labels'] = count(task.label_space)
+    counts[split, 'references'] = count(
+      [output for instance in instances for output in instance.outputs]
+    )
+  return counts
+
+
+class _Row(NamedTuple):
+  tokens: int
+  num_dropped: int
+  is_shortened: bool
+  input_kept: float
+  target_tokens: int
+  # Of the shortest reference.
+  fewest_tokens: int
 
 
 def _measure_task(
@@ -167,12 +302,15 @@ def _measure_task(
           task=task, instance=instance, condition=shown
         )
         num_tokens = len(encode(prompt.text)) + 1
-        row = (
+        target = prompts.choose_target(instance=seen, condition=shown)
+        row = _Row(
           # After Tk-Instruct's truncation SeqIO makes room for end-of-sequence.
           num_tokens if max_tokens is None else min(num_tokens, max_tokens),
           prompt.num_dropped_examples,
           prompt.shortened,
           prompt_spans.kept_input(prompt, instance=seen).share,
+          len(encode(target)) + 1,
+          min(len(encode(output)) + 1 for output in seen.outputs),
         )
         rows.setdefault((index, split), []).append(row)
   return rows
@@ -225,9 +363,14 @@ def _chosen_tasks(
 
 
 def _budget(
-  condition: str, split: str, max_tokens: int | None, rows: Sequence[_Row]
+  condition: str,
+  split: str,
+  max_tokens: int | None,
+  max_target_tokens: int | None,
+  rows: Sequence[_Row],
 ) -> Budget:
-  tokens, dropped, shortened, kept = zip(*rows, strict=True)
+  tokens, dropped, shortened, kept, targets, fewest = zip(*rows, strict=True)
+  limit = math.inf if max_target_tokens is None else max_target_tokens
   return Budget(
     condition=condition,
     split=split,
@@ -241,4 +384,11 @@ def _budget(
     num_dropped_examples=sum(dropped),
     num_shortened=sum(shortened),
     input_kept=float(np.mean(kept)),
+    max_target_tokens=max_target_tokens,
+    target_tokens_mean=float(np.mean(targets)),
+    target_tokens_median=float(np.median(targets)),
+    target_tokens_95=float(np.percentile(targets, 95)),
+    target_tokens_max=max(targets),
+    num_cut_targets=sum(length > limit for length in targets),
+    num_unreachable=sum(length > limit for length in fewest),
   )

@@ -175,7 +175,7 @@ def write(
     **_decoding_summary(inputs),
     'num_instances': len(inputs.rows),
     'num_kept_answers': num_kept_answers,
-    **_truncation_summary(inputs.rows),
+    **_truncation_summary(inputs),
     'seconds': time.monotonic() - inputs.started,
   }
   text_files.write_text(
@@ -200,8 +200,15 @@ def _decoding_summary(inputs: PredictionInputs) -> dict[str, Any]:
   return summary
 
 
-def _truncation_summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  """Counts what did not fit in the maximum length."""
+def _truncation_summary(inputs: PredictionInputs) -> dict[str, Any]:
+  """Counts what did not fit in the maximum lengths."""
+  rows = inputs.rows
+  longest = inputs.settings.task_feature_lengths['targets']
+
+  @functools.cache
+  def fits(reference: bytes) -> bool:
+    return len(inputs.vocabulary.encode(reference.decode())) < longest
+
   return {
     'num_shortened': sum(bool(row['shortened']) for row in rows),
     'num_dropped_examples': sum(
@@ -209,6 +216,10 @@ def _truncation_summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ),
     # Share of the instance's text, in characters; the mean over instances.
     'input_kept': sum(float(row['input_kept']) for row in rows) / len(rows),
+    # No answer is a reference, end of sequence included.
+    'num_unreachable': sum(
+      not any(map(fits, row['references'])) for row in rows
+    ),
   }
 
 

@@ -41,6 +41,7 @@ def write(
     'seed': inputs.settings.seed,
     'train_steps': inputs.train_steps,
     'num_examples': len(inputs.feed.cache),
+    'num_cut_targets': inputs.feed.cache.num_cut_targets,
     'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(params)),
     'batch_size': inputs.feed.batch_size,
     'num_microbatches': num_microbatches,

@@ -20,7 +20,7 @@ from it_study.storage import manifest, text_files
 
 FEATURES = ('inputs', 'targets')
 
-_FORMAT = 2
+_FORMAT = 3
 _RECORDS, _LENGTHS, _DESCRIPTION = (
   'tokens.arrayrecord',
   'lengths.npy',
@@ -60,12 +60,15 @@ class TokenCache:
     lengths: Length of every sequence in tokens, int32 [num_examples, features].
     records: Source of the serialised examples.
     fingerprint: Hexadecimal hash of all tokens and lengths.
+    num_cut_targets: Number of targets that were truncated; None if unknown, as
+      for a task that `seqio_lib` did not make.
   """
 
   path: pathlib.Path
   lengths: np.ndarray
   records: _Records
   fingerprint: str
+  num_cut_targets: int | None = None
 
   def __len__(self) -> int:
     return len(self.lengths)
@@ -145,7 +148,7 @@ def write_token_cache(
     path: Folder to create on a local disk; an existing one is replaced.
     examples: Examples in a reproducible order. Each has one sequence of token
       ids for `inputs` and one for `targets`; neither is empty, and both end in
-      the end of sequence.
+      the end of sequence. It may say `is_target_cut`.
 
   Returns:
     The cache, opened.
@@ -194,6 +197,7 @@ def open_token_cache(path: str | os.PathLike[str]) -> TokenCache:
       os.fspath(path / _RECORDS), reader_options=_READER_OPTIONS
     ),
     fingerprint=description['fingerprint'],
+    num_cut_targets=description['num_cut_targets'],
   )
 
 
@@ -245,6 +249,7 @@ def _state(file: pathlib.Path) -> dict[str, Any]:
 
 def _write(folder: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
   lengths: list[list[int]] = []
+  are_cut: list[bool | None] = []
   digests = {feature: hashlib.sha256() for feature in FEATURES}
   writer = array_record_module.ArrayRecordWriter(
     os.fspath(folder / _RECORDS), _WRITER_OPTIONS
@@ -263,6 +268,7 @@ def _write(folder: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
         record.append(tokens.astype('<i4').tobytes())
         digests[feature].update(record[-1])
       lengths.append([len(data) // 4 for data in record])
+      are_cut.append(example.get('is_target_cut'))
       with _write_errors_as_input_errors(folder):
         writer.write(b''.join(record))
   except BaseException:
@@ -285,6 +291,7 @@ def _write(folder: pathlib.Path, examples: Iterable[Mapping[str, Any]]) -> None:
     'num_tokens': dict(
       zip(FEATURES, table.sum(axis=0, dtype=np.int64).tolist(), strict=True)
     ),
+    'num_cut_targets': None if None in are_cut else sum(map(bool, are_cut)),
     'fingerprint': fingerprint.hexdigest(),
     'files': {name: _state(folder / name) for name in (_RECORDS, _LENGTHS)},
   }

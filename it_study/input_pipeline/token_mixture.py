@@ -81,6 +81,13 @@ class TokenMixture:
     """The number of examples in an epoch."""
     return int(self._starts[-1])
 
+  @property
+  def num_cut_targets(self) -> int | None:
+    """The number of truncated targets of all parts; None if unknown."""
+    counts = [cache.num_cut_targets for cache in self._caches]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
   def sequence_lengths(self, feature: str) -> np.ndarray:
     """Returns the length of every sequence, int64 [num_examples]."""
     return np.concatenate(

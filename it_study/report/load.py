@@ -42,6 +42,11 @@ class Cell:
     num_dropped_examples: Number of examples that did not fit.
     input_kept: Share of the instance's text that was kept, from 0 to 1, mean
       over instances; None if unknown, as for a baseline.
+    num_unreachable: Number of instances whose references all exceed the targets
+      limit; None if unknown, as for a baseline.
+    num_cut_targets: Number of training targets that the limit truncated; None
+      without a training or if unknown.
+    num_train_examples: Number of training examples; None without a training.
     train_steps: Number of training steps; None without a training.
     train_seconds: Training time in seconds; None without a training.
     predict_seconds: Prediction time in seconds; None if unknown.
@@ -61,6 +66,9 @@ class Cell:
   num_shortened: int | None = None
   num_dropped_examples: int | None = None
   input_kept: float | None = None
+  num_unreachable: int | None = None
+  num_cut_targets: int | None = None
+  num_train_examples: int | None = None
   train_steps: int | None = None
   train_seconds: float | None = None
   predict_seconds: float | None = None
@@ -268,6 +276,9 @@ _EXPECTED: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
   ('seed', (int, type(None)), 'an integer or null'),
   ('num_shortened', _NUMBER_OR_NONE, 'a number or null'),
   ('num_dropped_examples', _NUMBER_OR_NONE, 'a number or null'),
+  ('num_unreachable', _NUMBER_OR_NONE, 'a number or null'),
+  ('num_cut_targets', _NUMBER_OR_NONE, 'a number or null'),
+  ('num_train_examples', _NUMBER_OR_NONE, 'a number or null'),
   ('train_steps', _NUMBER_OR_NONE, 'a number or null'),
   ('train_seconds', _NUMBER_OR_NONE, 'a number or null'),
   ('predict_seconds', _NUMBER_OR_NONE, 'a number or null'),

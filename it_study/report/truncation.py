@@ -1,4 +1,4 @@
-"""Warns if the token limit truncates compared conditions differently."""
+"""Warns of token limits that cut targets, or compared prompts differently."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,17 +10,23 @@ from it_study.report.text import count, number
 # that are shortened. A matched budget keeps both at 0.
 KEPT_MARGIN = 1.0
 SHORTENED_MARGIN = 2.0
+# Share of targets, in percent, that may exceed the limit without a warning.
+TARGET_MARGIN = 1.0
 
 _SPLITS = {'test': 'unseen tasks', 'validation': 'held-out instances'}
 
 
 def warnings(arms: Iterable[Arm]) -> tuple[str, ...]:
-  """Returns one warning if compared conditions differ on a split, else none.
+  """Returns a warning if compared conditions differ, and one of cut targets.
 
   Studies of older versions do not record how much text is kept; for them only
-  the shares of shortened prompts are compared.
+  the shares of shortened prompts are compared. They do not record targets.
   """
   arms = tuple(arms)
+  return (*_unlike_prompts(arms), *_cut_targets(arms))
+
+
+def _unlike_prompts(arms: Sequence[Arm]) -> tuple[str, ...]:
   facts, worst_pairs = [], []
   for split, description in _SPLITS.items():
     pairs = pair_up(arms, split=split)
@@ -56,6 +62,39 @@ def warnings(arms: Iterable[Arm]) -> tuple[str, ...]:
     f'{" ".join(facts)} Differences between them may come from how much of the '
     f'question the model sees rather than from the instructions. {advice}',
   )
+
+
+def _cut_targets(arms: Sequence[Arm]) -> tuple[str, ...]:
+  facts = []
+  for split, description in _SPLITS.items():
+    share = _largest(
+      _percentage(cell.num_unreachable, cell.metrics.get('num_instances'))
+      for arm in arms
+      for cell in arm.cells
+      if arm.split == split
+    )
+    if share > TARGET_MARGIN:
+      facts.append(
+        f'On {description}, {number(share)}% of the instances have no '
+        'reference that fits, so no answer to them can be right.'
+      )
+  share = _largest(
+    _percentage(cell.num_cut_targets, cell.num_train_examples)
+    for arm in arms
+    for cell in arm.cells
+  )
+  if share > TARGET_MARGIN:
+    facts.append(f'In training, {number(share)}% of the targets were cut.')
+  if not facts:
+    return ()
+  return (
+    f"TASK_FEATURE_LENGTHS['targets'] is short. {' '.join(facts)} A higher "
+    'limit cuts fewer.',
+  )
+
+
+def _largest(shares: Iterable[float | None]) -> float:
+  return max((share for share in shares if share is not None), default=0.0)
 
 
 def kept(arm: Arm) -> float | None:

@@ -345,11 +345,45 @@ def test_stats_measures_prompts_if_requested(capsys, monkeypatch):
   assert (
     '\nTokens in test prompts, limit 86, end of sequence included:\n' in one
   )
-  (line,) = [row for row in one.splitlines() if 'def_empty' in row]
+  (line, _) = [row for row in one.splitlines() if 'def_empty' in row]
   assert line.split() == [
     *('natinst_def_empty_ex_empty0', '106', '63.0', '63.0', '63.8', '64'),
     *('0.0%', '0', '0', '100.00%'),
   ]
+  (line,) = one.split('Tokens in test targets, limit 128,')[1].splitlines()[2:3]
+  assert line.split() == [
+    *('natinst_def_empty_ex_empty0', '106', '4.0', '4.0', '10.0', '12'),
+    *('0', '0'),
+  ]
+  (line,) = [row for row in one.splitlines() if 'test references' in row]
+  assert line.split() == ['test', 'references', '112', '0', '0', '0']
+  found = json.loads(stats('--json', *limits, '--max_target_length=3'))
+  assert found['budgets'][0]['max_target_tokens'] == 3
+  assert found['budgets'][0]['num_unreachable'] == 56
+  assert [(row['split'], row['texts']) for row in found['spelling']] == [
+    ('test', 'labels'),
+    ('test', 'references'),
+  ]
+  for name in ('max_input_length', 'max_target_length'):
+    told = fakes.refusal(capsys, *words, f'--{name}=0')
+    assert told == f'--{name} is 0; it must be at least 1.'
+
+
+def test_a_named_vocabulary_has_the_limits_of_training(capsys, monkeypatch):
+  monkeypatch.setenv('IT_STUDY_VOCABULARY', 'byte')
+  words = ('corpus', 'stats', 'corpus', '--json', '--split=test')
+  name = ('--condition', 'natinst_def_empty_ex_empty0')
+
+  def limits(*more):
+    capsys.readouterr()
+    assert cli.main([*words, *name, *more]) == 0
+    (budget,) = json.loads(capsys.readouterr().out)['budgets']
+    return budget['max_tokens'], budget['max_target_tokens']
+
+  assert limits() == (None, None)
+  assert limits('--vocabulary=byte') == (1024, 128)
+  assert limits('--vocabulary=byte', '--max_input_length=99') == (99, 128)
+  assert limits('--max_target_length=9') == (None, 9)
   told = fakes.refusal(capsys, *words, '--max_input_length=0')
   assert told == '--max_input_length is 0; it must be at least 1.'
 

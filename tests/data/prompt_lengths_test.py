@@ -2,12 +2,13 @@
 
 import fakes
 import pytest
+from vocabularies_fixture import write_model
 
 from it_study import seqio_lib
 from it_study.conditions import Condition, definition_experiments
 from it_study.corpus import natinst
-from it_study.data import preprocessors, prompt_lengths, vocabularies
-from it_study.data.prompt_lengths import Budget
+from it_study.data import prepare, preprocessors, prompt_lengths, vocabularies
+from it_study.data.prompt_lengths import Budget, Spelling
 from it_study.errors import InputError
 from it_study.instructions.tk_instruct import TkInstruct
 
@@ -46,6 +47,83 @@ def test_lengths(corpus):
     num_dropped_examples=0,
     num_shortened=0,
     input_kept=1.0,
+    max_target_tokens=None,
+    # 50 times 'yes', 50 times 'no', and 'Thing 5' or 'The Thing 5' six times.
+    target_tokens_mean=pytest.approx(422 / 106),
+    target_tokens_median=4.0,
+    target_tokens_95=10.0,
+    target_tokens_max=12,
+    num_cut_targets=0,
+    num_unreachable=0,
+  )
+
+
+def test_effects_of_a_target_limit(corpus):
+  (found,) = measure(
+    corpus, 'natinst_def_empty_ex_empty0', max_target_tokens=11
+  )
+  # The titles have two references, 'Thing 5' and 'The Thing 5', of 8 and 12
+  # tokens with the end of sequence.
+  assert (found.num_cut_targets, found.num_unreachable) == (6, 0)
+  (found,) = measure(corpus, 'natinst_def_empty_ex_empty0', max_target_tokens=7)
+  assert (found.num_cut_targets, found.num_unreachable) == (6, 6)
+  (found,) = measure(corpus, 'natinst_def_empty_ex_empty0', max_target_tokens=3)
+  assert (found.num_cut_targets, found.num_unreachable) == (56, 56)
+
+
+def test_real_targets(natinst_dir):
+  prepare.set_or_check_vocabulary('miniature')
+  found = {
+    budget.split: budget
+    for budget in prompt_lengths.measure(
+      corpus=natinst.open_corpus(natinst_dir),
+      conditions=[Condition.from_name('natinst_def_empty_ex_empty0_n1000')],
+      max_target_tokens=32,
+    )
+  }
+  # As studies/natinst_tiny.gin cuts them.
+  train, held_out = found['train'], found['validation']
+  assert train.num_instances + held_out.num_instances == 3678
+  assert train.num_cut_targets + held_out.num_cut_targets == 1268
+  assert found['test'].num_instances == 4100
+  assert found['test'].num_unreachable == 1005
+
+
+def test_spelling(tmp_path, monkeypatch, raw_task, write_corpus):
+  monkeypatch.setenv(
+    vocabularies.VARIABLE,
+    str(write_model(tmp_path / 'v.model')),
+  )
+  outputs = ['yes', '{no}', 'no 北', '①']
+  instances = [
+    {'id': f'i-{k}', 'input': 'cup', 'output': outputs[k % 4]}
+    for k in range(100)
+  ]
+  corpus = write_corpus(
+    train={'task1_a': raw_task(12)},
+    test={'task2_b': raw_task(Instances=instances, Positive_Examples=[])},
+    folder='lacking',
+  )
+  found = prompt_lengths.measure_spelling(
+    corpus=natinst.open_corpus(corpus), splits=('test',)
+  )
+  assert found == (
+    Spelling(
+      split='test',
+      texts='labels',
+      num_texts=4,
+      num_unknown=3,
+      num_normalized=0,
+      num_unmatched=2,
+    ),
+    Spelling(
+      split='test',
+      texts='references',
+      num_texts=100,
+      num_unknown=75,
+      num_normalized=0,
+      num_unmatched=50,
+    ),
   )
 
 

@@ -90,6 +90,7 @@ def test_a_training_writes_its_record(trained):
   assert (record['seed'], record['train_steps']) == (3, 4)
   # At most 10 instances of each of three tasks with 30, 4 and 2.
   assert record['num_examples'] == 16
+  assert record['num_cut_targets'] == 0
   assert record['engine'] == 'native'
   assert record['vocabulary'].startswith('byte, 259 tokens')
   # 259 bytes and special tokens, rounded up to a multiple of 128.
@@ -141,6 +142,8 @@ def test_the_record_counts_truncated_prompts(trained, tmp_path):
   assert record['num_dropped_examples'] == 106
   assert record['num_shortened'] == 0
   assert record['input_kept'] == 1.0
+  # Every reference is longer than one byte, 'Thing 5' and 'yes' alike.
+  assert record['num_unreachable'] == 106
 
 
 def test_answers_do_not_depend_on_the_batch_size(rows, trained, tmp_path):
@@ -297,7 +300,7 @@ def test_a_checkpoint_of_another_size_is_refused(trained, tmp_path):
 def test_a_checkpoint_of_another_vocabulary_is_refused(
   trained, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(vocabularies, 'fingerprint', lambda: 'f' * 64)
+  monkeypatch.setattr(vocabularies, 'fingerprint', lambda *_: 'f' * 64)
   with pytest.raises(
     InputError,
     match=r'was trained with the vocabulary byte, 259 tokens.*; in use is '

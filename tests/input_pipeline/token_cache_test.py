@@ -35,6 +35,17 @@ def test_sequences_are_read_back(tmp_path):
   assert reopened.sequence('inputs', 1).tolist() == [8, 1]
 
 
+def test_truncated_targets_are_counted(tmp_path):
+  assert write_token_cache(tmp_path / 'a', EXAMPLES).num_cut_targets is None
+  known = [{**row, 'is_target_cut': k == 1} for k, row in enumerate(EXAMPLES)]
+  cache = write_token_cache(tmp_path / 'b', [*known, known[1]])
+  assert cache.num_cut_targets == 2
+  assert open_token_cache(tmp_path / 'b').num_cut_targets == 2
+  # The count is not part of the tokens.
+  same = write_token_cache(tmp_path / 'c', [*EXAMPLES, EXAMPLES[1]])
+  assert cache.fingerprint == same.fingerprint
+
+
 def test_the_fingerprint_depends_on_where_sequences_end(tmp_path):
   one = write_token_cache(tmp_path / 'a', EXAMPLES)
   moved = (
@@ -156,7 +167,7 @@ def test_a_record_of_the_wrong_length_is_detected(tmp_path):
 
 @pytest.mark.parametrize(
   'text',
-  ['', '{"format"', '[]', '{}', '{"format": 2}', '[' * 10**5, '\0'],
+  ['', '{"format"', '[]', '{}', '{"format": 3}', '[' * 10**5, '\0'],
 )
 def test_unreadable_description_is_named(tmp_path, text):
   write_token_cache(tmp_path / 'cache', EXAMPLES)

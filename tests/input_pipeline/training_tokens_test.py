@@ -71,6 +71,21 @@ def test_tokens_are_those_of_seqio(tmp_path, name, lengths, num_rows):
       assert cache.sequence(feature, index).tolist() == row[feature].tolist()
 
 
+def test_truncated_targets_are_counted(tmp_path):
+  def count(name, longest):
+    lengths = {'inputs': 256, 'targets': longest}
+    return tokens(tmp_path, name, lengths).num_cut_targets
+
+  targets = tokens(tmp_path, fakes.NAME).sequence_lengths('targets')
+  longest = int(targets.max())
+  assert count(fakes.NAME, longest) == 0
+  assert count(fakes.NAME, longest - 1) == (targets == longest).sum() > 0
+  assert count(fakes.NAME, 1) == len(targets)
+  # The two parts of a mixture together.
+  name = 'natinst_all_examples'
+  assert count(name, 1) == len(tokens(tmp_path, name))
+
+
 def test_a_condition_s_cache_is_shared_and_written_once(tmp_path, caplog):
   caplog.set_level(logging.INFO)
   counts = []
@@ -105,7 +120,7 @@ def test_the_key_covers_what_determines_the_tokens(
   other = fakes.write_small_corpus(tmp_path / 'other', mood='Good or bad?')
   seqio_lib.use_corpus(other)
   paths.add(tokens(tmp_path, name).path)
-  monkeypatch.setattr(vocabularies, 'fingerprint', lambda: 'another')
+  monkeypatch.setattr(vocabularies, 'fingerprint', lambda _: 'another')
   paths.add(tokens(tmp_path, name).path)
   version = preprocessors.TOKENS_VERSION
   monkeypatch.setattr(preprocessors, 'TOKENS_VERSION', version + 1)
@@ -207,6 +222,7 @@ def test_a_task_made_elsewhere_keeps_its_tokens_with_the_training(tmp_path):
   )
   cache = tokens(tmp_path, 'others_tokens')
   assert len(cache) == 3
+  assert cache.num_cut_targets is None
   assert cache.path.parent == tmp_path
   assert tokens(tmp_path, 'others_tokens').path == cache.path
   longer = tokens(tmp_path, 'others_tokens', {'inputs': 300, 'targets': 12})

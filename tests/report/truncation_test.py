@@ -91,6 +91,42 @@ def test_the_text_of_the_warning(make):
   )
 
 
+@pytest.mark.parametrize(
+  ('test', 'validation', 'cut', 'facts'),
+  [
+    (0, 0, 0, ''),
+    # One in a hundred.
+    (1, 0, 1, ''),
+    (
+      30,
+      60,
+      50,
+      'On unseen tasks, 25.0% of the instances have no reference that fits, so '
+      'no answer to them can be right. On held-out instances, 50.0% of the '
+      'instances have no reference that fits, so no answer to them can be '
+      'right. In training, 50.0% of the targets were cut.',
+    ),
+    (0, 0, 2, 'In training, 2.0% of the targets were cut.'),
+    (None, None, None, ''),
+  ],
+)
+def test_cut_targets(make, test, validation, cut, facts):
+  def change_line(line):
+    if line['test_condition'] is not None:
+      line['num_unreachable'] = {'test': test, 'validation': validation}[
+        line['split']
+      ]
+    if line['training'] is not None:
+      line |= {'num_cut_targets': cut, 'num_train_examples': 100}
+
+  text = (
+    f"TASK_FEATURE_LENGTHS['targets'] is short. {facts} A higher limit cuts "
+    'fewer.'
+  )
+  found = warnings(change(make(kept=(1.0, 1.0)), change_line))
+  assert found == ((text,) if facts else ())
+
+
 def test_an_older_study_without_kept_text_still_warns(make):
   (text,) = warnings(make(num_shortened=(30, 0)))
   assert (

@@ -19,13 +19,20 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
   flags.add_module_flag(parser)
   flags.add_selection_flags(parser)
   group = parser.add_argument_group(
-    'prompt lengths', 'measured if any of these is given'
+    'prompts and targets', 'measured if any of these is given'
   )
   flags.add_condition_flag(group)
   group.add_argument(
     '--split', help='train, validation or test; default: all three'
   )
   flags.add_length_flags(group)
+  group.add_argument(
+    '--max_target_length',
+    type=int,
+    metavar='N',
+    help='maximum length of a target in tokens; default: no limit, or '
+    f'{prompt_budgets.TARGET_LENGTH} with --vocabulary',
+  )
 
 
 def stats(options: argparse.Namespace) -> None:
@@ -42,15 +49,17 @@ def stats(options: argparse.Namespace) -> None:
     for name in sorted(corpus.tasks_of(side))
   ]
   rules = label_rules.expectations(corpus)
-  budgets = prompt_budgets.measure(corpus, options)
+  measured = prompt_budgets.measure(corpus, options)
   if options.json:
     record: dict[str, object] = {
       'splits': splits,
       'tasks': tasks,
       'rules': rules,
     }
-    if budgets is not None:
+    if measured is not None:
+      budgets, spellings = measured
       record['budgets'] = [budget.to_json() for budget in budgets]
+      record['spelling'] = [spelling.to_json() for spelling in spellings]
     print(json.dumps(record))
   if options.json or options.quiet:
     return
@@ -71,8 +80,8 @@ def stats(options: argparse.Namespace) -> None:
       f'  {rule["rule"]:<44} {rule["num_tasks"]:>4} tasks, expected exact '
       f'match {shown}'
     )
-  if budgets is not None:
-    prompt_budgets.show(budgets)
+  if measured is not None:
+    prompt_budgets.show(*measured)
 
 
 COMMAND = Command(

@@ -222,15 +222,9 @@ def _hint(certificate: 'Certificate', options: argparse.Namespace) -> None:
 
 def _check_limit(options: argparse.Namespace) -> None:
   """Sets the vocabulary that --max_input_length counts tokens with."""
-  length = options.max_input_length
-  if length is None:
-    if options.vocabulary is not None:
-      raise InputError(
-        '--vocabulary has no effect without a limit. Add --max_input_length N.'
-      )
+  options.max_input_length = flags.input_length(options)
+  if options.max_input_length is None:
     return
-  if length < 1:
-    raise InputError(f'--max_input_length is {length}; it must be at least 1.')
   tensorflow_setup.import_tensorflow()
   from it_study.data import prepare
 

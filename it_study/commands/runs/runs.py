@@ -140,6 +140,13 @@ def train(options: argparse.Namespace) -> None:
 def _print_training(
   options: argparse.Namespace, summary: dict[str, Any], model_dir: str
 ) -> None:
+  if summary.get('num_cut_targets'):
+    say(
+      options,
+      f'it-study: note: {summary["num_cut_targets"]:,} of '
+      f'{summary["num_examples"]:,} training targets exceed '
+      "TASK_FEATURE_LENGTHS['targets'] and were cut.",
+    )
   _print_result(options, summary, f'trained: {model_dir}')
   command = finished.prediction_command(options, model_dir)
   if command is not None:
@@ -189,7 +196,7 @@ def predict(options: argparse.Namespace) -> None:
   if distributed.is_first():
     written = f'{os.fspath(out).rstrip("/")}/{path.name}'
     _print_result(options, {'predictions': written}, f'wrote {written}')
-    _say_kept_answers(options, folder)
+    _say_summary(options, folder)
     corpus = shlex.quote(os.fspath(_path_macro('CORPUS')))
     say(
       options, f'next: it-study score {shlex.quote(written)} --corpus={corpus}'
@@ -378,10 +385,8 @@ def _run_details() -> dict[str, Any]:
   }
 
 
-def _say_kept_answers(
-  options: argparse.Namespace, folder: pathlib.Path
-) -> None:
-  """Says how many answers an earlier run of a prediction had computed."""
+def _say_summary(options: argparse.Namespace, folder: pathlib.Path) -> None:
+  """Says how many answers were cached, and how many cannot be right."""
   text = (folder / 'inference.json').read_text(encoding='utf-8')
   summary = json.loads(text)
   kept, total = summary['num_kept_answers'], summary['num_instances']
@@ -389,6 +394,13 @@ def _say_kept_answers(
     say(options, f'already answered: all {total:,} answers were cached')
   elif kept:
     say(options, f'continued: {kept:,} of {total:,} answers were cached')
+  if summary['num_unreachable']:
+    say(
+      options,
+      f'it-study: note: {summary["num_unreachable"]:,} of {total:,} instances '
+      "have no reference within TASK_FEATURE_LENGTHS['targets'], so no answer "
+      'to them can be right.',
+    )
 
 
 def say(options: argparse.Namespace, line: str) -> None:

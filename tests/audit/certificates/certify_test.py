@@ -307,14 +307,19 @@ def test_overlap_that_was_allowed_is_stated(bench, tmp_path):
   assert not [line for line in clean.lines() if line.startswith('overlap')]
 
 
-def test_a_vocabulary_without_a_limit_is_refused(bench, capsys):
-  told = fakes.refusal(
-    capsys,
-    *('corpus', 'verify', bench.corpus.directory, '--vocabulary', 'byte'),
+@pytest.mark.parametrize(
+  ('words', 'most'),
+  [((), None), (('--vocabulary=byte',), 1024)],
+)
+def test_a_named_vocabulary_has_the_limit_of_training(
+  bench, capsys, words, most
+):
+  fakes.run_command(
+    *('corpus', 'verify', str(bench.corpus.directory), '--split=test'),
+    *('--condition', ORIGINAL, '--json', *words),
   )
-  assert told == (
-    '--vocabulary has no effect without a limit. Add --max_input_length N.'
-  )
+  record = json.loads(capsys.readouterr().out)
+  assert record['max_input_length'] == most
 
 
 def _loud(*, task, instance, condition):

@@ -156,11 +156,15 @@ def test_a_training_prints_its_progress(capsys, phase, step, metrics, expected):
 def test_a_prediction_says_what_was_answered_before(
   capsys, tmp_path, kept, said
 ):
-  record = {'num_kept_answers': kept, 'num_instances': 1600}
+  record = {
+    'num_kept_answers': kept,
+    'num_instances': 1600,
+    'num_unreachable': 0,
+  }
   (tmp_path / 'inference.json').write_text(json.dumps(record))
   for quiet, expected in ((False, said), (True, '')):
     options = argparse.Namespace(quiet=quiet, json=False)
-    runs._say_kept_answers(options, tmp_path)
+    runs._say_summary(options, tmp_path)
     assert capsys.readouterr() == ('', expected)
 
 
@@ -258,3 +262,57 @@ def test_a_gin_file_imports_modules_of_the_working_directory(
   # Refused afterwards, as it has neither a model nor a run.
   assert fakes.run_command('train', '--gin_file=mine.gin') == 2
   assert 'oven_of_mine' in sys.modules
+
+
+@pytest.fixture(name='run')
+def _run(capsys, monkeypatch, tmp_path):
+  """Runs a command whose engine does nothing but return a record."""
+
+  def run(command, record, **options):
+    def call(**arguments):
+      if command is runs.train:
+        return record
+      folder = arguments['infer_output_dir']
+      (folder / 'inference.json').write_text(json.dumps(record))
+      return folder / 'predictions.jsonl'
+
+    for name, replacement in (
+      ('configure', lambda *_, **__: ''),
+      ('use_corpus', lambda: None),
+      ('_path_macro', lambda _: tmp_path / 'out'),
+      ('engine_call', lambda _: call),
+    ):
+      monkeypatch.setattr(runs, name, replacement)
+    for name in ('find', 'record', 'prediction_command'):
+      monkeypatch.setattr(runs.finished, name, lambda *_: None)
+    defaults = {'quiet': False, 'json': False, 'gin_file': []}
+    command(argparse.Namespace(**defaults | options))
+    lines = capsys.readouterr().err.splitlines()
+    return [line for line in lines if ': note: ' in line]
+
+  return run
+
+
+def test_train_says_how_many_targets_were_cut(run):
+  record = {'num_examples': 3678, 'num_cut_targets': 1268}
+  assert run(runs.train, record) == [
+    'it-study: note: 1,268 of 3,678 training targets exceed '
+    "TASK_FEATURE_LENGTHS['targets'] and were cut."
+  ]
+  assert run(runs.train, record, quiet=True) == []
+  for number in (0, None):
+    assert run(runs.train, record | {'num_cut_targets': number}) == []
+
+
+def test_predict_says_what_no_answer_can_reach(run):
+  record = {
+    'num_instances': 4100,
+    'num_kept_answers': 0,
+    'num_unreachable': 1005,
+  }
+  assert run(runs.predict, record) == [
+    'it-study: note: 1,005 of 4,100 instances have no reference within '
+    "TASK_FEATURE_LENGTHS['targets'], so no answer to them can be right."
+  ]
+  assert run(runs.predict, record, quiet=True) == []
+  assert run(runs.predict, record | {'num_unreachable': 0}) == []
