@@ -87,7 +87,8 @@ def test_files_of_a_local_folder_are_read(tmp_path):
   assert folder.read('file') == b'content'
   assert folder.read('nothing') is None
   assert folder.child('nothing').names() == set()
-  assert folder.read('folder') is None
+  with pytest.raises(InputError, match='folder: cannot be read: not a file'):
+    folder.read('folder')
 
 
 def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
