@@ -111,3 +111,22 @@ def test_import_reads_no_file_and_chooses_no_vocabulary(tmp_path):
   )
   assert found.returncode == 0, found.stderr
   assert found.stdout == 'SentencePieceVocabulary\n'
+
+
+def test_import_keeps_what_was_found_before():
+  lines = (
+    'import seqio',
+    'from it_study import seqio_lib',
+    'seqio_lib.resolve_on_first_use()',
+    f'task = seqio.TaskRegistry.get({fakes.NAME!r})',
+    'import tasks',
+    f'assert seqio.TaskRegistry.get({fakes.NAME!r}) is task',
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', '\n'.join(lines)],
+    capture_output=True,
+    check=False,
+    env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr[-2000:]

@@ -154,8 +154,8 @@ CASES = (
   # Predictions.
   (
     'score malformed.jsonl --out=metrics.json',
-    'malformed.jsonl:2: missing prediction; a row has id, task, ... (scores '
-    'are optional).',
+    'malformed.jsonl:2: missing prediction; a row has id, task, ... '
+    '(raw_prediction and scores are optional).',
   ),
   (
     'score cut.jsonl --out=metrics.json',
