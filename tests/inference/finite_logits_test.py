@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import seqio
 
 from it_study.errors import InputError
 from it_study.inference import label_trie, prompt_batches
@@ -64,6 +65,7 @@ def run(params, method):
     model=MODEL,
     params=params,
     mesh=partitioning.make_mesh(),
+    vocabulary=seqio.ByteVocabulary(),
     max_length=4,
     max_decode_length=4,
     batch_size=4,
