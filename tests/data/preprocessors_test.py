@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import io
 import itertools
+import math
 import threading
 
 import fakes
@@ -275,10 +276,13 @@ def _both(vocabulary, lengths, name=fakes.NAME, first=None):
   return ours, dataset.as_numpy_iterator()
 
 
-def _assert_same(ours, theirs) -> int:
+def _assert_same(ours, theirs, vocabulary, lengths) -> int:
+  longest = (lengths or {}).get('targets', math.inf)
   number = 0
   for our, their in zip(ours, theirs, strict=True):
-    assert set(our) == {'inputs', 'targets'}
+    assert set(our) == {'inputs', 'targets', 'is_target_cut'}
+    whole = vocabulary.encode(their['targets_pretokenized'].decode())
+    assert our.pop('is_target_cut') == (len(whole) + 1 > longest)
     for name, tokens in our.items():
       assert tokens.dtype == their[name].dtype == np.int32
       np.testing.assert_array_equal(tokens, their[name])
@@ -294,8 +298,9 @@ def _assert_same(ours, theirs) -> int:
 def test_rows_have_seqio_s_tokens(kind, lengths, folder, corpus, monkeypatch):
   seqio_lib.use_corpus(corpus)
   monkeypatch.setattr(preprocessors, '_ROWS_AT_ONCE', 7)
-  ours, theirs = _both(_vocabulary(kind, folder), lengths)
-  assert _assert_same(ours, theirs) == 36
+  vocabulary = _vocabulary(kind, folder)
+  ours, theirs = _both(vocabulary, lengths)
+  assert _assert_same(ours, theirs, vocabulary, lengths) == 36
 
 
 @pytest.mark.parametrize(
@@ -309,10 +314,9 @@ def test_rows_have_seqio_s_tokens(kind, lengths, folder, corpus, monkeypatch):
 def test_real_rows_have_seqio_s_tokens(name, folder, natinst_dir):
   seqio_lib.use_corpus(natinst_dir)
   vocabulary = _vocabulary('bytes', folder)
-  ours, theirs = _both(
-    vocabulary, {'inputs': 1024, 'targets': 128}, name, first=1200
-  )
-  assert _assert_same(ours, theirs) == 1200
+  lengths = {'inputs': 1024, 'targets': 128}
+  ours, theirs = _both(vocabulary, lengths, name, first=1200)
+  assert _assert_same(ours, theirs, vocabulary, lengths) == 1200
 
 
 def test_a_limit_without_room_is_an_input_error(folder, corpus):
