@@ -212,7 +212,7 @@ def _report_results(
   """Reports how many cells earlier runs have finished, if any."""
   folder.fetch(RESULTS)
   path = folder.path / RESULTS
-  finished = path.read_bytes().count(b'\n') if path.exists() else 0
+  finished = path.read_bytes().count(b'\n') if path.is_file() else 0
   if finished and on_step is not None:
     on_step(
       Step(cell='', phase='resume', finished=finished, planned=len(cells))

@@ -5,12 +5,13 @@ import re
 
 from it_study import gin_utils
 from it_study.errors import InputError
-from it_study.inference import decoding
 
 # Parameters that every command sets itself, and what the user sets instead.
 _SET_HERE = {
   'T5Config.dtype': 'Set DTYPE.',
   'T5Config.vocab_size': 'It follows from the vocabulary and the weights.',
+  'DecoderConfig.dtype': 'Set DTYPE.',
+  'DecoderConfig.vocab_size': 'It follows from the weights.',
 }
 # Functions that each command calls, with the parameters that it sets itself.
 _CALLS: Mapping[str, Mapping[str, Collection[str]]] = {
@@ -68,6 +69,9 @@ def check(
       raise InputError(f'{name} has no effect. {advice}')
   if command is None:
     return
+  # It imports JAX, which commands that end at once need not wait for.
+  from it_study.inference import decoding
+
   folder = (_FOLDER[command],) if command in _FOLDER else ()
   used = _used(_CALLS[command], (*read, *folder))
   method = str(gin_utils.bound('Decoding', ('method',)).get('method'))
