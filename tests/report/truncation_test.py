@@ -189,5 +189,6 @@ def test_an_invalid_share_is_refused(make, share):
   with pytest.raises(InputError) as error:
     read_study(study)
   assert str(error.value).endswith(
-    f':1: input_kept: expected null or a share from 0 to 1, got {share!r}.'
+    f':1: input_kept: expected null or a share from 0 to 1, got {share!r}. Run '
+    'the study again: it rewrites results.jsonl from its cells.'
   )

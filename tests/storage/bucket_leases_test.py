@@ -233,7 +233,7 @@ def test_a_file_is_uploaded_once(machine, there):
 
 def test_a_run_folder_is_exclusive(there, tmp_path, monkeypatch):
   monkeypatch.setattr(leases, '_WAIT_SECONDS', 0.05)
-  monkeypatch.setattr(leases, 'LEASE_SECONDS', 0.4)
+  monkeypatch.setattr(leases, 'LEASE_SECONDS', 6.0)
   monkeypatch.setenv('IT_STUDY_CACHE', str(tmp_path / 'a'))
   with run_folder.working('gs://bucket/runs/one/') as (folder, publish):
     write(folder, 'training.json', '{}')

@@ -65,7 +65,13 @@ def test_done_lists_sizes_and_hashes(whole):
   assert entry['bytes'] == (whole / CELL / 'metrics.json').stat().st_size
   assert len(entry['sha256']) == 64
   done = manifest.read_done(whole / TRAINING)
-  assert done.record == {'train_steps': 4, 'train_seconds': 1.5, 'seed': 0}
+  assert done.record == {
+    'train_steps': 4,
+    'train_seconds': 1.5,
+    'seed': 0,
+    'num_examples': 9,
+    'num_cut_targets': 2,
+  }
   assert list(done.files) == ['training.json']
 
 
