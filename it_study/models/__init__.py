@@ -1,4 +1,4 @@
-"""A T5 in Flax: its layers, their initialization and placement on a mesh.
+"""Language models in Flax: layers, initialization, placement on a mesh.
 
 Array shapes are jaxtyping annotations, which only the tests check. A letter
 means the same in `it_study.models`, `it_study.inference` and
@@ -15,8 +15,38 @@ means the same in `it_study.models`, `it_study.inference` and
                                            C choices at a trie node
 """
 
+from typing import Protocol, runtime_checkable
+
+from flax import linen as nn
 import jax
 import numpy as np
 
 # What functions accept that may be called outside jit.
 AnyArray = jax.Array | np.ndarray
+
+
+@runtime_checkable
+class ModelConfig(Protocol):
+  """What the configurations of all models have; hashable."""
+
+  @property
+  def vocab_size(self) -> int:
+    """Rows of the embedding table."""
+
+  @property
+  def dtype(self) -> str:
+    """Type of matrix products."""
+
+  @property
+  def pad_id(self) -> int:
+    """Id that pads prompts and answers."""
+
+  @property
+  def logits_via_embedding(self) -> bool:
+    """Whether the embedding table also gives the logits."""
+
+
+# A module with a `config` and the methods `encode`, `join`, `first_tokens`,
+# `start_decoding`, `decode_step`, `project_prompts` and `score_targets`: those
+# that inference calls.
+Model = nn.Module

@@ -1,6 +1,7 @@
 """The configuration of a T5 model."""
 
 import dataclasses
+from typing import Any
 
 from it_study.errors import InputError, nearest
 from it_study.models import layers
@@ -73,26 +74,40 @@ class T5Config:
   def __post_init__(self):
     # Configuration files give lists, which are not hashable.
     object.__setattr__(self, 'mlp_activations', tuple(self.mlp_activations))
-    _check_config(self)
+    check_common(self)
+
+  @property
+  def pad_id(self) -> int:
+    """Id that pads prompts and answers; also the first token of an answer."""
+    return 0
 
 
-def _check_config(config: T5Config) -> None:
+def check_common(config: Any) -> None:
+  """Checks the fields that the configurations of all models share.
+
+  Args:
+    config: Configuration dataclass.
+
+  Raises:
+    InputError: If a value is out of range; names the class and the field.
+  """
+  owner = type(config).__name__
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
     if field.type in ('int', int) and (
       isinstance(value, bool) or not isinstance(value, int) or value < 1
     ):
       raise InputError(
-        f'T5Config.{field.name} is {value!r}; expected a positive integer.'
+        f'{owner}.{field.name} is {value!r}; expected a positive integer.'
       )
   if config.dtype == 'float16':
     raise InputError(
-      "T5Config.dtype is 'float16', but some of T5's activations exceed its "
-      "largest value (65504). Use 'bfloat16' or 'float32'."
+      f"{owner}.dtype is 'float16', but some activations exceed its largest "
+      "value (65504). Use 'bfloat16' or 'float32'."
     )
   if config.dtype not in ('float32', 'bfloat16'):
     raise InputError(
-      f"T5Config.dtype is {config.dtype!r}; expected 'float32' or 'bfloat16'."
+      f"{owner}.dtype is {config.dtype!r}; expected 'float32' or 'bfloat16'."
       f'{nearest(str(config.dtype), ("float32", "bfloat16"))}'
     )
   for name, allowed in (
@@ -102,22 +117,22 @@ def _check_config(config: T5Config) -> None:
     value = getattr(config, name)
     if value not in allowed:
       raise InputError(
-        f'T5Config.{name} is {value!r}; expected one of {", ".join(allowed)}.'
+        f'{owner}.{name} is {value!r}; expected one of {", ".join(allowed)}.'
         f'{nearest(str(value), allowed)}'
       )
   if not config.mlp_activations:
     raise InputError(
-      "T5Config.mlp_activations is empty. Use ('gelu', 'linear') for T5 v1.1, "
-      "('relu',) for v1.0."
+      f"{owner}.mlp_activations is empty. Use ('gelu', 'linear') for a gated "
+      "MLP, ('relu',) for a plain one."
     )
   for name in config.mlp_activations:
     if name not in layers.ACTIVATIONS:
       raise InputError(
-        f'T5Config.mlp_activations contains {name!r}; expected any of '
+        f'{owner}.mlp_activations contains {name!r}; expected any of '
         f'{", ".join(layers.ACTIVATIONS)}.{nearest(name, layers.ACTIVATIONS)}'
       )
   rate = config.dropout_rate
   if not isinstance(rate, int | float) or not 0.0 <= rate < 1.0:
     raise InputError(
-      f'T5Config.dropout_rate is {rate!r}; expected a number in [0, 1).'
+      f'{owner}.dropout_rate is {rate!r}; expected a number in [0, 1).'
     )

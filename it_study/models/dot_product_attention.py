@@ -23,7 +23,7 @@ SAVED_NAME = 'attention'
 _CPU_BLOCK_BYTES = 4 * 2**20
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def attend(
   query: Float[Array, 'B H Q D'],
   key: Float[Array, 'B H K D'],
@@ -31,6 +31,7 @@ def attend(
   position_bias: Float32[Array, 'H Q K'] | None,
   mask_bias: Float32[Array, 'B 1 #Q K'],
   keep_weights: bool = False,
+  soft_cap: float | None = None,
 ) -> Float[Array, 'B H Q D']:
   """Computes `softmax(query @ key^T + position_bias + mask_bias) @ value`.
 
@@ -47,9 +48,11 @@ def attend(
       in the values' dtype, instead of recomputing them from their normaliser
       (Dao et al., "FlashAttention", 2022, appendix B). Worthwhile where the
       whole layer is recomputed just before, so that they are short-lived.
+    soft_cap: Cap c that turns products s into c tanh(s / c) before the biases
+      are added (Gemma 2); None for no cap.
   """
   return _attend_forward(
-    query, key, value, position_bias, mask_bias, keep_weights
+    query, key, value, position_bias, mask_bias, keep_weights, soft_cap
   )[0]
 
 
@@ -60,12 +63,14 @@ def _attend_forward(
   position_bias: Float32[Array, 'H Q K'] | None,
   mask_bias: Float32[Array, 'B 1 #Q K'],
   keep_weights: bool,
+  soft_cap: float | None,
 ) -> tuple[Float[Array, 'B H Q D'], tuple[Any, ...]]:
   """Returns the result and what `_attend_backward` needs."""
 
   def mix(rows):
     query, key, value, mask_bias = rows
-    scores = _scores(query, key, position_bias, mask_bias)
+    scores = _capped(_products(query, key), soft_cap)
+    scores += _sum_of_biases(position_bias, mask_bias)
     largest = scores.max(axis=-1, keepdims=True)
     # At most 1, and rounded before they are summed, so that they are only ever
     # stored in the smaller type.
@@ -89,6 +94,7 @@ def _attend_forward(
 
 def _attend_backward(
   keep_weights: bool,
+  soft_cap: float | None,
   residuals: tuple[Any, ...],
   gradient: Float[Array, 'B H Q D'],
 ) -> tuple[
@@ -112,7 +118,9 @@ def _attend_backward(
       weights, total = softmax
       gradient = (gradient / total).astype(gradient.dtype)
     else:
-      weights = jnp.exp(_scores(query, key, position_bias, mask_bias) - softmax)
+      scores = _capped(_products(query, key), soft_cap)
+      scores += _sum_of_biases(position_bias, mask_bias)
+      weights = jnp.exp(scores - softmax)
     d_value = _sum_over_queries(weights.astype(value.dtype), gradient)
     d_weights = jnp.einsum(
       'bhqd,bhkd->bhqk', gradient, value, preferred_element_type=jnp.float32
@@ -127,6 +135,10 @@ def _attend_backward(
     d_scores = lax.optimization_barrier(d_scores)
     if d_position_bias is not None:
       d_position_bias += _sum_over_rows(d_scores.astype(jnp.float32))
+    if soft_cap is not None:
+      # The derivative of c tanh(s / c) is 1 - tanh(s / c)^2.
+      capped = _capped(_products(query, key), soft_cap) / soft_cap
+      d_scores = (d_scores * (1 - capped * capped)).astype(query.dtype)
     d_query = jnp.einsum('bhqk,bhkd->bhqd', d_scores, key)
     d_key = _sum_over_queries(d_scores, query)
     return d_position_bias, (d_query, d_key, d_value)
@@ -142,19 +154,29 @@ def _attend_backward(
 attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _scores(
-  query: Float[Array, 'B H Q D'],
-  key: Float[Array, 'B H K D'],
-  position_bias: Float32[Array, 'H Q K'] | None,
-  mask_bias: Float32[Array, 'B 1 #Q K'],
+def _products(
+  query: Float[Array, 'B H Q D'], key: Float[Array, 'B H K D']
 ) -> Float32[Array, 'B H Q K']:
-  scores = jnp.einsum(
+  return jnp.einsum(
     'bhqd,bhkd->bhqk', query, key, preferred_element_type=jnp.float32
   )
-  # The biases are added to each other first: their sum is the same in all of a
+
+
+def _capped(
+  products: Float32[Array, 'B H Q K'], soft_cap: float | None
+) -> Float32[Array, 'B H Q K']:
+  if soft_cap is None:
+    return products
+  return soft_cap * jnp.tanh(products / soft_cap)
+
+
+def _sum_of_biases(
+  position_bias: Float32[Array, 'H Q K'] | None,
+  mask_bias: Float32[Array, 'B 1 #Q K'],
+) -> Float32[Array, ' *bias']:
+  # Added to each other before the scores: the sum is the same in all of a
   # stack's layers, so the compiler can compute it once.
-  bias = mask_bias if position_bias is None else position_bias + mask_bias
-  return scores + bias
+  return mask_bias if position_bias is None else position_bias + mask_bias
 
 
 def _sum_over_queries(

@@ -1,4 +1,4 @@
-"""Building blocks of T5 layers: dense, norm, MLP, position bias.
+"""Building blocks of layers: dense, embedding, norm, MLP, position bias.
 
 Shape letters, as in `it_study.models`:
   B batch          L any length     E emb_dim        M mlp_dim
@@ -26,12 +26,13 @@ def dense_init(scale: float = 1.0) -> nn.initializers.Initializer:
 
 
 class Dense(nn.Module):
-  """A matrix product with a kernel, without a bias."""
+  """A matrix product with a kernel, and a bias if asked for."""
 
   features: int
   kernel_axes: tuple[str, str]
   kernel_init: nn.initializers.Initializer = dense_init()
   dtype: str = 'float32'
+  use_bias: bool = False
 
   @nn.compact
   def __call__(
@@ -47,43 +48,102 @@ class Dense(nn.Module):
     # batch axis, XLA on CPUs transposes both of its operands first.
     flat = x.astype(self.dtype).reshape(-1, x.shape[-1])
     kernel = gather_embed(kernel.astype(self.dtype), self.kernel_axes)
-    return (flat @ kernel).reshape(*x.shape[:-1], -1)
+    product = flat @ kernel
+    if self.use_bias:
+      product += self.param(
+        'bias',
+        partitioned(nn.initializers.zeros, self.kernel_axes[1:]),
+        (self.features,),
+        jnp.float32,
+      ).astype(self.dtype)
+    return product.reshape(*x.shape[:-1], -1)
+
+
+class Embedding(nn.Module):
+  """A table of token embeddings, which may also give the logits."""
+
+  vocab_size: int
+  emb_dim: int
+  dtype: str = 'float32'
+
+  def setup(self):
+    self.embedding = self.param(
+      'embedding',
+      partitioned(_UNIT_NORMAL, ('vocab', 'embed')),
+      (self.vocab_size, self.emb_dim),
+      jnp.float32,
+    )
+
+  def __call__(self, tokens: Int[AnyArray, '*rows']) -> Float[Array, '*rows E']:
+    """Embeds tokens; gives NaN for ids from `vocab_size` on."""
+    embedded = jnp.take(self._table(), tokens, axis=0)
+    return split_batch(embedded.astype(self.dtype))
+
+  def attend(
+    self, hidden: Float[Array, '*rows E']
+  ) -> Float32[Array, '*rows V']:
+    """Returns the products with the table, in float32."""
+    # Flattened for the reason given in `Dense`.
+    flat = hidden.astype(jnp.float32).reshape(-1, hidden.shape[-1])
+    return (flat @ self._table().T).reshape(*hidden.shape[:-1], -1)
+
+  def _table(self) -> Float[AnyArray, 'V E']:
+    return gather_embed(self.embedding, ('vocab', 'embed'))
 
 
 class RmsNorm(nn.Module):
   """Divides by the root mean square over E, then scales; no mean, no bias.
 
   Zhang & Sennrich, "Root Mean Square Layer Normalization" (2019), equation 4,
-  with T5's epsilon of 1e-6 inside the root. Computed in float32 whatever the
-  dtype.
+  with an epsilon inside the root; T5's is 1e-6. Computed in float32 whatever
+  the dtype.
+
+  Attributes:
+    dtype: Type of the result.
+    epsilon: Number added to the mean of squares.
+    offset: Number added to the scale, which is drawn as 1 - offset.
   """
 
   dtype: str = 'float32'
   epsilon: float = 1e-6
+  offset: float = 0.0
 
   @nn.compact
   def __call__(self, x: Float[Array, '*rows E']) -> Float[Array, '*rows E']:
     scale = self.param(
       'scale',
-      partitioned(nn.initializers.ones, ('embed',)),
+      partitioned(_norm_init(self.offset), ('embed',)),
       (x.shape[-1],),
       jnp.float32,
     )
-    return _normalize(x, scale, self.epsilon, self.dtype)
+    return _normalize(x, scale, self.epsilon, self.dtype, self.offset)
 
 
-@functools.partial(jax.checkpoint, static_argnums=(2, 3))
+@functools.cache
+def _norm_init(offset: float) -> nn.initializers.Initializer:
+  """Returns the same object for the same offset, as draws require."""
+  if not offset:
+    return nn.initializers.ones
+  return nn.initializers.constant(1.0 - offset)
+
+
+@functools.partial(jax.checkpoint, static_argnums=(2, 3, 4))
 def _normalize(
   x: Float[Array, '*rows E'],
   scale: Float[Array, ' E'],
   epsilon: float,
   dtype: str,
+  offset: float,
 ) -> Float[Array, '*rows E']:
   """Applies `RmsNorm`; the backward pass keeps nothing but the arguments."""
   x = x.astype(jnp.float32)
   inverse = lax.rsqrt(
     jnp.mean(lax.square(x), axis=-1, keepdims=True) + epsilon
   )  # [..., 1]
+  if offset:
+    # In float32: a sum with 1 loses the small digits of the scale.
+    scale = scale.astype(jnp.float32) + offset
+    return (x * inverse * scale).astype(dtype)
   return (x * inverse).astype(dtype) * scale.astype(dtype)
 
 
@@ -100,15 +160,14 @@ class Mlp(nn.Module):
   activations: tuple[str, ...]
   dropout_rate: float = 0.0
   dtype: str = 'float32'
+  use_bias: bool = False
 
   def setup(self):
-    inner = [
-      Dense(self.mlp_dim, ('embed', 'mlp'), dtype=self.dtype)
-      for _ in self.activations
-    ]
+    dense = functools.partial(Dense, dtype=self.dtype, use_bias=self.use_bias)
+    inner = [dense(self.mlp_dim, ('embed', 'mlp')) for _ in self.activations]
     # The attribute names the parameters: `wi`, or `wi_0` and `wi_1`.
     self.wi: Dense | list[Dense] = inner[0] if len(inner) == 1 else inner
-    self.wo = Dense(self.emb_dim, ('mlp', 'embed'), dtype=self.dtype)
+    self.wo = dense(self.emb_dim, ('mlp', 'embed'))
     self.dropout = nn.Dropout(self.dropout_rate, broadcast_dims=(-2,))
 
   def __call__(
@@ -281,3 +340,4 @@ _ACTIVATIONS = {
 }
 
 ACTIVATIONS = tuple(_ACTIVATIONS)
+_UNIT_NORMAL = nn.initializers.normal(stddev=1.0)

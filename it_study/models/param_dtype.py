@@ -6,14 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from it_study.models.config import T5Config
+from it_study.models import ModelConfig
 
 # Parameters used in float32 whatever the dtype: attention's position bias and
 # the matrix that gives the logits.
 _FLOAT32 = ('rel_embedding', 'logits_dense')
 
 
-def to_compute_dtype(params: Any, config: T5Config) -> Any:
+def to_compute_dtype(params: Any, config: ModelConfig) -> Any:
   """Casts the parameters that the model casts at every use.
 
   The model's results stay the same to the bit. In bfloat16 this halves memory
@@ -37,7 +37,7 @@ def _cast(
   path: tuple[Any, ...],
   leaf: jax.Array | jax.ShapeDtypeStruct,
   *,
-  config: T5Config,
+  config: ModelConfig,
 ) -> jax.Array | jax.ShapeDtypeStruct:
   names = jax.tree_util.keystr(path, simple=True, separator='/').split('/')
   # A tied table is also used in float32, for the logits.

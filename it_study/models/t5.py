@@ -6,23 +6,22 @@ Shape letters, as in `it_study.models`:
   Q query length     K key length
 """
 
+from collections.abc import Sequence
+
 from flax import linen as nn
 from flax.linen.spmd import with_logical_constraint
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float, Float32, Int, Int32
 import numpy as np
 
 from it_study.models import AnyArray, cudnn_attention, layers
 from it_study.models.attention import MASKED
 from it_study.models.config import T5Config
-from it_study.models.initialization import partitioned
 from it_study.models.stacks import DecodeCache, Decoder, Encoder, KeysAndValues
 
 __all__ = ['PAD_ID', 'T5', 'DecodeCache', 'T5Config']
 
 PAD_ID = 0
-
-_UNIT_NORMAL = nn.initializers.normal(stddev=1.0)
 
 
 class T5(nn.Module):
@@ -40,7 +39,9 @@ class T5(nn.Module):
 
   def setup(self):
     config = self.config
-    self.token_embedder = _Embedding(config)
+    self.token_embedder = layers.Embedding(
+      config.vocab_size, config.emb_dim, dtype=config.dtype
+    )
     self.encoder = Encoder(config)
     self.decoder = Decoder(config)
 
@@ -108,7 +109,7 @@ class T5(nn.Module):
     hidden = self.decode_states(*features, deterministic=deterministic, **named)
     dtype = self.config.dtype
     if self.config.logits_via_embedding:
-      hidden = self.token_embedder.scale(hidden)
+      hidden = self._scale(hidden)
       axes = ('vocab', 'embed')
       kernel = self.token_embedder.embedding
     else:
@@ -178,6 +179,29 @@ class T5(nn.Module):
       ),
       deterministic=deterministic,
     )
+
+  def join(
+    self, parts: Sequence[Float[Array, '_ _ E']], *, length: int
+  ) -> Float[Array, 'B {length} E']:
+    """Joins parts of a batch that were encoded at different lengths.
+
+    Args:
+      parts: Results of `encode`, for consecutive rows of the batch.
+      length: Length of the result in tokens, at least that of every part.
+
+    Returns:
+      The encoder's output, zeros beyond a part's own length.
+    """
+    return jnp.concatenate(
+      [
+        jnp.pad(part, ((0, 0), (0, length - part.shape[1]), (0, 0)))
+        for part in parts
+      ]
+    )
+
+  def first_tokens(self, prompts: Int[AnyArray, 'B L']) -> Int32[Array, ' B']:
+    """Returns the tokens that the first step reads, all of them padding."""
+    return jnp.full(prompts.shape[0], PAD_ID, jnp.int32)
 
   def project_prompts(
     self, encoded: Float[Array, 'B L E']
@@ -301,49 +325,20 @@ class T5(nn.Module):
     self, hidden: Float[Array, '*rows E']
   ) -> Float32[Array, '*rows {self.config.vocab_size}']:
     if self.config.logits_via_embedding:
-      logits = self.token_embedder.attend(hidden)
+      logits = self.token_embedder.attend(self._scale(hidden))
     else:
       logits = self.decoder.logits_dense(hidden)
     return with_logical_constraint(
       logits, ('batch', *(None,) * (logits.ndim - 2), 'vocab')
     )
 
-
-class _Embedding(nn.Module):
-  """Embeds tokens, and gives logits from the same table."""
-
-  config: T5Config
-
-  def setup(self):
-    self.embedding = self.param(
-      'embedding',
-      partitioned(_UNIT_NORMAL, ('vocab', 'embed')),
-      (self.config.vocab_size, self.config.emb_dim),
-      jnp.float32,
-    )
-
-  def __call__(self, tokens: Int[AnyArray, '*rows']) -> Float[Array, '*rows E']:
-    """Embeds tokens; gives NaN for ids outside the vocabulary."""
-    embedded = jnp.take(self._table(), tokens, axis=0)
-    return layers.split_batch(embedded.astype(self.config.dtype))
-
-  def attend(
+  def _scale(
     self, hidden: Float[Array, '*rows E']
-  ) -> Float32[Array, '*rows V']:
-    """Returns logits, scaled by 1/sqrt(E)."""
-    hidden = self.scale(hidden)
-    # Flattened for the reason given in `layers.Dense`.
-    logits = hidden.reshape(-1, hidden.shape[-1]) @ self._table().T
-    return logits.reshape(*hidden.shape[:-1], -1)
-
-  def scale(self, hidden: Float[Array, '*rows E']) -> Float32[Array, '*rows E']:
-    """Divides by sqrt(E), as the table's entries have unit variance."""
+  ) -> Float32[Array, '*rows E']:
+    """Divides by sqrt(E), as a tied table's entries have unit variance."""
     return hidden.astype(jnp.float32) / np.sqrt(
       self.config.emb_dim, dtype=np.float32
     )
-
-  def _table(self) -> Float[AnyArray, 'V E']:
-    return layers.gather_embed(self.embedding, ('vocab', 'embed'))
 
 
 def _mask_bias(

@@ -28,8 +28,11 @@ def arrays(*, segments: bool, position: bool, dtype='float32'):
   return query, key, value, bias, jnp.where(hidden, MASKED, 0.0)
 
 
-def by_definition(query, key, value, position_bias, mask_bias):
-  scores = jnp.einsum('bhqd,bhkd->bhqk', query, key) + mask_bias
+def by_definition(query, key, value, position_bias, mask_bias, soft_cap=None):
+  scores = jnp.einsum('bhqd,bhkd->bhqk', query, key)
+  if soft_cap is not None:
+    scores = soft_cap * jnp.tanh(scores / soft_cap)
+  scores += mask_bias
   if position_bias is not None:
     scores += position_bias
   return jnp.einsum('bhqk,bhkd->bhqd', jax.nn.softmax(scores), value)
@@ -67,6 +70,22 @@ def test_values_and_gradients_are_those_of_the_formula(
   )
 
 
+@pytest.mark.parametrize('keep_weights', [True, False])
+def test_a_soft_cap_has_the_gradients_of_the_formula(keep_weights):
+  inputs = arrays(segments=True, position=True)
+  actual = value_and_gradients(
+    lambda *inputs: attend(*inputs, keep_weights, 0.5), inputs
+  )
+  expected = value_and_gradients(
+    lambda *inputs: by_definition(*inputs, soft_cap=0.5), inputs
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+    actual,
+    expected,
+  )
+
+
 def test_one_cpu_computes_a_few_rows_at_a_time(monkeypatch):
   inputs = arrays(segments=False, position=True)
 
@@ -84,7 +103,7 @@ def test_residuals_include_scores_only_on_request():
   inputs = arrays(segments=False, position=True)
 
   def largest(keep_weights):
-    _, residuals = attend_lib._attend_forward(*inputs, keep_weights)
+    _, residuals = attend_lib._attend_forward(*inputs, keep_weights, None)
     return max(leaf.size for leaf in jax.tree.leaves(residuals))
 
   # The position bias has no axis of rows.

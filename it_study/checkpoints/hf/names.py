@@ -1,6 +1,7 @@
 """Maps our parameter names to a Hugging Face T5's."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from it_study.models.config import T5Config
 
@@ -12,8 +13,8 @@ EMBEDDINGS = (
   'decoder.embed_tokens.weight',
 )
 # A bias in the first releases of T5 v1.0 that no model reads.
-UNUSED = (
-  'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight',
+_UNUSED = (
+  'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight'
 )
 _ATTENTION = {'query': 'q', 'key': 'k', 'value': 'v', 'out': 'o'}
 
@@ -23,6 +24,22 @@ class Tensor(NamedTuple):
 
   name: str
   is_transposed: bool
+
+
+class Layout(NamedTuple):
+  """How the tensors of a kind of model are named.
+
+  Attributes:
+    tensors: Function that returns the tensors by our names.
+    embeddings: Names of the embedding table.
+    is_unused: Function that returns whether no model reads a tensor.
+    gin_file: Gin file of such a model, for messages.
+  """
+
+  tensors: Callable[[Any], dict[str, Tensor]]
+  embeddings: tuple[str, ...]
+  is_unused: Callable[[str], bool]
+  gin_file: str
 
 
 def tensors(config: T5Config) -> dict[str, Tensor]:
@@ -99,3 +116,11 @@ def _add_layer(
   table[f'{ours}/pre_mlp_layer_norm/scale'] = Tensor(
     f'{mlp}.layer_norm.weight', False
   )
+
+
+LAYOUT = Layout(
+  tensors=tensors,
+  embeddings=EMBEDDINGS,
+  is_unused=_UNUSED.__eq__,
+  gin_file='models/t5_1_1_large.gin',
+)

@@ -1,0 +1,256 @@
+"""A decoder-only language model.
+
+Shape letters, as in `it_study.models`:
+  B batch     L prompt length     T target length     V vocab_size
+  E emb_dim   N decoded rows
+"""
+
+from collections.abc import Sequence
+import math
+
+from flax import linen as nn
+from flax.linen.spmd import with_logical_constraint
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32
+
+from it_study.models import AnyArray, Model, ModelConfig, layers
+from it_study.models.decoder_only import stack
+from it_study.models.decoder_only.config import DecoderConfig
+from it_study.models.decoder_only.stack import DecodeCache, Decoder, Prefix
+from it_study.models.t5 import T5, T5Config
+
+
+class DecoderLM(nn.Module):
+  """A causal language model of one stack.
+
+  Prompts are padded at their end with `config.pad_id`, which is no token's id.
+  Parameters have logical axis names, as those of `T5`.
+  """
+
+  config: DecoderConfig
+
+  def setup(self):
+    config = self.config
+    self.token_embedder = layers.Embedding(
+      config.vocab_size, config.emb_dim, dtype=config.dtype
+    )
+    self.decoder = Decoder(config)
+
+  def __call__(
+    self,
+    decoder_input_tokens: Int[AnyArray, 'B T'],
+    decoder_segment_ids: Int[AnyArray, 'B T'] | None = None,
+    decoder_positions: Int[AnyArray, 'B T'] | None = None,
+  ) -> Float32[Array, 'B T V']:
+    """Returns the logits of the token after every token.
+
+    Args:
+      decoder_input_tokens: Tokens of each text; padding follows the text.
+      decoder_segment_ids: Numbers 1, 2, … of the texts packed in a row, and 0
+        for padding; None if rows are not packed.
+      decoder_positions: Position of every token in its text; both or neither.
+
+    Returns:
+      Logits. Meaningless where the token is padding.
+    """
+    return self._logits(
+      self._hidden(decoder_input_tokens, decoder_segment_ids, decoder_positions)
+    )
+
+  def encode(self, prompts: Int[AnyArray, 'B L']) -> Prefix:
+    """Returns what is known of prompts before their last token is read.
+
+    Args:
+      prompts: Tokens of the prompts, padded at the end.
+    """
+    positions = _positions(prompts)
+    masks = stack.make_masks(
+      self.config, query_positions=positions, key_positions=positions
+    )
+    return self.decoder.prefix(self._embed(prompts), masks=masks)
+
+  def join(self, parts: Sequence[Prefix], *, length: int) -> Prefix:
+    """Joins parts of a batch that were encoded at different lengths.
+
+    Args:
+      parts: Results of `encode`, for consecutive rows of the batch.
+      length: Length of the result in tokens, at least that of every part.
+    """
+
+    def concatenate(
+      *arrays: Float[Array, '_ J _ D'],
+    ) -> Float[Array, 'B J L D']:
+      return jnp.concatenate(
+        [
+          jnp.pad(array, ((0, 0), (0, 0), (0, length - array.shape[2]), (0, 0)))
+          for array in arrays
+        ]
+      )
+
+    return jax.tree.map(concatenate, *parts)
+
+  def first_tokens(self, prompts: Int[AnyArray, 'B L']) -> Int32[Array, ' B']:
+    """Returns the tokens that the first step reads: the prompts' last ones."""
+    last = jnp.maximum(self._num_before(prompts), 0)[:, None]  # [B, 1]
+    return jnp.take_along_axis(jnp.asarray(prompts), last, axis=1)[:, 0].astype(
+      jnp.int32
+    )
+
+  def project_prompts(self, encoded: Prefix) -> Prefix:
+    """Returns what `score_targets` reads of prompts: all of it."""
+    return encoded
+
+  def score_targets(
+    self,
+    projected: Prefix,
+    prompts: Int[AnyArray, 'B L'],
+    decoder_input_tokens: Int[AnyArray, 'B T'],
+    decoder_target_tokens: Int[AnyArray, 'B T'],
+  ) -> Float32[Array, 'B T V']:
+    """Returns the logits of targets after prompts that are already encoded.
+
+    Args:
+      projected: Result of `project_prompts`. One call of it serves all targets
+        of the prompts.
+      prompts: Tokens of the encoded prompts.
+      decoder_input_tokens: `first_tokens`, then the targets but their last.
+      decoder_target_tokens: Targets; not used, since padding comes last.
+
+    Returns:
+      Logits. Meaningless where the target is padding.
+    """
+    del decoder_target_tokens
+    before = self._num_before(prompts)[:, None]  # [B, 1]
+    places = jnp.arange(prompts.shape[1])[None]  # [1, L]
+    positions = before + jnp.arange(decoder_input_tokens.shape[1])  # [B, T]
+    is_visible = jnp.concatenate(
+      [places < before, jnp.ones(positions.shape, bool)], axis=1
+    )  # [B, L + T]
+    masks = stack.make_masks(
+      self.config,
+      query_positions=positions,
+      key_positions=jnp.concatenate(
+        [jnp.broadcast_to(places, prompts.shape), positions], axis=1
+      ),
+      is_visible=is_visible[:, None, None],
+    )
+    return self._logits(
+      self.decoder.after_prefix(
+        self._embed(decoder_input_tokens), projected, masks=masks
+      )
+    )
+
+  def start_decoding(
+    self,
+    encoded: Prefix,
+    prompts: Int[AnyArray, 'B L'],
+    max_decode_length: int,
+    *,
+    rows_per_prompt: int = 1,
+  ) -> DecodeCache:
+    """Allocates the decoding cache.
+
+    Args:
+      encoded: Encoded prompts, from `encode`.
+      prompts: Tokens of the encoded prompts.
+      max_decode_length: Number of steps that fit the cache.
+      rows_per_prompt: Number of continuations per prompt, such as beams.
+
+    Returns:
+      The cache of step 0.
+    """
+    return self.decoder.start(
+      encoded,
+      prompt_lengths=self._num_before(prompts),
+      max_decode_length=max_decode_length,
+      rows_per_prompt=rows_per_prompt,
+    )
+
+  def decode_step(
+    self,
+    tokens: Int[AnyArray, ' N'],
+    cache: DecodeCache,
+    step: Int[Array, ''] | int,
+  ) -> tuple[Float32[Array, 'N V'], DecodeCache]:
+    """Returns the logits of the tokens of a step.
+
+    Args:
+      tokens: Last token of every row: `first_tokens` at step 0. Rows of one
+        prompt are consecutive.
+      cache: Cache of the steps before.
+      step: Number of the step, the same for every row.
+
+    Returns:
+      Logits, and the cache of the next step.
+    """
+    hidden, cache = self.decoder.step(self._embed(tokens), cache, step)
+    return self._logits(hidden), cache
+
+  def _hidden(
+    self,
+    tokens: Int[AnyArray, 'B T'],
+    segment_ids: Int[AnyArray, 'B T'] | None,
+    positions: Int[AnyArray, 'B T'] | None,
+  ) -> Float[Array, 'B T E']:
+    if (segment_ids is None) != (positions is None):
+      raise ValueError(
+        'Pass both decoder_segment_ids and decoder_positions, or neither.'
+      )
+    is_visible: Bool[Array, 'B 1 T T'] | None = None
+    if segment_ids is not None:
+      segment_ids = jnp.asarray(segment_ids)
+      is_visible = (
+        segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
+      )
+    positions = (
+      _positions(tokens) if positions is None else jnp.asarray(positions)
+    )
+    masks = stack.make_masks(
+      self.config,
+      query_positions=positions,
+      key_positions=positions,
+      is_visible=is_visible,
+    )
+    return self.decoder(self._embed(tokens), masks=masks)
+
+  def _embed(self, tokens: Int[AnyArray, '*rows']) -> Float[Array, '*rows E']:
+    config = self.config
+    # Padding is no row of the table; nothing reads what it becomes.
+    embedded = self.token_embedder(jnp.maximum(tokens, 0))
+    if not config.embedding_scale:
+      return embedded
+    # Rounded to the compute dtype first, as in Gemma's own code.
+    scale = jnp.asarray(math.sqrt(config.emb_dim), config.dtype)
+    return embedded * scale
+
+  def _num_before(self, prompts: Int[AnyArray, 'B L']) -> Int32[Array, ' B']:
+    """Returns the number of each prompt's tokens before its last one."""
+    lengths = jnp.sum(jnp.asarray(prompts) != self.config.pad_id, axis=1)
+    return (lengths - 1).astype(jnp.int32)
+
+  def _logits(
+    self, hidden: Float[Array, '*rows E']
+  ) -> Float32[Array, '*rows {self.config.vocab_size}']:
+    if self.config.logits_via_embedding:
+      logits = self.token_embedder.attend(hidden)
+    else:
+      logits = self.decoder.logits_dense(hidden)
+    cap = self.config.logits_soft_cap
+    if cap is not None:
+      logits = cap * jnp.tanh(logits / cap)
+    return with_logical_constraint(
+      logits, ('batch', *(None,) * (logits.ndim - 2), 'vocab')
+    )
+
+
+def make_model(config: ModelConfig) -> Model:
+  """Returns the module of a configuration, a T5 or a decoder-only model."""
+  if isinstance(config, DecoderConfig):
+    return DecoderLM(config)
+  assert isinstance(config, T5Config), 'models are T5s or decoder-only'
+  return T5(config)
+
+
+def _positions(tokens: Int[AnyArray, 'B L']) -> Int32[Array, 'B L']:
+  return jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)

@@ -1,0 +1,291 @@
+"""DecoderLM: transformers' numbers from a file, packing, cache, gradients."""
+
+import functools
+import importlib.util
+import io
+import json
+import pathlib
+import tarfile
+
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+from it_study.checkpoints.hf import decoder_config, decoder_names
+from it_study.models import partitioning
+from it_study.models.decoder_only.config import DecoderConfig, Rope
+from it_study.models.decoder_only.model import DecoderLM
+
+_GOLDEN_DIR = pathlib.Path(__file__).parents[2] / 'golden'
+_SPEC = importlib.util.spec_from_file_location(
+  'make_decoder_golden', _GOLDEN_DIR / 'make_decoder_golden.py'
+)
+golden = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(golden)
+
+variants = pytest.mark.parametrize('variant', list(golden.VARIANTS))
+PAD = -1
+
+
+@functools.cache
+def golden_files() -> dict[str, bytes]:
+  with tarfile.open(golden.PATH) as archive:
+    return {
+      member.name: archive.extractfile(member).read() for member in archive
+    }
+
+
+@functools.cache
+def golden_model(variant):
+  """Returns the model, its parameters and transformers' results."""
+  files = golden_files()
+  fields = json.loads(files[f'{variant}/config.json'])
+  config = DecoderConfig(**decoder_config.read_config(fields))
+  stored = load(files[f'{variant}/model.safetensors'])
+  flat = {
+    name: stored[tensor.name].T if tensor.is_transposed else stored[tensor.name]
+    for name, tensor in decoder_names.tensors(config).items()
+  }
+  params = traverse_util.unflatten_dict(flat, sep='/')
+  with np.load(io.BytesIO(files[f'{variant}/reference.npz'])) as arrays:
+    return DecoderLM(config), params, dict(arrays)
+
+
+def padded(texts) -> np.ndarray:
+  length = max(map(len, texts))
+  return np.array(
+    [[*text, *[PAD] * (length - len(text))] for text in texts], np.int32
+  )
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'method'))
+def apply(model, params, *args, method=None):
+  return model.apply({'params': params}, *args, method=method)
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'length', 'rows'))
+def start(model, params, prompts, length, rows=1):
+  variables = {'params': params}
+  encoded = model.apply(variables, prompts, method='encode')
+  first = model.apply(variables, prompts, method='first_tokens')
+  return (
+    encoded,
+    first,
+    model.apply(
+      variables,
+      encoded,
+      prompts,
+      length,
+      rows_per_prompt=rows,
+      method='start_decoding',
+    ),
+  )
+
+
+@variants
+def test_logits_are_those_of_transformers(variant):
+  model, params, reference = golden_model(variant)
+  logits = apply(model, params, golden.prompts()[13][None])
+  assert logits.dtype == jnp.float32
+  np.testing.assert_allclose(logits[0], reference['logits'], atol=1e-5, rtol=0)
+
+
+@variants
+def test_greedy_answers_are_those_of_transformers(variant):
+  model, params, reference = golden_model(variant)
+  prompts = padded(golden.prompts())
+  length = golden.MAX_DECODE_LENGTH
+  _, tokens, cache = start(model, params, prompts, length)
+  ended = np.zeros(len(prompts), bool)
+  answers = np.full((len(prompts), length), PAD)
+  for step in range(length):
+    logits, cache = apply(
+      model, params, tokens, cache, step, method='decode_step'
+    )
+    tokens = np.asarray(logits).argmax(-1).astype(np.int32)
+    answers[~ended, step] = tokens[~ended]
+    ended |= tokens == golden._SIZES['eos_token_id']
+  np.testing.assert_array_equal(answers, reference['answers'])
+
+
+def test_some_of_these_answers_end_early():
+  answers = [golden_model(variant)[2]['answers'] for variant in golden.VARIANTS]
+  assert (np.stack(answers)[..., -1] == PAD).any()
+
+
+@variants
+def test_label_scores_are_those_of_transformers(variant):
+  model, params, reference = golden_model(variant)
+  prompts = padded(golden.prompts())
+  encoded, first, _ = start(model, params, prompts, 1)
+  for column in range(golden.NUM_LABELS):
+    targets = np.stack([labels[column] for labels in golden.labels()])
+    shifted = np.concatenate([np.asarray(first)[:, None], targets], axis=1)
+    logits = apply(
+      model,
+      params,
+      encoded,
+      prompts,
+      shifted[:, :-1],
+      targets,
+      method='score_targets',
+    )
+    chosen = np.take_along_axis(
+      np.asarray(jax.nn.log_softmax(logits)), targets[..., None], axis=-1
+    )
+    np.testing.assert_allclose(
+      chosen.sum((1, 2)), reference['scores'][:, column], atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize('variant', ['qwen2', 'gemma3'])
+def test_rows_of_one_prompt_share_its_cache(variant):
+  model, params, _ = golden_model(variant)
+  prompts = padded(golden.prompts()[3:6])
+  _, first, alone = start(model, params, prompts, 3)
+  _, _, shared = start(model, params, prompts, 3, rows=2)
+  # The second row of each prompt goes another way after the first step.
+  tokens = np.stack([first, first], axis=1)  # [B, 2]
+  for step in range(3):
+    expected = []
+    for column in range(2):
+      if column == 0:
+        logits, alone_next = apply(
+          model, params, tokens[:, 0], alone, step, method='decode_step'
+        )
+        expected.append(logits)
+    logits, shared = apply(
+      model, params, tokens.reshape(-1), shared, step, method='decode_step'
+    )
+    np.testing.assert_allclose(logits[::2], expected[0], atol=1e-5, rtol=0)
+    alone = alone_next
+    if step:
+      assert np.abs(np.asarray(logits[1::2] - logits[::2])).max() > 1e-3
+    tokens = np.stack([np.full(3, 7 + step), np.full(3, 9 + step)], axis=1)
+
+
+@pytest.mark.parametrize('variant', ['llama', 'gemma2'])
+def test_texts_packed_in_a_row_do_not_see_each_other(variant):
+  model, params, _ = golden_model(variant)
+  first, second = golden.prompts()[6:8]
+  packed = np.concatenate([first, second])[None]
+  segments = np.array([[1] * len(first) + [2] * len(second)])
+  positions = np.array([[*range(len(first)), *range(len(second))]])
+  logits = apply(model, params, packed, segments, positions)[0]
+  for text, part in (
+    (first, logits[: len(first)]),
+    (second, logits[len(first) :]),
+  ):
+    expected = apply(model, params, text[None])[0]
+    np.testing.assert_allclose(part, expected, atol=1e-5, rtol=0)
+
+
+def test_encoded_parts_of_other_lengths_are_joined():
+  model, params, _ = golden_model('llama')
+  prompts = padded([golden.prompts()[8], golden.prompts()[2]])
+  whole, _, _ = start(model, params, prompts, 1)
+  parts = [
+    apply(model, params, rows, method='encode')
+    for rows in (prompts[:1], prompts[1:, :3])
+  ]
+  joined = model.join(parts, length=prompts.shape[1])
+  for expected, actual in zip(
+    jax.tree.leaves(whole), jax.tree.leaves(joined), strict=True
+  ):
+    # Beyond a prompt's own tokens nothing is read.
+    np.testing.assert_allclose(actual[0], expected[0], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(
+      actual[1, :, :2], expected[1, :, :2], atol=1e-6, rtol=0
+    )
+    assert not np.asarray(actual[1, :, 3:]).any()
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'scan_layers': True},
+    {'remat_policy': 'full'},
+    {'remat_policy': 'minimal', 'scan_layers': True},
+  ],
+  ids=str,
+)
+@pytest.mark.parametrize('variant', ['olmo2', 'gemma3'])
+def test_gradients_do_not_depend_on_how_layers_are_run(variant, changes):
+  model, params, _ = golden_model(variant)
+  other = DecoderLM(type(model.config)(**{**vars(model.config), **changes}))
+  tokens = golden.prompts()[13][None]
+
+  def gradients(model):
+    return jax.jit(
+      jax.grad(lambda params: model.apply({'params': params}, tokens).var())
+    )(params)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4),
+    gradients(model),
+    gradients(other),
+  )
+
+
+def test_initial_parameters_are_those_of_the_table_on_any_mesh():
+  config = DecoderConfig(
+    vocab_size=64,
+    emb_dim=16,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=8,
+    mlp_dim=32,
+    num_layers=2,
+    norm_place='around',
+    norm_offset=1.0,
+    qk_norm='full',
+    qkv_bias=True,
+  )
+  model = DecoderLM(config)
+  params = partitioning.init_params(
+    model=model, seed=0, mesh=partitioning.make_mesh()
+  )
+  flat = traverse_util.flatten_dict(params, sep='/')
+  assert flat.keys() == decoder_names.tensors(config).keys()
+  # 1 + scale is 1.
+  assert not np.asarray(flat['decoder/decoder_norm/scale']).any()
+  assert not np.asarray(flat['decoder/layers_0/self_attention/key/bias']).any()
+
+
+def test_padding_and_id_0_are_told_apart():
+  model, params, _ = golden_model('llama')
+  prompts = padded([[0, 5, 0], [0]])
+  _, first, cache = start(model, params, prompts, 1)
+  assert np.asarray(first).tolist() == [0, 0]
+  assert np.asarray(cache.prompt_lengths).tolist() == [2, 0]
+  logits, _ = apply(model, params, first, cache, 0, method='decode_step')
+  expected = apply(model, params, np.array([[0]]))[0, 0]
+  np.testing.assert_allclose(logits[1], expected, atol=1e-5, rtol=0)
+
+
+def test_segments_and_positions_come_together():
+  model, params, _ = golden_model('llama')
+  with pytest.raises(ValueError, match='decoder_positions, or neither'):
+    model.apply(
+      {'params': params}, np.zeros((1, 2), np.int32), np.ones((1, 2), np.int32)
+    )
+
+
+def test_config_has_window_repeats_the_pattern():
+  config = DecoderConfig(
+    vocab_size=8,
+    emb_dim=8,
+    num_heads=1,
+    num_kv_heads=1,
+    head_dim=8,
+    mlp_dim=8,
+    num_layers=5,
+    window=4,
+    window_pattern=[True, True, False],
+    local_rope=Rope(base=100.0),
+  )
+  windows = [config.has_window(layer) for layer in range(5)]
+  assert windows == [True, True, False, True, True]
