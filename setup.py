@@ -49,6 +49,7 @@ setuptools.setup(
     'clu>=0.0.12,<0.1',
     'etils[epath]>=1.15,<2',
     'flax>=0.12.8,<0.13',
+    'gguf>=0.19,<0.20',
     'gin-config>=0.5.0,<0.6',
     'grain>=0.2.18,<0.3',
     # Imported by TFDS 4.9.10, which does not require it.
@@ -73,6 +74,7 @@ setuptools.setup(
     'tensorflow>=2.21,<2.22',
     'tensorflow-datasets>=4.9.10,<4.10',
     'tensorstore>=0.1.86,<0.2',
+    'tokenizers>=0.22,<0.24',
   ],
   extras_require={
     # Google Cloud Storage buckets; T5X's checkpoints are read without it.
@@ -90,7 +92,6 @@ setuptools.setup(
       'slipcover>=1.1,<2',
       # Judges our ROUGE.
       'rouge_score>=0.1.2,<0.2',
-      'tokenizers>=0.22,<0.24',
       'types-requests>=2.33,<3',
     ],
     'parity': ['torch==2.13.0', 'transformers>=5.23,<6'],

@@ -232,6 +232,11 @@ CASES = (
     "'t5x'? See it-study convert --help.",
   ),
   (
+    'fetch_model smollm2-135m',
+    "no model 'smollm2-135m' can be fetched; available: "
+    "smollm2-135m-instruct. Did you mean 'smollm2-135m-instruct'?",
+  ),
+  (
     'diagnose modle --corpus=corpus',
     ' ... /modle: no such checkpoint. Give the MODEL_DIR of a training, or a '
     "Hugging Face folder. Did you mean ' ... /model'?",

@@ -28,7 +28,8 @@ from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.checkpoints.t5x import reading, tensors as t5x_tensors, writing
 from it_study.checkpoints.weights_source import Format, WeightsSource
 from it_study.errors import InputError, nearest_path
-from it_study.models.config import T5Config
+from it_study.models import ModelConfig
+from it_study.models.decoder_only.config import DecoderConfig
 from it_study.storage import write_errors
 from it_study.storage.manifest import write_manifest
 from it_study.storage.storage_path import StoragePath, expanded
@@ -40,7 +41,7 @@ DESTINATIONS = ('hf', 't5x', 't5x_orbax', 'it_study')
 _logger = logging.getLogger(__name__)
 
 
-def restore(source: WeightsSource, *, config: T5Config, target: Any) -> Any:
+def restore(source: WeightsSource, *, config: ModelConfig, target: Any) -> Any:
   """Reads parameters onto devices.
 
   Args:
@@ -149,10 +150,15 @@ def convert(
 
 def _open(
   source: WeightsSource, stack: contextlib.ExitStack
-) -> tuple[Any, T5Config]:
+) -> tuple[Any, ModelConfig]:
   """Returns lazy parameters and their model's configuration."""
   if source.format == 'hf':
     config = hf.read_model_config(source.local_folder)
+    if isinstance(config, DecoderConfig):
+      raise InputError(
+        f'{source.folder}: a decoder-only model, which is not converted. '
+        'CHECKPOINT_PATH accepts the folder as it is.'
+      )
     params = stack.enter_context(
       hf.open_params(
         source.local_folder, config=config, target=_abstract(config)
@@ -215,14 +221,14 @@ def _check_folder(path: _Path, source_format: Format) -> None:
     )
 
 
-def _abstract(config: T5Config) -> Any:
+def _abstract(config: ModelConfig) -> Any:
   from it_study.models import partitioning
-  from it_study.models.t5 import T5
+  from it_study.models.decoder_only.model import make_model
 
   mesh = partitioning.make_mesh(
     data=1, devices=jax.local_devices(backend='cpu')[:1]
   )
-  return partitioning.abstract_params(model=T5(config), mesh=mesh)
+  return partitioning.abstract_params(model=make_model(config), mesh=mesh)
 
 
 def _save(directory: pathlib.Path, params: Any) -> None:

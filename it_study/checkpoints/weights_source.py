@@ -9,6 +9,7 @@ import re
 from typing import Any, Literal, overload
 
 from it_study.checkpoints import bucket_weights, folder_hints, manager
+from it_study.checkpoints.gguf import known_models
 from it_study.checkpoints.hf import params as hf
 from it_study.checkpoints.t5x import reading
 from it_study.errors import InputError
@@ -121,7 +122,7 @@ def resolve(
   """
   if path is None:
     return None
-  folder = StoragePath(path)
+  folder = StoragePath(known_models.resolve(os.fspath(path)))
   if folder.local is not None or format == 't5x':
     return WeightsSource(path=folder, format=format or _detect(folder))
   detected = _detect(folder)

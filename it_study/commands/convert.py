@@ -2,21 +2,26 @@
 
 import argparse
 import json
+import pathlib
 
 from it_study.commands.flags import Command
+from it_study.errors import InputError
+from it_study.storage.storage_path import expanded
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
-    'source', metavar='SRC', help='weights to read, a folder or gs://...'
+    'source',
+    metavar='SRC',
+    help='weights to read: a folder, gs://... or a GGUF file',
   )
   parser.add_argument('destination', metavar='DST', help='new folder to write')
   parser.add_argument(
     '--from',
     dest='source_format',
-    choices=('hf', 't5x', 'it_study'),
+    choices=('hf', 't5x', 'it_study', 'gguf'),
     required=True,
-    help='format of SRC',
+    help='format of SRC; gguf is a file, and only written as hf',
   )
   parser.add_argument(
     '--to',
@@ -27,7 +32,32 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def convert(options: argparse.Namespace) -> None:
-  """Converts a folder of weights."""
+  """Converts weights."""
+  if options.source_format == 'gguf':
+    path = _convert_gguf(options)
+  else:
+    path = _convert_folder(options)
+  if options.json:
+    print(json.dumps({'directory': str(path)}))
+  elif not options.quiet:
+    print(f'wrote {path}')
+
+
+def _convert_gguf(options: argparse.Namespace) -> pathlib.Path:
+  """Writes a GGUF file of a decoder-only model as a Hugging Face folder."""
+  if options.to != 'hf':
+    raise InputError(
+      f'--from gguf and --to {options.to}: a GGUF file is only converted to '
+      'hf, which CHECKPOINT_PATH accepts.'
+    )
+  from it_study.checkpoints.gguf import folder
+
+  return folder.write_folder(
+    expanded(options.source), expanded(options.destination)
+  )
+
+
+def _convert_folder(options: argparse.Namespace) -> pathlib.Path:
   from it_study.data import tensorflow_setup
 
   tensorflow_setup.import_tensorflow()
@@ -35,16 +65,12 @@ def convert(options: argparse.Namespace) -> None:
   from it_study.commands.runs import jax_switches
 
   jax_switches.set_defaults()
-  path = weights.convert(
+  return weights.convert(
     options.source,
     options.destination,
     source_format=options.source_format,
     to=options.to,
   )
-  if options.json:
-    print(json.dumps({'directory': str(path)}))
-  elif not options.quiet:
-    print(f'wrote {path}')
 
 
 COMMAND = Command(
@@ -59,8 +85,9 @@ COMMAND = Command(
     'shards, of any T5: v1.0, v1.1, LM-adapted, Flan-T5, T0, Tk-Instruct. t5x: '
     'a checkpoint_STEP folder of T5X, or its parent; both checkpoint layouts '
     'are read, and t5x writes the one that every T5X restores, t5x_orbax the '
-    'newer one. Training does not need this step: INITIAL_CHECKPOINT_PATH and '
-    'CHECKPOINT_PATH accept any of these formats as they are, also in a '
-    'bucket (gs://...).'
+    'newer one. gguf: a file of llama.cpp with a decoder-only model. Training '
+    'does not need this step: INITIAL_CHECKPOINT_PATH and CHECKPOINT_PATH '
+    'accept any of these formats but gguf as they are, also in a bucket '
+    '(gs://...).'
   ),
 )

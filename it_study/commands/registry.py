@@ -22,7 +22,7 @@ from it_study.commands.corpus import (
 from it_study.commands.doctor import doctor
 from it_study.commands.flags import Command, Group
 from it_study.commands.launch import local, slurm, ssh, tpu_vm
-from it_study.commands.runs import diagnose, flags as runs
+from it_study.commands.runs import diagnose, fetch_model, flags as runs
 
 COMMANDS: tuple[Command, ...] = (
   runs.STUDY,
@@ -33,6 +33,7 @@ COMMANDS: tuple[Command, ...] = (
   runs.PREDICT,
   diagnose.COMMAND,
   convert.COMMAND,
+  fetch_model.COMMAND,
   score.COMMAND,
   baseline.COMMAND,
   compare.COMMAND,

@@ -1,4 +1,4 @@
-"""Reads and writes a T5 in Hugging Face's folder format."""
+"""Reads and writes models in Hugging Face's folder format."""
 
 from collections.abc import Iterator, Mapping, Set
 import contextlib
@@ -14,13 +14,17 @@ import numpy as np
 from it_study.checkpoints import fitting, lazy_arrays
 from it_study.checkpoints.hf import (
   config as hf_config,
+  decoder_config,
+  decoder_names,
   files,
   names as hf_names,
   tokenizer,
 )
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.errors import InputError
+from it_study.models import ModelConfig
 from it_study.models.config import T5Config
+from it_study.models.decoder_only.config import DecoderConfig
 from it_study.storage import text_files
 from it_study.storage.storage_path import StoragePath, expanded
 
@@ -57,16 +61,19 @@ def files_read(names: Set[str]) -> list[str]:
   return sorted(names & read)
 
 
-def read_model_config(path: _Path, *, dtype: str = 'float32') -> T5Config:
+def read_model_config(
+  path: _Path, *, dtype: str = 'float32'
+) -> T5Config | DecoderConfig:
   """Reads the model configuration from a folder's config.json.
 
   Raises:
-    InputError: If it cannot be read, or the model is not a supported T5.
+    InputError: If it cannot be read, or the model is not supported.
   """
-  return T5Config(dtype=dtype, **_config_fields(pathlib.Path(expanded(path))))
+  kind, fields = _config_fields(pathlib.Path(expanded(path)))
+  return kind(dtype=dtype, **fields)
 
 
-def load_params(path: _Path, *, config: T5Config, target: Any) -> Any:
+def load_params(path: _Path, *, config: ModelConfig, target: Any) -> Any:
   """Reads parameters onto devices, one tensor at a time.
 
   Needs little more host memory than the largest tensor. If the table has fewer
@@ -92,7 +99,9 @@ def load_params(path: _Path, *, config: T5Config, target: Any) -> Any:
 
 
 @contextlib.contextmanager
-def open_params(path: _Path, *, config: T5Config, target: Any) -> Iterator[Any]:
+def open_params(
+  path: _Path, *, config: ModelConfig, target: Any
+) -> Iterator[Any]:
   """Opens parameters that are read each time they are accessed.
 
   Args:
@@ -108,11 +117,12 @@ def open_params(path: _Path, *, config: T5Config, target: Any) -> Iterator[Any]:
   """
   path = pathlib.Path(expanded(path))
   _check_config(path, config)
-  table = hf_names.tensors(config)
+  layout = _layout(config)
+  table = layout.tensors(config)
   with files.open_weights(path) as weights:
-    table = _under_stored_names(table, weights.names())
-    _check_names(path, table, weights.names())
-    _check_copies(path, table, weights)
+    table = _under_stored_names(layout, table, weights.names())
+    _check_names(path, layout, table, weights.names())
+    _check_copies(path, layout, table, weights)
     _check_rows(path, table, weights)
 
     def lazy(keys: Any, leaf: jax.ShapeDtypeStruct) -> LazyArray:
@@ -126,7 +136,7 @@ def save_params(
   path: _Path,
   params: Mapping[str, Any],
   *,
-  config: T5Config,
+  config: ModelConfig,
   shard_bytes: int = SHARD_BYTES,
 ) -> None:
   """Writes a folder that transformers loads: safetensors and config.json.
@@ -137,7 +147,7 @@ def save_params(
 
   Args:
     path: New or empty folder.
-    params: Nested dict of arrays, possibly lazy, of a T5 of `config`.
+    params: Nested dict of arrays, possibly lazy, of a model of `config`.
     config: Configuration of the model.
     shard_bytes: Maximum size of a file in bytes; a larger model is sharded.
 
@@ -146,7 +156,7 @@ def save_params(
       parameters do not match the configuration.
   """
   path = pathlib.Path(expanded(path))
-  table = hf_names.tensors(config)
+  table = _layout(config).tensors(config)
   flat = {
     jax.tree_util.keystr(keys, simple=True, separator='/'): leaf
     for keys, leaf in jax.tree_util.tree_leaves_with_path(params)
@@ -158,7 +168,7 @@ def save_params(
       f'{fitting.listed(flat.keys() - table.keys())}.'
     )
   try:
-    fields = hf_config.write_config(config)
+    fields = _write_config(config)
     path.mkdir(parents=True, exist_ok=True)
     if any(path.iterdir()):
       raise InputError(
@@ -241,10 +251,29 @@ def _to_theirs(param: Any, tensor: hf_names.Tensor) -> LazyArray:
   )
 
 
-def _config_fields(path: pathlib.Path) -> dict[str, Any]:
+def _layout(config: ModelConfig) -> hf_names.Layout:
+  if isinstance(config, DecoderConfig):
+    return decoder_names.LAYOUT
+  return hf_names.LAYOUT
+
+
+def _write_config(config: ModelConfig) -> dict[str, Any]:
+  if isinstance(config, DecoderConfig):
+    return decoder_config.write_config(config)
+  assert isinstance(config, T5Config), 'models are T5s or decoder-only'
+  return hf_config.write_config(config)
+
+
+def _config_fields(
+  path: pathlib.Path,
+) -> tuple[type[T5Config] | type[DecoderConfig], dict[str, Any]]:
+  """Returns the kind of model and its settings."""
   file = path / CONFIG
   try:
-    fields = hf_config.read_config(files.read_object(file))
+    fields = files.read_object(file)
+    if fields.get('model_type') in decoder_config.FAMILIES:
+      return DecoderConfig, decoder_config.read_config(fields)
+    config = hf_config.read_config(fields)
     file = path / _GENERATION
     if file.is_file():
       hf_config.check_generation(files.read_object(file))
@@ -252,11 +281,18 @@ def _config_fields(path: pathlib.Path) -> dict[str, Any]:
     raise
   except ValueError as error:
     raise InputError(f'{file}: {error}.') from None
-  return fields
+  return T5Config, config
 
 
-def _check_config(path: pathlib.Path, config: T5Config) -> None:
-  for name, value in _config_fields(path).items():
+def _check_config(path: pathlib.Path, config: ModelConfig) -> None:
+  kind, fields = _config_fields(path)
+  if not isinstance(config, kind):
+    raise InputError(
+      f'{path} does not fit the model: it holds the weights of a '
+      f'{kind.__name__}, and the model is a {type(config).__name__}. Name a '
+      'gin file of its kind.'
+    )
+  for name, value in fields.items():
     wanted = getattr(config, name)
     if name == 'vocab_size' and value <= wanted:
       # The model's vocabulary is rounded up; shapes are checked later.
@@ -265,12 +301,14 @@ def _check_config(path: pathlib.Path, config: T5Config) -> None:
       raise InputError(
         f'{path} does not fit the model: {name} is {value!r} there and '
         f'{wanted!r} in the model. Name the gin file of its size, such as '
-        'models/t5_1_1_large.gin.'
+        f'{_layout(config).gin_file}.'
       )
 
 
 def _under_stored_names(
-  table: Mapping[str, hf_names.Tensor], stored: set[str]
+  layout: hf_names.Layout,
+  table: Mapping[str, hf_names.Tensor],
+  stored: set[str],
 ) -> dict[str, hf_names.Tensor]:
   """Returns the table with the names that the embedding table has here.
 
@@ -278,10 +316,10 @@ def _under_stored_names(
   head, logits come from it, but unscaled, unlike T5 v1.0's.
   """
   embedding = next(
-    (name for name in hf_names.EMBEDDINGS if name in stored),
-    hf_names.EMBEDDINGS[0],
+    (name for name in layout.embeddings if name in stored),
+    layout.embeddings[0],
   )
-  names = {hf_names.EMBEDDINGS[0]: embedding}
+  names = {layout.embeddings[0]: embedding}
   if hf_names.HEAD not in stored:
     names[hf_names.HEAD] = embedding
   return {
@@ -291,11 +329,15 @@ def _under_stored_names(
 
 
 def _check_names(
-  path: pathlib.Path, table: Mapping[str, hf_names.Tensor], stored: set[str]
+  path: pathlib.Path,
+  layout: hf_names.Layout,
+  table: Mapping[str, hf_names.Tensor],
+  stored: set[str],
 ) -> None:
   wanted = {tensor.name for tensor in table.values()}
-  known = {*wanted, *hf_names.EMBEDDINGS, *hf_names.UNUSED, hf_names.HEAD}
-  unknown, missing = stored - known, wanted - stored
+  known = {*wanted, *layout.embeddings, hf_names.HEAD}
+  unknown = {name for name in stored - known if not layout.is_unused(name)}
+  missing = wanted - stored
   if missing or unknown:
     raise InputError(
       f'{path} does not fit the model: missing tensors: '
@@ -306,13 +348,14 @@ def _check_names(
 
 def _check_copies(
   path: pathlib.Path,
+  layout: hf_names.Layout,
   table: Mapping[str, hf_names.Tensor],
   weights: files.Weights,
 ) -> None:
   """Refuses tensors that must equal the embedding table, and do not."""
   embedding = table['token_embedder/embedding'].name
   reasons = dict.fromkeys(
-    hf_names.EMBEDDINGS,
+    layout.embeddings,
     'the encoder and the decoder of a T5 share one table. Use other weights.',
   )
   if 'decoder/logits_dense/kernel' not in table:
@@ -335,7 +378,7 @@ def _check_rows(
   weights: files.Weights,
 ) -> None:
   """Refuses tables of another size than config.json says, like transformers."""
-  rows = _config_fields(path)['vocab_size']
+  rows = _config_fields(path)[1]['vocab_size']
   for name in fitting.VOCABULARY_AXES:
     if name in table:
       source = table[name].name

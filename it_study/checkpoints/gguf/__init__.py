@@ -1,0 +1,1 @@
+"""Weights in GGUF, the file format of llama.cpp."""

@@ -1,0 +1,219 @@
+"""Reads a GGUF file: the configuration and the tensors, dequantised."""
+
+from collections.abc import Mapping
+import dataclasses
+import os
+from typing import Any
+
+import gguf
+import numpy as np
+
+from it_study.checkpoints.lazy_arrays import LazyArray
+from it_study.errors import InputError, nearest
+
+_Path = str | os.PathLike[str]
+
+# By architecture: model_type in a config.json, and whether the file holds the
+# rows of queries and keys in the order of llama.cpp's rotation, which pairs
+# neighbours where Hugging Face's pairs halves.
+_FAMILIES = {
+  'llama': ('llama', True),
+  'qwen2': ('qwen2', False),
+  'qwen3': ('qwen3', False),
+}
+# Our field of a config.json, by the end of the key in a GGUF file.
+_FIELDS = {
+  'embedding_length': 'hidden_size',
+  'block_count': 'num_hidden_layers',
+  'feed_forward_length': 'intermediate_size',
+  'attention.head_count': 'num_attention_heads',
+  'attention.head_count_kv': 'num_key_value_heads',
+  'context_length': 'max_position_embeddings',
+}
+_TENSORS = {
+  'token_embd': 'model.embed_tokens',
+  'output_norm': 'model.norm',
+  'output': 'lm_head',
+}
+_LAYER_TENSORS = {
+  'attn_norm': 'input_layernorm',
+  'ffn_norm': 'post_attention_layernorm',
+  'attn_q': 'self_attn.q_proj',
+  'attn_k': 'self_attn.k_proj',
+  'attn_v': 'self_attn.v_proj',
+  'attn_output': 'self_attn.o_proj',
+  'attn_q_norm': 'self_attn.q_norm',
+  'attn_k_norm': 'self_attn.k_norm',
+  'ffn_gate': 'mlp.gate_proj',
+  'ffn_up': 'mlp.up_proj',
+  'ffn_down': 'mlp.down_proj',
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GgufModel:
+  """A model in a GGUF file, by the names of Hugging Face.
+
+  Attributes:
+    config: Content of a config.json.
+    tensors: Float32 tensors by name, dequantised whenever they are read.
+    tokenizer: Fields of the tokenizer by name, without 'tokenizer.'.
+  """
+
+  config: dict[str, Any]
+  tensors: dict[str, LazyArray]
+  tokenizer: dict[str, Any]
+
+
+def read_gguf(path: _Path) -> GgufModel:
+  """Opens a GGUF file; the tensors are mapped, not read.
+
+  Args:
+    path: Path of the file.
+
+  Raises:
+    InputError: If the file is missing, truncated or no GGUF file, or its
+      architecture or a quantisation is not supported.
+  """
+  path = os.fspath(path)
+  reader = _open(path)
+  fields = {name: field.contents() for name, field in reader.fields.items()}
+  config, permuted = _config(path, fields)
+  tensors = {}
+  for tensor in reader.tensors:
+    name = _their_name(path, tensor.name)
+    heads = None
+    if permuted and name.endswith('q_proj.weight'):
+      heads = config['num_attention_heads']
+    elif permuted and name.endswith('k_proj.weight'):
+      heads = config['num_key_value_heads']
+    tensors[name] = _lazy(path, tensor, heads)
+  config['tie_word_embeddings'] = 'lm_head.weight' not in tensors
+  config['vocab_size'] = tensors['model.embed_tokens.weight'].shape[0]
+  return GgufModel(
+    config=config,
+    tensors=tensors,
+    tokenizer={
+      name.removeprefix('tokenizer.'): value
+      for name, value in fields.items()
+      if name.startswith('tokenizer.')
+    },
+  )
+
+
+def _open(path: str) -> gguf.GGUFReader:
+  try:
+    return gguf.GGUFReader(path)
+  except OSError as error:
+    raise InputError(
+      f'{path}: cannot be read: {error.strerror or error}.'
+    ) from None
+  # The reader checks nothing: what a truncated file raises depends on where it
+  # ends.
+  except (ValueError, IndexError, KeyError, TypeError) as error:
+    raise InputError(
+      f'{path}: not a GGUF file, or a truncated one ({error}). Download it '
+      'again.'
+    ) from None
+
+
+def _config(
+  path: str, fields: Mapping[str, Any]
+) -> tuple[dict[str, Any], bool]:
+  """Returns the config.json, and whether queries and keys are permuted."""
+  architecture = fields.get('general.architecture')
+  if architecture not in _FAMILIES:
+    raise InputError(
+      f'{path}: the architecture {architecture!r} is not supported in GGUF; '
+      f'supported are {", ".join(_FAMILIES)}.'
+      f"{nearest(str(architecture), _FAMILIES)} Use the model's folder in "
+      "Hugging Face's format."
+    )
+  kind, permuted = _FAMILIES[architecture]
+  own = {
+    name.removeprefix(f'{architecture}.'): value
+    for name, value in fields.items()
+    if name.startswith(f'{architecture}.')
+  }
+  missing = [name for name in _FIELDS if name not in own]
+  if missing:
+    raise InputError(
+      f'{path}: the field {architecture}.{missing[0]} is missing. Download the '
+      'file again.'
+    )
+  if own.get('rope.scaling.type', 'none') != 'none':
+    raise InputError(
+      f'{path}: rope.scaling.type is {own["rope.scaling.type"]!r}, which is '
+      "not supported in GGUF. Use the model's folder in Hugging Face's format."
+    )
+  config = {theirs: own[name] for name, theirs in _FIELDS.items()}
+  head_dim = own.get(
+    'attention.key_length',
+    config['hidden_size'] // config['num_attention_heads'],
+  )
+  return {
+    'model_type': kind,
+    **config,
+    'head_dim': head_dim,
+    # Stored as float32: 1e-5 reads as 9.999999747378752e-06.
+    'rms_norm_eps': _shortest(own['attention.layer_norm_rms_epsilon']),
+    'rope_parameters': {
+      'rope_type': 'default',
+      'rope_theta': _shortest(own.get('rope.freq_base', 10_000.0)),
+    },
+  }, permuted
+
+
+def _shortest(value: float) -> float:
+  """Returns the shortest decimal number that is the same in float32."""
+  return float(str(np.float32(value)))
+
+
+def _their_name(path: str, name: str) -> str:
+  stem, _, ending = name.rpartition('.')
+  if stem in _TENSORS:
+    return f'{_TENSORS[stem]}.{ending}'
+  parts = stem.split('.')
+  if len(parts) == 3 and parts[0] == 'blk' and parts[2] in _LAYER_TENSORS:
+    return f'model.layers.{parts[1]}.{_LAYER_TENSORS[parts[2]]}.{ending}'
+  raise InputError(
+    f"{path}: unexpected tensor {name!r}. Use the model's folder in Hugging "
+    "Face's format."
+  )
+
+
+def _lazy(path: str, tensor: gguf.ReaderTensor, heads: int | None) -> LazyArray:
+  """Returns a tensor that is dequantised on every read.
+
+  Args:
+    path: Path of the file, for error messages.
+    tensor: Tensor in the file.
+    heads: Number of heads whose rows are permuted; None for none.
+  """
+  # GGUF lists the fastest dimension first.
+  shape = tuple(int(size) for size in reversed(tensor.shape))
+  kind = tensor.tensor_type
+  try:
+    gguf.dequantize(tensor.data[:1], kind)
+  except NotImplementedError:
+    raise InputError(
+      f'{path}: {tensor.name} is quantised as {kind.name}, which is not '
+      'supported. Use another quantisation, such as Q8_0 or F16.'
+    ) from None
+
+  def read() -> np.ndarray:
+    values = gguf.dequantize(tensor.data, kind).reshape(shape)
+    if heads is not None:
+      values = _unpermuted(values, heads)
+    return values.astype(np.float32, copy=False)
+
+  return LazyArray(shape=shape, dtype=np.dtype(np.float32), read=read)
+
+
+def _unpermuted(values: np.ndarray, heads: int) -> np.ndarray:
+  """Puts neighbouring pairs of each head's rows into halves.
+
+  The inverse of `LlamaModel.permute` in llama.cpp's conversion script.
+  """
+  rows = values.reshape(heads, values.shape[0] // heads // 2, 2, -1)
+  return rows.swapaxes(1, 2).reshape(values.shape)

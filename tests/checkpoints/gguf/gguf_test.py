@@ -1,0 +1,133 @@
+"""GGUF files: tensors, configuration, tokenizer, and what is refused."""
+
+import json
+
+import gguf
+import gguf_files
+from gguf_files import tensors, write
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+import tokenizers
+
+from it_study.checkpoints.gguf import folder, reading
+from it_study.checkpoints.hf import decoder_config
+from it_study.errors import InputError
+from it_study.models.decoder_only.config import DecoderConfig, Rope
+
+
+def test_tensors_and_configuration_are_those_of_hugging_face(tmp_path):
+  model = reading.read_gguf(write(tmp_path / 'm.gguf'))
+  assert model.tensors.keys() == tensors().keys()
+  for name, values in tensors().items():
+    assert model.tensors[name].shape == values.shape, name
+    np.testing.assert_array_equal(model.tensors[name], values, err_msg=name)
+  config = DecoderConfig(**decoder_config.read_config(model.config))
+  assert config == DecoderConfig(
+    vocab_size=gguf_files.VOCAB,
+    emb_dim=gguf_files.WIDTH,
+    num_heads=gguf_files.HEADS,
+    num_kv_heads=gguf_files.KV_HEADS,
+    head_dim=gguf_files.HEAD_DIM,
+    mlp_dim=gguf_files.MLP,
+    num_layers=1,
+    norm_epsilon=1e-5,
+    logits_via_embedding=True,
+    rope=Rope(base=100000.0),
+  )
+
+
+@pytest.mark.parametrize('kind', ['Q8_0', 'Q4_1', 'F16'])
+def test_quantised_tensors_are_dequantised(tmp_path, kind):
+  quantised = gguf.GGMLQuantizationType[kind]
+  model = reading.read_gguf(write(tmp_path / 'm.gguf', quantised=quantised))
+  for name, values in tensors().items():
+    if values.ndim == 1:
+      continue
+    expected = gguf.dequantize(gguf.quantize(values, quantised), quantised)
+    if 'q_proj' not in name and 'k_proj' not in name:
+      np.testing.assert_array_equal(model.tensors[name], expected)
+    # Rows are permuted, and quantised one by one.
+    np.testing.assert_array_equal(
+      np.sort(np.asarray(model.tensors[name]), axis=0),
+      np.sort(expected, axis=0),
+    )
+
+
+def test_a_folder_is_written_with_its_tokenizer(tmp_path):
+  path = folder.write_folder(write(tmp_path / 'm.gguf'), tmp_path / 'hf')
+  stored = load_file(path / 'model.safetensors')
+  assert stored.keys() == tensors().keys()
+  config = json.loads((path / 'config.json').read_text())
+  assert config['model_type'] == 'llama'
+  tokenizer = tokenizers.Tokenizer.from_file(str(path / 'tokenizer.json'))
+  assert tokenizer.encode('<|user|>ab a').ids == [1, 258, 259]
+  assert tokenizer.decode([258, 259]) == 'ab a'
+  described = json.loads((path / 'tokenizer_config.json').read_text())
+  assert described['eos_token'] == '<|end|>'
+  assert described['bos_token'] == '<|user|>'
+  assert described['chat_template'] == "{{ messages[0]['content'] }}"
+  with pytest.raises(InputError, match='is not empty; weights are written to'):
+    folder.write_folder(tmp_path / 'm.gguf', path)
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    (
+      {'architecture': 'gptneox'},
+      "{path}: the architecture 'gptneox' is not supported in GGUF; supported "
+      "are llama, qwen2, qwen3. Use the model's folder in Hugging Face's "
+      'format.',
+    ),
+    (
+      {'extra': 'rope_freqs.weight'},
+      "{path}: unexpected tensor 'rope_freqs.weight'. Use the model's folder "
+      "in Hugging Face's format.",
+    ),
+  ],
+)
+def test_what_is_not_supported_is_named(tmp_path, settings, message):
+  path = write(tmp_path / 'm.gguf', **settings)
+  with pytest.raises(InputError) as error:
+    reading.read_gguf(path)
+  assert str(error.value) == message.format(path=path)
+
+
+def test_a_tokenizer_that_is_not_supported_is_named(tmp_path):
+  path = write(tmp_path / 'm.gguf', pre='smollms')
+  with pytest.raises(InputError) as error:
+    folder.write_folder(path, tmp_path / 'hf')
+  assert str(error.value) == (
+    f"{path}: the tokenizer 'gpt2' with the pre-tokenizer 'smollms' is not "
+    'supported in GGUF; supported is gpt2 with smollm, qwen2, llama-bpe. Did '
+    "you mean 'smollm'? Use the model's folder in Hugging Face's format."
+  )
+  assert not (tmp_path / 'hf').exists()
+
+
+def test_a_quantisation_that_is_not_supported_is_named(tmp_path, monkeypatch):
+  path = write(tmp_path / 'm.gguf')
+
+  def refuse(data, kind):
+    raise NotImplementedError(kind)
+
+  monkeypatch.setattr(gguf, 'dequantize', refuse)
+  with pytest.raises(InputError, match='is quantised as F32, which is not sup'):
+    reading.read_gguf(path)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_refused(tmp_path, share):
+  path = write(tmp_path / 'm.gguf')
+  content = path.read_bytes()
+  path.write_bytes(content[: int(share * len(content))])
+  with pytest.raises(InputError) as error:
+    folder.write_folder(path, tmp_path / 'hf')
+  assert str(error.value).startswith(f'{path}: not a GGUF file, or a truncated')
+  assert str(error.value).endswith('Download it again.')
+
+
+def test_a_missing_file_is_named(tmp_path):
+  with pytest.raises(InputError, match=r'gone.gguf: cannot be read: No such'):
+    reading.read_gguf(tmp_path / 'gone.gguf')

@@ -1,0 +1,103 @@
+"""A tiny Llama in GGUF, written as llama.cpp's conversion does."""
+
+import gguf
+import numpy as np
+import tokenizers
+
+WIDTH, HEADS, KV_HEADS, HEAD_DIM, MLP, VOCAB = 32, 4, 2, 8, 64, 260
+# Every byte as byte-level tokenizers spell it: all texts can be encoded.
+_BYTES = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+TOKENS = ['<|end|>', '<|user|>', *_BYTES, 'ab', 'Ġa']
+_MERGES = ['a b', 'Ġ a']
+
+
+def permuted(values: np.ndarray, heads: int) -> np.ndarray:
+  """As llama.cpp's conversion permutes queries and keys."""
+  split = values.reshape(heads, 2, values.shape[0] // heads // 2, -1)
+  return split.swapaxes(1, 2).reshape(values.shape)
+
+
+def tensors() -> dict[str, np.ndarray]:
+  """Returns a Llama's tensors by the names of Hugging Face."""
+  random = np.random.default_rng(0)
+
+  def drawn(*shape):
+    return random.normal(size=shape).astype(np.float32)
+
+  layer = 'model.layers.0'
+  return {
+    'model.embed_tokens.weight': drawn(VOCAB, WIDTH),
+    'model.norm.weight': drawn(WIDTH),
+    f'{layer}.input_layernorm.weight': drawn(WIDTH),
+    f'{layer}.post_attention_layernorm.weight': drawn(WIDTH),
+    f'{layer}.self_attn.q_proj.weight': drawn(HEADS * HEAD_DIM, WIDTH),
+    f'{layer}.self_attn.k_proj.weight': drawn(KV_HEADS * HEAD_DIM, WIDTH),
+    f'{layer}.self_attn.v_proj.weight': drawn(KV_HEADS * HEAD_DIM, WIDTH),
+    f'{layer}.self_attn.o_proj.weight': drawn(WIDTH, HEADS * HEAD_DIM),
+    f'{layer}.mlp.gate_proj.weight': drawn(MLP, WIDTH),
+    f'{layer}.mlp.up_proj.weight': drawn(MLP, WIDTH),
+    f'{layer}.mlp.down_proj.weight': drawn(WIDTH, MLP),
+  }
+
+
+_NAMES = {
+  'model.embed_tokens': 'token_embd',
+  'model.norm': 'output_norm',
+  'input_layernorm': 'attn_norm',
+  'post_attention_layernorm': 'ffn_norm',
+  'self_attn.q_proj': 'attn_q',
+  'self_attn.k_proj': 'attn_k',
+  'self_attn.v_proj': 'attn_v',
+  'self_attn.o_proj': 'attn_output',
+  'mlp.gate_proj': 'ffn_gate',
+  'mlp.up_proj': 'ffn_up',
+  'mlp.down_proj': 'ffn_down',
+}
+
+
+def write(
+  path,
+  *,
+  architecture='llama',
+  quantised=None,
+  pre='smollm',
+  without=None,
+  extra=None,
+):
+  """Writes a file as llama.cpp's conversion does."""
+  writer = gguf.GGUFWriter(str(path), architecture)
+  writer.add_block_count(1)
+  writer.add_context_length(128)
+  writer.add_embedding_length(WIDTH)
+  writer.add_feed_forward_length(MLP)
+  writer.add_head_count(HEADS)
+  writer.add_head_count_kv(KV_HEADS)
+  writer.add_layer_norm_rms_eps(1e-5)
+  if without != 'rope':
+    writer.add_rope_freq_base(100000.0)
+  writer.add_tokenizer_model('gpt2')
+  writer.add_tokenizer_pre(pre)
+  writer.add_token_list(TOKENS)
+  writer.add_token_types([3, 3] + [1] * (VOCAB - 2))
+  writer.add_token_merges(_MERGES)
+  writer.add_bos_token_id(1)
+  writer.add_eos_token_id(0)
+  writer.add_chat_template("{{ messages[0]['content'] }}")
+  for name, values in tensors().items():
+    stem = name.removesuffix('.weight').removeprefix('model.layers.0.')
+    block = 'blk.0.' if 'layers' in name else ''
+    if 'q_proj' in name:
+      values = permuted(values, HEADS)
+    elif 'k_proj' in name:
+      values = permuted(values, KV_HEADS)
+    kind = None
+    if quantised is not None and values.ndim == 2:
+      values, kind = gguf.quantize(values, quantised), quantised
+    writer.add_tensor(f'{block}{_NAMES[stem]}.weight', values, raw_dtype=kind)
+  if extra is not None:
+    writer.add_tensor(extra, np.zeros(4, np.float32))
+  writer.write_header_to_file()
+  writer.write_kv_data_to_file()
+  writer.write_tensors_to_file()
+  writer.close()
+  return path
