@@ -17,6 +17,7 @@ from it_study.errors import (
 
 INSTANCES_PER_TASK = 100
 DELUSIVE_SOURCES = ('negatives', 'swap', 'repair')
+PROMPT_FORMATS = ('plain', 'alpaca', 'chat')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,6 +204,8 @@ class Condition:
     instances_per_task: Number of training instances per task.
     num_tasks: Number of training tasks; None for all.
     seed: Seed for subsampling and alterations, not for training.
+    prompt_format: Text around the prompt: 'plain' for none, 'alpaca' for
+      Alpaca's template, or 'chat' for the vocabulary's chat template.
   """
 
   definition: str = 'original'
@@ -216,6 +219,7 @@ class Condition:
   instances_per_task: int = INSTANCES_PER_TASK
   num_tasks: int | None = None
   seed: int = 0
+  prompt_format: str = 'plain'
 
   def __post_init__(self) -> None:
     DEFINITION_LEVELS.check(self.definition)
@@ -233,6 +237,12 @@ class Condition:
           f'_src{self.delusive_source} requires delusive examples, found '
           f'ex_{self.examples}{self.num_examples}.'
         )
+    _check_known('prompt format', self.prompt_format, PROMPT_FORMATS)
+    if self.tk_truncation and self.prompt_format != 'plain':
+      raise InputError(
+        f'_trunctk and _fmt{self.prompt_format} cannot be combined: the first '
+        'cuts the end of the prompt, which the second adds to.'
+      )
     if self.tk_truncation and self.matched_budget:
       raise InputError(
         '_trunctk and _budget cannot be combined: the first truncates the '
@@ -442,12 +452,14 @@ _SUFFIXES = {
   'n': 'instances_per_task',
   't': 'num_tasks',
   's': 'seed',
+  'fmt': 'prompt_format',
 }
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Condition)}
 _LEAST = {'num_examples': 0, 'num_negative_examples': 0, 'seed': 0}
 _LEAST |= {'instances_per_task': 1, 'num_tasks': 1}
 _MOST = 2**63 - 1
 _FLAGS = ('explanations', 'tk_truncation', 'matched_budget')
+_WORDS = ('delusive_source', 'prompt_format')
 
 
 def _check_known(kind: str, name: str, known: Collection[str]) -> None:
@@ -461,7 +473,7 @@ def _check_known(kind: str, name: str, known: Collection[str]) -> None:
 def _suffix_pattern(suffix: str, field: str) -> str:
   if field in _FLAGS:
     return f'(?:_(?P<{field}>{suffix}))?'
-  value = '[a-z]+' if field == 'delusive_source' else '0|[1-9][0-9]{0,18}'
+  value = '[a-z]+' if field in _WORDS else '0|[1-9][0-9]{0,18}'
   return f'(?:_{suffix}(?P<{field}>{value}))?'
 
 

@@ -33,6 +33,7 @@ def load(
   bindings: Sequence[str] = (),
   search_paths: Sequence[str] = (),
   configurables: Sequence[Callable],
+  defaults: Sequence[str] = (),
   read: Collection[str] = (),
   supplied: Collection[str] = (),
   texts: Collection[str] = (),
@@ -47,6 +48,7 @@ def load(
     bindings: Bindings 'NAME=value', applied in order after the files.
     search_paths: Folders that are searched before the shipped one.
     configurables: Functions and classes that may be configured.
+    defaults: Bindings that come before the files.
     read: Macros that the caller reads with `macro`.
     supplied: Macros that the caller supplies itself, so that they may be unset.
     texts: Macros that are paths or names, also where they look like numbers.
@@ -85,6 +87,7 @@ def load(
   known = {function.__name__: function for function in configurables}
   try:
     with _silent_logging(), gin.unlock_config():
+      gin.parse_config(list(defaults))
       for name in files:
         with _explained(f'gin file {name}', paths=paths, known=known):
           gin.parse_config_file(name)
@@ -96,11 +99,13 @@ def load(
     gin.config._FILE_READERS[:] = readers
   text = gin.config_str(max_line_length=100)
   sources = [_source(name, paths) for name in files]
+  given = '\n'.join((*defaults, *sources, *quoted))
   return _check_macros(
     text,
     # A parameter that is bound twice leaves the macro of its old value behind.
-    mentioned=_references('\n'.join((*sources, *quoted))) | set(read),
-    read=read,
+    mentioned=_references(given) | set(read),
+    # A default need not be used.
+    read={*read, *(binding.partition(' ')[0] for binding in defaults)},
     supplied=supplied,
   )
 

@@ -76,10 +76,13 @@ def use_corpus(
 
 
 def output_features() -> dict[str, seqio.Feature]:
-  """The features 'inputs' and 'targets', which end in end-of-sequence."""
+  """The features 'inputs' and 'targets'; T5's both end in end-of-sequence."""
   vocabulary = vocabularies.current_vocabulary()
   return {
-    name: seqio.Feature(vocabulary=vocabulary, add_eos=True)
+    name: seqio.Feature(
+      vocabulary=vocabulary,
+      add_eos=name == 'targets' or vocabularies.ends_inputs(vocabulary),
+    )
     for name in ('inputs', 'targets')
   }
 

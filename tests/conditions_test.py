@@ -137,7 +137,7 @@ def test_suffixes_come_in_their_order():
       "'natinst_def_simplified_ex_orignal2-n10' is not a condition. A name "
       'reads natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, followed by suffixes that '
       'are not at their default, in this order: _neg, _expl, _trunctk, '
-      '_budget, _src, _n, _t, _s. Did you mean '
+      '_budget, _src, _n, _t, _s, _fmt. Did you mean '
       "'natinst_def_simplified_ex_original2_n10'?",
     ),
   ],

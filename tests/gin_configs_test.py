@@ -9,6 +9,7 @@ import pytest
 from it_study import cli, gin_utils
 from it_study.commands.runs import runs
 from it_study.engines import native
+from it_study.models.decoder_only.config import DecoderConfig, Rope
 from it_study.models.t5 import T5Config
 from it_study.study import run
 
@@ -97,7 +98,30 @@ def test_the_file_in_a_training_s_folder_runs_it_alone(tmp_path):
   assert gin_utils.macro('SEED') == 7
 
 
-@pytest.mark.parametrize('name', [n for n in FILES if n.startswith('models/')])
+_T5S = [name for name in FILES if name.startswith('models/t5_')]
+_DECODERS = [n for n in FILES if n.startswith('models/') and n not in _T5S]
+
+
+@pytest.mark.parametrize('name', _DECODERS)
+def test_a_decoder_only_model_is_whole(name):
+  gin_utils.load(
+    files=[name], configurables=[DecoderConfig, Rope], read=['MODEL']
+  )
+  config = gin_utils.configured('DecoderConfig')(vocab_size=49152)
+  assert config == DecoderConfig(
+    vocab_size=49152,
+    emb_dim=576,
+    num_heads=9,
+    num_kv_heads=3,
+    head_dim=64,
+    mlp_dim=1536,
+    num_layers=30,
+    logits_via_embedding=True,
+    rope=Rope(base=100_000.0),
+  )
+
+
+@pytest.mark.parametrize('name', _T5S)
 def test_a_model_is_whole(name):
   gin_utils.load(files=[name], configurables=[T5Config])
   config = gin_utils.configured('T5Config')(vocab_size=32128)

@@ -18,7 +18,11 @@ import tensorflow as tf
 from it_study import instructions
 from it_study.conditions import Condition
 from it_study.corpus import natinst
+from it_study.data import vocabularies
 from it_study.data.row_source import SOURCE, RowsSource
+from it_study.data.tokens import prompt_formats
+from it_study.data.tokens.prompt_formats import PromptFormat
+from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
 from it_study.errors import InputError, function_name
 from it_study.instructions import prompt_spans, prompts
 from it_study.instructions.tk_instruct import TkInstruct
@@ -29,6 +33,7 @@ from it_study.instructions.tk_instruct import TkInstruct
 # `tests/input_pipeline/tokens_version_test.py` fails if that was forgotten.
 TOKENS_VERSION = 1
 
+_PLAIN = PromptFormat()
 # Rows that are read, rendered and tokenised together.
 _ROWS_AT_ONCE = 512
 # Two segmentations of a word can be equally likely up to rounding, and rounding
@@ -57,19 +62,22 @@ def render_rows(
     num_dropped_examples: int64. shortened: bool.
     input_kept: float32, the share of the instance's text that is left.
   """
+  vocabulary = output_features['inputs'].vocabulary
+  around = prompt_format(condition, vocabulary)
   render = _row_renderer(
     condition=condition,
     source=source,
     limit=token_limit(
-      vocabulary=output_features['inputs'].vocabulary,
+      vocabulary=vocabulary,
       max_tokens=(sequence_length or {}).get('inputs'),
+      around=around,
     ),
   )
 
   def render_row(*fields: Any) -> tuple:
     prompt, target, task, instance = render(*fields)
     return (
-      prompt.text.encode(),
+      around.apply(prompt.text).encode(),
       target.encode(),
       _strings(instance.outputs),
       _strings(task.label_space or ()),
@@ -133,19 +141,25 @@ def token_rows(
   Raises:
     InputError: If a row cannot be rendered.
   """
+  around = prompt_format(condition, vocabulary)
   render = _row_renderer(
     condition=condition,
     source=source,
     limit=token_limit(
-      vocabulary=vocabulary, max_tokens=sequence_length.get('inputs')
+      vocabulary=vocabulary,
+      max_tokens=sequence_length.get('inputs'),
+      around=around,
     ),
   )
   tokenize = _batch_tokenizer(vocabulary)
+  end = vocabulary.eos_id
+  ends_inputs = vocabularies.ends_inputs(vocabulary)
+  ends = {'inputs': end if ends_inputs else None, 'targets': end}
 
   def tokens_of(texts: Mapping[str, list[str]]) -> list[dict[str, Any]]:
     whole = {name: tokenize(of_feature) for name, of_feature in texts.items()}
     columns: dict[str, list] = {
-      name: _end(sequences, sequence_length.get(name), vocabulary.eos_id)
+      name: _end(sequences, sequence_length.get(name), ends[name])
       for name, sequences in whole.items()
     }
     columns['is_target_cut'] = [
@@ -165,7 +179,7 @@ def token_rows(
     for fields in _batches(dataset, source):
       rendered = [render(*row) for row in zip(*fields, strict=True)]
       texts = {
-        'inputs': [prompt.text for prompt, *_ in rendered],
+        'inputs': [around.apply(prompt.text) for prompt, *_ in rendered],
         'targets': [target for _, target, *_ in rendered],
       }
       done, pending = pending, pool.submit(tokens_of, texts)
@@ -241,10 +255,35 @@ def task_rows(
     ) from error
 
 
+def prompt_format(
+  condition: Condition | TkInstruct, vocabulary: seqio.Vocabulary
+) -> PromptFormat:
+  """Returns the text around a condition's prompts.
+
+  Raises:
+    InputError: If the vocabulary has no chat template, and one is asked for.
+  """
+  name = (
+    condition.prompt_format if isinstance(condition, Condition) else 'plain'
+  )
+  tokens = vocabulary if isinstance(vocabulary, TokenizerVocabulary) else None
+  return prompt_formats.make_format(name, tokens)
+
+
 def token_limit(
-  *, vocabulary: seqio.Vocabulary, max_tokens: int | None
+  *,
+  vocabulary: seqio.Vocabulary,
+  max_tokens: int | None,
+  around: PromptFormat = _PLAIN,
 ) -> prompts.TokenLimit | None:
-  """The limit on a prompt under a vocabulary; None for no limit."""
+  """Returns the limit on a prompt under a vocabulary; None for no limit.
+
+  Args:
+    vocabulary: Vocabulary of the prompt.
+    max_tokens: Maximum number of tokens, end-of-sequence included; None for no
+      limit.
+    around: Text around the prompt, whose tokens count.
+  """
   if max_tokens is None:
     return None
 
@@ -253,11 +292,12 @@ def token_limit(
     # write a placeholder.
     return vocabulary.decode([i for i in ids if i != vocabulary.unk_id])
 
-  count, margin = _counter(vocabulary)
+  count, margin = _counter(vocabulary) if around == _PLAIN else (None, 0)
   return prompts.TokenLimit(
-    encode=vocabulary.encode,
+    encode=lambda text: vocabulary.encode(around.apply(text)),
     decode=decode,
     max_tokens=max_tokens,
+    num_added=int(vocabularies.ends_inputs(vocabulary)),
     count=count,
     margin=margin,
   )
@@ -376,6 +416,10 @@ def _batch_tokenizer(
       np.frombuffer(text.encode(), np.uint8).astype(np.int32) + first
       for text in texts
     ]
+  if isinstance(vocabulary, TokenizerVocabulary):
+    return lambda texts: [
+      np.array(ids, np.int32) for ids in vocabulary.encode_batch(texts)
+    ]
   if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
     return lambda texts: [vocabulary.encode_tf(text).numpy() for text in texts]
   # The property creates a new tokeniser at each access.
@@ -389,9 +433,14 @@ def _batch_tokenizer(
 
 
 def _end(
-  sequences: list[np.ndarray], max_tokens: int | None, eos_id: int
+  sequences: list[np.ndarray], max_tokens: int | None, eos_id: int | None
 ) -> list[np.ndarray]:
-  """Truncates to the limit and appends the end of sequence, as SeqIO does."""
+  """Truncates to the limit and appends the end of sequence, as SeqIO does.
+
+  None appends nothing.
+  """
+  if eos_id is None:
+    return [sequence[:max_tokens] for sequence in sequences]
   cut = None if max_tokens is None else max_tokens - 1
   end = np.array([eos_id], np.int32)
   return [np.concatenate((sequence[:cut], end)) for sequence in sequences]

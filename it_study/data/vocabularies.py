@@ -15,7 +15,9 @@ from sentencepiece import sentencepiece_model_pb2
 import seqio
 import tensorflow as tf
 
+from it_study.checkpoints.gguf import known_models
 from it_study.corpus.normalization import normalize_answer
+from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
 from it_study.errors import InputError, nearest, nearest_path
 from it_study.predictions import NO_TOKEN, UNKNOWN
 from it_study.storage import git_lfs
@@ -29,7 +31,6 @@ BYTE = 'byte'
 MINIATURE = 'miniature'
 _SPECIAL = ('<pad>', '</s>', '<unk>')
 _SENTINEL = re.compile('▁?(<extra_id_[0-9]+>)')
-_EOS_ID = 1
 
 
 def current_vocabulary() -> seqio.Vocabulary:
@@ -58,6 +59,8 @@ def checked(vocabulary: seqio.Vocabulary) -> seqio.Vocabulary:
 def fingerprint(vocabulary: seqio.Vocabulary | None = None) -> str:
   """A hash of a vocabulary's content; None is the current one."""
   vocabulary = vocabulary or checked_vocabulary()
+  if isinstance(vocabulary, TokenizerVocabulary):
+    return vocabulary.sha256
   if isinstance(vocabulary, seqio.SentencePieceVocabulary):
     content = vocabulary.sp_model
   else:
@@ -114,6 +117,8 @@ def begins_like(
     vocabulary: The other vocabulary; None for the current one.
   """
   vocabulary = vocabulary or checked_vocabulary()
+  if isinstance(vocabulary, TokenizerVocabulary):
+    return all(map(str.__eq__, vocabulary.pieces, pieces))
   if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
     return False
   return all(
@@ -135,7 +140,9 @@ def missing_tokens(
   """
   vocabulary = vocabulary or checked_vocabulary()
   pieces: list[str] = []
-  if isinstance(vocabulary, seqio.SentencePieceVocabulary):
+  if isinstance(vocabulary, TokenizerVocabulary):
+    pieces = vocabulary.pieces
+  elif isinstance(vocabulary, seqio.SentencePieceVocabulary):
     pieces = _pieces(vocabulary.tokenizer)
   return [
     token
@@ -154,6 +161,8 @@ def describe(vocabulary: seqio.Vocabulary | None = None) -> str:
   elif isinstance(vocabulary, seqio.SentencePieceVocabulary):
     name = vocabulary.sentencepiece_model_file
     name = name if name == DEFAULT else os.path.basename(name)
+  elif isinstance(vocabulary, TokenizerVocabulary):
+    name = vocabulary.folder.name
   else:
     name = type(vocabulary).__name__
   return (
@@ -166,13 +175,16 @@ def set_vocabulary(name: str) -> None:
   """Sets the vocabulary for this process and those it starts.
 
   Args:
-    name: Path of a SentencePiece model, or 'byte'.
+    name: Path of a SentencePiece model, or of the folder of a decoder-only
+      model; the name of a known one; or 'byte'.
 
   Raises:
-    InputError: If there is no such file or it is not a SentencePiece model.
+    InputError: If there is no such file or folder, or it cannot be used.
   """
-  name = expanded(name)
-  if name != BYTE:
+  name = known_models.resolve(expanded(name))
+  if os.path.isdir(name):
+    _vocabulary(name)
+  elif name != BYTE:
     check_model_file(name)
   os.environ[VARIABLE] = name
 
@@ -180,8 +192,25 @@ def set_vocabulary(name: str) -> None:
 def check_current() -> None:
   """Raises `InputError` unless the current vocabulary can be read."""
   name = _name()
-  if name != BYTE:
+  if os.path.isdir(name):
+    _vocabulary(name)
+  elif name != BYTE:
     check_model_file(name)
+
+
+def ends_inputs(vocabulary: seqio.Vocabulary) -> bool:
+  """Whether prompts end in the end of sequence, as T5's do.
+
+  A decoder-only model continues its prompt.
+  """
+  return not isinstance(vocabulary, TokenizerVocabulary)
+
+
+def readable(vocabulary: seqio.Vocabulary, text: str) -> str:
+  """Returns a prompt with its control tokens as their names."""
+  if isinstance(vocabulary, TokenizerVocabulary):
+    return vocabulary.shown(text)
+  return text
 
 
 def check_model_file(path: str) -> None:
@@ -246,9 +275,9 @@ def decode(vocabulary: seqio.Vocabulary, tokens: Iterable[int]) -> Decoded:
   kept: list[int] = []
   since_mark: list[int] = []
   for token in map(int, tokens):
-    if token == _EOS_ID:
+    if token == vocabulary.eos_id:
       break
-    if not token:
+    if token == vocabulary.pad_id:
       continue
     mark = marks.get(token) if token < size else NO_TOKEN.format(token)
     if mark is None:
@@ -301,6 +330,8 @@ def _name() -> str:
 def _vocabulary(name: str) -> seqio.Vocabulary:
   if name == BYTE:
     return seqio.ByteVocabulary()
+  if os.path.isdir(name):
+    return TokenizerVocabulary(name)
   return seqio.SentencePieceVocabulary(name)
 
 
@@ -315,6 +346,8 @@ def _marks(vocabulary: seqio.Vocabulary) -> Mapping[int, str]:
   """Returns how to show the tokens that are left out, by id."""
   if isinstance(vocabulary, seqio.SentencePieceVocabulary):
     return _marks_of_model(vocabulary.sp_model)
+  if isinstance(vocabulary, TokenizerVocabulary):
+    return vocabulary.control_tokens
   unknown = vocabulary.unk_id
   return {} if unknown is None else {unknown: UNKNOWN}
 

@@ -1,6 +1,7 @@
 """The model that fits the vocabulary, the device and the weights in use."""
 
 from collections.abc import Callable
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,25 +13,27 @@ from it_study.checkpoints.weights_source import WeightsSource
 from it_study.data import vocabularies
 from it_study.errors import InputError, shown
 from it_study.models.config import T5Config
+from it_study.models.decoder_only.config import DecoderConfig
 
 # The vocabulary size is rounded up to a multiple, as T5's 32,100 is to 32,128.
 _VOCABULARY_MULTIPLE = 128
 
-ModelConfig = Callable[..., T5Config]
+Config = T5Config | DecoderConfig
+MakeConfig = Callable[..., Config]
 
 
 def complete_config(
-  model_config: ModelConfig,
+  model_config: MakeConfig,
   *,
   dtype: str,
   source: WeightsSource | None = None,
   vocabulary: seqio.Vocabulary | None = None,
-) -> T5Config:
+) -> Config:
   """Returns the configuration for a vocabulary and this device.
 
   Args:
-    model_config: Function that makes a `T5Config` from `vocab_size` and
-      `dtype`.
+    model_config: Function that makes a `T5Config` or `DecoderConfig` from
+      `vocab_size` and `dtype`.
     dtype: Type of matrix products, or 'auto'.
     source: Weights to load, or None. Their embedding table may have more rows
       than the vocabulary has tokens, as T5's 32,128 for a model file of 32,000,
@@ -57,7 +60,30 @@ def complete_config(
         f'{vocabularies.describe(vocabulary)}. Set '
         f'{vocabularies.VARIABLE} to the one it was made with.'
       )
-  return model_config(vocab_size=max(rounded, rows), dtype=dtype)
+  config = model_config(vocab_size=max(rounded, rows), dtype=dtype)
+  if rows and isinstance(config, DecoderConfig):
+    # Their tables are never filled up: the last row is no sentinel's.
+    return dataclasses.replace(config, vocab_size=rows)
+  return config
+
+
+def require_t5(config: Config, *, use: str) -> T5Config:
+  """Returns the configuration of a T5.
+
+  Args:
+    config: Configuration of a model.
+    use: What the T5 is needed for, for the message.
+
+  Raises:
+    InputError: If the model is decoder-only.
+  """
+  if not isinstance(config, T5Config):
+    raise InputError(
+      f'{use} of a decoder-only model is not supported; predict and diagnose '
+      'with the native engine are. Name the gin file of a T5, such as '
+      'models/t5_1_1_small.gin.'
+    )
+  return config
 
 
 def check_weights(

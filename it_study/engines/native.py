@@ -24,8 +24,8 @@ from it_study.inference import answers
 from it_study.inference.decoding import Decoding
 from it_study.inference.prompt_batches import LoadedModel
 from it_study.models import partitioning
+from it_study.models.decoder_only.model import make_model
 from it_study.models.param_dtype import to_compute_dtype
-from it_study.models.t5 import T5
 from it_study.storage.storage_path import expanded
 from it_study.training import trainer
 from it_study.training.optimizers import Optimizer
@@ -46,7 +46,7 @@ _GREEDY = Decoding()
 
 def finetune(
   *,
-  model_config: model_setup.ModelConfig,
+  model_config: model_setup.MakeConfig,
   optimizer: Optimizer,
   mixture_or_task_name: str,
   task_feature_lengths: Mapping[str, int],
@@ -79,8 +79,8 @@ def finetune(
   settings group of `it_study.training.settings` that they become a field of.
 
   Args:
-    model_config: Function that makes a `T5Config` from `vocab_size` and
-      `dtype`.
+    model_config: Function that makes a `T5Config` or `DecoderConfig` from
+      `vocab_size` and `dtype`.
     model_dir: Folder for checkpoints, metrics.jsonl, events and training.json.
     initial_checkpoint_path: Training to start from, or weights of Hugging Face
       or T5X; None to start from scratch.
@@ -149,7 +149,7 @@ def finetune(
 
 def predict(
   *,
-  model_config: model_setup.ModelConfig,
+  model_config: model_setup.MakeConfig,
   mixture_or_task_name: str,
   task_feature_lengths: Mapping[str, int],
   infer_output_dir: str | os.PathLike,
@@ -173,8 +173,8 @@ def predict(
   documented in `PredictionSettings` and `MeshSettings`.
 
   Args:
-    model_config: Function that makes a `T5Config` from `vocab_size` and
-      `dtype`.
+    model_config: Function that makes a `T5Config` or `DecoderConfig` from
+      `vocab_size` and `dtype`.
     infer_output_dir: Folder for predictions.jsonl and inference.json.
     checkpoint_path: Training of `finetune`, or weights that it can start from;
       None to draw parameters from the seed.
@@ -232,13 +232,15 @@ def _initial_params(
     weights.restore,
     inputs.initial_weights,
     config=inputs.config,
-    target=partitioning.abstract_params(model=T5(inputs.config), mesh=mesh),
+    target=partitioning.abstract_params(
+      model=make_model(inputs.config), mesh=mesh
+    ),
   )
 
 
 def _load_model(inputs: PredictionInputs, mesh: Mesh) -> LoadedModel:
   """Places the model's parameters on the mesh, restored or drawn."""
-  model = T5(inputs.config)
+  model = make_model(inputs.config)
   settings = inputs.settings
   if inputs.weights is None:
     params = partitioning.init_params(

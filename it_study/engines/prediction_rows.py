@@ -23,7 +23,6 @@ from it_study.errors import InputError, nearest
 from it_study.inference import label_spaces
 from it_study.inference.answers import Answer
 from it_study.inference.decoding import Decoding
-from it_study.models.config import T5Config
 from it_study.predictions import Prediction
 from it_study.storage import local_folders, text_files
 from it_study.training.settings import check_lengths, check_whole
@@ -77,7 +76,7 @@ class PredictionInputs:
   settings: PredictionSettings
   rows: Sequence[Mapping[str, Any]]
   path: pathlib.Path
-  config: T5Config
+  config: model_setup.Config
   vocabulary: seqio.Vocabulary
   weights: WeightsSource | None
   training: Mapping[str, Any]
@@ -87,7 +86,7 @@ class PredictionInputs:
 def prepare(
   settings: PredictionSettings,
   *,
-  model_config: model_setup.ModelConfig,
+  model_config: model_setup.MakeConfig,
   dtype: str,
   infer_output_dir: pathlib.Path,
   checkpoint_path: str | os.PathLike | None,
@@ -96,8 +95,8 @@ def prepare(
 
   Args:
     settings: Task, split and decoding.
-    model_config: Function that makes a `T5Config` from `vocab_size` and
-      `dtype`.
+    model_config: Function that makes a `T5Config` or `DecoderConfig` from
+      `vocab_size` and `dtype`.
     dtype: Type of matrix products, or 'auto'.
     infer_output_dir: Folder to write to; made if it does not exist.
     checkpoint_path: Weights in any format, also in a bucket; None to draw
@@ -158,6 +157,7 @@ def write(
       to_prediction(
         row,
         task=tasks[row['task'].decode()],
+        vocabulary=inputs.vocabulary,
         prediction=answer.text,
         raw_prediction=answer.raw,
         scores=answer.scores,
@@ -271,13 +271,18 @@ def tasks_of(name: str) -> Mapping[str, natinst.Task]:
 
 
 def to_prediction(
-  row: Mapping[str, Any], *, task: natinst.Task, **fields: Any
+  row: Mapping[str, Any],
+  *,
+  task: natinst.Task,
+  vocabulary: seqio.Vocabulary,
+  **fields: Any,
 ) -> Prediction:
   """Returns a line of predictions.jsonl.
 
   Args:
     row: Row from `load_instances`.
     task: NatInst task of the row.
+    vocabulary: Vocabulary of the prompt.
     **fields: Split, prediction, scores, engine, conditions and seed.
   """
   # The row's own label space, as its condition may have renamed the task's.
@@ -289,7 +294,9 @@ def to_prediction(
     kind=task.kind,
     label_space=label_space or None,
     position=int(row['position']),
-    inputs=row['inputs_pretokenized'].decode(),
+    inputs=vocabularies.readable(
+      vocabulary, row['inputs_pretokenized'].decode()
+    ),
     targets=tuple(reference.decode() for reference in row['references']),
     **fields,
   )

@@ -63,7 +63,7 @@ def prepare(
   data: DataSettings,
   settings: TrainingSettings,
   *,
-  model_config: model_setup.ModelConfig,
+  model_config: model_setup.MakeConfig,
   dtype: str,
   model_dir: pathlib.Path,
   initial_checkpoint_path: str | None,
@@ -76,8 +76,8 @@ def prepare(
   Args:
     data: Settings of the data.
     settings: Settings of the training.
-    model_config: Function that makes a `T5Config` from `vocab_size` and
-      `dtype`.
+    model_config: Function that makes a `T5Config` or `DecoderConfig` from
+      `vocab_size` and `dtype`.
     dtype: Type of matrix products, or 'auto'.
     model_dir: Folder of the training; made if it does not exist.
     initial_checkpoint_path: Weights to start from, also in a bucket; None to
@@ -108,8 +108,11 @@ def prepare(
     train_steps = feed.num_steps(epochs=data.epochs)
   if source is not None:
     model_setup.check_folder_vocabulary(source, vocabulary=vocabulary)
-  config = model_setup.complete_config(
-    model_config, dtype=dtype, source=source, vocabulary=vocabulary
+  config = model_setup.require_t5(
+    model_setup.complete_config(
+      model_config, dtype=dtype, source=source, vocabulary=vocabulary
+    ),
+    use='training',
   )
   return TrainingInputs(
     data=data,

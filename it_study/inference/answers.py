@@ -24,10 +24,7 @@ from it_study.inference.answer_store import AnswerStore
 from it_study.inference.decoding import Decoding
 from it_study.inference.label_spaces import Labels
 from it_study.inference.prompt_batches import Batch, LoadedModel
-from it_study.models.config import T5Config
 
-# The prompt for scores without a prompt: an empty one with its end of sequence.
-NO_PROMPT = np.array([1], np.int32)
 # Part of what an answer depends on; raised whenever decoding changes. Version 1
 # also kept answers from logits that were not finite; version 2 kept no raw
 # texts.
@@ -123,7 +120,7 @@ def answer(
   if decoding.is_ranked:
     scores = cache.score(constrained, prompts, spaces)
     if decoding.method == 'ranked_conditional':
-      no_prompts = [NO_PROMPT] * len(rows)
+      no_prompts = [no_prompt(loaded.vocabulary)] * len(rows)
       priors = cache.score(constrained, no_prompts, spaces, is_prior=True)
   else:
     decoded |= cache.decode(constrained, prompts, spaces)
@@ -145,13 +142,22 @@ def answer(
   return [answered[place] for place in range(len(rows))], count
 
 
+def no_prompt(vocabulary: seqio.Vocabulary) -> Int[np.ndarray, '1']:
+  """Returns the prompt for scores without a prompt.
+
+  It is an empty one: its end of sequence, or the token that begins a text.
+  """
+  begin = None if vocabularies.ends_inputs(vocabulary) else vocabulary.bos_id
+  return np.array([vocabulary.eos_id if begin is None else begin], np.int32)
+
+
 def identify(
-  params: Any, config: T5Config, vocabulary: seqio.Vocabulary
+  params: Any, config: Any, vocabulary: seqio.Vocabulary
 ) -> dict[str, Any]:
   """Returns what answers depend on of a model, as JSON-serialisable values."""
   fields = dataclasses.asdict(config)
   for name in _WITHOUT_EFFECT:
-    del fields[name]
+    fields.pop(name, None)
   return {
     'params': param_hash.fingerprint(params),
     'model': fields,

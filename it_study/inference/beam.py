@@ -19,8 +19,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Shaped
 from it_study.inference import label_trie
 from it_study.inference.label_trie import LabelTrie
 from it_study.inference.token_loop import NOT_FINITE
-from it_study.models import AnyArray, partitioning
-from it_study.models.t5 import PAD_ID, T5, DecodeCache, T5Config
+from it_study.models import AnyArray, Model, partitioning
 
 # Rules by which sequences are scored and searches end.
 STYLES = ('t5x', 'transformers')
@@ -28,7 +27,7 @@ STYLES = ('t5x', 'transformers')
 
 def beam_decode(
   *,
-  model: T5,
+  model: Model,
   params: Any,
   encoder_input_tokens: Int[AnyArray, 'B L'],
   max_decode_length: int,
@@ -38,7 +37,7 @@ def beam_decode(
   eos_id: int = 1,
   trie: LabelTrie | None = None,
   roots: Int[AnyArray, ' B'] | None = None,
-  encoded: Float[Array, 'B L E'] | None = None,
+  encoded: Any = None,
 ) -> Int32[Array, 'B {max_decode_length}']:
   """Continues every prompt with the best-scored sequence that a beam finds.
 
@@ -57,8 +56,8 @@ def beam_decode(
     model: Model to decode with; only its configuration is used.
     params: Parameters of the model, without the outer 'params' key. Decoding
       runs on the mesh that they are on.
-    encoder_input_tokens: Prompts, padded with 0. Rows of padding alone, which
-      fill up a batch, get padding.
+    encoder_input_tokens: Prompts, padded with `config.pad_id`. Rows of padding
+      alone, which fill up a batch, get padding.
     max_decode_length: Maximum number of tokens, end of sequence included.
     num_beams: Number of beams, at least 1.
     length_alpha: Exponent of the length penalty, at least 0. Larger values
@@ -69,11 +68,11 @@ def beam_decode(
     trie: Label spaces that restrict the sequences, from `label_trie.build`;
       None for no restriction.
     roots: Node at which each row's label space begins.
-    encoded: Encoded prompts, if already computed.
+    encoded: Result of the model's `encode`, if already computed.
 
   Returns:
-    Tokens, `eos_id`, then 0. Sequences that reach the maximum length may have
-    no `eos_id`. A row whose logits were not finite has `NOT_FINITE` alone.
+    Tokens, `eos_id`, then padding. Sequences that reach the maximum length may
+    have no `eos_id`. A row whose logits were not finite has `NOT_FINITE` alone.
   """
   return _beam_decode(
     params,
@@ -82,7 +81,7 @@ def beam_decode(
     trie,
     roots,
     encoded,
-    config=model.config,
+    model=model,
     max_decode_length=max_decode_length,
     num_beams=num_beams,
     style=style,
@@ -124,13 +123,13 @@ class _State(NamedTuple):
   is_finite: Bool[Array, ' B']
   last: Int32[Array, 'B W']
   nodes: Int32[Array, 'B W'] | None
-  cache: DecodeCache
+  cache: Any
 
 
 @functools.partial(
   jax.jit,
   static_argnames=(
-    'config',
+    'model',
     'max_decode_length',
     'num_beams',
     'style',
@@ -144,19 +143,17 @@ def _beam_decode(
   length_alpha: Float32[Array, ''],
   trie: LabelTrie | None,
   roots: Int[Array, ' B'] | None,
-  encoded: Float[Array, 'B L E'] | None,
+  encoded: Any,
   *,
-  config: T5Config,
+  model: Model,
   max_decode_length: int,
   num_beams: int,
   style: str,
   eos_id: int,
   mesh: Mesh | None,
 ) -> Int32[Array, 'B {max_decode_length}']:
-  apply: Callable[..., Any] = functools.partial(
-    T5(config).apply, {'params': params}
-  )
-  is_padding = jnp.all(prompts == PAD_ID, axis=1)
+  apply: Callable[..., Any] = functools.partial(model.apply, {'params': params})
+  is_padding = jnp.all(prompts == model.config.pad_id, axis=1)
   search = _Search(
     apply=apply,
     trie=trie,
@@ -165,6 +162,7 @@ def _beam_decode(
     num_beams=num_beams,
     is_t5x=style == 't5x',
     eos_id=eos_id,
+    pad_id=model.config.pad_id,
   )
   with partitioning.activation_sharding(mesh):
     if encoded is None:
@@ -179,12 +177,17 @@ def _beam_decode(
     state = lax.while_loop(
       search.is_running,
       search.extend,
-      search.start(cache, is_over=is_padding, roots=roots),
+      search.start(
+        cache,
+        first=apply(prompts, method='first_tokens'),
+        is_over=is_padding,
+        roots=roots,
+      ),
     )
   has_ended = (state.ended.scores[:, 0] > -jnp.inf)[:, None]
   best = jnp.where(has_ended, state.ended.tokens[:, 0], state.live.tokens[:, 0])
   best = jnp.where(state.is_finite[:, None], best, NOT_FINITE)
-  return jnp.where(is_padding[:, None], PAD_ID, best)
+  return jnp.where(is_padding[:, None], model.config.pad_id, best)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,6 +202,7 @@ class _Search:
     num_beams: Number of beams.
     is_t5x: Whether T5X's rules hold, otherwise those of transformers.
     eos_id: Token that ends a sequence.
+    pad_id: Padding of sequences.
   """
 
   apply: Callable[..., Any]
@@ -208,21 +212,23 @@ class _Search:
   num_beams: int
   is_t5x: bool
   eos_id: int
+  pad_id: int
 
   def start(
     self,
-    cache: DecodeCache,
+    cache: Any,
     *,
+    first: Int32[Array, ' B'],
     is_over: Bool[Array, ' B'],
     roots: Int[Array, ' B'] | None,
   ) -> _State:
     """Returns the state before the first token."""
     shape = (is_over.shape[0], self.num_beams)
     absent = jnp.full(shape, -jnp.inf)
-    padding = jnp.full((*shape, self.max_decode_length), PAD_ID, jnp.int32)
+    padding = jnp.full((*shape, self.max_decode_length), self.pad_id, jnp.int32)
     # All beams are equal at first, so only one is present.
     live = _Beams(absent.at[:, 0].set(0.0), padding)
-    last = jnp.full(shape, PAD_ID, jnp.int32)
+    last = jnp.repeat(first[:, None], self.num_beams, axis=1)
     nodes = None
     if self.trie is not None:
       assert roots is not None, 'label spaces have roots in the trie'
@@ -374,8 +380,8 @@ def _take(
   return jnp.take_along_axis(array, indices, axis=1)
 
 
-def _reorder(cache: DecodeCache, parents: Int32[Array, 'B W']) -> DecodeCache:
-  """Gives every beam its parent's keys and values of the targets."""
+def _reorder(cache: Any, parents: Int32[Array, 'B W']) -> Any:
+  """Gives every beam its parent's keys and values of the steps so far."""
 
   def of_parents(array: Float[Array, ' N *rest']) -> Float[Array, ' N *rest']:
     split = array.reshape(*parents.shape, *array.shape[1:])

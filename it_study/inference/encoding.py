@@ -9,21 +9,19 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from it_study.models import AnyArray, partitioning
-from it_study.models.t5 import T5, T5Config
+from it_study.models import AnyArray, Model, partitioning
 
 
 def encode(
   *,
-  model: T5,
+  model: Model,
   params: Any,
   parts: Sequence[Int[AnyArray, '_ _']],
   length: int,
-) -> Float[Array, 'B {length} E']:
+) -> Any:
   """Encodes a batch whose rows are padded to several lengths.
 
   Compiled once per shape of a part. That saves compiling, too: many
@@ -32,40 +30,44 @@ def encode(
   Args:
     model: Model to encode with; only its configuration is used.
     params: Parameters of the model, without the outer 'params' key.
-    parts: Consecutive rows of the batch, [B_i, L_i] each, padded with 0.
+    parts: Consecutive rows of the batch, [B_i, L_i] each, padded with
+      `config.pad_id`.
     length: Length of the result, at least the largest `L_i`.
 
   Returns:
-    The encoder's output in the compute dtype, zeros beyond a part's own length.
+    The result of the model's `encode` for the batch.
   """
   mesh = partitioning.mesh_of(params)
   encoded = [
-    _encode(params, tokens, config=model.config, mesh=mesh) for tokens in parts
+    _encode(params, tokens, model=model, mesh=mesh) for tokens in parts
   ]
-  if [array.shape[1] for array in encoded] == [length]:
+  if [tokens.shape[1] for tokens in parts] == [length]:
     return encoded[0]
-  return _join(tuple(encoded), length=length, mesh=mesh)
+  return _join(tuple(encoded), model=model, length=length, mesh=mesh)
 
 
-@functools.partial(jax.jit, static_argnames=('config', 'mesh'))
+@functools.partial(jax.jit, static_argnames=('model', 'mesh'))
 def _encode(
-  params: Any, tokens: Int[Array, 'B L'], *, config: T5Config, mesh: Mesh | None
-) -> Float[Array, 'B L E']:
-  apply: Callable[..., Any] = T5(config).apply
+  params: Any,
+  tokens: Int[Array, 'B L'],
+  *,
+  model: Model,
+  mesh: Mesh | None,
+) -> Any:
+  apply: Callable[..., Any] = model.apply
   with partitioning.activation_sharding(mesh):
     return apply({'params': params}, tokens, method='encode')
 
 
-@functools.partial(jax.jit, static_argnames=('length', 'mesh'))
+@functools.partial(jax.jit, static_argnames=('model', 'length', 'mesh'))
 def _join(
-  parts: tuple[Float[Array, '_ _ E'], ...], *, length: int, mesh: Mesh | None
-) -> Float[Array, 'B {length} E']:
-  joined = jnp.concatenate(
-    [
-      jnp.pad(part, ((0, 0), (0, length - part.shape[1]), (0, 0)))
-      for part in parts
-    ]
-  )
+  parts: tuple[Any, ...],
+  *,
+  model: Model,
+  length: int,
+  mesh: Mesh | None,
+) -> Any:
+  joined = model.join(parts, length=length)
   if mesh is None:
     return joined
   return jax.lax.with_sharding_constraint(

@@ -12,29 +12,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float32, Int
 
-from it_study.models import AnyArray, partitioning
-from it_study.models.t5 import PAD_ID, T5, T5Config
+from it_study.models import AnyArray, Model, partitioning
 
 
 def score_labels(
   *,
-  model: T5,
+  model: Model,
   params: Any,
   encoder_input_tokens: Int[AnyArray, 'B L'],
   labels: Int[AnyArray, 'B Y T'],
-  encoded: Float[Array, 'B L E'] | None = None,
+  encoded: Any = None,
 ) -> Float32[Array, 'B Y']:
   """Scores labels after prompts; encodes and projects each prompt once.
 
   Args:
     model: Model to score with; only its configuration is used.
     params: Parameters of the model, without the outer 'params' key.
-    encoder_input_tokens: Prompts, padded with 0.
+    encoder_input_tokens: Prompts, padded with `config.pad_id`.
     labels: Tokens of each prompt's labels, end of sequence included, padded
-      with 0. Labels of padding alone fill up the array.
-    encoded: Encoded prompts, if already computed.
+      with `config.pad_id`. Labels of padding alone fill up the array.
+    encoded: Result of the model's `encode`, if already computed.
 
   Returns:
     Sums of the tokens' log-probabilities, in nats; 0 for a label of padding
@@ -45,39 +44,42 @@ def score_labels(
     encoder_input_tokens,
     labels,
     encoded,
-    config=model.config,
+    model=model,
     mesh=partitioning.mesh_of(params),
   )
 
 
-@functools.partial(jax.jit, static_argnames=('config', 'mesh'))
+@functools.partial(jax.jit, static_argnames=('model', 'mesh'))
 def _score_labels(
   params: Any,
   prompts: Int[Array, 'B L'],
   labels: Int[Array, 'B Y T'],
-  encoded: Float[Array, 'B L E'] | None,
+  encoded: Any,
   *,
-  config: T5Config,
+  model: Model,
   mesh: Mesh | None,
 ) -> Float32[Array, 'B Y']:
-  apply: Callable[..., Any] = functools.partial(
-    T5(config).apply, {'params': params}
-  )
+  apply: Callable[..., Any] = functools.partial(model.apply, {'params': params})
   with partitioning.activation_sharding(mesh):
     if encoded is None:
       encoded = apply(prompts, method='encode')
     # Once, not for every label.
     projected = apply(encoded, method='project_prompts')
+    first = apply(prompts, method='first_tokens')[:, None]
 
     def score(targets: Int[Array, 'B T']) -> Float32[Array, ' B']:
       """Scores one label of each prompt."""
-      shifted = jnp.pad(targets[:, :-1], ((0, 0), (1, 0)))
+      shifted = jnp.concatenate([first, targets[:, :-1]], axis=1)
       logits = apply(
         projected, prompts, shifted, targets, method='score_targets'
       )  # [B, T, V]
-      chosen = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+      chosen = jnp.take_along_axis(
+        logits, jnp.maximum(targets, 0)[..., None], axis=-1
+      )[..., 0]
       likelihoods = chosen - jax.nn.logsumexp(logits, axis=-1)  # [B, T]
-      return jnp.sum(jnp.where(targets == PAD_ID, 0.0, likelihoods), axis=-1)
+      return jnp.sum(
+        jnp.where(targets == model.config.pad_id, 0.0, likelihoods), axis=-1
+      )
 
     # One at a time: the logits of all labels at once would be Y times as large.
     scores = jax.lax.map(score, labels.swapaxes(0, 1))  # [Y, B]

@@ -16,7 +16,6 @@ from it_study.data.vocabularies import Decoded
 from it_study.errors import InputError
 from it_study.inference.label_trie import power_of_two
 
-_EOS_ID = 1
 # The labels of a label space, and their tokens.
 Labels = dict[str, tuple[int, ...]]
 
@@ -58,7 +57,7 @@ def encode(
         f"end of sequence. Raise TASK_FEATURE_LENGTHS['targets'], which is "
         f'{max_length}.'
       )
-    return (*ids, _EOS_ID)
+    return (*ids, vocabulary.eos_id)
 
   spaces: list[Labels] = []
   for row in rows:
@@ -106,9 +105,9 @@ def label_of(
 
 
 def pad(
-  label_spaces: Sequence[Labels], *, batch_size: int
+  label_spaces: Sequence[Labels], *, batch_size: int, pad_id: int = 0
 ) -> Int32[np.ndarray, '{batch_size} Y T']:
-  """Returns the labels of a batch as one array, padded with 0.
+  """Returns the labels of a batch as one array, padded with `pad_id`.
 
   Numbers of labels and tokens are rounded up to powers of two, so that few
   shapes are compiled.
@@ -120,7 +119,7 @@ def pad(
       max(len(t) for labels in label_spaces for t in labels.values())
     ),
   )
-  padded = np.zeros(shape, np.int32)
+  padded = np.full(shape, pad_id, np.int32)
   for row, labels in enumerate(label_spaces):
     for place, tokens in enumerate(labels.values()):
       padded[row, place, : len(tokens)] = tokens

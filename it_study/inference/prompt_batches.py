@@ -33,8 +33,7 @@ from it_study.inference.decoding import Decoding
 from it_study.inference.label_spaces import Labels
 from it_study.inference.label_trie import power_of_two
 from it_study.inference.sampling import Sampling
-from it_study.models import partitioning
-from it_study.models.t5 import T5
+from it_study.models import Model, partitioning
 
 # Prompt lengths are rounded up to multiples of 1/8 of the maximum, so that few
 # shapes are compiled and little padding is computed.
@@ -66,7 +65,7 @@ class LoadedModel:
     on_halved: Function called with the new batch size whenever it is halved.
   """
 
-  model: T5
+  model: Model
   params: Any
   mesh: jax.sharding.Mesh
   vocabulary: seqio.Vocabulary
@@ -74,6 +73,11 @@ class LoadedModel:
   max_decode_length: int
   batch_size: int
   on_halved: Callable[[int], None] = lambda size: None
+
+  @property
+  def pad_id(self) -> int:
+    """Id that pads prompts and answers."""
+    return self.model.config.pad_id
 
 
 def decode(
@@ -112,7 +116,7 @@ def decode(
 
   def run(
     tokens: Int[Array, 'B L'],
-    encoded: Float[Array, 'B L E'],
+    encoded: Any,
     indices: list[int],
   ) -> Int[Array, 'B S']:
     settings: dict[str, Any] = {
@@ -121,6 +125,7 @@ def decode(
       'encoder_input_tokens': tokens,
       'encoded': encoded,
       'max_decode_length': loaded.max_decode_length,
+      'eos_id': loaded.vocabulary.eos_id,
     }
     if roots is not None:
       nodes = np.full(tokens.shape[0], label_trie.FREE, np.int32)
@@ -175,11 +180,13 @@ def score(
 
   def run(
     tokens: Int[Array, 'B L'],
-    encoded: Float[Array, 'B L E'],
+    encoded: Any,
     indices: list[int],
   ) -> Float[Array, 'B Y']:
     labels = label_spaces_lib.pad(
-      [label_spaces[index] for index in indices], batch_size=tokens.shape[0]
+      [label_spaces[index] for index in indices],
+      batch_size=tokens.shape[0],
+      pad_id=loaded.pad_id,
     )
     return label_scores.score_labels(
       model=loaded.model,
@@ -223,7 +230,7 @@ def _in_batches(
     batch = remaining[:size]
     length = _padded_length(len(prompts[batch[0]]), loaded.max_length)
     num_rows = min(size, _round_up(power_of_two(len(batch)), shards))
-    tokens = np.zeros((num_rows, length), np.int32)
+    tokens = np.full((num_rows, length), loaded.pad_id, np.int32)
     for row, index in enumerate(batch):
       tokens[row, : len(prompts[index])] = prompts[index]
     if tokens.shape not in shapes:
@@ -273,9 +280,7 @@ def _check_finite(
     )
 
 
-def _encode(
-  loaded: LoadedModel, tokens: Int[np.ndarray, 'B L']
-) -> Float[Array, 'B L E']:
+def _encode(loaded: LoadedModel, tokens: Int[np.ndarray, 'B L']) -> Any:
   """Encodes a batch in parts, each padded to its own longest prompt."""
   num_rows, length = tokens.shape
   shards = loaded.mesh.shape['data'] * loaded.mesh.shape['fsdp']
@@ -283,7 +288,7 @@ def _encode(
   parts = []
   for start in range(0, num_rows, size):
     rows = tokens[start : start + size]
-    used = np.flatnonzero(rows.any(axis=0))
+    used = np.flatnonzero((rows != loaded.pad_id).any(axis=0))
     longest = 1 + int(used[-1]) if used.size else 0
     rows = rows[:, : _padded_length(longest, loaded.max_length)]
     parts.append(_place(loaded, rows))

@@ -12,21 +12,21 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Int32
+from jaxtyping import Array, Int, Int32
 
 from it_study.inference import label_trie, sampling as sampling_lib
 from it_study.inference.label_trie import LabelTrie
 from it_study.inference.sampling import Sampling
-from it_study.models import AnyArray, partitioning
-from it_study.models.t5 import PAD_ID, T5, T5Config
+from it_study.models import AnyArray, Model, partitioning
 
-# Stands in the place of a token whose logits are not finite.
-NOT_FINITE = -1
+# Stands in the place of a token whose logits are not finite. No model pads with
+# it.
+NOT_FINITE = -2
 
 
 def decode_tokens(
   *,
-  model: T5,
+  model: Model,
   params: Any,
   encoder_input_tokens: Int[AnyArray, 'B L'],
   max_decode_length: int,
@@ -34,7 +34,7 @@ def decode_tokens(
   trie: LabelTrie | None = None,
   roots: Int[AnyArray, ' B'] | None = None,
   sampling: Sampling | None = None,
-  encoded: Float[Array, 'B L E'] | None = None,
+  encoded: Any = None,
 ) -> Int32[Array, 'B {max_decode_length}']:
   """Continues every prompt with its most likely tokens, or with drawn ones.
 
@@ -45,20 +45,20 @@ def decode_tokens(
     model: Model to decode with; only its configuration is used.
     params: Parameters of the model, without the outer 'params' key. Decoding
       runs on the mesh that they are on.
-    encoder_input_tokens: Prompts, padded with 0. Rows of padding alone, which
-      fill up a batch, end before their first token.
+    encoder_input_tokens: Prompts, padded with `config.pad_id`. Rows of padding
+      alone, which fill up a batch, end before their first token.
     max_decode_length: Maximum number of tokens, end of sequence included.
     eos_id: Token that ends a row.
     trie: Label spaces that restrict the answers, from `label_trie.build`; None
       for no restriction. Cannot be combined with `sampling`.
     roots: Node at which each row's label space begins.
     sampling: Settings of sampling; None for the most likely tokens.
-    encoded: Encoded prompts, if already computed.
+    encoded: Result of the model's `encode`, if already computed.
 
   Returns:
-    Tokens, `eos_id` where the row ended, then 0. Rows that reach the maximum
-    length may have no `eos_id`. A row ends with `NOT_FINITE` where its logits
-    were not finite.
+    Tokens, `eos_id` where the row ended, then padding. Rows that reach the
+    maximum length may have no `eos_id`. A row ends with `NOT_FINITE` where its
+    logits were not finite.
   """
   if sampling is not None and trie is not None:
     raise ValueError('Sampling does not support label spaces.')
@@ -69,7 +69,7 @@ def decode_tokens(
     roots,
     sampling,
     encoded,
-    config=model.config,
+    model=model,
     max_decode_length=max_decode_length,
     eos_id=eos_id,
     mesh=partitioning.mesh_of(params),
@@ -77,7 +77,7 @@ def decode_tokens(
 
 
 @functools.partial(
-  jax.jit, static_argnames=('config', 'max_decode_length', 'eos_id', 'mesh')
+  jax.jit, static_argnames=('model', 'max_decode_length', 'eos_id', 'mesh')
 )
 def _decode_tokens(
   params: Any,
@@ -85,16 +85,14 @@ def _decode_tokens(
   trie: LabelTrie | None,
   roots: Int[Array, ' B'] | None,
   sampling: Sampling | None,
-  encoded: Float[Array, 'B L E'] | None,
+  encoded: Any,
   *,
-  config: T5Config,
+  model: Model,
   max_decode_length: int,
   eos_id: int,
   mesh: Mesh | None,
 ) -> Int32[Array, 'B {max_decode_length}']:
-  apply: Callable[..., Any] = functools.partial(
-    T5(config).apply, {'params': params}
-  )
+  apply: Callable[..., Any] = functools.partial(model.apply, {'params': params})
 
   def unfinished(state):
     step, _, ended, *_ = state
@@ -112,7 +110,7 @@ def _decode_tokens(
     # Before label spaces and sampling, which exclude tokens by -inf.
     is_finite = jnp.all(jnp.isfinite(logits), axis=-1)
     tokens = jnp.where(is_finite, tokens, NOT_FINITE)
-    tokens = jnp.where(ended, PAD_ID, tokens)
+    tokens = jnp.where(ended, model.config.pad_id, tokens)
     decoded = lax.dynamic_update_slice_in_dim(
       decoded, tokens[:, None], step, axis=1
     )
@@ -129,9 +127,9 @@ def _decode_tokens(
       decode_one,
       (
         jnp.int32(0),
-        jnp.full(batch, PAD_ID, jnp.int32),
-        jnp.all(prompts == PAD_ID, axis=1),
-        jnp.full((batch, max_decode_length), PAD_ID, jnp.int32),
+        apply(prompts, method='first_tokens'),
+        jnp.all(prompts == model.config.pad_id, axis=1),
+        jnp.full((batch, max_decode_length), model.config.pad_id, jnp.int32),
         cache,
         jnp.zeros(batch, jnp.int32) if roots is None else roots,
       ),

@@ -25,6 +25,7 @@ class TokenLimit:
     encode: Function from text to token ids, without end-of-sequence.
     decode: Function from token ids to text, for `tk_truncation`.
     max_tokens: Maximum number of tokens, end-of-sequence included.
+    num_added: Number of tokens that follow the text: 1 for end-of-sequence.
     count: Function that returns the number of tokens of one piece of a prompt,
       for a vocabulary under which these numbers add up to the prompt's. It
       should cache, as instances of a task share most pieces. None to encode
@@ -36,18 +37,20 @@ class TokenLimit:
   encode: Callable[[str], Sequence[int]]
   decode: Callable[[Sequence[int]], str]
   max_tokens: int
+  num_added: int = 1
   count: Callable[[str], int] | None = None
   margin: int = 0
 
   def fits(self, *pieces: str) -> bool:
     """Returns whether the pieces, joined, are within the limit."""
     if self.count is not None:
-      spare = self.max_tokens - 1 - sum(map(self.count, pieces))
+      spare = self.max_tokens - self.num_added - sum(map(self.count, pieces))
       if spare >= self.margin:
         return True
       if spare < -self.margin:
         return False
-    return len(self.encode(''.join(pieces))) + 1 <= self.max_tokens
+    count = len(self.encode(''.join(pieces)))
+    return count + self.num_added <= self.max_tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Tests of how prompts are batched and padded."""
 
+import types
 import weakref
 
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from it_study.models import partitioning
 
 def loaded_model_of(batch_size, *, longest):
   return prompt_batches.LoadedModel(
-    model=None,
+    model=types.SimpleNamespace(config=types.SimpleNamespace(pad_id=0)),
     params=None,
     mesh=partitioning.make_mesh(),
     vocabulary=seqio.ByteVocabulary(),
@@ -95,7 +96,7 @@ def test_an_empty_prompt_is_supported(monkeypatch):
   monkeypatch.setattr(encoding, 'encode', lambda **_: jnp.zeros((2, 2, 1)))
   monkeypatch.setattr(token_loop, 'decode_tokens', count)
   loaded = prompt_batches.LoadedModel(
-    model=None,
+    model=types.SimpleNamespace(config=types.SimpleNamespace(pad_id=0)),
     params=None,
     mesh=partitioning.make_mesh(),
     vocabulary=seqio.ByteVocabulary(),

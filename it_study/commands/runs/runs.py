@@ -232,8 +232,8 @@ def configure(
   _prepare_devices()
   effects.check_names(bindings)
   from it_study.engines import native
-  from it_study.engines.t5x import model as t5x_setup
   from it_study.inference.decoding import Decoding
+  from it_study.models.decoder_only.config import DecoderConfig, Rope
   from it_study.models.t5 import T5Config
   from it_study.study import run as study_lib
   from it_study.training import optimizers
@@ -251,6 +251,8 @@ def configure(
       native.predict,
       Decoding,
       T5Config,
+      DecoderConfig,
+      Rope,
       optimizers.adafactor,
       optimizers.adamw,
       optimizers.constant,
@@ -262,6 +264,8 @@ def configure(
       conditions.sweep,
       study_lib.run_study,
     ],
+    # A model's gin file names another class.
+    defaults=['MODEL = @T5Config'],
     read=_READ_HERE,
     supplied=supplied,
     texts=TEXTS,
@@ -270,6 +274,14 @@ def configure(
   # It registers the levels that conditions name.
   module = gin_utils.macro('MIXTURE_OR_TASK_MODULE')
   user_module.load(str(module), setting='MIXTURE_OR_TASK_MODULE')
+  _check_engine_and_model()
+  return config
+
+
+def _check_engine_and_model() -> None:
+  """Raises `InputError` unless both are named and can be used."""
+  from it_study.engines.t5x import model as t5x_setup
+
   name = gin_utils.macro('ENGINE')
   if name not in ENGINES:
     raise InputError(
@@ -278,8 +290,10 @@ def configure(
     )
   if name == 't5x':
     t5x_setup.require()
-  gin_utils.check_bound('T5Config.emb_dim', 'a model: models/t5_1_1_small.gin')
-  return config
+  if not _is_decoder_only():
+    gin_utils.check_bound(
+      'T5Config.emb_dim', 'a model: models/t5_1_1_small.gin'
+    )
 
 
 def engine_call(name: str) -> Callable[..., Any]:
@@ -342,9 +356,17 @@ def use_corpus() -> pathlib.Path:
   vocabulary = None
   if gin_utils.macro('IT_STUDY_VOCABULARY') is not None:
     vocabulary = os.fspath(_path_macro('IT_STUDY_VOCABULARY'))
+  elif _is_decoder_only():
+    # The tokenizer comes with the weights.
+    vocabulary = os.fspath(_path_macro('CHECKPOINT_PATH'))
   return prepare.use_corpus_and_vocabulary(
     _path_macro('CORPUS'), vocabulary=vocabulary
   )
+
+
+def _is_decoder_only() -> bool:
+  """Returns whether the configured model is decoder-only."""
+  return bool(gin_utils.bound('DecoderConfig', ('emb_dim',)))
 
 
 def _path_macro(name: str) -> str | os.PathLike[str]:
@@ -371,8 +393,11 @@ def _run_details() -> dict[str, Any]:
   weights = None
   if gin_utils.macro('INITIAL_CHECKPOINT_PATH') is not None:
     weights = _path_macro('INITIAL_CHECKPOINT_PATH')
+  make_config: Any = gin_utils.bound('finetune', ('model_config',))[
+    'model_config'
+  ]
   model = model_setup.complete_config(
-    gin_utils.configured('T5Config'),
+    make_config,
     dtype=str(gin_utils.macro('DTYPE')),
     source=weights_source.resolve(weights),
   )

@@ -54,7 +54,7 @@ _GREEDY = Decoding()
 
 def finetune(
   *,
-  model_config: model_setup.ModelConfig,
+  model_config: model_setup.MakeConfig,
   optimizer: Optimizer,
   mixture_or_task_name: str,
   task_feature_lengths: Mapping[str, int],
@@ -139,7 +139,7 @@ def finetune(
 
 def predict(
   *,
-  model_config: model_setup.ModelConfig,
+  model_config: model_setup.MakeConfig,
   mixture_or_task_name: str,
   task_feature_lengths: Mapping[str, int],
   infer_output_dir: str | os.PathLike,
@@ -184,7 +184,9 @@ def predict(
   answers = inference.answer(
     inputs,
     model=t5x_setup.make_model(
-      inputs.config, vocabulary=inputs.vocabulary, decoding=decoding
+      model_setup.require_t5(inputs.config, use='--engine t5x'),
+      vocabulary=inputs.vocabulary,
+      decoding=decoding,
     ),
     partitioner=t5x_setup.make_partitioner(
       MeshSettings(data=mesh_data, fsdp=mesh_fsdp, model=mesh_model)

@@ -14,6 +14,7 @@ import seqio
 
 from it_study import distributed
 from it_study.data import vocabularies
+from it_study.engines import model_setup
 from it_study.engines.prediction_rows import PredictionInputs
 from it_study.engines.t5x import feed, weights
 from it_study.errors import InputError
@@ -86,7 +87,7 @@ def answer(
     unique = list(dict.fromkeys(targets))
     unconditional = run(
       mode='score',
-      prompts=[answers.NO_PROMPT] * len(unique),
+      prompts=[answers.no_prompt(inputs.vocabulary)] * len(unique),
       targets=unique,
       folder=folder / 'prior',
     )
@@ -228,7 +229,7 @@ def _prepare_checkpoint(
   checkpoint = weights.find(inputs.weights)
   params = weights.load(
     inputs.weights,
-    config=inputs.config,
+    config=model_setup.require_t5(inputs.config, use='--engine t5x'),
     model=model,
     partitioner=partitioner,
     seed=settings.seed,

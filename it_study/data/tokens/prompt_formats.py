@@ -1,0 +1,149 @@
+"""What surrounds a prompt: nothing, Alpaca's template, or a chat template."""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+from typing import Any, Protocol
+
+import jinja2
+import jinja2.sandbox
+
+from it_study.errors import InputError
+
+# Taori et al., "Stanford Alpaca" (2023), the template without an input.
+_ALPACA = (
+  'Below is an instruction that describes a task. Write a response that '
+  'appropriately completes the request.\n\n### Instruction:\n',
+  '\n\n### Response:',
+)
+# Stands for the prompt while a template is rendered.
+_PLACE = '\U000ffffb'
+
+
+class Tokens(Protocol):
+  """What a format asks of a vocabulary that has control tokens."""
+
+  config: Mapping[str, Any]
+
+  @property
+  def chat_template(self) -> str | None:
+    """The Jinja template of a conversation; None if there is none."""
+
+  @property
+  def bos_token(self) -> str | None:
+    """Name of the token that begins every text; None if texts have none."""
+
+  def control(self, text: str) -> str:
+    """Marks the names of control tokens in a template's text as tokens."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PromptFormat:
+  """Text around a prompt.
+
+  Attributes:
+    prefix: Text before the prompt, control tokens marked.
+    suffix: Text after it.
+    strips: Whether white space at both ends of the prompt is removed, as many
+      chat templates do.
+  """
+
+  prefix: str = ''
+  suffix: str = ''
+  strips: bool = False
+
+  def apply(self, text: str) -> str:
+    """Returns the formatted prompt."""
+    return self.prefix + (text.strip() if self.strips else text) + self.suffix
+
+
+def make_format(name: str, tokens: Tokens | None) -> PromptFormat:
+  """Returns a format by name, for a vocabulary.
+
+  Args:
+    name: 'plain', 'alpaca' or 'chat'.
+    tokens: Vocabulary with control tokens; None for one without, as T5's.
+
+  Raises:
+    InputError: If the vocabulary has no chat template, or a faulty one.
+  """
+  if name == 'chat':
+    template = None if tokens is None else tokens.chat_template
+    if tokens is None or template is None:
+      raise InputError(
+        'the prompt format chat needs a chat template, which the vocabulary in '
+        'use does not have. Use _fmtplain or _fmtalpaca, or the vocabulary of '
+        'an instruction-tuned decoder-only model.'
+      )
+    return _chat_format(template, tokens)
+  begin = ''
+  if tokens is not None and tokens.bos_token is not None:
+    begin = tokens.control(tokens.bos_token)
+  if name == 'alpaca':
+    return PromptFormat(prefix=begin + _ALPACA[0], suffix=_ALPACA[1])
+  return PromptFormat(prefix=begin)
+
+
+def _chat_format(template: str, tokens: Tokens) -> PromptFormat:
+  spaced = f' {_PLACE} '
+  rendered = _render(template, spaced, _token_names(tokens.config))
+  before, place, after = rendered.partition(_PLACE)
+  if not place or _PLACE in after:
+    raise InputError(
+      'the chat template of the vocabulary does not show the message of a user '
+      'exactly once. Use _fmtplain or _fmtalpaca.'
+    )
+  strips = not (before.endswith(' ') and after.startswith(' '))
+  if not strips:
+    before, after = before[:-1], after[1:]
+  return PromptFormat(
+    prefix=tokens.control(before), suffix=tokens.control(after), strips=strips
+  )
+
+
+def _token_names(config: Mapping[str, Any]) -> dict[str, str]:
+  """Returns the tokens that a tokenizer_config.json names, by field."""
+  names = {}
+  for field, value in config.items():
+    if isinstance(value, Mapping):
+      value = value.get('content')
+    if field.endswith('_token') and isinstance(value, str):
+      names[field] = value
+  return names
+
+
+def _render(template: str, message: str, names: Mapping[str, str]) -> str:
+  """Renders a conversation of one message, as transformers does.
+
+  `strftime_now` is left undefined: templates then state a date of their own,
+  and prompts do not change from day to day.
+  """
+
+  def refuse(reason: str) -> str:
+    raise jinja2.TemplateError(reason)
+
+  try:
+    return (
+      _environment()
+      .from_string(template)
+      .render(
+        messages=[{'role': 'user', 'content': message}],
+        add_generation_prompt=True,
+        raise_exception=refuse,
+        **names,
+      )
+    )
+  except jinja2.TemplateError as error:
+    raise InputError(
+      f'the chat template of the vocabulary cannot be rendered: {error}. Use '
+      '_fmtplain or _fmtalpaca.'
+    ) from None
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+  return jinja2.sandbox.ImmutableSandboxedEnvironment(
+    trim_blocks=True,
+    lstrip_blocks=True,
+    extensions=['jinja2.ext.loopcontrols'],
+  )

@@ -1,0 +1,215 @@
+"""A SeqIO vocabulary over a Hugging Face tokenizer.json."""
+
+from collections.abc import Mapping, Sequence
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import seqio
+import tensorflow as tf
+import tokenizers
+
+from it_study.errors import InputError
+
+TOKENIZER = 'tokenizer.json'
+CONFIG = 'tokenizer_config.json'
+# A control token is written as its name between these two in a prompt, which
+# keeps the same name in a text from becoming one. They are private-use
+# characters, which no font shows and no corpus holds.
+_OPEN, _CLOSE = '\U000ffffc', '\U000ffffd'
+# Parts of a tokenizer.json that add tokens to a text, which prompts do instead.
+_WITHOUT = ('post_processor', 'truncation', 'padding')
+
+
+class TokenizerVocabulary(seqio.Vocabulary):
+  """The tokens of a decoder-only model.
+
+  Control tokens, such as `<|im_start|>`, are encoded only where `control` wrote
+  them. A text that contains their names is encoded as any other text.
+
+  Decoding leaves control tokens out.
+  """
+
+  def __init__(self, folder: str | os.PathLike[str]):
+    """Reads a folder's tokenizer.json and tokenizer_config.json.
+
+    Raises:
+      InputError: If a file is missing or cannot be used.
+    """
+    super().__init__()
+    self.folder = pathlib.Path(folder)
+    content = _read(self.folder / TOKENIZER)
+    self.config = json.loads(_read(self.folder / CONFIG))
+    self.sha256 = hashlib.sha256(content).hexdigest()
+    try:
+      original = tokenizers.Tokenizer.from_buffer(content)
+      self._control_ids = {
+        token['content']: token['id']
+        for token in json.loads(content)['added_tokens']
+        if token['special']
+      }
+      self.tokenizer = tokenizers.Tokenizer.from_str(
+        _with_marked_control_tokens(content)
+      )
+    # The library raises a bare Exception.
+    except Exception as error:
+      raise InputError(
+        f'{self.folder / TOKENIZER}: cannot be read: {error}. Download it '
+        'again.'
+      ) from None
+    self._size = original.get_vocab_size()
+    self._pieces = [
+      original.id_to_token(key) or '' for key in range(self._size)
+    ]
+    self._control_tokens = {
+      id_: name for name, id_ in self._control_ids.items()
+    }
+    added = original.encode('').ids
+    self._bos_id = added[0] if added else None
+
+  @property
+  def bos_id(self) -> int | None:
+    """Id of the token that begins every text; None if texts have none."""
+    return self._bos_id
+
+  @property
+  def eos_id(self) -> int:
+    return self.id_of('eos_token')
+
+  @property
+  def pad_id(self) -> int:
+    """No token: id 0 is one like any other in most of these vocabularies."""
+    return -1
+
+  @property
+  def control_tokens(self) -> Mapping[int, str]:
+    """Names of the control tokens by id."""
+    return self._control_tokens
+
+  @property
+  def pieces(self) -> list[str]:
+    """Names of all tokens, by id."""
+    return self._pieces
+
+  @property
+  def unk_id(self) -> int | None:
+    """None: a byte-level tokenizer represents every text."""
+    return None
+
+  @property
+  def _base_vocab_size(self) -> int:
+    return self._size
+
+  @property
+  def chat_template(self) -> str | None:
+    """The Jinja template of a conversation; None if there is none."""
+    return self.config.get('chat_template')
+
+  @property
+  def bos_token(self) -> str | None:
+    """Name of the token that begins every text; None if texts have none."""
+    return next(
+      (name for name, id_ in self._control_ids.items() if id_ == self._bos_id),
+      None,
+    )
+
+  def id_of(self, role: str) -> int:
+    """Returns the id of a token that tokenizer_config.json names.
+
+    Args:
+      role: Name of the field, such as 'eos_token'.
+
+    Raises:
+      InputError: If there is no such token.
+    """
+    name = self.config.get(role)
+    if isinstance(name, Mapping):
+      name = name.get('content')
+    if name not in self._control_ids:
+      raise InputError(
+        f'{self.folder / CONFIG}: {role} is {name!r}, which is no control '
+        'token of the tokenizer.'
+      )
+    return self._control_ids[name]
+
+  def control(self, text: str) -> str:
+    """Marks the names of control tokens in a template's text as tokens."""
+    for name in sorted(self._control_ids, key=len, reverse=True):
+      text = text.replace(name, f'{_OPEN}{name}{_CLOSE}')
+    return text
+
+  def shown(self, text: str) -> str:
+    """Returns a text with control tokens as their names, to read."""
+    return text.replace(_OPEN, '').replace(_CLOSE, '')
+
+  def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+    """Encodes many texts at once."""
+    return [
+      encoding.ids
+      for encoding in self.tokenizer.encode_batch(
+        list(texts), add_special_tokens=False
+      )
+    ]
+
+  def _encode(self, s: str) -> list[int]:
+    return self.tokenizer.encode(s, add_special_tokens=False).ids
+
+  def _decode(self, ids: Sequence[int]) -> str:
+    return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+  def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
+    def encode(text: np.ndarray | bytes) -> np.ndarray:
+      # An array without dimensions outside a graph.
+      content = np.asarray(text, object).item()
+      return np.array(self._encode(content.decode()), np.int32)
+
+    text = tf.convert_to_tensor(s, tf.string)
+    ids = tf.numpy_function(encode, [text], tf.int32, stateful=False)
+    return tf.ensure_shape(ids, [None])
+
+  def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
+    def decode(ids: np.ndarray) -> bytes:
+      return self._decode(ids.tolist()).encode()
+
+    return tf.numpy_function(decode, [ids], tf.string, stateful=False)
+
+  def __eq__(self, other: object) -> bool:
+    return (
+      isinstance(other, TokenizerVocabulary) and self.sha256 == other.sha256
+    )
+
+  def __hash__(self) -> int:
+    return hash(self.sha256)
+
+
+def _read(path: pathlib.Path) -> bytes:
+  try:
+    return path.read_bytes()
+  except OSError as error:
+    raise InputError(
+      f'{path}: cannot be read: {error.strerror or error}. A vocabulary of a '
+      f'decoder-only model is a folder with {TOKENIZER} and {CONFIG}.'
+    ) from None
+
+
+def _with_marked_control_tokens(content: bytes) -> str:
+  """Returns a tokenizer.json in which control tokens have marked names."""
+  fields: dict[str, Any] = json.loads(content)
+  for name in _WITHOUT:
+    fields[name] = None
+  vocabulary = fields['model']['vocab']
+  for token in fields['added_tokens']:
+    if not token['special']:
+      continue
+    name = token['content']
+    token['content'] = f'{_OPEN}{name}{_CLOSE}'
+    # Otherwise white space beside it would be taken for a part of it.
+    token['lstrip'] = token['rstrip'] = False
+    if name in vocabulary:
+      vocabulary[token['content']] = vocabulary.pop(name)
+    if fields['model'].get('unk_token') == name:
+      fields['model']['unk_token'] = token['content']
+  return json.dumps(fields)

@@ -1,0 +1,101 @@
+"""Prompt formats: plain, Alpaca's and chat templates."""
+
+import dataclasses
+
+import pytest
+
+from it_study.data.tokens import prompt_formats
+from it_study.errors import InputError
+
+
+@dataclasses.dataclass
+class Tokens:
+  """A vocabulary whose control tokens are in angle brackets."""
+
+  chat_template: str | None = None
+  bos_token: str | None = None
+  config: dict = dataclasses.field(default_factory=dict)
+
+  def control(self, text: str) -> str:
+    return text.replace('<', '[').replace('>', ']')
+
+
+_CHAT = (
+  "{% for message in messages %}{{ '<' + message['role'] + '>' }}"
+  "{{ message['content'] }}{{ eos_token }}\n{% endfor %}"
+  "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+)
+
+
+def test_a_plain_prompt_is_left_as_it_is():
+  prompt = prompt_formats.make_format('plain', None)
+  assert prompt.apply(' a <b> ') == ' a <b> '
+  begun = prompt_formats.make_format('plain', Tokens(bos_token='<s>'))
+  assert begun.apply('a <b>') == '[s]a <b>'
+
+
+def test_alpacas_template_surrounds_the_prompt():
+  prompt = prompt_formats.make_format('alpaca', Tokens(bos_token='<s>'))
+  assert prompt.apply('Say <b>.') == (
+    '[s]Below is an instruction that describes a task. Write a response that '
+    'appropriately completes the request.\n\n### Instruction:\nSay <b>.\n\n'
+    '### Response:'
+  )
+
+
+def test_a_chat_template_is_rendered_around_the_prompt():
+  tokens = Tokens(chat_template=_CHAT, config={'eos_token': '<end>'})
+  prompt = prompt_formats.make_format('chat', tokens)
+  # Only the template's names are control tokens; white space is kept.
+  assert prompt.apply(' a <user> ') == '[user] a <user> [end]\n[assistant]'
+
+
+def test_a_template_that_strips_messages_is_followed():
+  template = _CHAT.replace("message['content']", "message['content'] | trim")
+  tokens = Tokens(
+    chat_template=template, config={'eos_token': {'content': '<end>'}}
+  )
+  prompt = prompt_formats.make_format('chat', tokens)
+  assert prompt.apply(' a ') == '[user]a[end]\n[assistant]'
+
+
+def test_dates_are_not_those_of_the_day():
+  template = (
+    "{% if strftime_now is defined %}{{ strftime_now('%d') }}{% else %}26 Jul"
+    "{% endif %}{{ messages[0]['content'] }}"
+  )
+  prompt = prompt_formats.make_format('chat', Tokens(chat_template=template))
+  assert prompt.apply('a') == '26 Jula'
+
+
+@pytest.mark.parametrize(
+  ('template', 'message'),
+  [
+    (
+      None,
+      'the prompt format chat needs a chat template, which the vocabulary in '
+      'use does not have. Use _fmtplain or _fmtalpaca, or the vocabulary of an '
+      'instruction-tuned decoder-only model.',
+    ),
+    (
+      'no message',
+      'the chat template of the vocabulary does not show the message of a user '
+      'exactly once. Use _fmtplain or _fmtalpaca.',
+    ),
+    (
+      "{{ raise_exception('No system role') }}",
+      'the chat template of the vocabulary cannot be rendered: No system role. '
+      'Use _fmtplain or _fmtalpaca.',
+    ),
+    (
+      "{{ ''.__class__.__mro__ }}{{ messages[0]['content'] }}",
+      'the chat template of the vocabulary cannot be rendered: access to '
+      "attribute '__class__' of 'str' object is unsafe.. Use _fmtplain or "
+      '_fmtalpaca.',
+    ),
+  ],
+)
+def test_a_template_that_cannot_be_used_is_refused(template, message):
+  with pytest.raises(InputError) as error:
+    prompt_formats.make_format('chat', Tokens(chat_template=template))
+  assert str(error.value) == message
