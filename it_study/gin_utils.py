@@ -99,15 +99,12 @@ def load(
     gin.config._FILE_READERS[:] = readers
   text = gin.config_str(max_line_length=100)
   sources = [_source(name, paths) for name in files]
-  given = '\n'.join((*defaults, *sources, *quoted))
-  return _check_macros(
-    text,
-    # A parameter that is bound twice leaves the macro of its old value behind.
-    mentioned=_references(given) | set(read),
-    # A default need not be used.
-    read={*read, *(binding.partition(' ')[0] for binding in defaults)},
-    supplied=supplied,
-  )
+  # A parameter that is bound twice leaves the macro of its old value behind.
+  mentioned = _references('\n'.join((*sources, *quoted)))
+  # A default need not be used.
+  mentioned |= {binding.partition(' ')[0] for binding in defaults}
+  mentioned |= set(read)
+  return _check_macros(text, mentioned=mentioned, read=read, supplied=supplied)
 
 
 def sources(

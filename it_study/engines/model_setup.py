@@ -1,5 +1,7 @@
 """The model that fits the vocabulary, the device and the weights in use."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Callable
 import dataclasses
 from typing import Any

@@ -1,5 +1,7 @@
 """What a training starts from, the same for every engine."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Callable
 import dataclasses
 import pathlib

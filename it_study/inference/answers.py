@@ -1,5 +1,7 @@
 """Answers prompts by free, constrained or ranked decoding, through a cache."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib

@@ -1,5 +1,7 @@
 """A SeqIO vocabulary over a Hugging Face tokenizer.json."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Mapping, Sequence
 import hashlib
 import json

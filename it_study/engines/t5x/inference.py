@@ -1,5 +1,7 @@
 """Answers to our prompts from `t5x.infer`, exactly one each."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import functools

@@ -1,5 +1,7 @@
 """T5X's model, optimizer and partitioner, made from our settings."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 import dataclasses
 import functools
 import importlib.util
