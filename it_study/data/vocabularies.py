@@ -182,20 +182,13 @@ def set_vocabulary(name: str) -> None:
     InputError: If there is no such file or folder, or it cannot be used.
   """
   name = known_models.resolve(expanded(name))
-  if os.path.isdir(name):
-    _vocabulary(name)
-  elif name != BYTE:
-    check_model_file(name)
+  _check(name)
   os.environ[VARIABLE] = name
 
 
 def check_current() -> None:
   """Raises `InputError` unless the current vocabulary can be read."""
-  name = _name()
-  if os.path.isdir(name):
-    _vocabulary(name)
-  elif name != BYTE:
-    check_model_file(name)
+  _check(_name())
 
 
 def ends_inputs(vocabulary: seqio.Vocabulary) -> bool:
@@ -320,6 +313,13 @@ def changes_characters(text: str, spelled: Decoded) -> bool:
   False for a text of which the vocabulary lacks characters.
   """
   return spelled.raw is None and spelled.text.split() != text.split()
+
+
+def _check(name: str) -> None:
+  if os.path.isdir(name):
+    _vocabulary(name)
+  elif name != BYTE:
+    check_model_file(name)
 
 
 def _name() -> str:

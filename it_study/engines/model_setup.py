@@ -80,12 +80,17 @@ def require_t5(config: Config, *, use: str) -> T5Config:
     InputError: If the model is decoder-only.
   """
   if not isinstance(config, T5Config):
-    raise InputError(
-      f'{use} of a decoder-only model is not supported; predict and diagnose '
-      'with the native engine are. Name the gin file of a T5, such as '
-      'models/t5_1_1_small.gin.'
-    )
+    raise decoder_only_error(use)
   return config
+
+
+def decoder_only_error(use: str) -> InputError:
+  """Returns the error for a use that decoder-only models do not support."""
+  return InputError(
+    f'{use} of a decoder-only model is not supported; predict and diagnose '
+    'with the native engine are. Name the gin file of a T5, such as '
+    'models/t5_1_1_small.gin.'
+  )
 
 
 def check_weights(

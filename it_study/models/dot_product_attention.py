@@ -23,6 +23,15 @@ SAVED_NAME = 'attention'
 _CPU_BLOCK_BYTES = 4 * 2**20
 
 
+def capped(
+  products: Float32[Array, ' *shape'], soft_cap: float | None
+) -> Float32[Array, ' *shape']:
+  """Returns c tanh(s / c) of products s and a cap c; None for no cap."""
+  if soft_cap is None:
+    return products
+  return soft_cap * jnp.tanh(products / soft_cap)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def attend(
   query: Float[Array, 'B H Q D'],
@@ -69,7 +78,7 @@ def _attend_forward(
 
   def mix(rows):
     query, key, value, mask_bias = rows
-    scores = _capped(_products(query, key), soft_cap)
+    scores = capped(_products(query, key), soft_cap)
     scores += _sum_of_biases(position_bias, mask_bias)
     largest = scores.max(axis=-1, keepdims=True)
     # At most 1, and rounded before they are summed, so that they are only ever
@@ -118,7 +127,7 @@ def _attend_backward(
       weights, total = softmax
       gradient = (gradient / total).astype(gradient.dtype)
     else:
-      scores = _capped(_products(query, key), soft_cap)
+      scores = capped(_products(query, key), soft_cap)
       scores += _sum_of_biases(position_bias, mask_bias)
       weights = jnp.exp(scores - softmax)
     d_value = _sum_over_queries(weights.astype(value.dtype), gradient)
@@ -137,8 +146,8 @@ def _attend_backward(
       d_position_bias += _sum_over_rows(d_scores.astype(jnp.float32))
     if soft_cap is not None:
       # The derivative of c tanh(s / c) is 1 - tanh(s / c)^2.
-      capped = _capped(_products(query, key), soft_cap) / soft_cap
-      d_scores = (d_scores * (1 - capped * capped)).astype(query.dtype)
+      tanh = capped(_products(query, key), soft_cap) / soft_cap
+      d_scores = (d_scores * (1 - tanh * tanh)).astype(query.dtype)
     d_query = jnp.einsum('bhqk,bhkd->bhqd', d_scores, key)
     d_key = _sum_over_queries(d_scores, query)
     return d_position_bias, (d_query, d_key, d_value)
@@ -160,14 +169,6 @@ def _products(
   return jnp.einsum(
     'bhqd,bhkd->bhqk', query, key, preferred_element_type=jnp.float32
   )
-
-
-def _capped(
-  products: Float32[Array, 'B H Q K'], soft_cap: float | None
-) -> Float32[Array, 'B H Q K']:
-  if soft_cap is None:
-    return products
-  return soft_cap * jnp.tanh(products / soft_cap)
 
 
 def _sum_of_biases(

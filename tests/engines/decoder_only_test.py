@@ -9,7 +9,8 @@ import pytest
 from it_study import cli
 from it_study.checkpoints.gguf import folder
 
-_CHAT = 'natinst_def_original_ex_empty0_fmtchat'
+_PLAIN = 'natinst_def_original_ex_empty0'
+_CHAT = f'{_PLAIN}_fmtchat'
 
 
 @pytest.fixture(name='model', scope='module')
@@ -107,7 +108,6 @@ def test_training_is_refused_in_one_line(model, corpus, capsys):
       '--gin_file=tiny.gin',
       '--gin_file=runs/finetune.gin',
       f'--gin.CORPUS={corpus}',
-      f'--gin.IT_STUDY_VOCABULARY={model}',
       '--gin.MODEL_DIR=m',
       '--gin.TRAIN_STEPS=1',
       '--gin.BATCH_SIZE=2',
@@ -120,6 +120,24 @@ def test_training_is_refused_in_one_line(model, corpus, capsys):
     'diagnose with the native engine are. Name the gin file of a T5, such as '
     'models/t5_1_1_small.gin.\n'
   )
+
+
+def test_a_plan_is_refused_in_one_line(capsys):
+  words = ('--gin_file=tiny.gin', '--gin_file=runs/finetune.gin')
+  assert cli.main(['plan', *words]) == 2
+  assert capsys.readouterr().err.startswith(
+    'it-study: plan of a decoder-only model is not supported; predict and '
+  )
+
+
+def test_a_diagnosis_finds_the_model_in_its_folder(model, corpus):
+  words = ('--corpus', str(corpus), '--condition', _PLAIN, '--out', 'audit')
+  lengths = "--gin.TASK_FEATURE_LENGTHS={'inputs': 160, 'targets': 8}"
+  assert cli.main(['diagnose', str(model), *words, lengths, '--quiet']) == 0
+  with open('audit/results.json', encoding='utf-8') as file:
+    decodings = json.load(file)['decodings']
+  assert {'greedy', 'constrained', 'ranked'} <= decodings.keys()
+  assert decodings['constrained']['format_correctness'] == 100.0
 
 
 def test_a_gguf_file_is_converted_and_other_conversions_are_refused(

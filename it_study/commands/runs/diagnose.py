@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-import dataclasses
 import json
 import pathlib
 import sys
@@ -18,6 +17,8 @@ from it_study.storage.storage_path import StoragePath
 
 if TYPE_CHECKING:
   from it_study.checkpoints.weights_source import WeightsSource
+  from it_study.models.config import T5Config
+  from it_study.models.decoder_only.config import DecoderConfig
   from it_study.predictions import Prediction
 
 # The command was called audit; files and the default folder keep that name.
@@ -91,7 +92,7 @@ def diagnose(options: argparse.Namespace) -> None:
         'config': config,
       },
     )
-    runs.use_corpus()
+    runs.use_corpus(checkpoint=str(source.path))
     for method in _METHODS:
       _predict(options, str(source.path), out, method)
   corpus = natinst.open_corpus(locate.find(options.corpus))
@@ -161,10 +162,7 @@ def _own_config(source: 'WeightsSource') -> tuple[list[str], list[str]]:
     if (folder / 'config.gin').is_file():
       return [str(folder / 'config.gin')], []
   if source.format == 'hf':
-    config = dataclasses.asdict(params.read_model_config(path))
-    # The vocabulary and the device determine these two.
-    del config['vocab_size'], config['dtype']
-    return [], [f'T5Config.{key}={value!r}' for key, value in config.items()]
+    return [], _bindings(params.read_model_config(path))
   if not path.exists():
     raise InputError(
       f'{source.path}: no such checkpoint. Give the MODEL_DIR of a training, '
@@ -176,6 +174,24 @@ def _own_config(source: 'WeightsSource') -> tuple[list[str], list[str]]:
     'Name its gin file, such as --gin_file=models/t5_1_1_large.gin.'
     f'{folder_hints.hint(path)}'
   )
+
+
+def _bindings(config: 'T5Config | DecoderConfig') -> list[str]:
+  """Returns the gin bindings of a model's configuration."""
+  from it_study.models.decoder_only.config import Rope
+
+  owner = type(config).__name__
+  bindings = [f'MODEL=@{owner}']
+  for key, value in vars(config).items():
+    # The vocabulary and the device determine these two.
+    if key in ('vocab_size', 'dtype'):
+      continue
+    if isinstance(value, Rope):
+      bindings += [f'{key}/Rope.{k}={v!r}' for k, v in vars(value).items()]
+      bindings.append(f'{owner}.{key}=@{key}/Rope()')
+    else:
+      bindings.append(f'{owner}.{key}={value!r}')
+  return bindings
 
 
 def _claim(out: pathlib.Path, record: dict[str, str]) -> None:

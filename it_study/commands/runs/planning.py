@@ -106,6 +106,10 @@ def _model_config(model_config: Any, dtype: str) -> tuple[Any, list[str]]:
   from it_study.engines import model_setup
 
   remarks = []
+  # The class alone shows it; the sizes do not matter.
+  model_setup.require_t5(
+    model_config(vocab_size=1, dtype='float32'), use='plan'
+  )
   if dtype == 'auto':
     dtype = 'bfloat16'
     remarks.append("DTYPE is 'auto': assuming bfloat16, as on an accelerator.")

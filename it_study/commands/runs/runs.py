@@ -274,12 +274,13 @@ def configure(
   # It registers the levels that conditions name.
   module = gin_utils.macro('MIXTURE_OR_TASK_MODULE')
   user_module.load(str(module), setting='MIXTURE_OR_TASK_MODULE')
-  _check_engine_and_model()
+  _check_engine_and_model(command)
   return config
 
 
-def _check_engine_and_model() -> None:
-  """Raises `InputError` unless both are named and can be used."""
+def _check_engine_and_model(command: str | None) -> None:
+  """Raises `InputError` unless a command can use both."""
+  from it_study.engines import model_setup
   from it_study.engines.t5x import model as t5x_setup
 
   name = gin_utils.macro('ENGINE')
@@ -294,6 +295,8 @@ def _check_engine_and_model() -> None:
     gin_utils.check_bound(
       'T5Config.emb_dim', 'a model: models/t5_1_1_small.gin'
     )
+  elif command in ('study', 'train'):
+    raise model_setup.decoder_only_error('training')
 
 
 def engine_call(name: str) -> Callable[..., Any]:
@@ -349,16 +352,20 @@ def _prepare_devices() -> None:
   )
 
 
-def use_corpus() -> pathlib.Path:
-  """Makes the configured corpus and vocabulary current; returns the corpus."""
+def use_corpus(*, checkpoint: str | None = None) -> pathlib.Path:
+  """Makes the configured corpus and vocabulary current; returns the corpus.
+
+  Args:
+    checkpoint: Weights in use; None for those that CHECKPOINT_PATH names. A
+      decoder-only model's come with its vocabulary.
+  """
   from it_study.data import prepare
 
   vocabulary = None
   if gin_utils.macro('IT_STUDY_VOCABULARY') is not None:
     vocabulary = os.fspath(_path_macro('IT_STUDY_VOCABULARY'))
   elif _is_decoder_only():
-    # The tokenizer comes with the weights.
-    vocabulary = os.fspath(_path_macro('CHECKPOINT_PATH'))
+    vocabulary = checkpoint or os.fspath(_path_macro('CHECKPOINT_PATH'))
   return prepare.use_corpus_and_vocabulary(
     _path_macro('CORPUS'), vocabulary=vocabulary
   )

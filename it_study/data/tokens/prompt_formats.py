@@ -72,7 +72,7 @@ def make_format(name: str, tokens: Tokens | None) -> PromptFormat:
     if tokens is None or template is None:
       raise InputError(
         'the prompt format chat needs a chat template, which the vocabulary in '
-        'use does not have. Use _fmtplain or _fmtalpaca, or the vocabulary of '
+        'use does not have. Use _fmtalpaca or no suffix, or the vocabulary of '
         'an instruction-tuned decoder-only model.'
       )
     return _chat_format(template, tokens)
@@ -91,7 +91,7 @@ def _chat_format(template: str, tokens: Tokens) -> PromptFormat:
   if not place or _PLACE in after:
     raise InputError(
       'the chat template of the vocabulary does not show the message of a user '
-      'exactly once. Use _fmtplain or _fmtalpaca.'
+      'exactly once. Use _fmtalpaca or no suffix.'
     )
   strips = not (before.endswith(' ') and after.startswith(' '))
   if not strips:
@@ -136,7 +136,7 @@ def _render(template: str, message: str, names: Mapping[str, str]) -> str:
   except jinja2.TemplateError as error:
     raise InputError(
       f'the chat template of the vocabulary cannot be rendered: {error}. Use '
-      '_fmtplain or _fmtalpaca.'
+      '_fmtalpaca or no suffix.'
     ) from None
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Float32
 from it_study.models import layers
 from it_study.models.decoder_only import rotary
 from it_study.models.decoder_only.config import DecoderConfig, norm_settings
-from it_study.models.dot_product_attention import attend
+from it_study.models.dot_product_attention import attend, capped
 
 # Keys and values of what comes before a sequence, and of the sequence.
 KeysAndValues = tuple[Float[Array, 'B J L D'], Float[Array, 'B J L D']]
@@ -133,10 +133,10 @@ class GroupedQueryAttention(nn.Module):
     on_prompt = product('bjrgd,bjdl->bjrgl', by_prompt, prompt[0])
     on_steps = product('njgd,njds->njgs', query, stored[0])
     on_prompt = (
-      _cap(on_prompt, config.attention_soft_cap)
+      capped(on_prompt, config.attention_soft_cap)
       + prompt_bias[:, None, None, None]
     )
-    on_steps = _cap(on_steps, config.attention_soft_cap) + step_bias
+    on_steps = capped(on_steps, config.attention_soft_cap) + step_bias
     on_prompt = on_prompt.swapaxes(1, 2).reshape(
       rows, kv_heads, groups, -1
     )  # [N, J, G, L]
@@ -183,11 +183,3 @@ class GroupedQueryAttention(nn.Module):
     self, x: Float[Array, 'B L joined']
   ) -> Float[Array, 'B heads L D']:
     return x.reshape(*x.shape[:2], -1, self.config.head_dim).swapaxes(1, 2)
-
-
-def _cap(
-  scores: Float32[Array, ' *shape'], soft_cap: float | None
-) -> Float32[Array, ' *shape']:
-  if soft_cap is None:
-    return scores
-  return soft_cap * jnp.tanh(scores / soft_cap)

@@ -18,6 +18,7 @@ from it_study.models import AnyArray, Model, ModelConfig, layers
 from it_study.models.decoder_only import stack
 from it_study.models.decoder_only.config import DecoderConfig
 from it_study.models.decoder_only.stack import DecodeCache, Decoder, Prefix
+from it_study.models.dot_product_attention import capped
 from it_study.models.t5 import T5, T5Config
 
 
@@ -236,9 +237,7 @@ class DecoderLM(nn.Module):
       logits = self.token_embedder.attend(hidden)
     else:
       logits = self.decoder.logits_dense(hidden)
-    cap = self.config.logits_soft_cap
-    if cap is not None:
-      logits = cap * jnp.tanh(logits / cap)
+    logits = capped(logits, self.config.logits_soft_cap)
     return with_logical_constraint(
       logits, ('batch', *(None,) * (logits.ndim - 2), 'vocab')
     )

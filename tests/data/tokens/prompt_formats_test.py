@@ -74,24 +74,24 @@ def test_dates_are_not_those_of_the_day():
     (
       None,
       'the prompt format chat needs a chat template, which the vocabulary in '
-      'use does not have. Use _fmtplain or _fmtalpaca, or the vocabulary of an '
+      'use does not have. Use _fmtalpaca or no suffix, or the vocabulary of an '
       'instruction-tuned decoder-only model.',
     ),
     (
       'no message',
       'the chat template of the vocabulary does not show the message of a user '
-      'exactly once. Use _fmtplain or _fmtalpaca.',
+      'exactly once. Use _fmtalpaca or no suffix.',
     ),
     (
       "{{ raise_exception('No system role') }}",
       'the chat template of the vocabulary cannot be rendered: No system role. '
-      'Use _fmtplain or _fmtalpaca.',
+      'Use _fmtalpaca or no suffix.',
     ),
     (
       "{{ ''.__class__.__mro__ }}{{ messages[0]['content'] }}",
       'the chat template of the vocabulary cannot be rendered: access to '
-      "attribute '__class__' of 'str' object is unsafe.. Use _fmtplain or "
-      '_fmtalpaca.',
+      "attribute '__class__' of 'str' object is unsafe.. Use _fmtalpaca or "
+      'no suffix.',
     ),
   ],
 )
