@@ -38,6 +38,8 @@ _Path = str | os.PathLike[str]
 # Both of T5X's layouts are read as t5x; t5x_orbax is written for T5X with
 # `use_orbax=True` only.
 DESTINATIONS = ('hf', 't5x', 't5x_orbax', 'it_study')
+# Of a tenth of a second each.
+_CLEAN_UP_ATTEMPTS = 50
 _logger = logging.getLogger(__name__)
 
 
@@ -197,14 +199,24 @@ def _emptied_on_failure(directory: pathlib.Path) -> Iterator[None]:
     yield
   # An interrupt too.
   except BaseException:
+    _empty(directory)
+    if not existed:
+      with contextlib.suppress(OSError):
+        directory.rmdir()
+    raise
+
+
+def _empty(directory: pathlib.Path) -> None:
+  """Deletes a folder's contents, also what Orbax's threads still write."""
+  for _ in range(_CLEAN_UP_ATTEMPTS):
     for path in directory.iterdir() if directory.is_dir() else ():
       if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
       else:
         path.unlink(missing_ok=True)
-    if not existed and directory.is_dir():
-      directory.rmdir()
-    raise
+    time.sleep(0.1)
+    if not directory.is_dir() or not any(directory.iterdir()):
+      return
 
 
 def _check_folder(path: _Path, source_format: Format) -> None:

@@ -1,7 +1,9 @@
 """Tests of converting between formats: one tensor at a time, all or nothing."""
 
+import contextlib
 import gc
 import itertools
+import threading
 import time
 import weakref
 
@@ -130,3 +132,33 @@ def test_a_conversion_that_fails_leaves_nothing(
   assert not is_there or not any(out.iterdir())
   weights.convert(path, out, source_format='hf', to=to)
   fixture.assert_same(load(out), params)
+
+
+def test_files_that_a_thread_still_writes_are_deleted_too(
+  source, tmp_path, monkeypatch
+):
+  path, _ = source
+  out = tmp_path / 'out'
+  threads = []
+
+  def keep_writing():
+    for number in range(10):
+      folder = out / 'params' / str(number)
+      # The folder may be deleted in between.
+      with contextlib.suppress(FileNotFoundError):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'chunk').touch()
+      time.sleep(0.03)
+
+  def broken(directory, params):
+    del params
+    directory.mkdir()
+    threads.append(threading.Thread(target=keep_writing))
+    threads[0].start()
+    raise InputError('a tensor cannot be written.')
+
+  monkeypatch.setattr(weights, '_save', broken)
+  with pytest.raises(InputError, match=r'^a tensor cannot be written\.$'):
+    weights.convert(path, out, source_format='hf', to='it_study')
+  threads[0].join()
+  assert not out.exists()
