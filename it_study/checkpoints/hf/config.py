@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from it_study.checkpoints.hf import field_types
 from it_study.errors import nearest
 from it_study.models.config import T5Config
 
@@ -33,6 +34,10 @@ _ACTIVATION_PARTS = {
 _EPSILON = 1e-6
 # Fields of which one value is supported; also in generation_config.json.
 _TOKENS = {'pad_token_id': 0, 'eos_token_id': 1, 'decoder_start_token_id': 0}
+_TYPES = {
+  'true or false': 'tie_word_embeddings scale_decoder_outputs',
+  'a text': 'feed_forward_proj',
+}
 _FIXED = {
   **_TOKENS,
   'layer_norm_epsilon': _EPSILON,
@@ -72,6 +77,7 @@ def read_config(fields: Mapping[str, Any]) -> dict[str, Any]:
   kind = fields.get('model_type')
   if kind != 't5':
     raise ValueError(f"model_type must be 't5', got {kind!r}")
+  field_types.check(fields, _TYPES)
   activation = fields.get('feed_forward_proj', 'relu')
   if activation not in _ACTIVATIONS:
     raise ValueError(

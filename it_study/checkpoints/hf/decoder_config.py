@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import math
 from typing import Any, NamedTuple
 
-from it_study.checkpoints.hf import decoder_rope
+from it_study.checkpoints.hf import decoder_rope, field_types
 from it_study.errors import nearest
 from it_study.models.decoder_only.config import DecoderConfig
 
@@ -47,6 +47,21 @@ _READ = frozenset(
     'tie_word_embeddings',
   }
 )
+# Types of the fields that are read, of any family.
+_TYPES = {
+  'true or false': 'attention_bias mlp_bias tie_word_embeddings '
+  'use_sliding_window',
+  'an integer': 'max_window_layers sliding_window',
+  'a positive integer': f'{" ".join(_FIELDS)} head_dim num_key_value_heads '
+  'max_position_embeddings sliding_window_pattern _sliding_window_pattern',
+  'a positive number': 'attn_logit_softcapping final_logit_softcapping '
+  'query_pre_attn_scalar rms_norm_eps rope_local_base_freq rope_theta',
+  'a text': 'hidden_act hidden_activation',
+  'a list': 'layer_types',
+  'an object': 'rope_parameters rope_scaling',
+}
+# Fields for which null is a value, not the default.
+_NULLABLE = 'attn_logit_softcapping final_logit_softcapping sliding_window'
 
 
 def _llama(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,7 +256,13 @@ def read_config(fields: Mapping[str, Any]) -> dict[str, Any]:
   family = _FAMILIES[kind]
   own = family.own.split()
   known = {*_READ, *own, *_WITHOUT_EFFECT.split()}
-  fields = {**family.defaults, **fields}
+  field_types.check(fields, _TYPES)
+  given = {
+    name: value
+    for name, value in fields.items()
+    if value is not None or name in _NULLABLE.split()
+  }
+  fields = {**family.defaults, **given}
   unknown = sorted(
     name
     for name, value in fields.items()
@@ -257,10 +278,8 @@ def read_config(fields: Mapping[str, Any]) -> dict[str, Any]:
       raise ValueError(f'{name} must be {allowed[0]}, got {fields.get(name)!r}')
   config = {}
   for theirs, ours in _FIELDS.items():
-    if not isinstance(fields.get(theirs), int):
-      raise ValueError(
-        f'{theirs} must be an integer, got {fields.get(theirs)!r}'
-      )
+    if theirs not in fields:
+      raise ValueError(f'{theirs} must be a positive integer, got None')
     config[ours] = fields[theirs]
   heads = config['num_heads']
   return {

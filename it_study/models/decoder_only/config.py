@@ -52,6 +52,12 @@ class Rope:
       )
     _check_number('Rope.base', self.base, above=0.0)
     _check_number('Rope.factor', self.factor, above=0.0)
+    for name in (
+      'low_frequency_factor',
+      'high_frequency_factor',
+      'original_length',
+    ):
+      _check_number(f'Rope.{name}', getattr(self, name), above=0.0)
     if self.scaling == 'llama3' and not (
       0 < self.low_frequency_factor < self.high_frequency_factor
     ):

@@ -147,6 +147,14 @@ def test_tables_of_another_size_than_the_configuration_are_refused(folder):
       'decoder_start_token_id must be 0, got 5.',
     ),
     ({'eos_token_id': [1, 2]}, 'eos_token_id must be 1, got [1, 2].'),
+    (
+      {'tie_word_embeddings': 'false'},
+      "tie_word_embeddings must be true or false, got 'false'.",
+    ),
+    (
+      {'feed_forward_proj': ['relu']},
+      "feed_forward_proj must be a text, got ['relu'].",
+    ),
     ({'pad_token_id': 3}, 'pad_token_id must be 0, got 3.'),
     ({'tie_encoder_decoder': True}, 'tie_encoder_decoder must be False, got '),
     (

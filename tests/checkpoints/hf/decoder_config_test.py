@@ -1,11 +1,14 @@
 """Configurations of decoder-only models in Hugging Face's format."""
 
+import contextlib
+import itertools
 import json
+import math
 import re
 
 import pytest
 
-from it_study.checkpoints.hf import decoder_config
+from it_study.checkpoints.hf import decoder_config, decoder_rope
 from it_study.models.decoder_only.config import DecoderConfig, Rope
 
 _LLAMA = {
@@ -52,6 +55,68 @@ def test_old_and_new_fields_of_the_rotation_agree():
   assert oldest.rope == Rope(scaling='linear', factor=2.0)
 
 
+@pytest.mark.parametrize(
+  ('changes', 'rope'),
+  [
+    (
+      {'rope_parameters': {'rope_type': 'default'}, 'rope_theta': 5e5},
+      Rope(base=5e5),
+    ),
+    (
+      {
+        'rope_parameters': {'rope_type': 'default', 'rope_theta': 1e4},
+        'rope_scaling': {'type': 'linear', 'factor': 4.0},
+        'rope_theta': 5e5,
+      },
+      Rope(base=5e5, scaling='linear', factor=4.0),
+    ),
+    (
+      {
+        'rope_scaling': {
+          'rope_type': 'llama3',
+          'factor': 8.0,
+          'low_freq_factor': 1.0,
+          'high_freq_factor': 4.0,
+        },
+        'max_position_embeddings': 131_072,
+      },
+      Rope(scaling='llama3', factor=8.0, original_length=131_072),
+    ),
+    ({'rope_theta': None, 'rope_scaling': None}, Rope()),
+  ],
+)
+def test_incomplete_fields_of_the_rotation_mean_what_transformers_takes(
+  changes, rope
+):
+  # As LlamaConfig(**fields).rope_parameters of transformers 5.24.
+  assert read(**changes).rope == rope
+
+
+_WRONG = (None, True, 0, -1, 1.5, 'x', '2', [], ['x'], {}, {'x': 1}, math.nan)
+
+
+@pytest.mark.parametrize('family', decoder_config.FAMILIES)
+def test_a_field_of_another_type_is_no_traceback(family):
+  fields = {
+    *decoder_config._READ,
+    *decoder_config._FAMILIES[family].own.split(),
+    'max_position_embeddings',
+  }
+  for field, wrong in itertools.product(sorted(fields), _WRONG):
+    with contextlib.suppress(ValueError):  # Of which InputError is one.
+      read(model_type=family, **{field: wrong})
+  for field, wrong in itertools.product(decoder_rope._SCALING_FIELDS, _WRONG):
+    scaling = {
+      'rope_type': 'llama3',
+      'factor': 8.0,
+      'low_freq_factor': 1.0,
+      'high_freq_factor': 4.0,
+      field: wrong,
+    }
+    with contextlib.suppress(ValueError):
+      read(model_type=family, rope_scaling=scaling)
+
+
 def test_gemma_3_of_transformers_4_has_a_local_rotation():
   config = read(
     model_type='gemma3_text',
@@ -89,7 +154,24 @@ def test_gemma_3_of_transformers_4_has_a_local_rotation():
       {'rope_interleaved': True},
       'rope_interleaved must be False, got True',
     ),
-    ({'hidden_size': None}, 'hidden_size must be an integer, got None'),
+    ({'hidden_size': None}, 'hidden_size must be a positive integer, got None'),
+    ({'hidden_size': True}, 'hidden_size must be a positive integer, got True'),
+    (
+      {'tie_word_embeddings': 'false'},
+      "tie_word_embeddings must be true or false, got 'false'",
+    ),
+    (
+      {'rope_scaling': {'rope_type': 'linear'}},
+      "rope_type 'linear' needs factor, which is missing",
+    ),
+    (
+      {'rope_scaling': {'rope_type': 'llama3', 'factor': 8.0}},
+      "rope_type 'llama3' needs low_freq_factor, which is missing",
+    ),
+    (
+      {'model_type': 'gemma3_text', 'rope_parameters': {'rope_theta': 1e6}},
+      "rope_parameters has an unknown field 'rope_theta'",
+    ),
     (
       {'rope_scaling': {'rope_type': 'yarn', 'factor': 4.0}},
       "rope_type must be one of default, linear, llama3, got 'yarn'",
