@@ -1,11 +1,13 @@
 """baseline: predictions without a model, and their scores."""
 
 import argparse
+import json
 
 from it_study.commands import flags, score
 from it_study.commands.flags import Command
 from it_study.corpus import locate, natinst
-from it_study.errors import InputError
+from it_study.errors import InputError, visible
+from it_study.evaluation import author_baseline
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +22,14 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
   flags.add_corpus_flag(parser, required=True)
   flags.add_split_flag(parser)
   flags.add_seed_flag(parser)
+  parser.add_argument(
+    '--rule',
+    choices=('author',),
+    help="author: count right answers as the author's notebook does, for "
+    'random (100 // labels of 100) and majority, on test tasks whose '
+    'definition mentions every label',
+  )
+  flags.add_label_spaces_flag(parser)
   parser.add_argument('--out', metavar='F', help='write predictions.jsonl to F')
   parser.add_argument('--metrics', metavar='F', help='write metrics.json to F')
   parser.add_argument(
@@ -42,7 +52,11 @@ def baseline(options: argparse.Namespace) -> None:
       f'--simulate is {options.simulate}. Give a number of draws, such as '
       '100000.'
     )
+  _check_rule(options)
   corpus = natinst.open_corpus(locate.find(options.corpus))
+  if options.rule is not None:
+    _count_as_author(options, corpus)
+    return
   natinst.check_split(options.split)
   rows = baselines.run_baseline(
     options.baseline, corpus=corpus, split=options.split, seed=options.seed
@@ -64,6 +78,50 @@ COMMAND = Command(
   example='it-study baseline random --corpus miniature',
   add_flags=_add_flags,
 )
+
+
+def _check_rule(options: argparse.Namespace) -> None:
+  """Raises `InputError` for flags that do not go with --rule."""
+  if options.rule is None:
+    if options.label_spaces is not None:
+      raise InputError(
+        "--label_spaces is only used by the author's rule. Add --rule author, "
+        'or leave it out.'
+      )
+    return
+  if options.baseline not in author_baseline.COUNTED:
+    raise InputError(
+      f'--rule {options.rule} counts {" and ".join(author_baseline.COUNTED)}, '
+      f'not {options.baseline}. Leave out --rule, or name one of these.'
+    )
+  if options.split != 'test':
+    raise InputError(
+      f'--rule {options.rule} counts on the test split, not on '
+      f'{options.split!r}. Leave out --split.'
+    )
+  for flag in ('out', 'metrics', 'simulate'):
+    if getattr(options, flag):
+      raise InputError(
+        f'--rule {options.rule} counts right answers without predicting any, '
+        f'so --{flag} has no use. Leave it out; --json prints the counts.'
+      )
+
+
+def _count_as_author(
+  options: argparse.Namespace, corpus: natinst.Corpus
+) -> None:
+  counts = author_baseline.author_baseline(
+    corpus, label_spaces=options.label_spaces
+  )
+  if options.json:
+    print(json.dumps(counts.to_json()))
+  elif not options.quiet:
+    for sentence in (
+      counts.sentence(options.baseline),
+      counts.origin(),
+      *counts.notes,
+    ):
+      print(visible(sentence))
 
 
 def _print_expectation(

@@ -177,6 +177,16 @@ def add_selection_flags(parser: Flags) -> None:
   )
 
 
+def add_label_spaces_flag(parser: Flags) -> None:
+  """Adds --label_spaces, for the author's baseline."""
+  parser.add_argument(
+    '--label_spaces',
+    metavar='F',
+    help="task_metadata.json of PlusLabNLP/Active-IT, for the author's own "
+    'label spaces; default: those of the corpus, an approximation',
+  )
+
+
 def add_track_flag(parser: Flags) -> None:
   """Adds --track, which has a default."""
   parser.add_argument(

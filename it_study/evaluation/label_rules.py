@@ -50,7 +50,7 @@ def expectations(corpus: Corpus) -> list[dict]:
       corpus,
       'every label in the definition',
       task_kinds.MAX_LABELS,
-      lambda task, labels: _all_in(labels, task.definition),
+      lambda task, labels: names_every_label(task.definition, labels),
     )
   )
   return rows
@@ -73,6 +73,16 @@ def labels_missing_from_data(task: Task) -> tuple[str, ...]:
     if len(unknown) < len(words):
       missing.update(dict.fromkeys(filter(normalize_answer, unknown)))
   return tuple(missing)
+
+
+def names_every_label(definition: str, labels: Iterable[str]) -> bool:
+  """Returns whether a definition holds every label as words, normalised.
+
+  >>> names_every_label('Answer "Yes" or "No".', ['yes', 'no.'])
+  True
+  """
+  text = f' {normalize_answer(definition)} '
+  return all(f' {normalize_answer(label)} ' in text for label in labels)
 
 
 def _quoted_lists(definition: str) -> list[list[str]]:
@@ -122,8 +132,3 @@ def _expectation(
       100 * sum(chances) / len(chances) if chances else None
     ),
   }
-
-
-def _all_in(labels: Iterable[str], definition: str) -> bool:
-  text = f' {normalize_answer(definition)} '
-  return all(f' {normalize_answer(label)} ' in text for label in labels)

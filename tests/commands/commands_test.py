@@ -368,6 +368,67 @@ def test_baseline_prints_the_expected_score(capsys):
   assert '2,000 draws: ' in text
 
 
+def test_the_author_s_count_needs_no_predictions(capsys):
+  words = ('baseline', 'random', '--corpus=corpus', '--rule=author')
+  assert printed(capsys, *words).splitlines() == [
+    'random: 50 of 100 right (50.00%) on 1 task',
+    'An approximation: a label space is the references of the first 100 '
+    "instances. For the author's own, pass the task_metadata.json of "
+    'PlusLabNLP/Active-IT with --label_spaces.',
+  ]
+  names = [p.stem for p in pathlib.Path('corpus/tasks').iterdir()]
+  spaces = {
+    f'{name}.json': {'DefHasLabel': 'ExactMentioned', 'LabelSpace': [*'abc']}
+    for name in names
+  }
+  pathlib.Path('spaces.json').write_text(json.dumps(spaces))
+  words = (*words, '--label_spaces=spaces.json', '--json')
+  counts = json.loads(printed(capsys, *words))
+  assert (counts['approximation'], counts['random']) == (False, 66)
+  words = ('corpus', 'stats', 'corpus', '--label_spaces=spaces.json')
+  assert json.loads(printed(capsys, *words, '--json'))['author'] == counts
+  assert (
+    "\nThe same as the author's notebook counts it:\n"
+    '  random: 66 of 200 right (33.00%) on 2 tasks\n'
+  ) in printed(capsys, *words)
+
+
+@pytest.mark.parametrize(
+  ('words', 'message'),
+  [
+    (
+      ('random', '--label_spaces=F'),
+      "--label_spaces is only used by the author's rule. Add --rule author, or "
+      'leave it out.',
+    ),
+    (
+      ('prior', '--rule=author'),
+      '--rule author counts random and majority, not prior. Leave out --rule, '
+      'or name one of these.',
+    ),
+    (
+      ('random', '--rule=author', '--split=train'),
+      "--rule author counts on the test split, not on 'train'. Leave out "
+      '--split.',
+    ),
+    (
+      ('random', '--rule=author', '--out=p.jsonl'),
+      '--rule author counts right answers without predicting any, so --out has '
+      'no use. Leave it out; --json prints the counts.',
+    ),
+    (
+      ('random', '--rule=author', '--label_spaces=no.json'),
+      'no.json: cannot be read: No such file or directory. Expected {"TASK.json'
+      '": {"DefHasLabel": "ExactMentioned", "LabelSpace": ["yes", "no"]}, ...},'
+      ' as in task_metadata.json of PlusLabNLP/Active-IT.',
+    ),
+  ],
+)
+def test_what_the_author_s_count_cannot_do(capsys, words, message):
+  assert run('baseline', *words, '--corpus=corpus') == 2
+  assert capsys.readouterr().err == f'it-study: {message}\n'
+
+
 def test_score_decomposes_exact_match(capsys):
   assert run('baseline', 'random', '--corpus=corpus', '--out=a.jsonl') == 0
   text = printed(capsys, 'score', 'a.jsonl', '--decomposition=parts.json')

@@ -11,13 +11,14 @@ from it_study.commands.corpus import prompt_budgets
 from it_study.commands.flags import Command
 from it_study.corpus import locate, natinst
 from it_study.errors import visible
-from it_study.evaluation import label_rules
+from it_study.evaluation import author_baseline, label_rules
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('directory', metavar='DIR', help='corpus directory')
   flags.add_module_flag(parser)
   flags.add_selection_flags(parser)
+  flags.add_label_spaces_flag(parser)
   group = parser.add_argument_group(
     'prompts and targets', 'measured if any of these is given'
   )
@@ -49,12 +50,16 @@ def stats(options: argparse.Namespace) -> None:
     for name in sorted(corpus.tasks_of(side))
   ]
   rules = label_rules.expectations(corpus)
+  author = author_baseline.author_baseline(
+    corpus, label_spaces=options.label_spaces
+  )
   measured = prompt_budgets.measure(corpus, options)
   if options.json:
     record: dict[str, object] = {
       'splits': splits,
       'tasks': tasks,
       'rules': rules,
+      'author': author.to_json(),
     }
     if measured is not None:
       budgets, spellings = measured
@@ -80,6 +85,11 @@ def stats(options: argparse.Namespace) -> None:
       f'  {rule["rule"]:<44} {rule["num_tasks"]:>4} tasks, expected exact '
       f'match {shown}'
     )
+  print("\nThe same as the author's notebook counts it:")
+  for name in author_baseline.COUNTED:
+    print(f'  {author.sentence(name)}')
+  for sentence in (author.origin(), *author.notes):
+    print(visible(f'  {sentence}'))
   if measured is not None:
     prompt_budgets.show(*measured)
 
