@@ -8,10 +8,12 @@ import pytest
 
 from it_study import cli, gin_utils
 from it_study.commands.runs import runs
+from it_study.conditions import Condition
 from it_study.engines import native
 from it_study.models.decoder_only.config import DecoderConfig, Rope
 from it_study.models.t5 import T5Config
 from it_study.study import run
+from it_study.training import optimizers
 
 FILES = gin_utils.shipped_files()
 # Files for inclusion, without a command.
@@ -54,6 +56,8 @@ def test_the_leaves_are_known():
     'runs/sweep.gin',
     'runs/t5_large_sweep.gin',
     'runs/tk_instruct.gin',
+    'studies/active_it.gin',
+    'studies/active_it_v4.gin',
     'studies/definitions.gin',
     'studies/examples.gin',
     'studies/low_resource.gin',
@@ -225,6 +229,23 @@ def test_the_sweep_over_tasks_ends_with_all_of_them():
   grid = gin_utils.configured('sweep')()
   assert [c.num_tasks for c in grid] == [8, 32, 128, 512, None]
   assert {c.instances_per_task for c in grid} == {200}
+
+
+@pytest.mark.parametrize(
+  ('leaf', 'instances', 'learning_rate', 'warmup_steps'),
+  [('active_it', 100, 1e-4, 100), ('active_it_v4', 200, 5e-5, 50)],
+)
+def test_the_recipes_of_active_it(leaf, instances, learning_rate, warmup_steps):
+  load_leaf(f'studies/{leaf}.gin')
+  (condition,) = gin_utils.configured('sweep')()
+  assert condition == Condition(instances_per_task=instances)
+  optimizer = gin_utils.bound('finetune', ('optimizer',))['optimizer']
+  assert optimizer.name == 'adamw'
+  assert optimizer.schedule == optimizers.linear_warmup(
+    learning_rate=learning_rate, warmup_steps=warmup_steps
+  )
+  assert gin_utils.macro('BATCH_SIZE') == 128
+  assert gin_utils.macro('EPOCHS') == 8
 
 
 def test_fixed_steps_take_the_place_of_epochs():

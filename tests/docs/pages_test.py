@@ -104,7 +104,7 @@ def test_numbers_of_trainings_and_cells_of_the_paper():
     )
     planned[name] = (len(trainings), len(cells))
   assert listed == planned
-  assert len(listed) == 5
+  assert len(listed) == 7
 
 
 def test_exit_statuses_are_listed():
