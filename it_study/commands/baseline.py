@@ -57,7 +57,7 @@ def baseline(options: argparse.Namespace) -> None:
   if options.rule is not None:
     _count_as_author(options, corpus)
     return
-  natinst.check_split(options.split)
+  corpus.check_has(options.split)
   rows = baselines.run_baseline(
     options.baseline, corpus=corpus, split=options.split, seed=options.seed
   )

@@ -193,7 +193,7 @@ def _open(options: argparse.Namespace) -> natinst.Corpus:
     exclusions=options.exclude,
   )
   if options.split is not None:
-    natinst.check_split(options.split)
+    corpus.check_has(options.split)
   return corpus
 
 

@@ -84,7 +84,10 @@ def open_corpus(options: argparse.Namespace) -> natinst.Corpus | None:
     natinst.check_split(options.split)
   if options.corpus is None:
     return None
-  return natinst.open_corpus(locate.find(options.corpus))
+  corpus = natinst.open_corpus(locate.find(options.corpus))
+  if options.split is not None:
+    corpus.check_has(options.split)
+  return corpus
 
 
 def print_notes(options: argparse.Namespace, notes: Iterable[str]) -> None:

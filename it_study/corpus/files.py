@@ -77,10 +77,19 @@ def present(directory: pathlib.Path) -> list[str]:
 
 
 def read_split(
-  path: pathlib.Path, directory: pathlib.Path, warnings: list[str]
+  path: pathlib.Path,
+  directory: pathlib.Path,
+  warnings: list[str],
+  *,
+  optional: bool = False,
 ) -> tuple[str, ...]:
-  """Returns the unique names in a split file, in order; may add warnings."""
+  """Returns the unique names in a split file, in order; may add warnings.
+
+  An optional file may be missing or empty.
+  """
   if not path.is_file():
+    if optional and not path.exists():
+      return ()
     raise InputError(
       f'corpus {directory}: no split file {path}; expected one task name per '
       'line.'
@@ -90,7 +99,7 @@ def read_split(
     if line:
       check_task_name(line, where=f'{path}, line {number}')
   names = tuple(dict.fromkeys(line for line in lines if line))
-  if not names:
+  if not names and not optional:
     raise InputError(f'{path}: no tasks; expected one task name per line.')
   if len(names) != sum(map(bool, lines)):
     warnings.append(f'{path}: some tasks are listed more than once')

@@ -49,7 +49,7 @@ class Corpus:
   """A directory with the layout of a natural-instructions checkout.
 
   Made by `open_corpus`. Files are read on demand; the most recent ones are
-  cached.
+  cached. A corpus for evaluation only has no training tasks.
 
   Attributes:
     directory: Directory of `tasks/NAME.json` and `splits/TRACK/*_tasks.txt`.
@@ -72,6 +72,11 @@ class Corpus:
     """Returns the names of the tasks whose instances are in `split`."""
     check_split(split)
     return self.test_tasks if split == 'test' else self.train_tasks
+
+  def check_has(self, split: str) -> None:
+    """Raises `InputError` if a split is unknown or has no tasks."""
+    if not self.tasks_of(split):
+      raise InputError(no_training_tasks(f'corpus {self.directory}', split))
 
   def load(self, name: str) -> TaskFile:
     """Parses a task's file. Raises `InputError` if it cannot be used."""
@@ -195,9 +200,9 @@ def open_corpus(
       track's `exclusions.txt`, if it exists.
 
   Raises:
-    InputError: If a directory or file is missing, a split is empty, a task is
-      in both splits, an override is not a kind, or an excluded task does not
-      exist. Excluded instances are checked when their file is read.
+    InputError: If a directory or file is missing, there are no test tasks, a
+      task is in both splits, an override is not a kind, or an excluded task
+      does not exist. Excluded instances are checked when their file is read.
   """
   corpus, splits = _open(directory, track, overrides, exclusions)
   for path, names in splits.items():
@@ -245,6 +250,16 @@ def survey_corpus(
     )
     for warning in corpus.warnings
   ]
+  if not corpus.train_tasks:
+    findings.append(
+      CorpusFinding(
+        severity=NOTE,
+        code='no-training-tasks',
+        task=None,
+        where='splits',
+        message='no training tasks; the corpus can only be evaluated on',
+      )
+    )
   present = files.present(corpus.directory)
   missing: set[str] = set()
   for path, names in splits.items():
@@ -288,6 +303,15 @@ def check_split(split: str) -> None:
       f'split {split!r} is unknown; available: {", ".join(SPLITS)}.'
       f'{nearest(split, SPLITS)}'
     )
+
+
+def no_training_tasks(corpus: str, split: str) -> str:
+  """Returns the error for a split of training tasks that a corpus lacks."""
+  return (
+    f'{corpus}: no training tasks, so no split {split!r}; it can be predicted '
+    'and scored on test, not trained on. List its training tasks in '
+    'train_tasks.txt, or name another corpus.'
+  )
 
 
 def check_num_tasks(
@@ -335,14 +359,16 @@ def _open(
   listed = {}
   for split in ('train', 'test'):
     path = splits / f'{split}_tasks.txt'
-    listed[path] = files.read_split(path, directory, warnings)
+    listed[path] = files.read_split(
+      path, directory, warnings, optional=split == 'train'
+    )
   _check_excluded(exclusions, directory, listed.values())
   remaining = {
     path: tuple(name for name in names if name not in exclusions.tasks)
     for path, names in listed.items()
   }
   for path, names in remaining.items():
-    if not names:
+    if listed[path] and not names:
       raise InputError(
         f'{path}: {exclusions.path} leaves out every task in it. Keep at least '
         'one.'

@@ -85,6 +85,7 @@ class RowsSource(seqio.TfdsDataSource):
   def counts(self, split: str) -> Mapping[str, int]:
     """Returns each task's number of rows in a split, by name."""
     metadata = self.metadata()
+    self._check_has(split)
     if split == 'train':
       return metadata['num_train_instances']
     key = (str(self.tfds_dataset.data_dir), split)
@@ -186,7 +187,8 @@ class RowsSource(seqio.TfdsDataSource):
     self, split: str | None = None, *args: Any, **kwargs: Any
   ) -> tf.data.Dataset:
     """TFDS's dataset. Raises `InputError` if there are no rows."""
-    self.metadata()
+    if split is not None:
+      self._check_has(split)
     return super().get_dataset(split, *args, **kwargs)
 
   @contextlib.contextmanager
@@ -205,6 +207,11 @@ class RowsSource(seqio.TfdsDataSource):
     except tf.errors.DataLossError:
       self._check_files(reread=True)
       raise
+
+  def _check_has(self, split: str) -> None:
+    """Raises `InputError` for rows of test tasks only, unless on test."""
+    if split != 'test' and not self.metadata()['train_tasks']:
+      raise InputError(natinst.no_training_tasks('the corpus in use', split))
 
   def _check_files(self, *, reread: bool = False) -> None:
     data_dir = self.tfds_dataset.data_dir

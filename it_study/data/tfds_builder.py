@@ -384,7 +384,7 @@ def _check_spool(
       'again once nothing writes to the corpus.'
     )
   for split in natinst.SPLITS:
-    if spool.num_rows(split) == 0:
+    if corpus.tasks_of(split) and spool.num_rows(split) == 0:
       raise InputError(
         f'corpus {corpus.directory}: no instances in {split}. Each training '
         f'task holds out {natinst.VALIDATION_INSTANCES} instances for '

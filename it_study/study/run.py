@@ -131,8 +131,8 @@ class _Request:
     check_margin(self.equivalence_margin, setting='EQUIVALENCE_MARGIN')
     _check_seeds(self.seeds)
     check_several(self.splits, setting='run_study.splits')
-    for split in self.splits:
-      natinst.check_split(split)
+    for split in (*(('train',) if self.conditions else ()), *self.splits):
+      corpus.check_has(split)
     check_several(self.test_conditions, setting='TEST_CONDITIONS')
     for name in self.test_conditions:
       Condition.from_name(name)

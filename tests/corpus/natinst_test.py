@@ -233,7 +233,6 @@ def test_missing_folders_are_refused(directory, tmp_path):
 @pytest.mark.parametrize(
   ('content', 'message'),
   [
-    (b'\n \n', 'no tasks; expected one task name per line.'),
     (b'\xff\xfet\x00', 'not UTF-8 at byte 0: invalid start byte.'),
     (
       b'task1_a\ntask1_aa\n',
@@ -256,6 +255,36 @@ def test_malformed_split_files_are_refused(directory, content, message):
   (directory / 'splits/default/train_tasks.txt').write_bytes(content)
   assert _message(directory) == (
     f'DIR/splits/default/train_tasks.txt: {message}'
+  )
+
+
+def test_a_corpus_may_have_test_tasks_only(directory):
+  path = directory / 'splits/default/train_tasks.txt'
+  for make in (lambda: path.write_text('\n \n'), path.unlink):
+    make()
+    corpus = natinst.open_corpus(directory)
+    assert (corpus.train_tasks, corpus.test_tasks) == ((), ('task2_b',))
+    assert list(corpus.rows('train')) == list(corpus.rows('validation')) == []
+    corpus.check_has('test')
+    with pytest.raises(InputError) as error:
+      corpus.check_has('validation')
+    assert str(error.value) == (
+      f"corpus {directory}: no training tasks, so no split 'validation'; it "
+      'can be predicted and scored on test, not trained on. List its training '
+      'tasks in train_tasks.txt, or name another corpus.'
+    )
+    _, findings = natinst.survey_corpus(directory)
+    assert [(f.severity, f.code, f.message) for f in findings] == [
+      (
+        'note',
+        'no-training-tasks',
+        'no training tasks; the corpus can only be evaluated on',
+      )
+    ]
+  (directory / 'splits/default/test_tasks.txt').write_text('\n')
+  assert _message(directory) == (
+    'DIR/splits/default/test_tasks.txt: no tasks; expected one task name per '
+    'line.'
   )
 
 

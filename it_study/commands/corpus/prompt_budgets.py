@@ -49,7 +49,7 @@ def measure(
     options, 'max_target_length', default=TARGET_LENGTH
   )
   if options.split is not None:
-    natinst.check_split(options.split)
+    corpus.check_has(options.split)
   tensorflow_setup.import_tensorflow()
   from it_study.data import prepare, prompt_lengths
 

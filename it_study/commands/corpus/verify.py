@@ -80,7 +80,7 @@ def verify(options: argparse.Namespace) -> int:
     exclusions=options.exclude,
   )
   for split in options.split or ():
-    natinst.check_split(split)
+    corpus.check_has(split)
   if options.partial and not options.prompts:
     raise InputError(
       '--partial needs --prompts F.jsonl: only a file may hold part of a split.'

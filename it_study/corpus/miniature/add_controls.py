@@ -43,13 +43,15 @@ def add_controls(
     The directory.
 
   Raises:
-    InputError: If the source is not a corpus or has controls, or the directory
-      holds something else or cannot be written.
+    InputError: If the source is not a corpus with training tasks or has
+      controls, or the directory holds something else or cannot be written.
   """
   source, directory = (
     pathlib.Path(expanded(path)) for path in (source, directory)
   )
   corpus = natinst.open_corpus(source, track=track)
+  # Controls are training tasks.
+  corpus.check_has('train')
   recipes: list[Recipe] = [*positive_controls(), *negative_controls()]
   tasks = {
     name: task
