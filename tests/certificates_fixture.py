@@ -1,6 +1,6 @@
 """A small corpus to certify, its rows, and ways to damage them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import json
 import pathlib
@@ -16,8 +16,13 @@ ORIGINAL = 'natinst_def_original_ex_original2'
 DELUSIVE = 'natinst_def_original_ex_delusive2'
 
 
-def write_corpus(directory: pathlib.Path) -> pathlib.Path:
-  """Two tasks of each kind on each side of the split."""
+def write_corpus(
+  directory: pathlib.Path, *, definitions: Mapping[str, str] | None = None
+) -> pathlib.Path:
+  """Two tasks of each kind on each side of the split.
+
+  `definitions` replaces definitions, by name of the task.
+  """
   sides = {
     'train': {
       'task1_mood': _task('Say good or bad.', 'Sentiment', _moods(), 40),
@@ -38,6 +43,8 @@ def write_corpus(directory: pathlib.Path) -> pathlib.Path:
     path = directory / f'splits/default/{side}_tasks.txt'
     path.write_text(''.join(f'{name}\n' for name in tasks))
     for name, task in tasks.items():
+      if name in (definitions or {}):
+        task['Definition'] = [definitions[name]]
       for index, instance in enumerate(task['Instances']):
         instance['id'] = f'{name[:5]}-{index}'
       (directory / f'tasks/{name}.json').write_text(json.dumps(task))
@@ -93,8 +100,12 @@ class Bench:
     return path
 
 
-def build_bench(directory: pathlib.Path) -> Bench:
-  corpus = natinst.open_corpus(write_corpus(directory / 'corpus'))
+def build_bench(
+  directory: pathlib.Path, *, definitions: Mapping[str, str] | None = None
+) -> Bench:
+  corpus = natinst.open_corpus(
+    write_corpus(directory / 'corpus', definitions=definitions)
+  )
   data_dir = tfds_builder.build_rows(corpus, data_dir=directory / 'rows')
   return Bench(corpus, data_dir)
 

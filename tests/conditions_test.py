@@ -18,7 +18,7 @@ def _conditions(draw) -> Condition:
   tk_truncation = draw(st.booleans())
   counts = st.integers(1, 2**63 - 1)
   return Condition(
-    definition=draw(st.sampled_from(['original', 'simplified', 'empty'])),
+    definition=draw(st.sampled_from(DEFINITION_LEVELS.names())),
     examples=examples,
     num_examples=0 if examples == 'empty' else draw(counts),
     num_negative_examples=draw(st.integers(0, 2**63 - 1)),
@@ -85,7 +85,8 @@ def test_suffixes_come_in_their_order():
       'natinst_def_orignal_ex_original2',
       "condition 'natinst_def_orignal_ex_original2': definition level "
       "'orignal' is unknown; available: original, simplified, empty, "
-      "shuffled, renamed. Did you mean 'original'?",
+      'shuffled, renamed, nolabels, keep25, keep50, keep75, wordshuffled. Did '
+      "you mean 'original'?",
     ),
     (
       'natinst_def_empty_ex_delusion1',
@@ -209,6 +210,14 @@ def test_a_level_needs_a_name_of_letters():
     EXAMPLE_LEVELS.register('two_fold', print)
   assert str(error.value) == (
     "example level 'two_fold': use letters a to z only."
+  )
+  with pytest.raises(InputError) as error:
+    EXAMPLE_LEVELS.register('last2', print)
+  assert str(error.value) == "example level 'last2': use letters a to z only."
+  with pytest.raises(InputError) as error:
+    DEFINITION_LEVELS.register('2fold', print)
+  assert str(error.value) == (
+    "definition level '2fold': use letters a to z and digits, a letter first."
   )
 
 

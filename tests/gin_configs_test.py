@@ -63,6 +63,7 @@ def test_the_leaves_are_known():
     'studies/low_resource.gin',
     'studies/low_resource_fixed_steps.gin',
     'studies/miniature.gin',
+    'studies/miniature_definition_parts.gin',
     'studies/miniature_definitions.gin',
     'studies/miniature_examples.gin',
     'studies/miniature_low_resource.gin',

@@ -11,7 +11,6 @@ import tempfile
 
 from it_study import instructions
 from it_study.audit.certificates import (
-  definitions,
   heads,
   judge,
   originals,
@@ -19,8 +18,9 @@ from it_study.audit.certificates import (
   subject,
 )
 from it_study.audit.certificates.certificate import Certificate, Tally
-from it_study.audit.certificates.examples import Recorded
 from it_study.audit.certificates.failures import Failure
+from it_study.audit.certificates.levels import definitions, words
+from it_study.audit.certificates.levels.examples import Recorded
 from it_study.conditions import DEFINITION_LEVELS, Condition
 from it_study.corpus import natinst, worker_pool
 from it_study.corpus.schema import Instance, LazyTasks, Task
@@ -39,7 +39,9 @@ _TaskResult = tuple[Tally, list[Failure]]
 def default_conditions() -> tuple[Condition, ...]:
   """Returns each definition with 0 to 2 examples, original and delusive.
 
-  Also the original definition with two negative examples and explanations.
+  Those that only lose or reorder words, which no example depends on, come with
+  2 original ones. Also the original definition with two negative examples and
+  explanations.
   """
   examples = (
     ('empty', 0),
@@ -48,10 +50,15 @@ def default_conditions() -> tuple[Condition, ...]:
   grid = tuple(
     Condition(definition=definition, examples=level, num_examples=count)
     for definition, (level, count) in itertools.product(
-      DEFINITION_LEVELS.names(), examples
+      (n for n in DEFINITION_LEVELS.names() if n not in words.LEVELS), examples
     )
   )
-  return (*grid, Condition(num_negative_examples=2, explanations=True))
+  reworded = tuple(Condition(definition=level) for level in words.LEVELS)
+  return (
+    *grid,
+    *reworded,
+    Condition(num_negative_examples=2, explanations=True),
+  )
 
 
 def certify(

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 
-from it_study.audit.certificates import anatomy, definitions, examples
+from it_study.audit.certificates import anatomy
 from it_study.audit.certificates.failures import Failure
+from it_study.audit.certificates.levels import definitions, examples, words
 from it_study.audit.certificates.originals import (
   RawExample,
   RawInstance,
@@ -15,7 +16,14 @@ from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
 from it_study.instructions.definitions import OutputSpace
 
 # Levels with a known rule. For others, only the rest of a prompt is judged.
-DEFINITION_RULES = ('original', 'simplified', 'empty', 'shuffled', 'renamed')
+DEFINITION_RULES = (
+  'original',
+  'simplified',
+  'empty',
+  'shuffled',
+  'renamed',
+  *words.LEVELS,
+)
 EXAMPLE_RULES = ('original', 'delusive', 'empty')
 
 
@@ -172,6 +180,9 @@ class HeadJudge:
           piece, task, self._renamings.get(place)
         )
       return definitions.judge_renamed(piece, task, cut=cut)
+    if level in words.LEVELS:
+      seed = condition.seed if place[1] else 0
+      return words.judge(piece, task, level=level, seed=seed, cut=cut)
     function = DEFINITION_LEVELS.get(level).function
     if isinstance(function, OutputSpace):
       return definitions.judge_output_space(

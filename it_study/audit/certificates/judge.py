@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 import dataclasses
 
-from it_study.audit.certificates import anatomy, definitions, examples
+from it_study.audit.certificates import anatomy
 from it_study.audit.certificates.failures import Failure, differ, differ_in_list
 from it_study.audit.certificates.heads import (
   Head,
@@ -11,6 +11,7 @@ from it_study.audit.certificates.heads import (
   may_cut,
   without_rule,
 )
+from it_study.audit.certificates.levels import definitions, examples
 from it_study.audit.certificates.originals import RawInstance, RawTask
 from it_study.audit.certificates.subject import Subject, Tokens, Verdict
 from it_study.conditions import Condition

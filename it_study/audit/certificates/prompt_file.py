@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 
-from it_study.audit.certificates import definitions, originals, subject
+from it_study.audit.certificates import originals, subject
 from it_study.audit.certificates.certificate import Certificate, Seen, Tally
 from it_study.audit.certificates.certify import (
   OnFailure,
@@ -15,6 +15,7 @@ from it_study.audit.certificates.certify import (
 )
 from it_study.audit.certificates.failures import Failure
 from it_study.audit.certificates.judge import TaskJudge
+from it_study.audit.certificates.levels import definitions
 from it_study.conditions import Condition
 from it_study.corpus import natinst
 from it_study.errors import InputError, nearest_path, shown

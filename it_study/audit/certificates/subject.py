@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 import dataclasses
 
-from it_study.audit.certificates import examples
 from it_study.audit.certificates.failures import Failure
+from it_study.audit.certificates.levels import examples
 from it_study.audit.certificates.originals import RawInstance
 from it_study.conditions import Condition
 

@@ -37,7 +37,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     action='extend',
     nargs='+',
     metavar='NAME',
-    help='condition names; default: every definition level, each with 0 to 2 '
+    help='condition names; default: every definition level, most with 0 to 2 '
     'original and delusive examples',
   )
   parser.add_argument(

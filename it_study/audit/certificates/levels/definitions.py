@@ -67,14 +67,14 @@ def judge_original(
 ) -> DefinitionVerdict:
   """Judges the level 'original': the human-written definition."""
   whole = anatomy.definition_piece(task.definition)
-  return _compared('definition-text', piece, whole, task.definition, cut=cut)
+  return compared('definition-text', piece, whole, task.definition, cut=cut)
 
 
 def judge_empty(piece: str) -> DefinitionVerdict:
   """Judges the level 'empty': no definition."""
   if not piece:
     return DefinitionVerdict(whole='')
-  return _failed(differ('definition-not-empty', '', piece))
+  return failed(differ('definition-not-empty', '', piece))
 
 
 def judge_output_space(
@@ -104,7 +104,7 @@ def judge_output_space(
     code = 'simplified-label-missing'
   elif sorted(piece) == sorted(whole):
     code = 'simplified-label-order'
-  return _compared(code, piece, whole, text, cut=cut)
+  return compared(code, piece, whole, text, cut=cut)
 
 
 def judge_shuffled(
@@ -125,7 +125,7 @@ def judge_shuffled(
     if all(owner.category == task.category for owner in lenders) and (
       definitions.elsewhere(task)
     ):
-      return _failed(
+      return failed(
         Failure(
           'shuffled-same-category',
           f'a definition outside {task.category}',
@@ -136,19 +136,19 @@ def judge_shuffled(
   if piece == anatomy.definition_piece(task.definition) or any(
     _same_text(owner, task) for owner in owners
   ):
-    return _failed(
+    return failed(
       Failure('shuffled-own', 'the definition of another task', piece[:80])
     )
   for owner in owners:
     across = owner.is_test != task.is_test
-    return _failed(
+    return failed(
       Failure(
         'shuffled-other-side' if across else 'shuffled-other-kind',
         f'a {_side(task.is_test)} {task.kind} task',
         f'{owner.name}, a {_side(owner.is_test)} {owner.kind} task',
       )
     )
-  return _failed(
+  return failed(
     Failure('shuffled-unknown', "another task's definition", piece[:80])
   )
 
@@ -164,7 +164,7 @@ def judge_renamed(piece: str, task: RawTask, *, cut: bool) -> DefinitionVerdict:
   if not piece.startswith(before):
     if cut and anatomy.is_cut_definition(piece, before.partition(': ')[2]):
       return DefinitionVerdict(cut=True)
-    return _failed(differ('renamed-definition', before, piece))
+    return failed(differ('renamed-definition', before, piece))
   names: dict[str, str] = {}
   rest = piece[len(before) :]
   for index, label in enumerate(task.labels):
@@ -176,9 +176,9 @@ def judge_renamed(piece: str, task: RawTask, *, cut: bool) -> DefinitionVerdict:
     if not rest.startswith(entry):
       if cut and rest.endswith('\n\n'):
         return DefinitionVerdict(cut=True)
-      return _failed(differ('renamed-map', entry, rest))
+      return failed(differ('renamed-map', entry, rest))
     if names.setdefault(normalize_answer(label), name) != name:
-      return _failed(
+      return failed(
         Failure(
           'renamed-map',
           f'the same name for {label!r} as for equal labels',
@@ -187,13 +187,13 @@ def judge_renamed(piece: str, task: RawTask, *, cut: bool) -> DefinitionVerdict:
       )
     rest = rest[len(entry) :]
   if rest:
-    return _failed(differ('renamed-map', '', rest))
+    return failed(differ('renamed-map', '', rest))
   taken = set(
     re.findall(r'\w+', ' '.join((task.definition, *task.labels)).lower())
   )
   for name in names.values():
     if list(names.values()).count(name) > 1 or name.lower() in taken:
-      return _failed(
+      return failed(
         Failure(
           'renamed-map',
           'names that differ from each other and from all words',
@@ -220,20 +220,30 @@ def judge_cut_renaming(
   text = known.whole.removeprefix('Definition: ')
   if anatomy.is_cut_definition(piece, text):
     return dataclasses.replace(known, cut=True)
-  return _failed(differ('renamed-definition', known.whole, piece))
+  return failed(differ('renamed-definition', known.whole, piece))
 
 
-def _compared(
+def compared(
   code: str, piece: str, whole: str, text: str, *, cut: bool
 ) -> DefinitionVerdict:
+  """Judges a definition that must be a known text.
+
+  Args:
+    code: Code of the failure.
+    piece: Definition in the prompt.
+    whole: Expected definition as a prompt shows it.
+    text: Expected definition.
+    cut: Whether a token limit may have cut it.
+  """
   if piece == whole:
     return DefinitionVerdict(whole=whole)
   if cut and anatomy.is_cut_definition(piece, text):
     return DefinitionVerdict(whole=whole, cut=True)
-  return _failed(differ(code, whole, piece))
+  return failed(differ(code, whole, piece))
 
 
-def _failed(failure: Failure) -> DefinitionVerdict:
+def failed(failure: Failure) -> DefinitionVerdict:
+  """Returns the verdict with one failure."""
   return DefinitionVerdict(failures=(failure,))
 
 

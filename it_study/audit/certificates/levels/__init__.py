@@ -1,0 +1,1 @@
+"""Judges the parts of a prompt that a condition's levels alter."""

@@ -1,0 +1,41 @@
+"""Conditions: the levels of the instruction axes, and names for them."""
+
+from it_study.conditions.condition import (
+  DELUSIVE_SOURCES,
+  INSTANCES_PER_TASK,
+  PROMPT_FORMATS,
+  Condition,
+  common_grid,
+)
+from it_study.conditions.grids import (
+  check_several,
+  definition_experiments,
+  example_experiments,
+  named_conditions,
+  standard_grid,
+  sweep,
+)
+from it_study.conditions.levels import (
+  DEFINITION_LEVELS,
+  EXAMPLE_LEVELS,
+  Level,
+  LevelRegistry,
+)
+
+__all__ = [
+  'DEFINITION_LEVELS',
+  'DELUSIVE_SOURCES',
+  'EXAMPLE_LEVELS',
+  'INSTANCES_PER_TASK',
+  'PROMPT_FORMATS',
+  'Condition',
+  'Level',
+  'LevelRegistry',
+  'check_several',
+  'common_grid',
+  'definition_experiments',
+  'example_experiments',
+  'named_conditions',
+  'standard_grid',
+  'sweep',
+]

@@ -1,0 +1,219 @@
+"""Condition: what determines a prompt, and its name."""
+
+from collections.abc import Iterator
+import dataclasses
+import itertools
+import re
+from typing import Any
+
+from it_study.conditions.levels import (
+  DEFINITION_LEVELS,
+  EXAMPLE_LEVELS,
+  check_known,
+)
+from it_study.errors import InputError, nearest
+
+INSTANCES_PER_TASK = 100
+DELUSIVE_SOURCES = ('negatives', 'swap', 'repair')
+PROMPT_FORMATS = ('plain', 'alpaca', 'chat')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Condition:
+  """All that determines a prompt's bytes and the choice of instances.
+
+  >>> Condition(definition='simplified', instances_per_task=10).name
+  'natinst_def_simplified_ex_original2_n10'
+
+  Attributes:
+    definition: Level of the definition.
+    examples: Level of the positive examples.
+    num_examples: Number of positive examples; 0 with level 'empty' only.
+    num_negative_examples: Number of negative examples after them.
+    explanations: Whether examples include their explanations.
+    tk_truncation: Whether to truncate prompts at the end, as Tk-Instruct does.
+    matched_budget: Whether to shorten each instance as much as the longest
+      definition level requires, so that all conditions show the same instance.
+    delusive_source: Source of delusive examples; None for the default rule.
+    instances_per_task: Number of training instances per task.
+    num_tasks: Number of training tasks; None for all.
+    seed: Seed for subsampling and alterations, not for training.
+    prompt_format: Text around the prompt: 'plain' for none, 'alpaca' for
+      Alpaca's template, or 'chat' for the vocabulary's chat template.
+  """
+
+  definition: str = 'original'
+  examples: str = 'original'
+  num_examples: int = 2
+  num_negative_examples: int = 0
+  explanations: bool = False
+  tk_truncation: bool = False
+  matched_budget: bool = False
+  delusive_source: str | None = None
+  instances_per_task: int = INSTANCES_PER_TASK
+  num_tasks: int | None = None
+  seed: int = 0
+  prompt_format: str = 'plain'
+
+  def __post_init__(self) -> None:
+    DEFINITION_LEVELS.check(self.definition)
+    EXAMPLE_LEVELS.check(self.examples)
+    self._check_values()
+    if (self.num_examples == 0) != (self.examples == 'empty'):
+      raise InputError(
+        f'ex_{self.examples}{self.num_examples} is not valid: level empty '
+        'takes 0 examples (ex_empty0), every other level at least 1.'
+      )
+    if self.delusive_source is not None:
+      check_known('delusive source', self.delusive_source, DELUSIVE_SOURCES)
+      if self.examples != 'delusive':
+        raise InputError(
+          f'_src{self.delusive_source} requires delusive examples, found '
+          f'ex_{self.examples}{self.num_examples}.'
+        )
+    check_known('prompt format', self.prompt_format, PROMPT_FORMATS)
+    if self.tk_truncation and self.prompt_format != 'plain':
+      raise InputError(
+        f'_trunctk and _fmt{self.prompt_format} cannot be combined: the first '
+        'cuts the end of the prompt, which the second adds to.'
+      )
+    if self.tk_truncation and self.matched_budget:
+      raise InputError(
+        '_trunctk and _budget cannot be combined: the first truncates the '
+        'instance, the second shows the same instance in all conditions.'
+      )
+
+  @property
+  def name(self) -> str:
+    """The name of the SeqIO task, without suffixes at their default."""
+    name = f'natinst_def_{self.definition}_ex_{self.examples}'
+    name += str(self.num_examples)
+    for suffix, field in _SUFFIXES.items():
+      value = getattr(self, field)
+      if value != DEFAULTS[field]:
+        name += f'_{suffix}' if value is True else f'_{suffix}{value}'
+    return name
+
+  @classmethod
+  def from_name(cls, name: str) -> 'Condition':
+    """Parses a name; the inverse of `name`.
+
+    Raises:
+      InputError: If the name is malformed or has a suffix at its default.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+      raise InputError(
+        f'{name!r} is not a condition. A name reads '
+        'natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, followed by suffixes that are '
+        f'not at their default, in this order: _{", _".join(_SUFFIXES)}.'
+        f'{nearest(name, [condition.name for condition in common_grid()])}'
+      )
+    fields = {
+      field: _parse_value(field, text)
+      for field, text in match.groupdict().items()
+      if text is not None
+    }
+    try:
+      condition = cls(**fields)
+    except InputError as error:
+      raise InputError(f'condition {name!r}: {error}') from None
+    if condition.name != name:
+      raise InputError(
+        f'condition {name!r} has a suffix at its default, which must be left '
+        f'out. Write {condition.name!r}.'
+      )
+    return condition
+
+  def _check_values(self) -> None:
+    # A value of another type would give a name that cannot be parsed.
+    for field in _FLAGS:
+      value = getattr(self, field)
+      if not isinstance(value, bool):
+        raise InputError(f'{field} is {value!r}; expected True or False.')
+    for field, least in _LEAST.items():
+      value = getattr(self, field)
+      if value is None and DEFAULTS[field] is None:
+        continue
+      if not isinstance(value, int) or isinstance(value, bool):
+        raise InputError(f'{field} is {value!r}; expected a whole number.')
+      if not least <= value <= _MOST:
+        raise InputError(f'{field} is {value}; expected {least} to {_MOST}.')
+
+  def with_original_instructions(self) -> 'Condition':
+    """Returns the condition with the real definition and real examples.
+
+    An example count of 0 becomes 1, as in the example experiments.
+    """
+    return dataclasses.replace(
+      self,
+      definition='original',
+      examples='original',
+      num_examples=self.num_examples or 1,
+      delusive_source=None,
+    )
+
+  def of_instance(self, instance_id: str) -> 'Condition':
+    """Returns the condition of one instance, which is this one for all."""
+    del instance_id
+    return self
+
+  def for_test(self) -> 'Condition':
+    """Returns the condition on the test split, which ignores n, t and s."""
+    return dataclasses.replace(
+      self, instances_per_task=INSTANCES_PER_TASK, num_tasks=None, seed=0
+    )
+
+
+def common_grid() -> Iterator[Condition]:
+  """Yields the conditions that `tasks` registers with SeqIO."""
+  for definition, (level, count), instances_per_task in itertools.product(
+    ('original', 'simplified', 'empty'),
+    (('empty', 0), *itertools.product(('original', 'delusive'), (1, 2))),
+    (1, 2, 5, 10, 20, 50, 100, 200, 800),
+  ):
+    yield Condition(
+      definition=definition,
+      examples=level,
+      num_examples=count,
+      instances_per_task=instances_per_task,
+    )
+
+
+_SUFFIXES = {
+  'neg': 'num_negative_examples',
+  'expl': 'explanations',
+  'trunctk': 'tk_truncation',
+  'budget': 'matched_budget',
+  'src': 'delusive_source',
+  'n': 'instances_per_task',
+  't': 'num_tasks',
+  's': 'seed',
+  'fmt': 'prompt_format',
+}
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(Condition)}
+_LEAST = {'num_examples': 0, 'num_negative_examples': 0, 'seed': 0}
+_LEAST |= {'instances_per_task': 1, 'num_tasks': 1}
+_MOST = 2**63 - 1
+_FLAGS = ('explanations', 'tk_truncation', 'matched_budget')
+_WORDS = ('delusive_source', 'prompt_format')
+
+
+def _suffix_pattern(suffix: str, field: str) -> str:
+  if field in _FLAGS:
+    return f'(?:_(?P<{field}>{suffix}))?'
+  value = '[a-z]+' if field in _WORDS else '0|[1-9][0-9]{0,18}'
+  return f'(?:_{suffix}(?P<{field}>{value}))?'
+
+
+_NAME = re.compile(
+  'natinst_def_(?P<definition>[a-z][a-z0-9]*)'
+  '_ex_(?P<examples>[a-z]+)(?P<num_examples>0|[1-9][0-9]{0,18})'
+  + ''.join(_suffix_pattern(*item) for item in _SUFFIXES.items())
+)
+
+
+def _parse_value(field: str, text: str) -> Any:
+  if field in _FLAGS:
+    return True
+  return int(text) if text.isdecimal() else text
