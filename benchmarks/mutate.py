@@ -11,8 +11,8 @@ Then draws mutants of these kinds:
 - a call whose value is not used is skipped.
 
 Each mutant is written into a copy of the repository, where the test files that
-enter the mutated function run until one fails. Tests marked slow run only on
-mutants that the others let live. Prints the mutants that survive. The same seed
+enter the mutated function run until one fails: first the module's own, last
+those marked slow. Prints the mutants that survive. The same seed
 draws the same mutants from the same source: with --out and --coverage, the same
 command resumes a run that was interrupted.
 """
@@ -29,6 +29,7 @@ import os
 import pathlib
 import queue
 import random
+import re
 import resource
 import shutil
 import subprocess
@@ -322,8 +323,8 @@ def _record_all(
   return coverage
 
 
-def _covering(mutant: Mutant, coverage: Mapping[str, dict]) -> list[str]:
-  """Test files that enter the mutated function, most telling ones first."""
+def _covering(mutant: Mutant, coverage: Mapping[str, dict]) -> list[list[str]]:
+  """Test files that enter the mutated function: the module's own, others."""
   entered, seconds = coverage['entered'], coverage['seconds']
   if mutant.function:
     key = f'{mutant.path}:{mutant.function}'
@@ -335,11 +336,11 @@ def _covering(mutant: Mutant, coverage: Mapping[str, dict]) -> list[str]:
       for name, keys in entered.items()
       if any(key.startswith(prefix) for key in keys)
     ]
+  files.sort(key=lambda name: seconds.get(name, 0))
   module = pathlib.Path(mutant.path).with_suffix('')
   mirror = str(pathlib.Path('tests', *module.parts[1:]))
-  return sorted(
-    files, key=lambda name: (not name.startswith(mirror), seconds.get(name, 0))
-  )
+  own = [name for name in files if name.startswith(mirror)]
+  return [own, [name for name in files if name not in own]]
 
 
 def _copy_repository(folder: pathlib.Path) -> pathlib.Path:
@@ -357,8 +358,10 @@ def _copy_repository(folder: pathlib.Path) -> pathlib.Path:
   return folder
 
 
-def _fails(copy: pathlib.Path, tests: Sequence[str], marker: str) -> bool:
-  """Whether a test fails in a copy, or never seems to end."""
+def _failing_test(
+  copy: pathlib.Path, tests: Sequence[str], marker: str
+) -> str | None:
+  """Returns the first test that fails in a copy, or never seems to end."""
   words = ['-x', '-q', '-p', 'no:cacheprovider', '-m', marker, *tests]
   try:
     done = subprocess.run(
@@ -369,26 +372,36 @@ def _fails(copy: pathlib.Path, tests: Sequence[str], marker: str) -> bool:
       env={**os.environ, 'PYTHONPATH': str(copy)},
       # Time that other programs take is not the tests'.
       preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (900, 900)),
+      text=True,
       timeout=3600,
     )
   except subprocess.TimeoutExpired:
-    return True
+    return 'time limit'
   # 5: no test was selected.
-  return done.returncode not in (0, 5)
+  if done.returncode in (0, 5):
+    return None
+  failed = re.search('^(?:FAILED|ERROR) ([^ ]+)', done.stdout, re.MULTILINE)
+  return failed[1] if failed else f'status {done.returncode}'
 
 
-def survives(
+def killer(
   mutant: Mutant, copy: pathlib.Path, coverage: Mapping[str, dict]
-) -> bool:
-  """Whether all tests pass with a mutant."""
+) -> str | None:
+  """Returns the test that fails with a mutant; None if it survives."""
   path = copy / mutant.path
   source = path.read_bytes()
-  tests = _covering(mutant, coverage)
-  if not tests:
-    return True
+  own, others = _covering(mutant, coverage)
   path.write_bytes(mutant.apply(source))
   try:
-    return not (_fails(copy, tests, 'not slow') or _fails(copy, tests, 'slow'))
+    for marker, tests in (
+      ('not slow', own),
+      ('not slow', others),
+      ('slow', own + others),
+    ):
+      test = _failing_test(copy, tests, marker) if tests else None
+      if test:
+        return test
+    return None
   finally:
     path.write_bytes(source)
 
@@ -463,26 +476,26 @@ def _run(options: argparse.Namespace, folder: pathlib.Path) -> None:
 
   judged = _read_judged(options.out)
 
-  def judge(mutant: Mutant) -> bool:
+  def judge(mutant: Mutant) -> str | None:
     if mutant in judged:
       return judged[mutant]
     copy = copies.get()
     try:
-      return survives(mutant, copy, coverage)
+      return killer(mutant, copy, coverage)
     finally:
       copies.put(copy)
 
   start, survivors = time.monotonic(), []
   with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
-    for done, (mutant, lives) in enumerate(
+    for done, (mutant, test) in enumerate(
       zip(mutants, pool.map(judge, mutants), strict=True), start=1
     ):
-      if lives:
+      if not test:
         survivors.append(mutant)
         print(f'survives: {mutant}', flush=True)
       if options.out and mutant not in judged:
         with open(options.out, 'a') as file:
-          line = {**dataclasses.asdict(mutant), 'survives': lives}
+          line = {**dataclasses.asdict(mutant), 'killed_by': test}
           file.write(json.dumps(line) + '\n')
       if done % 10 == 0 or done == len(mutants):
         print(
@@ -496,14 +509,14 @@ def _run(options: argparse.Namespace, folder: pathlib.Path) -> None:
   )
 
 
-def _read_judged(out: str | None) -> dict[Mutant, bool]:
+def _read_judged(out: str | None) -> dict[Mutant, str | None]:
   """Returns the mutants that an interrupted run has judged, and their fate."""
   path = out and pathlib.Path(out)
   judged = {}
   for line in path.read_text().splitlines() if path and path.exists() else ():
     fields = json.loads(line)
-    lives = fields.pop('survives')
-    judged[Mutant(**fields)] = lives
+    test = fields.pop('killed_by')
+    judged[Mutant(**fields)] = test
   return judged
 
 
