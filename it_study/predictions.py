@@ -1,6 +1,6 @@
 """The row schema of predictions.jsonl: writes, reads and checks rows."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import dataclasses
 import math
 import re
@@ -205,13 +205,47 @@ def check_complete(
     InputError: If ids are duplicate, missing or unknown; gives the count and
       first id of each.
   """
-  expected = {(task.name, instance.id) for task, instance in corpus.rows(split)}
+  check_expected(
+    rows,
+    expected={
+      (task.name, instance.id) for task, instance in corpus.rows(split)
+    },
+    against=f'split {split!r} of corpus {corpus.directory}',
+    source=source,
+    advice='Predict the split again, or name the corpus that was predicted.',
+  )
+
+
+def check_expected(
+  rows: Sequence[Prediction],
+  *,
+  expected: Collection[tuple[str | None, str]],
+  against: str,
+  source: str,
+  advice: str,
+) -> None:
+  """Checks that `rows` hold each of some instances exactly once.
+
+  Args:
+    rows: Rows with id, and with task where it is expected.
+    expected: Task, None if unknown, and id of each instance.
+    against: Name of the expected instances, for error messages.
+    source: Name of the rows, for error messages.
+    advice: Sentence that ends the message.
+
+  Raises:
+    InputError: If ids are duplicate, missing or unknown; gives the count and
+      first id of each.
+  """
+  expected = set(expected)
   predicted = {(row.task, row.id) for row in rows}
   faults = []
   repeated = _repeated(rows)
   if repeated:
     faults.append(f'{len(repeated)} duplicate (first {repeated[0]!r})')
-  missing = sorted(expected - predicted)
+  missing = sorted(
+    expected - predicted, key=lambda pair: (pair[0] or '', pair[1])
+  )
   if missing:
     faults.append(
       f'{len(missing)} of {len(expected)} missing (first {missing[0][1]!r})'
@@ -220,17 +254,16 @@ def check_complete(
   hint = ''
   if unknown:
     task, name = unknown[0]
-    faults.append(f'{len(unknown)} unknown (first {name!r} of task {task!r})')
+    of_task = '' if task is None else f' of task {task!r}'
+    faults.append(f'{len(unknown)} unknown (first {name!r}{of_task})')
     # Only within the task: comparing thousands of similar ids takes minutes.
     hint = nearest(
       str(name), [known for other, known in expected if other == task]
     )
   if faults:
     raise InputError(
-      f'{source}: ids do not match split {split!r} of corpus '
-      f'{corpus.directory}: {"; ".join(faults)}. Each instance must occur '
-      'exactly once. Predict the split again, or name the corpus that was '
-      f'predicted.{hint}'
+      f'{source}: ids do not match {against}: {"; ".join(faults)}. Each '
+      f'instance must occur exactly once. {advice}{hint}'
     )
 
 

@@ -14,7 +14,7 @@ from it_study.errors import InputError, visible
 from it_study.storage import text_files
 
 if TYPE_CHECKING:
-  from it_study.evaluation import rouge
+  from it_study.evaluation import formats, rouge
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
   )
   flags.add_module_flag(parser)
   flags.add_corpus_flag(parser, required=False)
+  parser.add_argument(
+    '--references',
+    metavar='F',
+    help="the natural-instructions leaderboard's references.jsonl (or CSV), in "
+    'place of a corpus',
+  )
   flags.add_split_flag(parser, default=None)
   parser.add_argument('--out', metavar='F', help='write metrics.json to F')
   parser.add_argument(
@@ -39,7 +45,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     choices=('default', 'xlingual'),
     default='default',
     help='tokenization for ROUGE: English stems (default) or GPT-2 tokens '
-    '(xlingual)',
+    '(xlingual); also the track to keep of --references',
   )
   parser.add_argument(
     '--tokenizer',
@@ -53,15 +59,19 @@ def score(options: argparse.Namespace) -> None:
   from it_study.evaluation import score as scoring
 
   corpus = open_corpus(options)
+  references = _open_references(options)
   result = scoring.score_file(
     options.predictions,
     corpus=corpus,
+    references=references,
     split=options.split,
     out=options.out,
     scorer=_scorer(options),
   )
   # Whatever can fail comes before anything is printed.
-  sentence = _decompose(options, corpus) if options.decomposition else ''
+  sentence = ''
+  if options.decomposition:
+    sentence = _decompose(options, corpus, references)
   print_notes(options, result.notes)
   print_metrics(options, result.metrics, per_task=options.per_task)
   if sentence and not (options.json or options.quiet):
@@ -71,7 +81,7 @@ def score(options: argparse.Namespace) -> None:
 COMMAND = Command(
   name='score',
   run=score,
-  summary='score predictions of it-study, Tk-Instruct or T5X',
+  summary='score predictions of it-study and of other systems',
   example='it-study baseline random --corpus miniature --out /tmp/random.jsonl '
   '&& it-study score /tmp/random.jsonl --corpus miniature',
   add_flags=_add_flags,
@@ -109,14 +119,34 @@ def print_metrics(
     score_tables.print_metrics(metrics, per_task=per_task)
 
 
+def _open_references(
+  options: argparse.Namespace,
+) -> 'formats.References | None':
+  from it_study.evaluation import formats
+
+  if options.references is None:
+    return None
+  if options.corpus is not None:
+    raise InputError(
+      '--corpus and --references both hold references. Leave out --references: '
+      'a corpus also has kinds and label spaces.'
+    )
+  return formats.read_references(options.references, track=options.track)
+
+
 def _decompose(
-  options: argparse.Namespace, corpus: natinst.Corpus | None
+  options: argparse.Namespace,
+  corpus: natinst.Corpus | None,
+  references: 'formats.References | None',
 ) -> str:
   """Writes the decomposition file; returns the overall one as a sentence."""
   from it_study.evaluation import decomposition, score as scoring
 
   loaded = scoring.load_rows(
-    options.predictions, corpus=corpus, split=options.split
+    options.predictions,
+    corpus=corpus,
+    references=references,
+    split=options.split,
   )
   groups = decomposition.decompositions(loaded.rows)
   text_files.write_text(

@@ -1,6 +1,6 @@
 """Scores a prediction file of any known format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import json
@@ -41,6 +41,7 @@ def score_file(
   path: _Path,
   *,
   corpus: Corpus | None = None,
+  references: formats.References | None = None,
   split: str | None = None,
   out: _Path | None = None,
   scorer: Rouge | None = None,
@@ -52,6 +53,8 @@ def score_file(
     corpus: Corpus that was predicted. Every instance of the split must occur
       exactly once; kinds, label spaces, categories and references are taken
       from it. None relies on the rows.
+    references: References to score against in place of a corpus's; they hold
+      every instance that was predicted.
     split: Split of rows that do not name theirs; None for 'test'.
     out: Path of the metrics.json to write; None writes nothing.
     scorer: ROUGE scorer; None for that of the English track.
@@ -64,7 +67,7 @@ def score_file(
     InputError: If the file cannot be read, ids are duplicate, missing or
       unknown, the file holds several splits, or `out` cannot be written.
   """
-  loaded = load_rows(path, corpus=corpus, split=split)
+  loaded = load_rows(path, corpus=corpus, references=references, split=split)
   metrics = score_rows(
     loaded.rows,
     corpus=corpus,
@@ -79,14 +82,19 @@ def score_file(
 
 
 def load_rows(
-  path: _Path, *, corpus: Corpus | None = None, split: str | None = None
+  path: _Path,
+  *,
+  corpus: Corpus | None = None,
+  references: formats.References | None = None,
+  split: str | None = None,
 ) -> Rows:
   """Reads and checks a prediction file; takes arguments of `score_file`.
 
   With a corpus, rows are sorted by (task, position) and their fields taken from
-  the corpus; without one they are returned as read.
+  the corpus. With references they are in the order of these; else they are
+  returned as read.
   """
-  rows = _load_rows(path, corpus, split)
+  rows = _load_rows(path, corpus, references, split)
   change = None
   # A damaged DONE says nothing of the predictions.
   with contextlib.suppress(InputError):
@@ -117,7 +125,7 @@ def score_rows(
     if not row.targets:
       raise InputError(
         f'row {row.id or row.inputs or ""!r:.60} has no reference to score '
-        'against; name the corpus.'
+        'against; name the corpus, or a file of references.'
       )
   name = baselines.baseline_of(rows)
   if name is None:
@@ -132,9 +140,18 @@ def write_metrics(path: _Path, metrics: Mapping) -> None:
   write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + '\n')
 
 
-def _load_rows(path: _Path, corpus: Corpus | None, split: str | None) -> Rows:
+def _load_rows(
+  path: _Path,
+  corpus: Corpus | None,
+  references: formats.References | None,
+  split: str | None,
+) -> Rows:
   file = formats.read_rows(path)
   split = _one_split(file, split)
+  if references is not None:
+    attached, found = formats.attach(file, references)
+    notes = [*file.notes, *found, *_unknown_fields(attached)]
+    return Rows(attached, split, tuple(notes))
   if corpus is None:
     return _without_corpus(file, split)
   split = split or 'test'
@@ -163,7 +180,7 @@ def _load_rows(path: _Path, corpus: Corpus | None, split: str | None) -> Rows:
         targets=instance.outputs,
       )
     )
-  notes = []
+  notes = list(file.notes)
   if changed:
     notes.append(
       f'{len(changed)} rows have references that are not in the corpus, the '
@@ -222,15 +239,11 @@ def _as_seen(
 
 def _without_corpus(file: formats.RowFile, split: str | None) -> Rows:
   check_unique(file.rows, source=file.path)
-  notes = ['No corpus was named: missing instances cannot be detected.']
-  if any(row.kind is None for row in file.rows):
-    notes.append(
-      'Some rows have no kind: classification and generation are left out.'
-    )
-  if any(row.category is None for row in file.rows):
-    notes.append(
-      'Some rows have no category: their control tasks count in the headline.'
-    )
+  notes = [
+    'No corpus was named: missing instances cannot be detected.',
+    *file.notes,
+    *_unknown_fields(file.rows),
+  ]
   if any(row.id is None for row in file.rows):
     notes.append('Some rows have no id: duplicates cannot be detected.')
   if file.format == formats.T5X and all(
@@ -238,3 +251,12 @@ def _without_corpus(file: formats.RowFile, split: str | None) -> Rows:
   ):
     notes.append('The rows have one reference each; others may be missing.')
   return Rows(file.rows, split, tuple(notes))
+
+
+def _unknown_fields(rows: Sequence[Prediction]) -> Iterator[str]:
+  if any(row.kind is None for row in rows):
+    yield 'Some rows have no kind: classification and generation are left out.'
+  if any(row.category is None for row in rows):
+    yield (
+      'Some rows have no category: their control tasks count in the headline.'
+    )

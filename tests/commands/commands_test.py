@@ -1,5 +1,6 @@
 """Tests of it_study.commands: what the commands print and write."""
 
+import csv
 import json
 import pathlib
 import shlex
@@ -426,6 +427,86 @@ def test_the_author_s_count_needs_no_predictions(capsys):
 )
 def test_what_the_author_s_count_cannot_do(capsys, words, message):
   assert run('baseline', *words, '--corpus=corpus') == 2
+  assert capsys.readouterr().err == f'it-study: {message}\n'
+
+
+def test_other_formats_score_as_our_own(capsys):
+  assert run('baseline', 'copy_demo', '--corpus=corpus', '--out=own.jsonl') == 0
+  rows = predictions.read_predictions('own.jsonl')[::-1]
+  pathlib.Path('lb.jsonl').write_text(
+    ''.join(
+      json.dumps({'id': row.id, 'prediction': row.prediction}) + '\n'
+      for row in rows
+    )
+  )
+  with open('lb.csv', 'w', newline='') as file:
+    csv.writer(file).writerows(
+      [('id', 'prediction'), *((row.id, row.prediction) for row in rows)]
+    )
+  pathlib.Path('references.jsonl').write_text(
+    ''.join(
+      json.dumps(
+        {
+          'id': row.id,
+          'references': row.targets,
+          'task_id': row.task,
+          'task_category': row.category,
+          'track': 'default',
+        }
+      )
+      + '\n'
+      for row in rows
+    )
+  )
+
+  def score(*words):
+    return json.loads(printed(capsys, 'score', *words, '--json'))
+
+  expected = score('own.jsonl', '--corpus=corpus')
+  for name in ('lb.jsonl', 'lb.csv'):
+    assert score(name, '--corpus=corpus') == expected
+    found = score(name, '--references=references.jsonl')
+    assert found['classification'] is None
+    for metric in ('exact_match', 'rouge_l', 'num_instances', 'num_tasks'):
+      assert found['overall'][metric] == expected['overall'][metric]
+      for task, scores in expected['by_task'].items():
+        assert found['by_task'][task][metric] == scores[metric]
+  assert run('score', 'lb.csv', '--references=references.jsonl') == 0
+  assert capsys.readouterr().err == (
+    'it-study: note: Some rows have no kind: classification and generation are '
+    'left out.\n'
+  )
+
+
+@pytest.mark.parametrize(
+  ('words', 'message'),
+  [
+    (
+      ('--references=r.jsonl', '--corpus=corpus'),
+      '--corpus and --references both hold references. Leave out --references: '
+      'a corpus also has kinds and label spaces.',
+    ),
+    (
+      ('--references=r.jsonl',),
+      'r.jsonl: cannot be read: No such file or directory.',
+    ),
+    (
+      ('--corpus=corpus',),
+      "lb.csv: ids do not match split 'test' of corpus corpus: 106 of 106 "
+      "missing (first 'entail-0'); 1 unknown (first 'a'). Each instance must "
+      'occur exactly once. Predict the split again, or name the corpus that '
+      'was predicted.',
+    ),
+    (
+      (),
+      "row 'a' has no reference to score against; name the corpus, or a file "
+      'of references.',
+    ),
+  ],
+)
+def test_what_the_leaderboard_s_rows_need(capsys, words, message):
+  pathlib.Path('lb.csv').write_text('id,prediction\na,x\n')
+  assert run('score', 'lb.csv', *words) == 2
   assert capsys.readouterr().err == f'it-study: {message}\n'
 
 

@@ -1,4 +1,4 @@
-"""Tests of the three formats and of identifying rows without ids."""
+"""Tests of the formats and of identifying rows without ids."""
 
 import json
 
@@ -175,8 +175,8 @@ def test_t5x(tmp_path):
       {'text': 'x'},
       ":1: not a row of a known format: got the fields 'text'. A file holds "
       'rows of one format: it_study (id, task, ..., prediction, ...), '
-      'Tk-Instruct (Task, Instance, prediction) or T5X (inputs as an object, '
-      'prediction).',
+      'Tk-Instruct (Task, Instance, prediction), T5X (inputs as an object, '
+      'prediction) or the leaderboard (id, prediction).',
     ),
     (
       {'inputs': {}, 'score': -1.5},

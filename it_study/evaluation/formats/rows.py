@@ -1,18 +1,24 @@
-"""Reads prediction files of it_study, Tk-Instruct and T5X."""
+"""Reads prediction files of it_study and of other systems."""
 
-from collections.abc import Callable, Mapping, Sequence
+import collections
+from collections.abc import Callable, Mapping
 import dataclasses
 import os
+from typing import Any
 
-from it_study.corpus.natinst import Corpus, Instance, Task
-from it_study.errors import InputError
+from it_study.corpus.findings import plural
+from it_study.errors import InputError, nearest
+from it_study.evaluation.formats import tables
 from it_study.predictions import FIELDS, Prediction, without_marks
-from it_study.storage.text_files import read_json_lines
 
 IT_STUDY = 'it_study'
+LEADERBOARD = 'leaderboard'
 TK_INSTRUCT = 'tk_instruct'
 T5X = 't5x'
 
+# Columns of the leaderboard's files that belong to an instance.
+REFERENCE_COLUMNS = ('references', 'task_id', 'task_category')
+_LEADERBOARD_COLUMNS = ('id', 'prediction', *REFERENCE_COLUMNS)
 # The collection renamed this task after Tk-Instruct's first outputs.
 _RENAMED = {
   'task121_atomic_question_rewriting': 'task121_zest_question_rewriting'
@@ -27,16 +33,18 @@ class RowFile:
 
   Attributes:
     path: Path of the file.
-    format: 'it_study', 'tk_instruct' or 't5x'.
+    format: 'it_study', 'tk_instruct', 't5x' or 'leaderboard'.
     rows: Rows in file order; fields that the file does not hold are None.
     queries: Normalised input of each row's instance, which identifies a row
       without id; None if the file does not hold it.
+    notes: Columns that are not read, one sentence each.
   """
 
   path: str
   format: str
   rows: tuple[Prediction, ...]
   queries: tuple[str | None, ...]
+  notes: tuple[str, ...] = ()
 
 
 def read_rows(path: str | os.PathLike[str]) -> RowFile:
@@ -44,10 +52,15 @@ def read_rows(path: str | os.PathLike[str]) -> RowFile:
 
   * it_study: all fields of `predictions.Prediction`.
   * Tk-Instruct's `predicted_examples.jsonl`: `Task`, `Categories`, `id`,
-    `Instance` (`input`, `output`, `id`) and `prediction`.
+    `Instance` (`input`, `output`, `id`) and `prediction`. Its dumps of GPT-3
+    may have `gpt3_response` instead; the answer is then cut at the first full
+    stop, as its `run_gpt3.py` does.
   * T5X's inference JSONL: `prediction` and `inputs` or `input`, an object with
     `inputs_pretokenized` and `targets_pretokenized`, and with `id`, `task` and
     `references` if `input_fields_to_include` lists them.
+  * The natural-instructions leaderboard's: `id` and `prediction`, and perhaps
+    `references`, `task_id` and `task_category`. Also as CSV with these columns,
+    if the path ends in .csv; `references` is then a JSON list.
 
   Raises:
     InputError: If the file has another format or mixes formats, or a field is
@@ -55,55 +68,36 @@ def read_rows(path: str | os.PathLike[str]) -> RowFile:
   """
   file_format = None
   rows, queries = [], []
-  for number, fields in read_json_lines(path):
-    where = f'{path}:{number}'
+  unread: collections.Counter[str] = collections.Counter()
+  for where, fields in tables.read_table(path):
     row_format = _format_of(fields)
     if row_format is None or file_format not in (None, row_format):
       raise InputError(
         f'{where}: not a row of {file_format or "a known format"}: got the '
         f'fields {", ".join(map(repr, list(fields)[:8])) or "none"}. A file '
         'holds rows of one format: it_study (id, task, ..., prediction, ...), '
-        'Tk-Instruct (Task, Instance, prediction) or T5X (inputs as an object, '
-        'prediction).'
+        'Tk-Instruct (Task, Instance, prediction), T5X (inputs as an object, '
+        'prediction) or the leaderboard (id, prediction).'
       )
     file_format = row_format
+    if file_format == LEADERBOARD:
+      unread.update(fields.keys() - set(_LEADERBOARD_COLUMNS))
     row, query = _READERS[file_format](fields, where)
     rows.append(row)
     queries.append(query)
-  assert file_format is not None, 'read_json_lines yields at least one row'
+  assert file_format is not None, '`read_table` yields at least one row'
   return RowFile(
-    path=str(path), format=file_format, rows=tuple(rows), queries=tuple(queries)
+    path=str(path),
+    format=file_format,
+    rows=tuple(rows),
+    queries=tuple(queries),
+    notes=tuple(
+      f'{name!r} is not read; {plural(count, "row")} '
+      f'{"has" if count == 1 else "have"} it.'
+      f'{nearest(name, _LEADERBOARD_COLUMNS)}'
+      for name, count in sorted(unread.items())
+    ),
   )
-
-
-def identify(
-  file: RowFile, *, corpus: Corpus, split: str
-) -> tuple[Prediction, ...]:
-  """Fills in missing tasks and ids from a corpus.
-
-  Rows with an id keep it, whether or not the corpus has it. If any row lacks
-  one, the rows must either be all instances of the split in corpus order, each
-  with a matching input and reference, or each must have an input and reference
-  that match exactly one instance of the split.
-
-  Raises:
-    InputError: If neither holds, since a guess could assign a prediction to the
-      wrong instance.
-  """
-  instances = list(corpus.rows(split))
-  if all(row.id is not None for row in file.rows):
-    return _with_tasks(file.rows, instances)
-  if len(instances) == len(file.rows) and all(
-    _fits(row, query, task, instance)
-    for row, query, (task, instance) in zip(
-      file.rows, file.queries, instances, strict=True
-    )
-  ):
-    return tuple(
-      dataclasses.replace(row, id=instance.id, task=task.name)
-      for row, (task, instance) in zip(file.rows, instances, strict=True)
-    )
-  return _identify_by_content(file, instances, split)
 
 
 def _format_of(fields: Mapping[str, object]) -> str | None:
@@ -112,7 +106,9 @@ def _format_of(fields: Mapping[str, object]) -> str | None:
   if isinstance(fields.get('inputs', fields.get('input')), dict):
     return T5X
   # Also accepts rows that lack some fields, so that the error can name them.
-  return IT_STUDY if len(fields.keys() & set(FIELDS)) >= 3 else None
+  if len(fields.keys() & set(FIELDS)) >= 3:
+    return IT_STUDY
+  return LEADERBOARD if fields.keys() & {'id', 'prediction'} else None
 
 
 def _read_ours(
@@ -138,9 +134,37 @@ def _read_tk_instruct(
       task=_RENAMED.get(name, name),
       category=categories[0] if categories else None,
       targets=_texts(instance.get('output'), where, 'Instance.output'),
-      prediction=_text(fields.get(key), where, key),
+      prediction=(
+        _gpt3_answer(fields['gpt3_response'], where)
+        if key not in fields and 'gpt3_response' in fields
+        else _text(fields.get(key), where, key)
+      ),
     ),
-    _query_key(_text(instance.get('input'), where, 'Instance.input')),
+    query_key(_text(instance.get('input'), where, 'Instance.input')),
+  )
+
+
+def _gpt3_answer(response: object, where: str) -> str:
+  """Returns the answer in a response of OpenAI's completions."""
+  try:
+    text = response['choices'][0]['text']  # type: ignore[index]
+  except (TypeError, KeyError, IndexError):
+    raise _bad_field(
+      where, 'gpt3_response', response, '{"choices": [{"text": ...}]}'
+    ) from None
+  return _text(text, where, 'gpt3_response').strip().split('.')[0]
+
+
+def _read_leaderboard(
+  fields: Mapping[str, object], where: str
+) -> tuple[Prediction, None]:
+  tables.check_columns(fields, ('id', 'prediction'), where=where)
+  return (
+    _foreign_row(
+      prediction=_text(fields['prediction'], where, 'prediction'),
+      **read_instance(fields, where),
+    ),
+    None,
   )
 
 
@@ -190,7 +214,33 @@ _READERS: dict[
   IT_STUDY: _read_ours,
   TK_INSTRUCT: _read_tk_instruct,
   T5X: _read_t5x,
+  LEADERBOARD: _read_leaderboard,
 }
+
+
+def read_instance(fields: Mapping[str, object], where: str) -> dict[str, Any]:
+  """Returns `id`, `task`, `category` and `targets` of a leaderboard's row.
+
+  All but the id may be missing or null; `targets` is then empty.
+
+  Raises:
+    InputError: If a field is of another type, or the id is empty.
+  """
+  row_id = _text(fields['id'], where, 'id')
+  if not row_id:
+    raise _bad_field(where, 'id', row_id, 'a text that is not empty')
+  references, task, category = map(fields.get, REFERENCE_COLUMNS)
+  name = None if task is None else _text(task, where, 'task_id')
+  return {
+    'id': row_id,
+    'task': None if name is None else _RENAMED.get(name, name),
+    'category': (
+      None if category is None else _text(category, where, 'task_category')
+    ),
+    'targets': (
+      () if references is None else _texts(references, where, 'references')
+    ),
+  }
 
 
 def _foreign_row(
@@ -246,78 +296,12 @@ def _query_of(prompt: str) -> str | None:
   """Returns the input in a prompt; None if the prompt is not of our format."""
   _, start, query = prompt.rpartition(_QUERY_START)
   query, end, _ = query.rpartition(_QUERY_END)
-  return _query_key(query) if start and end else None
+  return query_key(query) if start and end else None
 
 
-def _query_key(text: str) -> str:
-  # Prompts strip the input and add a full stop if it lacks one.
+def query_key(text: str) -> str:
+  """Returns an input as prompts hold it, to recognise an instance by.
+
+  Prompts strip the input and add a full stop if it lacks one.
+  """
   return text.strip().removesuffix('.').rstrip()
-
-
-def _with_tasks(
-  rows: Sequence[Prediction], instances: Sequence[tuple[Task, Instance]]
-) -> tuple[Prediction, ...]:
-  names: dict[str, set[str]] = {}
-  for task, instance in instances:
-    names.setdefault(instance.id, set()).add(task.name)
-  filled = []
-  for row in rows:
-    tasks = set() if row.id is None else names.get(row.id, set())
-    if row.task is None and len(tasks) == 1:
-      row = dataclasses.replace(row, task=next(iter(tasks)))
-    filled.append(row)
-  return tuple(filled)
-
-
-def _fits(
-  row: Prediction, query: str | None, task: Task, instance: Instance
-) -> bool:
-  """Returns whether a row may belong to an instance with a truncated input."""
-  if query is None or row.id not in (None, instance.id):
-    return False
-  if row.task not in (None, task.name):
-    return False
-  if not set(row.targets) <= set(instance.outputs):
-    return False
-  whole = _query_key(instance.input)
-  if query == whole:
-    return True
-  # Truncation removes a span from the middle of an input, and changes the white
-  # space around it.
-  query, whole = ''.join(query.split()), ''.join(whole.split())
-  if not 0 < len(query) < len(whole):
-    return False
-  pairs = zip(query, whole[: len(query)], strict=True)
-  differs = (i for i, (a, b) in enumerate(pairs) if a != b)
-  return whole.endswith(query[next(differs, len(query)) :])
-
-
-def _identify_by_content(
-  file: RowFile, instances: Sequence[tuple[Task, Instance]], split: str
-) -> tuple[Prediction, ...]:
-  by_query: dict[str, list[tuple[Task, Instance]]] = {}
-  for task, instance in instances:
-    by_query.setdefault(_query_key(instance.input), []).append((task, instance))
-  rows = []
-  for number, (row, query) in enumerate(
-    zip(file.rows, file.queries, strict=True), start=1
-  ):
-    candidates = [] if query is None else by_query.get(query, [])
-    fitting = [
-      (task, instance)
-      for task, instance in candidates
-      if _fits(row, query, task, instance)
-    ]
-    if row.id is None and len(fitting) != 1:
-      raise InputError(
-        f'{file.path}: row {number} has no id, and {len(fitting)} instances of '
-        f'split {split!r} have its input and reference; expected exactly one. '
-        'Predict with ids: it-study predict writes them, t5x.infer does with '
-        'write_inferences_to_file.input_fields_to_include='
-        "['id', 'task', 'references', 'inputs_pretokenized']."
-      )
-    if row.id is None:
-      task, instance = fitting[0]
-      row = dataclasses.replace(row, id=instance.id, task=task.name)
-    rows.append(row)
-  return _with_tasks(rows, instances)
