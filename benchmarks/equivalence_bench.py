@@ -1,22 +1,28 @@
-"""Measures type I error and power of the equivalence test by simulation.
+"""Measures error rates of equivalence tests and controls by simulation.
 
   python benchmarks/equivalence_bench.py [--studies 10000]
-    [--power_studies 1000] [--seed 0]
+    [--power_studies 1000] [--seed 0] [--part equivalence|controls]
 
 Simulates studies of six designs. For each, prints how often a difference
 exactly at the margin is called equivalent (the type I error) and how often a
 smaller difference is (the power curve). Expect a type I error of 4 to 6% with
 ten seeds or more and at most 7.5% with three; the nominal level is 5%.
+
+Then does the same for the positive and the negative control of a study: how
+often a difference exactly at the margin passes and fails, and how often a
+clear difference passes. Expect at most 5% at the margin; nominal are 2.5%.
 """
 
 import argparse
+import collections
 import dataclasses
 
 import numpy as np
 
-from it_study.evaluation.stats import intervals
+from it_study.evaluation.stats import controls, intervals
 
 MARGIN = 5.0
+MARGINS = controls.ControlMargins()
 NUM_RESAMPLES = 1000
 
 
@@ -32,6 +38,9 @@ class Design:
     by_task: Standard deviation of the difference between tasks, in points.
     by_both: Standard deviation of the interaction of seed and task, in points.
     size: Number of instances of each task.
+    differing: Share of instances on which the two models differ.
+    tasks_are_fixed: Whether the tasks are no sample, as those of controls.
+      Their effects then cancel out; with one seed, all effects do.
   """
 
   name: str
@@ -41,6 +50,8 @@ class Design:
   by_task: float
   by_both: float
   size: int = 20
+  differing: float = 0.4
+  tasks_are_fixed: bool = False
 
 
 def simulate(
@@ -48,26 +59,30 @@ def simulate(
 ) -> np.ndarray:
   """Draws differences in exact match between two models.
 
-  The models differ on 40% of the instances. Which one is right is drawn so that
-  the expected difference of a task and seed is the sum of their effects. Half
-  of the instances use the same draw for every seed.
+  Which of two models that differ is right is drawn so that the expected
+  difference of a task and seed is the sum of their effects. Half of the
+  instances use the same draw for every seed.
 
   Returns:
     Differences in points, each -100, 0 or 100; `[seeds, instances]`.
   """
   shape = (design.num_seeds, design.num_tasks, design.size)
-  effects = (
-    difference
-    + generator.normal(0, design.by_seed, (design.num_seeds, 1))
-    + generator.normal(0, design.by_task, (1, design.num_tasks))
-    + generator.normal(0, design.by_both, shape[:2])
-  )
+  by_seed = generator.normal(0, design.by_seed, (design.num_seeds, 1))
+  by_task = generator.normal(0, design.by_task, (1, design.num_tasks))
+  by_both = generator.normal(0, design.by_both, shape[:2])
+  if design.tasks_are_fixed:
+    by_task -= by_task.mean()
+    if design.num_seeds == 1:
+      by_seed, by_both = 0 * by_seed, by_both - by_both.mean()
+  effects = difference + by_seed + by_task + by_both
   shared = generator.random((1, *shape[1:]))
   draws = np.where(
     generator.random((1, *shape[1:])) < 0.5, shared, generator.random(shape)
   )
-  better = 0.2 + np.clip(effects / 200, -0.2, 0.2)[:, :, None]
-  values = np.where(draws < better, 100.0, np.where(draws < 0.4, -100.0, 0.0))
+  half = design.differing / 2
+  better = half + np.clip(effects / 200, -half, half)[:, :, None]
+  worse = np.where(draws < design.differing, -100.0, 0.0)
+  values = np.where(draws < better, 100.0, worse)
   return values.reshape(design.num_seeds, -1)
 
 
@@ -95,6 +110,32 @@ def rate(
   return tuple(100 * counts / studies)
 
 
+def control_rates(
+  design: Design, difference: float, *, studies: int, seed: int
+) -> tuple[float, float]:
+  """Returns the percentages of studies in which a control passes and fails."""
+  generator = np.random.default_rng(
+    [seed, design.num_seeds, design.size, round(100 * difference)]
+  )
+  tasks = np.repeat(np.arange(design.num_tasks).astype(str), design.size)
+  outcomes: collections.Counter[str] = collections.Counter()
+  for _ in range(studies):
+    found = intervals.estimate(
+      simulate(generator, design, difference),
+      tasks,
+      bounds=(-100.0, 100.0),
+      tasks_are_fixed=True,
+      num_resamples=NUM_RESAMPLES,
+    )
+    if design in POSITIVE:
+      decision = controls.above(found, MARGINS.positive)
+    else:
+      decision = controls.within(found, MARGINS.negative)
+    outcomes[decision.outcome] += 1
+  passed, failed = outcomes[controls.PASSED], outcomes[controls.FAILED]
+  return 100 * passed / studies, 100 * failed / studies
+
+
 DESIGNS = tuple(
   Design(
     name=name,
@@ -113,31 +154,36 @@ DESIGNS = tuple(
 )
 
 
-def main() -> None:
-  """Prints the type I error and the power curve of each design."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def _control_designs(name: str, differing: float) -> tuple[Design, ...]:
+  """Returns designs of a control with 12 tasks of 10 or 50 instances."""
+  return tuple(
+    Design(
+      name=f'{name}, models differ on {differing:.0%}',
+      num_seeds=num_seeds,
+      num_tasks=12,
+      by_seed=2.0,
+      by_task=5.0 if differing > 0.3 else 1.0,
+      by_both=3.0 if differing > 0.3 else 1.0,
+      size=size,
+      differing=differing,
+      tasks_are_fixed=True,
+    )
+    for num_seeds in (1, 3, 10)
+    for size in (10, 50)
   )
-  parser.add_argument(
-    '--studies',
-    type=int,
-    default=10_000,
-    help='simulated studies for a type I error (default: %(default)s)',
-  )
-  parser.add_argument(
-    '--power_studies',
-    type=int,
-    default=1_000,
-    help='simulated studies for each point of a power curve '
-    '(default: %(default)s)',
-  )
-  parser.add_argument(
-    '--seed',
-    type=int,
-    default=0,
-    help='seed for the simulation (default: %(default)s)',
-  )
-  options = parser.parse_args()
+
+
+POSITIVE = (
+  *_control_designs('positive', 0.7),
+  *_control_designs('positive', 0.5),
+)
+NEGATIVE = (
+  *_control_designs('negative', 0.4),
+  *_control_designs('negative', 0.15),
+)
+
+
+def _print_equivalence(options: argparse.Namespace) -> None:
   print(
     f'margin of {MARGIN:g} points, {options.studies:,} studies for each type I '
     'error'
@@ -162,6 +208,62 @@ def main() -> None:
       + ', '.join(f'{power:.1f}% at {x:g}' for x, power in curve.items()),
       flush=True,
     )
+
+
+def _print_controls(options: argparse.Namespace) -> None:
+  for designs, margin, clear in (
+    (POSITIVE, MARGINS.positive, 48.0),
+    (NEGATIVE, MARGINS.negative, 0.0),
+  ):
+    for design in designs:
+      at_margin, is_clear = (
+        control_rates(
+          design, difference, studies=options.power_studies, seed=options.seed
+        )
+        for difference in (margin, clear)
+      )
+      print(
+        f'{design.name}, {design.num_seeds} seeds, {design.num_tasks} tasks of '
+        f'{design.size}: at {margin:g} passed {at_margin[0]:.1f}%, failed '
+        f'{at_margin[1]:.1f}%; at {clear:g} passed {is_clear[0]:.1f}%',
+        flush=True,
+      )
+
+
+def main() -> None:
+  """Prints the error rates and the power of each design."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    '--studies',
+    type=int,
+    default=10_000,
+    help='simulated studies for a type I error (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--power_studies',
+    type=int,
+    default=1_000,
+    help='simulated studies for each point of a power curve and each control '
+    '(default: %(default)s)',
+  )
+  parser.add_argument(
+    '--seed',
+    type=int,
+    default=0,
+    help='seed for the simulation (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--part',
+    choices=('equivalence', 'controls'),
+    help='what to simulate (default: both)',
+  )
+  options = parser.parse_args()
+  if options.part != 'controls':
+    _print_equivalence(options)
+  if options.part != 'equivalence':
+    _print_controls(options)
 
 
 if __name__ == '__main__':

@@ -1,60 +1,24 @@
-"""Judges a study's controls and puts its outcome in words."""
+"""Puts a study's outcome in words."""
 
 from collections.abc import Sequence
 import dataclasses
 
 from it_study.evaluation.stats.comparison import MARGIN
+from it_study.evaluation.stats.controls import ControlMargins
 from it_study.evaluation.stats.intervals import Interval
-from it_study.report import truncation
+from it_study.report import controls, truncation
 from it_study.report.arms import ALPHA, Arm, Comparison, compare, select
+from it_study.report.controls import Control
 from it_study.report.curves import AMOUNTS, Curve, crossing_text
-from it_study.report.results import groups_of, seeds_of
-from it_study.report.scores import CHANCE, CLS, Group
+from it_study.report.results import seeds_of
+from it_study.report.scores import CHANCE, CLS
 from it_study.report.text import count, join, limits, number
 
-POSITIVE_CONTROL = Group('control', 'Positive Control')
-NEGATIVE_CONTROL = Group('control', 'Negative Control')
-# The original definition must beat the empty one by more than this: at chance
-# the difference is 0, for a model that reads the definition about 50.
-POSITIVE_MARGIN = 40.0
-# A difference beyond this is no longer near 0. The joint interval may reach
-# twice as far.
-NEGATIVE_MARGIN = 10.0
 # With fewer tasks, a few of them decide how wide an interval is.
 _FEW_TASKS = 30
 # With fewer training seeds, the variation between seeds is only roughly known.
 _FEW_SEEDS = 10
-
-PASSED, FAILED, UNCLEAR, ABSENT = 'passed', 'failed', 'unclear', 'absent'
-_NO_CONTROLS = (
-  'This corpus has no control tasks, so this study alone cannot show that it '
-  'would detect a model that follows instructions.'
-)
-_CONTROLS_NOT_TESTED = (
-  'No control was tested: control tasks are training tasks, and this study '
-  'covers only the test split (run_study.splits). This study alone therefore '
-  'cannot show that it would detect a model that follows instructions.'
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Control:
-  """The outcome of a control.
-
-  Attributes:
-    name: Control category.
-    status: One of `PASSED`, `FAILED`, `UNCLEAR` and `ABSENT`.
-    text: Evidence for the status, one or two sentences.
-  """
-
-  name: str
-  status: str
-  text: str
-
-  @property
-  def outcome(self) -> str:
-    """The status in words."""
-    return 'not run yet' if self.status == ABSENT else self.status
+_CONTROL_MARGINS = ControlMargins()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,48 +67,11 @@ def chance(arms: Sequence[Arm], split: str) -> Chance | None:
   return None
 
 
-def no_controls(arms: Sequence[Arm]) -> str:
-  """Explains why a study has no controls."""
-  if any(arm.split == 'validation' for arm in arms):
-    return _NO_CONTROLS
-  return _CONTROLS_NOT_TESTED
-
-
-def controls(arms: Sequence[Arm]) -> tuple[Control, ...]:
-  """Judges the positive and negative controls that the corpus has."""
-  present = groups_of(arms, 'control', 'validation')
-  outcomes = []
-  for group, judge in (
-    (POSITIVE_CONTROL, _judge_positive),
-    (NEGATIVE_CONTROL, _judge_negative),
-  ):
-    if group not in present:
-      continue
-    pairs = [
-      pair
-      for pair in compare(
-        arms, split='validation', metric='exact_match', group=group
-      )
-      if pair.alteration.definition == 'empty'
-    ]
-    if pairs:
-      outcomes.append(judge(pairs[0], group))
-    else:
-      outcomes.append(
-        Control(
-          group.name,
-          ABSENT,
-          'This needs the trainings with the original and with no definition, '
-          'both tested on the validation split.',
-        )
-      )
-  return tuple(outcomes)
-
-
 def answer(
   arms: Sequence[Arm],
   *,
   margin: float = MARGIN,
+  control_margins: ControlMargins = _CONTROL_MARGINS,
   curves: Sequence[Curve] = (),
 ) -> Answer:
   """Puts the study's outcome in words, claiming no more than was shown.
@@ -160,24 +87,33 @@ def answer(
   Args:
     arms: Scored arms of the study.
     margin: Largest difference, in points, that counts as none.
+    control_margins: Margins of the controls.
     curves: Curves of a sweep, which give the answer if no two instructions can
       be compared.
   """
   pairs = compare(
     arms, split='test', metric='exact_match', group=CLS, margin=margin
   )
-  verdict, sentence = _verdict_and_evidence(arms, pairs, curves)
+  outcomes = controls.controls(arms, margins=control_margins)
+  verdict, sentence = _verdict_and_evidence(arms, pairs, curves, outcomes)
   return Answer(
-    verdict, sentence, _caveats(arms, pairs), truncation.warnings(arms)
+    verdict,
+    sentence,
+    (*controls.caveats(outcomes), *_caveats(arms, pairs)),
+    truncation.warnings(arms),
   )
 
 
 def _verdict_and_evidence(
-  arms: Sequence[Arm], pairs: Sequence[Comparison], curves: Sequence[Curve]
+  arms: Sequence[Arm],
+  pairs: Sequence[Comparison],
+  curves: Sequence[Curve],
+  outcomes: Sequence[Control],
 ) -> tuple[str, str]:
-  failed = [c for c in controls(arms) if c.status == FAILED]
+  failed = controls.fatal(outcomes)
   if failed:
-    names = join([f'the {control.name.lower()}' for control in failed])
+    categories = dict.fromkeys(control.group.name for control in failed)
+    names = join([f'the {category.lower()}' for category in categories])
     return (
       'No answer: this study cannot be trusted.',
       f'{names[0].upper()}{names[1:]} failed, so the numbers below say nothing '
@@ -236,56 +172,6 @@ def _curve_answer(curve: Curve) -> tuple[str, str]:
   if crossing is None or crossing.amount is None:
     return 'Tuning was not shown to beat guessing.', sentence
   return 'Tuning beats guessing once there is enough data.', sentence
-
-
-def _judge_positive(pair: Comparison, group: Group) -> Control:
-  passed = pair.interval.mean > POSITIVE_MARGIN
-  text = (
-    f'{_control_evidence(pair, group)} The control requires more than '
-    f'{POSITIVE_MARGIN:.0f}'
-  )
-  if passed:
-    return Control(group.name, PASSED, f'{text}.')
-  return Control(
-    group.name,
-    FAILED,
-    f'{text}: these tasks cannot be solved without reading the definition, so '
-    'either this model has not learned to read it or this study cannot detect '
-    'that it has.',
-  )
-
-
-def _judge_negative(pair: Comparison, group: Group) -> Control:
-  interval = pair.interval
-  text = f'{_control_evidence(pair, group)} It should be near 0'
-  is_off = abs(interval.mean) > NEGATIVE_MARGIN
-  if is_off and (interval.low > 0 or interval.high < 0):
-    return Control(
-      group.name,
-      FAILED,
-      f'{text}: the definitions of these tasks carry no useful information, so '
-      'this study detects differences that do not exist.',
-    )
-  if is_off or pair.largest > 2 * NEGATIVE_MARGIN:
-    return Control(
-      group.name, UNCLEAR, f'{text}, but the interval is too wide to tell.'
-    )
-  return Control(
-    group.name,
-    PASSED,
-    f'{text}; up to {NEGATIVE_MARGIN:.0f} points either way are allowed.',
-  )
-
-
-def _control_evidence(pair: Comparison, group: Group) -> str:
-  original, altered = (
-    number(arm.value('exact_match', group))
-    for arm in (pair.original, pair.altered)
-  )
-  return (
-    f'Exact match is {original} with the original definition and {altered} '
-    f'without one, a difference of {_points(pair.interval)}.'
-  )
 
 
 def _verdict(pairs: Sequence[Comparison], over_chance: Interval | None) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from it_study.corpus.natinst import CONTROL_CATEGORIES
 from it_study.errors import InputError
 from it_study.evaluation.stats.comparison import MARGIN
+from it_study.evaluation.stats.controls import ControlMargins
 from it_study.predictions import Prediction, read_predictions
 from it_study.report.arms import Arm, make_arms
 from it_study.report.load import Cell, Study, read_study
@@ -50,6 +51,15 @@ class Results:
     if not isinstance(value, int | float) or isinstance(value, bool):
       return MARGIN
     return float(value) if 0 < value < math.inf else MARGIN
+
+  @property
+  def control_margins(self) -> ControlMargins:
+    """The margins of the study's controls, fixed before it ran."""
+    values = self.study.run.get('control_margins')
+    try:
+      return ControlMargins(**(values if isinstance(values, dict) else {}))
+    except (TypeError, InputError):
+      return ControlMargins()
 
   def groups(self, kind: str, split: str) -> list[Group]:
     """Returns the groups of a kind in a split's metrics; see `groups_of`."""

@@ -5,9 +5,10 @@ import pathlib
 import shlex
 
 from it_study.evaluation import baselines
-from it_study.report import answer
-from it_study.report.answer import Answer, Control
+from it_study.report import answer, controls
+from it_study.report.answer import Answer
 from it_study.report.arms import ALPHA, select
+from it_study.report.controls import Control
 from it_study.report.curves import find_curves
 from it_study.report.figures import curve_figures, score_figures
 from it_study.report.figures.score_figures import Figure
@@ -74,9 +75,9 @@ class Report:
   sections: tuple[Section, ...]
 
   @property
-  def failed_controls(self) -> tuple[Control, ...]:
-    """The controls that failed."""
-    return tuple(c for c in self.controls if c.status == answer.FAILED)
+  def fatal_controls(self) -> tuple[Control, ...]:
+    """The failed controls that leave the study without an answer."""
+    return controls.fatal(self.controls)
 
 
 TITLE = 'Did the models learn to follow instructions, or to guess?'
@@ -87,6 +88,7 @@ def make_report(results: Results) -> Report:
   sections = (
     _main(results),
     _original(results),
+    _controls(results),
     _sweeps(results),
     _classification(results),
     _generation(results),
@@ -108,10 +110,13 @@ def make_report(results: Results) -> Report:
   return Report(
     subtitle=_subtitle(results),
     answer=answer.answer(
-      results.arms, margin=results.margin, curves=find_curves(results)
+      results.arms,
+      margin=results.margin,
+      control_margins=results.control_margins,
+      curves=find_curves(results),
     ),
-    controls=answer.controls(results.arms),
-    no_controls=answer.no_controls(results.arms),
+    controls=controls.controls(results.arms, margins=results.control_margins),
+    no_controls=controls.no_controls(results.arms),
     headline=score_figures.headline_figure(results),
     notes=results.notes,
     sections=tuple(section for section in sections if section is not None),
@@ -159,6 +164,17 @@ def _original(results: Results) -> Section | None:
     'The same models, all tested with the original definition and original '
     'examples, whatever they were trained on.',
     score_tables.original_table(results),
+  )
+
+
+def _controls(results: Results) -> Section | None:
+  return _section(
+    'controls',
+    'Control tasks among the unseen tasks',
+    'They count in no other table. Those of the positive control cannot be '
+    'solved without reading the definition; in those of the negative control, '
+    'the definition adds nothing.',
+    score_tables.controls_table(results),
   )
 
 

@@ -1,13 +1,9 @@
 """Tests of it_study.report.answer."""
 
-import dataclasses
-
 import pytest
 from report_fixture import (
   DEFINITIONS,
   EXAMPLES,
-  add_cell,
-  make_rows,
   make_study,
 )
 
@@ -133,75 +129,6 @@ def test_nothing_is_called_the_same_where_little_is_known(tmp_path):
 def test_without_a_comparison_there_is_no_answer(tmp_path):
   outcome = answer.answer(arms_of(tmp_path, (0.6,)))
   assert outcome.verdict == 'No answer yet.'
-
-
-def test_controls_pass(tmp_path):
-  outcomes = answer.controls(arms_of(tmp_path, (0.5,) * 6))
-  assert [(c.name, c.status) for c in outcomes] == [
-    ('Positive Control', 'passed'),
-    ('Negative Control', 'passed'),
-  ]
-  assert outcomes[0].text.endswith('The control requires more than 40.')
-
-
-def test_a_positive_control_that_fails_takes_the_answer_away(tmp_path):
-  arms = arms_of(tmp_path, (1.0, 0.0, 0.0, 1.0, 0.0, 0.0), positive=(0.7, 0.5))
-  positive = answer.controls(arms)[0]
-  assert positive.status == 'failed'
-  assert 'either this model has not learned to read it or this' in positive.text
-  outcome = answer.answer(arms)
-  assert outcome.verdict == 'No answer: this study cannot be trusted.'
-  assert outcome.sentence.startswith('The positive control failed, so the')
-
-
-def test_forty_points_are_not_more_than_forty(tmp_path):
-  arms = arms_of(tmp_path, (0.5,) * 3, positive=(1.0, 1.0))
-  pair = arms_module.compare(
-    arms,
-    split='validation',
-    metric='exact_match',
-    group=answer.POSITIVE_CONTROL,
-  )[1]
-  for mean, status in ((40.0, 'failed'), (40.1, 'passed')):
-    estimate = dataclasses.replace(pair.estimate, mean=mean)
-    pair = dataclasses.replace(pair, estimate=estimate)
-    judged = answer._judge_positive(pair, answer.POSITIVE_CONTROL)
-    assert judged.status == status
-
-
-def test_a_negative_control_fails_where_the_definition_helps(tmp_path):
-  arms = arms_of(tmp_path, (0.5,) * 6, negative=(1.0, 0.5))
-  negative = answer.controls(arms)[1]
-  assert negative.status == 'failed'
-  assert 'detects differences that do not exist' in negative.text
-  assert answer.answer(arms).sentence.startswith('The negative control failed')
-
-
-def test_a_negative_control_with_a_wide_interval_is_not_passed(tmp_path):
-  arms = arms_of(tmp_path, (0.5,) * 6, negative=(0.5, 0.5), num_instances=3)
-  negative = answer.controls(arms)[1]
-  assert negative.status == 'unclear'
-  assert (
-    'It should be near 0, but the interval is too wide to tell.'
-    in negative.text
-  )
-
-
-def test_controls_that_were_not_run_yet(tmp_path):
-  outcomes = answer.controls(arms_of(tmp_path, (0.5,)))
-  assert [control.status for control in outcomes] == ['absent', 'absent']
-  assert (
-    'This needs the trainings with the original and with no' in outcomes[0].text
-  )
-
-
-def test_a_corpus_without_controls_has_none(tmp_path):
-  for condition in DEFINITIONS:
-    rows = make_rows(
-      train_condition=condition, test_condition=condition, num_instances=4
-    )
-    add_cell(tmp_path, rows, training=condition)
-  assert answer.controls(score_study(read_study(tmp_path)).arms) == ()
 
 
 def test_chance_is_the_closed_form_of_the_baseline(tmp_path):

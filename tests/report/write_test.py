@@ -150,7 +150,7 @@ def test_page_reads_in_order(page):
   body = page.source[page.source.index('<main>') :].replace('&#39;', "'")
   places = [
     body.index('<h1>Did the models learn to follow instructions, or to guess?'),
-    body.index('Positive Control passed'),
+    body.index('Positive Control, training tasks: cannot tell'),
     body.index('data-figure="headline"'),
     *(body.index(f'<h2>{title}</h2>') for title in titles),
   ]

@@ -16,6 +16,7 @@ _SET_HERE = {
 # Functions that each command calls, with the parameters that it sets itself.
 _CALLS: Mapping[str, Mapping[str, Collection[str]]] = {
   'study': {
+    'ControlMargins': (),
     'run_study': ('corpus', 'study_dir', 'engine', 'record', 'on_step'),
     'finetune': ('mixture_or_task_name', 'model_dir', 'seed', 'on_progress'),
     'predict': (

@@ -69,6 +69,7 @@ def study(options: argparse.Namespace) -> None:
 
   distributed.refuse('study')
   settings.check_study()
+  margins = gin_utils.configured('ControlMargins')()
   corpus = use_corpus()
   with StudyProgress(quiet=options.quiet) as on_step:
     gin_utils.configured('run_study')(
@@ -77,7 +78,13 @@ def study(options: argparse.Namespace) -> None:
       engine=Engine(
         finetune=engine_call('finetune'), predict=engine_call('predict')
       ),
-      record=RunRecord(config=config, details=_run_details()),
+      record=RunRecord(
+        config=config,
+        details={
+          'control_margins': dataclasses.asdict(margins),
+          **_run_details(),
+        },
+      ),
       on_step=on_step,
     )
   folder = shared_folder.open_folder(options.study_dir)
@@ -232,6 +239,7 @@ def configure(
   _prepare_devices()
   effects.check_names(bindings)
   from it_study.engines import native
+  from it_study.evaluation.stats.controls import ControlMargins
   from it_study.inference.decoding import Decoding
   from it_study.models.decoder_only.config import DecoderConfig, Rope
   from it_study.models.t5 import T5Config
@@ -263,6 +271,7 @@ def configure(
       conditions.named_conditions,
       conditions.sweep,
       study_lib.run_study,
+      ControlMargins,
     ],
     # A model's gin file names another class.
     defaults=['MODEL = @T5Config'],

@@ -1,6 +1,7 @@
 """Exact bounds of a mean where no value that was seen varies."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -56,6 +57,21 @@ class ExactBounds:
     if distance <= 0:
       return 1.0
     return max(1 - distance / room, 0.0) ** self.num_units if room else 0.0
+
+  def units(self, distance: float, tail: float) -> int | None:
+    """Returns the number of units with which both ends lie within `distance`.
+
+    >>> ExactBounds(num_units=3, below=100.0, above=100.0).units(10.0, 0.025)
+    36
+
+    Args:
+      distance: Distance from the mean, above 0; None is returned for 0.
+      tail: Probability beyond each end, from 0 to 1.
+    """
+    share = distance / max(self.below, self.above)
+    if share >= 1:
+      return 1
+    return math.ceil(math.log(tail) / math.log1p(-share)) if share else None
 
   def draws(self, generator: np.random.Generator, count: int) -> np.ndarray:
     """Draws deviations whose quantiles are these bounds; float64 [count]."""

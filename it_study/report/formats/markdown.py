@@ -4,7 +4,7 @@ from collections.abc import Iterable
 import re
 
 from it_study.errors import visible
-from it_study.report.answer import FAILED
+from it_study.evaluation.stats.controls import FAILED
 from it_study.report.figures.score_figures import Figure
 from it_study.report.sections import (
   TITLE,
@@ -18,7 +18,7 @@ from it_study.report.tables.table import Entry, Table
 def render_markdown(report: Report) -> str:
   """Renders a report as GitHub-flavoured Markdown."""
   lines = [f'# {TITLE}', '', escape(report.subtitle), '']
-  if report.failed_controls:
+  if report.fatal_controls:
     lines += ['> **This study cannot be trusted: a control failed.**', '']
   lines += [f'> **Note.** {escape(note)}\n' for note in report.notes]
   lines += [

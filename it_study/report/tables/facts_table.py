@@ -15,6 +15,7 @@ _FACTS = {
   'model': 'Model',
   'seeds': 'Seeds',
   'equivalence_margin': 'Equivalence margin, points',
+  'control_margins': 'Margins of the controls, points',
   'test_conditions': 'Further test conditions',
   'device': 'Device',
   'versions': 'Versions',

@@ -48,6 +48,10 @@ _MAIN_COLUMNS = (
   ('Overall', OVERALL, 'exact_match'),
   ('Overall', OVERALL, 'rouge_l'),
 )
+_CONTROL_METRICS = {
+  'test': ('exact_match', 'format_correctness'),
+  'validation': ('exact_match',),
+}
 
 
 def main_table(results: Results) -> Table:
@@ -71,12 +75,27 @@ def original_table(results: Results) -> Table:
 
 def validation_table(results: Results) -> Table:
   """Makes the table of held-out instances of training tasks and controls."""
-  controls = tuple(
-    (group.name, group, 'exact_match')
-    for group in results.groups('control', 'validation')
-  )
   return _scores_table(
-    _by_role(results.arms, split='validation'), controls + _MAIN_COLUMNS
+    _by_role(results.arms, split='validation'),
+    _control_columns(results, 'validation') + _MAIN_COLUMNS,
+  )
+
+
+def controls_table(results: Results) -> Table | None:
+  """Makes the table of control tasks in the test split; None without any."""
+  columns = _control_columns(results, 'test')
+  if not columns:
+    return None
+  return _scores_table(_by_role(results.arms, split='test'), columns)
+
+
+def _control_columns(
+  results: Results, split: str
+) -> tuple[tuple[str, Group, str], ...]:
+  return tuple(
+    (group.name, group, metric)
+    for group in results.groups('control', split)
+    for metric in _CONTROL_METRICS[split]
   )
 
 

@@ -4,6 +4,7 @@ import argparse
 
 import pytest
 
+from it_study import gin_utils
 from it_study.commands.runs import runs
 from it_study.errors import InputError
 
@@ -136,3 +137,9 @@ def test_but_no_parameter_that_every_command_sets(tmp_path):
       supplied=runs.SUPPLIED['study'],
     )
   assert str(caught.value) == 'T5Config.dtype has no effect. Set DTYPE.'
+
+
+def test_the_margins_of_controls_are_set_by_macros():
+  configure('study', 'POSITIVE_CONTROL_MARGIN=25.0', *NAMED)
+  margins = gin_utils.configured('ControlMargins')()
+  assert (margins.positive, margins.negative) == (25.0, 10.0)

@@ -62,6 +62,27 @@ def test_validation_table_begins_with_the_controls(results):
   ]
 
 
+def test_controls_table_has_the_control_tasks_of_the_test_split(
+  results, tmp_path
+):
+  assert score_tables.controls_table(results) is None
+  study = make_study(
+    tmp_path,
+    num_instances=5,
+    tasks=(('Word Analogy', ('a', 'b')), ('Positive Control', ('c', 'd'))),
+  )
+  table = score_tables.controls_table(score_study(read_study(study)))
+  assert [(c.above, c.title) for c in table.columns[1:]] == [
+    ('Positive Control', 'Exact match'),
+    ('Positive Control', 'In format'),
+  ]
+  assert [entry.text for entry in table.rows['Trained and tested on'][0]] == [
+    'Original definition, 2 examples',
+    '100.0',
+    '100.0',
+  ]
+
+
 def test_difference_table(results):
   table = score_tables.difference_table(
     results, metric='exact_match', group=CLS
