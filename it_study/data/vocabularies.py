@@ -199,6 +199,13 @@ def ends_inputs(vocabulary: seqio.Vocabulary) -> bool:
   return not isinstance(vocabulary, TokenizerVocabulary)
 
 
+def other_ends(vocabulary: seqio.Vocabulary) -> tuple[int, ...]:
+  """Returns the tokens that end an answer besides the end of sequence."""
+  if isinstance(vocabulary, TokenizerVocabulary):
+    return vocabulary.other_end_ids
+  return ()
+
+
 def readable(vocabulary: seqio.Vocabulary, text: str) -> str:
   """Returns a prompt with its control tokens as their names."""
   if isinstance(vocabulary, TokenizerVocabulary):

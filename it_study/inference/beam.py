@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Shaped
 
 from it_study.inference import label_trie
 from it_study.inference.label_trie import LabelTrie
-from it_study.inference.token_loop import NOT_FINITE
+from it_study.inference.token_loop import NOT_FINITE, merge_ends
 from it_study.models import AnyArray, Model, partitioning
 
 # Rules by which sequences are scored and searches end.
@@ -35,6 +35,7 @@ def beam_decode(
   length_alpha: float = 0.6,
   style: str = 't5x',
   eos_id: int = 1,
+  other_ends: tuple[int, ...] = (),
   trie: LabelTrie | None = None,
   roots: Int[AnyArray, ' B'] | None = None,
   encoded: Any = None,
@@ -65,6 +66,7 @@ def beam_decode(
       of transformers is 1 in its own.
     style: One of `STYLES`.
     eos_id: Token that ends a sequence.
+    other_ends: Further tokens that end one; see `token_loop.merge_ends`.
     trie: Label spaces that restrict the sequences, from `label_trie.build`;
       None for no restriction.
     roots: Node at which each row's label space begins.
@@ -85,7 +87,7 @@ def beam_decode(
     max_decode_length=max_decode_length,
     num_beams=num_beams,
     style=style,
-    eos_id=eos_id,
+    ends=(eos_id, *other_ends),
     mesh=partitioning.mesh_of(params),
   )
 
@@ -133,7 +135,7 @@ class _State(NamedTuple):
     'max_decode_length',
     'num_beams',
     'style',
-    'eos_id',
+    'ends',
     'mesh',
   ),
 )
@@ -149,7 +151,7 @@ def _beam_decode(
   max_decode_length: int,
   num_beams: int,
   style: str,
-  eos_id: int,
+  ends: tuple[int, ...],
   mesh: Mesh | None,
 ) -> Int32[Array, 'B {max_decode_length}']:
   apply: Callable[..., Any] = functools.partial(model.apply, {'params': params})
@@ -161,7 +163,7 @@ def _beam_decode(
     max_decode_length=max_decode_length,
     num_beams=num_beams,
     is_t5x=style == 't5x',
-    eos_id=eos_id,
+    ends=ends,
     pad_id=model.config.pad_id,
   )
   with partitioning.activation_sharding(mesh):
@@ -201,7 +203,7 @@ class _Search:
     max_decode_length: Maximum number of tokens.
     num_beams: Number of beams.
     is_t5x: Whether T5X's rules hold, otherwise those of transformers.
-    eos_id: Token that ends a sequence.
+    ends: Tokens that end a sequence; the first stands for all.
     pad_id: Padding of sequences.
   """
 
@@ -211,7 +213,7 @@ class _Search:
   max_decode_length: int
   num_beams: int
   is_t5x: bool
-  eos_id: int
+  ends: tuple[int, ...]
   pad_id: int
 
   def start(
@@ -257,6 +259,7 @@ class _Search:
     is_finite = state.is_over | jnp.all(
       jnp.isfinite(logits).reshape(state.is_over.shape[0], -1), axis=-1
     )
+    logits = merge_ends(logits, self.ends[0], self.ends[1:])
     scores, parents, chosen = _best_extensions(
       state.live.scores, logits, self.trie, state.nodes
     )
@@ -293,7 +296,7 @@ class _Search:
     self, chosen: Int32[Array, 'B candidates'], step: Int32[Array, '']
   ) -> tuple[Bool[Array, 'B candidates'], Bool[Array, 'B candidates']]:
     """Returns which candidates end, and which of them may be results."""
-    ends = chosen == self.eos_id
+    ends = chosen == self.ends[0]
     if self.is_t5x:
       return ends, ends
     ends = ends | (step + 1 == self.max_decode_length)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float32, Int
 
+from it_study.inference import token_loop
 from it_study.models import AnyArray, Model, partitioning
 
 
@@ -24,6 +25,7 @@ def score_labels(
   encoder_input_tokens: Int[AnyArray, 'B L'],
   labels: Int[AnyArray, 'B Y T'],
   encoded: Any = None,
+  ends: tuple[int, ...] = (),
 ) -> Float32[Array, 'B Y']:
   """Scores labels after prompts; encodes and projects each prompt once.
 
@@ -34,6 +36,8 @@ def score_labels(
     labels: Tokens of each prompt's labels, end of sequence included, padded
       with `config.pad_id`. Labels of padding alone fill up the array.
     encoded: Result of the model's `encode`, if already computed.
+    ends: Tokens that end an answer, that of the labels first, if there are
+      several; see `token_loop.merge_ends`.
 
   Returns:
     Sums of the tokens' log-probabilities, in nats; 0 for a label of padding
@@ -45,11 +49,12 @@ def score_labels(
     labels,
     encoded,
     model=model,
+    ends=ends,
     mesh=partitioning.mesh_of(params),
   )
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'mesh'))
+@functools.partial(jax.jit, static_argnames=('model', 'ends', 'mesh'))
 def _score_labels(
   params: Any,
   prompts: Int[Array, 'B L'],
@@ -57,6 +62,7 @@ def _score_labels(
   encoded: Any,
   *,
   model: Model,
+  ends: tuple[int, ...],
   mesh: Mesh | None,
 ) -> Float32[Array, 'B Y']:
   apply: Callable[..., Any] = functools.partial(model.apply, {'params': params})
@@ -73,6 +79,8 @@ def _score_labels(
       logits = apply(
         projected, prompts, shifted, targets, method='score_targets'
       )  # [B, T, V]
+      if ends:
+        logits = token_loop.merge_ends(logits, ends[0], ends[1:])
       chosen = jnp.take_along_axis(
         logits, jnp.maximum(targets, 0)[..., None], axis=-1
       )[..., 0]

@@ -20,6 +20,7 @@ import numpy as np
 import seqio
 
 from it_study import distributed
+from it_study.data import vocabularies
 from it_study.errors import InputError
 from it_study.inference import (
   beam,
@@ -126,6 +127,7 @@ def decode(
       'encoded': encoded,
       'max_decode_length': loaded.max_decode_length,
       'eos_id': loaded.vocabulary.eos_id,
+      'other_ends': vocabularies.other_ends(loaded.vocabulary),
     }
     if roots is not None:
       nodes = np.full(tokens.shape[0], label_trie.FREE, np.int32)
@@ -194,6 +196,10 @@ def score(
       encoder_input_tokens=tokens,
       encoded=encoded,
       labels=_place(loaded, labels),
+      ends=(
+        loaded.vocabulary.eos_id,
+        *vocabularies.other_ends(loaded.vocabulary),
+      ),
     )
 
   for indices, rows in _in_batches(loaded, prompts, run):

@@ -12,7 +12,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Int, Int32
+from jaxtyping import Array, Float32, Int, Int32
 
 from it_study.inference import label_trie, sampling as sampling_lib
 from it_study.inference.label_trie import LabelTrie
@@ -31,6 +31,7 @@ def decode_tokens(
   encoder_input_tokens: Int[AnyArray, 'B L'],
   max_decode_length: int,
   eos_id: int = 1,
+  other_ends: tuple[int, ...] = (),
   trie: LabelTrie | None = None,
   roots: Int[AnyArray, ' B'] | None = None,
   sampling: Sampling | None = None,
@@ -49,6 +50,7 @@ def decode_tokens(
       alone, which fill up a batch, end before their first token.
     max_decode_length: Maximum number of tokens, end of sequence included.
     eos_id: Token that ends a row.
+    other_ends: Further tokens that end a row. `eos_id` stands in their place.
     trie: Label spaces that restrict the answers, from `label_trie.build`; None
       for no restriction. Cannot be combined with `sampling`.
     roots: Node at which each row's label space begins.
@@ -72,12 +74,40 @@ def decode_tokens(
     model=model,
     max_decode_length=max_decode_length,
     eos_id=eos_id,
+    other_ends=other_ends,
     mesh=partitioning.mesh_of(params),
   )
 
 
+def merge_ends(
+  logits: Float32[Array, '*rows V'], eos_id: int, other_ends: tuple[int, ...]
+) -> Float32[Array, '*rows V']:
+  """Gives one token the probability of all tokens that end an answer.
+
+  A model tuned for chats may end its turn by one token and a text by another.
+  Without this, a label or a beam would be judged by one of them alone.
+
+  Args:
+    logits: Logits of the next token.
+    eos_id: Token that gets the probability.
+    other_ends: Tokens that lose theirs; empty to leave the logits as they are.
+  """
+  if not other_ends:
+    return logits
+  ends = jnp.array([eos_id, *other_ends])
+  merged = jax.nn.logsumexp(logits[..., ends], axis=-1)
+  return logits.at[..., ends[1:]].set(-jnp.inf).at[..., eos_id].set(merged)
+
+
 @functools.partial(
-  jax.jit, static_argnames=('model', 'max_decode_length', 'eos_id', 'mesh')
+  jax.jit,
+  static_argnames=(
+    'model',
+    'max_decode_length',
+    'eos_id',
+    'other_ends',
+    'mesh',
+  ),
 )
 def _decode_tokens(
   params: Any,
@@ -90,6 +120,7 @@ def _decode_tokens(
   model: Model,
   max_decode_length: int,
   eos_id: int,
+  other_ends: tuple[int, ...],
   mesh: Mesh | None,
 ) -> Int32[Array, 'B {max_decode_length}']:
   apply: Callable[..., Any] = functools.partial(model.apply, {'params': params})
@@ -101,14 +132,18 @@ def _decode_tokens(
   def decode_one(state):
     step, tokens, ended, decoded, cache, nodes = state
     logits, cache = apply(tokens, cache, step, method='decode_step')  # [B, V]
+    # Before label spaces and sampling, which exclude tokens by -inf.
+    is_finite = jnp.all(jnp.isfinite(logits), axis=-1)
     if sampling is not None:
       tokens = sampling_lib.draw(sampling, logits, step)
     elif trie is not None:
+      logits = merge_ends(logits, eos_id, other_ends)
       tokens, nodes = label_trie.choose(trie, nodes, logits)
     else:
       tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    # Before label spaces and sampling, which exclude tokens by -inf.
-    is_finite = jnp.all(jnp.isfinite(logits), axis=-1)
+    if other_ends:
+      is_end = jnp.isin(tokens, jnp.array(other_ends))
+      tokens = jnp.where(is_end, eos_id, tokens)
     tokens = jnp.where(is_finite, tokens, NOT_FINITE)
     tokens = jnp.where(ended, model.config.pad_id, tokens)
     decoded = lax.dynamic_update_slice_in_dim(

@@ -53,6 +53,14 @@ def decode(params, prompts=PROMPTS, **settings):
   )
 
 
+@styles
+def test_any_of_several_tokens_ends_a_sequence(params, style):
+  # All tokens but 0 end: the best one alone, whatever its length.
+  decoded = decode(params, style=style, eos_id=1, other_ends=(2, 3, 4))
+  assert ((decoded == 0) | (decoded == 1)).all()
+  assert (decoded == 1).any()
+
+
 @functools.cache
 def sequences():
   """All of at most ROOM tokens with an end, and all of ROOM without."""

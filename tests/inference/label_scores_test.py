@@ -69,6 +69,27 @@ def test_scores_are_sums_over_the_tokens_of_a_label(model):
       assert scores[row, place] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_label_may_end_by_any_of_several_tokens(model):
+  _, model, params = model
+  first = np.array([[[5, 1]], [[5, 1]]], np.int32)
+  ends = (1, 9, 4)
+  merged, *alone = (
+    np.asarray(
+      score_labels(
+        model=model,
+        params=params,
+        encoder_input_tokens=golden.PROMPTS,
+        labels=np.where(first == 1, end, first),
+        ends=several,
+      )
+    )
+    for end, several in ((1, ends), *((end, ()) for end in ends))
+  )
+  np.testing.assert_allclose(
+    np.exp(merged), sum(np.exp(scores) for scores in alone), rtol=1e-5
+  )
+
+
 def test_scores_do_not_depend_on_other_labels(model):
   _, model, params = model
   scores = score(model, params)

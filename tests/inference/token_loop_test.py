@@ -1,6 +1,7 @@
 """Greedy decoding against a loop without a cache."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -92,6 +93,25 @@ def test_zeros_after_the_end_of_sequence(params):
     else:
       assert row[-1] != 0
   assert 0 < ended < len(PROMPTS)
+
+
+def test_any_of_several_tokens_ends_a_row(params):
+  endless = decode(params, eos_id=-1)
+  one, two = int(endless[0, 0]), int(endless[1, 1])
+  ends = {one, two}
+  for row, free in zip(
+    decode(params, eos_id=one, other_ends=(two,)), endless, strict=True
+  ):
+    length = next((k for k, t in enumerate(free) if t in ends), len(free))
+    expected = [*free[:length], one][: len(free)]
+    assert row.tolist() == expected + [0] * (len(free) - len(expected))
+
+
+def test_several_ends_share_a_probability():
+  logits = jnp.log(jnp.array([[0.1, 0.2, 0.3, 0.4]]))
+  merged = token_loop.merge_ends(logits, 1, (3,))
+  np.testing.assert_allclose(np.exp(merged), [[0.1, 0.6, 0.3, 0.0]], rtol=1e-6)
+  assert token_loop.merge_ends(logits, 1, ()) is logits
 
 
 def test_longer_padding_changes_no_token(params):

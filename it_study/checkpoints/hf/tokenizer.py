@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 from it_study.checkpoints.hf import files
 from it_study.errors import InputError
 
-# Files that hold a vocabulary, or add tokens to one.
+# Files that hold a vocabulary, add tokens to one, or surround prompts.
 VOCABULARY = 'spiece.model'
 TOKENIZER = 'tokenizer.json'
 _SETTINGS = 'tokenizer_config.json'
 _ADDED = 'added_tokens.json'
-FILES = (VOCABULARY, TOKENIZER, _SETTINGS, _ADDED)
+_TEMPLATE = 'chat_template.jinja'
+FILES = (VOCABULARY, TOKENIZER, _SETTINGS, _ADDED, _TEMPLATE)
 
 
 class Tokenizer(NamedTuple):

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 import dataclasses
 import functools
+import json
 from typing import Any, Protocol
 
 import jinja2
+import jinja2.ext
 import jinja2.sandbox
 
 from it_study.errors import InputError
@@ -128,22 +130,43 @@ def _render(template: str, message: str, names: Mapping[str, str]) -> str:
       .from_string(template)
       .render(
         messages=[{'role': 'user', 'content': message}],
+        tools=None,
+        documents=None,
         add_generation_prompt=True,
         raise_exception=refuse,
         **names,
       )
     )
-  except jinja2.TemplateError as error:
+  # A template's own operations may raise errors of Python, such as TypeError.
+  except Exception as error:
     raise InputError(
       f'the chat template of the vocabulary cannot be rendered: {error}. Use '
       '_fmtalpaca or no suffix.'
     ) from None
 
 
+class _Generation(jinja2.ext.Extension):
+  """The tag `generation`, with which templates mark answers for training."""
+
+  tags = {'generation'}  # noqa: RUF012
+
+  def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+    """Returns what is between the tags."""
+    next(parser.stream)
+    return parser.parse_statements(('name:endgeneration',), drop_needle=True)
+
+
+def _to_json(value: Any, **settings: Any) -> str:
+  """As transformers' filter `tojson`; Jinja's own escapes HTML."""
+  return json.dumps(value, **{'ensure_ascii': False, **settings})
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
-  return jinja2.sandbox.ImmutableSandboxedEnvironment(
+  environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
     trim_blocks=True,
     lstrip_blocks=True,
-    extensions=['jinja2.ext.loopcontrols'],
+    extensions=['jinja2.ext.loopcontrols', _Generation],
   )
+  environment.filters['tojson'] = _to_json
+  return environment

@@ -15,9 +15,14 @@ import tensorflow as tf
 import tokenizers
 
 from it_study.errors import InputError
+from it_study.storage import text_files
 
 TOKENIZER = 'tokenizer.json'
 CONFIG = 'tokenizer_config.json'
+# Files that need not be there.
+_TEMPLATE = 'chat_template.jinja'
+_GENERATION = 'generation_config.json'
+_MODEL = 'config.json'
 # A control token is written as its name between these two in a prompt, which
 # keeps the same name in a text from becoming one. They are private-use
 # characters, which no font shows and no corpus holds.
@@ -44,24 +49,22 @@ class TokenizerVocabulary(seqio.Vocabulary):
     super().__init__()
     self.folder = pathlib.Path(folder)
     content = _read(self.folder / TOKENIZER)
-    self.config = json.loads(_read(self.folder / CONFIG))
-    self.sha256 = hashlib.sha256(content).hexdigest()
+    self.config = _parse(self.folder / CONFIG, _read(self.folder / CONFIG))
+    self._chat_template = _chat_template(self.folder, self.config)
     try:
       original = tokenizers.Tokenizer.from_buffer(content)
+      added = json.loads(content)['added_tokens']
       self._control_ids = {
-        token['content']: token['id']
-        for token in json.loads(content)['added_tokens']
-        if token['special']
+        token['content']: token['id'] for token in added if token['special']
       }
-      self.tokenizer = tokenizers.Tokenizer.from_str(
-        _with_marked_control_tokens(content)
-      )
+      self.tokenizer = tokenizers.Tokenizer.from_str(_for_prompts(content))
     # The library raises a bare Exception.
     except Exception as error:
       raise InputError(
         f'{self.folder / TOKENIZER}: cannot be read: {error}. Download it '
         'again.'
       ) from None
+    _check_ids(self.folder / TOKENIZER, original, added)
     self._size = original.get_vocab_size()
     self._pieces = [
       original.id_to_token(key) or '' for key in range(self._size)
@@ -69,8 +72,17 @@ class TokenizerVocabulary(seqio.Vocabulary):
     self._control_tokens = {
       id_: name for name, id_ in self._control_ids.items()
     }
-    added = original.encode('').ids
-    self._bos_id = added[0] if added else None
+    # A tokenizer may also put a token after a text.
+    text = original.encode('a')
+    has_begin = text.special_tokens_mask[:1] == [1]
+    self._bos_id = text.ids[0] if has_begin else None
+    self._end_ids = _end_ids(self.folder, self._size)
+    self.sha256 = hashlib.sha256(
+      content
+      + json.dumps(
+        [self.config, self._chat_template, self._end_ids], sort_keys=True
+      ).encode()
+    ).hexdigest()
 
   @property
   def bos_id(self) -> int | None:
@@ -80,6 +92,15 @@ class TokenizerVocabulary(seqio.Vocabulary):
   @property
   def eos_id(self) -> int:
     return self.id_of('eos_token')
+
+  @property
+  def other_end_ids(self) -> tuple[int, ...]:
+    """Ids of tokens that end an answer besides `eos_id`.
+
+    Models tuned for chats may end a turn otherwise than a text. As transformers
+    reads them, they stand in generation_config.json, else in config.json.
+    """
+    return tuple(id_ for id_ in self._end_ids if id_ != self.eos_id)
 
   @property
   def pad_id(self) -> int:
@@ -108,7 +129,7 @@ class TokenizerVocabulary(seqio.Vocabulary):
   @property
   def chat_template(self) -> str | None:
     """The Jinja template of a conversation; None if there is none."""
-    return self.config.get('chat_template')
+    return self._chat_template
 
   @property
   def bos_token(self) -> str | None:
@@ -130,7 +151,7 @@ class TokenizerVocabulary(seqio.Vocabulary):
     name = self.config.get(role)
     if isinstance(name, Mapping):
       name = name.get('content')
-    if name not in self._control_ids:
+    if not isinstance(name, str) or name not in self._control_ids:
       raise InputError(
         f'{self.folder / CONFIG}: {role} is {name!r}, which is no control '
         'token of the tokenizer.'
@@ -197,9 +218,90 @@ def _read(path: pathlib.Path) -> bytes:
     ) from None
 
 
-def _with_marked_control_tokens(content: bytes) -> str:
-  """Returns a tokenizer.json in which control tokens have marked names."""
+def _parse(path: pathlib.Path, content: bytes) -> dict[str, Any]:
+  try:
+    return text_files.parse_object(content, where=str(path))
+  except InputError as error:
+    raise InputError(f'{error} Download it again.') from None
+
+
+def _read_if_there(path: pathlib.Path) -> dict[str, Any]:
+  return _parse(path, _read(path)) if path.is_file() else {}
+
+
+def _chat_template(
+  folder: pathlib.Path, config: Mapping[str, Any]
+) -> str | None:
+  """Returns the template for a conversation, as transformers finds it.
+
+  Raises:
+    InputError: If it is neither a text nor a list of named texts.
+  """
+  path = folder / _TEMPLATE
+  if path.is_file():
+    return text_files.read_text(path)
+  found = config.get('chat_template')
+  if isinstance(found, list):
+    named = {
+      template.get('name'): template.get('template')
+      for template in found
+      if isinstance(template, dict)
+    }
+    found = named.get('default')
+  if found is not None and not isinstance(found, str):
+    raise InputError(
+      f'{folder / CONFIG}: chat_template must be a text or a list of named '
+      f'texts, got {found!r:.60}.'
+    )
+  return found
+
+
+def _end_ids(folder: pathlib.Path, size: int) -> list[int]:
+  """Returns the ids of all tokens that end an answer, as far as files say so.
+
+  Raises:
+    InputError: If one of them is no token.
+  """
+  for name in (_GENERATION, _MODEL):
+    ids = _read_if_there(folder / name).get('eos_token_id')
+    if ids is None:
+      continue
+    ids = ids if isinstance(ids, list) else [ids]
+    for id_ in ids:
+      if type(id_) is not int or not 0 <= id_ < size:
+        raise InputError(
+          f'{folder / name}: eos_token_id is {id_!r:.60}; expected ids of '
+          f'tokens, from 0 to {size - 1}.'
+        )
+    return sorted({*ids})
+  return []
+
+
+def _check_ids(
+  path: pathlib.Path,
+  tokenizer: tokenizers.Tokenizer,
+  added: Sequence[Mapping[str, Any]],
+) -> None:
+  """Refuses added tokens that the library gives another id than the file."""
+  for token in added:
+    found = tokenizer.token_to_id(token['content'])
+    if found != token['id']:
+      raise InputError(
+        f'{path}: the added token {token["content"]!r:.60} has the id '
+        f'{token["id"]}, but is read as {found}, which would be another row of '
+        'the embedding table. Add tokens for the ids between.'
+      )
+
+
+def _for_prompts(content: bytes) -> str:
+  """Returns a tokenizer.json in which control tokens have marked names.
+
+  Texts are split as in inference: without dropout of merges, which would be
+  drawn anew each time.
+  """
   fields: dict[str, Any] = json.loads(content)
+  if 'dropout' in fields['model']:
+    fields['model']['dropout'] = None
   for name in _WITHOUT:
     fields[name] = None
   vocabulary = fields['model']['vocab']

@@ -59,6 +59,21 @@ def test_a_template_that_strips_messages_is_followed():
   assert prompt.apply(' a ') == '[user]a[end]\n[assistant]'
 
 
+@pytest.mark.parametrize(
+  ('template', 'text'),
+  [
+    # transformers passes the tools of a conversation, of which there are none.
+    ('{% if tools is not none %}[TOOLS]{% endif %}', ''),
+    ('{% if tools is defined %}[{{ tools }}]{% endif %}', '[None]'),
+    ('{% generation %}answer{% endgeneration %}', 'answer'),
+    ("{{ {'é': '<a>'} | tojson }}", '{"é": "[a]"}'),
+  ],
+)
+def test_templates_are_rendered_as_by_transformers(template, text):
+  tokens = Tokens(chat_template=f"{template}{{{{ messages[0]['content'] }}}}")
+  assert prompt_formats.make_format('chat', tokens).apply('a') == f'{text}a'
+
+
 def test_dates_are_not_those_of_the_day():
   template = (
     "{% if strftime_now is defined %}{{ strftime_now('%d') }}{% else %}26 Jul"
@@ -86,6 +101,11 @@ def test_dates_are_not_those_of_the_day():
       "{{ raise_exception('No system role') }}",
       'the chat template of the vocabulary cannot be rendered: No system role. '
       'Use _fmtalpaca or no suffix.',
+    ),
+    (
+      '{{ messages + 1 }}',
+      'the chat template of the vocabulary cannot be rendered: can only '
+      'concatenate list (not "int") to list. Use _fmtalpaca or no suffix.',
     ),
     (
       "{{ ''.__class__.__mro__ }}{{ messages[0]['content'] }}",

@@ -93,6 +93,90 @@ def test_a_template_that_begins_every_text_names_its_token(directory):
   assert vocabulary.encode('ab') == [258]
 
 
+def change(directory, name, **fields):
+  """Changes fields of a JSON file, which is written if it is not there."""
+  path = directory / name
+  before = json.loads(path.read_text()) if path.is_file() else {}
+  path.write_text(json.dumps({**before, **fields}))
+
+
+def test_a_token_after_every_text_does_not_begin_one(directory):
+  end = {'SpecialToken': {'id': '<|end|>', 'type_id': 0}}
+  text = {'Sequence': {'id': 'A', 'type_id': 0}}
+  change(
+    directory,
+    'tokenizer.json',
+    post_processor={
+      'type': 'TemplateProcessing',
+      'single': [text, end],
+      'pair': [text],
+      'special_tokens': {
+        '<|end|>': {'id': '<|end|>', 'ids': [0], 'tokens': ['<|end|>']}
+      },
+    },
+  )
+  assert TokenizerVocabulary(directory).bos_token is None
+
+
+def test_merges_are_not_dropped_at_random(directory):
+  model = json.loads((directory / 'tokenizer.json').read_text())['model']
+  change(directory, 'tokenizer.json', model={**model, 'dropout': 0.5})
+  assert TokenizerVocabulary(directory).encode('ab' * 20) == [258] * 20
+
+
+@pytest.mark.parametrize('special', [False, True])
+def test_an_added_token_that_gets_another_id_is_refused(directory, special):
+  path = directory / 'tokenizer.json'
+  added = json.loads(path.read_text())['added_tokens']
+  added.append({**added[0], 'content': '<x>', 'id': 300, 'special': special})
+  change(directory, path.name, added_tokens=added)
+  with pytest.raises(InputError) as error:
+    TokenizerVocabulary(directory)
+  assert str(error.value) == (
+    f"{path}: the added token '<x>' has the id 300, but is read as 260, which "
+    'would be another row of the embedding table. Add tokens for the ids '
+    'between.'
+  )
+
+
+def test_the_chat_template_is_the_one_that_transformers_takes(directory):
+  named = [
+    {'name': 'tool_use', 'template': 'T'},
+    {'name': 'default', 'template': 'D'},
+  ]
+  before = TokenizerVocabulary(directory)
+  change(directory, 'tokenizer_config.json', chat_template=named)
+  after = TokenizerVocabulary(directory)
+  assert after.chat_template == 'D'
+  # Answers of the former template are not taken for its own.
+  assert after != before
+  (directory / 'chat_template.jinja').write_text('J')
+  assert TokenizerVocabulary(directory).chat_template == 'J'
+  (directory / 'chat_template.jinja').unlink()
+  change(directory, 'tokenizer_config.json', chat_template=3)
+  with pytest.raises(InputError) as error:
+    TokenizerVocabulary(directory)
+  assert str(error.value) == (
+    f'{directory / "tokenizer_config.json"}: chat_template must be a text or a '
+    'list of named texts, got 3.'
+  )
+
+
+def test_all_tokens_that_end_an_answer_are_known(directory):
+  assert TokenizerVocabulary(directory).other_end_ids == ()
+  change(directory, 'config.json', eos_token_id=[0, 5])
+  assert TokenizerVocabulary(directory).other_end_ids == (5,)
+  change(directory, 'generation_config.json', eos_token_id=[7, 1, 0])
+  assert TokenizerVocabulary(directory).other_end_ids == (1, 7)
+  change(directory, 'generation_config.json', eos_token_id=[0, 260])
+  with pytest.raises(InputError) as error:
+    TokenizerVocabulary(directory)
+  assert str(error.value) == (
+    f'{directory / "generation_config.json"}: eos_token_id is 260; expected '
+    'ids of tokens, from 0 to 259.'
+  )
+
+
 def test_files_that_cannot_be_used_are_named(directory):
   with pytest.raises(
     InputError, match=r'tokenizer\.json: cannot be read: No su'
@@ -102,6 +186,14 @@ def test_files_that_cannot_be_used_are_named(directory):
   config['eos_token'] = 'end'
   (directory / 'tokenizer_config.json').write_text(json.dumps(config))
   with pytest.raises(InputError, match="eos_token is 'end', which is no contr"):
+    TokenizerVocabulary(directory).id_of('eos_token')
+  for content, reason in (('{', 'not JSON: '), ('[]', 'expected one JSON o')):
+    (directory / 'tokenizer_config.json').write_text(content)
+    with pytest.raises(InputError, match=rf'config\.json: {reason}.*again\.$'):
+      TokenizerVocabulary(directory)
+  change_back = json.dumps({**config, 'eos_token': ['<|end|>']})
+  (directory / 'tokenizer_config.json').write_text(change_back)
+  with pytest.raises(InputError, match=r"eos_token is \['<|end|>'\], which is"):
     TokenizerVocabulary(directory).id_of('eos_token')
   (directory / 'tokenizer.json').write_text('{}')
   with pytest.raises(InputError, match=r'cannot be read: .*Download it again'):
