@@ -63,8 +63,13 @@ def write(
   pre='smollm',
   without=None,
   extra=None,
+  fields=None,
 ):
-  """Writes a file as llama.cpp's conversion does."""
+  """Writes a file as llama.cpp's conversion does.
+
+  Args:
+    fields: Further fields by name.
+  """
   writer = gguf.GGUFWriter(str(path), architecture)
   writer.add_block_count(1)
   writer.add_context_length(128)
@@ -83,6 +88,8 @@ def write(
   writer.add_bos_token_id(1)
   writer.add_eos_token_id(0)
   writer.add_chat_template("{{ messages[0]['content'] }}")
+  for name, value in (fields or {}).items():
+    writer.add_key_value(name, value, gguf.GGUFValueType.get_type(value))
   for name, values in tensors().items():
     stem = name.removesuffix('.weight').removeprefix('model.layers.0.')
     block = 'blk.0.' if 'layers' in name else ''

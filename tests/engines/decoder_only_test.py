@@ -1,6 +1,7 @@
 """Prediction with a decoder-only model, from folder to predictions.jsonl."""
 
 import json
+import shutil
 
 import fakes
 import gguf_files
@@ -93,6 +94,15 @@ def test_every_method_answers_every_instance(model, corpus, method):
   for row in rows():
     if row['label_space'] and method.startswith(('constrained', 'ranked')):
       assert row['prediction'] in row['label_space']
+
+
+def test_a_turn_ends_by_any_token_of_generation_config(model, corpus, tmp_path):
+  copy = shutil.copytree(model, tmp_path / 'hf')
+  # All tokens but the control tokens.
+  ends = {'eos_token_id': [*range(2, gguf_files.VOCAB)]}
+  (copy / 'generation_config.json').write_text(json.dumps(ends))
+  assert predict(copy, corpus) == 0
+  assert {row['prediction'] for row in rows()} == {''}
 
 
 def test_the_batch_changes_no_answer(model, corpus):

@@ -30,6 +30,23 @@ _FIELDS = {
   'attention.head_count_kv': 'num_key_value_heads',
   'context_length': 'max_position_embeddings',
 }
+# Values that other fields may have, as they then change nothing; None for any.
+_NEUTRAL: Mapping[str, Any] = {
+  'attention.causal': True,
+  'expert_count': 0,
+  'expert_used_count': 0,
+  'rope.scale_linear': 1.0,
+  'rope.scaling.type': 'none',
+  'tensor_data_layout': None,
+  'vocab_size': None,
+}
+_HEAD_DIMS = (
+  'attention.key_length',
+  'attention.value_length',
+  'rope.dimension_count',
+)
+_EPSILON = 'attention.layer_norm_rms_epsilon'
+_BASE = 'rope.freq_base'
 _TENSORS = {
   'token_embd': 'model.embed_tokens',
   'output_norm': 'model.norm',
@@ -72,12 +89,18 @@ def read_gguf(path: _Path) -> GgufModel:
     path: Path of the file.
 
   Raises:
-    InputError: If the file is missing, truncated or no GGUF file, or its
-      architecture or a quantisation is not supported.
+    InputError: If the file is missing, truncated, no GGUF file or one of
+      several that hold the model, or its architecture, a quantisation or a
+      field is not supported.
   """
   path = os.fspath(path)
   reader = _open(path)
   fields = {name: field.contents() for name, field in reader.fields.items()}
+  if fields.get('split.count', 1) > 1:
+    raise InputError(
+      f'{path}: one of {fields["split.count"]} files that hold the model. Join '
+      'them with llama-gguf-split --merge.'
+    )
   config, permuted = _config(path, fields)
   tensors = {}
   for tensor in reader.tensors:
@@ -135,31 +158,40 @@ def _config(
     for name, value in fields.items()
     if name.startswith(f'{architecture}.')
   }
-  missing = [name for name in _FIELDS if name not in own]
+  missing = [name for name in (*_FIELDS, _EPSILON) if name not in own]
   if missing:
     raise InputError(
       f'{path}: the field {architecture}.{missing[0]} is missing. Download the '
       'file again.'
     )
-  if own.get('rope.scaling.type', 'none') != 'none':
-    raise InputError(
-      f'{path}: rope.scaling.type is {own["rope.scaling.type"]!r}, which is '
-      "not supported in GGUF. Use the model's folder in Hugging Face's format."
-    )
+  for name in _FIELDS:
+    if not isinstance(own[name], int):
+      raise InputError(
+        f'{path}: {architecture}.{name} is {own[name]!r:.60}; models whose '
+        'layers differ are not supported.'
+      )
   config = {theirs: own[name] for name, theirs in _FIELDS.items()}
   head_dim = own.get(
     'attention.key_length',
     config['hidden_size'] // config['num_attention_heads'],
   )
+  neutral = {**_NEUTRAL, **dict.fromkeys(_HEAD_DIMS, head_dim)}
+  for name in sorted(own.keys() - {*_FIELDS, _EPSILON, _BASE}):
+    if name not in neutral or neutral[name] not in (None, own[name]):
+      raise InputError(
+        f'{path}: {architecture}.{name} is {own[name]!r:.60}, which may change '
+        "answers and is not supported in GGUF. Use the model's folder in "
+        "Hugging Face's format."
+      )
   return {
     'model_type': kind,
     **config,
     'head_dim': head_dim,
     # Stored as float32: 1e-5 reads as 9.999999747378752e-06.
-    'rms_norm_eps': _shortest(own['attention.layer_norm_rms_epsilon']),
+    'rms_norm_eps': _shortest(own[_EPSILON]),
     'rope_parameters': {
       'rope_type': 'default',
-      'rope_theta': _shortest(own.get('rope.freq_base', 10_000.0)),
+      'rope_theta': _shortest(own.get(_BASE, 10_000.0)),
     },
   }, permuted
 

@@ -26,7 +26,8 @@ def _split(pattern: str) -> dict[str, Any]:
 
 
 # By the name of the pre-tokenizer: the normalizer, the pre-tokenizers, and
-# whether whole words in the vocabulary need no merges.
+# whether it is Llama 3's: then whole words in the vocabulary need no merges,
+# and texts begin with a token unless the file says otherwise.
 _PRE_TOKENIZERS: dict[str, tuple[Any, list[dict[str, Any]], bool]] = {
   'smollm': (
     None,
@@ -52,14 +53,17 @@ _PRE_TOKENIZERS: dict[str, tuple[Any, list[dict[str, Any]], bool]] = {
 def tokenizer_files(
   fields: Mapping[str, Any], *, source: str
 ) -> dict[str, str]:
-  """Returns tokenizer.json and tokenizer_config.json by name.
+  """Returns tokenizer.json, tokenizer_config.json and others by name.
+
+  generation_config.json is among them if several tokens end an answer.
 
   Args:
     fields: Fields of the tokenizer in a GGUF file, without 'tokenizer.'.
     source: Path of the file, for error messages.
 
   Raises:
-    InputError: If the tokenizer is not a byte-level BPE of a known kind.
+    InputError: If the tokenizer is not a byte-level BPE of a known kind, or a
+      field is missing.
   """
   model, kind = fields.get('ggml.model'), fields.get('ggml.pre')
   if model != 'gpt2' or kind not in _PRE_TOKENIZERS:
@@ -69,31 +73,26 @@ def tokenizer_files(
       f'{", ".join(_PRE_TOKENIZERS)}.{nearest(str(kind), _PRE_TOKENIZERS)} Use '
       "the model's folder in Hugging Face's format."
     )
-  normalizer, pre_tokenizers, ignores_merges = _PRE_TOKENIZERS[kind]
+  normalizer, pre_tokenizers, is_llama3 = _PRE_TOKENIZERS[kind]
+  for name in ('tokens', 'token_type', 'merges', 'eos_token_id'):
+    if f'ggml.{name}' not in fields:
+      raise InputError(
+        f'{source}: the field tokenizer.ggml.{name} is missing. Download the '
+        'file again.'
+      )
   tokens = fields['ggml.tokens']
-  added = [
-    {
-      'id': index,
-      'content': token,
-      'single_word': False,
-      'lstrip': False,
-      'rstrip': False,
-      'normalized': False,
-      'special': type_ == _CONTROL,
-    }
-    for index, (token, type_) in enumerate(
-      zip(tokens, fields['ggml.token_type'], strict=True)
-    )
-    if type_ in (_CONTROL, _USER_DEFINED)
-  ]
+  add_bos = bool(fields.get('ggml.add_bos_token', is_llama3))
+  bos_id = fields.get('ggml.bos_token_id')
   tokenizer = {
     'version': '1.0',
     'truncation': None,
     'padding': None,
-    'added_tokens': added,
+    'added_tokens': _added_tokens(fields),
     'normalizer': normalizer,
     'pre_tokenizer': {'type': 'Sequence', 'pretokenizers': pre_tokenizers},
-    'post_processor': None,
+    'post_processor': _begin_with(tokens[bos_id], bos_id)
+    if add_bos and bos_id is not None
+    else None,
     'decoder': {**_BYTES, 'use_regex': True},
     'model': {
       'type': 'BPE',
@@ -103,14 +102,53 @@ def tokenizer_files(
       'end_of_word_suffix': None,
       'fuse_unk': False,
       'byte_fallback': False,
-      'ignore_merges': ignores_merges,
+      'ignore_merges': is_llama3,
       'vocab': {token: index for index, token in enumerate(tokens)},
       'merges': [merge.split(' ') for merge in fields['ggml.merges']],
     },
   }
+  config = _config(fields, add_bos=add_bos)
+  ends = {
+    fields[f'ggml.{name}_token_id']
+    for name in ('eos', 'eot', 'eom')
+    if f'ggml.{name}_token_id' in fields
+  }
+  generation = {'eos_token_id': sorted(ends)}
+  return {
+    'tokenizer.json': json.dumps(tokenizer, ensure_ascii=False) + '\n',
+    'tokenizer_config.json': json.dumps(config, indent=2) + '\n',
+    **(
+      {'generation_config.json': json.dumps(generation, indent=2) + '\n'}
+      if len(ends) > 1
+      else {}
+    ),
+  }
+
+
+def _added_tokens(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """Returns the control tokens, and the tokens that users added."""
+  typed = zip(fields['ggml.tokens'], fields['ggml.token_type'], strict=True)
+  return [
+    {
+      'id': index,
+      'content': token,
+      'single_word': False,
+      'lstrip': False,
+      'rstrip': False,
+      'normalized': False,
+      'special': type_ == _CONTROL,
+    }
+    for index, (token, type_) in enumerate(typed)
+    if type_ in (_CONTROL, _USER_DEFINED)
+  ]
+
+
+def _config(fields: Mapping[str, Any], *, add_bos: bool) -> dict[str, Any]:
+  """Returns the content of tokenizer_config.json."""
+  tokens = fields['ggml.tokens']
   config: dict[str, Any] = {
     'tokenizer_class': 'PreTrainedTokenizerFast',
-    'add_bos_token': bool(fields.get('ggml.add_bos_token', False)),
+    'add_bos_token': add_bos,
     'clean_up_tokenization_spaces': False,
   }
   for name, theirs in (
@@ -124,7 +162,21 @@ def tokenizer_files(
       config[theirs] = tokens[index]
   if 'chat_template' in fields:
     config['chat_template'] = fields['chat_template']
+  return config
+
+
+def _begin_with(token: str, token_id: int) -> dict[str, Any]:
+  """Returns the post-processor that puts a token before every text."""
+
+  def text(name: str) -> dict[str, Any]:
+    return {'Sequence': {'id': name, 'type_id': 0}}
+
+  begin = {'SpecialToken': {'id': token, 'type_id': 0}}
   return {
-    'tokenizer.json': json.dumps(tokenizer, ensure_ascii=False) + '\n',
-    'tokenizer_config.json': json.dumps(config, indent=2) + '\n',
+    'type': 'TemplateProcessing',
+    'single': [begin, text('A')],
+    'pair': [begin, text('A'), text('B')],
+    'special_tokens': {
+      token: {'id': token, 'ids': [token_id], 'tokens': [token]}
+    },
   }

@@ -12,6 +12,7 @@ import tokenizers
 
 from it_study.checkpoints.gguf import folder, reading
 from it_study.checkpoints.hf import decoder_config
+from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
 from it_study.errors import InputError
 from it_study.models.decoder_only.config import DecoderConfig, Rope
 
@@ -115,6 +116,75 @@ def test_a_quantisation_that_is_not_supported_is_named(tmp_path, monkeypatch):
   monkeypatch.setattr(gguf, 'dequantize', refuse)
   with pytest.raises(InputError, match='is quantised as F32, which is not sup'):
     reading.read_gguf(path)
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('llama.rope.dimension_count', 4),
+    ('llama.rope.scale_linear', 4.0),
+    ('llama.rope.scaling.type', 'yarn'),
+    ('llama.rope.scaling.factor', 4.0),
+    ('llama.expert_count', 8),
+    ('llama.attention.sliding_window', 8),
+    ('llama.attention.scale', 0.5),
+    ('llama.attention.value_length', 4),
+    ('llama.logit_scale', 0.5),
+  ],
+)
+def test_a_field_that_may_change_answers_is_refused(tmp_path, name, value):
+  path = write(tmp_path / 'm.gguf', fields={name: value})
+  with pytest.raises(InputError) as error:
+    reading.read_gguf(path)
+  assert str(error.value) == (
+    f'{path}: {name} is {value!r}, which may change answers and is not '
+    "supported in GGUF. Use the model's folder in Hugging Face's format."
+  )
+
+
+def test_fields_without_effect_are_accepted(tmp_path):
+  fields = {
+    'llama.rope.dimension_count': gguf_files.HEAD_DIM,
+    'llama.attention.key_length': gguf_files.HEAD_DIM,
+    'llama.vocab_size': gguf_files.VOCAB,
+    'llama.expert_count': 0,
+    'llama.rope.scaling.type': 'none',
+  }
+  one = reading.read_gguf(write(tmp_path / 'a.gguf', fields=fields))
+  other = reading.read_gguf(write(tmp_path / 'b.gguf'))
+  assert one.config == other.config
+
+
+def test_a_part_of_a_model_is_refused(tmp_path):
+  path = write(tmp_path / 'm-00001-of-00003.gguf', fields={'split.count': 3})
+  with pytest.raises(InputError) as error:
+    reading.read_gguf(path)
+  assert str(error.value) == (
+    f'{path}: one of 3 files that hold the model. Join them with '
+    'llama-gguf-split --merge.'
+  )
+
+
+@pytest.mark.parametrize(
+  ('pre', 'fields', 'bos_token'),
+  [
+    ('smollm', {}, None),
+    ('smollm', {'tokenizer.ggml.add_bos_token': True}, '<|user|>'),
+    ('llama-bpe', {}, '<|user|>'),
+    ('llama-bpe', {'tokenizer.ggml.add_bos_token': False}, None),
+  ],
+)
+def test_texts_begin_as_in_llama_cpp(tmp_path, pre, fields, bos_token):
+  path = write(tmp_path / 'm.gguf', pre=pre, fields=fields)
+  vocabulary = TokenizerVocabulary(folder.write_folder(path, tmp_path / 'hf'))
+  assert vocabulary.bos_token == bos_token
+
+
+def test_tokens_that_end_a_turn_are_kept(tmp_path):
+  path = write(tmp_path / 'm.gguf', fields={'tokenizer.ggml.eot_token_id': 1})
+  vocabulary = TokenizerVocabulary(folder.write_folder(path, tmp_path / 'hf'))
+  assert vocabulary.eos_id == 0
+  assert vocabulary.other_end_ids == (1,)
 
 
 @pytest.mark.parametrize('share', [0.0, 0.01, 0.3, 0.9, 0.999])
