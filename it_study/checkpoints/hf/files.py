@@ -125,7 +125,11 @@ def open_weights(path: pathlib.Path) -> Iterator[Weights]:
           f'{path / index}: no weight_map from names to files. Download it '
           'again.'
         ) from None
-      outside = [f for f in files.values() if not re.fullmatch(r'[\w.-]+', f)]
+      outside = [
+        file
+        for file in files.values()
+        if not isinstance(file, str) or not re.fullmatch(r'[\w.-]+', file)
+      ]
       if outside:
         raise InputError(
           f'{path / index}: expected file names in the same folder, got '

@@ -257,10 +257,14 @@ def test_a_missing_shard_is_named(tmp_path):
     load(tmp_path / 'out')
   index = tmp_path / 'out/model.safetensors.index.json'
   found = json.loads(index.read_text())
-  found['weight_map']['shared.weight'] = '../../etc/passwd'
-  index.write_text(json.dumps(found))
-  with pytest.raises(InputError, match=r"in the same folder, got '\.\./"):
-    load(tmp_path / 'out')
+  for wrong in ('../../etc/passwd', 3, None, ['model.safetensors']):
+    found['weight_map']['shared.weight'] = wrong
+    index.write_text(json.dumps(found))
+    with pytest.raises(InputError) as error:
+      load(tmp_path / 'out')
+    assert str(error.value) == (
+      f'{index}: expected file names in the same folder, got {wrong!r}.'
+    )
 
 
 @variants
