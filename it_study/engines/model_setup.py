@@ -4,6 +4,7 @@ from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
 from collections.abc import Callable
 import dataclasses
+import os
 from typing import Any
 
 import jax
@@ -69,6 +70,40 @@ def complete_config(
   return config
 
 
+def check_memory(config: Config) -> None:
+  """Raises `InputError` for a model that the devices here cannot hold.
+
+  It counts the parameters of matrices and embeddings alone, so that it refuses
+  nothing that might fit.
+
+  Args:
+    config: Configuration of the model.
+  """
+  number = _fewest_parameters(config)
+  num_bytes = 4 * number
+  limits = [
+    (device.memory_stats() or {}).get('bytes_limit')
+    for device in jax.local_devices()
+  ]
+  # Devices of a CPU share the memory of their process's machine.
+  memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+  own = sum(filter(None, limits)) if all(limits) else memory
+  available = own * jax.process_count()
+  if num_bytes <= available:
+    return
+  sizes = ', '.join(
+    f'{field.name} {getattr(config, field.name):,}'
+    for field in dataclasses.fields(config)
+    if field.type in ('int', int)
+  )
+  raise InputError(
+    f'the model has at least {number:,} parameters, '
+    f'{num_bytes / 2**30:,.0f} GiB in float32, and the devices here have '
+    f'{available / 2**30:,.0f} GiB: {sizes}. Lower a size in '
+    f'{type(config).__name__}, or use more devices.'
+  )
+
+
 def require_t5(config: Config, *, use: str) -> T5Config:
   """Returns the configuration of a T5.
 
@@ -125,6 +160,21 @@ def check_weights(
     )
   _check_last_step(source)
   return training
+
+
+def _fewest_parameters(config: Config) -> int:
+  joined = config.num_heads * config.head_dim
+  mlp = config.mlp_dim * (len(config.mlp_activations) + 1)
+  if isinstance(config, DecoderConfig):
+    joined_kv = config.num_kv_heads * config.head_dim
+    layers = config.num_layers
+    of_layer = config.emb_dim * (2 * joined + 2 * joined_kv + mlp)
+    of_positions = 0
+  else:
+    layers = config.num_encoder_layers + config.num_decoder_layers
+    of_layer = config.emb_dim * (4 * joined + mlp)
+    of_positions = 2 * config.relative_attention_num_buckets * config.num_heads
+  return config.vocab_size * config.emb_dim + layers * of_layer + of_positions
 
 
 def _check_last_step(source: WeightsSource) -> None:

@@ -111,16 +111,17 @@ def prepare(
     settings.mixture_or_task_module, setting='MIXTURE_OR_TASK_MODULE'
   )
   vocabulary = seqio_lib.vocabulary_of(settings.mixture_or_task_name)
+  source = weights_source.resolve(checkpoint_path)
+  training = model_setup.check_weights(source, vocabulary=vocabulary)
+  config = model_setup.complete_config(
+    model_config, dtype=dtype, source=source, vocabulary=vocabulary
+  )
+  model_setup.check_memory(config)
   local_folders.make_directory(infer_output_dir)
   rows = load_instances(
     name=settings.mixture_or_task_name,
     lengths=settings.task_feature_lengths,
     split=settings.split,
-  )
-  source = weights_source.resolve(checkpoint_path)
-  training = model_setup.check_weights(source, vocabulary=vocabulary)
-  config = model_setup.complete_config(
-    model_config, dtype=dtype, source=source, vocabulary=vocabulary
   )
   return PredictionInputs(
     settings=settings,

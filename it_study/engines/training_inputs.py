@@ -96,6 +96,15 @@ def prepare(
     data.mixture_or_task_module, setting='MIXTURE_OR_TASK_MODULE'
   )
   vocabulary = seqio_lib.vocabulary_of(data.mixture_or_task_name)
+  if source is not None:
+    model_setup.check_folder_vocabulary(source, vocabulary=vocabulary)
+  config = model_setup.require_t5(
+    model_setup.complete_config(
+      model_config, dtype=dtype, source=source, vocabulary=vocabulary
+    ),
+    use='training',
+  )
+  model_setup.check_memory(config)
   local_folders.make_directory(model_dir)
   feed = _make_feed(
     data, 'train', model_dir, seed=settings.seed, on_progress=on_progress
@@ -108,14 +117,6 @@ def prepare(
     assert data.epochs is not None, 'DataSettings has one of the two'
     _check_epochs(data.epochs, feed)
     train_steps = feed.num_steps(epochs=data.epochs)
-  if source is not None:
-    model_setup.check_folder_vocabulary(source, vocabulary=vocabulary)
-  config = model_setup.require_t5(
-    model_setup.complete_config(
-      model_config, dtype=dtype, source=source, vocabulary=vocabulary
-    ),
-    use='training',
-  )
   return TrainingInputs(
     data=data,
     settings=settings,

@@ -1,5 +1,6 @@
 """Tests of the model that is made for a vocabulary and a device."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -19,6 +20,8 @@ from it_study.checkpoints.hf import params
 from it_study.data import vocabularies
 from it_study.engines import model_setup
 from it_study.errors import InputError
+from it_study.models.config import T5Config
+from it_study.models.decoder_only.config import DecoderConfig
 
 _HF = pathlib.Path(__file__).parents[1] / 'golden/hf_golden/v1_1'
 _COMPLETE = """
@@ -67,6 +70,45 @@ FOREIGN = (
 @pytest.fixture(autouse=True)
 def _use_bytes(monkeypatch):
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+
+
+_SIZES = {'vocab_size': 8, 'emb_dim': 4, 'num_heads': 2, 'head_dim': 4}
+_T5 = T5Config(**_SIZES, mlp_dim=16, num_encoder_layers=1, num_decoder_layers=1)
+_DECODER = DecoderConfig(**_SIZES, num_kv_heads=1, mlp_dim=16, num_layers=1)
+
+
+@pytest.mark.parametrize(
+  ('config', 'name'),
+  [
+    (config, field.name)
+    for config in (_T5, _DECODER)
+    for field in dataclasses.fields(config)
+    if field.type in ('int', int)
+    # It has no parameters; and one that must divide another.
+    and field.name not in ('relative_attention_max_distance', 'num_kv_heads')
+  ],
+)
+def test_a_model_that_no_memory_holds_is_refused(config, name):
+  model_setup.check_memory(config)
+  with pytest.raises(InputError, match=f'{name} 10,000,000,000[,.].*Lower a s'):
+    model_setup.check_memory(dataclasses.replace(config, **{name: 10**10}))
+
+
+def test_what_does_not_fit_is_said(monkeypatch):
+  # 8 x 4 rows, 2 layers of 4 x (4 x 8 + 3 x 16) and 2 x 32 x 2 positions.
+  sizes = {'SC_PHYS_PAGES': 4, 'SC_PAGE_SIZE': 800}
+  monkeypatch.setattr(os, 'sysconf', sizes.get)
+  model_setup.check_memory(_T5)
+  sizes['SC_PAGE_SIZE'] = 799
+  with pytest.raises(InputError) as error:
+    model_setup.check_memory(_T5)
+  assert str(error.value) == (
+    'the model has at least 800 parameters, 0 GiB in float32, and the devices '
+    'here have 0 GiB: vocab_size 8, emb_dim 4, num_heads 2, head_dim 4, '
+    'mlp_dim 16, num_encoder_layers 1, num_decoder_layers 1, '
+    'relative_attention_num_buckets 32, relative_attention_max_distance 128. '
+    'Lower a size in T5Config, or use more devices.'
+  )
 
 
 def test_products_are_in_bfloat16_where_the_device_has_it(monkeypatch):
