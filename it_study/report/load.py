@@ -329,7 +329,7 @@ def _read_run(path: pathlib.Path, notes: list[str]) -> Mapping:
   if not path.exists():
     notes.append('run.json is missing: how the study was run is unknown.')
     return {}
-  return text_files.read_json(
+  return text_files.read_sealed(
     path, advice='Remove the file and run the study again to write it anew.'
   )
 

@@ -1,8 +1,9 @@
 """Reads JSON safely, and writes local files atomically."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ from it_study.storage.storage_path import expanded
 
 _Path = str | os.PathLike[str]
 _UNSAFE = re.compile('[\x7f-\x9f\u2028\u2029\ud800-\udfff]')
+_SEAL = 'sha256'
 _BYTE_ORDER_MARK = b'\xef\xbb\xbf'
 # Every integer up to this length can become a float.
 _MOST_DIGITS = 300
@@ -112,6 +114,32 @@ def write_file(path: pathlib.Path, content: bytes) -> None:
 def write_json(path: _Path, value: object) -> None:
   """Writes a local JSON file atomically, as `write_lines` does."""
   write_text(path, json.dumps(value, indent=2) + '\n')
+
+
+def write_sealed(path: _Path, fields: Mapping[str, Any]) -> None:
+  """Writes a local JSON object with a hash of its other fields, 'sha256'."""
+  # As they will be read: without tuples, and with texts as keys.
+  read_back = json.loads(json.dumps(fields))
+  write_json(path, {**read_back, _SEAL: _seal(read_back)})
+
+
+def read_sealed(path: _Path, *, advice: str) -> dict[str, Any]:
+  """Reads a file of `write_sealed`, without the hash.
+
+  A file of an earlier version has none.
+
+  Args:
+    path: Path of the file.
+    advice: Sentences that end the message of an error.
+
+  Raises:
+    InputError: If it cannot be read, or has changed since it was written.
+  """
+  fields = read_json(path, advice=advice)
+  seal = fields.pop(_SEAL, None)
+  if seal not in (None, _seal(fields)):
+    raise InputError(f'{path}: has changed since it was written. {advice}')
+  return fields
 
 
 def read_bytes(path: _Path) -> bytes:
@@ -240,6 +268,12 @@ def json_line(value: object) -> str:
   """
   text = json.dumps(value, ensure_ascii=False, allow_nan=False)
   return _UNSAFE.sub(lambda match: f'\\u{ord(match[0]):04x}', text) + '\n'
+
+
+def _seal(fields: Mapping[str, Any]) -> str:
+  """Returns a hash that does not depend on how the fields are laid out."""
+  text = json.dumps(fields, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 class _LongNumberError(ValueError):

@@ -197,7 +197,7 @@ def _register(
     'equivalence_margin': request.equivalence_margin,
     **record.details,
   }
-  text_files.write_json(
+  text_files.write_sealed(
     folder.path / 'run.json', _continue_record(folder.path, before, facts)
   )
   folder.publish(*_RECORDS)
@@ -228,7 +228,7 @@ def _recorded(study_dir: pathlib.Path) -> dict[str, Any]:
     'If corpus and vocabulary are still those of the study, remove the file: '
     'this run writes it again.'
   )
-  record = text_files.read_json(path, advice=advice)
+  record = text_files.read_sealed(path, advice=advice)
   for name, kind in _HISTORY.items():
     values = record.get(name, [])
     if not isinstance(values, list) or any(type(v) is not kind for v in values):

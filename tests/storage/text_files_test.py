@@ -1,6 +1,7 @@
 """Tests of it_study.storage.text_files."""
 
 import concurrent.futures
+import itertools
 import os
 import subprocess
 import sys
@@ -179,6 +180,31 @@ def test_json_is_read_as_it_was_written(tmp_path):
   content = b'\xef\xbb\xbf' + (tmp_path / 'a').read_bytes()
   (tmp_path / 'a').write_bytes(content)
   assert text_files.read_json(tmp_path / 'a') == value
+
+
+def test_any_byte_that_changes_a_sealed_value_is_noticed(tmp_path):
+  path = tmp_path / 'run.json'
+  fields = {'seeds': (0, 10), 'rate': 0.5, 'é': {2: 'x', 10: None}}
+  text_files.write_sealed(path, fields)
+  whole = path.read_bytes()
+  value = text_files.read_sealed(path, advice='')
+  assert value == {'seeds': [0, 10], 'rate': 0.5, 'é': {'2': 'x', '10': None}}
+  refused = set()
+  for place, byte in itertools.product(range(len(whole)), b' 1a"'):
+    path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+    try:
+      found = text_files.read_sealed(path, advice='Remove it.')
+    except InputError as error:
+      refused.add(str(error))
+      continue
+    # White space, or the name of the hash, which then is another field.
+    assert {name: found[name] for name in value} == value
+  assert f'{path}: has changed since it was written. Remove it.' in refused
+
+
+def test_an_unsealed_file_of_an_earlier_version_is_read(tmp_path):
+  text_files.write_json(tmp_path / 'a', {'seeds': [0]})
+  assert text_files.read_sealed(tmp_path / 'a', advice='') == {'seeds': [0]}
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
