@@ -100,6 +100,10 @@ def check_common(config: Any) -> None:
       raise InputError(
         f'{owner}.{field.name} is {value!r}; expected a positive integer.'
       )
+    if field.type in ('bool', bool) and not isinstance(value, bool):
+      raise InputError(
+        f'{owner}.{field.name} is {value!r}; expected True or False.'
+      )
   if config.dtype == 'float16':
     raise InputError(
       f"{owner}.dtype is 'float16', but some activations exceed its largest "

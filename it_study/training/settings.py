@@ -80,6 +80,7 @@ class DataSettings:
   def __post_init__(self):
     check_duration(train_steps=self.train_steps, epochs=self.epochs)
     check_batch(self.batch_size, self.task_feature_lengths)
+    check_flag(PACK=self.pack)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ class CheckpointSettings:
 
   def __post_init__(self):
     check_whole(CHECKPOINT_PERIOD=self.period)
+    check_flag(KEEP_BEST=self.keep_best)
 
   def is_due(self, step: int, *, is_last: bool) -> bool:
     """Returns whether to save a checkpoint after `step`."""
@@ -252,6 +254,19 @@ def check_lengths(lengths: Mapping[str, int]) -> None:
         f'{setting} is {length:,}: give at most {_MOST_TOKENS:,} tokens, which '
         'is more than a device has memory for.'
       )
+
+
+def check_flag(**values: Any) -> None:
+  """Raises `InputError` for a value that is neither True nor False.
+
+  Gin lets others through; as text, even 'False' would be taken for true.
+
+  Args:
+    **values: Values by the macros that set them.
+  """
+  for name, value in values.items():
+    if not isinstance(value, bool):
+      raise InputError(f'{name} is {value!r}: give True or False.')
 
 
 def check_whole(**values: Any) -> None:

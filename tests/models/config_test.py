@@ -37,6 +37,7 @@ def test_config_is_hashable_and_takes_lists():
     ({'dtype': 'bfloat'}, "'bfloat'.*Did you mean 'bfloat16'"),
     ({'mlp_activations': ('gleu',)}, "'gleu'.*Did you mean 'gelu'"),
     ({'mlp_activations': ()}, 'mlp_activations is empty'),
+    ({'scan_layers': 'False'}, "scan_layers is 'False'; expected True or Fal"),
     ({'num_heads': 0}, 'num_heads is 0; expected a positive integer'),
     ({'emb_dim': 12.5}, 'emb_dim is 12.5; expected a positive integer'),
     ({'remat_policy': 'ful'}, "'ful'; expected one of none, .* mean 'full'"),

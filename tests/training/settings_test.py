@@ -52,6 +52,21 @@ def test_what_is_due_after_a_step(step, is_last, saves, evaluates):
       'LOG_PERIOD is True: give a whole number from 1 up.',
     ),
     (
+      lambda: settings.CheckpointSettings(keep_best='False'),
+      "KEEP_BEST is 'False': give True or False.",
+    ),
+    (
+      lambda: settings.DataSettings(
+        mixture_or_task_name='a',
+        mixture_or_task_module='tasks',
+        task_feature_lengths={'inputs': 8, 'targets': 8},
+        batch_size=4,
+        train_steps=1,
+        pack=0,
+      ),
+      'PACK is 0: give True or False.',
+    ),
+    (
       lambda: settings.TrainingSettings(optimizer='adafactor'),
       "OPTIMIZER is 'adafactor'; give a call, such as @adafactor() or "
       '@adamw().',
