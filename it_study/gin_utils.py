@@ -61,12 +61,7 @@ def load(
       a loop, a file does not parse, a binding names something unknown, or a
       macro is misspelt or required but unset.
   """
-  for path in search_paths:
-    if not pathlib.Path(path).is_dir():
-      raise InputError(
-        f'--gin_search_paths: no folder {path!r}. Separate folders by commas.'
-        f'{nearest_path(path)}'
-      )
+  _check_folders(search_paths)
   paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
   for name in files:
     _check_file(name, paths)
@@ -104,7 +99,13 @@ def load(
   # A default need not be used.
   mentioned |= {binding.partition(' ')[0] for binding in defaults}
   mentioned |= set(read)
-  return _check_macros(text, mentioned=mentioned, read=read, supplied=supplied)
+  try:
+    return _check_macros(
+      text, mentioned=mentioned, read=read, supplied=supplied
+    )
+  except _MacroError as error:
+    own = own_files(files, search_paths)
+    raise InputError(f'{error}{_place(error.name, own)}') from None
 
 
 def sources(
@@ -127,6 +128,24 @@ def sources(
   return '\n'.join(
     (*(_source(name, paths) for name in files), *map(quote_binding, bindings))
   )
+
+
+def own_files(
+  files: Sequence[str], search_paths: Sequence[str]
+) -> dict[str, str]:
+  """Returns the texts of the files that are not shipped, by name.
+
+  Args:
+    files: See `load`; files that they include are left out.
+    search_paths: See `load`.
+  """
+  paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
+  found = {name: _find(name, paths) for name in files}
+  return {
+    name: file.read_text('utf-8')
+    for name, file in found.items()
+    if file is not None and CONFIG_DIRECTORY not in file.resolve().parents
+  }
 
 
 def literal(name: str, statements: str) -> object:
@@ -242,7 +261,8 @@ def quote_binding(binding: str, *, texts: Collection[str] = ()) -> str:
     texts: Macros that are paths or names, whatever they look like.
 
   Raises:
-    InputError: If the binding does not have this form.
+    InputError: If the binding does not have this form, or its value is a truth
+      value or None in lower case.
   """
   match = _BINDING.fullmatch(binding.strip())
   if match is None or not match[2]:
@@ -257,6 +277,11 @@ def quote_binding(binding: str, *, texts: Collection[str] = ()) -> str:
     try:
       ast.literal_eval(value)
     except (ValueError, SyntaxError):
+      if value in ('true', 'false', 'none'):
+        # As text, even 'false' would be taken for true.
+        raise InputError(
+          f'--gin.{binding}: write --gin.{name}={value.capitalize()}.'
+        ) from None
       value = repr(value)
   return f'{name} = {value}'
 
@@ -271,6 +296,15 @@ def _find(name: str, paths: Sequence[str]) -> pathlib.Path | None:
   """Returns the first file of a name below the search paths, None for none."""
   files = (pathlib.Path(path) / name for path in paths)
   return next((file for file in files if file.is_file()), None)
+
+
+def _check_folders(search_paths: Sequence[str]) -> None:
+  for path in search_paths:
+    if not pathlib.Path(path).is_dir():
+      raise InputError(
+        f'--gin_search_paths: no folder {path!r}. Separate folders by commas.'
+        f'{nearest_path(path)}'
+      )
 
 
 def _check_file(name: str, paths: Sequence[str]) -> None:
@@ -374,15 +408,16 @@ def _check_macros(
   bare = _STRING_OR_COMMENT.sub("''", text)
   defined = set(_DEFINITION.findall(bare))
   for name in sorted(defined - referenced - set(mentioned)):
-    raise InputError(
+    raise _MacroError(
+      name,
       f'gin macro {name!r} is set but not used.'
       f'{nearest(name, sorted(referenced))} Macros in use: '
-      f'{", ".join(sorted(referenced))}.'
+      f'{", ".join(sorted(referenced))}.',
     )
   for name in sorted(referenced - defined - set(supplied)):
     hint = nearest(name, sorted(defined))
     if hint:
-      raise InputError(f'gin macro {name!r} is used but not set.{hint}')
+      raise _MacroError(name, f'gin macro {name!r} is used but not set.{hint}')
   unset = set(re.findall(r'^(\w+) = %gin\.REQUIRED$', bare, re.MULTILINE))
   missing = sorted(
     (unset & referenced | (referenced - defined)) - set(supplied)
@@ -394,16 +429,50 @@ def _check_macros(
       if set(missing) - unset
       else ''
     )
-    raise InputError(
+    raise _MacroError(
+      missing[0],
       f'gin macro {missing[0]!r} is required but not set'
       + (f' (also missing: {", ".join(missing[1:])})' if missing[1:] else '')
-      + f'. Set it with --gin.{missing[0]}=VALUE or in a gin file.{advice}'
+      + f'. Set it with --gin.{missing[0]}=VALUE or in a gin file.{advice}',
     )
   for name in defined - referenced:
     text = re.sub(
       rf'^{name} =.*\n(?:[ )}}\]].*\n)*', '', text, flags=re.MULTILINE
     )
   return text
+
+
+class _MacroError(InputError):
+  """An error of a macro.
+
+  Attributes:
+    name: Name of the macro.
+  """
+
+  def __init__(self, name: str, message: str):
+    super().__init__(message)
+    self.name = name
+
+
+def _place(macro: str, files: Mapping[str, str]) -> str:
+  """Returns a sentence on the file that an error of a macro comes from.
+
+  Args:
+    macro: Name of the macro.
+    files: Texts of the files that are not shipped, by name.
+
+  Returns:
+    The sentence, after a space; empty if no such file is the cause.
+  """
+  for name, text in files.items():
+    if macro in _DEFINITION.findall(text):
+      return f' It is set in {name}.'
+  # The first line of a whole configuration, as gin writes it.
+  first = '# Macros:\n'
+  for name, text in files.items():
+    if text.startswith(first) or first.startswith(text):
+      return f' {name} may be cut short.'
+  return ''
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """Tests of it_study.gin_utils: checks and messages that gin lacks."""
 
+import contextlib
 import dataclasses
+import functools
 
 import gin
 import pytest
@@ -96,6 +98,40 @@ def test_the_text_parses_to_the_same_text(folder):
   assert again == text
   assert gin_utils.configured('bake')() == (5, 2, Oven(200))
   assert gin_utils.macro('GUEST') == "it's 100% @home"
+
+
+def test_a_saved_configuration_that_is_damaged_is_named(folder):
+  text = load('FLOUR=5', 'GUEST=me')
+  saved = folder / 'saved.gin'
+  read = functools.partial(
+    gin_utils.load,
+    files=['saved.gin'],
+    configurables=[bake, Oven],
+    read=('GUEST',),
+  )
+  for end in range(len(text)):
+    saved.write_text(text[:end])
+    # A cut at the end of a line may leave a whole configuration.
+    with contextlib.suppress(InputError):
+      read()
+      continue
+    with pytest.raises(InputError, match=r'saved\.gin'):
+      read()
+  saved.write_text(text.replace('GUEST', 'GUES'))
+  with pytest.raises(InputError) as caught:
+    read()
+  assert str(caught.value) == (
+    "gin macro 'GUES' is set but not used. Did you mean 'GUEST'? Macros in "
+    'use: FLOUR, GUEST, HEAT, SUGAR. It is set in saved.gin.'
+  )
+  saved.write_text(text.replace("GUEST = 'me'\n", ''))
+  with pytest.raises(InputError) as caught:
+    read()
+  assert str(caught.value) == (
+    "gin macro 'GUEST' is required but not set. Set it with --gin.GUEST=VALUE "
+    'or in a gin file. The files under runs/ set defaults: add one with '
+    '--gin_file. saved.gin may be cut short.'
+  )
 
 
 def test_a_misspelt_macro(folder):
@@ -302,6 +338,19 @@ def test_invalid_bindings(binding):
   with pytest.raises(InputError) as caught:
     gin_utils.quote_binding(binding)
   assert str(caught.value) == (f'--gin.{binding}: expected --gin.NAME=value.')
+
+
+@pytest.mark.parametrize(
+  ('value', 'advised'), [('true', 'True'), ('false', 'False'), ('none', 'None')]
+)
+def test_a_truth_value_in_lower_case(value, advised):
+  with pytest.raises(InputError) as caught:
+    gin_utils.quote_binding(f'PACK={value}')
+  assert str(caught.value) == (
+    f'--gin.PACK={value}: write --gin.PACK={advised}.'
+  )
+  quoted = gin_utils.quote_binding(f'A={value}', texts=('A',))
+  assert quoted == f"A = '{value}'"
 
 
 def test_an_open_bracket_in_a_binding(folder):

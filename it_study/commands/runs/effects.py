@@ -55,7 +55,8 @@ def check(
   A macro takes effect if a parameter that the command leaves to gin refers to
   it, directly or through others; a parameter, if its function is called. Gin
   files may hold settings of several commands, so only what the command line
-  sets is checked, and parameters that no command leaves to gin.
+  sets is checked, and parameters that no command leaves to gin; see
+  `unused_in_files` for the others.
 
   Args:
     bindings: Bindings 'NAME=value' of the command line.
@@ -70,34 +71,97 @@ def check(
       raise InputError(f'{name} has no effect. {advice}')
   if command is None:
     return
-  # It imports JAX, which commands that end at once need not wait for.
-  from it_study.inference import decoding
-
-  folder = (_FOLDER[command],) if command in _FOLDER else ()
-  used = _used(_CALLS[command], (*read, *folder))
-  method = str(gin_utils.bound('Decoding', ('method',)).get('method'))
+  used = _used(_CALLS[command], _read_by(command, read))
   for binding in bindings:
     name = binding.partition('=')[0].strip().rpartition('/')[2]
     function, _, parameter = name.rpartition('.')
-    function = function.rpartition('.')[2]
-    for setting, (macro, methods) in decoding.SETTINGS.items():
-      if name in (macro, f'Decoding.{setting}') and method not in methods:
-        raise InputError(
-          f'{name} has no effect: DECODING is {method!r}, and the setting is '
-          f'for {" and ".join(methods)}.'
-        )
-    if name in _NATIVE_ONLY and gin_utils.macro('ENGINE') == 't5x':
-      raise InputError(f"{name} has no effect: the engine is 't5x'.")
-    if function and f'@{function}' not in used:
-      raise InputError(
-        f'{name} has no effect: nothing in this configuration uses {function}.'
+    reason = _reason(name, used, by=command)
+    if reason is None and parameter in _CALLS[command].get(
+      function.rpartition('.')[2], ()
+    ):
+      reason = f'{command} sets it itself'
+    if reason is not None:
+      raise InputError(f'{name} has no effect: {reason}.')
+
+
+def unused_in_files(
+  files: Mapping[str, str], *, read: Collection[str]
+) -> list[str]:
+  """Finds settings of gin files that no command would read.
+
+  A file may hold settings of several commands, and overrides others, so that
+  this is no error. What shipped files say too is not reported.
+
+  Args:
+    files: Texts of gin files that are not shipped, by name.
+    read: Macros that every command reads itself.
+
+  Returns:
+    A sentence for each.
+  """
+  used: set[str] = set()
+  for command, calls in _CALLS.items():
+    used |= _used(calls, _read_by(command, read))
+  shipped = (
+    (gin_utils.CONFIG_DIRECTORY / name).read_text('utf-8')
+    for name in gin_utils.shipped_files()
+  )
+  known = {line for text in shipped for line in _statements(text)}
+  found = []
+  for file, text in files.items():
+    for statement in dict.fromkeys(_statements(text)):
+      name = statement.partition('=')[0].strip()
+      reason = _reason(name.rpartition('/')[2], used, by='any command')
+      if reason is not None and statement not in known:
+        found.append(f'{name} in {file} has no effect: {reason}.')
+  return found
+
+
+def _read_by(command: str, read: Collection[str]) -> tuple[str, ...]:
+  folder = (_FOLDER[command],) if command in _FOLDER else ()
+  return (*read, *folder)
+
+
+def _reason(name: str, used: Collection[str], *, by: str) -> str | None:
+  """Returns why a setting has no effect, None if it may have one.
+
+  Args:
+    name: Macro, or parameter as 'configurable.parameter'.
+    used: Result of `_used`.
+    by: Commands that `used` holds for.
+  """
+  # It imports JAX, which commands that end at once need not wait for.
+  from it_study.inference import decoding
+
+  method = str(gin_utils.bound('Decoding', ('method',)).get('method'))
+  for setting, (macro, methods) in decoding.SETTINGS.items():
+    if name in (macro, f'Decoding.{setting}') and method not in methods:
+      return (
+        f'DECODING is {method!r}, and the setting is for '
+        f'{" and ".join(methods)}'
       )
-    if function and parameter in _CALLS[command].get(function, ()):
-      raise InputError(f'{name} has no effect: {command} sets it itself.')
-    if not function and f'%{name}' not in used:
-      raise InputError(
-        f'{name} has no effect: no setting that {command} reads refers to it.'
-      )
+  if name in _NATIVE_ONLY and gin_utils.macro('ENGINE') == 't5x':
+    return "the engine is 't5x'"
+  function = name.rpartition('.')[0].rpartition('.')[2]
+  if function and f'@{function}' not in used:
+    return f'nothing in this configuration uses {function}'
+  if not function and f'%{name}' not in used:
+    return f'no setting that {by} reads refers to it'
+  return None
+
+
+def _statements(text: str) -> list[str]:
+  """Returns the bindings in a gin file's text, of long ones the first line.
+
+  >>> _statements("A = 1  # one\\nimport x\\nf.b = {\\n  'c': 2,\\n}\\n")
+  ['A = 1', 'f.b = {']
+  """
+  return [
+    f'{name} = {value.strip()}'
+    for name, value in re.findall(
+      r'^([\w./]+)[ \t]*=[ \t]*([^#\n]*)', text, re.MULTILINE
+    )
+  ]
 
 
 def _used(

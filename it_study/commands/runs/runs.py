@@ -248,12 +248,14 @@ def configure(
 
   # For the import statements of gin files.
   user_module.search_working_directory()
+  paths = [expanded(file) for file in files]
+  search_paths = [
+    expanded(path) for path in options.gin_search_paths.split(',') if path
+  ]
   config = gin_utils.load(
-    files=[expanded(file) for file in files],
+    files=paths,
     bindings=bindings,
-    search_paths=[
-      expanded(path) for path in options.gin_search_paths.split(',') if path
-    ],
+    search_paths=search_paths,
     configurables=[
       native.finetune,
       native.predict,
@@ -280,6 +282,10 @@ def configure(
     texts=TEXTS,
   )
   effects.check(bindings, command=command, read=_READ_HERE)
+  if command is not None:
+    own = gin_utils.own_files(paths, search_paths)
+    for sentence in effects.unused_in_files(own, read=_READ_HERE):
+      say(options, f'it-study: note: {sentence}')
   # It registers the levels that conditions name.
   module = gin_utils.macro('MIXTURE_OR_TASK_MODULE')
   user_module.load(str(module), setting='MIXTURE_OR_TASK_MODULE')
@@ -417,6 +423,7 @@ def _run_details() -> dict[str, Any]:
     dtype=str(gin_utils.macro('DTYPE')),
     source=weights_source.resolve(weights),
   )
+  model_setup.check_memory(model)
   return {
     'model': dataclasses.asdict(model),
     'vocabulary': vocabularies.describe(),

@@ -36,9 +36,12 @@ def _no_devices(monkeypatch):
 
 
 def configure(command, *bindings):
-  runs.configure(
+  return runs.configure(
     argparse.Namespace(
-      gin_bindings=[*NEEDED[command], *bindings], gin_search_paths=''
+      gin_bindings=[*NEEDED[command], *bindings],
+      gin_search_paths='',
+      quiet=False,
+      json=False,
     ),
     files=FILES[command],
     supplied=runs.SUPPLIED[command],
@@ -120,7 +123,9 @@ def test_a_gin_file_may_hold_settings_of_other_commands(tmp_path):
   mine.write_text("NUM_BEAMS = 3\nMODEL_DIR = 'm'\nadamw.weight_decay = 0.1\n")
   FILES['mine'] = [*FILES['study'], str(mine)]
   runs.configure(
-    argparse.Namespace(gin_bindings=['CORPUS=c'], gin_search_paths=''),
+    argparse.Namespace(
+      gin_bindings=['CORPUS=c'], gin_search_paths='', quiet=True
+    ),
     files=FILES['mine'],
     supplied=runs.SUPPLIED['study'],
     command='study',
@@ -143,3 +148,40 @@ def test_the_margins_of_controls_are_set_by_macros():
   configure('study', 'POSITIVE_CONTROL_MARGIN=25.0', *NAMED)
   margins = gin_utils.configured('ControlMargins')()
   assert (margins.positive, margins.negative) == (25.0, 10.0)
+
+
+def test_settings_of_files_that_nothing_reads_are_said(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'mine.gin').write_text(
+    '# No effect:\n'
+    'adamw.weight_decay = 0.1  # OPTIMIZER is adafactor.\n'
+    'WARM = 5\n'
+    'linear_warmup.warmup_steps = %WARM\n'
+    # Read by this command, by another, and what a shipped file says too.
+    'TRAIN_STEPS = 5\n'
+    "predict.split = 'validation'\n"
+    'adamw.learning_rate = %LEARNING_RATE\n'
+  )
+  monkeypatch.setitem(FILES, 'train', [MODEL, 'runs/finetune.gin', 'mine.gin'])
+  configure('train')
+  start = 'it-study: note: '
+  assert capsys.readouterr().err.splitlines() == [
+    f'{start}adamw.weight_decay in mine.gin has no effect{UNUSED} adamw.',
+    f'{start}WARM in mine.gin has no effect: no setting that any command reads '
+    'refers to it.',
+    f'{start}linear_warmup.warmup_steps in mine.gin has no effect{UNUSED} '
+    'linear_warmup.',
+  ]
+
+
+def test_a_recorded_configuration_has_no_unused_settings(
+  tmp_path, monkeypatch, capsys
+):
+  text = configure('study')
+  (tmp_path / 'study.gin').write_text(text)
+  for command in ('study', 'train'):
+    monkeypatch.setitem(FILES, command, [str(tmp_path / 'study.gin')])
+    configure(command)
+  assert capsys.readouterr().err == ''
