@@ -29,7 +29,11 @@ def _reference(id, track='default', **fields):
 def _references(tmp_path):
   path = _write(
     tmp_path / 'references.jsonl',
-    [_reference('b'), _reference('a'), _reference('x', 'xlingual')],
+    [
+      *map(_reference, 'ba'),
+      # An instance of both tracks.
+      *(_reference(name, 'xlingual') for name in 'xa'),
+    ],
   )
   return formats.read_references(path)
 
@@ -63,8 +67,8 @@ def test_rows_get_their_references(references, tmp_path):
 
 def test_a_track_is_chosen(references):
   other = formats.read_references(references.path, track='xlingual')
-  assert list(other.by_id) == ['x']
-  assert other.elsewhere == {'a', 'b'}
+  assert list(other.by_id) == ['x', 'a']
+  assert other.elsewhere == {'b'}
   with pytest.raises(InputError) as error:
     formats.read_references(references.path, track='defualt')
   assert str(error.value) == (
