@@ -77,5 +77,6 @@ LAYOUT = Layout(
   tensors=tensors,
   embeddings=(EMBEDDING,),
   is_unused=is_unused,
+  may_lack_head=False,
   gin_file='models/smollm2_135m.gin',
 )

@@ -33,12 +33,15 @@ class Layout(NamedTuple):
     tensors: Function that returns the tensors by our names.
     embeddings: Names of the embedding table.
     is_unused: Function that returns whether no model reads a tensor.
+    may_lack_head: Whether logits come from the embedding table, whatever the
+      configuration says, if no tensor holds their own.
     gin_file: Gin file of such a model, for messages.
   """
 
   tensors: Callable[[Any], dict[str, Tensor]]
   embeddings: tuple[str, ...]
   is_unused: Callable[[str], bool]
+  may_lack_head: bool
   gin_file: str
 
 
@@ -122,5 +125,6 @@ LAYOUT = Layout(
   tensors=tensors,
   embeddings=EMBEDDINGS,
   is_unused=_UNUSED.__eq__,
+  may_lack_head=True,
   gin_file='models/t5_1_1_large.gin',
 )

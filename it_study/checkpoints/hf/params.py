@@ -313,14 +313,14 @@ def _under_stored_names(
   """Returns the table with the names that the embedding table has here.
 
   It may be stored under any of its names, as transformers reads it. Without a
-  head, logits come from it, but unscaled, unlike T5 v1.0's.
+  head, a T5's logits come from it, but unscaled, unlike T5 v1.0's.
   """
   embedding = next(
     (name for name in layout.embeddings if name in stored),
     layout.embeddings[0],
   )
   names = {layout.embeddings[0]: embedding}
-  if hf_names.HEAD not in stored:
+  if layout.may_lack_head and hf_names.HEAD not in stored:
     names[hf_names.HEAD] = embedding
   return {
     ours: tensor._replace(name=names.get(tensor.name, tensor.name))

@@ -5,11 +5,13 @@ import pathlib
 import re
 import shutil
 
+import gguf_files
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
 from it_study.checkpoints import weights
+from it_study.checkpoints.gguf import folder as gguf_folder
 from it_study.checkpoints.hf import params as hf
 from it_study.errors import InputError
 
@@ -202,3 +204,22 @@ def test_fields_without_effect_pass(folder):
     _attn_implementation_autoset=True,
   )
   assert hf.read_model_config(folder) == expected
+
+
+def test_a_decoder_only_model_needs_the_head_that_is_not_tied(tmp_path):
+  source = gguf_files.write(tmp_path / 'm.gguf')
+  folder = gguf_folder.write_folder(source, tmp_path / 'hf')
+  config = hf.read_model_config(folder)
+  with hf.open_params(folder, config=config, target=weights._abstract(config)):
+    pass
+  change_config(folder, tie_word_embeddings=False)
+  config = hf.read_model_config(folder)
+  with (
+    pytest.raises(InputError) as caught,
+    hf.open_params(folder, config=config, target=weights._abstract(config)),
+  ):
+    pass
+  assert str(caught.value) == (
+    f'{folder} does not fit the model: missing tensors: lm_head.weight; '
+    'unexpected tensors: none.'
+  )
