@@ -1,7 +1,7 @@
 """study, train and predict, and the configuration that they share."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import importlib
@@ -283,14 +283,18 @@ def configure(
   )
   effects.check(bindings, command=command, read=_READ_HERE)
   if command is not None:
-    own = gin_utils.own_files(paths, search_paths)
-    for sentence in effects.unused_in_files(own, read=_READ_HERE):
-      say(options, f'it-study: note: {sentence}')
+    _say_unused(options, gin_utils.own_files(paths, search_paths))
   # It registers the levels that conditions name.
   module = gin_utils.macro('MIXTURE_OR_TASK_MODULE')
   user_module.load(str(module), setting='MIXTURE_OR_TASK_MODULE')
   _check_engine_and_model(command)
   return config
+
+
+def _say_unused(options: argparse.Namespace, files: Mapping[str, str]) -> None:
+  """Says which settings of gin files that are not shipped nothing reads."""
+  for sentence in effects.unused_in_files(files, read=_READ_HERE):
+    say(options, f'it-study: note: {sentence}')
 
 
 def _check_engine_and_model(command: str | None) -> None:
