@@ -2,8 +2,9 @@
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
+import logging
 import os
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax
 import seqio
 
 from it_study.checkpoints import weights
-from it_study.checkpoints.hf import tokenizer
+from it_study.checkpoints.hf import params as hf_params, tokenizer
 from it_study.checkpoints.weights_source import WeightsSource
 from it_study.data import vocabularies
 from it_study.errors import InputError, shown
@@ -20,6 +21,8 @@ from it_study.models.decoder_only.config import DecoderConfig
 
 # The vocabulary size is rounded up to a multiple, as T5's 32,100 is to 32,128.
 _VOCABULARY_MULTIPLE = 128
+
+_logger = logging.getLogger(__name__)
 
 Config = T5Config | DecoderConfig
 MakeConfig = Callable[..., Config]
@@ -102,6 +105,37 @@ def check_memory(config: Config) -> None:
     f'{available / 2**30:,.0f} GiB: {sizes}. Lower a size in '
     f'{type(config).__name__}, or use more devices.'
   )
+
+
+def warn_of_long_texts(
+  source: WeightsSource | None,
+  prompt_lengths: Sequence[int],
+  *,
+  max_answer: int,
+) -> None:
+  """Warns of prompts and answers beyond the length that a model was made for.
+
+  Args:
+    source: Weights to load, or None.
+    prompt_lengths: Number of tokens of every prompt.
+    max_answer: Maximum number of tokens of an answer.
+  """
+  if source is None or source.format != 'hf':
+    return
+  limit = hf_params.context_length(source.local_folder)
+  if limit is None:
+    return
+  num_long = sum(length + max_answer > limit for length in prompt_lengths)
+  if num_long:
+    _logger.warning(
+      '%s: %d of %d prompts with their answers may exceed the %d tokens that '
+      'the model was made for (max_position_embeddings), beyond which its '
+      'answers mean nothing. Lower TASK_FEATURE_LENGTHS.',
+      source.path,
+      num_long,
+      len(prompt_lengths),
+      limit,
+    )
 
 
 def require_t5(config: Config, *, use: str) -> T5Config:

@@ -123,6 +123,11 @@ def prepare(
     lengths=settings.task_feature_lengths,
     split=settings.split,
   )
+  model_setup.warn_of_long_texts(
+    source,
+    [len(row['inputs']) for row in rows],
+    max_answer=settings.task_feature_lengths['targets'],
+  )
   return PredictionInputs(
     settings=settings,
     rows=rows,

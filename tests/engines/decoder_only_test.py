@@ -9,6 +9,7 @@ import pytest
 
 from it_study import cli
 from it_study.checkpoints.gguf import folder
+from it_study.engines import model_setup
 
 _PLAIN = 'natinst_def_original_ex_empty0'
 _CHAT = f'{_PLAIN}_fmtchat'
@@ -69,7 +70,15 @@ def rows(out='out'):
     return [json.loads(line) for line in file]
 
 
-def test_prompts_are_in_the_chat_template(model, corpus):
+def test_prompts_are_in_the_chat_template(model, corpus, monkeypatch):
+  checked = []
+  monkeypatch.setattr(
+    model_setup,
+    'warn_of_long_texts',
+    lambda source, lengths, max_answer: checked.append(
+      (str(source.path), len(lengths), max_answer)
+    ),
+  )
   template = "<|user|>{{ messages[0]['content'] }}<|end|>"
   path = model / 'tokenizer_config.json'
   before = path.read_text()
@@ -82,6 +91,7 @@ def test_prompts_are_in_the_chat_template(model, corpus):
   for row in rows():
     assert row['inputs'].startswith('<|user|>Definition: ')
     assert row['inputs'].endswith('Output: <|end|>')
+  assert checked == [(str(model), fakes.NUM_ROWS['test'], 8)]
 
 
 @pytest.mark.parametrize(

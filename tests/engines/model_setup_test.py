@@ -10,12 +10,14 @@ import sys
 
 import fake_bucket
 import fakes
+import gguf_files
 import jax
 import pytest
 import t5x_fixture
 import vocabularies_fixture
 
 from it_study.checkpoints import manager, weights, weights_source
+from it_study.checkpoints.gguf import folder as gguf_folder
 from it_study.checkpoints.hf import params
 from it_study.data import vocabularies
 from it_study.engines import model_setup
@@ -109,6 +111,26 @@ def test_what_does_not_fit_is_said(monkeypatch):
     'relative_attention_num_buckets 32, relative_attention_max_distance 128. '
     'Lower a size in T5Config, or use more devices.'
   )
+
+
+def test_texts_beyond_the_length_of_a_model_are_warned_of(tmp_path, caplog):
+  path = gguf_folder.write_folder(
+    gguf_files.write(tmp_path / 'm.gguf'), tmp_path / 'hf'
+  )
+  source = weights_source.resolve(path)
+  model_setup.warn_of_long_texts(source, [3, 120], max_answer=8)
+  assert not caplog.messages
+  model_setup.warn_of_long_texts(source, [120, 121, 127, 3], max_answer=8)
+  assert caplog.messages == [
+    f'{path}: 2 of 4 prompts with their answers may exceed the 128 tokens that '
+    'the model was made for (max_position_embeddings), beyond which its '
+    'answers mean nothing. Lower TASK_FEATURE_LENGTHS.'
+  ]
+  caplog.clear()
+  # A T5 was made for any length.
+  t5 = weights_source.resolve(_HF)
+  model_setup.warn_of_long_texts(t5, [10**6], max_answer=8)
+  assert not caplog.messages
 
 
 def test_products_are_in_bfloat16_where_the_device_has_it(monkeypatch):

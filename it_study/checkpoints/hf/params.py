@@ -73,6 +73,17 @@ def read_model_config(
   return kind(dtype=dtype, **fields)
 
 
+def context_length(path: _Path) -> int | None:
+  """Returns the longest text that a folder's model was made for, in tokens.
+
+  None if it was made for any length, as a T5, or config.json does not say.
+  """
+  fields = files.read_object(pathlib.Path(expanded(path)) / CONFIG)
+  if fields.get('model_type') not in decoder_config.FAMILIES:
+    return None
+  return fields.get('max_position_embeddings')
+
+
 def load_params(path: _Path, *, config: ModelConfig, target: Any) -> Any:
   """Reads parameters onto devices, one tensor at a time.
 
