@@ -272,6 +272,12 @@ def _cells(group: Mapping | None) -> list[str]:
   ]
 
 
+def _strict(group: Mapping) -> str:
+  text = f'exact match {group["strict_exact_match"]:.2f}'
+  in_format = group['strict_format_correctness']
+  return text if in_format is None else f'{text}, in format {in_format:.2f}'
+
+
 def _caption(metrics: Mapping) -> str | None:
   lines = []
   expected = (metrics['classification'] or {}).get('expected')
@@ -280,6 +286,13 @@ def _caption(metrics: Mapping) -> str | None:
       'classification, expected exact match: '
       f'{expected["exact_match"]:.2f} ± {expected["standard_deviation"]:.2f}'
     )
+  strict = [
+    f'{kind} {_strict(metrics[kind])}'
+    for kind in _KINDS
+    if metrics[kind] is not None
+  ]
+  if strict:
+    lines.append(f'strict, without normalising texts: {"; ".join(strict)}')
   if baselines.leaves_out_categories(metrics):
     lines.append(
       'This baseline does not answer generation tasks. Categories with '

@@ -17,13 +17,17 @@ GROUPS = ('overall', CLASSIFICATION, GENERATION)
 class InstanceScore(NamedTuple):
   """The scores of one prediction, each from 0 to 1.
 
-  `in_format` is None for an instance without a label space.
+  `in_format` and `strict_in_format` are None for an instance without a label
+  space. The strict scores are those of the first author's results notebook:
+  nothing is normalised, and only the match with references strips white space.
   """
 
   exact_match: float
   rouge_1: float
   rouge_l: float
   in_format: bool | None
+  strict_exact_match: float
+  strict_in_format: bool | None
 
 
 def exact_match(prediction: str, references: Iterable[str]) -> bool:
@@ -72,13 +76,21 @@ def score_instance(
 ) -> InstanceScore:
   """Scores one prediction against its references, at least one."""
   rouge_1, rouge_l = rouge(prediction, references, scorer=scorer)
+  in_format = strict_in_format = None
+  if label_space is not None:
+    labels = tuple(label_space)
+    in_format = is_in_format(prediction, labels)
+    strict_in_format = prediction in labels
+  stripped = prediction.strip()
   return InstanceScore(
     exact_match=float(exact_match(prediction, references)),
     rouge_1=rouge_1,
     rouge_l=rouge_l,
-    in_format=None
-    if label_space is None
-    else is_in_format(prediction, label_space),
+    in_format=in_format,
+    strict_exact_match=float(
+      any(stripped == text.strip() for text in references)
+    ),
+    strict_in_format=strict_in_format,
   )
 
 
@@ -120,8 +132,9 @@ def compute_metrics(
   `generation` None; one without task or category is in no named group.
 
   A group is `{'num_tasks', 'num_instances', 'exact_match', 'rouge_1',
-  'rouge_l', 'format_correctness'}` with unrounded percentages from 0 to 100.
-  `format_correctness` is over the instances with a label space, None without
+  'rouge_l', 'format_correctness', 'strict_exact_match',
+  'strict_format_correctness'}` with unrounded percentages from 0 to 100.
+  Format correctness is over the instances with a label space, None without
   any; `num_tasks` is None if a row does not name its task.
 
   `num_with_special_tokens` and `num_with_unknown_tokens` count the answers that
@@ -189,18 +202,25 @@ def _group(pairs: Sequence[_Scored]) -> dict | None:
     return None
   tasks = {row.task for row, _ in pairs}
   scores = [score for _, score in pairs]
-  in_format = [s.in_format for s in scores if s.in_format is not None]
+  labelled = [score for score in scores if score.in_format is not None]
   return {
     'num_tasks': None if None in tasks else len(tasks),
     'num_instances': len(scores),
     'exact_match': _percent([score.exact_match for score in scores]),
     'rouge_1': _percent([score.rouge_1 for score in scores]),
     'rouge_l': _percent([score.rouge_l for score in scores]),
-    'format_correctness': _percent(in_format) if in_format else None,
+    'format_correctness': _percent([bool(s.in_format) for s in labelled]),
+    'strict_exact_match': _percent([s.strict_exact_match for s in scores]),
+    'strict_format_correctness': _percent(
+      [bool(s.strict_in_format) for s in labelled]
+    ),
   }
 
 
-def _percent(values: Sequence[float]) -> float:
+def _percent(values: Sequence[float]) -> float | None:
+  """Returns a mean in percent; None without values."""
+  if not values:
+    return None
   # `fsum` is exact, so the order of the rows does not matter.
   return 100.0 * math.fsum(values) / len(values)
 

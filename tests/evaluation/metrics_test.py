@@ -112,16 +112,37 @@ def test_merged_labels_are_distinct_and_none_is_lost(labels):
 
 
 def test_score_instance():
-  assert metrics.score_instance('yes', ['Yes.']) == (1.0, 1.0, 1.0, None)
+  assert metrics.score_instance('yes', ['Yes.']) == (1, 1, 1, None, 0, None)
   assert metrics.score_instance(
     'no way', ['no'], label_space=['no', 'yes']
-  ) == (0.0, 2 / 3, 2 / 3, False)
+  ) == (0.0, 2 / 3, 2 / 3, False, 0, False)
+
+
+@pytest.mark.parametrize(
+  ('prediction', 'references', 'strict'),
+  [
+    ('Yes.', ['No', 'Yes.'], (1, True)),
+    ('yes', ['Yes.'], (0, False)),
+    # The match strips both texts, the label must be the raw string.
+    (' Yes.\n', ['Yes.'], (1, False)),
+    ('Yes.', ['Yes. '], (1, True)),
+    ('No', ['Yes.'], (0, True)),
+  ],
+)
+def test_strict_scores_normalise_nothing(prediction, references, strict):
+  scores = metrics.score_instance(
+    prediction, references, label_space=iter(['Yes.', 'No'])
+  )
+  assert (scores.strict_exact_match, scores.strict_in_format) == strict
+  assert scores.in_format is True
 
 
 def test_score_row():
-  assert metrics.score_row(ROW) == (1.0, 1.0, 1.0, True)
-  assert metrics.score_row(make_row(prediction='no')) == (0, 0, 0, True)
-  assert metrics.score_row(make_row(label_space=None)) == (1, 1, 1, None)
+  assert metrics.score_row(ROW) == (1, 1, 1, True, 0, False)
+  wrong = metrics.score_row(make_row(prediction='No.'))
+  assert wrong == (0, 0, 0, True, 0, True)
+  free = metrics.score_row(make_row(label_space=None, prediction='Yes.'))
+  assert free == (1, 1, 1, None, 1, None)
 
 
 def test_metrics_json_to_the_letter():
@@ -131,7 +152,7 @@ def test_metrics_json_to_the_letter():
     'label_space': None,
   }
   rows = [
-    make_row(),
+    make_row(prediction='Yes.'),
     make_row(id='b', prediction='perhaps'),
     make_row(id='c', task='t2', prediction='No'),
     make_row(
@@ -146,6 +167,8 @@ def test_metrics_json_to_the_letter():
     'rouge_1': 100 / 3,
     'rouge_l': 100 / 3,
     'format_correctness': 200 / 3,
+    'strict_exact_match': 100 / 3,
+    'strict_format_correctness': 100 / 3,
   }
   titles = {
     'num_tasks': 1,
@@ -154,6 +177,8 @@ def test_metrics_json_to_the_letter():
     'rouge_1': pytest.approx(200 / 3, abs=1e-12),
     'rouge_l': pytest.approx(200 / 3, abs=1e-12),
     'format_correctness': None,
+    'strict_exact_match': 0.0,
+    'strict_format_correctness': None,
   }
   control = {
     'num_tasks': 1,
@@ -162,6 +187,8 @@ def test_metrics_json_to_the_letter():
     'rouge_1': 0.0,
     'rouge_l': 0.0,
     'format_correctness': 100.0,
+    'strict_exact_match': 0.0,
+    'strict_format_correctness': 0.0,
   }
   result = metrics.compute_metrics(rows)
   assert result == {
@@ -173,6 +200,8 @@ def test_metrics_json_to_the_letter():
       'rouge_1': pytest.approx(500 / 12, abs=1e-12),
       'rouge_l': pytest.approx(500 / 12, abs=1e-12),
       'format_correctness': 200 / 3,
+      'strict_exact_match': 25.0,
+      'strict_format_correctness': 100 / 3,
     },
     'classification': classification,
     'generation': titles,
@@ -188,6 +217,8 @@ def test_metrics_json_to_the_letter():
         'rouge_1': 50.0,
         'rouge_l': 50.0,
         'format_correctness': 50.0,
+        'strict_exact_match': 50.0,
+        'strict_format_correctness': 50.0,
       },
       't2': control,
       't3': titles,

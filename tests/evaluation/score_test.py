@@ -69,6 +69,17 @@ PERFECT = {
   'rouge_1': 100.0,
   'rouge_l': 100.0,
   'format_correctness': 100.0,
+  'strict_exact_match': 100.0,
+  'strict_format_correctness': 100.0,
+}
+# Normalising forgives the missing full stop.
+FORGIVEN = PERFECT | {
+  'strict_exact_match': 0.0,
+  'strict_format_correctness': 0.0,
+}
+FREE = PERFECT | {
+  'format_correctness': None,
+  'strict_format_correctness': None,
 }
 
 
@@ -78,9 +89,13 @@ def test_a_complete_file_is_scored_and_saved(tmp_path, corpus):
   metrics, notes = score.score_file(path, corpus=corpus, out=out)
   assert notes == ()
   assert metrics['num_instances'] == 60
-  assert metrics['classification'] == PERFECT
-  assert metrics['generation'] == PERFECT | {'format_correctness': None}
-  assert metrics['overall'] == PERFECT | {'num_tasks': 2, 'num_instances': 60}
+  assert metrics['classification'] == FORGIVEN
+  assert metrics['generation'] == FREE
+  assert metrics['overall'] == FORGIVEN | {
+    'num_tasks': 2,
+    'num_instances': 60,
+    'strict_exact_match': 50.0,
+  }
   assert json.loads(out.read_text()) == metrics
 
 
@@ -93,7 +108,7 @@ def test_without_a_corpus_kinds_come_from_the_rows_and_it_says_so(
   assert notes == (
     'No corpus was named: missing instances cannot be detected.',
   )
-  assert metrics['classification'] == PERFECT
+  assert metrics['classification'] == FORGIVEN
   assert metrics['generation']['num_instances'] == 25
 
 
@@ -107,7 +122,7 @@ def test_the_corpus_wins_over_the_rows(tmp_path, corpus):
   ]
   predictions.write_predictions(path, rows)
   metrics, notes = score.score_file(path, corpus=corpus)
-  assert metrics['classification'] == PERFECT
+  assert metrics['classification'] == FORGIVEN
   assert list(metrics['by_category']) == ['Data to Text', 'Textual Entailment']
   assert notes == (
     '60 rows have references that are not in the corpus, the first is '
@@ -361,10 +376,9 @@ def test_tk_instruct_with_and_without_a_corpus(tmp_path, corpus):
   assert alone['classification'] is None
   assert alone['generation'] is None
   assert alone['overall'] == {
-    **PERFECT,
+    **FREE,
     'num_tasks': 2,
     'num_instances': 60,
-    'format_correctness': None,
   }
   assert list(alone['by_category']) == ['Data to Text', 'Textual Entailment']
 
@@ -391,7 +405,7 @@ def test_t5x_is_matched_to_the_corpus(tmp_path, corpus):
   metrics, notes = score.score_file(path, corpus=corpus)
   assert notes == ()
   # The prediction is the reference that the file does not show.
-  assert metrics['generation'] == PERFECT | {'format_correctness': None}
+  assert metrics['generation'] == FREE
   alone, notes = score.score_file(path)
   assert notes == (
     'No corpus was named: missing instances cannot be detected.',
@@ -439,23 +453,37 @@ def show(metrics, *, width=100, **options) -> str:
 
 def test_the_table(corpus):
   result = baselines.baseline_metrics('prior', corpus=corpus)
-  lines = [' '.join(line.split()) for line in show(result).split('\n')]
+  lines = [
+    ' '.join(line.split()) for line in show(result, per_task=True).split('\n')
+  ]
   lines = [line for line in lines if line]
   assert lines[:2] == [
     'exact in',
     'tasks instances match ROUGE-1 ROUGE-L format',
   ]
-  assert lines[3:] == [
+  assert lines[3:8] == [
     'overall – – – – – –',
     'classification 1 30 50.00 50.00 50.00 100.00',
     'generation – – – – – –',
     'Textual Entailment 1 30 50.00 50.00 50.00 100.00',
-    'classification, expected exact match: 50.00 ± 0.00',
+    'cls 1 30 50.00 50.00 50.00 100.00',
   ]
-  tasks = show(result, per_task=True).split('\n')
-  assert 'cls 1 30 50.00 50.00 50.00 100.00' in [
-    ' '.join(line.split()) for line in tasks
-  ]
+  assert ' '.join(lines[8:]) == (
+    'classification, expected exact match: 50.00 ± 0.00 strict, without '
+    'normalising texts: classification exact match 50.00, in format 100.00'
+  )
+
+
+def test_the_table_shows_what_normalising_forgives(corpus):
+  rows = predict_all(corpus)
+  metrics = score.score_rows(rows)
+  assert metrics['classification']['exact_match'] == 100.0
+  # A full stop is missing from each label; titles are complete.
+  assert (
+    'strict, without normalising texts: classification exact match 0.00, '
+    'in format 0.00; generation exact match 100.00'
+    in ' '.join(show(metrics).split())
+  )
 
 
 def test_a_narrow_table_keeps_names_whole(corpus):
