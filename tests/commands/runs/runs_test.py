@@ -264,6 +264,37 @@ def test_a_gin_file_imports_modules_of_the_working_directory(
   assert 'oven_of_mine' in sys.modules
 
 
+@pytest.mark.parametrize('command', COMMANDS)
+def test_a_model_too_large_is_refused_before_work_starts(
+  capsys, monkeypatch, tmp_path, command
+):
+  monkeypatch.chdir(tmp_path)
+  corpus = fakes.write_small_corpus(tmp_path / 'corpus')
+  name = 'natinst_def_original_ex_empty0'
+  others = {
+    'study': (
+      '--study_dir=out',
+      '--gin.run_study.conditions=@named_conditions()',
+      f'--gin.named_conditions.names=("{name}",)',
+    ),
+    'train': (f'--gin.MIXTURE_OR_TASK_NAME={name}', '--gin.TRAIN_STEPS=1'),
+    'predict': (
+      f'--gin.MIXTURE_OR_TASK_NAME={name}',
+      '--gin.CHECKPOINT_PATH=None',
+    ),
+  }
+  words = (
+    *words_of(command),
+    f'--gin.CORPUS={corpus}',
+    '--gin.IT_STUDY_VOCABULARY=byte',
+    '--gin.T5Config.emb_dim=9999999999',
+    *others[command],
+  )
+  assert refusal(capsys, *words, '--quiet').startswith('the model has at least')
+  written = {path.name for path in (tmp_path / 'out').rglob('*')}
+  assert written <= {'.lock', 'config.gin'}
+
+
 @pytest.fixture(name='run')
 def _run(capsys, monkeypatch, tmp_path):
   """Runs a command whose engine does nothing but return a record."""
