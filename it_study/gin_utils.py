@@ -6,6 +6,7 @@ import contextlib
 import copy
 import inspect
 import logging
+import os
 import pathlib
 import re
 
@@ -333,6 +334,8 @@ def _check_includes(
 ) -> None:
   """Raises `InputError` if a gin file includes itself, also indirectly.
 
+  Also if an included file is only beside the file that includes it.
+
   Args:
     name: Name of the file.
     paths: Search paths.
@@ -343,6 +346,13 @@ def _check_includes(
   file = _find(name, paths)
   if file is None:
     # Gin's own error names the file that includes it.
+    for parent, included_by in list(parents.items())[-1:]:
+      if (parent.parent / name).is_file():
+        raise InputError(
+          f'gin file {included_by}: included file {name!r} is beside it, but '
+          'files are looked up in the working directory and in search paths. '
+          f'Add --gin_search_paths={os.path.relpath(parent.parent)}.'
+        )
     return
   file = file.resolve()
   if file in parents:

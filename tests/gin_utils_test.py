@@ -134,6 +134,27 @@ def test_a_saved_configuration_that_is_damaged_is_named(folder):
   )
 
 
+def test_a_file_beside_the_one_that_includes_it(folder):
+  (folder / 'mine').mkdir()
+  (folder / 'mine/outer.gin').write_text("include 'inner.gin'\n")
+  (folder / 'mine/inner.gin').write_text("GUEST = 'me'\n")
+  load_outer = functools.partial(
+    gin_utils.load,
+    files=['mine/outer.gin'],
+    configurables=[bake, Oven],
+    read=('GUEST',),
+  )
+  with pytest.raises(InputError) as caught:
+    load_outer()
+  assert str(caught.value) == (
+    "gin file mine/outer.gin: included file 'inner.gin' is beside it, but "
+    'files are looked up in the working directory and in search paths. Add '
+    '--gin_search_paths=mine.'
+  )
+  load_outer(search_paths=['mine'])
+  assert gin_utils.macro('GUEST') == 'me'
+
+
 def test_a_misspelt_macro(folder):
   assert refusal('FLUOR=5') == (
     "gin macro 'FLUOR' is set but not used. Did you mean 'FLOUR'? Macros in "
