@@ -8,7 +8,12 @@ from prompts_fixture import make_instance, make_task
 import pytest
 
 from it_study import conditions
-from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
+from it_study.conditions import (
+  DEFINITION_LEVELS,
+  EXAMPLE_LEVELS,
+  TARGET_LEVELS,
+  Condition,
+)
 from it_study.errors import InputError
 
 
@@ -33,6 +38,7 @@ def _conditions(draw) -> Condition:
     instances_per_task=draw(counts),
     num_tasks=draw(st.none() | counts),
     seed=draw(st.integers(0, 2**63 - 1)),
+    targets=draw(st.sampled_from(TARGET_LEVELS.names())),
   )
 
 
@@ -138,7 +144,7 @@ def test_suffixes_come_in_their_order():
       "'natinst_def_simplified_ex_orignal2-n10' is not a condition. A name "
       'reads natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, followed by suffixes that '
       'are not at their default, in this order: _neg, _expl, _trunctk, '
-      '_budget, _src, _n, _t, _s, _fmt. Did you mean '
+      '_budget, _src, _n, _t, _s, _fmt, _tgt. Did you mean '
       "'natinst_def_simplified_ex_original2_n10'?",
     ),
   ],
@@ -261,11 +267,29 @@ def test_original_instructions_keep_the_rest():
   assert exclude.with_original_instructions().num_examples == 1
 
 
-def test_test_split_ignores_n_t_and_s():
+def test_test_split_ignores_n_t_s_and_targets():
   condition = Condition(
-    explanations=True, instances_per_task=5, num_tasks=4, seed=3
+    explanations=True,
+    instances_per_task=5,
+    num_tasks=4,
+    seed=3,
+    targets='swapped',
   )
   assert condition.for_test() == Condition(explanations=True)
+
+
+def test_altered_targets_cannot_be_tested():
+  condition = Condition(targets='random', seed=2)
+  assert condition.name == 'natinst_def_original_ex_original2_s2_tgtrandom'
+  assert condition.with_original_instructions() == condition
+  with pytest.raises(InputError) as error:
+    condition.check_test()
+  assert str(error.value) == (
+    "condition 'natinst_def_original_ex_original2_s2_tgtrandom' cannot be "
+    'tested: _tgtrandom alters training targets, and test references stay '
+    "original. Write 'natinst_def_original_ex_original2_s2'."
+  )
+  condition.with_original_data().check_test()
 
 
 def test_standard_grid():

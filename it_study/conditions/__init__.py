@@ -18,6 +18,7 @@ from it_study.conditions.grids import (
 from it_study.conditions.levels import (
   DEFINITION_LEVELS,
   EXAMPLE_LEVELS,
+  TARGET_LEVELS,
   Level,
   LevelRegistry,
 )
@@ -28,6 +29,7 @@ __all__ = [
   'EXAMPLE_LEVELS',
   'INSTANCES_PER_TASK',
   'PROMPT_FORMATS',
+  'TARGET_LEVELS',
   'Condition',
   'Level',
   'LevelRegistry',

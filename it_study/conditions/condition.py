@@ -9,6 +9,7 @@ from typing import Any
 from it_study.conditions.levels import (
   DEFINITION_LEVELS,
   EXAMPLE_LEVELS,
+  TARGET_LEVELS,
   check_known,
 )
 from it_study.errors import InputError, nearest
@@ -40,6 +41,7 @@ class Condition:
     seed: Seed for subsampling and alterations, not for training.
     prompt_format: Text around the prompt: 'plain' for none, 'alpaca' for
       Alpaca's template, or 'chat' for the vocabulary's chat template.
+    targets: Level of the training targets. References stay original.
   """
 
   definition: str = 'original'
@@ -54,10 +56,12 @@ class Condition:
   num_tasks: int | None = None
   seed: int = 0
   prompt_format: str = 'plain'
+  targets: str = 'original'
 
   def __post_init__(self) -> None:
     DEFINITION_LEVELS.check(self.definition)
     EXAMPLE_LEVELS.check(self.examples)
+    TARGET_LEVELS.check(self.targets)
     self._check_values()
     if (self.num_examples == 0) != (self.examples == 'empty'):
       raise InputError(
@@ -158,11 +162,31 @@ class Condition:
     del instance_id
     return self
 
+  def with_original_data(self) -> 'Condition':
+    """Returns the condition with the real targets."""
+    return dataclasses.replace(self, targets='original')
+
   def for_test(self) -> 'Condition':
-    """Returns the condition on the test split, which ignores n, t and s."""
+    """Returns the condition on the test split.
+
+    It ignores n, t and s, and has the original targets.
+    """
     return dataclasses.replace(
-      self, instances_per_task=INSTANCES_PER_TASK, num_tasks=None, seed=0
+      self,
+      instances_per_task=INSTANCES_PER_TASK,
+      num_tasks=None,
+      seed=0,
+      targets='original',
     )
+
+  def check_test(self) -> None:
+    """Raises `InputError` if the condition can only be trained on."""
+    if self.targets != 'original':
+      raise InputError(
+        f'condition {self.name!r} cannot be tested: _tgt{self.targets} alters '
+        'training targets, and test references stay original. Write '
+        f'{self.with_original_data().name!r}.'
+      )
 
 
 def common_grid() -> Iterator[Condition]:
@@ -190,13 +214,14 @@ _SUFFIXES = {
   't': 'num_tasks',
   's': 'seed',
   'fmt': 'prompt_format',
+  'tgt': 'targets',
 }
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Condition)}
 _LEAST = {'num_examples': 0, 'num_negative_examples': 0, 'seed': 0}
 _LEAST |= {'instances_per_task': 1, 'num_tasks': 1}
 _MOST = 2**63 - 1
 _FLAGS = ('explanations', 'tk_truncation', 'matched_budget')
-_WORDS = ('delusive_source', 'prompt_format')
+_WORDS = ('delusive_source', 'prompt_format', 'targets')
 
 
 def _suffix_pattern(suffix: str, field: str) -> str:

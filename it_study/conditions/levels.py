@@ -1,4 +1,4 @@
-"""Registries of the levels of both instruction axes."""
+"""Registries of the levels of definitions, examples and targets."""
 
 from collections.abc import Callable, Collection
 import dataclasses
@@ -20,11 +20,14 @@ class Level:
   """A registered level; calling it calls its function.
 
   Attributes:
-    axis: 'definition' or 'example', whose results are checked, or another.
+    axis: 'definition', 'example' or 'target', whose results are checked, or
+      another.
     title: Description of the level for messages.
     function: Function called with `task`, `instance` and `condition`.
     needs_tasks: Whether the function also takes `tasks`, a mapping from name
       to task of all tasks on the same side of the split as `task`.
+    needs_instances: Whether the function also takes `instances`, a mapping from
+      name of a task to its stored training instances.
     rewrite: Function called first, with the same arguments, for a level that
       changes outputs; returns a new task and instance. None for other levels.
   """
@@ -33,17 +36,30 @@ class Level:
   title: str
   function: Callable[..., Any]
   needs_tasks: bool = False
+  needs_instances: bool = False
   rewrite: Callable[..., Any] | None = None
 
-  def __call__(self, *, tasks: object = None, **arguments: object) -> Any:
+  def __call__(
+    self,
+    *,
+    tasks: object = None,
+    instances: object = None,
+    **arguments: object,
+  ) -> Any:
     if self.needs_tasks:
       if tasks is None:
         raise InputError(f'{self.title} needs tasks=corpus.lazy_tasks(split).')
       arguments['tasks'] = tasks
+    if self.needs_instances:
+      if instances is None:
+        raise InputError(f'{self.title} needs the instances of the task.')
+      arguments['instances'] = instances
     result = self._call(self.function, **arguments)
     is_right, expected = True, ''
     if self.axis == 'definition':
       is_right, expected = isinstance(result, str | None), 'text or None'
+    elif self.axis == 'target':
+      is_right, expected = isinstance(result, str), 'text'
     elif self.axis == 'example':
       is_right = isinstance(result, list | tuple) and all(
         isinstance(getattr(example, name, None), str)
@@ -102,6 +118,7 @@ class LevelRegistry:
     function: Callable[..., Any] | str,
     *,
     needs_tasks: bool = False,
+    needs_instances: bool = False,
     rewrite: Callable[..., Any] | str | None = None,
   ) -> None:
     """Adds a level. See `Level` for the arguments.
@@ -125,6 +142,7 @@ class LevelRegistry:
       title=f'{self.axis} level {name!r}',
       function=_Deferred(function) if isinstance(function, str) else function,
       needs_tasks=needs_tasks,
+      needs_instances=needs_instances,
       rewrite=_Deferred(rewrite) if isinstance(rewrite, str) else rewrite,
     )
     if self._levels.setdefault(name, level) != level:
@@ -173,9 +191,11 @@ _NAMES = {
   'definition': ('[a-z][a-z0-9]*', 'letters a to z and digits, a letter first')
 }
 
-# A definition level returns text or None, an example level `Example`s.
+# A definition level returns text or None, an example level `Example`s, a target
+# level text.
 DEFINITION_LEVELS = LevelRegistry('definition')
 EXAMPLE_LEVELS = LevelRegistry('example')
+TARGET_LEVELS = LevelRegistry('target')
 
 _PACKAGE = 'it_study.instructions'
 for _name in ('original', 'simplified', 'empty', 'shuffled'):
@@ -189,6 +209,12 @@ for _name in ('nolabels', 'keep25', 'keep50', 'keep75', 'wordshuffled'):
   DEFINITION_LEVELS.register(_name, f'{_PACKAGE}.partial_definitions:{_name}')
 for _name in ('original', 'delusive', 'empty'):
   EXAMPLE_LEVELS.register(_name, f'{_PACKAGE}.examples:{_name}')
+for _name in ('original', 'swapped', 'random'):
+  TARGET_LEVELS.register(
+    _name,
+    f'{_PACKAGE}.targets:{_name}',
+    needs_instances=_name != 'original',
+  )
 
 
 def check_known(kind: str, name: str, known: Collection[str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 from it_study.corpus.findings import CorpusFinding
 
@@ -115,23 +115,24 @@ class TaskFile:
   sources: tuple[str, ...] = ()
 
 
-class LazyTasks(Mapping[str, Task]):
-  """A mapping from name to task that loads and caches tasks on first use.
+_Value = TypeVar('_Value')
+
+
+class _Lazy(Mapping[str, _Value]):
+  """A mapping from name of a task that loads and caches values on first use.
 
   It is hashed and compared by identity, so that results over all tasks can be
   cached.
-
-  >>> tasks = LazyTasks(['task1_a'], load)
-  >>> tasks['task1_a'].name
-  'task1_a'
   """
 
-  def __init__(self, names: Sequence[str], load: Callable[[str], Task]) -> None:
+  def __init__(
+    self, names: Sequence[str], load: Callable[[str], _Value]
+  ) -> None:
     self._names = dict.fromkeys(sorted(names))
     self._load = load
-    self._loaded: dict[str, Task] = {}
+    self._loaded: dict[str, _Value] = {}
 
-  def __getitem__(self, name: str) -> Task:
+  def __getitem__(self, name: str) -> _Value:
     if name not in self._names:
       raise KeyError(name)
     if name not in self._loaded:
@@ -149,3 +150,16 @@ class LazyTasks(Mapping[str, Task]):
 
   def __hash__(self) -> int:
     return id(self)
+
+
+class LazyTasks(_Lazy[Task]):
+  """A mapping from name to task; see `_Lazy`.
+
+  >>> tasks = LazyTasks(['task1_a'], load)
+  >>> tasks['task1_a'].name
+  'task1_a'
+  """
+
+
+class LazyInstances(_Lazy[tuple[Instance, ...]]):
+  """A mapping from name of a task to its training instances; see `_Lazy`."""

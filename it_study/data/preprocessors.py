@@ -16,7 +16,7 @@ import seqio
 import tensorflow as tf
 
 from it_study import instructions
-from it_study.conditions import Condition
+from it_study.conditions import TARGET_LEVELS, Condition
 from it_study.corpus import natinst
 from it_study.data import vocabularies
 from it_study.data.row_source import SOURCE, RowsSource
@@ -24,7 +24,7 @@ from it_study.data.tokens import prompt_formats
 from it_study.data.tokens.prompt_formats import PromptFormat
 from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
 from it_study.errors import InputError, function_name
-from it_study.instructions import prompt_spans, prompts
+from it_study.instructions import prompt_spans, prompts, targets
 from it_study.instructions.tk_instruct import TkInstruct
 
 # Version of the tokens that `token_rows` makes of a corpus's rows; part of the
@@ -355,6 +355,12 @@ def _row_renderer(
   }
   # Only training rows depend on the seed and the numbers of instances.
   tested = condition.for_test()
+  needs_instances = (
+    isinstance(condition, Condition)
+    and TARGET_LEVELS.get(condition.targets).needs_instances
+  )
+  # Read before the dataset's own rows: not from within its pipeline.
+  instances = source.training_instances() if needs_instances else None
 
   def render(
     row_id: bytes,
@@ -385,7 +391,9 @@ def _row_renderer(
     seen_task, seen = instructions.rewrite(
       task=task, instance=instance, condition=shown
     )
-    target = prompts.choose_target(instance=seen, condition=shown)
+    target = targets.training_target(
+      task=task, instance=instance, condition=shown, instances=instances
+    )
     return prompt, target, seen_task, seen
 
   return render

@@ -13,7 +13,8 @@ from it_study import instructions
 from it_study.conditions import Condition
 from it_study.corpus import natinst, worker_pool
 from it_study.corpus.natinst import Corpus, Instance
-from it_study.instructions import prompt_spans, prompts
+from it_study.corpus.schema import LazyInstances
+from it_study.instructions import prompt_spans, prompts, targets
 from it_study.instructions.tk_instruct import TkInstruct
 from it_study.seeding import stable_hash
 
@@ -277,6 +278,10 @@ def _measure_task(
   """A task's rows by index of the condition and split."""
   encode, limit = _tokenizer(max_tokens)
   task = corpus.load(name).task
+  training = LazyInstances(
+    [name],
+    lambda name: corpus.instances(name, 'train')[:max_instances_per_task],
+  )
   rows: dict[tuple[int, str], list[_Row]] = {}
   for split in splits:
     if name not in corpus.tasks_of(split):
@@ -302,7 +307,9 @@ def _measure_task(
           task=task, instance=instance, condition=shown
         )
         num_tokens = len(encode(prompt.text)) + 1
-        target = prompts.choose_target(instance=seen, condition=shown)
+        target = targets.training_target(
+          task=task, instance=instance, condition=shown, instances=training
+        )
         row = _Row(
           # After Tk-Instruct's truncation SeqIO makes room for end-of-sequence.
           num_tokens if max_tokens is None else min(num_tokens, max_tokens),

@@ -6,6 +6,7 @@ import collections
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import functools
+import itertools
 import os
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import seqio
 import tensorflow as tf
 
 from it_study.corpus import natinst
-from it_study.corpus.schema import LazyTasks
+from it_study.corpus.schema import Instance, LazyInstances, LazyTasks
 from it_study.data import build_folder, tfds_builder
 from it_study.errors import InputError
 from it_study.seeding import stable_hash
@@ -55,6 +56,7 @@ class RowsSource(seqio.TfdsDataSource):
     )
     self._metadata: dict[str, dict] = {}
     self._counts: dict[tuple[str, str], Mapping[str, int]] = {}
+    self._instances: dict[str, LazyInstances] = {}
     self._orders: dict[tuple[str, int], Mapping[str, np.ndarray]] = {}
     if data_dir is not None:
       self.use(data_dir)
@@ -125,6 +127,41 @@ class RowsSource(seqio.TfdsDataSource):
         name: _argsort(task_keys) for name, task_keys in keys.items()
       }
     return self._orders[key]
+
+  def training_instances(self) -> LazyInstances:
+    """Returns every training row of each task, without its input.
+
+    They are read in one pass, on the first call.
+    """
+    self.metadata()
+    data_dir = str(self.tfds_dataset.data_dir)
+    if data_dir not in self._instances:
+      found = collections.defaultdict(list)
+      spec = {
+        'id': tf.io.FixedLenFeature([], tf.string),
+        'task': tf.io.FixedLenFeature([], tf.string),
+        'position': tf.io.FixedLenFeature([], tf.int64),
+        'outputs': tf.io.RaggedFeature(tf.string),
+      }
+      names = ('id', 'task', 'position', 'outputs_lengths')
+      for batch in self._parsed('train', spec):
+        texts = iter(batch['outputs'])
+        for row_id, task, position, count in zip(
+          *(batch[name] for name in names), strict=True
+        ):
+          outputs = itertools.islice(texts, int(count))
+          found[task.decode()].append(
+            Instance(
+              id=row_id.decode(),
+              input='',
+              outputs=tuple(text.decode() for text in outputs),
+              position=int(position),
+            )
+          )
+      self._instances[data_dir] = LazyInstances(
+        sorted(found), lambda name: tuple(found[name])
+      )
+    return self._instances[data_dir]
 
   def chosen(self, choice: TrainingSubset) -> Mapping[str, np.ndarray]:
     """Returns which training rows a condition takes.
@@ -228,14 +265,32 @@ class RowsSource(seqio.TfdsDataSource):
   def _only(self, split: str, *features: str) -> Iterator[dict]:
     """Yields batches of some features of all rows, as arrays."""
     info = self.tfds_dataset.info.features
-    spec = {
-      name: tf.io.FixedLenFeature([], info[name].tf_dtype) for name in features
-    }
-    dataset = self._records(split).batch(_AT_ONCE)
-    dataset = dataset.map(
-      lambda records: tf.io.parse_example(records, spec),
-      num_parallel_calls=tf.data.AUTOTUNE,
+    return self._parsed(
+      split,
+      {
+        name: tf.io.FixedLenFeature([], info[name].tf_dtype)
+        for name in features
+      },
     )
+
+  def _parsed(self, split: str, spec: Mapping[str, Any]) -> Iterator[dict]:
+    """Yields batches of all rows, parsed by a specification of features.
+
+    A ragged feature NAME gives its values in one array, and 'NAME_lengths'.
+    """
+
+    def parse(records: tf.Tensor) -> dict[str, tf.Tensor]:
+      batch = tf.io.parse_example(records, spec)
+      for name, values in list(batch.items()):
+        if isinstance(values, tf.RaggedTensor):
+          batch |= {
+            name: values.flat_values,
+            f'{name}_lengths': values.row_lengths(),
+          }
+      return batch
+
+    dataset = self._records(split).batch(_AT_ONCE)
+    dataset = dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     with self.damage_as_input_error():
       yield from dataset.as_numpy_iterator()
 

@@ -16,6 +16,7 @@ import seqio
 from it_study import predictions, seqio_lib
 from it_study.checkpoints import weights_source
 from it_study.checkpoints.weights_source import WeightsSource
+from it_study.conditions import Condition
 from it_study.corpus import natinst
 from it_study.data import preprocessors, row_source, user_module, vocabularies
 from it_study.engines import model_setup
@@ -240,8 +241,8 @@ def load_instances(
     split: Split of the task.
 
   Raises:
-    InputError: If there is no such task or split, it is empty, or its rows have
-      no ids.
+    InputError: If there is no such task or split, it is empty, its rows have
+      no ids, or the condition can only be trained on.
   """
   task = seqio_lib.find_task(name)
   if split not in task.splits:
@@ -254,6 +255,9 @@ def load_instances(
       f'{name} is a mixture, whose rows do not say which instance they are. '
       f'Predict its tasks, one by one: {", ".join(t.name for t in task.tasks)}.'
     )
+  choice = getattr(task.source, 'choice', None)
+  if split != 'train' and isinstance(choice, Condition):
+    choice.check_test()
   rows = _render(
     task,
     split,

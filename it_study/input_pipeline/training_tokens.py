@@ -242,6 +242,9 @@ def _levels(
   for condition in encodings:
     yield conditions.EXAMPLE_LEVELS.get(condition.examples)
     yield conditions.DEFINITION_LEVELS.get(condition.definition)
+    # Caches of other conditions keep their keys.
+    if condition.targets != 'original':
+      yield conditions.TARGET_LEVELS.get(condition.targets)
     # A matched budget looks at every definition.
     if condition.matched_budget:
       for other in conditions.DEFINITION_LEVELS.names():

@@ -119,6 +119,8 @@ def _verdict_and_evidence(
       f'{names[0].upper()}{names[1:]} failed, so the numbers below say nothing '
       'about instructions.',
     )
+  # Instructions are compared on the real data.
+  pairs = [pair for pair in pairs if pair.original.has_original_data]
   if not pairs and curves:
     return _curve_answer(curves[0])
   if not pairs:

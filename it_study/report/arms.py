@@ -1,6 +1,6 @@
 """Groups a study's cells into arms, and compares the arms."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import functools
 import math
@@ -18,6 +18,12 @@ from it_study.report.text import count, shorten
 
 # Significance level of each family of comparisons.
 ALPHA = 0.05
+
+# The condition that another is compared with: the same one with the original
+# instructions, or with the original data.
+Origin = Callable[[Condition], Condition]
+INSTRUCTIONS: Origin = Condition.with_original_instructions
+DATA: Origin = Condition.with_original_data
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,6 +75,16 @@ class Arm:
   @property
   def has_original_instructions(self) -> bool:
     return self._first.original_instructions
+
+  @property
+  def has_original_data(self) -> bool:
+    """Whether inputs and training targets are the original ones."""
+    return self.condition is None or DATA(self.condition) == self.condition
+
+  @property
+  def is_original(self) -> bool:
+    """Whether instructions and data are the original ones."""
+    return self.has_original_instructions and self.has_original_data
 
   @property
   def label(self) -> str:
@@ -246,21 +262,29 @@ def headline_arm(arms: Iterable[Arm]) -> Arm | None:
   training data; without such an arm, any that is tested as it was trained.
   """
   trained = select(arms, split='test', matched=True)
-  original = [arm for arm in trained if arm.has_original_instructions]
+  original = [arm for arm in trained if arm.is_original]
   return max(
     original or trained, key=lambda arm: arm.training_amount, default=None
   )
 
 
-def pair_up(arms: Iterable[Arm], *, split: str) -> list[tuple[Arm, Arm]]:
-  """Returns (original, altered) pairs of arms tested as they were trained."""
+def pair_up(
+  arms: Iterable[Arm], *, split: str, origin: Origin = INSTRUCTIONS
+) -> list[tuple[Arm, Arm]]:
+  """Returns (original, altered) pairs of arms tested as they were trained.
+
+  Args:
+    arms: Arms of a study.
+    split: Split that the arms were tested on.
+    origin: Function that returns the original of a condition.
+  """
   matched = select(arms, split=split, matched=True)
   by_condition = {arm.condition: arm for arm in matched}
   pairs = []
   for arm in matched:
     if arm.condition is None:
       continue
-    original = by_condition.get(arm.condition.with_original_instructions())
+    original = by_condition.get(origin(arm.condition))
     if original is not None and original is not arm:
       pairs.append((original, arm))
   return pairs
@@ -273,6 +297,7 @@ def compare(
   metric: str,
   group: Group,
   margin: float = MARGIN,
+  origin: Origin = INSTRUCTIONS,
 ) -> tuple[Comparison, ...]:
   """Compares each altered arm with its original.
 
@@ -284,9 +309,10 @@ def compare(
     metric: Metric to compare.
     group: Instances to compare on.
     margin: Largest difference, in points, that counts as none.
+    origin: Function that returns the original of a condition.
   """
   pairs, estimates = [], []
-  for original, altered in pair_up(arms, split=split):
+  for original, altered in pair_up(arms, split=split, origin=origin):
     if any(
       arm.scores is None or arm.value(metric, group) is None
       for arm in (original, altered)
@@ -344,10 +370,12 @@ def condition_label(name: str | None) -> str:
     num_examples=condition.num_examples,
   )
   rest = condition.name.removeprefix(plain.name).strip('_').split('_')
+  rest = [_SUFFIXES.get(suffix, suffix) for suffix in rest if suffix]
   label = f'{definition} definition, {examples}'
-  return ', '.join([label[0].upper() + label[1:], *filter(None, rest)])
+  return ', '.join([label[0].upper() + label[1:], *rest])
 
 
+_SUFFIXES = {'tgtswapped': 'swapped targets', 'tgtrandom': 'random targets'}
 _LEVELS = {'empty': 'no'}
 _BASELINE_LABELS = {
   'random': 'Random label',

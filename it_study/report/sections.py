@@ -7,7 +7,7 @@ import shlex
 from it_study.evaluation import baselines
 from it_study.report import answer, controls
 from it_study.report.answer import Answer
-from it_study.report.arms import ALPHA, select
+from it_study.report.arms import ALPHA, DATA, select
 from it_study.report.controls import Control
 from it_study.report.curves import find_curves
 from it_study.report.figures import curve_figures, score_figures
@@ -92,6 +92,7 @@ def make_report(results: Results) -> Report:
     _sweeps(results),
     _classification(results),
     _generation(results),
+    _data(results),
     _matrix(results),
     _sensitivity(results),
     _categories(results),
@@ -239,6 +240,24 @@ def _generation(results: Results) -> Section | None:
     'Read the table like the one for classification.',
     score_figures.generation_figure(results),
     score_tables.difference_table(results, metric='rouge_l', group=GEN),
+  )
+
+
+def _data(results: Results) -> Section | None:
+  return _section(
+    'data',
+    'What the data must be right for',
+    'The same instructions with training targets that are exchanged among the '
+    'instances of a task, or drawn from its labels. What a model still gets '
+    'right then, it cannot have learned from pairs of input and output. Read '
+    'the tables like the one for classification; first exact match on '
+    'classification, then ROUGE-L on generation.',
+    score_tables.difference_table(
+      results, metric='exact_match', group=CLS, origin=DATA
+    ),
+    score_tables.difference_table(
+      results, metric='rouge_l', group=GEN, origin=DATA
+    ),
   )
 
 

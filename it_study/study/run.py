@@ -135,7 +135,7 @@ class _Request:
       corpus.check_has(split)
     check_several(self.test_conditions, setting='TEST_CONDITIONS')
     for name in self.test_conditions:
-      Condition.from_name(name)
+      Condition.from_name(name).check_test()
     for condition in self.conditions:
       natinst.check_num_tasks(
         condition.num_tasks, len(corpus.train_tasks), setting=condition.name

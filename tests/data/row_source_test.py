@@ -362,3 +362,13 @@ def test_rows_of_the_former_layout_are_reused(tmp_path):
     ]
     assert len(rows[0]) == {'train': 36, 'validation': 30, 'test': 106}[split]
     np.testing.assert_equal(*rows)
+
+
+def test_training_instances_are_all_rows_of_train(rows, corpus):
+  opened = natinst.open_corpus(corpus)
+  found = rows.training_instances()
+  assert list(found) == sorted(opened.train_tasks)
+  for name in opened.train_tasks:
+    expected = {(i.id, i.outputs) for i in opened.instances(name, 'train')}
+    assert {(i.id, i.outputs) for i in found[name]} == expected
+  assert rows.training_instances() is found

@@ -14,7 +14,7 @@ import seqio
 
 from it_study import seqio_lib
 from it_study.checkpoints.hf import params as hf
-from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS
+from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, TARGET_LEVELS
 from it_study.data import vocabularies
 from it_study.models import partitioning, t5
 from it_study.report import write_report
@@ -29,7 +29,8 @@ def _use(tmp_path, monkeypatch):
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
   monkeypatch.setattr(sys, 'path', list(sys.path))
   fakes.write_small_corpus('CORPUS')
-  levels = {r: r.names() for r in (DEFINITION_LEVELS, EXAMPLE_LEVELS)}
+  axes = (DEFINITION_LEVELS, EXAMPLE_LEVELS, TARGET_LEVELS)
+  levels = {r: r.names() for r in axes}
   registries = (seqio.TaskRegistry, seqio.MixtureRegistry)
   registered = {r: set(r.names()) for r in registries}
   yield

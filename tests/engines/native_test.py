@@ -379,6 +379,10 @@ def test_invalid_arguments_of_a_training_are_refused(
     ),
     ({'batch_size': 0}, 'INFER_BATCH_SIZE is 0: give a whole number from 1 up'),
     (
+      {'mixture_or_task_name': f'{fakes.NAME}_tgtswapped'},
+      r"_tgtswapped' cannot be tested: _tgtswapped alters training targets",
+    ),
+    (
       {'task_feature_lengths': {'inputs': 20, 'targets': 4}},
       'the limit of 20 input tokens has no room for the cue',
     ),

@@ -55,6 +55,8 @@ def sequences(cache):
     (fakes.NAME, fakes.LENGTHS, 36),
     ('natinst_def_original_ex_delusive2', {'inputs': 120, 'targets': 4}, 36),
     ('natinst_def_renamed_ex_original2_trunctk_n5_s1', {'inputs': 90}, 11),
+    ('natinst_def_renamed_ex_empty0_s1_tgtswapped', fakes.LENGTHS, 36),
+    ('natinst_def_original_ex_original1_n5_tgtrandom', fakes.LENGTHS, 11),
     ('natinst_tk_instruct_n7_t2', {'inputs': 200, 'targets': 2}, 9),
   ],
 )

@@ -4,6 +4,8 @@ import pytest
 from report_fixture import (
   DEFINITIONS,
   EXAMPLES,
+  add_cell,
+  make_rows,
   make_study,
 )
 
@@ -11,6 +13,7 @@ from it_study.report import answer, arms as arms_module
 from it_study.report.load import read_study
 from it_study.report.results import score_study
 from it_study.report.scores import CLS
+from it_study.report.sections import make_report
 
 TASKS = tuple((f'Textual Entailment {i}', ('yes', 'no')) for i in range(8))
 
@@ -173,4 +176,25 @@ def test_no_answer_yet_names_the_condition_to_add(tmp_path, trained, missing):
     f'trained, add {missing} to the conditions (run_study.conditions or '
     'named_conditions.names) and run the study again in this folder: finished '
     'cells are kept.'
+  )
+
+
+def test_altered_data_is_no_altered_instruction(tmp_path):
+  study = make_study(tmp_path, accuracies={DEFINITIONS[0]: 0.9}, tasks=TASKS)
+  name = f'{DEFINITIONS[0]}_tgtswapped'
+  rows = make_rows(
+    accuracy=0.2,
+    train_condition=name,
+    test_condition=DEFINITIONS[0],
+    tasks=TASKS,
+  )
+  add_cell(study, rows, training=f'{name}_seed0', changes={'matched': True})
+  results = score_study(read_study(study))
+  assert answer.answer(results.arms).verdict == 'No answer yet.'
+  (section,) = [s for s in make_report(results).sections if s.name == 'data']
+  (row,) = section.blocks[1].rows['']
+  assert row[0].text == 'Original definition, 2 examples, swapped targets'
+  assert row[5].text == 'yes, real is better'
+  assert (
+    arms_module.headline_arm(results.arms).train_condition == DEFINITIONS[0]
   )

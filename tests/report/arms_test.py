@@ -89,6 +89,10 @@ def test_a_group_without_values_gives_no_comparison(arms):
       'natinst_def_simplified_ex_original1_n10_s3',
       'Simplified definition, 1 example, n10, s3',
     ),
+    (
+      'natinst_def_original_ex_original2_n10_tgtswapped',
+      'Original definition, 2 examples, n10, swapped targets',
+    ),
     ('someone_else', 'someone_else'),
     (None, 'unknown'),
   ],

@@ -102,3 +102,13 @@ def test_every_model_is_tested_under_the_test_conditions():
       ('simplified', False),
     ],
   }
+
+
+def test_altered_targets_are_trained_on_only():
+  condition = Condition(targets='swapped')
+  trainings, cells = grid.plan(
+    conditions=(condition,), seeds=(0,), splits=('test',)
+  )
+  assert [t.condition for t in trainings] == [condition]
+  (cell,) = [cell for cell in cells if cell.training in trainings]
+  assert (cell.test_condition, cell.matched) == (Condition(), True)

@@ -19,7 +19,8 @@ class Tally:
   Attributes:
     rows: Number of stored rows judged, by split.
     prompts: Counts by (condition, split, what), where what is 'prompts',
-      'shortened', 'dropped', 'fewer', 'refused' or 'unjudged ...'.
+      'shortened', 'dropped', 'fewer', 'refused', 'right targets', which are
+      swapped targets that no exchange makes wrong, or 'unjudged ...'.
     delusive: Counts by (condition, split, kind, source, what), where what is
       'shown', 'known' or 'right'.
     refusals: Reason why a prompt was refused, by (condition, split).
@@ -220,7 +221,7 @@ class Certificate:
       notes = [
         f'{number:,} {what}'
         for what, number in sorted(numbers.items())
-        if what.startswith(('refused', 'unjudged')) and number
+        if what.startswith(('refused', 'unjudged', 'right')) and number
       ]
       yield (
         f'{condition:<46} {numbers["prompts"]:>9,} {numbers["shortened"]:>9,} '

@@ -19,13 +19,17 @@ from it_study.audit.certificates import (
 )
 from it_study.audit.certificates.certificate import Certificate, Tally
 from it_study.audit.certificates.failures import Failure
-from it_study.audit.certificates.levels import definitions, words
+from it_study.audit.certificates.levels import (
+  definitions,
+  targets as target_rules,
+  words,
+)
 from it_study.audit.certificates.levels.examples import Recorded
 from it_study.conditions import DEFINITION_LEVELS, Condition
 from it_study.corpus import natinst, worker_pool
-from it_study.corpus.schema import Instance, LazyTasks, Task
+from it_study.corpus.schema import Instance, LazyInstances, LazyTasks, Task
 from it_study.errors import InputError
-from it_study.instructions import prompts
+from it_study.instructions import prompts, targets
 
 # Below this number of prompts, a second process takes longer to start than it
 # saves.
@@ -40,8 +44,8 @@ def default_conditions() -> tuple[Condition, ...]:
   """Returns each definition with 0 to 2 examples, original and delusive.
 
   Those that only lose or reorder words, which no example depends on, come with
-  2 original ones. Also the original definition with two negative examples and
-  explanations.
+  2 original ones. Also altered targets, and the original definition with two
+  negative examples and explanations.
   """
   examples = (
     ('empty', 0),
@@ -57,6 +61,8 @@ def default_conditions() -> tuple[Condition, ...]:
   return (
     *grid,
     *reworded,
+    Condition(targets='swapped'),
+    Condition(targets='random'),
     Condition(num_negative_examples=2, explanations=True),
   )
 
@@ -179,6 +185,7 @@ def _num_workers(conditions: Sequence[Condition], num_rows: int) -> int:
   known = all(
     condition.definition in heads.DEFINITION_RULES
     and condition.examples in heads.EXAMPLE_RULES
+    and condition.targets in target_rules.LEVELS
     for condition in conditions
   )
   return 2 if known and num_rows * len(conditions) > _FEW_PROMPTS else 0
@@ -272,7 +279,12 @@ def _certify_task(
         Failure('stored-count', str(expected), str(found), task=name)
       )
   limit, tokens = token_limits(max_tokens)
-  task_judge = judge.TaskJudge(task, all_definitions, tokens=tokens)
+  task_judge = judge.TaskJudge(
+    task,
+    all_definitions,
+    tokens=tokens,
+    max_instances_per_task=max_instances_per_task,
+  )
   table = tables[task.is_test]
   for condition, split in itertools.product(conditions, splits):
     render = functools.partial(
@@ -288,6 +300,10 @@ def _certify_task(
         verdict, condition=condition.name, split=split, kind=task.kind
       )
       failures += verdict.failures
+    problems, num_right = task_judge.finish(condition)
+    failures += problems
+    if num_right:
+      tally.prompts[condition.name, split, 'right targets'] += num_right
   return tally, failures
 
 
@@ -304,13 +320,15 @@ def _subjects(
   """Renders the rows of a split as the SeqIO task of a condition does."""
   shown = condition if split == 'train' else condition.for_test()
   stored_task = table[task.name]
+  training = LazyInstances(
+    [task.name],
+    lambda _: tuple(_instance(r) for r in rows if r.stored_in == 'train'),
+  )
   for row in rows:
     original = task.instances.get(row.id)
     if row.stored_in != split or original is None:
       continue
-    instance = Instance(
-      id=row.id, input=row.input, outputs=row.outputs, position=row.position
-    )
+    instance = _instance(row)
     try:
       prompt = prompts.render(
         task=stored_task,
@@ -340,6 +358,17 @@ def _subjects(
         shortened=prompt.shortened,
         pieces=prompt.pieces,
       ),
-      target=prompts.choose_target(instance=seen, condition=shown),
+      target=targets.training_target(
+        task=stored_task,
+        instance=instance,
+        condition=shown,
+        instances=training,
+      ),
       label_space=seen_task.label_space or (),
     )
+
+
+def _instance(row: stored.StoredRow) -> Instance:
+  return Instance(
+    id=row.id, input=row.input, outputs=row.outputs, position=row.position
+  )

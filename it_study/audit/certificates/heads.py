@@ -5,7 +5,12 @@ import dataclasses
 
 from it_study.audit.certificates import anatomy
 from it_study.audit.certificates.failures import Failure
-from it_study.audit.certificates.levels import definitions, examples, words
+from it_study.audit.certificates.levels import (
+  definitions,
+  examples,
+  targets,
+  words,
+)
 from it_study.audit.certificates.originals import (
   RawExample,
   RawInstance,
@@ -316,6 +321,8 @@ def without_rule(condition: Condition) -> list[str]:
     unjudged.append('examples')
   if rewrites:
     unjudged.append('references')
+  if condition.targets not in targets.LEVELS:
+    unjudged.append('targets')
   return unjudged
 
 

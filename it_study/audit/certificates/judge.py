@@ -1,6 +1,6 @@
 """Judges the prompts of one task against its file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 
 from it_study.audit.certificates import anatomy
@@ -11,7 +11,7 @@ from it_study.audit.certificates.heads import (
   may_cut,
   without_rule,
 )
-from it_study.audit.certificates.levels import definitions, examples
+from it_study.audit.certificates.levels import definitions, examples, targets
 from it_study.audit.certificates.originals import RawInstance, RawTask
 from it_study.audit.certificates.subject import Subject, Tokens, Verdict
 from it_study.conditions import Condition
@@ -27,6 +27,7 @@ class TaskJudge:
     all_definitions: definitions.Definitions,
     *,
     tokens: Tokens | None = None,
+    max_instances_per_task: int = 0,
   ):
     """Makes a judge.
 
@@ -34,6 +35,8 @@ class TaskJudge:
       task: Task as read by `originals.read_task`.
       all_definitions: Definitions of the corpus.
       tokens: Token limit; None for whole prompts.
+      max_instances_per_task: Maximum number of stored training instances of a
+        task; needed for altered targets only.
     """
     self._task = task
     self._tokens = tokens
@@ -41,6 +44,9 @@ class TaskJudge:
     # Name of the first condition of a matched budget and its query, by split
     # and id.
     self._budget: dict[tuple[str, str], tuple[str, str]] = {}
+    self._most = max_instances_per_task
+    # By name of the condition.
+    self._exchanges: dict[str, targets.Exchange] = {}
 
   def judge(self, subject: Subject) -> Verdict:
     """Judges one prompt."""
@@ -72,6 +78,7 @@ class TaskJudge:
     if problem is not None:
       failures.append(problem)
       if at is None:
+        self._exchange(subject).is_complete = False
         return Verdict(
           failures=self._placed(failures, subject), unjudged=tuple(unjudged)
         )
@@ -101,6 +108,27 @@ class TaskJudge:
   ) -> None:
     """Remembers the renaming of a whole prompt, to judge cut ones."""
     self._heads.learn_names(condition, split, text, instance)
+
+  def finish(self, condition: Condition) -> tuple[list[Failure], int]:
+    """Judges all training targets of a condition together.
+
+    Returns:
+      Failures, and the number of swapped targets that are right.
+    """
+    exchange = self._exchanges.pop(condition.name, None)
+    if exchange is None or not exchange.is_complete:
+      return [], 0
+    failures = [
+      dataclasses.replace(
+        failure,
+        condition=condition.name,
+        split='train',
+        task=self._task.name,
+        instance=instance or None,
+      )
+      for instance, failure in exchange.failures()
+    ]
+    return failures, exchange.num_right()
 
   def _placed(
     self, failures: Iterable[Failure], subject: Subject
@@ -154,6 +182,7 @@ class TaskJudge:
       if head.names is None:
         # The definition has failed, or too little of it is left.
         unjudged.append('references')
+        self._exchange(subject).is_complete = False
         return []
       expected = tuple(examples.image(o, head.names) for o in expected)
       labels = tuple(
@@ -167,8 +196,7 @@ class TaskJudge:
     failures = []
     if tuple(subject.references) != tuple(expected):
       failures.append(differ_in_list(code, expected, list(subject.references)))
-    if subject.target is not None and subject.target not in expected:
-      failures.append(Failure('target', ' or '.join(expected), subject.target))
+    failures += self._target(subject, expected, head.names or {})
     if subject.label_space is not None and tuple(subject.label_space) != tuple(
       labels or ()
     ):
@@ -176,6 +204,36 @@ class TaskJudge:
         differ_in_list('label-space', labels or (), list(subject.label_space))
       )
     return failures
+
+  def _exchange(
+    self, subject: Subject, names: Mapping[str, str] | None = None
+  ) -> targets.Exchange:
+    """Returns the targets of the subject's condition that are judged later."""
+    condition = subject.condition
+    return self._exchanges.setdefault(
+      condition.name, targets.Exchange(seed=condition.seed, names=names or {})
+    )
+
+  def _target(
+    self, subject: Subject, expected: Sequence[str], names: Mapping[str, str]
+  ) -> list[Failure]:
+    """Judges the target; a swapped one only once all are known."""
+    condition, target = subject.condition, subject.target
+    level = condition.targets if subject.split == 'train' else 'original'
+    if target is None or level not in targets.LEVELS:
+      return []
+    if level == 'swapped':
+      self._exchange(subject, names).targets.append((subject.instance, target))
+      return []
+    if level == 'random':
+      drawn = targets.random_target(
+        self._task, subject.instance, seed=condition.seed, most=self._most
+      )
+      drawn = examples.image(drawn, names)
+      return [] if target == drawn else [Failure('target-draw', drawn, target)]
+    if target in expected:
+      return []
+    return [Failure('target', ' or '.join(expected), target)]
 
   def _limit(
     self, subject: Subject, head: Head, query: str, cut: bool, tokens: Tokens

@@ -80,8 +80,8 @@ class Verdict:
     shortened: Whether the definition or input is cut.
     dropped: Number of examples that the token limit left out.
     fewer: Number of requested examples that the task does not have.
-    unjudged: Parts without a known rule: 'definition', 'examples', 'references'
-      or 'prompt'.
+    unjudged: Parts without a known rule: 'definition', 'examples',
+      'references', 'targets' or 'prompt'.
   """
 
   failures: tuple[Failure, ...]

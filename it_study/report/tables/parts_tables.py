@@ -115,7 +115,7 @@ def skill_table(results: Results) -> Table | None:
   It covers the first arm trained and tested on the real instructions.
   """
   arms = select(results.arms, split='test', matched=True)
-  arms = [arm for arm in arms if arm.has_original_instructions] or arms
+  arms = [arm for arm in arms if arm.is_original] or arms
   if not arms or arms[0].scores is None:
     return None
   rows = {}

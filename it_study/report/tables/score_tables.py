@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 from it_study.evaluation.stats import intervals
-from it_study.report.arms import ALPHA, Arm, Comparison, compare, select
+from it_study.report.arms import (
+  ALPHA,
+  INSTRUCTIONS,
+  Arm,
+  Comparison,
+  Origin,
+  compare,
+  select,
+)
 from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN, OVERALL, Group
 from it_study.report.tables.table import (
@@ -100,9 +108,13 @@ def _control_columns(
 
 
 def difference_table(
-  results: Results, *, metric: str, group: Group
+  results: Results,
+  *,
+  metric: str,
+  group: Group,
+  origin: Origin = INSTRUCTIONS,
 ) -> Table | None:
-  """Makes the table of real minus altered instructions.
+  """Makes the table of real minus altered instructions, or data.
 
   Returns None if nothing can be compared.
   """
@@ -112,13 +124,17 @@ def difference_table(
     metric=metric,
     group=group,
     margin=results.margin,
+    origin=origin,
   )
   if not pairs:
     return None
   name = METRIC_NAMES[metric]
   return Table(
     columns=(
-      Column('Altered instructions', is_number=False),
+      Column(
+        f'Altered {"instructions" if origin is INSTRUCTIONS else "data"}',
+        is_number=False,
+      ),
       Column('Real', above=name),
       Column('Altered', above=name),
       Column('Difference', above='Real − altered, points'),
