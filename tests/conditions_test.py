@@ -39,6 +39,7 @@ def _conditions(draw) -> Condition:
     num_tasks=draw(st.none() | counts),
     seed=draw(st.integers(0, 2**63 - 1)),
     targets=draw(st.sampled_from(TARGET_LEVELS.names())),
+    input_empty=draw(st.booleans()),
   )
 
 
@@ -144,7 +145,8 @@ def test_suffixes_come_in_their_order():
       "'natinst_def_simplified_ex_orignal2-n10' is not a condition. A name "
       'reads natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, followed by suffixes that '
       'are not at their default, in this order: _neg, _expl, _trunctk, '
-      '_budget, _src, _n, _t, _s, _fmt, _tgt. Did you mean '
+      '_budget, _src, _n, _t, _s, _fmt, _tgt, '
+      '_inputempty. Did you mean '
       "'natinst_def_simplified_ex_original2_n10'?",
     ),
   ],

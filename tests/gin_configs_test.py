@@ -63,12 +63,12 @@ def test_the_leaves_are_known():
     'studies/low_resource.gin',
     'studies/low_resource_fixed_steps.gin',
     'studies/miniature.gin',
+    'studies/miniature_data.gin',
     'studies/miniature_definition_parts.gin',
     'studies/miniature_definitions.gin',
     'studies/miniature_examples.gin',
     'studies/miniature_low_resource.gin',
     'studies/miniature_number_of_tasks.gin',
-    'studies/miniature_targets.gin',
     'studies/natinst_tiny.gin',
     'studies/number_of_tasks.gin',
   ]

@@ -42,6 +42,7 @@ class Condition:
     prompt_format: Text around the prompt: 'plain' for none, 'alpaca' for
       Alpaca's template, or 'chat' for the vocabulary's chat template.
     targets: Level of the training targets. References stay original.
+    input_empty: Whether prompts show no instance, only their instructions.
   """
 
   definition: str = 'original'
@@ -57,6 +58,7 @@ class Condition:
   seed: int = 0
   prompt_format: str = 'plain'
   targets: str = 'original'
+  input_empty: bool = False
 
   def __post_init__(self) -> None:
     DEFINITION_LEVELS.check(self.definition)
@@ -163,8 +165,8 @@ class Condition:
     return self
 
   def with_original_data(self) -> 'Condition':
-    """Returns the condition with the real targets."""
-    return dataclasses.replace(self, targets='original')
+    """Returns the condition with the real inputs and targets."""
+    return dataclasses.replace(self, targets='original', input_empty=False)
 
   def for_test(self) -> 'Condition':
     """Returns the condition on the test split.
@@ -185,7 +187,7 @@ class Condition:
       raise InputError(
         f'condition {self.name!r} cannot be tested: _tgt{self.targets} alters '
         'training targets, and test references stay original. Write '
-        f'{self.with_original_data().name!r}.'
+        f'{dataclasses.replace(self, targets="original").name!r}.'
       )
 
 
@@ -215,12 +217,13 @@ _SUFFIXES = {
   's': 'seed',
   'fmt': 'prompt_format',
   'tgt': 'targets',
+  'inputempty': 'input_empty',
 }
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Condition)}
 _LEAST = {'num_examples': 0, 'num_negative_examples': 0, 'seed': 0}
 _LEAST |= {'instances_per_task': 1, 'num_tasks': 1}
 _MOST = 2**63 - 1
-_FLAGS = ('explanations', 'tk_truncation', 'matched_budget')
+_FLAGS = ('explanations', 'tk_truncation', 'matched_budget', 'input_empty')
 _WORDS = ('delusive_source', 'prompt_format', 'targets')
 
 

@@ -1,5 +1,7 @@
 """Instruction alterations: pure functions of a row and a condition."""
 
+import dataclasses
+
 from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
 from it_study.corpus.schema import Instance, Task
 
@@ -10,8 +12,9 @@ def rewrite(
   """Returns the task and instance as a condition rewrites them.
 
   They are unchanged unless a level of the condition rewrites outputs, as
-  `def_renamed` does. Predictions made under the condition must be scored
-  against the references and label space returned here.
+  `def_renamed` does, or the condition shows no input. Predictions made under
+  the condition must be scored against the references and label space returned
+  here.
   """
   for registry, name in (
     (DEFINITION_LEVELS, condition.definition),
@@ -22,4 +25,6 @@ def rewrite(
       task, instance = level.rewritten(
         task=task, instance=instance, condition=condition
       )
+  if condition.input_empty:
+    instance = dataclasses.replace(instance, input='')
   return task, instance

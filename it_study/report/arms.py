@@ -375,7 +375,11 @@ def condition_label(name: str | None) -> str:
   return ', '.join([label[0].upper() + label[1:], *rest])
 
 
-_SUFFIXES = {'tgtswapped': 'swapped targets', 'tgtrandom': 'random targets'}
+_SUFFIXES = {
+  'tgtswapped': 'swapped targets',
+  'tgtrandom': 'random targets',
+  'inputempty': 'no input',
+}
 _LEVELS = {'empty': 'no'}
 _BASELINE_LABELS = {
   'random': 'Random label',

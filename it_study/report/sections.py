@@ -247,11 +247,12 @@ def _data(results: Results) -> Section | None:
   return _section(
     'data',
     'What the data must be right for',
-    'The same instructions with training targets that are exchanged among the '
-    'instances of a task, or drawn from its labels. What a model still gets '
-    'right then, it cannot have learned from pairs of input and output. Read '
-    'the tables like the one for classification; first exact match on '
-    'classification, then ROUGE-L on generation.',
+    'The same instructions with other data: training targets that are '
+    'exchanged among the instances of a task or drawn from its labels, or '
+    'prompts without an instance, at training and at test. What a model still '
+    'gets right then, it cannot have learned from pairs of input and output. '
+    'Read the tables like the one for classification; the first is of exact '
+    'match on classification, the second of ROUGE-L on generation.',
     score_tables.difference_table(
       results, metric='exact_match', group=CLS, origin=DATA
     ),

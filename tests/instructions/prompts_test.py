@@ -157,3 +157,11 @@ def test_targets_are_drawn_by_seed_and_id():
   ]
   assert drawn == ['c', 'a', 'a', 'c', 'c', 'c', 'a', 'c']
   assert choose_target(instance=make_instance(), condition=Condition()) == 'yes'
+
+
+def test_a_prompt_without_input_keeps_its_examples():
+  name = 'natinst_def_original_ex_original1_inputempty'
+  assert render_named(name).text == (
+    f'{DEFINITION}{FIRST}'
+    'Now complete the following example -\nInput: .\nOutput: '
+  )

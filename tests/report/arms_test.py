@@ -93,6 +93,10 @@ def test_a_group_without_values_gives_no_comparison(arms):
       'natinst_def_original_ex_original2_n10_tgtswapped',
       'Original definition, 2 examples, n10, swapped targets',
     ),
+    (
+      'natinst_def_original_ex_original2_inputempty',
+      'Original definition, 2 examples, no input',
+    ),
     ('someone_else', 'someone_else'),
     (None, 'unknown'),
   ],

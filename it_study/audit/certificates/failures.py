@@ -30,6 +30,7 @@ CODES = {
   'label-space': 'the label space is not that of the outputs',
   'cue-missing': 'a prompt does not end in the cue',
   'instance-text': "the instance's text in a prompt is not the original",
+  'input-not-empty': 'a prompt shows an instance and should show none',
   'prompt-malformed': 'a prompt does not follow the documented format',
   'definition-text': 'the definition is not the original',
   'definition-not-empty': 'a prompt has a definition and should have none',

@@ -51,6 +51,10 @@ class TaskJudge:
   def judge(self, subject: Subject) -> Verdict:
     """Judges one prompt."""
     condition, record = subject.condition, subject.record
+    if condition.input_empty:
+      # What is left is the prompt of an empty instance.
+      instance = dataclasses.replace(subject.instance, input='')
+      subject = dataclasses.replace(subject, instance=instance)
     failures: list[Failure] = []
     unjudged = without_rule(condition)
     text = subject.text
@@ -76,6 +80,8 @@ class TaskJudge:
       text, subject.instance, cut_allowed=may_cut(self._tokens, condition)
     )
     if problem is not None:
+      if condition.input_empty and problem.code == 'instance-text':
+        problem = dataclasses.replace(problem, code='input-not-empty')
       failures.append(problem)
       if at is None:
         self._exchange(subject).is_complete = False

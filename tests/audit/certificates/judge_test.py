@@ -183,3 +183,23 @@ def test_a_text_cut_at_its_end_is_compared(bench, monkeypatch, byte_vocabulary):
   )
   name = 'natinst_def_original_ex_empty0_trunctk'
   assert bench.codes(name, max_tokens=60) == {'cut-end': 1}
+
+
+def test_an_instance_that_should_be_hidden_is_caught(bench, monkeypatch):
+  name = f'{ORIGINAL}_inputempty'
+  assert bench.codes(name) == {}
+  render = prompts.render
+  _replace_render(
+    monkeypatch,
+    lambda _, arguments: render(
+      **{
+        **arguments,
+        'condition': dataclasses.replace(
+          arguments['condition'], input_empty=False
+        ),
+      }
+    ),
+  )
+  found = bench.certify(name).tally
+  assert dict(found.failures) == {'input-not-empty': 1}
+  assert found.first['input-not-empty'][0].instance == 'task5-7'
