@@ -115,6 +115,21 @@ def test_a_turn_ends_by_any_token_of_generation_config(model, corpus, tmp_path):
   assert {row['prediction'] for row in rows()} == {''}
 
 
+def test_a_label_may_end_by_any_of_them(model, corpus, tmp_path):
+  copy = shutil.copytree(model, tmp_path / 'hf')
+  ends = {'eos_token_id': [0, 1]}
+  (copy / 'generation_config.json').write_text(json.dumps(ends))
+  method = '--gin.DECODING=ranked'
+  assert predict(model, corpus, method) == 0
+  assert predict(copy, corpus, method, out='more') == 0
+  scores, more = (
+    [value for row in rows(out) for value in (row.get('scores') or {}).values()]
+    for out in ('out', 'more')
+  )
+  assert scores
+  assert all(one < two for one, two in zip(scores, more, strict=True))
+
+
 def test_the_batch_changes_no_answer(model, corpus):
   assert predict(model, corpus, '--gin.INFER_BATCH_SIZE=64') == 0
   assert predict(model, corpus, '--gin.INFER_BATCH_SIZE=5', out='small') == 0
