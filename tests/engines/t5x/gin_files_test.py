@@ -121,6 +121,7 @@ def native_settings(leaf, size, *bindings):
       optimizers.adafactor,
       optimizers.adamw,
     ],
+    defaults=['MODEL = @T5Config'],
     read=('CORPUS', 'ENGINE', 'IT_STUDY_VOCABULARY'),
   )
   function = 'finetune' if 'finetune' in leaf else 'predict'
