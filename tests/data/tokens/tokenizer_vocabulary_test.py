@@ -119,9 +119,10 @@ def test_a_token_after_every_text_does_not_begin_one(directory):
 
 
 def test_merges_are_not_dropped_at_random(directory):
+  whole = TokenizerVocabulary(directory).encode('ab ' * 20)
   model = json.loads((directory / 'tokenizer.json').read_text())['model']
   change(directory, 'tokenizer.json', model={**model, 'dropout': 0.5})
-  assert TokenizerVocabulary(directory).encode('ab' * 20) == [258] * 20
+  assert TokenizerVocabulary(directory).encode('ab ' * 20) == whole
 
 
 @pytest.mark.parametrize('special', [False, True])
