@@ -219,7 +219,7 @@ def test_an_unknown_engine(capsys):
   [
     (
       'EPOCHS=1',
-      'TRAIN_STEPS is 700 and EPOCHS is 1: set one of them, the other to None.',
+      'TRAIN_STEPS is 800 and EPOCHS is 1: set one of them, the other to None.',
     ),
     ('SEED=one', "SEED is 'one': give a whole number from 0 up."),
     ('BATCH_SIZE=0', 'BATCH_SIZE is 0: give a whole number from 1 up.'),

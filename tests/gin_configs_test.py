@@ -215,7 +215,7 @@ def test_a_default_is_the_same_in_gin_as_in_the_library():
       (10, 20, 50, 200, 800),
     ),
     ('low_resource', ('original',), (1, 2, 5, 10, 20, 50, 200, 800)),
-    ('miniature_low_resource', ('original',), (1, 2, 5, 10, 20, 100)),
+    ('miniature_low_resource', ('original',), (1, 2, 5, 10, 20, 40)),
   ],
 )
 def test_a_sweep_is_the_grid_it_says(leaf, levels, amounts):

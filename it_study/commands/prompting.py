@@ -159,7 +159,7 @@ EXPLAIN = Command(
   name='explain',
   run=explain,
   summary='show one instance under several conditions, prompt parts marked',
-  example='it-study explain task9301-2ae12d915c72fb738337244ae9841f13 '
+  example='it-study explain task11001-dd59eb3da33b92679fcec174f8b2d88e '
   '--corpus miniature --vocabulary miniature --max_input_length 128',
   add_flags=_add_explain_flags,
 )

@@ -78,7 +78,9 @@ def test_ids_shared_by_two_tasks_are_an_error(write_corpus, raw_task):
 
 
 def test_workers_lint_a_registered_wording(tmp_path):
-  directory = mini_corpus.write_miniature(tmp_path / 'mini')
+  directory = mini_corpus.write_miniature(
+    tmp_path / 'mini', size=mini_corpus.SMALL
+  )
   space = OutputSpace('One of: {labels}', separator=' no ')
   DEFINITION_LEVELS.register('oneof', space)
   try:
@@ -94,11 +96,13 @@ def test_workers_lint_a_registered_wording(tmp_path):
 
 
 def test_workers_find_the_same(tmp_path):
-  directory = mini_corpus.write_miniature(tmp_path / 'mini')
-  (directory / 'tasks/task9021_mini_north_south.json').write_text('[')
+  directory = mini_corpus.write_miniature(
+    tmp_path / 'mini', size=mini_corpus.SMALL
+  )
+  (directory / 'tasks/task9061_mini_label_only.json').write_text('[')
   alone = corpus_check.check(directory, num_workers=0)[1]
   assert _codes(alone) == [
-    ('error', 'truncated-json', 'task9021_mini_north_south')
+    ('error', 'truncated-json', 'task9061_mini_label_only')
   ]
   assert corpus_check.check(directory, num_workers=2)[1] == alone
 

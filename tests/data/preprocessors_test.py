@@ -68,7 +68,9 @@ TEXTS = st.lists(_ODD | st.text(max_size=4), max_size=12).map(''.join)
 @functools.cache
 def _model(kind: str, folder) -> bytes:
   if kind == 'miniature':
-    directory = mini_corpus.write_miniature(folder / 'corpus')
+    directory = mini_corpus.write_miniature(
+      folder / 'corpus', size=mini_corpus.SMALL
+    )
     return mini_vocabulary.train_vocabulary(
       corpus=natinst.open_corpus(directory), path=folder / 'trained.model'
     ).read_bytes()

@@ -6,7 +6,8 @@ import fakes
 import numpy as np
 import pytest
 
-from it_study.corpus import locate, natinst
+from it_study.corpus import natinst
+from it_study.corpus.miniature import benchmark as mini
 from it_study.evaluation import baselines, closed_forms
 
 HEADLINE = ('headline', 'classification')
@@ -15,7 +16,8 @@ HEADLINE = ('headline', 'classification')
 @pytest.fixture(name='corpus', scope='module', params=['fake', 'miniature'])
 def _corpus(request, tmp_path_factory):
   if request.param == 'miniature':
-    return natinst.open_corpus(locate.find('miniature'))
+    directory = tmp_path_factory.mktemp('mini')
+    return natinst.open_corpus(mini.write_miniature(directory, size=mini.SMALL))
   return natinst.open_corpus(
     fakes.write_small_corpus(tmp_path_factory.mktemp('corpus') / 'corpus')
   )

@@ -8,7 +8,8 @@ from hypothesis import example, given, strategies as st
 import pytest
 from rouge_score import rouge_scorer
 
-from it_study.corpus import locate, natinst
+from it_study.corpus import natinst
+from it_study.corpus.miniature import benchmark as mini
 from it_study.errors import InputError
 from it_study.evaluation import metrics, rouge
 
@@ -106,12 +107,13 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['miniature', 'natinst'])
-def test_scores_equal_the_reference_to_four_decimals(name, request):
-  where = name
+def test_scores_equal_the_reference_to_four_decimals(name, request, tmp_path):
   if name == 'natinst':
     where = request.getfixturevalue('natinst_dir')
+  else:
+    where = mini.write_miniature(tmp_path, size=mini.SMALL)
   golden = json.loads((GOLDEN / 'scores_golden.json').read_text())[name]
-  corpus = natinst.open_corpus(locate.find(where))
+  corpus = natinst.open_corpus(where)
   kinds = set()
   for kind, rows in kinds_of_predictions(corpus):
     found = {

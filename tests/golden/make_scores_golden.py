@@ -6,19 +6,21 @@ Computes exact match after lower-casing, removing ASCII punctuation and
 collapsing white space, and ROUGE-1 and ROUGE-L by the rouge_score package with
 stemming: the best over the references, averaged over a task's test instances,
 in percent. This is an independent implementation, which shares only the reading
-of task files with it_study. Always scores the miniature, and CORPUS_DIR, the
-sample of real task files, if it is given.
+of task files with it_study. Always scores a small miniature, and the sample of
+real task files in CORPUS_DIR, if it is given.
 """
 
 import json
 import pathlib
 import string
 import sys
+import tempfile
 
 from rouge_score import rouge_scorer
 from scored_predictions import kinds_of_predictions
 
-from it_study.corpus import locate, natinst
+from it_study.corpus import natinst
+from it_study.corpus.miniature import benchmark as mini
 
 PATH = pathlib.Path(__file__).with_name('scores_golden.json')
 ROUGE = {
@@ -64,13 +66,14 @@ def scores_of(corpus):
 
 
 def main():
-  corpora = {'miniature': 'miniature'}
-  if len(sys.argv) > 1:
-    corpora['natinst'] = sys.argv[1]
-  golden = {
-    name: scores_of(natinst.open_corpus(locate.find(corpus)))
-    for name, corpus in corpora.items()
-  }
+  with tempfile.TemporaryDirectory() as folder:
+    corpora = {'miniature': mini.write_miniature(folder, size=mini.SMALL)}
+    if len(sys.argv) > 1:
+      corpora['natinst'] = sys.argv[1]
+    golden = {
+      name: scores_of(natinst.open_corpus(corpus))
+      for name, corpus in corpora.items()
+    }
   PATH.write_text(json.dumps(golden, indent=1, sort_keys=True) + '\n')
 
 

@@ -3,6 +3,7 @@
 import hashlib
 
 from it_study import seqio_lib
+from it_study.corpus.miniature import benchmark as mini
 from it_study.data import preprocessors, row_source, vocabularies
 from it_study.input_pipeline import training_tokens
 
@@ -23,9 +24,9 @@ _LENGTHS = {'inputs': 400, 'targets': 8}
 
 def test_tokens_change_with_their_version_only(tmp_path, monkeypatch):
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
-  seqio_lib.use_corpus('miniature')
+  seqio_lib.use_corpus(mini.write_miniature(tmp_path, size=mini.SMALL))
   fingerprint = row_source.SOURCE.metadata()['fingerprint']
-  assert fingerprint[:16] == 'd2a71ad7f07f0a22', 'the test corpus has changed'
+  assert fingerprint[:16] == '5350fce1a4daae5b', 'the test corpus has changed'
   digest = hashlib.sha256()
   for name in _NAMES:
     for split in ('train', 'validation'):
@@ -38,5 +39,5 @@ def test_tokens_change_with_their_version_only(tmp_path, monkeypatch):
       digest.update(cache.fingerprint.encode())
   assert (preprocessors.TOKENS_VERSION, digest.hexdigest()[:32]) == (
     1,
-    '4ee544f3f4982a38b73dac8a3e9cfb55',
+    '58f65b245e2df4abbfb96f13f7c69474',
   ), 'tokens have changed: raise TOKENS_VERSION and update this hash'

@@ -13,6 +13,7 @@ import pytest
 from it_study import predictions
 from it_study.conditions import Condition
 from it_study.corpus import natinst
+from it_study.corpus.miniature import benchmark as mini
 from it_study.errors import InputError
 from it_study.study import grid, run as study
 from it_study.study.run_record import RunRecord
@@ -329,10 +330,12 @@ def test_a_folder_that_cannot_be_written(corpus, tmp_path):
 
 @pytest.mark.slow
 def test_the_miniature_is_killed_and_resumed(tmp_path):
+  corpus = mini.write_miniature(tmp_path / 'corpus', size=mini.SMALL)
   study_dir = tmp_path / 'study'
   command = [
     sys.executable,
     *('-m', 'it_study.cli', 'study', f'--study_dir={study_dir}'),
+    f'--gin.CORPUS={corpus}',
     *('--gin.TRAIN_STEPS=4', '--gin.BATCH_SIZE=4', '--gin.T5Config.emb_dim=16'),
     *('--gin.T5Config.mlp_dim=16', "--gin.run_study.splits=('validation',)"),
     *('--gin.T5Config.num_heads=1', '--gin.T5Config.head_dim=8'),

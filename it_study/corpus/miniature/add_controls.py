@@ -7,16 +7,18 @@ import shutil
 
 from it_study.corpus import natinst
 from it_study.corpus.miniature.controls import (
-  negative_controls,
-  positive_controls,
+  ControlSize,
+  training_controls,
+  unseen_controls,
 )
-from it_study.corpus.miniature.recipes import Recipe, build
+from it_study.corpus.miniature.labels import LabelDealer
+from it_study.corpus.miniature.recipes import TaskBuilder
 from it_study.errors import InputError
 from it_study.storage.storage_path import expanded
 from it_study.storage.text_files import write_file
 
 MARKER = 'controls.json'
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def add_controls(
@@ -26,7 +28,7 @@ def add_controls(
   track: str = 'default',
   seed: int = 0,
 ) -> pathlib.Path:
-  """Writes a copy of a corpus with the control tasks among its training tasks.
+  """Writes a copy of a corpus with control tasks in both splits.
 
   Task files are hard-linked if possible, else copied. Existing ones are kept,
   so that a call resumes an interrupted one. Split files are written last. The
@@ -50,14 +52,10 @@ def add_controls(
     pathlib.Path(expanded(path)) for path in (source, directory)
   )
   corpus = natinst.open_corpus(source, track=track)
-  # Controls are training tasks.
+  # The positive control must be learned in training.
   corpus.check_has('train')
-  recipes: list[Recipe] = [*positive_controls(), *negative_controls()]
-  tasks = {
-    name: task
-    for recipe in recipes
-    for name, task in build(recipe, seed=seed).items()
-  }
+  added = _control_tasks(seed)
+  tasks = {name: task for one in added.values() for name, task in one.items()}
   names = (*corpus.train_tasks, *corpus.test_tasks)
   taken = sorted(tasks.keys() & set(names))
   if taken:
@@ -87,9 +85,10 @@ def add_controls(
       if not path.is_file():
         continue
       content = path.read_bytes()
-      if path.name == 'train_tasks.txt':
+      if path.name in added:
         lines = content.decode('utf-8-sig').split()
-        content = ''.join(f'{n}\n' for n in (*lines, *sorted(tasks))).encode()
+        lines += sorted(added[path.name])
+        content = ''.join(f'{line}\n' for line in lines).encode()
       write_file(directory / 'splits' / track / path.name, content)
   except OSError as error:
     raise InputError(
@@ -97,6 +96,23 @@ def add_controls(
       f'{error.strerror or error}. Name a directory that can be written.'
     ) from None
   return directory
+
+
+def _control_tasks(seed: int) -> dict[str, dict[str, dict]]:
+  """Returns the tasks to add to each split file, by its name."""
+  size, dealer, builder = ControlSize(), LabelDealer(seed), TaskBuilder(seed)
+  recipes = {
+    'train': training_controls(size, seed=seed, dealer=dealer),
+    'test': unseen_controls(size, seed=seed, dealer=dealer),
+  }
+  return {
+    f'{split}_tasks.txt': {
+      name: task
+      for recipe in recipes[split]
+      for name, task in builder.build(recipe, is_test=split == 'test').items()
+    }
+    for split in recipes
+  }
 
 
 def _check_free(directory: pathlib.Path, source: pathlib.Path) -> None:

@@ -1,31 +1,61 @@
 """Writes the miniature's task files in the layout of natural-instructions."""
 
-from collections.abc import Iterator
+import dataclasses
 import json
 import pathlib
 
-from it_study.corpus.miniature.classification import training_classification
-from it_study.corpus.miniature.controls import (
-  negative_controls,
-  positive_controls,
-)
-from it_study.corpus.miniature.generation import training_generation
-from it_study.corpus.miniature.recipes import Recipe, build
-from it_study.corpus.miniature.unseen_classification import (
+from it_study.corpus.miniature.classification import (
+  training_classification,
   unseen_classification,
 )
-from it_study.corpus.miniature.unseen_generation import unseen_generation
+from it_study.corpus.miniature.controls import (
+  ControlSize,
+  training_controls,
+  unseen_controls,
+)
+from it_study.corpus.miniature.generation import (
+  training_generation,
+  unseen_generation,
+)
+from it_study.corpus.miniature.labels import LabelDealer
+from it_study.corpus.miniature.recipes import TaskBuilder
 from it_study.errors import InputError
 from it_study.storage.storage_path import expanded
 from it_study.storage.text_files import write_file
 
 # Increased whenever the bytes for a seed change.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MARKER = 'miniature.json'
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Size:
+  """Numbers of tasks, besides the tasks with free outputs.
+
+  Attributes:
+    training: Training tasks with labels, without controls.
+    unseen: Test tasks with labels in each group, transfer and novel.
+    controls: Control tasks.
+  """
+
+  training: int = 400
+  unseen: int = 20
+  controls: ControlSize = dataclasses.field(default_factory=ControlSize)
+
+
+FULL = Size()
+# For tests.
+SMALL = Size(
+  training=16,
+  unseen=4,
+  controls=ControlSize(
+    training_pairs=4, unseen_pairs=1, training_negative=2, unseen_negative=1
+  ),
+)
+
+
 def write_miniature(
-  directory: str | pathlib.Path, *, seed: int = 0
+  directory: str | pathlib.Path, *, seed: int = 0, size: Size = FULL
 ) -> pathlib.Path:
   """Writes the miniature; the same bytes for the same seed.
 
@@ -36,6 +66,7 @@ def write_miniature(
   Args:
     directory: Directory to write; created if missing.
     seed: Seed for all random choices.
+    size: Numbers of tasks.
 
   Returns:
     The directory.
@@ -46,7 +77,7 @@ def write_miniature(
   directory = pathlib.Path(expanded(directory))
   try:
     _check_free(directory)
-    contents = _contents(seed)
+    contents = _contents(seed, size)
     _remove_stale(directory, contents)
     for path, content in contents.items():
       write_file(directory / path, content)
@@ -63,43 +94,33 @@ def is_miniature(directory: str | pathlib.Path) -> bool:
   return (pathlib.Path(expanded(directory)) / MARKER).is_file()
 
 
-def training_recipes() -> list[Recipe]:
-  """Returns recipes of the training tasks, controls included."""
-  return [
-    *positive_controls(),
-    *negative_controls(),
-    *training_classification(),
-    *training_generation(),
-  ]
-
-
-def unseen_recipes() -> list[Recipe]:
-  """Returns recipes of the test tasks."""
-  return [*unseen_classification(), *unseen_generation()]
-
-
-def _contents(seed: int) -> dict[str, bytes]:
+def _contents(seed: int, size: Size) -> dict[str, bytes]:
   """Returns path to content, in the order to write them."""
-  marker = {'miniature': FORMAT_VERSION, 'seed': seed}
-  contents = {MARKER: _to_json(marker)}
+  contents = {MARKER: _to_json({'miniature': FORMAT_VERSION, 'seed': seed})}
+  dealer, builder = LabelDealer(seed), TaskBuilder(seed)
+  recipes = {
+    'train': [
+      *training_controls(size.controls, seed=seed, dealer=dealer),
+      *training_classification(size.training, seed=seed, dealer=dealer),
+      *training_generation(),
+    ],
+    'test': [
+      *unseen_controls(size.controls, seed=seed, dealer=dealer),
+      *unseen_classification(size.unseen, seed=seed, dealer=dealer),
+      *unseen_generation(),
+    ],
+  }
   splits = {'excluded': b''}
-  for split, recipes in (
-    ('train', training_recipes()),
-    ('test', unseen_recipes()),
-  ):
+  for split in ('train', 'test'):
     names = []
-    for name, task in _tasks(recipes, seed):
-      names.append(name)
-      contents[f'tasks/{name}.json'] = _to_json(task)
+    for recipe in recipes[split]:
+      for name, task in builder.build(recipe, is_test=split == 'test').items():
+        names.append(name)
+        contents[f'tasks/{name}.json'] = _to_json(task)
     splits[split] = ''.join(f'{name}\n' for name in sorted(names)).encode()
   for split, content in splits.items():
     contents[f'splits/default/{split}_tasks.txt'] = content
   return contents
-
-
-def _tasks(recipes: list[Recipe], seed: int) -> Iterator[tuple[str, dict]]:
-  for recipe in recipes:
-    yield from build(recipe, seed=seed).items()
 
 
 def _to_json(value: object) -> bytes:

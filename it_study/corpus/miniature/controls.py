@@ -1,202 +1,181 @@
-"""Recipes of the miniature's positive and negative controls."""
+"""The miniature's positive and negative controls."""
 
+from collections.abc import Sequence
+import dataclasses
 import random
 
 from it_study.corpus.miniature import words
-from it_study.corpus.miniature.recipes import (
-  ClassificationRecipe,
-  PolarityRecipe,
-)
+from it_study.corpus.miniature.labels import LabelDealer
+from it_study.corpus.miniature.recipes import PairRecipe, Recipe, Text
+from it_study.seeding import stable_random
 
-# For each group: the property in question, words for it, for its opposite and
-# for neither, and nouns to describe.
-_GROUPS = (
-  (
-    'open',
-    ('open', 'unlocked'),
-    ('shut', 'closed'),
-    ('wooden', 'narrow'),
-    ('door', 'gate', 'window', 'shop'),
-  ),
-  (
-    'hot',
-    ('hot', 'boiling'),
-    ('cold', 'frozen'),
-    ('tasty', 'cheap'),
-    ('tea', 'milk', 'meal', 'sauce'),
-  ),
-  (
-    'happy',
-    ('happy', 'cheerful'),
-    ('sad', 'gloomy'),
-    ('tall', 'famous'),
-    ('baker', 'farmer', 'teacher', 'doctor'),
-  ),
-  (
-    'full',
-    ('full', 'packed'),
-    ('empty', 'bare'),
-    ('round', 'striped'),
-    ('box', 'bag', 'barrel', 'jar'),
-  ),
-  (
-    'clean',
-    ('clean', 'spotless'),
-    ('dirty', 'muddy'),
-    ('large', 'quiet'),
-    ('room', 'stable', 'hall', 'floor'),
-  ),
-  (
-    'heavy',
-    ('heavy', 'massive'),
-    ('light', 'weightless'),
-    ('smooth', 'pretty'),
-    ('stone', 'parcel', 'ladder', 'statue'),
-  ),
-)
-# A straight and a reversed wording, then their labels. Groups alternate between
+# Property in question: words for it, and for its opposite.
+_PROPERTIES = {
+  'open': (('open', 'unlocked'), ('shut', 'closed')),
+  'hot': (('hot', 'boiling'), ('cold', 'frozen')),
+  'full': (('full', 'packed'), ('empty', 'bare')),
+  'clean': (('clean', 'spotless'), ('dirty', 'muddy')),
+  'heavy': (('heavy', 'massive'), ('light', 'weightless')),
+  'new': (('new', 'modern'), ('old', 'ancient')),
+}
+# A straight and a reversed wording, then their labels. Pairs alternate between
 # them.
 _WORDINGS = (
   ('Tell the truth.', 'Tell a lie.', ('yes', 'no', 'unclear')),
   ('Answer what is so.', 'Answer the opposite.', ('true', 'false', 'unclear')),
 )
+_NUMBERS = ('two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+# Words of which a task of the negative control gives half to either label.
+_NOUNS = (
+  words.ANIMALS,
+  words.FOODS,
+  words.THINGS,
+  words.CLOTHES,
+  words.VEHICLES,
+  words.COLORS,
+)
 
 
-def positive_controls() -> list[PolarityRecipe]:
-  """Returns pairs of tasks: one asks for the truth, one for the opposite."""
-  return [_polarity(number, *group) for number, group in enumerate(_GROUPS)]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ControlSize:
+  """Numbers of control tasks.
+
+  Attributes:
+    training_pairs: Pairs of training tasks of the positive control.
+    unseen_pairs: Pairs of its test tasks.
+    training_negative: Training tasks of the negative control.
+    unseen_negative: Its test tasks.
+  """
+
+  training_pairs: int = 24
+  unseen_pairs: int = 6
+  training_negative: int = 12
+  unseen_negative: int = 6
 
 
-def negative_controls() -> list[ClassificationRecipe]:
-  """Returns tasks whose definition only states their label space."""
+def training_controls(
+  size: ControlSize, *, seed: int, dealer: LabelDealer
+) -> list[Recipe | PairRecipe]:
+  """Returns recipes of training tasks."""
+  subjects = _subjects(seed)[: size.training_pairs]
   return [
-    ClassificationRecipe(
-      name='task9021_mini_north_south',
-      category='Negative Control',
-      definition='The output is north or south.',
-      labels=('north', 'south'),
-      draw=_north_south,
-    ),
-    ClassificationRecipe(
-      name='task9022_mini_circle_square',
-      category='Negative Control',
-      definition='The output is circle, star or square.',
-      labels=('circle', 'star', 'square'),
-      draw=_circle_square,
-    ),
-    ClassificationRecipe(
-      name='task9023_mini_left_right',
-      category='Negative Control',
-      definition='The output is left or right.',
-      labels=('left', 'right'),
-      draw=_left_right,
-    ),
-    ClassificationRecipe(
-      name='task9024_mini_up_down',
-      category='Negative Control',
-      definition='The output is up or down.',
-      labels=('up', 'down'),
-      draw=_up_down,
-    ),
-    ClassificationRecipe(
-      name='task9025_mini_gold_silver',
-      category='Negative Control',
-      definition='The output is gold or silver.',
-      labels=('gold', 'silver'),
-      draw=_gold_silver,
-    ),
-    ClassificationRecipe(
-      name='task9026_mini_day_night',
-      category='Negative Control',
-      definition='The output is day or night.',
-      labels=('day', 'night'),
-      draw=_day_night,
-    ),
+    *_positive(subjects, 9001),
+    *_negative(size.training_negative, 9061, seed=seed, dealer=dealer),
   ]
 
 
-def _polarity(
-  number: int,
-  asked: str,
-  so: tuple[str, ...],
-  opposite: tuple[str, ...],
-  neither: tuple[str, ...],
-  nouns: tuple[str, ...],
-) -> PolarityRecipe:
-  straight, reversed_, labels = _WORDINGS[number % len(_WORDINGS)]
+def unseen_controls(
+  size: ControlSize, *, seed: int, dealer: LabelDealer
+) -> list[Recipe | PairRecipe]:
+  """Returns recipes of test tasks.
+
+  Those of the positive control ask about things and properties that training
+  tasks ask about, in new combinations.
+  """
+  subjects = _subjects(seed)[-size.unseen_pairs :]
+  return [
+    *_positive(subjects, 9101),
+    *_negative(size.unseen_negative, 9161, seed=seed, dealer=dealer),
+  ]
+
+
+def _subjects(seed: int) -> list[tuple[str, str]]:
+  """Returns all pairs of a property and a thing, in random order.
+
+  Any six in a row are about all properties.
+  """
+  random_ = stable_random('miniature', seed, 'subjects')
+  properties = random_.sample(sorted(_PROPERTIES), len(_PROPERTIES))
+  things = random_.sample(words.THINGS, len(words.THINGS))
+  return [
+    (asked, things[(2 * number + shift) % len(things)])
+    for shift in range(len(things))
+    for number, asked in enumerate(properties)
+  ]
+
+
+def _positive(
+  subjects: Sequence[tuple[str, str]], first_number: int
+) -> list[PairRecipe]:
+  return [
+    _pair(asked, thing, first_number + 2 * index, index)
+    for index, (asked, thing) in enumerate(subjects)
+  ]
+
+
+def _pair(asked: str, thing: str, number: int, index: int) -> PairRecipe:
+  straight, reversed_, labels = _WORDINGS[index % len(_WORDINGS)]
   first, second, third = labels
   question = (
-    f'Is it {asked}? Say {first} or {second}, or {third} if it is not told.'
+    f'Is the {thing} {asked}? Say {first} or {second}, or {third} if it is '
+    'not told.'
   )
-  said = dict(zip(labels, (so, opposite, neither), strict=True))
+  so, opposite = _PROPERTIES[asked]
+  said = dict(zip(labels, (so, opposite, words.COLORS), strict=True))
 
   def draw(random_: random.Random, label: str) -> str:
-    noun, person = random_.choice(nouns), random_.choice(words.PEOPLE)
-    return f'The {noun} of {person} is {random_.choice(said[label])}.'
+    person = random_.choice(words.PEOPLE)
+    where = words.place(random_.choice(words.PLACES))
+    word = random_.choice(said[label])
+    return f'The {thing} of {person} {where} is {word}.'
 
-  return PolarityRecipe(
-    tasks=(
-      (
-        f'task{9001 + 2 * number}_mini_{asked}_straight',
-        f'{straight} {question}',
-      ),
-      (
-        f'task{9002 + 2 * number}_mini_{asked}_reversed',
-        f'{reversed_} {question}',
-      ),
+  return PairRecipe(
+    category='Positive Control',
+    names=(
+      f'task{number}_mini_{asked}_{thing}_straight',
+      f'task{number + 1}_mini_{asked}_{thing}_reversed',
     ),
+    definitions=(f'{straight} {question}', f'{reversed_} {question}'),
     labels=labels,
     draw=draw,
     reason='The sentence does not tell.',
   )
 
 
-def _north_south(random_: random.Random, label: str) -> tuple[str, str]:
-  animals = words.ANIMALS[:6] if label == 'north' else words.ANIMALS[6:]
-  animal = random_.choice(animals)
-  color, number = random_.choice(words.COLORS), random_.choice(_NUMBERS)
-  text = f'The {color} {animal} has the number {number}.'
-  return text, f'The {animal} is {label}.'
+def _negative(
+  count: int, first_number: int, *, seed: int, dealer: LabelDealer
+) -> list[Recipe]:
+  random_ = stable_random('miniature', seed, 'negative', first_number)
+  return [
+    _label_only(
+      f'task{first_number + index}_mini_label_only',
+      dealer.deal(2),
+      _shuffled(_NOUNS[index % len(_NOUNS)], random_),
+    )
+    for index in range(count)
+  ]
 
 
-def _circle_square(random_: random.Random, label: str) -> tuple[str, str]:
-  index = ('circle', 'star', 'square').index(label)
-  color = random_.choice(words.COLORS[index::3])
-  thing, noun = random_.choice(words.THINGS), random_.choice(words.PLACES)
-  text = f'There is a {color} {thing} {words.place(noun)}.'
-  return text, f'What is {color} is a {label}.'
+def _shuffled(nouns: Sequence[str], random_: random.Random) -> list[str]:
+  return random_.sample(nouns, len(nouns))
 
 
-def _left_right(random_: random.Random, label: str) -> tuple[str, str]:
-  index = ('left', 'right').index(label)
-  food = random_.choice(words.FOODS[index::2])
-  person, number = random_.choice(words.PEOPLE), random_.choice(_NUMBERS)
-  text = f'Table {number}: {food} for {person}.'
-  return text, f'The {food} is {label}.'
+def _label_only(
+  name: str, labels: tuple[str, ...], nouns: Sequence[str]
+) -> Recipe:
+  """Returns a task whose definition only lists the labels.
 
+  Half of the nouns have the first label, for no reason that it states.
+  """
+  half = len(nouns) // 2
+  nouns_of = dict(zip(labels, (nouns[:half], nouns[half:]), strict=True))
 
-def _up_down(random_: random.Random, label: str) -> tuple[str, str]:
-  index = ('up', 'down').index(label)
-  vehicle = random_.choice(words.VEHICLES[index::2])
-  color, noun = random_.choice(words.COLORS), random_.choice(words.PLACES)
-  text = f'A {color} {vehicle} waits {words.place(noun)}.'
-  return text, f'The {vehicle} is {label}.'
+  def draw(random_: random.Random, label: str) -> Text:
+    noun = random_.choice(nouns_of[label])
+    person, number = random_.choice(words.PEOPLE), random_.choice(_NUMBERS)
+    where = words.place(random_.choice(words.PLACES))
+    (wrong,) = (other for other in labels if other != label)
+    return Text(
+      f'Word {number} of {person} {where} is {noun}.',
+      (label,),
+      wrong,
+      f'The word {noun} is {label}.',
+    )
 
-
-def _gold_silver(random_: random.Random, label: str) -> tuple[str, str]:
-  things = words.THINGS[:6] if label == 'gold' else words.THINGS[6:]
-  thing = random_.choice(things)
-  person, number = random_.choice(words.PEOPLE), random_.choice(_NUMBERS)
-  text = f'In box {number} of {person} is a {thing}.'
-  return text, f'The {thing} is {label}.'
-
-
-def _day_night(random_: random.Random, label: str) -> tuple[str, str]:
-  index = ('day', 'night').index(label)
-  piece = random_.choice(words.CLOTHES[index::2])
-  person, color = random_.choice(words.PEOPLE), random_.choice(words.COLORS)
-  text = f'{person} bought a {color} {piece}.'
-  return text, f'The {piece} is {label}.'
-
-
-_NUMBERS = ('two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+  return Recipe(
+    name=name,
+    category='Negative Control',
+    definition=f'The output is {labels[0]} or {labels[1]}.',
+    labels=labels,
+    draw=draw,
+  )

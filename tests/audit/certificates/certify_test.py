@@ -9,7 +9,8 @@ import pytest
 
 from it_study.audit.certificates import certify
 from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
-from it_study.corpus import locate, natinst
+from it_study.corpus import natinst
+from it_study.corpus.miniature import benchmark as mini
 from it_study.data import tfds_builder, vocabularies
 from it_study.instructions.definitions import OutputSpace
 
@@ -59,8 +60,8 @@ def test_a_corpus_that_cannot_shuffle_is_certified_for_the_rest(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_miniature_is_certified():
-  corpus = natinst.open_corpus(locate.find('miniature'))
+def test_the_miniature_is_certified(tmp_path):
+  corpus = natinst.open_corpus(mini.write_miniature(tmp_path, size=mini.SMALL))
   certificate = certify.certify(
     corpus=corpus,
     data_dir=tfds_builder.build_rows(corpus),

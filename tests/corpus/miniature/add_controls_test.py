@@ -8,7 +8,7 @@ import pytest
 from it_study.audit import corpus_check
 from it_study.corpus import findings, locate
 from it_study.corpus.miniature.add_controls import MARKER, add_controls
-from it_study.corpus.natinst import open_corpus
+from it_study.corpus.natinst import CONTROL_CATEGORIES, open_corpus
 from it_study.errors import InputError
 from it_study.evaluation import baselines
 
@@ -18,22 +18,28 @@ def _source(tmp_path):
   return fakes.write_small_corpus(tmp_path / 'corpus')
 
 
-def test_controls_are_training_tasks_outside_headline_numbers(source, tmp_path):
+def test_controls_are_in_both_splits_outside_headline_numbers(source, tmp_path):
   before = open_corpus(source)
   corpus = open_corpus(add_controls(source, tmp_path / 'out'))
-  assert corpus.test_tasks == before.test_tasks
-  added = set(corpus.train_tasks) - set(before.train_tasks)
-  categories = [corpus.load(name).task.category for name in added]
-  assert set(categories) == {'Positive Control', 'Negative Control'}
-  assert categories.count('Negative Control') == 6
-  expected = baselines.expected_score('random', corpus=before)
-  assert baselines.expected_score('random', corpus=corpus) == expected
-  metrics = baselines.baseline_metrics(
-    'random', corpus=corpus, split='validation'
+  for split, counts in (('train', [48, 12]), ('test', [12, 6])):
+    tasks = corpus.tasks_of(split)
+    assert tasks[: len(before.tasks_of(split))] == before.tasks_of(split)
+    categories = [
+      corpus.load(name).task.category
+      for name in set(tasks) - set(before.tasks_of(split))
+    ]
+    assert [categories.count(c) for c in CONTROL_CATEGORIES] == counts
+  expected, found = (
+    baselines.expected_score('random', corpus=one) for one in (before, corpus)
   )
-  bare = baselines.baseline_metrics('random', corpus=before, split='validation')
-  assert metrics['classification'] == bare['classification']
-  assert set(metrics['controls']) == set(categories)
+  assert found == expected
+  for split in ('test', 'validation'):
+    metrics, bare = (
+      baselines.baseline_metrics('random', corpus=one, split=split)
+      for one in (corpus, before)
+    )
+    assert metrics['classification'] == bare['classification']
+    assert set(metrics['controls']) == set(CONTROL_CATEGORIES)
 
 
 def test_the_source_is_not_changed(source, tmp_path):
