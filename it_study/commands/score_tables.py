@@ -42,9 +42,9 @@ def print_comparison(
 ) -> None:
   """Prints a table of differences, then how predictions change.
 
-  Numbers are never truncated: if the table is wider than the console, intervals
-  move below their differences; if it is still too wide, each row becomes a
-  sentence.
+  Names and numbers stay whole: if the table is wider than the console, B moves
+  below A and intervals below their differences; if it is still too wide, each
+  row becomes a sentence below its name.
 
   Args:
     compared: Result of `comparison.compare`.
@@ -112,7 +112,7 @@ def _print_differences(
 
   for is_narrow in (False, True):
     table = _table(compared, per_category=per_category, is_narrow=is_narrow)
-    if _smallest_width(table, console) <= console.width:
+    if _width(table, console) <= console.width:
       console.print(table)
       return
   for title, rows in _by_metric(compared, per_category=per_category):
@@ -122,28 +122,24 @@ def _print_differences(
         difference, p_value, compared.margin
       )
       p_text, within, detectable = rest
+      # A name that is broken into lines cannot be copied.
+      console.print(text.Text(name), soft_wrap=True)
       console.print(
         text.Text(
-          f'{name}: A {first}, B {second}, A − B {gap} {interval}, p {p_text}, '
-          f'within ±{compared.margin:g}: {within}, detectable: {detectable}',
+          f'A {first}, B {second}, A − B {gap} {interval}, p {p_text}, within '
+          f'±{compared.margin:g}: {within}, detectable: {detectable}',
           overflow='fold',
         )
       )
 
 
-def _smallest_width(
-  table: 'rich_table.Table', console: 'rich_console.Console'
-) -> int:
-  """Returns the width at which only the first column is narrowed."""
+def _width(table: 'rich_table.Table', console: 'rich_console.Console') -> int:
+  """Returns the width at which a table shows every cell whole."""
   from rich import measure
 
-  names = table.columns[0]
-  names.max_width = names.min_width
   # Unbounded: otherwise rich measures what fits the console.
   options = console.options.update(max_width=10_000)
-  width = measure.Measurement.get(console, options, table).maximum
-  names.max_width = None
-  return width
+  return measure.Measurement.get(console, options, table).maximum
 
 
 def _by_metric(
@@ -167,10 +163,12 @@ def _table(
   from rich import box, table as rich_table, text
 
   margin = compared.margin
-  table = rich_table.Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
-  table.add_column('', min_width=14, overflow='fold')
-  gaps = ('A − B\n95%',) if is_narrow else ('A − B', '95%')
-  for name in ('A', 'B', *gaps, 'p', f'within\n±{margin:g}', 'detect-\nable'):
+  table = rich_table.Table(
+    box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=not is_narrow
+  )
+  table.add_column('', min_width=14, no_wrap=True)
+  pairs = ('A\nB', 'A − B\n95%') if is_narrow else ('A', 'B', 'A − B', '95%')
+  for name in (*pairs, 'p', f'within\n±{margin:g}', 'detect-\nable'):
     table.add_column(name, justify='right', no_wrap=True)
   for title, rows in _by_metric(compared, per_category=per_category):
     table.add_row(text.Text(title, 'italic'))
@@ -178,9 +176,11 @@ def _table(
       name, first, second, gap, interval, *rest = _row(
         difference, p_value, margin
       )
-      shown = (f'{gap}\n{interval}',) if is_narrow else (gap, interval)
+      shown = [first, second, gap, interval]
+      if is_narrow:
+        shown = [f'{first}\n{second}', f'{gap}\n{interval}']
       # Text, since a name may look like rich's markup.
-      table.add_row(*map(text.Text, (name, first, second, *shown, *rest)))
+      table.add_row(*map(text.Text, (name, *shown, *rest)))
     table.add_section()
   return table
 
@@ -220,15 +220,12 @@ def print_metrics(
     per_task: Whether to add a row for each task.
     console: Console to print to; None prints to standard output.
   """
-  from rich import console as rich_console, measure
+  from rich import console as rich_console
 
   console = console or rich_console.Console()
   table = metrics_table(metrics, per_task=per_task)
-  # Unbounded: otherwise rich measures what fits the console. A pipe has no
-  # width, and a terminal continues a long line on the next.
-  options = console.options.update(max_width=10_000)
-  width = measure.Measurement.get(console, options, table).maximum
-  console.width = max(console.width, width)
+  # A pipe has no width, and a terminal continues a long line on the next.
+  console.width = max(console.width, _width(table, console))
   console.print(table)
 
 

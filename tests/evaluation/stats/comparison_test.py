@@ -230,7 +230,7 @@ def test_a_margin_is_in_points():
 
 
 @pytest.mark.parametrize('width', [120, 85, 80, 72, 50, 20])
-def test_no_number_is_cut_however_narrow_the_terminal(width):
+def test_no_number_or_name_is_cut_however_narrow_the_terminal(width):
   # One task each of two: the intervals are as wide as they can be.
   rows = make_rows(['yes'] * 20, category='Cause Effect Classification')
   others = make_rows(['no'] * 10 + ['yes'] * 10)
@@ -257,7 +257,11 @@ def test_no_number_is_cut_however_narrow_the_terminal(width):
       f'{detectable:.1f}' if detectable <= 100 else '–',
     ):
       assert number in text
-  assert max(map(len, output.getvalue().splitlines())) <= width
+  # A name that is wider than the terminal still stays whole.
+  name = 'Cause Effect Classification'
+  lines = [line.strip() for line in output.getvalue().splitlines()]
+  assert sum(line.startswith(name) for line in lines) == 4
+  assert max(map(len, lines)) <= max(width, len(name))
 
 
 def test_a_comparison_as_json():
