@@ -47,11 +47,16 @@ class Index:
 
   def __init__(self, study_dir: str | os.PathLike[str]):
     self.study: Study = read_study(study_dir)
-    arms = make_arms(
-      cell
-      for cell in self.study.cells
-      if self.study.predictions_path(cell).exists()
-    )
+    present, self._notes = [], list(self.study.notes)
+    for cell in self.study.cells:
+      path = self.study.predictions_path(cell)
+      if path.exists():
+        present.append(cell)
+      else:
+        self._notes.append(
+          f'cells/{cell.cell}/{path.name} is missing: its cell is not listed.'
+        )
+    arms = make_arms(present)
     self._cells: dict[str, Cell] = {
       cell.cell: cell for arm in arms for cell in arm.cells
     }
@@ -78,9 +83,10 @@ class Index:
     return self.study.directory / 'report' / 'index.html'
 
   def describe(self) -> dict[str, Any]:
-    """Returns the study's name and cells, for the page's menus."""
+    """Returns the study's name, notes and cells, for the page's head."""
     return {
       'name': visible(self.study.directory.resolve().name),
+      'notes': [visible(note) for note in self._notes],
       'has_report': self.report_path.is_file(),
       'first_cell': self._first_cell,
       'cells': [

@@ -283,6 +283,8 @@
     at('name').textContent = study.name;
     document.title = 'Predictions of ' + study.name;
     at('report').hidden = !study.has_report;
+    at('notes').replaceChildren(...study.notes.map(function (note) { return make('li', note); }));
+    at('notes').hidden = !study.notes.length;
     firstCell = study.first_cell;
     study.cells.forEach(function (cell) { numSeeds.set(cell.cell, cell.num_seeds); });
     fill(at('cell'), study.cells.map(function (cell) {

@@ -63,6 +63,20 @@ def test_cells_come_in_the_order_of_the_report(index):
   assert splits == ['test'] * 9 + ['validation'] * 9
 
 
+def test_notes_say_what_is_missing(tmp_path):
+  study = make_study(tmp_path / 'study', num_instances=2)
+  assert Index(study).describe()['notes'] == []
+  (study / 'run.json').unlink()
+  cell = 'untuned__natinst_def_original_ex_original2__test'
+  (study / 'cells' / cell / 'predictions.jsonl').unlink()
+  described = Index(study).describe()
+  assert described['notes'] == [
+    'run.json is missing: how the study was run is unknown.',
+    f'cells/{cell}/predictions.jsonl is missing: its cell is not listed.',
+  ]
+  assert cell not in [each['cell'] for each in described['cells']]
+
+
 def test_the_first_cell_has_the_most_training_data(tmp_path):
   original = DEFINITIONS[0]
   study = make_study(
