@@ -94,7 +94,7 @@ setuptools.setup(
       'rouge_score>=0.1.2,<0.2',
       'types-requests>=2.33,<3',
     ],
-    'parity': ['torch==2.13.0', 'transformers>=5.23,<6'],
+    'parity': ['torch==2.13.0', 'transformers>=5.23,<6', 'peft>=0.21,<0.22'],
     'xlingual': ['tokenizers>=0.22,<0.24'],
     # T5X's own requirements. T5X is not on PyPI: see requirements/t5x.txt.
     't5x': [

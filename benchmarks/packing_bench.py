@@ -88,14 +88,12 @@ class _Training:
     """Returns the useful tokens of a batch and the seconds of its step."""
     import jax
 
-    from it_study.input_pipeline.device_batches import count_tokens
-
     batch = self._feed.batch(step)
     before = time.perf_counter()
     self._state, _ = self._step(self._state, batch, np.uint32(step))
     jax.block_until_ready(self._state)
     seconds = time.perf_counter() - before
-    tokens = count_tokens(batch)
+    tokens = self._feed.layout.count_tokens(batch)
     print(f'{self._name}: {tokens:,} tokens in {seconds:.2f} s', flush=True)
     return tokens, seconds
 

@@ -50,6 +50,7 @@ def load_leaf(name) -> str:
 def test_the_leaves_are_known():
   assert LEAVES == [
     'runs/finetune.gin',
+    'runs/lora.gin',
     'runs/miniature_sweep.gin',
     'runs/predict.gin',
     'runs/study.gin',
@@ -84,7 +85,7 @@ def test_a_leaf_opens_with_the_command_that_runs_it(name):
 @pytest.mark.parametrize('name', LEAVES)
 def test_a_leaf_parses_by_its_command(name, tmp_path):
   text = load_leaf(name)
-  assert 'T5Config.emb_dim = ' in text
+  assert 'Config.emb_dim = ' in text
   saved = tmp_path / 'saved.gin'
   saved.write_text(text)
   assert configure('study', f'--gin_file={saved}') == text
@@ -173,7 +174,8 @@ def test_released_sizes(size, widths):
     (
       'finetune',
       'runs/finetune.gin',
-      {'checkpoint_folder', 'on_progress'},
+      # runs/lora.gin sets it.
+      {'checkpoint_folder', 'lora', 'on_progress'},
     ),
     ('predict', 'runs/predict.gin', {'on_progress'}),
     (

@@ -12,6 +12,7 @@ from typing import Any
 
 from flax import traverse_util
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from it_study.checkpoints import (
@@ -23,21 +24,24 @@ from it_study.checkpoints import (
   weights_source,
 )
 from it_study.checkpoints.fitting import infer_config
-from it_study.checkpoints.hf import params as hf
+from it_study.checkpoints.hf import params as hf, peft, tokenizer
+from it_study.checkpoints.hf.decoder_config import decoder_config_of
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.checkpoints.t5x import reading, tensors as t5x_tensors, writing
 from it_study.checkpoints.weights_source import Format, WeightsSource
 from it_study.errors import InputError, nearest_path
 from it_study.models import ModelConfig
+from it_study.models.adapters import lora
+from it_study.models.config import T5Config
 from it_study.models.decoder_only.config import DecoderConfig
-from it_study.storage import write_errors
+from it_study.storage import text_files, write_errors
 from it_study.storage.manifest import write_manifest
 from it_study.storage.storage_path import StoragePath, expanded
 
 _Path = str | os.PathLike[str]
 # Both of T5X's layouts are read as t5x; t5x_orbax is written for T5X with
 # `use_orbax=True` only.
-DESTINATIONS = ('hf', 't5x', 't5x_orbax', 'it_study')
+DESTINATIONS = ('hf', 't5x', 't5x_orbax', 'it_study', 'peft')
 # Of a tenth of a second each.
 _CLEAN_UP_ATTEMPTS = 50
 _logger = logging.getLogger(__name__)
@@ -65,11 +69,37 @@ def restore(source: WeightsSource, *, config: ModelConfig, target: Any) -> Any:
     params = hf.load_params(source.local_folder, config=config, target=target)
   elif source.format == 't5x':
     params = reading.load_params(str(folder), target=target)
+  elif 'lora' in source.training:
+    params = _restore_lora(source, config=config, target=target)
   else:
     params = manager.read_params(source.local_folder, target=target)
   finite.check(params, source=str(folder))
   _logger.info('restored %s in %.1f s.', folder, time.monotonic() - started)
   return params
+
+
+def _restore_lora(
+  source: WeightsSource, *, config: ModelConfig, target: Any
+) -> Any:
+  """Reads the weights that LoRA updates, and adds the updates."""
+  record = source.training['lora']
+  settings = lora.from_record(record)
+  trained = manager.read_params(
+    source.local_folder, target=lora.abstract(settings, target)
+  )
+  finite.check(trained, source=str(source.folder))
+  try:
+    base = restore(
+      weights_source.resolve(record['base']), config=config, target=target
+    )
+  except InputError as error:
+    raise InputError(
+      f'{source.path} holds LoRA updates of {record["base"]}, which cannot be '
+      f'used: {error}'
+    ) from None
+  return jax.jit(lora.merge, static_argnums=0, donate_argnums=2)(
+    settings, trained, base
+  )
 
 
 def vocabulary_rows(source: WeightsSource) -> int:
@@ -133,11 +163,21 @@ def convert(
     _check_folder(source, source_format)
   resolved = weights_source.resolve(source, format=source_format)
   with contextlib.ExitStack() as stack:
+    if to == 'peft':
+      stack.enter_context(_emptied_on_failure(destination))
+      _save_adapter(destination, resolved)
+      return destination
     params, config = _open(resolved, stack)
+    if isinstance(config, DecoderConfig) and to != 'hf':
+      raise InputError(
+        f'{resolved.path}: a decoder-only model is only converted to hf, or '
+        'with LoRA to peft. CHECKPOINT_PATH accepts the folder as it is.'
+      )
     params = finite.checked(params, source=str(resolved.folder))
     stack.enter_context(_emptied_on_failure(destination))
     if to == 'hf':
       hf.save_params(destination, params, config=config)
+      _copy_tokenizer(resolved, destination)
     elif to == 'it_study':
       _save(destination, params)
     else:
@@ -155,12 +195,7 @@ def _open(
 ) -> tuple[Any, ModelConfig]:
   """Returns lazy parameters and their model's configuration."""
   if source.format == 'hf':
-    config = hf.read_model_config(source.local_folder)
-    if isinstance(config, DecoderConfig):
-      raise InputError(
-        f'{source.folder}: a decoder-only model, which is not converted. '
-        'CHECKPOINT_PATH accepts the folder as it is.'
-      )
+    config: ModelConfig = hf.read_model_config(source.local_folder)
     params = stack.enter_context(
       hf.open_params(
         source.local_folder, config=config, target=_abstract(config)
@@ -172,7 +207,64 @@ def _open(
     config = reading.read_model_config(path)
     return reading.open_params(path, target=_abstract(config)), config
   params = _open_ours(source.folder.child('params'))
-  return params, infer_config(params, source=str(source.folder))
+  if 'lora' in source.training:
+    record = source.training['lora']
+    base, config = _open(weights_source.resolve(record['base']), stack)
+    return _with_updates(base, params, lora.from_record(record)), config
+  recorded = decoder_config_of(source.training.get('model', {}))
+  return params, recorded or infer_config(params, source=str(source.folder))
+
+
+def _with_updates(base: Any, trained: Any, settings: lora.Lora) -> Any:
+  """Returns lazy parameters with LoRA's updates added."""
+  flat = dict(traverse_util.flatten_dict(base, sep='/'))
+  factors = traverse_util.flatten_dict(trained, sep='/')
+  for path in lora.kernels(settings, base):
+    stem = path.removesuffix('kernel')
+    arrays = (flat[path], factors[stem + lora.A], factors[stem + lora.B])
+    flat[path] = LazyArray(
+      shape=tuple(flat[path].shape),
+      dtype=np.dtype(np.float32),
+      read=functools.partial(_updated, arrays, settings.scale),
+    )
+  return traverse_util.unflatten_dict(flat, sep='/')
+
+
+def _updated(arrays: tuple[Any, Any, Any], scale: float) -> np.ndarray:
+  kernel, a, b = (np.asarray(array, np.float32) for array in arrays)
+  return kernel + np.float32(scale) * (a @ b)
+
+
+def _save_adapter(path: pathlib.Path, source: WeightsSource) -> None:
+  record = source.training.get('lora')
+  if record is None:
+    raise InputError(
+      f'{source.path}: --to peft writes the updates of a training with '
+      'LORA_RANK; this one has none. Use --to hf.'
+    )
+  model = source.training['model']
+  config = decoder_config_of(model) or T5Config(**model)
+  factors = finite.checked(
+    _open_ours(source.folder.child('params')), source=str(source.folder)
+  )
+  peft.save_adapter(
+    path,
+    traverse_util.flatten_dict(factors, sep='/'),
+    table=hf.tensors(config),
+    settings=lora.from_record(record),
+    base=weights_source.resolve(record['base']).name,
+    task_type='SEQ_2_SEQ_LM' if isinstance(config, T5Config) else 'CAUSAL_LM',
+  )
+
+
+def _copy_tokenizer(source: WeightsSource, destination: pathlib.Path) -> None:
+  """Copies the tokenizer that a training of ours keeps beside its weights."""
+  if source.format != 'it_study':
+    return
+  folder = pathlib.Path(weights_source.tokenizer_folder(str(source.path)))
+  for name in tokenizer.FILES:
+    if (folder / name).is_file():
+      text_files.write_file(destination / name, (folder / name).read_bytes())
 
 
 def _open_ours(folder: StoragePath) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from typing import Any, Literal, overload
 from it_study.checkpoints import bucket_weights, folder_hints, manager
 from it_study.checkpoints.gguf import known_models
 from it_study.checkpoints.hf import params as hf
+from it_study.checkpoints.hf.tokenizer import TOKENIZER
 from it_study.checkpoints.t5x import reading
 from it_study.errors import InputError
 from it_study.storage import text_files
-from it_study.storage.storage_path import StoragePath
+from it_study.storage.storage_path import StoragePath, expanded
 
 _Path = str | os.PathLike[str]
 # Both of T5X's layouts are read as t5x.
@@ -38,10 +39,12 @@ class WeightsSource:
     path: Folder of the weights, or of a training. It is local, except that T5X
       checkpoints may be in a bucket.
     format: Format of the weights.
+    name: What the user calls them: a known model, or an absolute path.
   """
 
   path: StoragePath
   format: Format
+  name: str
 
   @functools.cached_property
   def folder(self) -> StoragePath:
@@ -122,9 +125,14 @@ def resolve(
   """
   if path is None:
     return None
-  folder = StoragePath(known_models.resolve(os.fspath(path)))
+  name = os.fspath(path)
+  folder = StoragePath(known_models.resolve(name))
+  if name not in known_models.KNOWN_MODELS or str(folder) == name:
+    name = str(folder if folder.local is None else folder.local.absolute())
   if folder.local is not None or format == 't5x':
-    return WeightsSource(path=folder, format=format or _detect(folder))
+    return WeightsSource(
+      path=folder, format=format or _detect(folder), name=name
+    )
   detected = _detect(folder)
   if format not in (None, detected):
     raise InputError(
@@ -135,7 +143,7 @@ def resolve(
     folder = StoragePath(bucket_weights.copy_folder(folder))
   elif detected == 'it_study':
     folder = StoragePath(bucket_weights.copy_checkpoint(folder))
-  return WeightsSource(path=folder, format=detected)
+  return WeightsSource(path=folder, format=detected, name=name)
 
 
 def training_of(path: _Path) -> dict[str, Any]:
@@ -167,6 +175,24 @@ def training_of(path: _Path) -> dict[str, Any]:
             'it writes the file again.'
           ) from None
   return {}
+
+
+def tokenizer_folder(path: _Path) -> str:
+  """Returns the folder that holds the tokenizer of weights.
+
+  A training of ours keeps it beside its training.json.
+
+  Args:
+    path: Local weights, as for `resolve`.
+
+  Returns:
+    The folder; the path itself if none has a tokenizer.
+  """
+  resolved = known_models.resolve(expanded(path))
+  for folder in _training_folders(StoragePath(resolved)):
+    if folder.read(TOKENIZER) is not None:
+      return str(folder)
+  return resolved
 
 
 def _detect(folder: StoragePath) -> Format:

@@ -25,9 +25,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     '--to',
-    choices=('hf', 't5x', 't5x_orbax', 'it_study'),
+    choices=('hf', 't5x', 't5x_orbax', 'it_study', 'peft'),
     required=True,
-    help='format of DST',
+    help='format of DST; peft holds the updates of a training with LoRA',
   )
 
 
@@ -85,7 +85,9 @@ COMMAND = Command(
     'shards, of any T5: v1.0, v1.1, LM-adapted, Flan-T5, T0, Tk-Instruct. t5x: '
     'a checkpoint_STEP folder of T5X, or its parent; both checkpoint layouts '
     'are read, and t5x writes the one that every T5X restores, t5x_orbax the '
-    'newer one. gguf: a file of llama.cpp with a decoder-only model. Training '
+    'newer one. gguf: a file of llama.cpp with a decoder-only model. peft: '
+    'LoRA updates alone, as the PEFT library reads them; hf adds them. '
+    'Training '
     'does not need this step: INITIAL_CHECKPOINT_PATH and CHECKPOINT_PATH '
     'accept any of these formats but gguf as they are, also in a bucket '
     '(gs://...).'

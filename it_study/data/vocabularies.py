@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import functools
 import hashlib
 import os
+import pathlib
 import re
 from typing import NamedTuple
 
@@ -204,6 +205,15 @@ def other_ends(vocabulary: seqio.Vocabulary) -> tuple[int, ...]:
   if isinstance(vocabulary, TokenizerVocabulary):
     return vocabulary.other_end_ids
   return ()
+
+
+def save(vocabulary: seqio.Vocabulary, folder: pathlib.Path) -> None:
+  """Copies the tokenizer of a decoder-only model beside its weights.
+
+  Other vocabularies are shared by many models, and are not copied.
+  """
+  if isinstance(vocabulary, TokenizerVocabulary):
+    vocabulary.save(folder)
 
 
 def readable(vocabulary: seqio.Vocabulary, text: str) -> str:

@@ -16,6 +16,7 @@ from it_study.checkpoints.hf import params as hf_params, tokenizer
 from it_study.checkpoints.weights_source import WeightsSource
 from it_study.data import vocabularies
 from it_study.errors import InputError, shown
+from it_study.input_pipeline import row_layouts
 from it_study.models.config import T5Config
 from it_study.models.decoder_only.config import DecoderConfig
 
@@ -138,6 +139,13 @@ def warn_of_long_texts(
     )
 
 
+def row_layout(config: Config) -> row_layouts.RowLayout:
+  """Returns how a row of a training batch holds a model's examples."""
+  if isinstance(config, DecoderConfig):
+    return row_layouts.DECODER
+  return row_layouts.ENCODER_DECODER
+
+
 def require_t5(config: Config, *, use: str) -> T5Config:
   """Returns the configuration of a T5.
 
@@ -156,8 +164,8 @@ def require_t5(config: Config, *, use: str) -> T5Config:
 def decoder_only_error(use: str) -> InputError:
   """Returns the error for a use that decoder-only models do not support."""
   return InputError(
-    f'{use} of a decoder-only model is not supported; predict and diagnose '
-    'with the native engine are. Name the gin file of a T5, such as '
+    f'{use} does not support decoder-only models; train, predict and study '
+    'with the native engine do. Name the gin file of a T5, such as '
     'models/t5_1_1_small.gin.'
   )
 

@@ -24,6 +24,7 @@ from it_study.inference import answers
 from it_study.inference.decoding import Decoding
 from it_study.inference.prompt_batches import LoadedModel
 from it_study.models import partitioning
+from it_study.models.adapters.lora import Lora
 from it_study.models.decoder_only.model import make_model
 from it_study.models.param_dtype import to_compute_dtype
 from it_study.storage.storage_path import expanded
@@ -69,6 +70,7 @@ def finetune(
   keep_best: bool = False,
   log_period: int = 50,
   profile_steps: tuple[int, int] | None = None,
+  lora: Lora | None = None,
   checkpoint_folder: CheckpointFolder | None = None,
   on_progress: Callable[[trainer.Progress], None] | None = None,
 ) -> dict[str, Any]:
@@ -97,6 +99,7 @@ def finetune(
     optimizer=optimizer,
     seed=seed,
     microbatch_size=microbatch_size,
+    lora=lora,
     checkpoints=CheckpointSettings(
       period=checkpoint_period,
       keep=keep_checkpoints,
@@ -130,7 +133,7 @@ def finetune(
     model_config=inputs.config,
     feed=inputs.feed,
     train_steps=inputs.train_steps,
-    settings=settings,
+    settings=inputs.settings,
     mesh=mesh,
     model_dir=inputs.model_dir,
     validation_feed=inputs.validation_feed,
@@ -140,7 +143,7 @@ def finetune(
   return training_record.write(
     inputs,
     engine=ENGINE,
-    params=result.state.params,
+    params=result.state.frozen or result.state.params,
     mesh=mesh.shape,
     num_microbatches=result.num_microbatches,
     compile_seconds=result.compile_seconds,

@@ -4,6 +4,7 @@ from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import pathlib
 import time
 
@@ -17,7 +18,7 @@ from it_study.engines import model_setup
 from it_study.errors import InputError
 from it_study.input_pipeline import training_tokens
 from it_study.input_pipeline.feed import Feed
-from it_study.models.config import T5Config
+from it_study.input_pipeline.row_layouts import RowLayout
 from it_study.storage import local_folders
 from it_study.training.settings import (
   MAX_STEPS,
@@ -38,7 +39,7 @@ class TrainingInputs:
 
   Attributes:
     data: Settings of the data.
-    settings: Settings of the training.
+    settings: Settings of the training, with the model's own z-loss.
     model_dir: Folder of the training; it exists.
     feed: Training batches.
     validation_feed: Held-out examples, not packed; None without evaluation.
@@ -55,7 +56,7 @@ class TrainingInputs:
   feed: Feed
   validation_feed: Feed | None
   train_steps: int
-  config: T5Config
+  config: model_setup.Config
   vocabulary: seqio.Vocabulary
   initial_weights: WeightsSource | None
   started: float
@@ -98,20 +99,18 @@ def prepare(
   vocabulary = seqio_lib.vocabulary_of(data.mixture_or_task_name)
   if source is not None:
     model_setup.check_folder_vocabulary(source, vocabulary=vocabulary)
-  config = model_setup.require_t5(
-    model_setup.complete_config(
-      model_config, dtype=dtype, source=source, vocabulary=vocabulary
-    ),
-    use='training',
+  config = model_setup.complete_config(
+    model_config, dtype=dtype, source=source, vocabulary=vocabulary
   )
   model_setup.check_memory(config)
   local_folders.make_directory(model_dir)
-  feed = _make_feed(
-    data, 'train', model_dir, seed=settings.seed, on_progress=on_progress
+  make_feed = functools.partial(
+    _make_feed, data, model_dir, layout=model_setup.row_layout(config)
   )
+  feed = make_feed('train', seed=settings.seed, on_progress=on_progress)
   validation_feed = None
   if settings.evaluation.period is not None:
-    validation_feed = _make_feed(data, 'validation', model_dir)
+    validation_feed = make_feed('validation')
   train_steps = data.train_steps
   if train_steps is None:
     assert data.epochs is not None, 'DataSettings has one of the two'
@@ -119,7 +118,7 @@ def prepare(
     train_steps = feed.num_steps(epochs=data.epochs)
   return TrainingInputs(
     data=data,
-    settings=settings,
+    settings=dataclasses.replace(settings, z_loss=config.z_loss),
     model_dir=model_dir,
     feed=feed,
     validation_feed=validation_feed,
@@ -144,9 +143,10 @@ def _check_epochs(epochs: int, feed: Feed) -> None:
 
 def _make_feed(
   data: DataSettings,
-  split: str,
   model_dir: pathlib.Path,
+  split: str,
   *,
+  layout: RowLayout,
   seed: int = 0,
   on_progress: OnProgress = None,
 ) -> Feed:
@@ -163,6 +163,7 @@ def _make_feed(
     lengths=data.task_feature_lengths,
     seed=seed,
     pack=data.pack and split == 'train',
+    layout=layout,
   )
 
 

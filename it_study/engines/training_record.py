@@ -50,6 +50,7 @@ def write(
     'vocabulary': vocabularies.describe(inputs.vocabulary),
     'vocabulary_sha256': vocabularies.fingerprint(inputs.vocabulary),
     'model': dataclasses.asdict(inputs.config),
+    **_lora_record(inputs),
     **extra,
     'num_processes': jax.process_count(),
     'train_seconds': metrics_log.total_seconds(
@@ -60,7 +61,16 @@ def write(
     'seconds': time.monotonic() - inputs.started,
   }
   if distributed.is_first():
+    vocabularies.save(inputs.vocabulary, inputs.model_dir)
     text_files.write_text(
       inputs.model_dir / 'training.json', json.dumps(record, indent=2) + '\n'
     )
   return record
+
+
+def _lora_record(inputs: TrainingInputs) -> dict[str, Any]:
+  """Returns what is needed to add LoRA's updates to their weights again."""
+  lora, source = inputs.settings.lora, inputs.initial_weights
+  if lora is None or source is None:
+    return {}
+  return {'lora': {**dataclasses.asdict(lora), 'base': source.name}}

@@ -41,7 +41,7 @@ def placed_batches(
       (rows.start, rows.stop): feed.batch(int(step), rows=rows)
       for rows in slices
     }
-    return parts, sum(map(count_tokens, parts.values())) / share
+    return parts, sum(map(feed.layout.count_tokens, parts.values())) / share
 
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=_PREFETCH)
   steps = grain.MapDataset.range(start, stop).map(load)
@@ -83,10 +83,3 @@ def _local_rows(
     assert index is not None, 'an addressable device has an index'
     ranges.add(index[0].indices(batch_size)[:2])
   return [slice(start, stop) for start, stop in sorted(ranges)]
-
-
-def count_tokens(batch: dict[str, np.ndarray]) -> int:
-  """The number of input and target tokens in a batch, without padding."""
-  return int(np.count_nonzero(batch['encoder_input_tokens'])) + int(
-    np.count_nonzero(batch['decoder_loss_weights'])
-  )

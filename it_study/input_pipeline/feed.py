@@ -3,13 +3,14 @@
 import collections
 from collections.abc import Mapping
 import functools
+import itertools
 import threading
 from typing import Any
 
 import numpy as np
 
 from it_study.errors import InputError
-from it_study.input_pipeline import packing
+from it_study.input_pipeline import packing, row_layouts
 from it_study.input_pipeline.token_cache import FEATURES, TokenCache
 from it_study.input_pipeline.token_mixture import TokenMixture
 
@@ -17,7 +18,7 @@ _EPOCHS_HELD = 3
 
 
 class Feed:
-  """Batches for an encoder-decoder, by step.
+  """Batches of a task or a mixture, by step.
 
   The rows of all epochs form one endless stream, and batch `step` is rows
   `step * batch_size` to `(step + 1) * batch_size - 1` of it. So a batch may
@@ -26,19 +27,10 @@ class Feed:
   epochs of a mixture. Each epoch is shuffled differently, so with packing the
   number of rows varies between epochs.
 
-  A batch's features are those of T5X's encoder-decoder converter, int32
-  [rows, length], except for the weights, which are float32:
-
-    inputs [[7, 8, 1], [9, 1]], targets [[3, 1], [4, 1]], packed to 6 and 4:
-    encoder_input_tokens   7 8 1 9 1 0     decoder_target_tokens  3 1 4 1
-    encoder_segment_ids    1 1 1 2 2 0     decoder_input_tokens   0 3 0 4
-    encoder_positions      0 1 2 0 1 0     decoder_segment_ids    1 1 2 2
-                                           decoder_positions      0 1 0 1
-                                           decoder_loss_weights   1 1 1 1
-
-  Segment ids and positions are present only with packing. A sequence longer
-  than its feature's length keeps its first tokens and its last one, the end of
-  sequence; `num_cut` counts these sequences by feature.
+  The layout says which features a batch has, int32 [rows, length] except for
+  the loss weights, which are float32. A sequence longer than its feature's
+  length keeps its first tokens and its last one, the end of sequence; `num_cut`
+  counts these sequences by feature.
   """
 
   def __init__(
@@ -50,6 +42,7 @@ class Feed:
     seed: int = 0,
     pack: bool = True,
     max_open_rows: int = packing.MAX_OPEN_ROWS,
+    layout: row_layouts.RowLayout = row_layouts.ENCODER_DECODER,
   ):
     """Checks the settings; epochs are planned on first use.
 
@@ -60,6 +53,7 @@ class Feed:
       seed: Seed of the shuffle.
       pack: Whether several examples may share a row.
       max_open_rows: Maximum number of open rows that packing tries to fill.
+      layout: How a row holds its examples.
 
     Raises:
       InputError: If the cache is empty, or a size is below one.
@@ -85,6 +79,7 @@ class Feed:
     self.seed = seed
     self.pack = pack
     self.max_open_rows = max_open_rows
+    self.layout = layout
     self.num_cut = {
       name: int(np.sum(cache.sequence_lengths(name) > self.lengths[name]))
       for name in FEATURES
@@ -97,7 +92,7 @@ class Feed:
 
   def metadata(self) -> dict[str, Any]:
     """Returns everything that determines the batches, for JSON."""
-    return {
+    metadata = {
       **self.cache.metadata(),
       'batch_size': self.batch_size,
       'lengths': self.lengths,
@@ -105,6 +100,7 @@ class Feed:
       'pack': self.pack,
       'max_open_rows': self.max_open_rows,
     }
+    return metadata | ({'layout': self.layout.name} if self.layout.name else {})
 
   def num_rows(self, *, epochs: int) -> int:
     """Returns the number of rows in the first `epochs` epochs."""
@@ -133,7 +129,7 @@ class Feed:
       rows: Rows of the batch to build, for a host that feeds only a part.
 
     Returns:
-      Arrays [rows, length] by name, as listed in the class's docstring.
+      Arrays [rows, length] by name, as the layout lists them.
     """
     plan = [
       self._examples(step * self.batch_size + offset)
@@ -141,33 +137,20 @@ class Feed:
     ]
     # One read for all examples.
     sequences = iter(self.cache.read([index for row in plan for index in row]))
-    features = self._empty(len(plan))
-    for number, examples in enumerate(plan):
-      filled = dict.fromkeys(FEATURES, 0)
-      for segment, _ in enumerate(examples, start=1):
-        example = next(sequences)
-        for feature in FEATURES:
-          tokens = self._cut(feature, example[feature])
-          start = filled[feature]
-          filled[feature] = end = start + len(tokens)
-          view = {
-            name: array[number, start:end] for name, array in features.items()
-          }
-          _fill(view, feature=feature, tokens=tokens, segment=segment)
-    return features
-
-  def _empty(self, rows: int) -> dict[str, np.ndarray]:
-    shapes = {name: (rows, length) for name, length in self.lengths.items()}
     features = {
-      'encoder_input_tokens': np.zeros(shapes['inputs'], np.int32),
-      'decoder_input_tokens': np.zeros(shapes['targets'], np.int32),
-      'decoder_target_tokens': np.zeros(shapes['targets'], np.int32),
-      'decoder_loss_weights': np.zeros(shapes['targets'], np.float32),
+      name: np.zeros((len(plan), length), dtype)
+      for name, (length, dtype) in self.layout.shapes(
+        self.lengths, pack=self.pack
+      ).items()
     }
-    if self.pack:
-      for side, name in (('encoder', 'inputs'), ('decoder', 'targets')):
-        for kind in ('segment_ids', 'positions'):
-          features[f'{side}_{kind}'] = np.zeros(shapes[name], np.int32)
+    for number, indices in enumerate(plan):
+      examples = [
+        {name: self._cut(name, example[name]) for name in FEATURES}
+        for example in itertools.islice(sequences, len(indices))
+      ]
+      self.layout.fill(
+        {name: array[number] for name, array in features.items()}, examples
+      )
     return features
 
   def _cut(self, feature: str, tokens: np.ndarray) -> np.ndarray:
@@ -201,8 +184,8 @@ class Feed:
     if epoch not in self._plans:
       self._plans[epoch] = packing.plan_rows(
         self.cache.epoch_order(seed=self.seed, epoch=epoch),
-        lengths=self._capped_lengths,
-        row_lengths=self.lengths,
+        lengths=self._taken,
+        row_lengths=self.layout.room(self.lengths),
         pack=self.pack,
         max_open_rows=self.max_open_rows,
       )
@@ -212,28 +195,10 @@ class Feed:
     return self._plans[epoch]
 
   @functools.cached_property
-  def _capped_lengths(self) -> dict[str, np.ndarray]:
-    return {
-      name: np.minimum(self.cache.sequence_lengths(name), self.lengths[name])
-      for name in FEATURES
-    }
-
-
-def _fill(
-  view: Mapping[str, np.ndarray],
-  *,
-  feature: str,
-  tokens: np.ndarray,
-  segment: int,
-) -> None:
-  """Writes one sequence into its slot in a row, all features."""
-  side = 'encoder' if feature == 'inputs' else 'decoder'
-  if side == 'encoder':
-    view['encoder_input_tokens'][:] = tokens
-  else:
-    view['decoder_target_tokens'][:] = tokens
-    view['decoder_input_tokens'][1:] = tokens[:-1]
-    view['decoder_loss_weights'][:] = 1
-  if f'{side}_segment_ids' in view:
-    view[f'{side}_segment_ids'][:] = segment
-    view[f'{side}_positions'][:] = np.arange(len(tokens))
+  def _taken(self) -> dict[str, np.ndarray]:
+    return self.layout.taken(
+      {
+        name: np.minimum(self.cache.sequence_lengths(name), self.lengths[name])
+        for name in FEATURES
+      }
+    )

@@ -47,9 +47,9 @@ def plan_rows(
 
   Args:
     order: Indices of the epoch's examples, in order, int64 [num_examples].
-    lengths: Length of every example in the cache in tokens, by feature; none
-      exceeds the row's.
-    row_lengths: Number of tokens in a row, by feature.
+    lengths: Tokens that every example in the cache takes, by part of a row,
+      'inputs' and 'targets'; none exceeds the row's.
+    row_lengths: Number of tokens in a row, by part.
     pack: Whether several examples may share a row.
     max_open_rows: Maximum number of open rows.
 

@@ -15,7 +15,8 @@ means the same in `it_study.models`, `it_study.inference` and
                                            C choices at a trie node
 """
 
-from typing import Protocol, runtime_checkable
+import dataclasses
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from flax import linen as nn
 import jax
@@ -27,7 +28,9 @@ AnyArray = jax.Array | np.ndarray
 
 @runtime_checkable
 class ModelConfig(Protocol):
-  """What the configurations of all models have; hashable."""
+  """What the configurations of all models have; hashable dataclasses."""
+
+  __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
   @property
   def vocab_size(self) -> int:
@@ -45,8 +48,20 @@ class ModelConfig(Protocol):
   def logits_via_embedding(self) -> bool:
     """Whether the embedding table also gives the logits."""
 
+  @property
+  def logits_soft_cap(self) -> float | None:
+    """Cap c of the logits s, c tanh(s / c); None for no cap."""
 
-# A module with a `config` and the methods `encode`, `join`, `first_tokens`,
-# `start_decoding`, `decode_step`, `project_prompts` and `score_targets`: those
-# that inference calls.
+  @property
+  def dropout_rate(self) -> float:
+    """Share of activations dropped in training."""
+
+  @property
+  def z_loss(self) -> float:
+    """Coefficient of the squared log normaliser in the training loss."""
+
+
+# A module with a `config` and the methods that inference calls, `encode`,
+# `join`, `first_tokens`, `start_decoding`, `decode_step`, `project_prompts` and
+# `score_targets`, and that training calls, `before_logits`.
 Model = nn.Module

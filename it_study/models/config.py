@@ -81,6 +81,16 @@ class T5Config:
     """Id that pads prompts and answers; also the first token of an answer."""
     return 0
 
+  @property
+  def logits_soft_cap(self) -> None:
+    """No cap."""
+    return None
+
+  @property
+  def z_loss(self) -> float:
+    """T5's own coefficient."""
+    return 1e-4
+
 
 def check_common(config: Any) -> None:
   """Checks the fields that the configurations of all models share.

@@ -59,17 +59,21 @@ class Dense(nn.Module):
     return product.reshape(*x.shape[:-1], -1)
 
 
+_UNIT_NORMAL = nn.initializers.normal(stddev=1.0)
+
+
 class Embedding(nn.Module):
   """A table of token embeddings, which may also give the logits."""
 
   vocab_size: int
   emb_dim: int
   dtype: str = 'float32'
+  embedding_init: nn.initializers.Initializer = _UNIT_NORMAL
 
   def setup(self):
     self.embedding = self.param(
       'embedding',
-      partitioned(_UNIT_NORMAL, ('vocab', 'embed')),
+      partitioned(self.embedding_init, ('vocab', 'embed')),
       (self.vocab_size, self.emb_dim),
       jnp.float32,
     )
@@ -340,4 +344,3 @@ _ACTIVATIONS = {
 }
 
 ACTIVATIONS = tuple(_ACTIVATIONS)
-_UNIT_NORMAL = nn.initializers.normal(stddev=1.0)

@@ -13,8 +13,8 @@ import numpy as np
 from it_study.checkpoints.manager import Checkpoints, check_shapes
 from it_study.errors import InputError
 from it_study.input_pipeline.feed import Feed
-from it_study.models import partitioning
-from it_study.models.t5 import T5, T5Config
+from it_study.models import Model, ModelConfig, partitioning
+from it_study.models.adapters import lora as lora_lib
 from it_study.training.settings import TrainingSettings
 from it_study.training.train_step import TrainState, abstract_state, init_state
 
@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 
 def identify(
-  model_config: T5Config, *, feed: Feed, settings: TrainingSettings
+  model_config: ModelConfig, *, feed: Feed, settings: TrainingSettings
 ) -> dict[str, Any]:
   """Returns the settings that a checkpoint must share with its training.
 
@@ -37,6 +37,8 @@ def identify(
     'z_loss': settings.z_loss,
     'label_smoothing': settings.label_smoothing,
   }
+  if settings.lora is not None:
+    identity['lora'] = dataclasses.asdict(settings.lora)
   # Through JSON, so that tuples compare equal to the lists of a checkpoint.
   return json.loads(json.dumps(identity))
 
@@ -44,11 +46,12 @@ def identify(
 def restore_or_init(
   checkpoints: Checkpoints,
   *,
-  model: T5,
+  model: Model,
   mesh: Mesh,
   settings: TrainingSettings,
   identity: Mapping[str, Any],
   initial_params: Callable[[], Any] | None,
+  frozen: Any = None,
 ) -> tuple[TrainState, int | None]:
   """Returns the state to continue from.
 
@@ -60,6 +63,7 @@ def restore_or_init(
     identity: Settings from `identify`; the checkpoint's must be equal.
     initial_params: Function that returns the parameters of step 0, called only
       without a checkpoint; None to draw them from the seed.
+    frozen: Parameters from `frozen_params`.
 
   Returns:
     The state, and the step it was restored from; None for a new state.
@@ -68,8 +72,10 @@ def restore_or_init(
     InputError: If the checkpoint belongs to a training with other settings, or
       the initial parameters do not fit the model.
   """
-  optimizer = settings.optimizer
-  abstract = abstract_state(model=model, optimizer=optimizer, mesh=mesh)
+  optimizer, lora = settings.optimizer, settings.lora
+  abstract = abstract_state(
+    model=model, optimizer=optimizer, mesh=mesh, lora=lora
+  )
   newest = checkpoints.newest()
   if newest is not None:
     path = checkpoints.path(newest)
@@ -82,9 +88,17 @@ def restore_or_init(
       step=jax.device_put(np.int32(newest), abstract.step.sharding),
       params=restored.params,
       opt_state=restored.opt_state,
+      frozen=frozen,
     )
     return state, newest
-  if initial_params is None:
+  if lora is not None:
+    _logger.info('no checkpoint: drawing LoRA, seed %d', settings.seed)
+    params = lora_lib.init(
+      lora,
+      partitioning.abstract_params(model=model, mesh=mesh),
+      seed=settings.seed,
+    )
+  elif initial_params is None:
     _logger.info('no checkpoint: drawing parameters, seed %d', settings.seed)
     params = partitioning.init_params(
       model=model, seed=settings.seed, mesh=mesh
@@ -93,8 +107,36 @@ def restore_or_init(
     _logger.info('no checkpoint: starting from the initial parameters')
     params = initial_params()
     check_shapes(params, abstract.params, source='initial_params')
-  state = init_state(model=model, optimizer=optimizer, mesh=mesh, params=params)
+  state = init_state(
+    model=model,
+    optimizer=optimizer,
+    mesh=mesh,
+    params=params,
+    lora=lora,
+    frozen=frozen,
+  )
   return state, None
+
+
+def frozen_params(
+  *,
+  model: Model,
+  settings: TrainingSettings,
+  initial_params: Callable[[], Any] | None,
+) -> Any:
+  """Returns the parameters that LoRA updates; None without LoRA.
+
+  Raises:
+    InputError: If there are no weights to update.
+  """
+  if settings.lora is None:
+    return None
+  if initial_params is None:
+    raise InputError(
+      'LORA_RANK is set, but INITIAL_CHECKPOINT_PATH is None: LoRA updates '
+      'weights that are there. Name them, or leave LORA_RANK out.'
+    )
+  return lora_lib.freeze(initial_params(), model.config)
 
 
 def _check_same(
@@ -121,7 +163,7 @@ def _leaves(
       yield f'{prefix}{name}', value
 
 
-def _numerical_fields(config: T5Config) -> dict[str, Any]:
+def _numerical_fields(config: ModelConfig) -> dict[str, Any]:
   """Returns the fields of a configuration that may not change on resuming.
 
   What the backward pass recomputes and which kernel computes attention may.

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int, Shaped
 
 from it_study.models import AnyArray
+from it_study.models.dot_product_attention import capped
 
 DEFAULT_Z_LOSS = 1e-4
 
@@ -36,11 +37,12 @@ def cross_entropy(
   label_smoothing: float = 0.0,
   num_target_tokens: Float32[Array, ''] | None = None,
   num_parts: int = 1,
+  soft_cap: float | None = None,
 ) -> tuple[Float32[Array, ''], dict[str, Float32[Array, '']]]:
   """Returns the mean loss over the weighted target tokens of a global batch.
 
-  The logits are `hidden @ kernel`. With Z their softmax's normaliser, a token's
-  loss is
+  The logits are `hidden @ kernel`, capped if there is a cap. With Z their
+  softmax's normaliser, a token's loss is
 
     -sum_v q_v log softmax(logits)_v - H(q) + z_loss * log(Z)^2
 
@@ -67,6 +69,7 @@ def cross_entropy(
       part of a batch it is that of the whole batch, so that losses and
       gradients of the parts add up to those of the batch.
     num_parts: Number of parts that the rows are computed in; divides B.
+    soft_cap: Cap c that turns logits s into c tanh(s / c); None for no cap.
 
   Returns:
     The loss, and metrics: `loss` (the same number), `z_loss` (its share of the
@@ -83,7 +86,14 @@ def cross_entropy(
   # Divided here, because the gradient is computed along with the sums.
   shares = weights / jnp.maximum(num_target_tokens, 1.0)
   loss, mean_z_loss, accuracy = _weighted_sums(
-    hidden, kernel, targets, shares, z_loss, label_smoothing, num_parts
+    hidden,
+    kernel,
+    targets,
+    shares,
+    z_loss,
+    label_smoothing,
+    num_parts,
+    soft_cap,
   )
   return loss, {
     'loss': loss,
@@ -118,7 +128,7 @@ def count_parts(
   )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
 def _weighted_sums(
   hidden: Float[Array, 'B T E'],
   kernel: Float[AnyArray, 'E V'],
@@ -127,12 +137,12 @@ def _weighted_sums(
   z_loss: float,
   label_smoothing: float,
   num_parts: int,
+  soft_cap: float | None,
 ) -> _Terms:
   def add(sums, part):
     hidden, targets, shares = part
-    terms, _ = _terms(
-      _logits(hidden, kernel), targets, shares, z_loss, label_smoothing
-    )
+    logits = capped(_logits(hidden, kernel), soft_cap)
+    terms, _ = _terms(logits, targets, shares, z_loss, label_smoothing)
     return jax.tree.map(jnp.add, sums, terms), None
 
   zero = jnp.zeros((), jnp.float32)
@@ -148,17 +158,21 @@ def _forward(
   z_loss: float,
   label_smoothing: float,
   num_parts: int,
+  soft_cap: float | None,
 ) -> tuple[_Terms, tuple[Float[Array, 'B T E'], Float[Array, 'E V']]]:
   """Returns the sums, and the loss's gradients in `hidden` and `kernel`."""
 
   def add(sums, part):
     terms, d_kernel = sums
     hidden, targets, shares = part
-    logits = _logits(hidden, kernel)
+    logits = capped(_logits(hidden, kernel), soft_cap)
     new_terms, log_z = _terms(logits, targets, shares, z_loss, label_smoothing)
     d_logits = _gradient(
       logits, log_z, targets, shares, z_loss, label_smoothing
-    ).astype(hidden.dtype)
+    )
+    if soft_cap is not None:
+      d_logits *= 1.0 - jnp.square(logits / soft_cap)
+    d_logits = d_logits.astype(hidden.dtype)
     flat = d_logits.reshape(-1, d_logits.shape[-1])
     d_hidden = (flat @ kernel.T).reshape(hidden.shape)
     part_d_kernel = jnp.matmul(
@@ -191,10 +205,11 @@ def _backward(
   z_loss: float,
   label_smoothing: float,
   num_parts: int,
+  soft_cap: float | None,
   residuals: tuple[Float[Array, 'B T E'], Float[Array, 'E V']],
   cotangents: _Terms,
 ) -> tuple[Float[Array, 'B T E'], Float[Array, 'E V'], None, None]:
-  del z_loss, label_smoothing, num_parts
+  del z_loss, label_smoothing, num_parts, soft_cap
   factor = cotangents[0]
   d_hidden, d_kernel = (
     array * factor.astype(array.dtype) for array in residuals

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from it_study.checkpoints.step_folders import CheckpointFolder
 from it_study.errors import InputError
 from it_study.models import partitioning
+from it_study.models.adapters.lora import Lora
 from it_study.training import losses
 from it_study.training.optimizers import Optimizer
 
@@ -159,6 +160,8 @@ class TrainingSettings:
       are computed in equal parts whose gradients are added. None for no limit.
     z_loss: Coefficient of the squared log normaliser.
     label_smoothing: Probability taken from the target token.
+    lora: Settings of LoRA, whose parameters are trained in place of the
+      model's; None to train all parameters.
     checkpoints: Settings of checkpoints.
     evaluation: Settings of the evaluation on held-out instances.
     log: Settings of metrics and traces.
@@ -174,6 +177,7 @@ class TrainingSettings:
   microbatch_size: int | None = None
   z_loss: float = losses.DEFAULT_Z_LOSS
   label_smoothing: float = 0.0
+  lora: Lora | None = None
   checkpoints: CheckpointSettings = dataclasses.field(
     default_factory=CheckpointSettings
   )

@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 import optax
 
 from it_study.models import partitioning
+from it_study.models.adapters import lora as lora_lib
+from it_study.models.adapters.lora import Lora
 from it_study.training import losses
 from it_study.training.optimizers import Optimizer
 
@@ -30,13 +32,16 @@ class TrainState:
 
   Attributes:
     step: Updates done, int32 scalar.
-    params: Nested dict of float32 arrays.
+    params: Parameters that are trained, a nested dict of float32 arrays.
     opt_state: State of the optimizer.
+    frozen: Parameters of the model where others, LoRA's, are trained in their
+      place; else None. No checkpoint holds them.
   """
 
   step: jax.Array
   params: Any
   opt_state: Any
+  frozen: Any = None
 
 
 @functools.lru_cache(maxsize=16)
@@ -48,6 +53,7 @@ def make_train_step(
   z_loss: float = losses.DEFAULT_Z_LOSS,
   label_smoothing: float = 0.0,
   num_microbatches: int = 1,
+  lora: Lora | None = None,
 ) -> jax.stages.Wrapped:
   """Returns the jitted `(state, batch, seed) -> (state, metrics)`.
 
@@ -56,9 +62,9 @@ def make_train_step(
   one compilation. Equal arguments give the same function.
 
   Args:
-    model: Model with `config.dropout_rate`. Its `before_logits` is called with
-      the batch's features by name, except `decoder_loss_weights`, and with
-      `deterministic`.
+    model: Model whose `before_logits` is called with the batch's features by
+      name, except `decoder_loss_weights`, and with `deterministic`; its
+      `config` is a `ModelConfig`.
     optimizer: Optimizer from `it_study.training.optimizers`.
     mesh: Mesh of the state and the batch.
     z_loss: Coefficient of the squared log normaliser.
@@ -67,26 +73,23 @@ def make_train_step(
       other, to save memory; it divides every device's rows. Loss and gradients
       are the whole batch's, summed in another order; each part draws its own
       dropout.
+    lora: Settings of LoRA; None to train all parameters.
   """
   transformation = optimizer.transformation()
   gradient_fn = _make_gradient_fn(
-    model, mesh, z_loss=z_loss, label_smoothing=label_smoothing
+    model, mesh, z_loss=z_loss, label_smoothing=label_smoothing, lora=lora
   )
 
   def train_step(
     state: TrainState, batch: Batch, seed: jax.Array
   ) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(jax.random.key(seed), state.step)
+    gradient = functools.partial(gradient_fn, state.params, state.frozen)
     if num_microbatches == 1:
-      gradients, metrics = gradient_fn(state.params, batch, key, None)
+      gradients, metrics = gradient(batch, key, None)
     else:
       gradients, metrics = _accumulate(
-        gradient_fn,
-        state.params,
-        batch,
-        key,
-        num_microbatches=num_microbatches,
-        mesh=mesh,
+        gradient, batch, key, num_microbatches=num_microbatches, mesh=mesh
       )
     updates, opt_state = transformation.update(
       gradients, state.opt_state, state.params
@@ -100,12 +103,13 @@ def make_train_step(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
       opt_state=opt_state,
+      frozen=state.frozen,
     )
     return state, metrics
 
   state_shardings = jax.tree.map(
     lambda leaf: leaf.sharding,
-    abstract_state(model=model, optimizer=optimizer, mesh=mesh),
+    abstract_state(model=model, optimizer=optimizer, mesh=mesh, lora=lora),
   )
   replicated = partitioning.replicated(mesh)
   return jax.jit(
@@ -122,7 +126,11 @@ def make_train_step(
 
 @functools.lru_cache(maxsize=16)
 def abstract_state(
-  *, model: nn.Module, optimizer: Optimizer, mesh: Mesh
+  *,
+  model: nn.Module,
+  optimizer: Optimizer,
+  mesh: Mesh,
+  lora: Lora | None = None,
 ) -> TrainState:
   """Returns the state's shapes, types and shardings, without allocating it.
 
@@ -131,6 +139,10 @@ def abstract_state(
   copied to every device.
   """
   params = partitioning.abstract_params(model=model, mesh=mesh)
+  frozen = None
+  if lora is not None:
+    frozen = lora_lib.freeze(params, model.config)
+    params = lora_lib.abstract(lora, params)
   by_path = dict(jax.tree_util.tree_leaves_with_path(params))
 
   def place(path, leaf):
@@ -146,11 +158,19 @@ def abstract_state(
   step = _placed(
     jax.ShapeDtypeStruct((), jnp.int32), partitioning.replicated(mesh)
   )
-  return TrainState(step=step, params=params, opt_state=opt_state)
+  return TrainState(
+    step=step, params=params, opt_state=opt_state, frozen=frozen
+  )
 
 
 def init_state(
-  *, model: nn.Module, optimizer: Optimizer, mesh: Mesh, params: Any
+  *,
+  model: nn.Module,
+  optimizer: Optimizer,
+  mesh: Mesh,
+  params: Any,
+  lora: Lora | None = None,
+  frozen: Any = None,
 ) -> TrainState:
   """Returns the state of step 0.
 
@@ -158,10 +178,16 @@ def init_state(
     model: Model to train.
     optimizer: Optimizer from `it_study.training.optimizers`.
     mesh: Mesh to place the state on.
-    params: Nested dict of NumPy or JAX arrays with the model's shapes. They are
-      copied, so that donating the state does not delete them.
+    params: Parameters to train: nested dict of NumPy or JAX arrays with the
+      model's shapes, or LoRA's. They are copied, so that donating the state
+      does not delete them.
+    lora: Settings of LoRA; None to train all parameters.
+    frozen: Parameters of the model if LoRA's are trained. They become the
+      state's, and so are deleted with it.
   """
-  abstract = abstract_state(model=model, optimizer=optimizer, mesh=mesh)
+  abstract = abstract_state(
+    model=model, optimizer=optimizer, mesh=mesh, lora=lora
+  )
   params = jax.tree.map(
     lambda leaf, like: jax.device_put(
       leaf.astype(like.dtype), like.sharding, may_alias=False
@@ -169,11 +195,12 @@ def init_state(
     params,
     abstract.params,
   )
-  init = _opt_state_init(model=model, optimizer=optimizer, mesh=mesh)
+  init = _opt_state_init(model=model, optimizer=optimizer, mesh=mesh, lora=lora)
   return TrainState(
     step=jax.device_put(jnp.zeros((), jnp.int32), abstract.step.sharding),
     params=params,
     opt_state=init(params),
+    frozen=frozen,
   )
 
 
@@ -187,7 +214,8 @@ def lower_train_step(
     **settings: Arguments of `make_train_step`.
   """
   state = abstract_state(
-    **{name: settings[name] for name in ('model', 'optimizer', 'mesh')}
+    **{name: settings[name] for name in ('model', 'optimizer', 'mesh')},
+    lora=settings.get('lora'),
   )
   sharding = partitioning.batch_sharding(settings['mesh'])
   batch = {
@@ -223,16 +251,24 @@ def compile_train_step(
 
 
 def _make_gradient_fn(
-  model: nn.Module, mesh: Mesh, *, z_loss: float, label_smoothing: float
+  model: nn.Module,
+  mesh: Mesh,
+  *,
+  z_loss: float,
+  label_smoothing: float,
+  lora: Lora | None = None,
 ) -> Callable[..., tuple[Any, Metrics]]:
-  """Returns `(params, batch, key, num_target_tokens) -> (gradients, metrics)`.
+  """Returns the function that computes gradients and metrics.
 
-  The loss is a mean over `num_target_tokens`; None for the batch's own number.
+  Its arguments are the trained and the frozen parameters, a batch, dropout's
+  key and the number of target tokens that the loss is a mean over; None for the
+  batch's own.
   """
   deterministic = not model.config.dropout_rate
 
   def loss_fn(
     params: Any,
+    frozen: Any,
     batch: Batch,
     key: jax.Array,
     num_target_tokens: jax.Array | None,
@@ -242,7 +278,7 @@ def _make_gradient_fn(
     # Without it XLA gathers activations where parameters are fully sharded.
     with partitioning.activation_sharding(mesh):
       outputs: Any = model.apply(
-        {'params': params},
+        {'params': lora_lib.merge(lora, params, frozen)},
         **features,
         deterministic=deterministic,
         rngs=None if deterministic else {'dropout': key},
@@ -258,14 +294,14 @@ def _make_gradient_fn(
         label_smoothing=label_smoothing,
         num_target_tokens=num_target_tokens,
         num_parts=losses.count_parts(hidden, kernel, mesh.shape),
+        soft_cap=model.config.logits_soft_cap,
       )
 
   return jax.grad(loss_fn, has_aux=True)
 
 
 def _accumulate(
-  gradient_fn: Callable[..., tuple[Any, Metrics]],
-  params: Any,
+  gradient: Callable[..., tuple[Any, Metrics]],
   batch: Batch,
   key: jax.Array,
   *,
@@ -280,15 +316,15 @@ def _accumulate(
 
   def add(sums, part):
     index, features = part
-    terms = gradient_fn(
-      params, features, jax.random.fold_in(key, index), num_target_tokens
+    terms = gradient(
+      features, jax.random.fold_in(key, index), num_target_tokens
     )
     return jax.tree.map(jnp.add, sums, terms), None
 
   first = jax.tree.map(lambda array: array[0], parts)
   zeros = jax.tree.map(
     lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-    jax.eval_shape(gradient_fn, params, first, key, num_target_tokens),
+    jax.eval_shape(gradient, first, key, num_target_tokens),
   )
   indices = jnp.arange(num_microbatches, dtype=jnp.uint32)
   return jax.lax.scan(add, zeros, (indices, parts))[0]
@@ -300,8 +336,8 @@ def _compiled(*, batch_shapes, settings):
 
 
 @functools.lru_cache(maxsize=16)
-def _opt_state_init(*, model, optimizer, mesh):
-  state = abstract_state(model=model, optimizer=optimizer, mesh=mesh)
+def _opt_state_init(*, model, optimizer, mesh, lora):
+  state = abstract_state(model=model, optimizer=optimizer, mesh=mesh, lora=lora)
   return jax.jit(
     optimizer.transformation().init,
     out_shardings=jax.tree.map(lambda leaf: leaf.sharding, state.opt_state),

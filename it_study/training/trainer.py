@@ -18,11 +18,12 @@ from it_study import distributed
 from it_study.checkpoints.manager import Checkpoints
 from it_study.checkpoints.step_folders import LocalCheckpoints
 from it_study.errors import InputError
+from it_study.inference import param_hash
 from it_study.input_pipeline.device_batches import placed_batches
 from it_study.input_pipeline.feed import Feed
-from it_study.models import partitioning
+from it_study.models import ModelConfig, partitioning
+from it_study.models.decoder_only.model import make_model
 from it_study.models.flops import training_flops
-from it_study.models.t5 import T5, T5Config
 from it_study.training import hardware, host_memory, initial_state
 from it_study.training.metrics_log import MetricsLog
 from it_study.training.preemption import preemption
@@ -95,7 +96,7 @@ class TrainingDivergedError(InputError):
 
 def train(
   *,
-  model_config: T5Config,
+  model_config: ModelConfig,
   feed: Feed,
   train_steps: int,
   settings: TrainingSettings,
@@ -185,7 +186,7 @@ class _TrainLoop:
   def __init__(
     self,
     *,
-    model_config: T5Config,
+    model_config: ModelConfig,
     feed: Feed,
     train_steps: int,
     settings: TrainingSettings,
@@ -201,7 +202,7 @@ class _TrainLoop:
     )
     self.step = 0
     self.metrics: Mapping[str, float] = {}
-    self._model = T5(model_config)
+    self._model = make_model(model_config)
     self._feed = feed
     self._train_steps = train_steps
     self._settings = settings
@@ -217,7 +218,10 @@ class _TrainLoop:
       if validation_feed is None:
         raise ValueError('evaluation.period is set without a validation_feed')
       self._validation = Validation(
-        feed=validation_feed, model=self._model, mesh=mesh
+        feed=validation_feed,
+        model=self._model,
+        mesh=mesh,
+        lora=settings.lora,
       )
     self._trace = StepTrace(
       model_dir / 'profile', steps=settings.log.profile_steps
@@ -239,6 +243,14 @@ class _TrainLoop:
     _logger.info(
       'mesh %s, %d microbatches', dict(self._mesh.shape), self.num_microbatches
     )
+    frozen = initial_state.frozen_params(
+      model=self._model,
+      settings=self._settings,
+      initial_params=initial_params,
+    )
+    if frozen is not None:
+      # A resumed training must update the same weights.
+      self._identity['frozen'] = param_hash.fingerprint(frozen)
     self.state, restored_step = initial_state.restore_or_init(
       self._checkpoints,
       model=self._model,
@@ -246,6 +258,7 @@ class _TrainLoop:
       settings=self._settings,
       identity=self._identity,
       initial_params=initial_params,
+      frozen=frozen,
     )
     self.step = restored_step or 0
     self._log = MetricsLog(
@@ -275,6 +288,7 @@ class _TrainLoop:
       z_loss=self._settings.z_loss,
       label_smoothing=self._settings.label_smoothing,
       num_microbatches=self.num_microbatches,
+      lora=self._settings.lora,
       batch_shapes=tuple(
         (name, array.shape, array.dtype.name)
         for name, array in self._feed.batch(self.step).items()
@@ -332,7 +346,9 @@ class _TrainLoop:
     held_out = None
     if evaluates:
       assert self._validation is not None
-      held_out = functools.partial(self._validation, self.state.params)
+      held_out = functools.partial(
+        self._validation, self.state.params, self.state.frozen
+      )
     try:
       self.metrics = self._log.write(self.step, held_out=held_out)
     except FloatingPointError as error:

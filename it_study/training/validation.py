@@ -10,8 +10,9 @@ from jax.sharding import Mesh
 import numpy as np
 
 from it_study.input_pipeline.feed import Feed
-from it_study.models import partitioning
-from it_study.models.t5 import T5
+from it_study.models import Model, partitioning
+from it_study.models.adapters import lora as lora_lib
+from it_study.models.adapters.lora import Lora
 from it_study.training import losses
 
 
@@ -22,21 +23,28 @@ class Validation:
   equal numbers.
   """
 
-  def __init__(self, *, feed: Feed, model: T5, mesh: Mesh):
+  def __init__(
+    self, *, feed: Feed, model: Model, mesh: Mesh, lora: Lora | None = None
+  ):
     """Makes the step; it is compiled at the first call.
 
     Args:
       feed: Held-out examples, not packed.
       model: Model to evaluate.
       mesh: Mesh of the parameters.
+      lora: Settings of LoRA; None if all parameters are trained.
     """
     assert not feed.pack
     self._feed = feed
     self._mesh = mesh
-    self._step = _make_step(model, mesh)
+    self._step = _make_step(model, mesh, lora)
 
-  def __call__(self, params: Any) -> dict[str, float]:
+  def __call__(self, params: Any, frozen: Any = None) -> dict[str, float]:
     """Evaluates parameters.
+
+    Args:
+      params: Trained parameters.
+      frozen: Parameters of the model if LoRA's are trained.
 
     Returns:
       `validation_loss`, the mean per target token without z-loss;
@@ -45,7 +53,7 @@ class Validation:
     """
     before = time.perf_counter()
     sums = [
-      self._step(params, self._batch(step))
+      self._step(params, frozen, self._batch(step))
       for step in range(self._feed.num_steps(epochs=1))
     ]
     loss, accuracy, num_tokens = np.array(jax.device_get(sums), np.float64).T
@@ -89,21 +97,23 @@ def held_out_batch(
 
 @functools.lru_cache(maxsize=16)
 def _make_step(
-  model: T5, mesh: Mesh
-) -> Callable[[Any, dict[str, jax.Array]], tuple[jax.Array, ...]]:
-  """Returns the jitted `(params, batch)`.
+  model: Model, mesh: Mesh, lora: Lora | None
+) -> Callable[[Any, Any, dict[str, jax.Array]], tuple[jax.Array, ...]]:
+  """Returns the jitted `(params, frozen, batch)`.
 
   Its result is a tuple `(loss, accuracy, num_target_tokens)` of scalars.
   """
 
   def step(
-    params: Any, batch: dict[str, jax.Array]
+    params: Any, frozen: Any, batch: dict[str, jax.Array]
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
     features: dict[str, Any] = dict(batch)
     weights = features.pop('decoder_loss_weights')
     with partitioning.activation_sharding(mesh):
       outputs: Any = model.apply(
-        {'params': params}, **features, method='before_logits'
+        {'params': lora_lib.merge(lora, params, frozen)},
+        **features,
+        method='before_logits',
       )
       hidden, kernel = outputs
       _, metrics = losses.cross_entropy(
@@ -113,6 +123,7 @@ def _make_step(
         weights=weights,
         z_loss=0.0,
         num_parts=losses.count_parts(hidden, kernel, mesh.shape),
+        soft_cap=model.config.logits_soft_cap,
       )
     return metrics['loss'], metrics['accuracy'], metrics['num_target_tokens']
 

@@ -77,7 +77,8 @@ def test_nothing_is_converted(stored, tmp_path):
   path = save(tmp_path / 'w', damaged(), stored)
   start = 't5x' if stored == 't5x_orbax' else stored
   for to in weights.DESTINATIONS:
-    if start == to != 't5x':
+    # Weights without LoRA are refused for peft.
+    if start == to != 't5x' or to == 'peft':
       continue
     with pytest.raises(InputError) as caught:
       weights.convert(

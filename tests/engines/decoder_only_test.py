@@ -1,18 +1,25 @@
-"""Prediction with a decoder-only model, from folder to predictions.jsonl."""
+"""Training and prediction with a decoder-only model, by the command line."""
 
 import json
+import pathlib
 import shutil
 
 import fakes
+from flax import traverse_util
 import gguf_files
+import jax
+import numpy as np
 import pytest
+from safetensors import numpy as safetensors
 
 from it_study import cli
+from it_study.checkpoints import manager
 from it_study.checkpoints.gguf import folder
 from it_study.engines import model_setup
 
 _PLAIN = 'natinst_def_original_ex_empty0'
 _CHAT = f'{_PLAIN}_fmtchat'
+_SHORT = 'natinst_def_empty_ex_empty0'
 
 
 @pytest.fixture(name='model', scope='module')
@@ -138,24 +145,198 @@ def test_the_batch_changes_no_answer(model, corpus):
   assert rows('small') == rows()
 
 
-def test_training_is_refused_in_one_line(model, corpus, capsys):
-  status = cli.main(
+def train(corpus, *more, out='m', steps=300):
+  return cli.main(
     [
       'train',
       '--gin_file=tiny.gin',
       '--gin_file=runs/finetune.gin',
       f'--gin.CORPUS={corpus}',
-      '--gin.MODEL_DIR=m',
-      '--gin.TRAIN_STEPS=1',
-      '--gin.BATCH_SIZE=2',
-      f'--gin.MIXTURE_OR_TASK_NAME={_CHAT}',
+      f'--gin.MODEL_DIR={out}',
+      f'--gin.TRAIN_STEPS={steps}',
+      '--gin.BATCH_SIZE=8',
+      '--gin.OPTIMIZER=@adamw()',
+      '--gin.LEARNING_RATE=1e-2',
+      f'--gin.MIXTURE_OR_TASK_NAME={_SHORT}',
+      "--gin.TASK_FEATURE_LENGTHS={'inputs': 96, 'targets': 12}",
+      '--quiet',
+      *more,
     ]
+  )
+
+
+def params_of(folder):
+  """Returns the parameters of the newest checkpoint of a training."""
+  return manager.read_params(pathlib.Path(manager.find_checkpoint(folder)))
+
+
+def test_a_model_from_scratch_learns_its_examples_by_heart(model, corpus):
+  # One layer cannot tell day 1 from day 11.
+  layers = '--gin.DecoderConfig.num_layers=2'
+  status = train(
+    corpus,
+    layers,
+    f'--gin.IT_STUDY_VOCABULARY={model}',
+    '--gin.LEARNING_RATE=@linear_decay()',
+    '--gin.linear_decay.learning_rate=1e-2',
+    '--gin.linear_decay.total_steps=%TRAIN_STEPS',
+  )
+  assert status == 0
+  with open('m/metrics.jsonl', encoding='utf-8') as file:
+    losses = [json.loads(line)['loss'] for line in file]
+  assert losses[0] > 1.0
+  assert losses[-1] < 0.05
+  # The tokenizer is beside the weights.
+  words = (layers, '--gin.SPLIT=train')
+  assert predict('m', corpus, *words, condition=_SHORT) == 0
+  found = rows()
+  assert len(found) == fakes.NUM_ROWS['train']
+  for row in found:
+    assert row['prediction'] in row['targets']
+  assert {row['train_condition'] for row in found} == {_SHORT}
+
+
+def test_a_resumed_training_ends_with_the_same_parameters(model, corpus):
+  weights = f'--gin.INITIAL_CHECKPOINT_PATH={model}'
+  assert train(corpus, weights, steps=6) == 0
+  assert train(corpus, weights, steps=4, out='again') == 0
+  before = params_of('again')['token_embedder']['embedding']
+  assert train(corpus, weights, steps=6, out='again') == 0
+  jax.tree.map(
+    np.testing.assert_array_equal, params_of('m'), params_of('again')
+  )
+  after = params_of('m')['token_embedder']['embedding']
+  assert np.abs(after - before).max() > 0
+
+
+def train_lora(model, corpus, *more, **settings):
+  return train(
+    corpus,
+    '--gin_file=runs/lora.gin',
+    f'--gin.INITIAL_CHECKPOINT_PATH={model}',
+    '--gin.LORA_RANK=2',
+    '--gin.LEARNING_RATE=1e-1',
+    *more,
+    **settings,
+  )
+
+
+def test_a_lora_training_keeps_its_updates_alone(model, corpus):
+  assert train_lora(model, corpus, steps=6) == 0
+  found = traverse_util.flatten_dict(params_of('m'), sep='/')
+  assert {name.rpartition('/')[2] for name in found} == {'lora_a', 'lora_b'}
+  with open('m/training.json', encoding='utf-8') as file:
+    record = json.load(file)
+  assert record['lora'] == {
+    'rank': 2,
+    'alpha': 16.0,
+    'targets': ['query', 'key', 'value', 'out'],
+    'base': str(model),
+  }
+  # Stopped and resumed, it ends with the same bits.
+  assert train_lora(model, corpus, steps=4, out='again') == 0
+  assert train_lora(model, corpus, steps=6, out='again') == 0
+  jax.tree.map(
+    np.testing.assert_array_equal, params_of('m'), params_of('again')
+  )
+  # Merged by conversion or when they are read, they answer alike.
+  words = ('--from', 'it_study', '--to')
+  assert cli.main(['convert', 'm', 'merged', *words, 'hf', '--quiet']) == 0
+  for path, out in (('m', 'out'), ('merged', 'out_merged'), (model, 'before')):
+    ranked = '--gin.DECODING=ranked'
+    assert predict(path, corpus, ranked, condition=_SHORT, out=out) == 0
+  scores = [row['scores'] for row in rows() if row['scores']]
+  for found, expected in zip(rows('out_merged'), rows(), strict=True):
+    assert found['prediction'] == expected['prediction']
+    for label, score in (expected['scores'] or {}).items():
+      assert found['scores'][label] == pytest.approx(score, abs=1e-3)
+  assert scores != [row['scores'] for row in rows('before') if row['scores']]
+
+
+def test_an_adapter_is_written_for_peft(model, corpus):
+  assert train_lora(model, corpus, steps=2) == 0
+  words = ('--from', 'it_study', '--to', 'peft', '--quiet')
+  assert cli.main(['convert', 'm', 'adapter', *words]) == 0
+  with open('adapter/adapter_config.json', encoding='utf-8') as file:
+    fields = json.load(file)
+  assert (fields['peft_type'], fields['task_type']) == ('LORA', 'CAUSAL_LM')
+  assert (fields['r'], fields['lora_alpha']) == (2, 16.0)
+  assert fields['base_model_name_or_path'] == str(model)
+  assert fields['target_modules'] == [
+    f'model.layers.0.self_attn.{name}_proj' for name in 'koqv'
+  ]
+  stored = safetensors.load_file('adapter/adapter_model.safetensors')
+  ours = params_of('m')['decoder']['layers_0']['self_attention']['query']
+  stem = 'base_model.model.model.layers.0.self_attn.q_proj'
+  np.testing.assert_array_equal(
+    stored[f'{stem}.lora_A.weight'], np.asarray(ours['lora_a']).T
+  )
+  assert len(stored) == 8
+
+
+def test_peft_reads_the_adapter(model, corpus):
+  peft = pytest.importorskip('peft', reason='needs the parity extra')
+  import torch
+  import transformers
+
+  assert train_lora(model, corpus, steps=6) == 0
+  words = ('convert', 'm', '--from', 'it_study', '--quiet', '--to')
+  assert cli.main([*words, 'peft', 'adapter']) == 0
+  assert cli.main([*words, 'hf', 'merged']) == 0
+  load = transformers.AutoModelForCausalLM.from_pretrained
+  tokens = torch.tensor([[5, 0, 77, 31, 200]])
+  with torch.no_grad():
+    theirs = peft.PeftModel.from_pretrained(load(model), 'adapter')(tokens)
+    merged = load('merged')(tokens)
+    before = load(model)(tokens)
+  assert (theirs.logits - merged.logits).abs().max() < 1e-4
+  assert (before.logits - merged.logits).abs().max() > 1e-2
+
+
+def test_lora_needs_weights(model, corpus, capsys):
+  status = train(
+    corpus, '--gin_file=runs/lora.gin', f'--gin.IT_STUDY_VOCABULARY={model}'
   )
   assert status == 2
   assert capsys.readouterr().err == (
-    'it-study: training of a decoder-only model is not supported; predict and '
-    'diagnose with the native engine are. Name the gin file of a T5, such as '
-    'models/t5_1_1_small.gin.\n'
+    'it-study: LORA_RANK is set, but INITIAL_CHECKPOINT_PATH is None: LoRA '
+    'updates weights that are there. Name them, or leave LORA_RANK out.\n'
+  )
+
+
+def test_a_lora_training_whose_weights_are_gone_says_so(
+  model, corpus, tmp_path, capsys
+):
+  moved = tmp_path / 'moved'
+  shutil.copytree(model, moved)
+  assert train_lora(moved, corpus, steps=2) == 0
+  shutil.rmtree(moved)
+  capsys.readouterr()
+  assert predict('m', corpus, condition=_SHORT) == 2
+  assert capsys.readouterr().err.startswith(
+    f'it-study: m holds LoRA updates of {moved}, which cannot be used: '
+  )
+
+
+def test_a_model_from_scratch_needs_a_vocabulary(corpus, capsys):
+  assert train(corpus) == 2
+  assert capsys.readouterr().err == (
+    'it-study: INITIAL_CHECKPOINT_PATH is None, and a decoder-only model has '
+    'the vocabulary of its weights. Name weights, or set IT_STUDY_VOCABULARY '
+    'to a folder with tokenizer.json.\n'
+  )
+
+
+def test_t5x_is_refused_in_one_line(model, corpus, capsys):
+  pytest.importorskip('t5x', reason='needs T5X')
+  status = train(
+    corpus, '--engine=t5x', f'--gin.INITIAL_CHECKPOINT_PATH={model}'
+  )
+  assert status == 2
+  assert capsys.readouterr().err == (
+    'it-study: --engine t5x does not support decoder-only models; train, '
+    'predict and study with the native engine do. Name the gin file of a T5, '
+    'such as models/t5_1_1_small.gin.\n'
   )
 
 
@@ -163,7 +344,7 @@ def test_a_plan_is_refused_in_one_line(capsys):
   words = ('--gin_file=tiny.gin', '--gin_file=runs/finetune.gin')
   assert cli.main(['plan', *words]) == 2
   assert capsys.readouterr().err.startswith(
-    'it-study: plan of a decoder-only model is not supported; predict and '
+    'it-study: plan does not support decoder-only models; train, predict and '
   )
 
 
@@ -194,8 +375,8 @@ def test_a_gguf_file_is_converted_and_other_conversions_are_refused(
   words = ('convert', 'new', 'other', '--from', 'hf', '--to', 'it_study')
   assert cli.main([*words]) == 2
   assert capsys.readouterr().err == (
-    'it-study: new: a decoder-only model, which is not converted. '
-    'CHECKPOINT_PATH accepts the folder as it is.\n'
+    'it-study: new: a decoder-only model is only converted to hf, or with LoRA '
+    'to peft. CHECKPOINT_PATH accepts the folder as it is.\n'
   )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from it_study.errors import InputError
+from it_study.input_pipeline import row_layouts
 from it_study.input_pipeline.feed import Feed
 from it_study.input_pipeline.token_cache import write_token_cache
 from it_study.input_pipeline.token_mixture import TokenMixture
@@ -77,6 +78,52 @@ def test_unpacked_batch(tmp_path):
   types = {name: array.dtype.name for name, array in batch.items()}
   assert types.pop('decoder_loss_weights') == 'float32'
   assert set(types.values()) == {'int32'}
+
+
+def decoder_feed(cache, **settings):
+  return make_feed(cache, layout=row_layouts.DECODER, **settings)
+
+
+def test_decoder_batch(tmp_path):
+  cache = write_token_cache(
+    tmp_path / 'cache',
+    [{'inputs': [7, 0], 'targets': [3, 0, 1]}] * 2
+    + [{'inputs': [7, 0], 'targets': [3, 0, 1]}],
+  )
+  # 4 + 4 tokens fit two examples: the last token of each is not read.
+  lengths = {'inputs': 5, 'targets': 3}
+  feed = decoder_feed(cache, batch_size=2, lengths=lengths)
+  batch = feed.batch(0)
+  assert {name: array.tolist() for name, array in batch.items()} == {
+    'decoder_input_tokens': [
+      [7, 0, 3, 0, 7, 0, 3, 0],
+      [7, 0, 3, 0, 0, 0, 0, 0],
+    ],
+    'decoder_target_tokens': [
+      [0, 3, 0, 1, 0, 3, 0, 1],
+      [0, 3, 0, 1, 0, 0, 0, 0],
+    ],
+    'decoder_loss_weights': [
+      [0, 1, 1, 1, 0, 1, 1, 1],
+      [0, 1, 1, 1, 0, 0, 0, 0],
+    ],
+    'decoder_segment_ids': [[1, 1, 1, 1, 2, 2, 2, 2], [1, 1, 1, 1, 0, 0, 0, 0]],
+    'decoder_positions': [[0, 1, 2, 3, 0, 1, 2, 3], [0, 1, 2, 3, 0, 0, 0, 0]],
+  }
+  types = {name: array.dtype.name for name, array in batch.items()}
+  assert types.pop('decoder_loss_weights') == 'float32'
+  assert set(types.values()) == {'int32'}
+  # Prompts and targets, id 0 among them.
+  assert feed.layout.count_tokens(batch) == 15
+  assert feed.metadata()['layout'] == 'decoder'
+  unpacked = decoder_feed(cache, batch_size=2, lengths=lengths, pack=False)
+  for name, array in unpacked.batch(0).items():
+    assert array[0].tolist() == batch[name][1].tolist()
+
+
+def test_an_encoder_decoder_feed_names_no_layout(cache):
+  # Checkpoints from before there were layouts do not name one.
+  assert 'layout' not in make_feed(cache).metadata()
 
 
 def test_overlong_sequences_keep_their_last_token(tmp_path):

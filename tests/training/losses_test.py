@@ -114,9 +114,13 @@ def random_terms(dtype='float32'):
   }
 
 
-def by_definition(hidden, kernel, *, targets, weights, z_loss, smoothing):
+def by_definition(
+  hidden, kernel, *, targets, weights, z_loss, smoothing, soft_cap=None
+):
   """The docstring's formula, differentiated by JAX."""
   logits = jnp.einsum('bte,ev->btv', hidden, kernel)
+  if soft_cap is not None:
+    logits = soft_cap * jnp.tanh(logits / soft_cap)
   log_z = jax.nn.logsumexp(logits, axis=-1)
   q = jax.nn.one_hot(targets, 9) * (1 - smoothing - smoothing / 8)
   q = q + smoothing / 8
@@ -125,9 +129,13 @@ def by_definition(hidden, kernel, *, targets, weights, z_loss, smoothing):
   return ((divergence + z_loss * log_z**2) * weights).sum() / weights.sum()
 
 
-@pytest.mark.parametrize('smoothing', [0.0, 0.1])
+@pytest.mark.parametrize(
+  ('smoothing', 'soft_cap'), [(0.0, None), (0.1, None), (0.1, 1.5)]
+)
 @pytest.mark.parametrize('num_parts', [1, 2, 3, 6])
-def test_loss_and_gradients_are_those_of_the_formula(num_parts, smoothing):
+def test_loss_and_gradients_are_those_of_the_formula(
+  num_parts, smoothing, soft_cap
+):
   terms = random_terms()
   rest = {name: terms[name] for name in ('targets', 'weights')}
 
@@ -141,13 +149,19 @@ def test_loss_and_gradients_are_those_of_the_formula(num_parts, smoothing):
         z_loss=0.01,
         label_smoothing=smoothing,
         num_parts=num_parts,
+        soft_cap=soft_cap,
         **rest,
       )[0]
     )
 
   def expected(hidden, kernel):
     return 3 * by_definition(
-      hidden, kernel, z_loss=0.01, smoothing=smoothing, **rest
+      hidden,
+      kernel,
+      z_loss=0.01,
+      smoothing=smoothing,
+      soft_cap=soft_cap,
+      **rest,
     )
 
   arguments = terms['hidden'], terms['kernel']

@@ -16,11 +16,14 @@ import jax
 import numpy as np
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
+from it_study.input_pipeline import row_layouts
 from it_study.models import partitioning
+from it_study.models.decoder_only.config import DecoderConfig
+from it_study.models.decoder_only.model import DecoderLM
 from it_study.training import optimizers, train_step
 from it_study.models.t5 import T5, T5Config
 
-def batches():
+def batches(kind):
   for step in range(20):
     # Two batches in turn, which can be learned by heart.
     random = np.random.default_rng(step % 2)
@@ -29,6 +32,9 @@ def batches():
     # Rows of other lengths, so that devices have other numbers of tokens.
     inputs *= np.arange(16) < random.integers(4, 17, (8, 1))
     targets *= np.arange(8) < random.integers(1, 9, (8, 1))
+    if kind == 'decoder':
+      yield decoder_batch(inputs, targets)
+      continue
     yield {
       'encoder_input_tokens': inputs,
       'decoder_input_tokens': np.pad(targets[:, :-1], ((0, 0), (1, 0))),
@@ -36,11 +42,35 @@ def batches():
       'decoder_loss_weights': (targets > 0).astype(np.float32),
     }
 
-model = T5(T5Config(128, 64, 8, 8, 64, 1, 1, dropout_rate=0.1))
+def decoder_batch(inputs, targets):
+  layout = row_layouts.DECODER
+  lengths = {'inputs': 16, 'targets': 8}
+  batch = {
+    name: np.zeros((8, length), dtype)
+    for name, (length, dtype) in layout.shapes(lengths, pack=True).items()
+  }
+  for row in range(8):
+    layout.fill(
+      {name: array[row] for name, array in batch.items()},
+      [{'inputs': inputs[row][inputs[row] > 0],
+        'targets': targets[row][targets[row] > 0]}],
+    )
+  return batch
+
+models = {
+  't5': T5(T5Config(128, 64, 8, 8, 64, 1, 1, dropout_rate=0.1)),
+  # Of grouped heads, one of eight parts of the mesh holds half a head.
+  'decoder': DecoderLM(DecoderConfig(128, 64, 8, 4, 8, 64, 1)),
+}
 optimizer = optimizers.adafactor(
   learning_rate=5e-2, min_dim_size_to_factor=32
 )
-for sizes in ((1, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)):
+for kind, sizes in (
+  (kind, sizes)
+  for kind in models
+  for sizes in ((1, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2))
+):
+  model = models[kind]
   data, fsdp, tensor = sizes
   mesh = partitioning.make_mesh(
     data=data,
@@ -56,12 +86,13 @@ for sizes in ((1, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2)):
     model=model, optimizer=optimizer, mesh=mesh, num_microbatches=1
   )
   losses = []
-  for batch in batches():
+  for batch in batches(kind):
     batch = jax.device_put(batch, partitioning.batch_sharding(mesh))
     state, metrics = step(state, batch, np.uint32(3))
     losses.append(float(metrics['loss']))
   table = state.params['token_embedder']['embedding']
-  print(json.dumps([sizes, losses, table.sharding.shard_shape(table.shape)]))
+  shard = table.sharding.shard_shape(table.shape)
+  print(json.dumps([kind, sizes, losses, shard]))
 """
 
 
@@ -77,9 +108,10 @@ def _trainings():
   )
   assert process.returncode == 0, process.stderr[-3000:]
   found = [json.loads(line) for line in process.stdout.splitlines()]
-  return {tuple(sizes): rest for sizes, *rest in found}
+  return {(kind, *sizes): rest for kind, sizes, *rest in found}
 
 
+@pytest.mark.parametrize('kind', ['t5', 'decoder'])
 @pytest.mark.parametrize(
   ('sizes', 'shard'),
   [
@@ -90,13 +122,13 @@ def _trainings():
   ],
 )
 def test_mean_losses_over_20_steps_are_those_of_one_device(
-  trainings, sizes, shard
+  trainings, kind, sizes, shard
 ):
-  expected, _ = trainings[1, 1, 1]
-  losses, shape = trainings[sizes]
+  expected, _ = trainings[kind, 1, 1, 1]
+  losses, shape = trainings[kind, *sizes]
   assert shape == shard
   assert len(losses) == 20
-  print(sizes, np.abs(np.array(losses) / expected - 1).max())
+  print(kind, sizes, np.abs(np.array(losses) / expected - 1).max())
   np.testing.assert_allclose(losses, expected, rtol=1e-5)
   # It learns in between, so there is something to agree on.
   assert abs(losses[0] - losses[-1]) > 0.1

@@ -25,6 +25,7 @@ BATCH = {
 @dataclasses.dataclass(frozen=True)
 class StubConfig:
   dropout_rate: float = 0.2
+  logits_soft_cap: float | None = None
 
 
 class Stub(nn.Module):

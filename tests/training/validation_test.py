@@ -80,7 +80,7 @@ def losses_by_hand(monkeypatch, values):
   """Replaces validation losses with those of a list, one per evaluation."""
   values = iter(values)
 
-  def look(self, params):
+  def look(self, params, frozen):
     return {**_LOOK(self, params), 'validation_loss': next(values)}
 
   monkeypatch.setattr(Validation, '__call__', look)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from it_study.checkpoints.hf import decoder_rope, field_types
 from it_study.errors import nearest
-from it_study.models.decoder_only.config import DecoderConfig
+from it_study.models.decoder_only.config import DecoderConfig, Rope
 
 # Fields that every family must have, with ours.
 _FIELDS = {
@@ -292,6 +292,21 @@ def read_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     **family.read(fields),
     **decoder_rope.read_ropes(fields),
   }
+
+
+def decoder_config_of(recorded: Mapping[str, Any]) -> DecoderConfig | None:
+  """Returns the configuration that training.json records.
+
+  Args:
+    recorded: Fields of a model's configuration; those of a T5 give None.
+  """
+  if 'num_layers' not in recorded:
+    return None
+  fields = dict(recorded)
+  for name in ('rope', 'local_rope'):
+    if fields[name] is not None:
+      fields[name] = Rope(**fields[name])
+  return DecoderConfig(**fields)
 
 
 def _activations(fields: Mapping[str, Any]) -> tuple[str, ...]:

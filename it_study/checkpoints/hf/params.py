@@ -262,6 +262,11 @@ def _to_theirs(param: Any, tensor: hf_names.Tensor) -> LazyArray:
   )
 
 
+def tensors(config: ModelConfig) -> Mapping[str, hf_names.Tensor]:
+  """Returns Hugging Face's tensors by our names."""
+  return _layout(config).tensors(config)
+
+
 def _layout(config: ModelConfig) -> hf_names.Layout:
   if isinstance(config, DecoderConfig):
     return decoder_names.LAYOUT

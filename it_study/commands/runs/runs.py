@@ -70,7 +70,7 @@ def study(options: argparse.Namespace) -> None:
   distributed.refuse('study')
   settings.check_study()
   margins = gin_utils.configured('ControlMargins')()
-  corpus = use_corpus()
+  corpus = use_corpus(weights='INITIAL_CHECKPOINT_PATH')
   with StudyProgress(quiet=options.quiet) as on_step:
     gin_utils.configured('run_study')(
       corpus=corpus,
@@ -115,7 +115,7 @@ def train(options: argparse.Namespace) -> None:
   model_dir = _path_macro('MODEL_DIR')
   # In a bucket, each of several processes writes its own shards there.
   is_shared = settings.check_output(model_dir, processes=distributed.count())
-  corpus = use_corpus()
+  corpus = use_corpus(weights='INITIAL_CHECKPOINT_PATH')
   with run_folder.working(
     model_dir, exclude=('checkpoints',) if is_shared else ()
   ) as (folder, publish):
@@ -190,7 +190,7 @@ def predict(options: argparse.Namespace) -> None:
 
   out = _path_macro('INFER_OUTPUT_DIR')
   settings.check_output(out, processes=distributed.count())
-  use_corpus()
+  use_corpus(weights='CHECKPOINT_PATH')
   # Only the first process prints.
   quiet = options.quiet or options.json or not distributed.is_first()
   with (
@@ -241,6 +241,7 @@ def configure(
   from it_study.engines import native
   from it_study.evaluation.stats.controls import ControlMargins
   from it_study.inference.decoding import Decoding
+  from it_study.models.adapters.lora import Lora
   from it_study.models.decoder_only.config import DecoderConfig, Rope
   from it_study.models.t5 import T5Config
   from it_study.study import run as study_lib
@@ -263,6 +264,7 @@ def configure(
       T5Config,
       DecoderConfig,
       Rope,
+      Lora,
       optimizers.adafactor,
       optimizers.adamw,
       optimizers.constant,
@@ -287,7 +289,7 @@ def configure(
   # It registers the levels that conditions name.
   module = gin_utils.macro('MIXTURE_OR_TASK_MODULE')
   user_module.load(str(module), setting='MIXTURE_OR_TASK_MODULE')
-  _check_engine_and_model(command)
+  _check_engine_and_model()
   return config
 
 
@@ -297,8 +299,8 @@ def _say_unused(options: argparse.Namespace, files: Mapping[str, str]) -> None:
     say(options, f'it-study: note: {sentence}')
 
 
-def _check_engine_and_model(command: str | None) -> None:
-  """Raises `InputError` unless a command can use both."""
+def _check_engine_and_model() -> None:
+  """Raises `InputError` unless the engine exists and takes the model."""
   from it_study.engines import model_setup
   from it_study.engines.t5x import model as t5x_setup
 
@@ -314,8 +316,8 @@ def _check_engine_and_model(command: str | None) -> None:
     gin_utils.check_bound(
       'T5Config.emb_dim', 'a model: models/t5_1_1_small.gin'
     )
-  elif command in ('study', 'train'):
-    raise model_setup.decoder_only_error('training')
+  elif name == 't5x':
+    raise model_setup.decoder_only_error('--engine t5x')
 
 
 def engine_call(name: str) -> Callable[..., Any]:
@@ -371,20 +373,37 @@ def _prepare_devices() -> None:
   )
 
 
-def use_corpus(*, checkpoint: str | None = None) -> pathlib.Path:
+def use_corpus(
+  *, weights: str | None = None, checkpoint: str | None = None
+) -> pathlib.Path:
   """Makes the configured corpus and vocabulary current; returns the corpus.
 
   Args:
-    checkpoint: Weights in use; None for those that CHECKPOINT_PATH names. A
-      decoder-only model's come with its vocabulary.
+    weights: Macro that names the weights in use, which may be None. Those of a
+      decoder-only model come with its vocabulary.
+    checkpoint: The weights themselves, if no macro names them.
+
+  Raises:
+    InputError: If the corpus or the vocabulary cannot be used, or a
+      decoder-only model has neither weights nor a vocabulary.
   """
-  from it_study.data import prepare
+  from it_study.checkpoints import weights_source
+  from it_study.data import prepare, vocabularies
 
   vocabulary = None
   if gin_utils.macro('IT_STUDY_VOCABULARY') is not None:
     vocabulary = os.fspath(_path_macro('IT_STUDY_VOCABULARY'))
   elif _is_decoder_only():
-    vocabulary = checkpoint or os.fspath(_path_macro('CHECKPOINT_PATH'))
+    if weights is not None and gin_utils.macro(weights) is not None:
+      checkpoint = os.fspath(_path_macro(weights))
+    if checkpoint is not None:
+      vocabulary = weights_source.tokenizer_folder(checkpoint)
+    elif not os.environ.get(vocabularies.VARIABLE):
+      raise InputError(
+        f'{weights} is None, and a decoder-only model has the vocabulary of '
+        'its weights. Name weights, or set IT_STUDY_VOCABULARY to a folder '
+        'with tokenizer.json.'
+      )
   return prepare.use_corpus_and_vocabulary(
     _path_macro('CORPUS'), vocabulary=vocabulary
   )

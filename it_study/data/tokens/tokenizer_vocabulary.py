@@ -168,6 +168,12 @@ class TokenizerVocabulary(seqio.Vocabulary):
     """Returns a text with control tokens as their names, to read."""
     return text.replace(_OPEN, '').replace(_CLOSE, '')
 
+  def save(self, folder: pathlib.Path) -> None:
+    """Copies the tokenizer's files to another folder."""
+    for name in (TOKENIZER, CONFIG):
+      content = _read(self.folder / name)
+      text_files.write_file(folder / name, content)
+
   def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
     """Encodes many texts at once."""
     return [

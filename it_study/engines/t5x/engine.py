@@ -32,6 +32,7 @@ from it_study.engines.training_inputs import OnProgress, TrainingInputs
 from it_study.errors import InputError
 from it_study.inference.decoding import Decoding
 from it_study.models import partitioning
+from it_study.models.adapters.lora import Lora
 from it_study.storage.storage_path import expanded
 from it_study.training import metrics_log
 from it_study.training.optimizers import Optimizer
@@ -77,6 +78,7 @@ def finetune(
   keep_best: bool = False,
   log_period: int = 50,
   profile_steps: tuple[int, int] | None = None,
+  lora: Lora | None = None,
   on_progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
   """Fine-tunes a model with `t5x.train.train`.
@@ -88,7 +90,7 @@ def finetune(
   at the step it was going to end at.
   """
   t5x_setup.require()
-  _refuse(PROFILE_STEPS=profile_steps is not None)
+  _refuse(PROFILE_STEPS=profile_steps is not None, LORA_RANK=lora is not None)
   settings = TrainingSettings(
     optimizer=optimizer,
     seed=seed,
@@ -211,6 +213,7 @@ def _train(
   """Runs T5X's loop, and returns the trained parameters."""
   from t5x import train as t5x_train, trainer as upstream_trainer
 
+  config = model_setup.require_t5(inputs.config, use='--engine t5x')
   settings, model_dir = inputs.settings, inputs.model_dir
   validation_feed = inputs.validation_feed
   start = checkpoints.newest_step(model_dir)
@@ -237,7 +240,7 @@ def _train(
     reporter = trainer.Reporter(inputs, start=start, on_progress=on_progress)
     _, state = t5x_train.train(
       model=t5x_setup.make_model(
-        inputs.config,
+        config,
         vocabulary=inputs.vocabulary,
         optimizer=settings.optimizer,
         z_loss=settings.z_loss,
@@ -271,7 +274,7 @@ def _train(
         'validation': feed.validation_batches(validation_feed, index, count)
       },
       train_state_initializer_cls=trainer.initializer_class(
-        inputs.config, inputs.initial_weights
+        config, inputs.initial_weights
       ),
     )
   return state.params

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from it_study.errors import InputError
-from it_study.input_pipeline.device_batches import count_tokens
 from it_study.input_pipeline.feed import Feed
 from it_study.training import validation
 
@@ -57,7 +56,7 @@ def feed_iterator(
     def __next__(self) -> dict[str, np.ndarray]:
       batch = feed.batch(self._step, rows=rows)
       self._step += 1
-      tokens[self._step] = count * count_tokens(batch)
+      tokens[self._step] = count * feed.layout.count_tokens(batch)
       return batch
 
     def reset(self) -> None:

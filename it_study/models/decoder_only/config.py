@@ -162,6 +162,11 @@ class DecoderConfig:
     """
     return -1
 
+  @property
+  def z_loss(self) -> float:
+    """No z-loss: these models are tuned on the cross entropy alone."""
+    return 0.0
+
   def has_window(self, layer: int) -> bool:
     """Returns whether a layer sees only a window."""
     pattern = self.window_pattern

@@ -21,6 +21,11 @@ from it_study.models.decoder_only.stack import DecodeCache, Decoder, Prefix
 from it_study.models.dot_product_attention import capped
 from it_study.models.t5 import T5, T5Config
 
+# The standard deviation that transformers draws the weights of these families
+# with. Tied to the logits, embeddings of unit variance would begin with logits
+# as wide as sqrt(emb_dim).
+_EMBEDDING_INIT = nn.initializers.normal(stddev=0.02)
+
 
 class DecoderLM(nn.Module):
   """A causal language model of one stack.
@@ -34,7 +39,10 @@ class DecoderLM(nn.Module):
   def setup(self):
     config = self.config
     self.token_embedder = layers.Embedding(
-      config.vocab_size, config.emb_dim, dtype=config.dtype
+      config.vocab_size,
+      config.emb_dim,
+      dtype=config.dtype,
+      embedding_init=_EMBEDDING_INIT,
     )
     self.decoder = Decoder(config)
 
@@ -58,6 +66,40 @@ class DecoderLM(nn.Module):
     return self._logits(
       self._hidden(decoder_input_tokens, decoder_segment_ids, decoder_positions)
     )
+
+  def before_logits(
+    self,
+    decoder_input_tokens: Int[AnyArray, 'B T'],
+    decoder_target_tokens: Int[AnyArray, 'B T'],
+    decoder_segment_ids: Int[AnyArray, 'B T'],
+    decoder_positions: Int[AnyArray, 'B T'],
+    *,
+    deterministic: bool = True,
+  ) -> tuple[Float[Array, 'B T E'], Float[AnyArray, 'E V']]:
+    """Returns the factors of the logits before their cap.
+
+    Args:
+      decoder_input_tokens: As for a call of the model.
+      decoder_target_tokens: Tokens after these; not used.
+      decoder_segment_ids: As for a call of the model.
+      decoder_positions: As for a call of the model.
+      deterministic: Not used: there is no dropout.
+
+    Returns:
+      Hidden states and the logits matrix, in the compute dtype.
+    """
+    del decoder_target_tokens, deterministic
+    hidden = self._hidden(
+      decoder_input_tokens, decoder_segment_ids, decoder_positions
+    )
+    if self.config.logits_via_embedding:
+      axes = ('vocab', 'embed')
+      kernel = self.token_embedder.embedding
+    else:
+      axes = ('embed', 'vocab')
+      kernel = self.decoder.logits_dense.get_variable('params', 'kernel')
+    kernel = layers.gather_embed(kernel.astype(self.config.dtype), axes)
+    return hidden, kernel.T if self.config.logits_via_embedding else kernel
 
   def encode(self, prompts: Int[AnyArray, 'B L']) -> Prefix:
     """Returns what is known of prompts before their last token is read.
