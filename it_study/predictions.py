@@ -30,10 +30,10 @@ _MARKS = re.compile(f' ?{UNKNOWN} ?|<extra_id_[0-9]+>')
 class Prediction:
   """An instance with its prediction; a line of predictions.jsonl.
 
-  A line holds these fields in this order; `raw_prediction` only if it is not
-  None. There `label_space`, `scores`, `train_condition`, `test_condition` and
-  `seed` may be null. Other fields are None only in rows of another system that
-  lack them; such rows are never written.
+  A line holds these fields in this order; `raw_prediction` and `prior_targets`
+  only if they are not None. There `label_space`, `scores`, `train_condition`,
+  `test_condition` and `seed` may be null. Other fields are None only in rows of
+  another system that lack them; such rows are never written.
 
   Attributes:
     id: Instance id.
@@ -53,6 +53,8 @@ class Prediction:
     test_condition: Name of the test condition; None for a baseline.
     seed: Seed of the training, or of a baseline's draws.
     engine: 'native', 't5x', 'baseline:random' and so on.
+    prior_targets: References without the renaming of labels that the test
+      condition states; None if it states none.
   """
 
   id: str | None
@@ -71,6 +73,7 @@ class Prediction:
   test_condition: str | None = None
   seed: int | None = None
   engine: str | None = None
+  prior_targets: tuple[str, ...] | None = None
 
   @classmethod
   def of_instance(
@@ -113,13 +116,14 @@ class Prediction:
   def to_json(self) -> dict[str, object]:
     """Returns the object of a line, fields in the order of the schema."""
     values: dict[str, Any] = {name: getattr(self, name) for name in FIELDS}
-    for name in ('label_space', 'targets'):
+    for name in ('label_space', 'targets', 'prior_targets'):
       if isinstance(values[name], tuple):
         values[name] = list(values[name])
     if values['scores'] is not None:
       values['scores'] = dict(values['scores'])
-    if values['raw_prediction'] is None:
-      del values['raw_prediction']
+    for name in ('raw_prediction', 'prior_targets'):
+      if values[name] is None:
+        del values[name]
     return values
 
   @property
@@ -324,7 +328,7 @@ def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
   return lambda value: value is None or check(value)
 
 
-_OPTIONAL = ('raw_prediction', 'scores')
+_OPTIONAL = ('raw_prediction', 'scores', 'prior_targets')
 _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
   'id': (_is_name, 'a non-empty text'),
   'task': (_is_name, 'a non-empty text'),
@@ -345,6 +349,7 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
   'test_condition': (_or_none(_is_name), 'the name of a condition, or null'),
   'seed': (_or_none(_is_integer), 'an integer, or null'),
   'engine': (_is_name, 'a non-empty text'),
+  'prior_targets': (_is_texts, 'a list of at least one text'),
 }
 
 
@@ -359,7 +364,7 @@ def _check_fields(fields: Mapping[str, object], where: str) -> None:
   if missing:
     raise InputError(
       f'{where}: missing {", ".join(missing)}; a row has {", ".join(_ALLOWED)}'
-      f' ({" and ".join(_OPTIONAL)} are optional).'
+      f' ({", ".join(_OPTIONAL[:-1])} and {_OPTIONAL[-1]} are optional).'
     )
   for name, value in fields.items():
     check, expected = _ALLOWED[name]

@@ -102,8 +102,9 @@ def test_an_unknown_condition(capsys, corpus):
   ) == (
     "condition 'natinst_def_simplifed_ex_original2': definition level "
     "'simplifed' is unknown; available: original, simplified, empty, "
-    'shuffled, renamed, nolabels, keep25, keep50, keep75, wordshuffled. Did '
-    "you mean 'simplified'?"
+    'shuffled, renamed, renamedletters, renameddigits, renamedsymbols, '
+    'flipped, nolabels, keep25, keep50, keep75, wordshuffled. Did you mean '
+    "'simplified'?"
   )
 
 

@@ -92,8 +92,9 @@ def test_suffixes_come_in_their_order():
       'natinst_def_orignal_ex_original2',
       "condition 'natinst_def_orignal_ex_original2': definition level "
       "'orignal' is unknown; available: original, simplified, empty, "
-      'shuffled, renamed, nolabels, keep25, keep50, keep75, wordshuffled. Did '
-      "you mean 'original'?",
+      'shuffled, renamed, renamedletters, renameddigits, renamedsymbols, '
+      'flipped, nolabels, keep25, keep50, keep75, wordshuffled. Did you mean '
+      "'original'?",
     ),
     (
       'natinst_def_empty_ex_delusion1',

@@ -68,6 +68,7 @@ def test_the_leaves_are_known():
     'studies/miniature_definition_parts.gin',
     'studies/miniature_definitions.gin',
     'studies/miniature_examples.gin',
+    'studies/miniature_label_names.gin',
     'studies/miniature_low_resource.gin',
     'studies/miniature_number_of_tasks.gin',
     'studies/natinst_tiny.gin',

@@ -231,8 +231,8 @@ def test_missing_scores_blank_lines_and_a_byte_order_mark_are_accepted(
       'x',
       "field 'predicton' is unknown; expected id, task, category, kind, "
       'label_space, position, split, inputs, targets, prediction, '
-      'raw_prediction, scores, train_condition, test_condition, seed, engine. '
-      "Did you mean 'prediction'?",
+      'raw_prediction, scores, train_condition, test_condition, seed, engine, '
+      "prior_targets. Did you mean 'prediction'?",
     ),
   ],
 )
@@ -252,8 +252,8 @@ def test_missing_fields_are_all_named(tmp_path):
   path.write_text(json.dumps(fields))
   with pytest.raises(
     InputError,
-    match=r':1: missing prediction, engine; a row has id, .*, engine '
-    r'\(raw_prediction and scores are optional\)\.$',
+    match=r':1: missing prediction, engine; a row has id, .*, prior_targets '
+    r'\(raw_prediction, scores and prior_targets are optional\)\.$',
   ):
     predictions.read_predictions(path)
 

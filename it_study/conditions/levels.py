@@ -205,6 +205,17 @@ for _name in ('original', 'simplified', 'empty', 'shuffled'):
 DEFINITION_LEVELS.register(
   'renamed', f'{_PACKAGE}.labels:renamed', rewrite=f'{_PACKAGE}.labels:rename'
 )
+for _name, _rewrite in (
+  ('renamedletters', 'renamed_letters'),
+  ('renameddigits', 'renamed_digits'),
+  ('renamedsymbols', 'renamed_symbols'),
+  ('flipped', 'flipped'),
+):
+  DEFINITION_LEVELS.register(
+    _name,
+    f'{_PACKAGE}.labels:renamed',
+    rewrite=f'{_PACKAGE}.labels:{_rewrite}',
+  )
 for _name in ('nolabels', 'keep25', 'keep50', 'keep75', 'wordshuffled'):
   DEFINITION_LEVELS.register(_name, f'{_PACKAGE}.partial_definitions:{_name}')
 for _name in ('original', 'delusive', 'empty'):

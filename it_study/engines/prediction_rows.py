@@ -24,6 +24,7 @@ from it_study.errors import InputError, nearest
 from it_study.inference import label_spaces
 from it_study.inference.answers import Answer
 from it_study.inference.decoding import Decoding
+from it_study.instructions import labels
 from it_study.predictions import Prediction
 from it_study.storage import local_folders, text_files
 from it_study.training.settings import check_lengths, check_whole
@@ -158,6 +159,7 @@ def write(
   """
   settings, training = inputs.settings, inputs.training
   tasks = tasks_of(settings.mixture_or_task_name)
+  condition = _condition(settings)
   predictions.write_predictions(
     inputs.path,
     [
@@ -165,6 +167,7 @@ def write(
         row,
         task=tasks[row['task'].decode()],
         vocabulary=inputs.vocabulary,
+        condition=condition,
         prediction=answer.text,
         raw_prediction=answer.raw,
         scores=answer.scores,
@@ -285,6 +288,7 @@ def to_prediction(
   *,
   task: natinst.Task,
   vocabulary: seqio.Vocabulary,
+  condition: Condition | None = None,
   **fields: Any,
 ) -> Prediction:
   """Returns a line of predictions.jsonl.
@@ -293,10 +297,18 @@ def to_prediction(
     row: Row from `load_instances`.
     task: NatInst task of the row.
     vocabulary: Vocabulary of the prompt.
+    condition: Condition of the prompt, which may rename labels; None if no
+      single one is known.
     **fields: Split, prediction, scores, engine, conditions and seed.
   """
   # The row's own label space, as its condition may have renamed the task's.
   label_space = tuple(label.decode() for label in row['label_space'])
+  targets = tuple(reference.decode() for reference in row['references'])
+  prior = None
+  if condition is not None:
+    prior = labels.prior_references(
+      task=task, references=targets, condition=condition
+    )
   return Prediction(
     id=row['id'].decode(),
     task=task.name,
@@ -307,7 +319,8 @@ def to_prediction(
     inputs=vocabularies.readable(
       vocabulary, row['inputs_pretokenized'].decode()
     ),
-    targets=tuple(reference.decode() for reference in row['references']),
+    targets=targets,
+    prior_targets=prior,
     **fields,
   )
 
@@ -329,6 +342,15 @@ def _render(
       task, lengths=dict(lengths), split=split, source=_source_of(task)
     )
   )
+
+
+def _condition(settings: PredictionSettings) -> Condition | None:
+  """Returns the condition of a prediction's prompts, if they share one."""
+  task = seqio_lib.find_task(settings.mixture_or_task_name)
+  choice = getattr(task.source, 'choice', None)
+  if not isinstance(choice, Condition):
+    return None
+  return choice if settings.split == 'train' else choice.for_test()
 
 
 def _source_of(task: seqio.Task) -> row_source.RowsSource:

@@ -1,8 +1,9 @@
-"""The definition level that renames the labels of classification tasks."""
+"""Definition levels that rename the labels of classification tasks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 import dataclasses
 import functools
+import itertools
 import random
 import re
 import string
@@ -15,6 +16,54 @@ from it_study.seeding import stable_random
 # The text added to the definition, and one entry of its list.
 WORDING = 'Rename the outputs: {renamings}.'
 RENAMING = '{label} becomes {symbol}'
+
+# Characters of new names. Signs are not ASCII, whose punctuation exact match
+# removes, and no normalisation changes them.
+ALPHABETS = {
+  'letters': string.ascii_uppercase,
+  'digits': string.digits,
+  'symbols': '¢£¥§©®°±¶×÷€•',
+}
+# The scheme of each level.
+SCHEMES = {
+  'renamed': 'words',
+  'renamedletters': 'letters',
+  'renameddigits': 'digits',
+  'renamedsymbols': 'symbols',
+  'flipped': 'flipped',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Renaming:
+  """A rewrite that gives labels names of a scheme, as `rename` does.
+
+  Attributes:
+    scheme: 'words' of five letters, a key of `ALPHABETS` for names as short as
+      possible, or 'flipped', where the labels exchange their names.
+  """
+
+  scheme: str
+
+  def __call__(
+    self, *, task: Task, instance: Instance, condition: Condition
+  ) -> tuple[Task, Instance]:
+    names = names_of_labels(task, condition.seed, self.scheme)
+    if not names:
+      return task, instance
+    return (
+      _renamed_task(task, condition.seed, self.scheme),
+      dataclasses.replace(
+        instance,
+        outputs=tuple(_rename(output, names) for output in instance.outputs),
+      ),
+    )
+
+
+renamed_letters = Renaming('letters')
+renamed_digits = Renaming('digits')
+renamed_symbols = Renaming('symbols')
+flipped = Renaming('flipped')
 
 
 def renamed(*, task: Task, instance: Instance, condition: Condition) -> str:
@@ -46,40 +95,111 @@ def rename(
   Returns:
     The new task and instance.
   """
-  if task.label_space is None:
-    return task, instance
-  names = names_of_labels(task, condition.seed)
-  return _renamed_task(task, condition.seed), dataclasses.replace(
-    instance,
-    outputs=tuple(_rename(output, names) for output in instance.outputs),
-  )
+  return Renaming('words')(task=task, instance=instance, condition=condition)
+
+
+def prior_references(
+  *, task: Task, references: tuple[str, ...], condition: Condition
+) -> tuple[str, ...] | None:
+  """Returns what references under a renaming would be without it.
+
+  They are the answers of a model that ignores the renaming: it knows the task,
+  or guesses, by the familiar labels.
+
+  Args:
+    task: Task as in its file.
+    references: References as `instructions.rewrite` returns them.
+    condition: Condition whose definition level renames labels.
+
+  Returns:
+    One label for each reference; None if the condition renames none.
+  """
+  scheme = SCHEMES.get(condition.definition)
+  names = names_of_labels(task, condition.seed, scheme) if scheme else {}
+  labels = {
+    names[normalize_answer(label)]: label
+    for label in reversed(task.label_space or ())
+    if names
+  }
+  if not labels:
+    return None
+  return tuple(labels.get(reference, reference) for reference in references)
 
 
 @functools.lru_cache(maxsize=4096)
-def names_of_labels(task: Task, seed: int) -> Mapping[str, str]:
+def names_of_labels(
+  task: Task, seed: int, scheme: str = 'words'
+) -> Mapping[str, str]:
   """Returns the new name of each label, keyed by the label as normalised.
 
   Labels are normalised as for exact match. No name is a word of the task's
-  definition or of a label.
+  definition or of a label, except under 'flipped', where the labels stand in a
+  random circle and each gets the name of the next. There are no names if there
+  is nothing to rename: for a generation task, and for a single label that would
+  keep its own.
   """
   labels = task.label_space or ()
+  normalized = tuple(dict.fromkeys(map(normalize_answer, labels)))
+  if scheme == 'flipped':
+    return _flipped(task, seed, normalized)
   texts = (task.definition, *labels)
   taken = set(re.findall(r'\w+', ' '.join(texts).lower()))
+  taken.update(
+    character for character in ''.join(texts) if not character.isalnum()
+  )
   names: dict[str, str] = {}
-  for label in dict.fromkeys(map(normalize_answer, labels)):
+  short = (
+    _short_names(stable_random(seed, task.name, scheme), ALPHABETS[scheme])
+    if scheme in ALPHABETS
+    else iter(())
+  )
+  for label in normalized:
     generator = stable_random(seed, task.name, label, 'renamed')
-    name = _word(generator)
-    while name in taken:
-      name = _word(generator)
-    taken.add(name)
-    names[label] = name
+    names[label] = _free(
+      short if scheme in ALPHABETS else _words(generator), taken
+    )
+    taken.add(names[label].lower())
   return names
 
 
+def _flipped(
+  task: Task, seed: int, normalized: tuple[str, ...]
+) -> Mapping[str, str]:
+  if len(normalized) < 2:
+    return {}
+  shown: dict[str, str] = {}
+  for label in task.label_space or ():
+    shown.setdefault(normalize_answer(label), label)
+  circle = list(normalized)
+  stable_random(seed, task.name, 'flipped').shuffle(circle)
+  following = dict(zip(circle, [*circle[1:], circle[0]], strict=True))
+  return {label: shown[following[label]] for label in normalized}
+
+
+def _free(names: Iterator[str], taken: Collection[str]) -> str:
+  return next(name for name in names if name.lower() not in taken)
+
+
+def _words(generator: random.Random) -> Iterator[str]:
+  while True:
+    yield _word(generator)
+
+
+def _short_names(generator: random.Random, alphabet: str) -> Iterator[str]:
+  """Yields every text of one character in random order, then of two, …"""
+  for length in itertools.count(1):
+    names = [
+      ''.join(characters)
+      for characters in itertools.product(alphabet, repeat=length)
+    ]
+    generator.shuffle(names)
+    yield from names
+
+
 @functools.lru_cache(maxsize=4096)
-def _renamed_task(task: Task, seed: int) -> Task:
+def _renamed_task(task: Task, seed: int, scheme: str) -> Task:
   labels = task.label_space or ()
-  names = names_of_labels(task, seed)
+  names = names_of_labels(task, seed, scheme)
   renamings = WORDING.format(
     renamings=', '.join(
       RENAMING.format(label=label, symbol=_rename(label, names))

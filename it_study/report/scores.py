@@ -22,6 +22,8 @@ METRICS = ('exact_match', 'rouge_l', 'format_correctness')
 _LONGEST_ANSWER = 80
 # Expected score of a uniform guess: a column beside the metrics, but not one.
 CHANCE = 'chance'
+# Exact match with what a renaming's references would be without it: likewise.
+PRIOR = 'prior'
 
 
 class Group(NamedTuple):
@@ -163,6 +165,7 @@ def score_rows(rows: Sequence[Prediction]) -> Scores:
     CHANCE: [
       _or_nan(uniform_chance(row.label_space, row.targets)) for row in rows
     ],
+    PRIOR: [_or_nan(_matches_prior(row)) for row in rows],
   }
   return Scores(
     tasks=_objects(row.task for row in rows),
@@ -215,6 +218,17 @@ def _answer(row: Prediction) -> object:
   if row.label_space is None or len(answer) > _LONGEST_ANSWER:
     return stable_hash(answer)
   return sys.intern(answer)
+
+
+def _matches_prior(row: Prediction) -> float | None:
+  """Whether an answer ignores a renaming; None where both answers are right."""
+  followed, prior = (
+    set(map(normalize_answer, references or ()))
+    for references in (row.targets, row.prior_targets)
+  )
+  if not prior or prior & followed:
+    return None
+  return float(normalize_answer(row.prediction) in prior)
 
 
 def _or_nan(value: float | None) -> float:

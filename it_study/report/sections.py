@@ -17,6 +17,7 @@ from it_study.report.scores import CLS, GEN
 from it_study.report.tables import (
   background_tables,
   facts_table,
+  following_table,
   parts_tables,
   samples_table,
   score_tables,
@@ -92,6 +93,7 @@ def make_report(results: Results) -> Report:
     _sweeps(results),
     _classification(results),
     _generation(results),
+    _prior(results),
     _data(results),
     _matrix(results),
     _sensitivity(results),
@@ -240,6 +242,19 @@ def _generation(results: Results) -> Section | None:
     'Read the table like the one for classification.',
     score_figures.generation_figure(results),
     score_tables.difference_table(results, metric='rouge_l', group=GEN),
+  )
+
+
+def _prior(results: Results) -> Section | None:
+  return _section(
+    'prior',
+    'Following the statement, or the prior',
+    'Where a definition gives the labels other names, or exchanges them, an '
+    'answer can follow that statement or be what was right without it. The '
+    'percentages are of the unseen classification instances where the two '
+    'differ. A model that reads the statement has a positive difference; one '
+    'that goes by what it knows of the labels, a negative one.',
+    following_table.following_table(results),
   )
 
 

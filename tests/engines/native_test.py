@@ -414,3 +414,23 @@ def test_rows_without_ids_are_refused(tmp_path):
     InputError, match='no_ids does not carry the id of its instances'
   ):
     infer(tmp_path, mixture_or_task_name='no_ids')
+
+
+def test_rows_under_a_renaming_say_what_was_right_without(
+  trained, tmp_path, corpus
+):
+  rows = infer(
+    tmp_path,
+    mixture_or_task_name='natinst_def_flipped_ex_empty0',
+    checkpoint_path=trained,
+  )
+  opened = natinst.open_corpus(corpus)
+  for row in rows:
+    (original,) = [
+      i for i in opened.instances(row.task, 'test') if i.id == row.id
+    ]
+    if row.label_space is None:
+      assert row.prior_targets is None
+    else:
+      assert row.prior_targets == original.outputs
+      assert not set(row.targets) & set(row.prior_targets)

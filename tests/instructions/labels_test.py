@@ -1,12 +1,14 @@
 """Tests for labels: renaming is consistent and says so."""
 
 import dataclasses
+import re
 
 from prompts_fixture import make_instance, make_task, render_named
 import pytest
 
 from it_study import instructions
 from it_study.conditions import Condition
+from it_study.corpus.normalization import normalize_answer
 from it_study.instructions import labels
 
 _CONDITION = Condition(definition='renamed')
@@ -82,3 +84,78 @@ def test_a_name_is_not_a_word_of_the_task():
   names = labels.names_of_labels(taken, 0)
   assert name not in names.values()
   assert len(set(names.values())) == 2
+
+
+def _names(level, seed=0, **fields):
+  task = make_task(**fields)
+  seen, _ = instructions.rewrite(
+    task=task,
+    instance=make_instance(),
+    condition=Condition(definition=level, seed=seed),
+  )
+  return seen
+
+
+@pytest.mark.parametrize(
+  ('level', 'pattern'),
+  [
+    ('renamedletters', '[A-Z]'),
+    ('renameddigits', '[0-9]'),
+    ('renamedsymbols', '[¢£¥§©®°±¶×÷€•]'),
+  ],
+)
+def test_short_names_are_distinct_characters(level, pattern):
+  labels = ('A', 'b', '3', '§', 'no')
+  for seed in range(30):
+    definition = 'Say A, b, 3, § or no to 1 or 2'
+    names = _names(
+      level, seed, label_space=labels, definition=definition
+    ).label_space
+    assert len(set(map(normalize_answer, names))) == 5
+    assert all(re.fullmatch(pattern, name) for name in names)
+    assert not set(names) & set(re.findall(r'\w+|§', definition))
+
+
+def test_more_labels_than_characters_get_two():
+  names = _names(
+    'renameddigits', label_space=tuple(f'label {"x" * n}' for n in range(12))
+  ).label_space
+  assert len(set(names)) == 12
+  assert sorted(map(len, names)) == [1] * 10 + [2] * 2
+
+
+def test_flipped_labels_exchange_their_names():
+  prompt = render_named('natinst_def_flipped_ex_original1')
+  assert prompt.text.startswith(
+    'Definition: Say if it is hot. Rename the outputs: yes becomes no, no '
+    'becomes yes.\n\n'
+    ' Positive Example 1 -\nInput: fire.\n Output: no.\n\n'
+  )
+  circles = {
+    _names('flipped', seed, label_space=('a', 'b', 'c', 'A')).label_space
+    for seed in range(20)
+  }
+  # No label keeps its name, and labels that count as one stay together.
+  assert circles == {('b', 'c', 'a'), ('c', 'a', 'b')}
+
+
+def test_a_single_label_cannot_be_flipped():
+  task = make_task(label_space=('yes', 'Yes'))
+  assert _names('flipped', label_space=('yes', 'Yes')) == task
+
+
+@pytest.mark.parametrize('level', ['renamed', 'renameddigits', 'flipped'])
+def test_prior_references_are_those_without_the_renaming(level):
+  task, condition = make_task(), Condition(definition=level)
+  _, seen = instructions.rewrite(
+    task=task, instance=make_instance(outputs=('no',)), condition=condition
+  )
+  assert seen.outputs != ('no',)
+
+  def prior(condition):
+    return labels.prior_references(
+      task=task, references=seen.outputs, condition=condition
+    )
+
+  assert prior(condition) == ('no',)
+  assert prior(Condition()) is None

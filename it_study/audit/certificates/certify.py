@@ -21,6 +21,7 @@ from it_study.audit.certificates.certificate import Certificate, Tally
 from it_study.audit.certificates.failures import Failure
 from it_study.audit.certificates.levels import (
   definitions,
+  renaming,
   targets as target_rules,
   words,
 )
@@ -291,7 +292,7 @@ def _certify_task(
     render = functools.partial(
       _subjects, rows, task, condition, split, table=table
     )
-    if tokens is not None and condition.definition == 'renamed':
+    if tokens is not None and condition.definition in renaming.LEVELS:
       # A limit may cut off the new names: take them from a whole prompt.
       for uncut in itertools.islice(render(limit=None, tally=Tally()), 1):
         task_judge.learn_names(condition, split, uncut.text, uncut.instance)

@@ -52,6 +52,7 @@ CODES = {
   'wordshuffled-order': 'words in random order are not in that of their ranks',
   'renamed-definition': 'a renamed definition differs from the original',
   'renamed-map': 'a renaming is not a one-to-one map of all labels',
+  'flipped-map': 'flipped labels do not exchange all their names',
   'renamed-inconsistent': 'a renaming differs within a task',
   'renamed-reference': 'a renamed reference does not follow the renaming',
   'example-text': 'an example is not the original',

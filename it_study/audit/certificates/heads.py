@@ -8,6 +8,7 @@ from it_study.audit.certificates.failures import Failure
 from it_study.audit.certificates.levels import (
   definitions,
   examples,
+  renaming,
   targets,
   words,
 )
@@ -26,7 +27,7 @@ DEFINITION_RULES = (
   'simplified',
   'empty',
   'shuffled',
-  'renamed',
+  *renaming.LEVELS,
   *words.LEVELS,
 )
 EXAMPLE_RULES = ('original', 'delusive', 'empty')
@@ -113,13 +114,15 @@ class HeadJudge:
     query = anatomy.query(instance.input)
     if (
       place in self._renamings
-      or condition.definition != 'renamed'
+      or condition.definition not in renaming.LEVELS
       or not text.endswith(query)
       or query == anatomy.query('')
     ):
       return
     for definition, _ in anatomy.split_definition(text.removesuffix(query)):
-      verdict = definitions.judge_renamed(definition, self._task, cut=False)
+      verdict = renaming.judge(
+        definition, self._task, level=condition.definition, cut=False
+      )
       if verdict.names is not None:
         self._renamings[place] = verdict
         return
@@ -138,7 +141,7 @@ class HeadJudge:
     for definition, blocks in _splits(text, pieces):
       verdict = self._definition(definition, condition, place, cut=may_be_cut)
       names = verdict.names
-      if condition.definition == 'renamed' and names is None:
+      if condition.definition in renaming.LEVELS and names is None:
         names = self._renamings.get(place, verdict).names
       head = self._examples(blocks, condition, names, recorded)
       problems = [*verdict.failures, *head.failures]
@@ -179,12 +182,11 @@ class HeadJudge:
       return definitions.judge_empty(piece)
     if level == 'shuffled':
       return definitions.judge_shuffled(piece, task, self._definitions, cut=cut)
-    if level == 'renamed':
-      if cut and task.labels is not None:
-        return definitions.judge_cut_renaming(
-          piece, task, self._renamings.get(place)
-        )
-      return definitions.judge_renamed(piece, task, cut=cut)
+    if level in renaming.LEVELS:
+      if cut and renaming.applies(level, task):
+        known = self._renamings.get(place)
+        return renaming.judge_cut(piece, task, known, level=level)
+      return renaming.judge(piece, task, level=level, cut=cut)
     if level in words.LEVELS:
       seed = condition.seed if place[1] else 0
       return words.judge(piece, task, level=level, seed=seed, cut=cut)
@@ -220,8 +222,7 @@ class HeadJudge:
       )
     if 'examples' in without_rule(condition):
       return Head(blocks=tuple(blocks), judged=False)
-    renamed = condition.definition == 'renamed'
-    if renamed and names is None and self._task.labels is not None:
+    if names is None and renaming.applies(condition.definition, self._task):
       # The names are unknown: the definition has failed or is cut.
       return Head(blocks=tuple(blocks), judged=False)
     sources = examples.Sources.of(self._task, names)

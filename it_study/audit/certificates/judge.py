@@ -11,7 +11,12 @@ from it_study.audit.certificates.heads import (
   may_cut,
   without_rule,
 )
-from it_study.audit.certificates.levels import definitions, examples, targets
+from it_study.audit.certificates.levels import (
+  definitions,
+  examples,
+  renaming,
+  targets,
+)
 from it_study.audit.certificates.originals import RawInstance, RawTask
 from it_study.audit.certificates.subject import Subject, Tokens, Verdict
 from it_study.conditions import Condition
@@ -184,7 +189,8 @@ class TaskJudge:
     code = 'references'
     if 'references' in unjudged:
       return []
-    if subject.condition.definition == 'renamed' and labels is not None:
+    level = subject.condition.definition
+    if renaming.applies(level, self._task) and labels is not None:
       if head.names is None:
         # The definition has failed, or too little of it is left.
         unjudged.append('references')

@@ -2,18 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import re
-import string
 
 from it_study.audit.certificates import anatomy
 from it_study.audit.certificates.failures import Failure, differ
 from it_study.audit.certificates.originals import Outline, RawTask
-from it_study.corpus.normalization import normalize_answer
 
 # The documented fixed wordings.
 SIMPLIFIED, SEPARATOR = 'Possible outputs: {labels}', ', '
-RENAMED = 'Rename the outputs: '
-BECOMES = ' becomes '
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,76 +148,6 @@ def judge_shuffled(
   )
 
 
-def judge_renamed(piece: str, task: RawTask, *, cut: bool) -> DefinitionVerdict:
-  """Judges the level 'renamed': the original and a new name for each label."""
-  if task.labels is None:
-    return judge_original(piece, task, cut=cut)
-  before = _with_full_stop(task.definition.strip())
-  before = (
-    f'Definition: {before} {RENAMED}' if before else (f'Definition: {RENAMED}')
-  )
-  if not piece.startswith(before):
-    if cut and anatomy.is_cut_definition(piece, before.partition(': ')[2]):
-      return DefinitionVerdict(cut=True)
-    return failed(differ('renamed-definition', before, piece))
-  names: dict[str, str] = {}
-  rest = piece[len(before) :]
-  for index, label in enumerate(task.labels):
-    last = index == len(task.labels) - 1
-    match = re.match(r'[^\W\d_]+', rest[len(label) + len(BECOMES) :])
-    name = match[0] if match else ''
-    entry = f'{label}{BECOMES}{name or "NAME"}'
-    entry += '.\n\n' if last else ', '
-    if not rest.startswith(entry):
-      if cut and rest.endswith('\n\n'):
-        return DefinitionVerdict(cut=True)
-      return failed(differ('renamed-map', entry, rest))
-    if names.setdefault(normalize_answer(label), name) != name:
-      return failed(
-        Failure(
-          'renamed-map',
-          f'the same name for {label!r} as for equal labels',
-          name,
-        )
-      )
-    rest = rest[len(entry) :]
-  if rest:
-    return failed(differ('renamed-map', '', rest))
-  taken = set(
-    re.findall(r'\w+', ' '.join((task.definition, *task.labels)).lower())
-  )
-  for name in names.values():
-    if list(names.values()).count(name) > 1 or name.lower() in taken:
-      return failed(
-        Failure(
-          'renamed-map',
-          'names that differ from each other and from all words',
-          name,
-        )
-      )
-  return DefinitionVerdict(whole=piece, names=names)
-
-
-def judge_cut_renaming(
-  piece: str, task: RawTask, known: DefinitionVerdict | None
-) -> DefinitionVerdict:
-  """Judges a cut renaming, given the verdict on a whole one.
-
-  Without a whole one, no names are returned: a cut name may look like a shorter
-  one.
-  """
-  if known is None:
-    verdict = judge_renamed(piece, task, cut=True)
-    return dataclasses.replace(verdict, names=None, whole=None)
-  assert known.whole is not None, 'only whole renamings are remembered'
-  if piece == known.whole:
-    return known
-  text = known.whole.removeprefix('Definition: ')
-  if anatomy.is_cut_definition(piece, text):
-    return dataclasses.replace(known, cut=True)
-  return failed(differ('renamed-definition', known.whole, piece))
-
-
 def compared(
   code: str, piece: str, whole: str, text: str, *, cut: bool
 ) -> DefinitionVerdict:
@@ -274,7 +199,3 @@ def _plain(text: str) -> str:
 
 def _side(is_test: bool) -> str:
   return 'test' if is_test else 'training'
-
-
-def _with_full_stop(text: str) -> str:
-  return text if not text or text[-1] in string.punctuation else f'{text}.'

@@ -1,6 +1,7 @@
 """Faults planted in definitions: each is caught, and named by its code."""
 
 import dataclasses
+import re
 
 from certificates_fixture import ORIGINAL, build_bench, of_task, replace_level
 import pytest
@@ -11,6 +12,8 @@ EMPTY = 'natinst_def_empty_ex_empty0'
 SIMPLIFIED = 'natinst_def_simplified_ex_empty0'
 SHUFFLED = 'natinst_def_shuffled_ex_empty0'
 RENAMED = 'natinst_def_renamed_ex_original1'
+FLIPPED = 'natinst_def_flipped_ex_empty0'
+LETTERS = 'natinst_def_renamedletters_ex_empty0'
 
 
 @pytest.fixture(name='bench', scope='module')
@@ -56,6 +59,32 @@ def _bench(tmp_path_factory):
     (SHUFFLED, lambda text, _: 'Is it dusk?', 'shuffled-unknown'),
     (RENAMED, lambda text, _: text.replace('wet', 'dry'), 'renamed-definition'),
     (RENAMED, lambda text, _: f'{text} Really.', 'renamed-map'),
+    (LETTERS, lambda text, _: text.lower(), 'renamed-definition'),
+    (
+      LETTERS,
+      lambda text, _: re.sub('becomes [A-Z]', 'becomes 7', text),
+      'renamed-map',
+    ),
+    (
+      LETTERS,
+      lambda text, _: re.sub('becomes [A-Z]', 'becomes Q', text),
+      'renamed-map',
+    ),
+    (
+      FLIPPED,
+      lambda text, _: re.sub('(yes|no) becomes [a-z]+', r'\1 becomes \1', text),
+      'renamed-map',
+    ),
+    (
+      FLIPPED,
+      lambda text, _: re.sub(
+        'becomes (yes|no)',
+        lambda match: f'becomes {"no" if match[1] == "yes" else "yes"}',
+        text,
+      ),
+      'flipped-map',
+    ),
+    (FLIPPED, lambda text, _: 'Is it wet?', 'renamed-definition'),
     (
       RENAMED,
       lambda text, _: text[: text.rindex(', ')] + '.',
