@@ -40,6 +40,7 @@ def _conditions(draw) -> Condition:
     seed=draw(st.integers(0, 2**63 - 1)),
     targets=draw(st.sampled_from(TARGET_LEVELS.names())),
     input_empty=draw(st.booleans()),
+    surface=0 if tk_truncation else draw(st.integers(0, 53)),
   )
 
 
@@ -142,12 +143,18 @@ def test_suffixes_come_in_their_order():
       'second shows the same instance in all conditions.',
     ),
     (
+      'natinst_def_original_ex_original2_trunctk_sep3',
+      "condition 'natinst_def_original_ex_original2_trunctk_sep3': _trunctk "
+      'and _sep3 cannot be combined: the first reproduces the prompts of '
+      'Tk-Instruct, the second changes them.',
+    ),
+    (
       'natinst_def_simplified_ex_orignal2-n10',
       "'natinst_def_simplified_ex_orignal2-n10' is not a condition. A name "
       'reads natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, followed by suffixes that '
       'are not at their default, in this order: _neg, _expl, _trunctk, '
       '_budget, _src, _n, _t, _s, _fmt, _tgt, '
-      '_inputempty. Did you mean '
+      '_inputempty, _sep. Did you mean '
       "'natinst_def_simplified_ex_original2_n10'?",
     ),
   ],
@@ -183,6 +190,7 @@ def test_malformed_names_are_refused(name):
     ('seed', None, 'seed is None; expected a whole number.'),
     ('seed', True, 'seed is True; expected a whole number.'),
     ('explanations', 1, 'explanations is 1; expected True or False.'),
+    ('surface', 54, 'surface is 54; expected 0 to 53.'),
     ('num_tasks', 0, 'num_tasks is 0; expected 1 to 9223372036854775807.'),
   ],
 )

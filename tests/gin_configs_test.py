@@ -71,6 +71,7 @@ def test_the_leaves_are_known():
     'studies/miniature_label_names.gin',
     'studies/miniature_low_resource.gin',
     'studies/miniature_number_of_tasks.gin',
+    'studies/miniature_surfaces.gin',
     'studies/natinst_tiny.gin',
     'studies/number_of_tasks.gin',
   ]

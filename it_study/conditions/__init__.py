@@ -3,6 +3,7 @@
 from it_study.conditions.condition import (
   DELUSIVE_SOURCES,
   INSTANCES_PER_TASK,
+  NUM_SURFACES,
   PROMPT_FORMATS,
   Condition,
   common_grid,
@@ -28,6 +29,7 @@ __all__ = [
   'DELUSIVE_SOURCES',
   'EXAMPLE_LEVELS',
   'INSTANCES_PER_TASK',
+  'NUM_SURFACES',
   'PROMPT_FORMATS',
   'TARGET_LEVELS',
   'Condition',

@@ -17,6 +17,8 @@ from it_study.errors import InputError, nearest
 INSTANCES_PER_TASK = 100
 DELUSIVE_SOURCES = ('negatives', 'swap', 'repair')
 PROMPT_FORMATS = ('plain', 'alpaca', 'chat')
+# Of `instructions.surfaces.variants`, besides the default.
+NUM_SURFACES = 53
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class Condition:
       Alpaca's template, or 'chat' for the vocabulary's chat template.
     targets: Level of the training targets. References stay original.
     input_empty: Whether prompts show no instance, only their instructions.
+    surface: Number of the prompt's surface, its separators and the casing of
+      its field names; 0 for that of Tk-Instruct.
   """
 
   definition: str = 'original'
@@ -59,6 +63,7 @@ class Condition:
   prompt_format: str = 'plain'
   targets: str = 'original'
   input_empty: bool = False
+  surface: int = 0
 
   def __post_init__(self) -> None:
     DEFINITION_LEVELS.check(self.definition)
@@ -82,6 +87,11 @@ class Condition:
       raise InputError(
         f'_trunctk and _fmt{self.prompt_format} cannot be combined: the first '
         'cuts the end of the prompt, which the second adds to.'
+      )
+    if self.tk_truncation and self.surface:
+      raise InputError(
+        f'_trunctk and _sep{self.surface} cannot be combined: the first '
+        'reproduces the prompts of Tk-Instruct, the second changes them.'
       )
     if self.tk_truncation and self.matched_budget:
       raise InputError(
@@ -143,8 +153,9 @@ class Condition:
         continue
       if not isinstance(value, int) or isinstance(value, bool):
         raise InputError(f'{field} is {value!r}; expected a whole number.')
-      if not least <= value <= _MOST:
-        raise InputError(f'{field} is {value}; expected {least} to {_MOST}.')
+      most = NUM_SURFACES if field == 'surface' else _MOST
+      if not least <= value <= most:
+        raise InputError(f'{field} is {value}; expected {least} to {most}.')
 
   def with_original_instructions(self) -> 'Condition':
     """Returns the condition with the real definition and real examples.
@@ -218,9 +229,11 @@ _SUFFIXES = {
   'fmt': 'prompt_format',
   'tgt': 'targets',
   'inputempty': 'input_empty',
+  'sep': 'surface',
 }
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(Condition)}
-_LEAST = {'num_examples': 0, 'num_negative_examples': 0, 'seed': 0}
+_LEAST = {'num_examples': 0, 'num_negative_examples': 0}
+_LEAST |= {'seed': 0, 'surface': 0}
 _LEAST |= {'instances_per_task': 1, 'num_tasks': 1}
 _MOST = 2**63 - 1
 _FLAGS = ('explanations', 'tk_truncation', 'matched_budget', 'input_empty')

@@ -1,7 +1,7 @@
 """Locates definition, examples, input and cue in a prompt."""
 
 import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
 import itertools
 import re
@@ -92,7 +92,7 @@ def kept_input(prompt: Prompt, *, instance: Instance) -> KeptInput:
   if not _is_cut(prompt):
     return kept
   query = len(prompt.pieces[-1])
-  start = sum(length for length, _ in parts) - query + len(_HEAD)
+  start = sum(length for length, _ in parts) - query + len(_head(prompt))
   head = min(max(_cut_place(prompt) - start, 0), kept.length)
   return KeptInput(length=kept.length, head=head, tail=0)
 
@@ -104,19 +104,20 @@ def kept_definition(prompt: Prompt, *, whole: Prompt) -> tuple[int, int]:
     prompt: Prompt rendered with a limit.
     whole: The same prompt rendered without a limit.
   """
+  name = prompt.surface.field('Definition')
   before, after = (
-    piece.removeprefix('Definition: ').removesuffix('\n\n')
+    piece.removeprefix(name).removesuffix('\n\n')
     for piece in (whole.pieces[0], prompt.pieces[0])
   )
   kept = _num_common(before, after)
   if _is_cut(prompt):
-    kept = min(max(_cut_place(prompt) - len('Definition: '), 0), kept)
+    kept = min(max(_cut_place(prompt) - len(name), 0), kept)
   return kept, len(before)
 
 
 def example_kinds(prompt: Prompt) -> tuple[str, ...]:
   """Returns the span kind of each of `prompt.examples`."""
-  return tuple(_example_kind(piece) for piece in prompt.pieces[1:-1])
+  return tuple(_example_kinds(prompt))
 
 
 def origins(text: str, *, source: str) -> list[int]:
@@ -142,9 +143,7 @@ def origins(text: str, *, source: str) -> list[int]:
   return list(itertools.accumulate(matched, max, initial=0))[1:]
 
 
-_HEAD = 'Now complete the following example -\nInput: '
-_TAIL = '\nOutput: '
-_BLOCK = re.compile(r' (Positive|Negative) Example (\d+) -\n')
+_HEADING = re.compile(r' (positive|negative) example (\d+)', re.IGNORECASE)
 # After a mismatch: how many characters must agree, and how far ahead to search
 # for them. Short matches are frequent by chance.
 _ANCHORS = ((8, None), (4, 256), (1, 32))
@@ -165,24 +164,31 @@ def _layout(
 ) -> tuple[list[tuple[int, str]], KeptInput]:
   """Returns length and kind of each part of the pieces, and what is kept."""
   definition, *blocks, query = prompt.pieces
+  head, tail = _head(prompt), f'\n{prompt.surface.field("Output")}'
   shown, kept = _shown(
-    query.removeprefix(_HEAD).removesuffix(_TAIL), instance.input.strip()
+    query.removeprefix(head).removesuffix(tail), instance.input.strip()
   )
   parts = [
     (len(definition), DEFINITION),
-    *((len(block), _example_kind(block)) for block in blocks),
-    (len(_HEAD), CUE),
+    *zip(map(len, blocks), _example_kinds(prompt), strict=True),
+    (len(head), CUE),
     (shown, INPUT),
-    (len(query) - len(_HEAD) - shown, CUE),
+    (len(query) - len(head) - shown, CUE),
   ]
   return parts, kept
 
 
-def _example_kind(block: str) -> str:
-  match = _BLOCK.match(block)
-  assert match is not None, 'Blocks start with their label and number.'
-  label, number = match.groups()
-  return f'{EXAMPLE if label == "Positive" else NEGATIVE} {number}'
+def _head(prompt: Prompt) -> str:
+  """Returns the text of the query before the instance's own."""
+  return prompt.surface.query_heading + prompt.surface.field('Input')
+
+
+def _example_kinds(prompt: Prompt) -> Iterator[str]:
+  for block in prompt.pieces[1:-1]:
+    match = _HEADING.match(block)
+    assert match is not None, 'Blocks start with their label and number.'
+    label, number = match.groups()
+    yield f'{EXAMPLE if label.lower() == "positive" else NEGATIVE} {number}'
 
 
 def _shown(body: str, text: str) -> tuple[int, KeptInput]:

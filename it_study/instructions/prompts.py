@@ -14,6 +14,8 @@ from it_study.conditions import (
 )
 from it_study.corpus.schema import Example, Instance, Task
 from it_study.errors import InputError
+from it_study.instructions import surfaces
+from it_study.instructions.surfaces import Surface
 from it_study.seeding import stable_random
 
 
@@ -65,6 +67,7 @@ class Prompt:
     examples: Examples in the pieces, positive ones first.
     num_dropped_examples: Number of the condition's examples that did not fit.
     shortened: Whether the definition or the instance was cut.
+    surface: Fixed texts of the pieces.
   """
 
   text: str
@@ -72,6 +75,7 @@ class Prompt:
   examples: tuple[Example, ...]
   num_dropped_examples: int
   shortened: bool
+  surface: Surface = surfaces.DEFAULT
 
 
 def render(
@@ -120,6 +124,7 @@ def render(
     InputError: If not even the cue fits the limit, or the condition's own level
       needs `tasks`.
   """
+  surface = surfaces.variants()[condition.surface]
   wording, text_input, examples = _altered(task, instance, condition, tasks)
   shortened = False
   if limit is not None and not condition.tk_truncation:
@@ -129,10 +134,11 @@ def render(
       other_wordings=_other_wordings(task, instance, condition, tasks),
       limit=limit,
       instance_id=instance.id,
+      surface=surface,
     )
-  definition, query = _definition(wording), _query(text_input)
+  definition, query = _definition(wording, surface), _query(text_input, surface)
   blocks, used = _fitting_blocks(
-    examples, condition.explanations, definition, query, limit
+    examples, condition.explanations, definition, query, limit, surface
   )
   truncated_text = None
   if limit is not None and condition.tk_truncation:
@@ -150,6 +156,7 @@ def render(
     examples=tuple(used),
     num_dropped_examples=sum(map(len, examples.values())) - len(used),
     shortened=shortened or truncated_text is not None,
+    surface=surface,
   )
 
 
@@ -182,15 +189,15 @@ def _finish(piece: str) -> str:
   return piece if piece[-1] in string.punctuation else piece + '.'
 
 
-def _definition(wording: str | None) -> str:
+def _definition(wording: str | None, surface: Surface) -> str:
   if wording is None:
     return ''
-  return _finish(f'Definition: {wording.strip()}') + '\n\n'
+  return _finish(f'{surface.field("Definition")}{wording.strip()}') + '\n\n'
 
 
-def _query(text_input: str) -> str:
-  piece = _finish(f'Input: {text_input.strip()}')
-  return f'Now complete the following example -\n{piece}\nOutput: '
+def _query(text_input: str, surface: Surface) -> str:
+  piece = _finish(f'{surface.field("Input")}{text_input.strip()}')
+  return f'{surface.query_heading}{piece}\n{surface.field("Output")}'
 
 
 def _altered(
@@ -217,6 +224,7 @@ def _fitting_blocks(
   definition: str,
   query: str,
   limit: TokenLimit | None,
+  surface: Surface,
 ) -> tuple[list[str], list[Example]]:
   """Returns the blocks that fit, and their examples.
 
@@ -226,12 +234,13 @@ def _fitting_blocks(
     definition: First piece of the prompt.
     query: Last piece of the prompt.
     limit: Maximum length; None for no limit.
+    surface: Fixed texts of the prompt.
   """
   blocks: dict[str, list[str]] = {label: [] for label in examples}
   used: list[Example] = []
   for label in examples:
     for number, example in enumerate(examples[label], start=1):
-      block = _example(label, number, example, explanations)
+      block = _example(label, number, example, explanations, surface)
       if limit is not None:
         spaced = (piece for some in blocks.values() for piece in _spaced(some))
         if not limit.fits(definition, *spaced, block, query):
@@ -249,22 +258,34 @@ def _spaced(blocks: Sequence[str]) -> list[str]:
 
 
 def _example(
-  label: str, number: int, example: Example, with_explanation: bool
+  label: str,
+  number: int,
+  example: Example,
+  with_explanation: bool,
+  surface: Surface,
 ) -> str:
   explanation = example.explanation if with_explanation else None
-  return _block(label, number, example.input, example.output, explanation)
+  return _block(
+    label, number, example.input, example.output, explanation, surface
+  )
 
 
 # Cached: each instance of a task requests the same blocks.
 @functools.lru_cache(maxsize=8192)
 def _block(
-  label: str, number: int, text_input: str, output: str, explanation: str | None
+  label: str,
+  number: int,
+  text_input: str,
+  output: str,
+  explanation: str | None,
+  surface: Surface,
 ) -> str:
-  block = f' {label} Example {number} -\n'
-  block += _finish(f'Input: {text_input.strip()}') + '\n'
-  block += _finish(f' Output: {output.strip()}') + '\n'
+  block = surface.example_heading(label, number)
+  block += _finish(f'{surface.field("Input")}{text_input.strip()}') + '\n'
+  block += _finish(f' {surface.field("Output")}{output.strip()}') + '\n'
   if explanation is not None:
-    block += _finish(f' Explanation: {explanation.strip()}') + '\n'
+    shown = f' {surface.field("Explanation")}{explanation.strip()}'
+    block += _finish(shown) + '\n'
   return block + '\n'
 
 
@@ -306,6 +327,7 @@ def _shorten(
   other_wordings: set[str | None],
   limit: TokenLimit,
   instance_id: str,
+  surface: Surface,
 ) -> tuple[str | None, str, bool]:
   """Cuts the input's middle, then the definition's end, until both fit.
 
@@ -315,7 +337,7 @@ def _shorten(
   wordings = {wording, *other_wordings}
 
   def fits(wording: str | None, text: str) -> bool:
-    return limit.fits(_definition(wording), _query(text))
+    return limit.fits(_definition(wording, surface), _query(text, surface))
 
   keep = _longest(
     len(text_input),

@@ -6,7 +6,7 @@ import dataclasses
 from it_study.evaluation.stats.comparison import MARGIN
 from it_study.evaluation.stats.controls import ControlMargins
 from it_study.evaluation.stats.intervals import Interval
-from it_study.report import controls, truncation
+from it_study.report import controls, surfaces, truncation
 from it_study.report.arms import ALPHA, Arm, Comparison, compare, select
 from it_study.report.controls import Control
 from it_study.report.curves import AMOUNTS, Curve, crossing_text
@@ -100,7 +100,7 @@ def answer(
     verdict,
     sentence,
     (*controls.caveats(outcomes), *_caveats(arms, pairs)),
-    truncation.warnings(arms),
+    (*truncation.warnings(arms), *surfaces.warnings(arms, pairs)),
   )
 
 

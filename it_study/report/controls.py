@@ -155,7 +155,12 @@ def _find_pair(
   """Returns original against no definition, if both were trained."""
   pairs = compare(arms, split=split, metric='exact_match', group=group)
   return max(
-    (pair for pair in pairs if pair.alteration.definition == 'empty'),
+    (
+      pair
+      for pair in pairs
+      if pair.alteration.definition == 'empty'
+      and pair.original.has_original_data
+    ),
     key=lambda pair: (
       pair.alteration.examples == 'original',
       pair.original.training_amount,

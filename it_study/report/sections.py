@@ -95,6 +95,7 @@ def make_report(results: Results) -> Report:
     _generation(results),
     _prior(results),
     _data(results),
+    _surface(results),
     _matrix(results),
     _sensitivity(results),
     _categories(results),
@@ -274,6 +275,17 @@ def _data(results: Results) -> Section | None:
     score_tables.difference_table(
       results, metric='rouge_l', group=GEN, origin=DATA
     ),
+  )
+
+
+def _surface(results: Results) -> Section | None:
+  return _section(
+    'surface',
+    'The same prompt with another surface',
+    'Exact match on unseen classification tasks, where only separators and the '
+    'casing of field names differ. An effect of the instructions that is no '
+    'larger than this spread says little about instructions.',
+    score_tables.surface_table(results),
   )
 
 

@@ -167,7 +167,7 @@ def test_a_limit_counted_by_pieces_gives_the_same_prompts(kind, folder):
   @given(
     st.tuples(TEXTS, st.lists(st.tuples(TEXTS, TEXTS), max_size=3), TEXTS),
     st.integers(-90, 60),
-    st.sampled_from(['', '_budget', '_trunctk']),
+    st.sampled_from(['', '_budget', '_trunctk', '_sep3', '_sep12']),
   )
   def check(texts, spare, suffix):
     condition = Condition.from_name(

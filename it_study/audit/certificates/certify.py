@@ -45,8 +45,8 @@ def default_conditions() -> tuple[Condition, ...]:
   """Returns each definition with 0 to 2 examples, original and delusive.
 
   Those that only lose or reorder words, which no example depends on, come with
-  2 original ones. Also altered targets, no instance, and the original
-  definition with two negative examples and explanations.
+  2 original ones. Also altered targets, no instance, another surface, and
+  the original definition with two negative examples and explanations.
   """
   examples = (
     ('empty', 0),
@@ -65,6 +65,7 @@ def default_conditions() -> tuple[Condition, ...]:
     Condition(targets='swapped'),
     Condition(targets='random'),
     Condition(input_empty=True),
+    Condition(surface=1),
     Condition(num_negative_examples=2, explanations=True),
   )
 

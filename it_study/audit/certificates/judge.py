@@ -15,6 +15,7 @@ from it_study.audit.certificates.levels import (
   definitions,
   examples,
   renaming,
+  surfaces,
   targets,
 )
 from it_study.audit.certificates.originals import RawInstance, RawTask
@@ -46,9 +47,9 @@ class TaskJudge:
     self._task = task
     self._tokens = tokens
     self._heads = HeadJudge(task, all_definitions, tokens)
-    # Name of the first condition of a matched budget and its query, by split
-    # and id.
-    self._budget: dict[tuple[str, str], tuple[str, str]] = {}
+    # Name of the first condition of a matched budget and its query, by split,
+    # id and surface.
+    self._budget: dict[tuple[str, str, int], tuple[str, str]] = {}
     self._most = max_instances_per_task
     # By name of the condition.
     self._exchanges: dict[str, targets.Exchange] = {}
@@ -61,9 +62,13 @@ class TaskJudge:
       instance = dataclasses.replace(subject.instance, input='')
       subject = dataclasses.replace(subject, instance=instance)
     failures: list[Failure] = []
+    tokens = self._tokens
+    if condition.surface:
+      subject, tokens, failures = surfaces.plain(subject, tokens)
+      record = subject.record
     unjudged = without_rule(condition)
     text = subject.text
-    end_limit = self._tokens if condition.tk_truncation else None
+    end_limit = tokens if condition.tk_truncation else None
     if end_limit and record is None and not text.endswith(anatomy.CUE):
       unjudged.append('prompt')
       return Verdict(failures=(), unjudged=tuple(unjudged))
@@ -73,16 +78,16 @@ class TaskJudge:
       failures += _cut_end(subject.text, text, end_limit)
     elif record is not None and ''.join(record.pieces) != text:
       failures.append(differ('prompt-malformed', ''.join(record.pieces), text))
-    elif self._tokens is not None and not self._tokens.fit(text):
+    elif tokens is not None and not tokens.fit(text):
       failures.append(
         Failure(
           'limit-exceeded',
-          f'at most {self._tokens.most} tokens',
-          f'{self._tokens.count(text)}',
+          f'at most {tokens.most} tokens',
+          f'{tokens.count(text)}',
         )
       )
     at, cut, problem = self._query(
-      text, subject.instance, cut_allowed=may_cut(self._tokens, condition)
+      text, subject.instance, cut_allowed=may_cut(tokens, condition)
     )
     if problem is not None:
       if condition.input_empty and problem.code == 'instance-text':
@@ -96,13 +101,12 @@ class TaskJudge:
     head = self._heads.judge(
       text[:at],
       subject,
-      may_be_cut=may_cut(self._tokens, condition)
-      and text[at:] == anatomy.query(''),
+      may_be_cut=may_cut(tokens, condition) and text[at:] == anatomy.query(''),
     )
     failures += head.failures
     failures += self._outputs(subject, head, unjudged)
-    if self._tokens is not None:
-      failures += self._limit(subject, head, text[at:], cut, self._tokens)
+    if tokens is not None:
+      failures += self._limit(subject, head, text[at:], cut, tokens)
     if problem is None:
       failures += _record(subject, head, cut)
     return Verdict(
@@ -118,6 +122,7 @@ class TaskJudge:
     self, condition: Condition, split: str, text: str, instance: RawInstance
   ) -> None:
     """Remembers the renaming of a whole prompt, to judge cut ones."""
+    text = surfaces.plain_text(text, condition.surface)
     self._heads.learn_names(condition, split, text, instance)
 
   def finish(self, condition: Condition) -> tuple[list[Failure], int]:
@@ -255,7 +260,8 @@ class TaskJudge:
     instance, condition = subject.instance, subject.condition
     if condition.matched_budget:
       first = self._budget.setdefault(
-        (subject.split, instance.id), (condition.name, query)
+        (subject.split, instance.id, condition.surface),
+        (condition.name, query),
       )
       if first[1] != query:
         failures.append(differ('budget-instance', first[1], query))

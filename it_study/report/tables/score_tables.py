@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 from it_study.evaluation.stats import intervals
+from it_study.report import surfaces
 from it_study.report.arms import (
   ALPHA,
   INSTRUCTIONS,
@@ -11,6 +12,7 @@ from it_study.report.arms import (
   Comparison,
   Origin,
   compare,
+  condition_label,
   select,
 )
 from it_study.report.results import Results
@@ -162,6 +164,36 @@ def difference_table(
         for pair in pairs
       )
     },
+  )
+
+
+def surface_table(results: Results) -> Table | None:
+  """Makes the table of scores over surfaces; None with one surface only."""
+  rows = tuple(
+    (
+      name_entry(
+        'Untuned'
+        if spread.train_condition is None
+        else condition_label(spread.train_condition.name)
+      ),
+      name_entry(condition_label(spread.test_condition.name)),
+      Entry(f'{spread.num_surfaces}'),
+      *map(value_entry, (spread.lowest, spread.highest, spread.width)),
+    )
+    for spread in surfaces.spreads(results.arms)
+  )
+  if not rows:
+    return None
+  return Table(
+    columns=(
+      Column('Trained on', is_number=False),
+      Column('Tested on', is_number=False),
+      Column('Surfaces'),
+      Column('Lowest', above='Exact match'),
+      Column('Highest', above='Exact match'),
+      Column('Spread', above='Exact match'),
+    ),
+    rows={'': rows},
   )
 
 

@@ -22,7 +22,7 @@ def _bench(tmp_path_factory):
 
 def test_default_conditions_are_every_definition_with_every_example():
   names = [c.name for c in certify.default_conditions()]
-  assert len(names) == len(set(names)) == 54
+  assert len(names) == len(set(names)) == 55
   assert names[:6] == [
     'natinst_def_original_ex_empty0',
     'natinst_def_original_ex_original1',
@@ -40,7 +40,7 @@ def test_the_small_corpus_is_certified_under_all_conditions(bench):
   )
   assert certificate.is_clean, '\n'.join(certificate.lines())
   assert certificate.tally.rows == {'train': 68, 'validation': 40, 'test': 142}
-  assert certificate.num_prompts == 54 * 250
+  assert certificate.num_prompts == 55 * 250
   assert not certificate.tally.refusals
 
 
@@ -52,7 +52,7 @@ def test_a_corpus_that_cannot_shuffle_is_certified_for_the_rest(tmp_path):
     num_workers=0,
   )
   assert certificate.is_clean
-  assert certificate.num_prompts == 54 * 172 - 5 * (106 + 40)
+  assert certificate.num_prompts == 55 * 172 - 5 * (106 + 40)
   reasons = list(certificate.tally.refusals.values())
   assert len(reasons) == 5 * 3
   assert 'no other classification task' in reasons[0]
