@@ -238,15 +238,6 @@ def configure(
   bindings = _with_engine(options)
   _prepare_devices()
   effects.check_names(bindings)
-  from it_study.engines import native
-  from it_study.evaluation.stats.controls import ControlMargins
-  from it_study.inference.decoding import Decoding
-  from it_study.models.adapters.lora import Lora
-  from it_study.models.decoder_only.config import DecoderConfig, Rope
-  from it_study.models.t5 import T5Config
-  from it_study.study import run as study_lib
-  from it_study.training import optimizers
-
   # For the import statements of gin files.
   user_module.search_working_directory()
   paths = [expanded(file) for file in files]
@@ -257,26 +248,7 @@ def configure(
     files=paths,
     bindings=bindings,
     search_paths=search_paths,
-    configurables=[
-      native.finetune,
-      native.predict,
-      Decoding,
-      T5Config,
-      DecoderConfig,
-      Rope,
-      Lora,
-      optimizers.adafactor,
-      optimizers.adamw,
-      optimizers.constant,
-      optimizers.linear_warmup,
-      optimizers.linear_decay,
-      optimizers.inverse_sqrt,
-      conditions.standard_grid,
-      conditions.named_conditions,
-      conditions.sweep,
-      study_lib.run_study,
-      ControlMargins,
-    ],
+    configurables=_configurables(),
     # A model's gin file names another class.
     defaults=['MODEL = @T5Config'],
     read=_READ_HERE,
@@ -291,6 +263,39 @@ def configure(
   user_module.load(str(module), setting='MIXTURE_OR_TASK_MODULE')
   _check_engine_and_model()
   return config
+
+
+def _configurables() -> list[Callable]:
+  """Returns what gin files bind; to be called once devices are prepared."""
+  from it_study.engines import native
+  from it_study.evaluation.stats.controls import ControlMargins
+  from it_study.inference.decoding import Decoding
+  from it_study.models.adapters.lora import Lora
+  from it_study.models.decoder_only.config import DecoderConfig, Rope
+  from it_study.models.t5 import T5Config
+  from it_study.study import run as study_lib
+  from it_study.training import optimizers
+
+  return [
+    native.finetune,
+    native.predict,
+    Decoding,
+    T5Config,
+    DecoderConfig,
+    Rope,
+    Lora,
+    optimizers.adafactor,
+    optimizers.adamw,
+    optimizers.constant,
+    optimizers.linear_warmup,
+    optimizers.linear_decay,
+    optimizers.inverse_sqrt,
+    conditions.standard_grid,
+    conditions.named_conditions,
+    conditions.sweep,
+    study_lib.run_study,
+    ControlMargins,
+  ]
 
 
 def _say_unused(options: argparse.Namespace, files: Mapping[str, str]) -> None:
