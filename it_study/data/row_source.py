@@ -224,6 +224,7 @@ class RowsSource(seqio.TfdsDataSource):
     self, split: str | None = None, *args: Any, **kwargs: Any
   ) -> tf.data.Dataset:
     """TFDS's dataset. Raises `InputError` if there are no rows."""
+    self.metadata()
     if split is not None:
       self._check_has(split)
     return super().get_dataset(split, *args, **kwargs)
