@@ -2,9 +2,10 @@
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 import contextlib
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ _OURS = re.compile(
   r'.+\.tfrecord-\d+-of-\d+'
 )
 
+_RECORDS = re.compile(r'.+\.tfrecord-\d+-of-\d+')
 _CONTENTS = re.compile(r'metadata\.json|.+\.tfrecord-\d+-of-\d+')
 # TFDS's prefix for an unfinished folder.
 _INCOMPLETE = 'incomplete.'
@@ -93,18 +95,21 @@ def disk_full_as_input_error(directory: str | os.PathLike) -> Iterator[None]:
 def write_file_list(directory: epath.Path) -> None:
   """Writes the list of a finished build's files: sizes and hashes.
 
-  It reads `{"metadata.json": {"bytes": 7, "sha256": "…"}, …}`. A bucket keeps
-  hashes of its own, so the list has only sizes there.
+  It reads `{"metadata.json": {"bytes": 7, "sha256": "…"}, …}`. In a bucket,
+  files of records are listed without a hash, so that they need not be read
+  back; each record has a checksum.
   """
   paths = [path for path in directory.iterdir() if path.name != FILE_LIST]
   listed: dict[str, dict[str, int | str]] = {
     path.name: {'bytes': path.stat().length} for path in paths
   }
-  if not _is_in_bucket(directory):
-    for name, sha256 in files.sha256_of_files(
-      listed, directory=directory
-    ).items():
-      listed[name]['sha256'] = sha256
+  hashed = [
+    name
+    for name in listed
+    if not (_is_in_bucket(directory) and _RECORDS.fullmatch(name))
+  ]
+  for name, sha256 in _hashes(hashed, directory).items():
+    listed[name]['sha256'] = sha256
   partial = directory / f'{FILE_LIST}.{os.getpid()}.tmp'
   partial.write_text(json.dumps(listed, indent=2, sort_keys=True) + '\n')
   partial.replace(directory / FILE_LIST)
@@ -116,7 +121,9 @@ def find_damage(
   """Describes damage to a build; None if there is none.
 
   A local file is read only if its size or times have changed since it was last
-  hashed, so that opening large rows is quick.
+  hashed, so that opening large rows is quick. Records without a hash, as in the
+  lists of former versions and of buckets, have checksums: those are compared
+  instead, in a bucket only to `reread`.
 
   Args:
     directory: Directory of the build.
@@ -139,8 +146,14 @@ def find_damage(
       return f'its {name} has {path.stat().length} bytes, not {size}'
     if sha256 is not None:
       hashes[name] = sha256
+    elif (
+      _RECORDS.fullmatch(name)
+      and (reread or not _is_in_bucket(directory))
+      and _has_damaged_record(path)
+    ):
+      return f'its {name} has a damaged record'
   try:
-    found = files.sha256_of_files(hashes, directory=directory, reread=reread)
+    found = _hashes(hashes, directory, reread=reread)
   except OSError as error:
     name = pathlib.Path(error.filename).name
     return f'its {name} cannot be read ({error.strerror or error})'
@@ -148,6 +161,27 @@ def find_damage(
     if found[name] != sha256:
       return f'its {name} has changed since it was written'
   return None
+
+
+def _hashes(
+  names: Collection[str], directory: epath.Path, *, reread: bool = False
+) -> dict[str, str]:
+  """Returns the SHA-256 of files; those of a bucket are read each time."""
+  if _is_in_bucket(directory):
+    return {
+      name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
+      for name in names
+    }
+  return files.sha256_of_files(names, directory=directory, reread=reread)
+
+
+def _has_damaged_record(path: epath.Path) -> bool:
+  records = tf.data.TFRecordDataset(os.fspath(path))
+  try:
+    records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1)
+  except tf.errors.DataLossError:
+    return True
+  return False
 
 
 def check_files(

@@ -179,20 +179,72 @@ def test_rows_in_the_cache_are_rebuilt(tmp_path, monkeypatch, caplog):
   assert path.read_text() == whole
 
 
+def _list_sizes_alone(directory) -> dict[str, int]:
+  """Makes the file list one of a former version."""
+  path = directory / build_folder.FILE_LIST
+  sizes = {
+    name: entry['bytes'] for name, entry in json.loads(path.read_text()).items()
+  }
+  path.write_text(json.dumps(sizes))
+  return sizes
+
+
 def test_a_list_of_sizes_alone_is_read(built):
   _, data_dir = built
   directory = tfds_builder.rows_directory(data_dir)
-  sizes = {
-    name: entry['bytes']
-    for name, entry in json.loads(
-      (directory / build_folder.FILE_LIST).read_text()
-    ).items()
-  }
-  (directory / build_folder.FILE_LIST).write_text(json.dumps(sizes))
+  sizes = _list_sizes_alone(directory)
   assert build_folder.find_damage(directory, reread=True) is None
   _cut(pathlib.Path(directory / 'LICENSE'))
   assert build_folder.find_damage(directory) == (
     f'its LICENSE has {sizes["LICENSE"] - 3} bytes, not {sizes["LICENSE"]}'
+  )
+
+
+def test_records_of_a_former_version_are_checked_by_their_checksums(
+  built, caplog
+):
+  corpus, data_dir = built
+  directory = pathlib.Path(tfds_builder.rows_directory(data_dir))
+  _list_sizes_alone(directory)
+  (path,) = directory.glob('*-test.tfrecord*')
+  whole = path.read_bytes()
+  _flip(path)
+  with pytest.raises(InputError) as error:
+    row_source.RowsSource(data_dir).metadata()
+  assert str(error.value) == (
+    f'rows in {directory}: its {path.name} has a damaged record. Build them '
+    f"again with 'it-study corpus build CORPUS --data_dir {data_dir}'."
+  )
+  with caplog.at_level(logging.WARNING):
+    tfds_builder.build_rows(corpus, data_dir=data_dir)
+  assert 'has a damaged record; rebuilding it' in caplog.text
+  assert path.read_bytes() == whole
+
+
+def test_rows_in_a_bucket_are_read_only_in_search_of_damage(built, monkeypatch):
+  _, data_dir = built
+  directory = tfds_builder.rows_directory(data_dir)
+  monkeypatch.setattr(build_folder, '_is_in_bucket', lambda directory: True)
+  build_folder.write_file_list(directory)
+  listed = json.loads((directory / build_folder.FILE_LIST).read_text())
+  assert {name for name, entry in listed.items() if 'sha256' in entry} == {
+    'LICENSE',
+    'dataset_info.json',
+    'features.json',
+    'metadata.json',
+  }
+  assert build_folder.find_damage(directory, reread=True) is None
+  (path,) = pathlib.Path(directory).glob('*-train.tfrecord*')
+  whole = path.read_bytes()
+  _flip(path)
+  assert build_folder.find_damage(directory) is None
+  assert build_folder.find_damage(directory, reread=True) == (
+    f'its {path.name} has a damaged record'
+  )
+  path.write_bytes(whole)
+  _flip(pathlib.Path(directory) / 'metadata.json')
+  assert build_folder.find_damage(directory) == (
+    'its metadata.json has changed since it was written'
   )
 
 
