@@ -262,7 +262,7 @@ def _copy_tokenizer(source: WeightsSource, destination: pathlib.Path) -> None:
   if source.format != 'it_study':
     return
   folder = pathlib.Path(weights_source.tokenizer_folder(str(source.path)))
-  for name in tokenizer.FILES:
+  for name in (*tokenizer.FILES, 'generation_config.json'):
     if (folder / name).is_file():
       text_files.write_file(destination / name, (folder / name).read_bytes())
 

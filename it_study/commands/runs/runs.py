@@ -241,9 +241,8 @@ def configure(
   # For the import statements of gin files.
   user_module.search_working_directory()
   paths = [expanded(file) for file in files]
-  search_paths = [
-    expanded(path) for path in options.gin_search_paths.split(',') if path
-  ]
+  given = filter(None, options.gin_search_paths.split(','))
+  search_paths = list(map(expanded, given))
   config = gin_utils.load(
     files=paths,
     bindings=bindings,

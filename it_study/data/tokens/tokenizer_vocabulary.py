@@ -169,10 +169,14 @@ class TokenizerVocabulary(seqio.Vocabulary):
     return text.replace(_OPEN, '').replace(_CLOSE, '')
 
   def save(self, folder: pathlib.Path) -> None:
-    """Copies the tokenizer's files to another folder."""
-    for name in (TOKENIZER, CONFIG):
-      content = _read(self.folder / name)
-      text_files.write_file(folder / name, content)
+    """Writes files to another folder that make an equal vocabulary."""
+    for name in (TOKENIZER, CONFIG, _TEMPLATE):
+      # Of the three, only the template need not be there.
+      if name != _TEMPLATE or (self.folder / name).is_file():
+        text_files.write_file(folder / name, _read(self.folder / name))
+    if self._end_ids:
+      ends = json.dumps({'eos_token_id': self._end_ids})
+      text_files.write_file(folder / _GENERATION, ends.encode())
 
   def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
     """Encodes many texts at once."""

@@ -65,6 +65,17 @@ def test_seqio_tokenizes_with_it(directory):
   assert vocabulary.decode_tf(tf.constant([258, 259])).numpy() == b'ab a'
 
 
+def test_a_saved_vocabulary_is_equal(directory, tmp_path):
+  (directory / 'chat_template.jinja').write_text('{{ messages[0].content }}')
+  (directory / 'generation_config.json').write_text('{"eos_token_id": [0, 1]}')
+  vocabulary = TokenizerVocabulary(directory)
+  vocabulary.save(tmp_path / 'copy')
+  copy = TokenizerVocabulary(tmp_path / 'copy')
+  assert copy == vocabulary
+  assert copy.chat_template == '{{ messages[0].content }}'
+  assert copy.other_end_ids == (1,)
+
+
 def test_equal_files_are_equal_vocabularies(directory):
   one, two = TokenizerVocabulary(directory), TokenizerVocabulary(directory)
   assert one == two
