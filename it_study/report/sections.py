@@ -18,6 +18,7 @@ from it_study.report.tables import (
   background_tables,
   facts_table,
   following_table,
+  kept_table,
   parts_tables,
   samples_table,
   score_tables,
@@ -93,6 +94,7 @@ def make_report(results: Results) -> Report:
     _sweeps(results),
     _classification(results),
     _generation(results),
+    _kept(results),
     _prior(results),
     _data(results),
     _surface(results),
@@ -243,6 +245,17 @@ def _generation(results: Results) -> Section | None:
     'Read the table like the one for classification.',
     score_figures.generation_figure(results),
     score_tables.difference_table(results, metric='rouge_l', group=GEN),
+  )
+
+
+def _kept(results: Results) -> Section | None:
+  return _section(
+    'kept',
+    'How much of the definition is needed',
+    'Exact match on unseen classification tasks, with the same random share of '
+    "the definition's words at training and at test. Words of a smaller share "
+    'are among those of a larger one.',
+    kept_table.kept_table(results),
   )
 
 

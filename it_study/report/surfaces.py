@@ -86,7 +86,9 @@ def warnings(
       if (key := _key_of(arm)) in widths
     ]
     widest = max(found, key=lambda spread: spread.width, default=None)
-    if widest is not None and abs(pair.interval.mean) <= widest.width:
+    if widest is None or widest.width == 0:
+      continue
+    if abs(pair.interval.mean) <= widest.width:
       within.append((pair, widest))
   if not within:
     return ()

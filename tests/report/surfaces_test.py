@@ -47,6 +47,11 @@ def test_an_effect_within_the_spread_is_flagged(tmp_path):
   ]
 
 
+def test_no_effect_is_within_no_spread(tmp_path):
+  results = results_of(tmp_path / 'study', accuracy=1.0, altered=1.0)
+  assert answer.answer(results.arms).warnings == ()
+
+
 def test_a_larger_effect_is_not_flagged(tmp_path):
   results = results_of(tmp_path / 'study', accuracy=1.0, altered=0.0)
   assert spreads(results.arms)[0].width == 0
