@@ -70,6 +70,8 @@ def make_rows(
   rows = []
   for number, (category, labels) in enumerate(tasks):
     task = f'task{number:03d}_{split}'
+    # Tasks with the same inputs are judged together in a control.
+    of_task = f' of {task}' if category.endswith('Control') else ''
     for position in range(num_instances):
       name = f'{task}-{position}'
       random = stable_random(name, seed, train_condition, test_condition)
@@ -87,7 +89,7 @@ def make_rows(
           label_space=labels,
           position=position,
           split=split,
-          inputs=f'input {position}',
+          inputs=f'input {position}{of_task}',
           targets=(truth,),
           prediction=truth if right else wrong,
           train_condition=train_condition,

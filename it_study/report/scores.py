@@ -57,6 +57,8 @@ class Scores:
     answers: Normalized predictions, equal if exact match cannot tell them
       apart; texts where there is a label space, else hashes; object
       [seeds, instances].
+    prompts: Hashes of the prompts of control tasks, 0 for other tasks; object
+      [instances].
     seeds: Seed of each row of `values`; None if unknown.
     cache: Estimates computed so far.
   """
@@ -67,6 +69,7 @@ class Scores:
   kinds: np.ndarray
   values: dict[str, np.ndarray]
   answers: np.ndarray
+  prompts: np.ndarray
   seeds: tuple[int | None, ...] = (None,)
   cache: dict[tuple, Estimate | None] = dataclasses.field(
     default_factory=dict, repr=False
@@ -127,6 +130,8 @@ class Scores:
       group,
       bounds=(-100.0, 100.0),
       chance=self.values[CHANCE][0] if other_metric == CHANCE else None,
+      # Without a definition, tasks that share their inputs share prompts, too.
+      units=other.prompts if group.kind == 'control' else None,
     )
     return self.cache[key]
 
@@ -173,6 +178,7 @@ def score_rows(rows: Sequence[Prediction]) -> Scores:
     categories=_objects(row.category for row in rows),
     kinds=_objects(row.kind for row in rows),
     answers=_objects(map(_answer, rows))[None],
+    prompts=_objects(map(_control_prompt, rows)),
     values={
       name: 100.0 * np.array([points], np.float64)
       for name, points in values.items()
@@ -231,6 +237,11 @@ def _matches_prior(row: Prediction) -> float | None:
   return float(normalize_answer(row.prediction) in prior)
 
 
+def _control_prompt(row: Prediction) -> int:
+  is_control = row.category in CONTROL_CATEGORIES
+  return stable_hash(row.inputs or '') if is_control else 0
+
+
 def _or_nan(value: float | None) -> float:
   return np.nan if value is None else value
 
@@ -249,6 +260,7 @@ def _estimate(
   *,
   bounds: tuple[float, float],
   chance: np.ndarray | None = None,
+  units: np.ndarray | None = None,
 ) -> Estimate | None:
   mask = scores.mask(group) & ~np.isnan(values).any(axis=0)
   if not mask.any():
@@ -259,4 +271,5 @@ def _estimate(
     bounds=bounds,
     value_range=None if chance is None else over_chance_range(chance[mask]),
     tasks_are_fixed=group.kind == 'control',
+    units=None if units is None else units[mask],
   )

@@ -112,3 +112,23 @@ def test_what_varies_beyond_guessing_is_bounded_by_the_guess():
   # None of 8 tasks is wrong; 36.9% of them might be, 100 points below.
   assert (interval.mean, interval.high) == (50, 50)
   assert interval.low == pytest.approx(50 - 36.94, abs=0.005)
+
+
+@pytest.mark.parametrize(('is_shared', 'num_units'), [(True, 5), (False, 10)])
+def test_controls_are_judged_by_input_where_tasks_share_them(
+  is_shared, num_units
+):
+  tasks = [('Positive Control', ('a', 'b'))] * 2
+  first, second = (
+    score_rows(
+      [
+        dataclasses.replace(row, inputs=f'{row.position}') if is_shared else row
+        for row in make_rows(tasks=tasks, num_instances=5, seed=seed)
+      ]
+    )
+    for seed in (0, 1)
+  )
+  control = Group('control', 'Positive Control')
+  found = first.minus(second, 'exact_match', control)
+  assert found.squares.num_clusters == num_units
+  assert found.num_instances == 10

@@ -301,6 +301,7 @@ def estimate(
   bounds: tuple[float, float] = (-math.inf, math.inf),
   value_range: tuple[float, float] | None = None,
   tasks_are_fixed: bool = False,
+  units: np.ndarray | None = None,
   seed: int = 0,
   num_resamples: int = NUM_RESAMPLES,
 ) -> Estimate:
@@ -320,6 +321,9 @@ def estimate(
       varies; None for `bounds`.
     tasks_are_fixed: Whether the tasks are themselves of interest, as controls
       are, rather than a sample; only their instances are then resampled.
+    units: What is resampled of fixed tasks, where it is not each instance:
+      instances of several tasks with the same input depend on each other;
+      object [instances].
     seed: Seed of the resampling.
     num_resamples: Number of bootstrap resamples.
 
@@ -335,7 +339,8 @@ def estimate(
       f'{len(tasks)} tasks.'
     )
   names, codes = np.unique(np.asarray(tasks, object), return_inverse=True)
-  values = values[:, np.argsort(codes, kind='stable')]
+  order = np.argsort(codes, kind='stable')
+  values = values[:, order]
   sizes = np.bincount(codes)
   seen, mean, strata = values, float(values.mean()), 1
   if tasks_are_fixed and len(sizes) < values.shape[1]:
@@ -343,14 +348,15 @@ def estimate(
     starts = np.cumsum(sizes) - sizes
     of_task = np.add.reduceat(values.mean(axis=0), starts) / sizes
     values = values - np.repeat(of_task, sizes) + mean
-    strata, sizes = len(sizes), np.array([values.shape[1]])
+    units = np.arange(len(order)) if units is None else units
+    values, sizes, strata = _by_unit(values, units[order], codes[order])
   squares = resampling.mean_squares(
     values, sizes, scale=float(np.abs(seen).max())
   )
-  if strata > 1:
-    free = values.shape[1] - strata
+  count = squares.num_clusters
+  if 1 < strata < count:
     squares = dataclasses.replace(
-      squares, clusters=squares.clusters * (values.shape[1] - 1) / free
+      squares, clusters=squares.clusters * (count - 1) / (count - strata)
     )
   means = resampling.resampled_means(
     values, sizes, seed=seed, num_resamples=num_resamples
@@ -367,6 +373,29 @@ def estimate(
     lower_shape=lower,
     upper_shape=upper,
   )
+
+
+def _by_unit(
+  values: np.ndarray, units: np.ndarray, tasks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int]:
+  """Groups values by unit; each is a sample of its set of tasks.
+
+  Args:
+    values: Values of fixed tasks; float64 [seeds, instances].
+    units: Unit of each instance; [instances].
+    tasks: Task of each instance; int [instances].
+
+  Returns:
+    Values by unit, the number of instances of each unit, and the number of sets
+    of tasks; where every unit is one instance, they stay one sample.
+  """
+  _, codes = np.unique(units, return_inverse=True)
+  sizes = np.bincount(codes)
+  if len(sizes) == len(units):
+    return values, np.array([len(units)]), len(np.unique(tasks))
+  order = np.argsort(codes, kind='stable')
+  of_unit = np.split(tasks[order], np.cumsum(sizes)[:-1])
+  return values[:, order], sizes, len({tuple(sorted(set(t))) for t in of_unit})
 
 
 def adjust(p_values: Sequence[float], *, method: str = 'holm') -> list[float]:

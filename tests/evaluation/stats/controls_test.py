@@ -16,13 +16,14 @@ from it_study.evaluation.stats.controls import (
 )
 
 
-def estimate_of(values, *, num_tasks=2):
+def estimate_of(values, *, num_tasks=2, units=None):
   values = np.atleast_2d(np.asarray(values, float))
   return intervals.estimate(
     values,
     np.arange(values.shape[1]) % num_tasks,
     bounds=(-100.0, 100.0),
     tasks_are_fixed=True,
+    units=units,
   )
 
 
@@ -134,6 +135,19 @@ def test_a_mean_at_the_margin_passes_in_at_most_five_percent():
       controls.within(estimate_of(draws), 10).outcome == PASSED
     )
   assert max(passed.values()) <= 20
+
+
+def test_tasks_with_the_same_inputs_are_no_independent_evidence():
+  generator = np.random.default_rng(2)
+  passed = {'by instance': 0, 'by input': 0}
+  inputs = np.repeat(np.arange(60), 3)
+  for _ in range(300):
+    # Each input is answered right in all three tasks or in none.
+    values = np.repeat(generator.choice([100.0, 0.0], 60, p=(0.4, 0.6)), 3)
+    for how, units in (('by instance', None), ('by input', inputs)):
+      found = estimate_of(values, num_tasks=3, units=units)
+      passed[how] += controls.above(found, 40).outcome == PASSED
+  assert passed['by input'] <= 15 < 2 * 15 < passed['by instance']
 
 
 @pytest.mark.parametrize('value', [0, 100, -1.0, 'wide', None, True])

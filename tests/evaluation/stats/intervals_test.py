@@ -415,3 +415,41 @@ def test_intervals_of_skewed_values_are_skewed():
     values, [f't{k:02}' for k in range(20)]
   ).interval()
   assert interval.high - interval.mean > 1.2 * (interval.mean - interval.low)
+
+
+def test_units_of_fixed_tasks_are_resampled_together():
+  values = np.random.default_rng(3).choice([0.0, 100.0], 30)
+  once = intervals.estimate(values, ['a'] * 30, tasks_are_fixed=True)
+  # Two tasks that agree on every input are no more evidence than one.
+  twice = intervals.estimate(
+    np.tile(values, 2),
+    ['a'] * 30 + ['b'] * 30,
+    tasks_are_fixed=True,
+    units=np.tile(np.arange(30), 2),
+  )
+  assert twice.standard_error == pytest.approx(once.standard_error)
+  assert twice.degrees_of_freedom == once.degrees_of_freedom == 29
+  assert (twice.num_tasks, twice.num_instances) == (2, 60)
+
+
+def test_units_of_one_instance_each_change_nothing():
+  generator = np.random.default_rng(4)
+  values = generator.choice([0.0, 100.0], (2, 40))
+  tasks = np.repeat(['a', 'b'], 20)
+  plain, by_unit = (
+    intervals.estimate(values, tasks, tasks_are_fixed=True, units=units)
+    for units in (None, generator.permutation(40))
+  )
+  assert plain.squares == by_unit.squares
+  assert plain.interval() == by_unit.interval()
+
+
+def test_every_unit_may_have_tasks_of_its_own():
+  found = intervals.estimate(
+    [0.0, 100.0, 50.0, 50.0, 100.0, 0.0],
+    ['a', 'a', 'b', 'c', 'd', 'd'],
+    tasks_are_fixed=True,
+    units=np.array([0, 0, 1, 1, 2, 2]),
+  )
+  assert found.squares.num_clusters == 3
+  assert found.interval().low <= found.mean == 50.0
