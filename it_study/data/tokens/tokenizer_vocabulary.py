@@ -48,7 +48,8 @@ class TokenizerVocabulary(seqio.Vocabulary):
     """
     super().__init__()
     self.folder = pathlib.Path(folder)
-    content = _read(self.folder / TOKENIZER)
+    # The files may change later; ids are those of now.
+    self._content = content = _read(self.folder / TOKENIZER)
     self.config = _parse(self.folder / CONFIG, _read(self.folder / CONFIG))
     self._chat_template = _chat_template(self.folder, self.config)
     try:
@@ -170,10 +171,11 @@ class TokenizerVocabulary(seqio.Vocabulary):
 
   def save(self, folder: pathlib.Path) -> None:
     """Writes files to another folder that make an equal vocabulary."""
-    for name in (TOKENIZER, CONFIG, _TEMPLATE):
-      # Of the three, only the template need not be there.
-      if name != _TEMPLATE or (self.folder / name).is_file():
-        text_files.write_file(folder / name, _read(self.folder / name))
+    text_files.write_file(folder / TOKENIZER, self._content)
+    config = json.dumps(self.config)
+    text_files.write_file(folder / CONFIG, config.encode())
+    if self._chat_template is not None:
+      text_files.write_file(folder / _TEMPLATE, self._chat_template.encode())
     if self._end_ids:
       ends = json.dumps({'eos_token_id': self._end_ids})
       text_files.write_file(folder / _GENERATION, ends.encode())
