@@ -1,15 +1,25 @@
-# The two main targets are `make study` and `make test`. Each sets itself up.
+# The main targets are `make study`, `make smollm2` and `make test`. Each sets
+# itself up.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 STUDY_DIR ?= it_study_out
 BIN := $(VENV)/bin
 PARALLEL := -n 2 --dist loadfile
 
-.PHONY: study test lint bench clean
+.PHONY: study smollm2 test lint bench clean
 
 # Runs the miniature study. Another seed: STUDY_DIR=seed1 ARGS='--gin.SEED=1'.
 study: $(VENV)/installed
 	$(BIN)/it-study study --study_dir=$(STUDY_DIR) $(ARGS)
+
+# Tests a real model, SmolLM2-135M-Instruct, which it downloads: free answers, and
+# labels ranked by their likelihood. More: ARGS='--gin.INSTANCES_PER_TEST_TASK=10'.
+smollm2: $(VENV)/installed
+	$(BIN)/it-study fetch_model smollm2-135m-instruct
+	$(BIN)/it-study study --gin_file=studies/smollm2.gin \
+	  --study_dir=smollm2_out/free $(ARGS)
+	$(BIN)/it-study study --gin_file=studies/smollm2.gin \
+	  --study_dir=smollm2_out/ranked --gin.DECODING=ranked $(ARGS)
 
 # Runs all tests that this machine can run; ARGS='tests/instructions/prompts_test.py -k limit'.
 test: $(VENV)/installed-test

@@ -1,16 +1,21 @@
 """Tests of gin_configs: every shipped file parses by its first line."""
 
+import dataclasses
 import inspect
 import re
 import shlex
 
+import jax
 import pytest
 
 from it_study import cli, gin_utils
+from it_study.checkpoints.hf import decoder_config as hf_config
 from it_study.commands.runs import runs
 from it_study.conditions import Condition
 from it_study.engines import native
+from it_study.models import partitioning
 from it_study.models.decoder_only.config import DecoderConfig, Rope
+from it_study.models.decoder_only.model import DecoderLM
 from it_study.models.t5 import T5Config
 from it_study.study import run
 from it_study.training import optimizers
@@ -74,6 +79,7 @@ def test_the_leaves_are_known():
     'studies/miniature_surfaces.gin',
     'studies/natinst_tiny.gin',
     'studies/number_of_tasks.gin',
+    'studies/smollm2.gin',
   ]
 
 
@@ -111,12 +117,47 @@ _T5S = [name for name in FILES if name.startswith('models/t5_')]
 _DECODERS = [n for n in FILES if n.startswith('models/') and n not in _T5S]
 
 
-@pytest.mark.parametrize('name', _DECODERS)
-def test_a_decoder_only_model_is_whole(name):
+# Rows of the released tables, and parameters, which the authors state.
+_DECODER_SIZES = {
+  'gemma3_1b': (262_144, 999_885_952),
+  'llama3_1_8b': (128_256, 8_030_261_248),
+  'llama3_2_1b': (128_256, 1_235_814_400),
+  'llama_7b': (32_000, 6_738_415_616),
+  'olmo2_7b': (100_352, 7_298_617_344),
+  'qwen3_0_6b': (151_936, 596_049_920),
+  'qwen3_8b': (151_936, 8_190_735_360),
+  'smollm2_135m': (49_152, 134_515_008),
+}
+
+
+def decoder_config(name, vocab_size):
   gin_utils.load(
     files=[name], configurables=[DecoderConfig, Rope], read=['MODEL']
   )
-  config = gin_utils.configured('DecoderConfig')(vocab_size=49152)
+  return gin_utils.configured('DecoderConfig')(vocab_size=vocab_size)
+
+
+@pytest.mark.parametrize('name', _DECODERS)
+def test_a_decoder_only_model_has_the_released_size(name):
+  rows, size = _DECODER_SIZES[name.removeprefix('models/')[: -len('.gin')]]
+  config = decoder_config(name, rows)
+  params = partitioning.abstract_params(
+    model=DecoderLM(dataclasses.replace(config, num_layers=1)),
+    mesh=partitioning.make_mesh(devices=jax.devices()[:1]),
+  )
+  # One layer is traced, since all are alike.
+  of_layer = sum(
+    leaf.size for leaf in jax.tree.leaves(params['decoder']['layers_0'])
+  )
+  of_one = sum(leaf.size for leaf in jax.tree.leaves(params))
+  assert of_one + (config.num_layers - 1) * of_layer == size
+  # A config.json of its family describes it exactly.
+  fields = hf_config.read_config(hf_config.write_config(config))
+  assert dataclasses.replace(config, **fields) == config
+
+
+def test_a_decoder_only_model_is_whole():
+  config = decoder_config('models/smollm2_135m.gin', 49_152)
   assert config == DecoderConfig(
     vocab_size=49152,
     emb_dim=576,
@@ -179,11 +220,19 @@ def test_released_sizes(size, widths):
       # runs/lora.gin sets it.
       {'checkpoint_folder', 'lora', 'on_progress'},
     ),
-    ('predict', 'runs/predict.gin', {'on_progress'}),
+    # studies/smollm2.gin sets the number of instances.
+    (
+      'predict',
+      'runs/predict.gin',
+      {'instances_per_test_task', 'on_progress'},
+    ),
     (
       'run_study',
       'runs/study.gin',
-      {'study_dir', 'engine', 'record', 'on_step'},
+      {
+        *('study_dir', 'engine', 'record', 'on_step'),
+        'instances_per_test_task',
+      },
     ),
   ],
 )

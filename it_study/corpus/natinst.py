@@ -59,6 +59,8 @@ class Corpus:
     warnings: Harmless irregularities of the split files.
     exclusions: Tasks and instances in no split. Other instances keep their
       positions; kind and label space depend on the remaining ones.
+    test_instances: Number of positions of each test task that are tested, at
+      most 100. Kind and label space do not depend on it.
   """
 
   directory: pathlib.Path
@@ -67,6 +69,7 @@ class Corpus:
   overrides: Mapping[str, str] = dataclasses.field(hash=False)
   warnings: tuple[str, ...] = ()
   exclusions: Exclusions = NO_EXCLUSIONS
+  test_instances: int = TEST_INSTANCES
 
   def tasks_of(self, split: str) -> tuple[str, ...]:
     """Returns the names of the tasks whose instances are in `split`."""
@@ -134,13 +137,14 @@ class Corpus:
 
     Training and validation are in the order of the stable hash, so that the
     first n do not depend on the order of the file. Test is in the order of the
-    file and has the instances at the first 100 positions, except excluded ones,
-    which are not replaced. Validation has 10 instances that are not excluded.
+    file and has the instances at the first `test_instances` positions, except
+    excluded ones, which are not replaced. Validation has 10 instances that are
+    not excluded.
     """
     check_split(split)
     instances = self.load(name).instances
     if split == 'test':
-      return tuple(i for i in instances if i.position < TEST_INSTANCES)
+      return tuple(i for i in instances if i.position < self.test_instances)
     ordered = sorted(instances, key=lambda i: (stable_hash(i.id), i.id))
     if split == 'validation':
       return tuple(ordered[:VALIDATION_INSTANCES])
@@ -221,6 +225,22 @@ def open_corpus(
       f'and test_tasks.txt, the first being {both[0]!r}. Remove it from one.'
     )
   return corpus
+
+
+def check_test_instances(number: int | None) -> int:
+  """Returns the number of instances to test of a task; None is the most.
+
+  Raises:
+    InputError: If it is not from 1 to 100.
+  """
+  if number is None:
+    return TEST_INSTANCES
+  if type(number) is not int or not 1 <= number <= TEST_INSTANCES:
+    raise InputError(
+      f'INSTANCES_PER_TEST_TASK is {number!r}: give a whole number from 1 to '
+      f'{TEST_INSTANCES}, or None for all.'
+    )
+  return number
 
 
 def survey_corpus(

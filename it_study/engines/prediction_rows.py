@@ -39,6 +39,8 @@ class PredictionSettings:
     mixture_or_task_module: Module that registers it; imported first.
     task_feature_lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
     split: 'test', 'validation' or 'train'.
+    instances_per_test_task: Number of first instances of each test task to
+      answer; None for all.
     seed: Seed for the parameters of a model without a checkpoint.
     batch_size: Number of prompts decoded at once.
     decoding: Decoding method and its settings.
@@ -54,8 +56,10 @@ class PredictionSettings:
   seed: int
   batch_size: int
   decoding: Decoding
+  instances_per_test_task: int | None = None
 
   def __post_init__(self):
+    natinst.check_test_instances(self.instances_per_test_task)
     check_whole(INFER_BATCH_SIZE=self.batch_size, SEED=self.seed)
     check_lengths(self.task_feature_lengths)
 
@@ -125,6 +129,9 @@ def prepare(
     lengths=settings.task_feature_lengths,
     split=settings.split,
   )
+  if settings.split == 'test':
+    most = natinst.check_test_instances(settings.instances_per_test_task)
+    rows = tuple(row for row in rows if int(row['position']) < most)
   model_setup.warn_of_long_texts(
     source,
     [len(row['inputs']) for row in rows],

@@ -145,6 +145,17 @@ def test_a_label_may_end_by_any_of_them(model, corpus, tmp_path):
   assert max(gains) > 0.1
 
 
+def test_few_instances_of_each_test_task_are_answered(model, corpus):
+  few = '--gin.predict.instances_per_test_task=2'
+  assert predict(model, corpus, few) == 0
+  assert [(row['task'], row['position']) for row in rows()] == [
+    ('task4_entail', 0),
+    ('task4_entail', 1),
+    ('task5_title', 0),
+    ('task5_title', 1),
+  ]
+
+
 def test_the_batch_changes_no_answer(model, corpus):
   assert predict(model, corpus, '--gin.INFER_BATCH_SIZE=64') == 0
   assert predict(model, corpus, '--gin.INFER_BATCH_SIZE=5', out='small') == 0

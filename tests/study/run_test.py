@@ -1,6 +1,7 @@
 """Tests of it_study.study.run: what is planned, run once, resumed, refused."""
 
 import collections
+import dataclasses
 import json
 import signal
 import subprocess
@@ -541,6 +542,46 @@ def test_the_untuned_model_has_the_initial_weights(corpus, tmp_path):
     'predict released_seed0 natinst_def_original_ex_original2 test'
   ]
   assert not [c for c in engine.calls if 'untuned' in c]
+
+
+def test_a_study_may_train_nothing_and_test_few_instances(corpus, tmp_path):
+  engine = fakes.Engine(corpus)
+  engine.corpus = dataclasses.replace(engine.corpus, test_instances=3)
+  run(
+    corpus,
+    tmp_path / 'study',
+    engine,
+    conditions=(),
+    test_conditions=(
+      'natinst_def_original_ex_original2',
+      'natinst_def_empty_ex_original2',
+    ),
+    instances_per_test_task=3,
+  )
+  assert engine.calls == [
+    'predict untuned natinst_def_original_ex_original2 test',
+    'predict untuned natinst_def_empty_ex_original2 test',
+  ]
+  lines = (tmp_path / 'study/results.jsonl').read_text().splitlines()
+  results = [json.loads(line) for line in lines]
+  # Of two test tasks; of the baselines too.
+  assert {line['metrics']['num_instances'] for line in results} == {6}
+  assert [line['original_instructions'] for line in results[-2:]] == [
+    True,
+    False,
+  ]
+  assert not (tmp_path / 'study/trainings').exists()
+
+
+@pytest.mark.parametrize('number', [0, 101, 2.0, True])
+def test_an_invalid_number_of_instances_is_refused(number, corpus, tmp_path):
+  with pytest.raises(InputError) as caught:
+    run(corpus, tmp_path / 'study', instances_per_test_task=number)
+  assert str(caught.value) == (
+    f'INSTANCES_PER_TEST_TASK is {number!r}: give a whole number from 1 to '
+    '100, or None for all.'
+  )
+  assert not (tmp_path / 'study').exists()
 
 
 def _name(path):
