@@ -237,14 +237,15 @@ def select(
 ) -> list[Arm]:
   """Returns the arms of a split that are of any of the requested kinds.
 
-  Untuned arms are restricted to those tested with the real instructions, if
-  there are any.
+  Beside trained arms, untuned ones are restricted to those tested with the real
+  instructions, if there are any.
   """
   arms = [arm for arm in arms if arm.split == split]
   untuned_arms = [arm for arm in arms if arm.is_untuned]
-  untuned_arms = [
-    arm for arm in untuned_arms if arm.has_original_instructions
-  ] or untuned_arms
+  if any(arm.is_trained for arm in arms):
+    untuned_arms = [
+      arm for arm in untuned_arms if arm.has_original_instructions
+    ] or untuned_arms
   return [
     arm
     for arm in arms

@@ -1,5 +1,7 @@
 """Tests of it_study.report.arms."""
 
+import dataclasses
+
 import pytest
 from report_fixture import DEFINITIONS, EXAMPLES, make_study
 
@@ -30,6 +32,21 @@ def test_seeds_make_one_arm(arms):
   values = [c.metrics['classification']['exact_match'] for c in half.cells]
   assert values[0] != values[1]
   assert half.value('exact_match', CLS) == sum(values) / 2
+
+
+def test_a_study_without_trainings_shows_every_condition(arms):
+  untuned = next(arm for arm in arms if arm.is_untuned)
+  cell = dataclasses.replace(
+    untuned.cells[0],
+    test_condition='natinst_def_empty_ex_original2',
+    original_instructions=False,
+  )
+  altered = dataclasses.replace(untuned, cells=(cell,))
+  assert select([untuned, altered], split='test', untuned=True) == [
+    untuned,
+    altered,
+  ]
+  assert select([*arms, altered], split='test', untuned=True) == [untuned]
 
 
 def test_select_by_role(arms):
