@@ -198,3 +198,18 @@ def test_altered_data_is_no_altered_instruction(tmp_path):
   assert (
     arms_module.headline_arm(results.arms).train_condition == DEFINITIONS[0]
   )
+
+
+def test_instructions_are_compared_on_the_real_data(tmp_path):
+  study = make_study(tmp_path, accuracies={DEFINITIONS[0]: 0.9}, tasks=TASKS)
+  for definition, accuracy in ((DEFINITIONS[0], 0.9), (DEFINITIONS[1], 0.1)):
+    name = f'{definition}_tgtswapped'
+    rows = make_rows(
+      accuracy=accuracy,
+      train_condition=name,
+      test_condition=definition,
+      tasks=TASKS,
+    )
+    add_cell(study, rows, training=f'{name}_seed0', changes={'matched': True})
+  results = score_study(read_study(study))
+  assert answer.answer(results.arms).verdict == 'No answer yet.'

@@ -53,8 +53,8 @@ def test_no_effect_is_within_no_spread(tmp_path):
 
 
 def test_a_larger_effect_is_not_flagged(tmp_path):
-  results = results_of(tmp_path / 'study', accuracy=1.0, altered=0.0)
-  assert spreads(results.arms)[0].width == 0
+  results = results_of(tmp_path / 'study', accuracy=0.9, altered=0.0)
+  assert 0 < spreads(results.arms)[0].width < 30
   assert answer.answer(results.arms).warnings == ()
 
 

@@ -63,3 +63,11 @@ def test_answers_are_counted_by_what_they_follow(tmp_path, accuracy, follows):
 def test_without_a_renaming_there_is_no_table(tmp_path):
   study = make_study(tmp_path, accuracies={DEFINITIONS[0]: 0.9})
   assert following_table(score_study(read_study(study))) is None
+
+
+def test_instances_that_both_answers_fit_are_left_out(tmp_path):
+  study = make_study(tmp_path, accuracies={DEFINITIONS[0]: 0.9})
+  rows = make_rows(train_condition=DEFINITIONS[0], test_condition=FLIPPED)
+  rows = [dataclasses.replace(row, prior_targets=row.targets) for row in rows]
+  add_cell(study, rows, training=f'{DEFINITIONS[0]}_seed0')
+  assert following_table(score_study(read_study(study))) is None
