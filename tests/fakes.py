@@ -131,6 +131,7 @@ class Engine:
   def __init__(self, corpus, *, dies_at: int | None = None):
     self.corpus = natinst.open_corpus(corpus)
     self.dies_at = dies_at
+    self.instances_per_test_task: int | None = None
     self.calls: list[str] = []
 
   def finetune(self, *, mixture_or_task_name, model_dir, seed, on_progress):

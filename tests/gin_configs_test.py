@@ -229,10 +229,7 @@ def test_released_sizes(size, widths):
     (
       'run_study',
       'runs/study.gin',
-      {
-        *('study_dir', 'engine', 'record', 'on_step'),
-        'instances_per_test_task',
-      },
+      {'study_dir', 'engine', 'record', 'on_step'},
     ),
   ],
 )

@@ -43,7 +43,6 @@ def run_study(
   initial_checkpoint_path: str | os.PathLike | None = None,
   answer_dir: str | os.PathLike | None = None,
   equivalence_margin: float = MARGIN,
-  instances_per_test_task: int | None = None,
   record: RunRecord = _NO_RECORD,
   on_step: Callable[[Step], None] | None = None,
 ) -> pathlib.Path:
@@ -68,8 +67,6 @@ def run_study(
       the untuned model has; None for random weights, drawn from the seed.
     answer_dir: Answer cache; None for `answers` in the study folder.
     equivalence_margin: Largest difference, in points, that counts as none.
-    instances_per_test_task: Number of first instances of each test task to
-      test; None for all. The engine's `predict` must have the same.
     record: Configuration and details of this run, for run.json.
     on_step: Callback, called with every step.
 
@@ -88,10 +85,7 @@ def run_study(
     test_conditions=test_conditions,
     equivalence_margin=equivalence_margin,
   )
-  opened = dataclasses.replace(
-    natinst.open_corpus(os.fspath(corpus)),
-    test_instances=natinst.check_test_instances(instances_per_test_task),
-  )
+  opened = _open(corpus, engine)
   request.check(opened)
   folder = open_folder(study_dir)
   with folder.one_at_a_time():
@@ -117,6 +111,13 @@ def run_study(
 
   worker.run(cells, on_finished=write_results)
   return folder.path / RESULTS
+
+
+def _open(corpus: str | os.PathLike[str], engine: Engine) -> natinst.Corpus:
+  """Returns a corpus of the instances that an engine answers."""
+  number = natinst.check_test_instances(engine.instances_per_test_task)
+  opened = natinst.open_corpus(os.fspath(corpus))
+  return dataclasses.replace(opened, test_instances=number)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

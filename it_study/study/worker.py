@@ -57,10 +57,13 @@ class Engine:
   Attributes:
     finetune: Function of task, folder and seed that trains a model.
     predict: Function of task, checkpoint, split and folders that answers it.
+    instances_per_test_task: Number of first instances that `predict` answers of
+      each test task; None for all.
   """
 
   finetune: Callable[..., dict[str, Any]]
   predict: Callable[..., pathlib.Path]
+  instances_per_test_task: int | None = None
 
 
 @dataclasses.dataclass

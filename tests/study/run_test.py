@@ -547,6 +547,7 @@ def test_the_untuned_model_has_the_initial_weights(corpus, tmp_path):
 def test_a_study_may_train_nothing_and_test_few_instances(corpus, tmp_path):
   engine = fakes.Engine(corpus)
   engine.corpus = dataclasses.replace(engine.corpus, test_instances=3)
+  engine.instances_per_test_task = 3
   run(
     corpus,
     tmp_path / 'study',
@@ -556,7 +557,6 @@ def test_a_study_may_train_nothing_and_test_few_instances(corpus, tmp_path):
       'natinst_def_original_ex_original2',
       'natinst_def_empty_ex_original2',
     ),
-    instances_per_test_task=3,
   )
   assert engine.calls == [
     'predict untuned natinst_def_original_ex_original2 test',
@@ -575,8 +575,10 @@ def test_a_study_may_train_nothing_and_test_few_instances(corpus, tmp_path):
 
 @pytest.mark.parametrize('number', [0, 101, 2.0, True])
 def test_an_invalid_number_of_instances_is_refused(number, corpus, tmp_path):
+  engine = fakes.Engine(corpus)
+  engine.instances_per_test_task = number
   with pytest.raises(InputError) as caught:
-    run(corpus, tmp_path / 'study', instances_per_test_task=number)
+    run(corpus, tmp_path / 'study', engine)
   assert str(caught.value) == (
     f'INSTANCES_PER_TEST_TASK is {number!r}: give a whole number from 1 to '
     '100, or None for all.'

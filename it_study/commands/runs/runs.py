@@ -71,12 +71,17 @@ def study(options: argparse.Namespace) -> None:
   settings.check_study()
   margins = gin_utils.configured('ControlMargins')()
   corpus = use_corpus(weights='INITIAL_CHECKPOINT_PATH')
+  number: dict[str, Any] = gin_utils.bound(
+    'predict', ('instances_per_test_task',)
+  )
   with StudyProgress(quiet=options.quiet) as on_step:
     gin_utils.configured('run_study')(
       corpus=corpus,
       study_dir=options.study_dir,
       engine=Engine(
-        finetune=engine_call('finetune'), predict=engine_call('predict')
+        finetune=engine_call('finetune'),
+        predict=engine_call('predict'),
+        **number,
       ),
       record=RunRecord(
         config=config,
