@@ -68,8 +68,8 @@ def test_bash_completes(script, tmp_path):
     'it-study train --eng': ['--engine'],
     'it-study train --engine ': ['native', 't5x'],
     'it-study train --engine = t': ['t5x'],
-    'it-study train --gin_file = studies/miniature_d': [
-      'studies/miniature_definitions.gin'
+    'it-study train --gin_file = studies/miniature_e': [
+      'studies/miniature_examples.gin'
     ],
     'it-study train --gin_file = mi': ['mine.gin'],
     'it-study train --gin_file studies_': ['studies_of_mine/'],
