@@ -205,7 +205,7 @@ def test_a_missing_file(folder):
   assert message.startswith(
     "no gin file 'studies/minature.gin' in the working directory or "
     f"{gin_utils.CONFIG_DIRECTORY}. Did you mean 'studies/miniature.gin'? "
-    'Shipped files: models/smollm2_135m.gin, models/t5_1_0_base.gin, '
+    'Shipped files: models/gemma3_1b.gin, models/llama3_1_8b.gin, '
   )
 
 

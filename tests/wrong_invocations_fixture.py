@@ -155,7 +155,7 @@ CASES = (
   (
     'score malformed.jsonl --out=metrics.json',
     'malformed.jsonl:2: missing prediction; a row has id, task, ... '
-    '(raw_prediction and scores are optional).',
+    '(raw_prediction, scores and prior_targets are optional).',
   ),
   (
     'score cut.jsonl --out=metrics.json',

@@ -93,15 +93,8 @@ def test_files_of_a_study(study):
   def described(path):
     return set(re.findall(r'`([\w./]+)`', page[path]))
 
-  # Only a decoder-only model has a tokenizer of its own.
-  tokenizer = {
-    'tokenizer.json',
-    'tokenizer_config.json',
-    'chat_template.jinja',
-    'generation_config.json',
-  }
   for path in (study / 'trainings').iterdir():
-    assert names(path) == described('trainings/TRAINING/') - tokenizer
+    assert names(path) == described('trainings/TRAINING/')
   for path in (study / 'cells').iterdir():
     files = names(path)
     # A baseline makes no predictions by a model.
