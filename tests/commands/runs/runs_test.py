@@ -85,7 +85,7 @@ def test_a_folder_in_use_is_refused_and_left_alone(
   capsys, monkeypatch, tmp_path, command, engine
 ):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(runs, 'use_corpus', lambda: None)
+  monkeypatch.setattr(runs, 'use_corpus', lambda weights: None)
   monkeypatch.setattr('it_study.engines.t5x.model.require', lambda: None)
   with local_folders.locked('out'):
     message = refusal(capsys, *words_of(command), f'--engine={engine}')
@@ -309,7 +309,7 @@ def _run(capsys, monkeypatch, tmp_path):
 
     for name, replacement in (
       ('configure', lambda *_, **__: ''),
-      ('use_corpus', lambda: None),
+      ('use_corpus', lambda weights: None),
       ('_path_macro', lambda _: tmp_path / 'out'),
       ('engine_call', lambda _: call),
     ):
