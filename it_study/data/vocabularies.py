@@ -343,8 +343,14 @@ def _name() -> str:
   return expanded(os.environ.get(VARIABLE) or DEFAULT)
 
 
-@functools.cache
 def _vocabulary(name: str) -> seqio.Vocabulary:
+  # Paths are read once, and a relative one depends on the working directory.
+  is_path = name != BYTE and '://' not in name and os.path.exists(name)
+  return _read_once(os.path.abspath(name) if is_path else name)
+
+
+@functools.cache
+def _read_once(name: str) -> seqio.Vocabulary:
   if name == BYTE:
     return seqio.ByteVocabulary()
   if os.path.isdir(name):

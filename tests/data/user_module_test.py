@@ -74,7 +74,8 @@ def test_an_installed_module_is_not_hidden(tmp_path):
     (
       'mine',
       LEVEL.replace('mine', 'My'),
-      r"^definition level 'My': use letters a to z and digits, a letter first\.$",
+      "^definition level 'My': use letters a to z and digits, a letter "
+      r'first\.$',
     ),
   ],
 )
