@@ -147,7 +147,6 @@ def acceptance(
   The probability is the total weight of the labels that equal one of the
   references; 0 or 1 for a baseline that does not draw.
   """
-  _check_name(name)
   for draw in draws(name, corpus=corpus, split=split):
     hits = [
       weight

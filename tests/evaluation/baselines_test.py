@@ -273,6 +273,8 @@ def test_baseline_of(corpus):
 def test_an_unknown_name_has_no_expected_score(corpus):
   with pytest.raises(InputError, match="baseline 'randm' is unknown"):
     baselines.expected_score('randm', corpus=corpus)
+  with pytest.raises(InputError, match="baseline 'randm' is unknown"):
+    next(baselines.acceptance('randm', corpus=corpus))
 
 
 def test_unknown_names_are_refused(corpus):
