@@ -100,6 +100,8 @@ DAMAGES = {
 class Engine:
   """Answers and trains by copying from another study."""
 
+  instances_per_test_task = None
+
   def __init__(self, source):
     self.source = source
 
