@@ -411,7 +411,8 @@ def test_a_misspelt_vocabulary(capsys, corpus):
   message = _refused_prompt(capsys, '--vocabulary=bite')
   assert message.endswith(
     "Allowed are the path of a SentencePiece model, 'byte' or 'miniature'; "
-    'name it with --vocabulary or IT_STUDY_VOCABULARY. Did you mean '
+    'name it with --vocabulary, --gin.IT_STUDY_VOCABULARY (study, train, '
+    'predict) or the variable IT_STUDY_VOCABULARY. Did you mean '
     "'byte'?"
   )
 

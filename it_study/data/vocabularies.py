@@ -234,7 +234,8 @@ def check_model_file(path: str) -> None:
     raise InputError(
       f'vocabulary {path}: cannot be read ({reason}). Allowed are the path of '
       f'a SentencePiece model, {BYTE!r} or {MINIATURE!r}; name it with '
-      f'--vocabulary or {VARIABLE}.'
+      f'--vocabulary, --gin.{VARIABLE} (study, train, predict) or the variable '
+      f'{VARIABLE}.'
       f'{nearest(path, (BYTE, MINIATURE)) or nearest_path(path)}'
     ) from None
   git_lfs.check(path, content)

@@ -74,7 +74,8 @@ def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(
     InputError,
     match=r"vocabulary .*/none.model: cannot be read .*No such file.* 'byte' "
-    "or 'miniature'; name it with --vocabulary or IT_STUDY_VOCABULARY",
+    "or 'miniature'; name it with --vocabulary, --gin.IT_STUDY_VOCABULARY "
+    r'\(study, train, predict\) or the variable IT_STUDY_VOCABULARY\.',
   ):
     vocabularies.set_vocabulary(str(tmp_path / 'none.model'))
 
@@ -180,5 +181,6 @@ def test_an_address_is_refused():
   assert str(raised.value) == (
     'vocabulary https://host/v.model: cannot be read (download it and name the '
     "file). Allowed are the path of a SentencePiece model, 'byte' or "
-    "'miniature'; name it with --vocabulary or IT_STUDY_VOCABULARY."
+    "'miniature'; name it with --vocabulary, --gin.IT_STUDY_VOCABULARY (study, "
+    'train, predict) or the variable IT_STUDY_VOCABULARY.'
   )
