@@ -87,9 +87,8 @@ COMMAND = Command(
     'are read, and t5x writes the one that every T5X restores, t5x_orbax the '
     'newer one. gguf: a file of llama.cpp with a decoder-only model. peft: '
     'LoRA updates alone, as the PEFT library reads them; hf adds them. '
-    'Training '
-    'does not need this step: INITIAL_CHECKPOINT_PATH and CHECKPOINT_PATH '
-    'accept any of these formats but gguf as they are, also in a bucket '
-    '(gs://...).'
+    'Training does not need this step: INITIAL_CHECKPOINT_PATH and '
+    'CHECKPOINT_PATH accept any of these formats but gguf as they are, also '
+    'in a bucket (gs://...).'
   ),
 )

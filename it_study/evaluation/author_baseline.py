@@ -62,14 +62,13 @@ class AuthorBaseline:
 
     'random: 2,431 of 5,700 right (42.65%) on 57 tasks'
     """
-    right: int = getattr(self, name)
-    tasks = plural(self.num_tasks, 'task')
     if not self.num_tasks:
       return f'{name}: no task whose definition mentions every label'
+    right: int = getattr(self, name)
     share = 100 * right / self.num_instances
     return (
       f'{name}: {right:,} of {self.num_instances:,} right ({share:.2f}%) on '
-      f'{tasks}'
+      f'{plural(self.num_tasks, "task")}'
     )
 
   def origin(self) -> str:

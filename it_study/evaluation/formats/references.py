@@ -133,8 +133,8 @@ def attach(
     advice='Predict all instances of the track, or name their own references.',
   )
   notes = _notes(kept, left_out, references)
-  order = {name: place for place, name in enumerate(references.by_id)}
-  return tuple(sorted(filled, key=lambda row: order[row.id or ''])), notes
+  by_id = {row.id: row for row in filled}
+  return tuple(by_id[name] for name in references.by_id), notes
 
 
 def _filled(row: Prediction, by_id: Mapping[str, Reference]) -> Prediction:

@@ -17,8 +17,8 @@ TK_INSTRUCT = 'tk_instruct'
 T5X = 't5x'
 
 # Columns of the leaderboard's files that belong to an instance.
-REFERENCE_COLUMNS = ('references', 'task_id', 'task_category')
-_LEADERBOARD_COLUMNS = ('id', 'prediction', *REFERENCE_COLUMNS)
+_REFERENCE_COLUMNS = ('references', 'task_id', 'task_category')
+_LEADERBOARD_COLUMNS = ('id', 'prediction', *_REFERENCE_COLUMNS)
 # The collection renamed this task after Tk-Instruct's first outputs.
 _RENAMED = {
   'task121_atomic_question_rewriting': 'task121_zest_question_rewriting'
@@ -229,7 +229,7 @@ def read_instance(fields: Mapping[str, object], where: str) -> dict[str, Any]:
   row_id = _text(fields['id'], where, 'id')
   if not row_id:
     raise _bad_field(where, 'id', row_id, 'a text that is not empty')
-  references, task, category = map(fields.get, REFERENCE_COLUMNS)
+  references, task, category = map(fields.get, _REFERENCE_COLUMNS)
   name = None if task is None else _text(task, where, 'task_id')
   return {
     'id': row_id,

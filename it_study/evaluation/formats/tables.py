@@ -10,8 +10,8 @@ from it_study.corpus.findings import plural
 from it_study.errors import InputError, nearest
 from it_study.storage import text_files
 
-# Cells that hold JSON.
-_LISTS = ('references',)
+# Column whose cells hold JSON.
+_LIST = 'references'
 
 
 def read_table(
@@ -79,11 +79,10 @@ def _check_header(header: Sequence[str], where: str) -> None:
 
 
 def _parsed(fields: dict[str, Any], where: str) -> dict[str, Any]:
-  for name in _LISTS:
-    if name in fields:
-      fields[name] = text_files.parse_json(
-        fields[name],
-        where=f'{where}: {name}',
-        expected='a JSON list, such as ["yes", "Yes."]',
-      )
+  if _LIST in fields:
+    fields[_LIST] = text_files.parse_json(
+      fields[_LIST],
+      where=f'{where}: {_LIST}',
+      expected='a JSON list, such as ["yes", "Yes."]',
+    )
   return fields
