@@ -307,7 +307,7 @@ def _other_wordings(
     level = DEFINITION_LEVELS.get(name)
     if level.needs_tasks and tasks is None:
       continue
-    other = dataclasses.replace(condition, definition=name)
+    other = _with_definition(condition, name)
     new_task, new_instance = instructions.rewrite(
       task=task, instance=instance, condition=other
     )
@@ -318,6 +318,12 @@ def _other_wordings(
         )
       )
   return wordings
+
+
+# Cached: each instance requests the same conditions, and checking one is slow.
+@functools.lru_cache(maxsize=1024)
+def _with_definition(condition: Condition, name: str) -> Condition:
+  return dataclasses.replace(condition, definition=name)
 
 
 def _shorten(
@@ -336,21 +342,22 @@ def _shorten(
   """
   wordings = {wording, *other_wordings}
 
-  def fits(wording: str | None, text: str) -> bool:
-    return limit.fits(_definition(wording, surface), _query(text, surface))
+  def fits(text: str, *shown: str | None) -> bool:
+    query = _query(text, surface)
+    return all(limit.fits(_definition(w, surface), query) for w in shown)
 
   keep = _longest(
     len(text_input),
-    lambda n: all(fits(w, _cut_middle(text_input, n)) for w in wordings),
+    lambda n: fits(_cut_middle(text_input, n), *wordings),
   )
   if keep == len(text_input):
     return wording, text_input, False
   # -1 means that some definition alone is too long.
   cut_input = _cut_middle(text_input, max(keep, 0))
   cut_wording = wording
-  if keep < 0 and not fits(wording, cut_input):
+  if keep < 0 and not fits(cut_input, wording):
     whole = wording or ''
-    keep = _longest(len(whole), lambda n: fits(whole[:n] or None, cut_input))
+    keep = _longest(len(whole), lambda n: fits(cut_input, whole[:n] or None))
     if keep < 0:
       raise InputError(
         f'the limit of {limit.max_tokens} input tokens has no room for the cue '
