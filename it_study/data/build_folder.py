@@ -24,14 +24,13 @@ from it_study.storage import local_folders, text_files
 ROWS = 'rows'
 # Written last: a build without it is not finished.
 FILE_LIST = 'files.json'
+_RECORDS = re.compile(r'.+\.tfrecord-\d+-of-\d+')
 # All file names that a build writes.
 _OURS = re.compile(
   rf'LICENSE|(dataset_info|features|metadata)\.json|{re.escape(FILE_LIST)}.*|'
-  r'.+\.tfrecord-\d+-of-\d+'
+  rf'{_RECORDS.pattern}'
 )
-
-_RECORDS = re.compile(r'.+\.tfrecord-\d+-of-\d+')
-_CONTENTS = re.compile(r'metadata\.json|.+\.tfrecord-\d+-of-\d+')
+_CONTENTS = re.compile(rf'metadata\.json|{_RECORDS.pattern}')
 # TFDS's prefix for an unfinished folder.
 _INCOMPLETE = 'incomplete.'
 

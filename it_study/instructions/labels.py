@@ -1,6 +1,6 @@
 """Definition levels that rename the labels of classification tasks."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 import functools
 import itertools
@@ -147,17 +147,16 @@ def names_of_labels(
   taken.update(
     character for character in ''.join(texts) if not character.isalnum()
   )
+  short = None
+  if scheme in ALPHABETS:
+    generator = stable_random(seed, task.name, scheme)
+    short = _short_names(generator, ALPHABETS[scheme])
   names: dict[str, str] = {}
-  short = (
-    _short_names(stable_random(seed, task.name, scheme), ALPHABETS[scheme])
-    if scheme in ALPHABETS
-    else iter(())
-  )
   for label in normalized:
-    generator = stable_random(seed, task.name, label, 'renamed')
-    names[label] = _free(
-      short if scheme in ALPHABETS else _words(generator), taken
+    candidates = short or _words(
+      stable_random(seed, task.name, label, 'renamed')
     )
+    names[label] = next(n for n in candidates if n.lower() not in taken)
     taken.add(names[label].lower())
   return names
 
@@ -174,10 +173,6 @@ def _flipped(
   stable_random(seed, task.name, 'flipped').shuffle(circle)
   following = dict(zip(circle, [*circle[1:], circle[0]], strict=True))
   return {label: shown[following[label]] for label in normalized}
-
-
-def _free(names: Iterator[str], taken: Collection[str]) -> str:
-  return next(name for name in names if name.lower() not in taken)
 
 
 def _words(generator: random.Random) -> Iterator[str]:

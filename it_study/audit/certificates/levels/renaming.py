@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 import dataclasses
 import re
-import string
 
 from it_study.audit.certificates import anatomy
 from it_study.audit.certificates.failures import Failure, differ
@@ -41,10 +40,9 @@ def judge(
   """Judges one of `LEVELS`: the original and a new name for each label."""
   if not applies(level, task):
     return judge_original(piece, task, cut=cut)
-  before = _with_full_stop(task.definition.strip())
-  before = (
-    f'Definition: {before} {RENAMED}' if before else (f'Definition: {RENAMED}')
-  )
+  definition = task.definition.strip()
+  shown = f'{anatomy.finished(definition)} ' if definition else ''
+  before = f'Definition: {shown}{RENAMED}'
   if not piece.startswith(before):
     if cut and anatomy.is_cut_definition(piece, before.partition(': ')[2]):
       return DefinitionVerdict(cut=True)
@@ -130,7 +128,3 @@ def _flip(names: Mapping[str, str], task: RawTask) -> Failure | None:
         'flipped-map', 'labels that exchange all their names', names[label]
       )
   return None
-
-
-def _with_full_stop(text: str) -> str:
-  return text if not text or text[-1] in string.punctuation else f'{text}.'

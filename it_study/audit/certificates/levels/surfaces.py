@@ -175,7 +175,8 @@ def _replaced(text: str, old: _Fixed, new: _Fixed) -> str:
   )
 
   def fixed(match: re.Match) -> str:
-    kind = next(k for k in old.patterns() if match[k] is not None)
+    # The last group to close is the outer one.
+    kind = str(match.lastgroup)
     is_example = kind in _LABELS
     return new.fixed(kind, match[f'{kind}_number'] if is_example else None)
 
