@@ -13,7 +13,8 @@ import tensorflow as tf
 from it_study import seqio_lib
 from it_study.conditions import EXAMPLE_LEVELS, Condition
 from it_study.corpus import natinst
-from it_study.data import preprocessors, row_source, vocabularies
+from it_study.data import row_source, vocabularies
+from it_study.data.tokens.token_limits import token_limit
 from it_study.errors import InputError
 import tasks  # noqa: F401  Registers the conditions.
 
@@ -308,24 +309,15 @@ def test_metrics_are_percentages_over_the_best_reference():
 
 
 def test_a_prompt_s_limit():
-  assert (
-    preprocessors.token_limit(
-      vocabulary=seqio.ByteVocabulary(), max_tokens=None
-    )
-    is None
-  )
-  limit = preprocessors.token_limit(
-    vocabulary=seqio.ByteVocabulary(), max_tokens=4
-  )
+  assert token_limit(vocabulary=seqio.ByteVocabulary(), max_tokens=None) is None
+  limit = token_limit(vocabulary=seqio.ByteVocabulary(), max_tokens=4)
   assert limit.fits('abc')
   assert not limit.fits('abcd')
 
 
 def test_a_truncated_prompt_has_no_mark_for_unknown_tokens():
   # 2 is unknown, 100 the byte of 'a'; Tk-Instruct skips special tokens.
-  limit = preprocessors.token_limit(
-    vocabulary=seqio.ByteVocabulary(), max_tokens=4
-  )
+  limit = token_limit(vocabulary=seqio.ByteVocabulary(), max_tokens=4)
   assert limit.decode([100, 2, 100]) == 'aa'
 
 
@@ -335,7 +327,7 @@ def test_an_unknown_piece_is_left_out(tmp_path):
   vocabulary = seqio.SentencePieceVocabulary(str(path))
   assert vocabulary.unk_id in vocabulary.encode('one ☃ two')
   assert '⁇' in vocabulary.decode(vocabulary.encode('one ☃ two'))
-  limit = preprocessors.token_limit(vocabulary=vocabulary, max_tokens=64)
+  limit = token_limit(vocabulary=vocabulary, max_tokens=64)
   # The piece for the space before it stays.
   assert limit.decode(limit.encode('one ☃ two')) == 'one  two'
 

@@ -329,9 +329,9 @@ def _limit(options: argparse.Namespace) -> prompts.TokenLimit | None:
   if max_tokens is None:
     return None
   vocabulary = _vocabulary(options)
-  from it_study.data import preprocessors
+  from it_study.data.tokens import token_limits
 
-  return preprocessors.token_limit(vocabulary=vocabulary, max_tokens=max_tokens)
+  return token_limits.token_limit(vocabulary=vocabulary, max_tokens=max_tokens)
 
 
 def _tokenizer(

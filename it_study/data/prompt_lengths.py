@@ -330,12 +330,11 @@ def _tokenizer(
   from it_study.data import tensorflow_setup
 
   tensorflow_setup.import_tensorflow()
-  from it_study.data import preprocessors, vocabularies
+  from it_study.data import vocabularies
+  from it_study.data.tokens.token_limits import token_limit
 
   vocabulary = vocabularies.current_vocabulary()
-  limit = preprocessors.token_limit(
-    vocabulary=vocabulary, max_tokens=max_tokens
-  )
+  limit = token_limit(vocabulary=vocabulary, max_tokens=max_tokens)
   return vocabulary.encode, limit
 
 

@@ -13,7 +13,7 @@ from it_study.commands.prompt_display import Display
 from it_study.conditions import Condition
 from it_study.corpus import natinst
 from it_study.corpus.instance_search import find_instance
-from it_study.data import preprocessors
+from it_study.data.tokens.token_limits import token_limit
 from it_study.instructions import explanation
 
 VOCABULARY = seqio.ByteVocabulary()
@@ -45,9 +45,7 @@ def drawn(
     found = type(found)(
       split='test', task=found.task, instance=make_instance(text)
     )
-  limit = preprocessors.token_limit(
-    vocabulary=VOCABULARY, max_tokens=max_tokens
-  )
+  limit = token_limit(vocabulary=VOCABULARY, max_tokens=max_tokens)
   explanations = [
     explanation.explain(
       found,

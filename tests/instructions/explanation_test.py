@@ -10,7 +10,7 @@ import seqio
 from it_study.conditions import Condition, standard_grid
 from it_study.corpus import natinst
 from it_study.corpus.instance_search import find_instance
-from it_study.data import preprocessors
+from it_study.data.tokens.token_limits import token_limit
 from it_study.instructions import explanation
 from it_study.instructions.explanation import Token
 
@@ -24,9 +24,7 @@ def _corpus(tmp_path):
 
 
 def explained(corpus, name, *, max_tokens=None, instance='title-3', **fields):
-  limit = preprocessors.token_limit(
-    vocabulary=VOCABULARY, max_tokens=max_tokens
-  )
+  limit = token_limit(vocabulary=VOCABULARY, max_tokens=max_tokens)
   return explanation.explain(
     find_instance(corpus, instance),
     corpus=corpus,

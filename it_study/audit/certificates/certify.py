@@ -170,12 +170,11 @@ def token_limits(
   from it_study.data import tensorflow_setup
 
   tensorflow_setup.import_tensorflow()
-  from it_study.data import preprocessors, vocabularies
+  from it_study.data import vocabularies
+  from it_study.data.tokens.token_limits import token_limit
 
   vocabulary = vocabularies.current_vocabulary()
-  limit = preprocessors.token_limit(
-    vocabulary=vocabulary, max_tokens=max_tokens
-  )
+  limit = token_limit(vocabulary=vocabulary, max_tokens=max_tokens)
   assert limit is not None, '`max_tokens` is not None'
   return limit, subject.Tokens(
     most=max_tokens,

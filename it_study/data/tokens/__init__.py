@@ -1,1 +1,1 @@
-"""Tokenizers of decoder-only models."""
+"""Prompts as tokens: their limit and format, decoder-only tokenizers."""
