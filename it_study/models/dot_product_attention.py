@@ -78,8 +78,7 @@ def _attend_forward(
 
   def mix(rows):
     query, key, value, mask_bias = rows
-    scores = capped(_products(query, key), soft_cap)
-    scores += _sum_of_biases(position_bias, mask_bias)
+    scores = _scores(query, key, position_bias, mask_bias, soft_cap)
     largest = scores.max(axis=-1, keepdims=True)
     # At most 1, and rounded before they are summed, so that they are only ever
     # stored in the smaller type.
@@ -127,8 +126,7 @@ def _attend_backward(
       weights, total = softmax
       gradient = (gradient / total).astype(gradient.dtype)
     else:
-      scores = capped(_products(query, key), soft_cap)
-      scores += _sum_of_biases(position_bias, mask_bias)
+      scores = _scores(query, key, position_bias, mask_bias, soft_cap)
       weights = jnp.exp(scores - softmax)
     d_value = _sum_over_queries(weights.astype(value.dtype), gradient)
     d_weights = jnp.einsum(
@@ -163,21 +161,26 @@ def _attend_backward(
 attend.defvjp(_attend_forward, _attend_backward)
 
 
+def _scores(
+  query: Float[Array, 'B H Q D'],
+  key: Float[Array, 'B H K D'],
+  position_bias: Float32[Array, 'H Q K'] | None,
+  mask_bias: Float32[Array, 'B 1 #Q K'],
+  soft_cap: float | None,
+) -> Float32[Array, 'B H Q K']:
+  scores = capped(_products(query, key), soft_cap)
+  # The biases are added to each other first: their sum is the same in all of a
+  # stack's layers, so the compiler can compute it once.
+  bias = mask_bias if position_bias is None else position_bias + mask_bias
+  return scores + bias
+
+
 def _products(
   query: Float[Array, 'B H Q D'], key: Float[Array, 'B H K D']
 ) -> Float32[Array, 'B H Q K']:
   return jnp.einsum(
     'bhqd,bhkd->bhqk', query, key, preferred_element_type=jnp.float32
   )
-
-
-def _sum_of_biases(
-  position_bias: Float32[Array, 'H Q K'] | None,
-  mask_bias: Float32[Array, 'B 1 #Q K'],
-) -> Float32[Array, ' *bias']:
-  # Added to each other before the scores: the sum is the same in all of a
-  # stack's layers, so the compiler can compute it once.
-  return mask_bias if position_bias is None else position_bias + mask_bias
 
 
 def _sum_over_queries(

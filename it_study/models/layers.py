@@ -95,6 +95,20 @@ class Embedding(nn.Module):
     return gather_embed(self.embedding, ('vocab', 'embed'))
 
 
+def logits_kernel(
+  embedder: Embedding, dense: Dense | None
+) -> Float[AnyArray, 'E V']:
+  """Returns the matrix that gives the logits, in the embedder's dtype.
+
+  It is the kernel of `dense`, or without one the transposed table.
+  """
+  if dense is None:
+    table = embedder.embedding.astype(embedder.dtype)
+    return gather_embed(table, ('vocab', 'embed')).T
+  kernel: jax.Array = dense.get_variable('params', 'kernel')
+  return gather_embed(kernel.astype(embedder.dtype), dense.kernel_axes)
+
+
 class RmsNorm(nn.Module):
   """Divides by the root mean square over E, then scales; no mean, no bias.
 

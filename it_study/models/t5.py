@@ -107,18 +107,11 @@ class T5(nn.Module):
       Hidden states and the logits matrix, in the compute dtype.
     """
     hidden = self.decode_states(*features, deterministic=deterministic, **named)
-    dtype = self.config.dtype
-    if self.config.logits_via_embedding:
+    is_tied = self.config.logits_via_embedding
+    if is_tied:
       hidden = self._scale(hidden)
-      axes = ('vocab', 'embed')
-      kernel = self.token_embedder.embedding
-    else:
-      axes = ('embed', 'vocab')
-      kernel = self.decoder.logits_dense.get_variable('params', 'kernel')
-    kernel = layers.gather_embed(kernel.astype(dtype), axes)
-    return (
-      hidden.astype(dtype),
-      kernel.T if self.config.logits_via_embedding else kernel,
+    return hidden.astype(self.config.dtype), layers.logits_kernel(
+      self.token_embedder, None if is_tied else self.decoder.logits_dense
     )
 
   def decode_states(

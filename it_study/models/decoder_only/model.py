@@ -92,14 +92,10 @@ class DecoderLM(nn.Module):
     hidden = self._hidden(
       decoder_input_tokens, decoder_segment_ids, decoder_positions
     )
-    if self.config.logits_via_embedding:
-      axes = ('vocab', 'embed')
-      kernel = self.token_embedder.embedding
-    else:
-      axes = ('embed', 'vocab')
-      kernel = self.decoder.logits_dense.get_variable('params', 'kernel')
-    kernel = layers.gather_embed(kernel.astype(self.config.dtype), axes)
-    return hidden, kernel.T if self.config.logits_via_embedding else kernel
+    is_tied = self.config.logits_via_embedding
+    return hidden, layers.logits_kernel(
+      self.token_embedder, None if is_tied else self.decoder.logits_dense
+    )
 
   def encode(self, prompts: Int[AnyArray, 'B L']) -> Prefix:
     """Returns what is known of prompts before their last token is read.
