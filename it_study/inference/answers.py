@@ -26,6 +26,7 @@ from it_study.inference.answer_store import AnswerStore
 from it_study.inference.decoding import Decoding
 from it_study.inference.label_spaces import Labels
 from it_study.inference.prompt_batches import Batch, LoadedModel
+from it_study.models import ModelConfig
 
 # Part of what an answer depends on; raised whenever decoding changes. Version 1
 # also kept answers from logits that were not finite; version 2 kept no raw
@@ -154,12 +155,12 @@ def no_prompt(vocabulary: seqio.Vocabulary) -> Int[np.ndarray, '1']:
 
 
 def identify(
-  params: Any, config: Any, vocabulary: seqio.Vocabulary
+  params: Any, config: ModelConfig, vocabulary: seqio.Vocabulary
 ) -> dict[str, Any]:
   """Returns what answers depend on of a model, as JSON-serialisable values."""
   fields = dataclasses.asdict(config)
   for name in _WITHOUT_EFFECT:
-    fields.pop(name, None)
+    del fields[name]
   return {
     'params': param_hash.fingerprint(params),
     'model': fields,

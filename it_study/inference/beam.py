@@ -259,7 +259,7 @@ class _Search:
     is_finite = state.is_over | jnp.all(
       jnp.isfinite(logits).reshape(state.is_over.shape[0], -1), axis=-1
     )
-    logits = merge_ends(logits, self.ends[0], self.ends[1:])
+    logits = merge_ends(logits, self.ends)
     scores, parents, chosen = _best_extensions(
       state.live.scores, logits, self.trie, state.nodes
     )

@@ -79,8 +79,7 @@ def _score_labels(
       logits = apply(
         projected, prompts, shifted, targets, method='score_targets'
       )  # [B, T, V]
-      if ends:
-        logits = token_loop.merge_ends(logits, ends[0], ends[1:])
+      logits = token_loop.merge_ends(logits, ends)
       chosen = jnp.take_along_axis(
         logits, jnp.maximum(targets, 0)[..., None], axis=-1
       )[..., 0]

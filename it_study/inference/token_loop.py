@@ -80,7 +80,7 @@ def decode_tokens(
 
 
 def merge_ends(
-  logits: Float32[Array, '*rows V'], eos_id: int, other_ends: tuple[int, ...]
+  logits: Float32[Array, '*rows V'], ends: tuple[int, ...]
 ) -> Float32[Array, '*rows V']:
   """Gives one token the probability of all tokens that end an answer.
 
@@ -89,14 +89,14 @@ def merge_ends(
 
   Args:
     logits: Logits of the next token.
-    eos_id: Token that gets the probability.
-    other_ends: Tokens that lose theirs; empty to leave the logits as they are.
+    ends: Token that gets the probability, then the tokens that lose theirs.
+      Fewer than two tokens leave the logits as they are.
   """
-  if not other_ends:
+  if len(ends) < 2:
     return logits
-  ends = jnp.array([eos_id, *other_ends])
-  merged = jax.nn.logsumexp(logits[..., ends], axis=-1)
-  return logits.at[..., ends[1:]].set(-jnp.inf).at[..., eos_id].set(merged)
+  ids = jnp.array(ends)
+  merged = jax.nn.logsumexp(logits[..., ids], axis=-1)
+  return logits.at[..., ids[1:]].set(-jnp.inf).at[..., ends[0]].set(merged)
 
 
 @functools.partial(
@@ -137,7 +137,7 @@ def _decode_tokens(
     if sampling is not None:
       tokens = sampling_lib.draw(sampling, logits, step)
     elif trie is not None:
-      logits = merge_ends(logits, eos_id, other_ends)
+      logits = merge_ends(logits, (eos_id, *other_ends))
       tokens, nodes = label_trie.choose(trie, nodes, logits)
     else:
       tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)

@@ -109,9 +109,9 @@ def test_any_of_several_tokens_ends_a_row(params):
 
 def test_several_ends_share_a_probability():
   logits = jnp.log(jnp.array([[0.1, 0.2, 0.3, 0.4]]))
-  merged = token_loop.merge_ends(logits, 1, (3,))
+  merged = token_loop.merge_ends(logits, (1, 3))
   np.testing.assert_allclose(np.exp(merged), [[0.1, 0.6, 0.3, 0.0]], rtol=1e-6)
-  assert token_loop.merge_ends(logits, 1, ()) is logits
+  assert token_loop.merge_ends(logits, (1,)) is logits
 
 
 def test_longer_padding_changes_no_token(params):
