@@ -106,7 +106,7 @@ def vocabulary_rows(source: WeightsSource) -> int:
   """Returns the number of rows of the embedding table, from recorded shapes.
 
   Raises:
-    InputError: If there are no weights, or they are not those of a T5.
+    InputError: If there are no weights, or their model is not supported.
   """
   if source.format == 'hf':
     return hf.read_model_config(source.local_folder).vocab_size
@@ -220,8 +220,8 @@ def _with_updates(base: Any, trained: Any, settings: lora.Lora) -> Any:
   flat = dict(traverse_util.flatten_dict(base, sep='/'))
   factors = traverse_util.flatten_dict(trained, sep='/')
   for path in lora.kernels(settings, base):
-    stem = path.removesuffix('kernel')
-    arrays = (flat[path], factors[stem + lora.A], factors[stem + lora.B])
+    a, b = lora.factor_paths(path)
+    arrays = (flat[path], factors[a], factors[b])
     flat[path] = LazyArray(
       shape=tuple(flat[path].shape),
       dtype=np.dtype(np.float32),

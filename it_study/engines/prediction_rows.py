@@ -166,7 +166,9 @@ def write(
   """
   settings, training = inputs.settings, inputs.training
   tasks = tasks_of(settings.mixture_or_task_name)
-  condition = _condition(settings)
+  condition = _condition_of(seqio_lib.find_task(settings.mixture_or_task_name))
+  if condition is not None and settings.split != 'train':
+    condition = condition.for_test()
   predictions.write_predictions(
     inputs.path,
     [
@@ -265,9 +267,9 @@ def load_instances(
       f'{name} is a mixture, whose rows do not say which instance they are. '
       f'Predict its tasks, one by one: {", ".join(t.name for t in task.tasks)}.'
     )
-  choice = getattr(task.source, 'choice', None)
-  if split != 'train' and isinstance(choice, Condition):
-    choice.check_test()
+  condition = _condition_of(task)
+  if split != 'train' and condition is not None:
+    condition.check_test()
   rows = _render(
     task,
     split,
@@ -351,13 +353,10 @@ def _render(
   )
 
 
-def _condition(settings: PredictionSettings) -> Condition | None:
-  """Returns the condition of a prediction's prompts, if they share one."""
-  task = seqio_lib.find_task(settings.mixture_or_task_name)
+def _condition_of(task: seqio.Task) -> Condition | None:
+  """Returns the condition that a task trains on, if it has one."""
   choice = getattr(task.source, 'choice', None)
-  if not isinstance(choice, Condition):
-    return None
-  return choice if settings.split == 'train' else choice.for_test()
+  return choice if isinstance(choice, Condition) else None
 
 
 def _source_of(task: seqio.Task) -> row_source.RowsSource:

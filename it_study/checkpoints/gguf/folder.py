@@ -5,12 +5,12 @@ import os
 import pathlib
 
 from it_study.checkpoints.gguf import reading, tokenizer
+from it_study.checkpoints.gguf.known_models import CONFIG
 from it_study.checkpoints.hf import files
 from it_study.errors import InputError
 from it_study.storage import text_files
 
 _Path = str | os.PathLike[str]
-CONFIG = 'config.json'
 
 
 def write_folder(path: _Path, directory: _Path) -> pathlib.Path:

@@ -64,12 +64,15 @@ _TYPES = {
 _NULLABLE = 'attn_logit_softcapping final_logit_softcapping sliding_window'
 
 
+def _attention_biases(fields: Mapping[str, Any]) -> dict[str, Any]:
+  bias = fields.get('attention_bias', False)
+  return {'qkv_bias': bias, 'out_bias': bias}
+
+
 def _llama(fields: Mapping[str, Any]) -> dict[str, Any]:
-  bias = bool(fields.get('attention_bias', False))
   return {
-    'qkv_bias': bias,
-    'out_bias': bias,
-    'mlp_bias': bool(fields.get('mlp_bias', False)),
+    **_attention_biases(fields),
+    'mlp_bias': fields.get('mlp_bias', False),
   }
 
 
@@ -78,10 +81,8 @@ def _qwen2(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _qwen3(fields: Mapping[str, Any]) -> dict[str, Any]:
-  bias = bool(fields.get('attention_bias', False))
   return {
-    'qkv_bias': bias,
-    'out_bias': bias,
+    **_attention_biases(fields),
     'qk_norm': 'head',
     **_qwen_windows(fields),
   }
@@ -99,10 +100,8 @@ def _qwen_windows(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _olmo2(fields: Mapping[str, Any]) -> dict[str, Any]:
-  bias = bool(fields.get('attention_bias', False))
   return {
-    'qkv_bias': bias,
-    'out_bias': bias,
+    **_attention_biases(fields),
     'qk_norm': 'full',
     'norm_place': 'after',
   }
@@ -137,10 +136,8 @@ def _gemma3(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gemma(fields: Mapping[str, Any]) -> dict[str, Any]:
-  bias = bool(fields.get('attention_bias', False))
   return {
-    'qkv_bias': bias,
-    'out_bias': bias,
+    **_attention_biases(fields),
     'norm_place': 'around',
     'norm_offset': 1.0,
     'embedding_scale': True,
@@ -288,7 +285,7 @@ def read_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     'head_dim': fields.get('head_dim') or config['emb_dim'] // heads,
     'mlp_activations': _activations(fields),
     'norm_epsilon': float(fields['rms_norm_eps']),
-    'logits_via_embedding': bool(fields.get('tie_word_embeddings', False)),
+    'logits_via_embedding': fields.get('tie_word_embeddings', False),
     **family.read(fields),
     **decoder_rope.read_ropes(fields),
   }

@@ -84,6 +84,11 @@ def context_length(path: _Path) -> int | None:
   return fields.get('max_position_embeddings')
 
 
+def tensors(config: ModelConfig) -> Mapping[str, hf_names.Tensor]:
+  """Returns Hugging Face's tensors by our names."""
+  return _layout(config).tensors(config)
+
+
 def load_params(path: _Path, *, config: ModelConfig, target: Any) -> Any:
   """Reads parameters onto devices, one tensor at a time.
 
@@ -260,11 +265,6 @@ def _to_theirs(param: Any, tensor: hf_names.Tensor) -> LazyArray:
     dtype=np.dtype(np.float32),
     read=lambda: np.asarray(param, np.float32).T,
   )
-
-
-def tensors(config: ModelConfig) -> Mapping[str, hf_names.Tensor]:
-  """Returns Hugging Face's tensors by our names."""
-  return _layout(config).tensors(config)
 
 
 def _layout(config: ModelConfig) -> hf_names.Layout:

@@ -96,6 +96,12 @@ def kernels(lora: Lora, params: Any) -> list[str]:
   return [path for path in flat if path in wanted]
 
 
+def factor_paths(path: str) -> tuple[str, str]:
+  """Returns the paths of A and B of a matrix."""
+  stem = path.removesuffix(_KERNEL)
+  return stem + A, stem + B
+
+
 def abstract(lora: Lora, params: Any) -> Any:
   """Returns shapes, types and shardings of A and B of every matrix.
 
@@ -110,12 +116,12 @@ def abstract(lora: Lora, params: Any) -> Any:
     rows, columns = kernel.shape
     mesh = kernel.sharding.mesh
     spec = (*kernel.sharding.spec, None, None)
-    stem = path.removesuffix(_KERNEL)
+    a, b = factor_paths(path)
     for name, shape, axes in (
-      (A, (rows, lora.rank), (spec[0], None)),
-      (B, (lora.rank, columns), (None, spec[1])),
+      (a, (rows, lora.rank), (spec[0], None)),
+      (b, (lora.rank, columns), (None, spec[1])),
     ):
-      found[stem + name] = jax.ShapeDtypeStruct(
+      found[name] = jax.ShapeDtypeStruct(
         shape,
         jnp.float32,
         sharding=NamedSharding(mesh, PartitionSpec(*axes)),
@@ -165,10 +171,8 @@ def merge(lora: Lora | None, trained: Any, frozen: Any) -> Any:
   flat = dict(traverse_util.flatten_dict(frozen, sep='/'))
   factors = traverse_util.flatten_dict(trained, sep='/')
   for path in kernels(lora, frozen):
-    stem = path.removesuffix(_KERNEL)
-    flat[path] = merged(
-      flat[path], factors[stem + A], factors[stem + B], scale=lora.scale
-    )
+    a, b = factor_paths(path)
+    flat[path] = merged(flat[path], factors[a], factors[b], scale=lora.scale)
   return traverse_util.unflatten_dict(flat, sep='/')
 
 

@@ -50,16 +50,17 @@ class Rope:
         f'{", ".join(ROPE_SCALINGS)}.'
         f'{nearest(str(self.scaling), ROPE_SCALINGS)}'
       )
-    _check_number('Rope.base', self.base, above=0.0)
-    _check_number('Rope.factor', self.factor, above=0.0)
     for name in (
+      'base',
+      'factor',
       'low_frequency_factor',
       'high_frequency_factor',
       'original_length',
     ):
-      _check_number(f'Rope.{name}', getattr(self, name), above=0.0)
-    if self.scaling == 'llama3' and not (
-      0 < self.low_frequency_factor < self.high_frequency_factor
+      _check_positive(f'Rope.{name}', getattr(self, name))
+    if (
+      self.scaling == 'llama3'
+      and self.low_frequency_factor >= self.high_frequency_factor
     ):
       raise InputError(
         f'Rope.low_frequency_factor is {self.low_frequency_factor!r} and '
@@ -208,7 +209,7 @@ def _check_config(config: DecoderConfig) -> None:
   for name in ('query_scale', 'attention_soft_cap', 'logits_soft_cap'):
     value = getattr(config, name)
     if value is not None:
-      _check_number(f'DecoderConfig.{name}', value, above=0.0)
+      _check_positive(f'DecoderConfig.{name}', value)
   window = config.window
   if window is not None and (
     isinstance(window, bool) or not isinstance(window, int) or window < 1
@@ -229,9 +230,7 @@ def _check_config(config: DecoderConfig) -> None:
     )
 
 
-def _check_number(name: str, value: Any, *, above: float) -> None:
+def _check_positive(name: str, value: Any) -> None:
   is_number = isinstance(value, int | float) and not isinstance(value, bool)
-  if not is_number or not above < value < math.inf:
-    raise InputError(
-      f'{name} is {value!r}; expected a finite number above {above:g}.'
-    )
+  if not is_number or not 0 < value < math.inf:
+    raise InputError(f'{name} is {value!r}; expected a finite number above 0.')

@@ -21,6 +21,15 @@ _LLAMA = {
   'num_hidden_layers': 2,
   'rms_norm_eps': 1e-5,
 }
+_SIZES = {
+  'vocab_size': 8,
+  'emb_dim': 8,
+  'num_heads': 2,
+  'num_kv_heads': 1,
+  'head_dim': 6,
+  'mlp_dim': 8,
+  'num_layers': 2,
+}
 
 
 def read(**changes) -> DecoderConfig:
@@ -196,17 +205,7 @@ def test_what_may_change_answers_is_refused(changes, message):
 
 
 def test_a_model_of_no_family_cannot_be_written():
-  config = DecoderConfig(
-    vocab_size=8,
-    emb_dim=8,
-    num_heads=1,
-    num_kv_heads=1,
-    head_dim=8,
-    mlp_dim=8,
-    num_layers=1,
-    norm_place='after',
-    embedding_scale=True,
-  )
+  config = DecoderConfig(**_SIZES, norm_place='after', embedding_scale=True)
   with pytest.raises(ValueError, match=r'none of the families llama, .* has'):
     decoder_config.write_config(config)
 
@@ -236,16 +235,7 @@ def test_a_model_of_no_family_cannot_be_written():
   ids=str,
 )
 def test_a_written_config_reads_back(changes):
-  config = DecoderConfig(
-    vocab_size=8,
-    emb_dim=8,
-    num_heads=2,
-    num_kv_heads=1,
-    head_dim=6,
-    mlp_dim=8,
-    num_layers=2,
-    **changes,
-  )
+  config = DecoderConfig(**_SIZES, **changes)
   written = json.loads(json.dumps(decoder_config.write_config(config)))
   again = DecoderConfig(**decoder_config.read_config(written))
   assert decoder_config.write_config(again) == written

@@ -26,6 +26,17 @@ def test_config_is_hashable_and_takes_lists():
   assert config.pad_id == -1
 
 
+def test_config_has_window_repeats_the_pattern():
+  config = DecoderConfig(
+    **{**_SIZES, 'num_layers': 5},
+    window=4,
+    window_pattern=[True, True, False],
+    local_rope=Rope(base=100.0),
+  )
+  windows = [config.has_window(layer) for layer in range(5)]
+  assert windows == [True, True, False, True, True]
+
+
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [

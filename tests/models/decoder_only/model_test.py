@@ -11,7 +11,7 @@ import pytest
 
 from it_study.checkpoints.hf import decoder_names
 from it_study.models import partitioning
-from it_study.models.decoder_only.config import DecoderConfig, Rope
+from it_study.models.decoder_only.config import DecoderConfig
 from it_study.models.decoder_only.model import DecoderLM
 
 variants = pytest.mark.parametrize('variant', list(golden.VARIANTS))
@@ -236,20 +236,3 @@ def test_segments_and_positions_come_together():
     model.apply(
       {'params': params}, np.zeros((1, 2), np.int32), np.ones((1, 2), np.int32)
     )
-
-
-def test_config_has_window_repeats_the_pattern():
-  config = DecoderConfig(
-    vocab_size=8,
-    emb_dim=8,
-    num_heads=1,
-    num_kv_heads=1,
-    head_dim=8,
-    mlp_dim=8,
-    num_layers=5,
-    window=4,
-    window_pattern=[True, True, False],
-    local_rope=Rope(base=100.0),
-  )
-  windows = [config.has_window(layer) for layer in range(5)]
-  assert windows == [True, True, False, True, True]
