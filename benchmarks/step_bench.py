@@ -123,11 +123,13 @@ def _cache(folder: str | None) -> dict[str, str]:
   """Returns variables that enable JAX's compilation cache, as our CLI does."""
   if folder is None:
     return {}
-  from it_study.commands.runs import runs
+  from it_study.commands.runs import configuration
 
   return {
     'JAX_COMPILATION_CACHE_DIR': folder,
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': str(runs.MIN_COMPILE_SECONDS),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': str(
+      configuration.MIN_COMPILE_SECONDS
+    ),
   }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from it_study import cli, gin_utils
 from it_study.checkpoints.hf import decoder_config as hf_config
-from it_study.commands.runs import runs
+from it_study.commands.runs import configuration
 from it_study.conditions import Condition
 from it_study.engines import native
 from it_study.models import partitioning
@@ -43,8 +43,8 @@ def configure(*words) -> str:
   words, bindings = cli._split_bindings(words)
   options = cli._parser().parse_args(words)
   options.gin_bindings = bindings
-  return runs.configure(
-    options, files=options.gin_file, supplied=runs.PER_UNIT_MACROS
+  return configuration.configure(
+    options, files=options.gin_file, supplied=configuration.PER_UNIT_MACROS
   )
 
 

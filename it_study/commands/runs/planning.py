@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from it_study import gin_utils
 from it_study.commands.progress import PhaseProgress
-from it_study.commands.runs import runs, settings as run_settings
+from it_study.commands.runs import configuration, settings as run_settings
 from it_study.errors import InputError
 from it_study.storage.storage_path import expanded
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Rows of the released T5 models' embedding tables.
 _T5_VOCABULARY_SIZE = 32_128
 # Macros that only a run needs.
-_UNUSED = ('CORPUS', *runs.PER_UNIT_MACROS)
+_UNUSED = ('CORPUS', *configuration.PER_UNIT_MACROS)
 # Arguments of `finetune` that shape a training step.
 _ARGUMENTS = (
   'model_config',
@@ -51,7 +51,7 @@ def plan(options: argparse.Namespace) -> None:
     from it_study.training.planning import tpu_topologies
 
     tpu_topologies.check(options.topology)
-  runs.configure(options, files=options.gin_file, supplied=_UNUSED)
+  configuration.configure(options, files=options.gin_file, supplied=_UNUSED)
   from it_study.report import text
   from it_study.training.planning import plan as plan_lib
   from it_study.training.settings import check_lengths, check_whole

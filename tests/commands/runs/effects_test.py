@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from it_study import gin_utils
-from it_study.commands.runs import runs
+from it_study.commands.runs import configuration
 from it_study.errors import InputError
 
 MODEL = 'models/t5_1_1_tiny.gin'
@@ -32,11 +32,11 @@ UNUSED = ': nothing in this configuration uses'
 
 @pytest.fixture(autouse=True)
 def _no_devices(monkeypatch):
-  monkeypatch.setattr(runs, '_prepare_devices', lambda: None)
+  monkeypatch.setattr(configuration, '_prepare_devices', lambda: None)
 
 
 def configure(command, *bindings):
-  return runs.configure(
+  return configuration.configure(
     argparse.Namespace(
       gin_bindings=[*NEEDED[command], *bindings],
       gin_search_paths='',
@@ -44,7 +44,7 @@ def configure(command, *bindings):
       json=False,
     ),
     files=FILES[command],
-    supplied=runs.SUPPLIED[command],
+    supplied=configuration.SUPPLIED[command],
     command=command,
   )
 
@@ -122,12 +122,12 @@ def test_a_gin_file_may_hold_settings_of_other_commands(tmp_path):
   mine = tmp_path / 'mine.gin'
   mine.write_text("NUM_BEAMS = 3\nMODEL_DIR = 'm'\nadamw.weight_decay = 0.1\n")
   FILES['mine'] = [*FILES['study'], str(mine)]
-  runs.configure(
+  configuration.configure(
     argparse.Namespace(
       gin_bindings=['CORPUS=c'], gin_search_paths='', quiet=True
     ),
     files=FILES['mine'],
-    supplied=runs.SUPPLIED['study'],
+    supplied=configuration.SUPPLIED['study'],
     command='study',
   )
 
@@ -136,10 +136,10 @@ def test_but_no_parameter_that_every_command_sets(tmp_path):
   mine = tmp_path / 'mine.gin'
   mine.write_text("T5Config.dtype = 'bfloat16'\n")
   with pytest.raises(InputError) as caught:
-    runs.configure(
+    configuration.configure(
       argparse.Namespace(gin_bindings=['CORPUS=c'], gin_search_paths=''),
       files=[*FILES['study'], str(mine)],
-      supplied=runs.SUPPLIED['study'],
+      supplied=configuration.SUPPLIED['study'],
     )
   assert str(caught.value) == 'T5Config.dtype has no effect. Set DTYPE.'
 

@@ -11,7 +11,7 @@ from fakes import refusal
 import pytest
 
 from it_study.commands import progress
-from it_study.commands.runs import runs
+from it_study.commands.runs import configuration, runs
 from it_study.errors import InputError
 from it_study.storage import file_locks, local_folders
 from it_study.training import trainer
@@ -85,7 +85,7 @@ def test_a_folder_in_use_is_refused_and_left_alone(
   capsys, monkeypatch, tmp_path, command, engine
 ):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(runs, 'use_corpus', lambda weights: None)
+  monkeypatch.setattr(configuration, 'use_corpus', lambda weights: None)
   monkeypatch.setattr('it_study.engines.t5x.model.require', lambda: None)
   with local_folders.locked('out'):
     message = refusal(capsys, *words_of(command), f'--engine={engine}')
@@ -176,8 +176,8 @@ def test_compiled_programs_are_cached_in_jax_s_folder(
 ):
   code = (
     'import jax\n'
-    'from it_study.commands.runs import runs\n'
-    'runs._prepare_devices()\n'
+    'from it_study.commands.runs import configuration\n'
+    'configuration._prepare_devices()\n'
     'print(jax.config.jax_compilation_cache_dir)\n'
   )
   environment = {
@@ -310,10 +310,10 @@ def _run(capsys, monkeypatch, tmp_path):
     for name, replacement in (
       ('configure', lambda *_, **__: ''),
       ('use_corpus', lambda weights: None),
-      ('_path_macro', lambda _: tmp_path / 'out'),
+      ('path_macro', lambda _: tmp_path / 'out'),
       ('engine_call', lambda _: call),
     ):
-      monkeypatch.setattr(runs, name, replacement)
+      monkeypatch.setattr(configuration, name, replacement)
     for name in ('find', 'record', 'prediction_command'):
       monkeypatch.setattr(runs.finished, name, lambda *_: None)
     defaults = {'quiet': False, 'json': False, 'gin_file': []}
