@@ -33,8 +33,9 @@ def lacks_space(error: BaseException) -> str | None:
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
   """Raises what goes wrong while `path` is written as an `InputError`.
 
-  Orbax also logs an error in the thread that writes, and TensorStore prints one
-  for each other write under way. These are dropped for the rest of the process.
+  Orbax also logs an error in the thread that writes, TensorStore prints one for
+  each other write under way, and asyncio logs those that nobody waited for when
+  they are collected. These are dropped for the rest of the process.
 
   Raises:
     InputError: If `path` cannot be written.
@@ -77,5 +78,6 @@ def _silence_threads() -> None:
     if str(unraisable.exc_value) != 'Event loop is closed':
       report(unraisable)
 
-  logging.getLogger('absl').addFilter(is_kept)
+  for name in ('absl', 'asyncio'):
+    logging.getLogger(name).addFilter(is_kept)
   sys.unraisablehook = hook

@@ -1,7 +1,9 @@
 """Tests of errors while files are written: one line, whoever raises them."""
 
+import asyncio
 import dataclasses
 import errno
+import gc
 import json
 import os
 import re
@@ -69,6 +71,28 @@ def test_a_full_disk_is_reported_once_by_every_writer(tmp_path):
     ['it_study', 'InputError', f'{tmp_path}/it_study: {full}'],
     ['training', 'InputError', f'{tmp_path}/training/3: {full}'],
   ]
+
+
+@pytest.mark.parametrize(
+  ('error', 'is_logged'),
+  [
+    (ValueError('[OS error 28: No space left on device]'), False),
+    (ValueError('x'), True),
+  ],
+)
+def test_writes_that_nobody_waited_for_are_not_logged(error, is_logged, caplog):
+  async def write():
+    raise error
+
+  async def give_up():
+    task = asyncio.ensure_future(write())
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+
+  with write_errors.writing('a/b'):
+    asyncio.run(give_up())
+  assert ('never retrieved' in caplog.text) == is_logged
 
 
 @pytest.mark.parametrize(
