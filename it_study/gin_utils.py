@@ -63,10 +63,7 @@ def load(
       macro is misspelt or required but unset.
   """
   _check_folders(search_paths)
-  paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
-  for name in files:
-    _check_file(name, paths)
-    _check_includes(name, paths)
+  paths = _checked_paths(files, search_paths)
   quoted = [quote_binding(binding, texts=texts) for binding in bindings]
   _logger.info(
     'gin files: %s; bindings: %s', ', '.join(files), '; '.join(quoted) or 'none'
@@ -100,13 +97,13 @@ def load(
   # A default need not be used.
   mentioned |= {binding.partition(' ')[0] for binding in defaults}
   mentioned |= set(read)
-  try:
-    return _check_macros(
-      text, mentioned=mentioned, read=read, supplied=supplied
-    )
-  except _MacroError as error:
-    own = own_files(files, search_paths)
-    raise InputError(f'{error}{_place(error.name, own)}') from None
+  return _check_macros(
+    text,
+    mentioned=mentioned,
+    read=read,
+    supplied=supplied,
+    files=own_files(files, search_paths),
+  )
 
 
 def sources(
@@ -122,10 +119,7 @@ def sources(
   Raises:
     InputError: If a file does not exist, or a binding is not NAME=value.
   """
-  paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
-  for name in files:
-    _check_file(name, paths)
-    _check_includes(name, paths)
+  paths = _checked_paths(files, search_paths)
   return '\n'.join(
     (*(_source(name, paths) for name in files), *map(quote_binding, bindings))
   )
@@ -140,7 +134,7 @@ def own_files(
     files: See `load`; files that they include are left out.
     search_paths: See `load`.
   """
-  paths = ['', *search_paths, str(CONFIG_DIRECTORY)]
+  paths = _paths(search_paths)
   found = {name: _find(name, paths) for name in files}
   return {
     name: file.read_text('utf-8')
@@ -299,6 +293,22 @@ def _find(name: str, paths: Sequence[str]) -> pathlib.Path | None:
   return next((file for file in files if file.is_file()), None)
 
 
+def _paths(search_paths: Sequence[str]) -> list[str]:
+  """Returns the folders in which files are looked up, in order."""
+  return ['', *search_paths, str(CONFIG_DIRECTORY)]
+
+
+def _checked_paths(
+  files: Sequence[str], search_paths: Sequence[str]
+) -> list[str]:
+  """Returns `_paths`; raises `InputError` for a file that cannot be loaded."""
+  paths = _paths(search_paths)
+  for name in files:
+    _check_file(name, paths)
+    _check_includes(name, paths)
+  return paths
+
+
 def _check_folders(search_paths: Sequence[str]) -> None:
   for path in search_paths:
     if not pathlib.Path(path).is_dir():
@@ -332,9 +342,9 @@ def _check_includes(
   paths: Sequence[str],
   parents: Mapping[pathlib.Path, str] | None = None,
 ) -> None:
-  """Raises `InputError` if a gin file includes itself, also indirectly.
+  """Raises `InputError` if a gin file's includes form a loop or are not found.
 
-  Also if an included file is only beside the file that includes it.
+  Not found means here that a file is only beside the file that includes it.
 
   Args:
     name: Name of the file.
@@ -402,6 +412,7 @@ def _check_macros(
   mentioned: Collection[str],
   read: Collection[str],
   supplied: Collection[str],
+  files: Mapping[str, str],
 ) -> str:
   """Checks macros; returns the configuration without unused ones.
 
@@ -410,6 +421,7 @@ def _check_macros(
     mentioned: Macros that the sources refer to, also in overridden bindings.
     read: Macros that the caller reads.
     supplied: Macros that the caller supplies, so that they may be unset.
+    files: Texts of the files that are not shipped, by name, for messages.
 
   Raises:
     InputError: If a macro is unused, undefined, or required but unset.
@@ -418,16 +430,17 @@ def _check_macros(
   bare = _STRING_OR_COMMENT.sub("''", text)
   defined = set(_DEFINITION.findall(bare))
   for name in sorted(defined - referenced - set(mentioned)):
-    raise _MacroError(
-      name,
+    raise InputError(
       f'gin macro {name!r} is set but not used.'
       f'{nearest(name, sorted(referenced))} Macros in use: '
-      f'{", ".join(sorted(referenced))}.',
+      f'{", ".join(sorted(referenced))}.{_place(name, files)}'
     )
   for name in sorted(referenced - defined - set(supplied)):
     hint = nearest(name, sorted(defined))
     if hint:
-      raise _MacroError(name, f'gin macro {name!r} is used but not set.{hint}')
+      raise InputError(
+        f'gin macro {name!r} is used but not set.{hint}{_place(name, files)}'
+      )
   unset = set(re.findall(r'^(\w+) = %gin\.REQUIRED$', bare, re.MULTILINE))
   missing = sorted(
     (unset & referenced | (referenced - defined)) - set(supplied)
@@ -439,29 +452,17 @@ def _check_macros(
       if set(missing) - unset
       else ''
     )
-    raise _MacroError(
-      missing[0],
+    raise InputError(
       f'gin macro {missing[0]!r} is required but not set'
       + (f' (also missing: {", ".join(missing[1:])})' if missing[1:] else '')
-      + f'. Set it with --gin.{missing[0]}=VALUE or in a gin file.{advice}',
+      + f'. Set it with --gin.{missing[0]}=VALUE or in a gin file.{advice}'
+      + _place(missing[0], files)
     )
   for name in defined - referenced:
     text = re.sub(
       rf'^{name} =.*\n(?:[ )}}\]].*\n)*', '', text, flags=re.MULTILINE
     )
   return text
-
-
-class _MacroError(InputError):
-  """An error of a macro.
-
-  Attributes:
-    name: Name of the macro.
-  """
-
-  def __init__(self, name: str, message: str):
-    super().__init__(message)
-    self.name = name
 
 
 def _place(macro: str, files: Mapping[str, str]) -> str:
