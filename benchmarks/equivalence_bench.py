@@ -15,7 +15,9 @@ clear difference passes. Expect at most 5% at the margin; nominal are 2.5%.
 
 import argparse
 import collections
+from collections.abc import Callable
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -111,7 +113,12 @@ def rate(
 
 
 def control_rates(
-  design: Design, difference: float, *, studies: int, seed: int
+  design: Design,
+  difference: float,
+  decide: Callable[[intervals.Estimate], controls.Decision],
+  *,
+  studies: int,
+  seed: int,
 ) -> tuple[float, float]:
   """Returns the percentages of studies in which a control passes and fails."""
   generator = np.random.default_rng(
@@ -127,11 +134,7 @@ def control_rates(
       tasks_are_fixed=True,
       num_resamples=NUM_RESAMPLES,
     )
-    if design in POSITIVE:
-      decision = controls.above(found, MARGINS.positive)
-    else:
-      decision = controls.within(found, MARGINS.negative)
-    outcomes[decision.outcome] += 1
+    outcomes[decide(found).outcome] += 1
   passed, failed = outcomes[controls.PASSED], outcomes[controls.FAILED]
   return 100 * passed / studies, 100 * failed / studies
 
@@ -211,14 +214,19 @@ def _print_equivalence(options: argparse.Namespace) -> None:
 
 
 def _print_controls(options: argparse.Namespace) -> None:
-  for designs, margin, clear in (
-    (POSITIVE, MARGINS.positive, 48.0),
-    (NEGATIVE, MARGINS.negative, 0.0),
+  for designs, test, margin, clear in (
+    (POSITIVE, controls.above, MARGINS.positive, 48.0),
+    (NEGATIVE, controls.within, MARGINS.negative, 0.0),
   ):
+    decide = functools.partial(test, margin=margin)
     for design in designs:
       at_margin, is_clear = (
         control_rates(
-          design, difference, studies=options.power_studies, seed=options.seed
+          design,
+          difference,
+          decide,
+          studies=options.power_studies,
+          seed=options.seed,
         )
         for difference in (margin, clear)
       )

@@ -12,7 +12,7 @@ from it_study.report.controls import Control
 from it_study.report.curves import AMOUNTS, Curve, crossing_text
 from it_study.report.results import seeds_of
 from it_study.report.scores import CHANCE, CLS
-from it_study.report.text import count, join, limits, number
+from it_study.report.text import count, join, number, points
 
 # With fewer tasks, a few of them decide how wide an interval is.
 _FEW_TASKS = 30
@@ -21,7 +21,7 @@ _FEW_SEEDS = 10
 _CONTROL_MARGINS = ControlMargins()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
   """The study's outcome in words.
 
@@ -29,13 +29,15 @@ class Answer:
     verdict: Outcome in a few words.
     sentence: Evidence for the verdict.
     caveats: Limits of the evidence, one sentence or two each.
+    controls: Outcomes of the controls; empty if none was tested.
     warnings: Explanations of a difference other than the instructions.
   """
 
   verdict: str
   sentence: str
   caveats: tuple[str, ...]
-  warnings: tuple[str, ...] = ()
+  controls: tuple[Control, ...]
+  warnings: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +99,11 @@ def answer(
   outcomes = controls.controls(arms, margins=control_margins)
   verdict, sentence = _verdict_and_evidence(arms, pairs, curves, outcomes)
   return Answer(
-    verdict,
-    sentence,
-    (*controls.caveats(outcomes), *_caveats(arms, pairs)),
-    (*truncation.warnings(arms), *surfaces.warnings(arms, pairs)),
+    verdict=verdict,
+    sentence=sentence,
+    caveats=(*controls.caveats(outcomes), *_caveats(arms, pairs)),
+    controls=outcomes,
+    warnings=(*truncation.warnings(arms), *surfaces.warnings(arms, pairs)),
   )
 
 
@@ -213,7 +216,7 @@ def _against_chance(original: Arm, over_chance: Interval | None) -> str:
   if over_chance is None or score is None:
     return start
   guess = number(score - over_chance.mean)
-  difference = f'{guess}%, a difference of {_points(over_chance)}'
+  difference = f'{guess}%, a difference of {points(over_chance)}'
   if over_chance.low > 0:
     return f'{start}, more than random guessing ({difference})'
   if over_chance.high < 0:
@@ -282,13 +285,6 @@ def _name(pair: Comparison) -> str:
     level = 'no' if condition.examples == 'empty' else condition.examples
     parts.append(f'{level} examples')
   return ' and '.join(parts)
-
-
-def _points(interval: Interval) -> str:
-  return (
-    f'{number(interval.mean, signed=True)} points '
-    f'{limits(interval, signed=True)}'
-  )
 
 
 def _caveats(

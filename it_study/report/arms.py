@@ -376,6 +376,17 @@ def condition_label(name: str | None) -> str:
   return ', '.join([label[0].upper() + label[1:], *rest])
 
 
+def training_label(train_condition: str | None) -> str:
+  """Describes what a model was trained on.
+
+  >>> training_label(None)
+  'Untuned'
+  """
+  if train_condition is None:
+    return 'Untuned'
+  return condition_label(train_condition)
+
+
 _SUFFIXES = {
   'tgtswapped': 'swapped targets',
   'tgtrandom': 'random targets',

@@ -14,7 +14,7 @@ from it_study.evaluation.stats.controls import (
 from it_study.report.arms import Arm, Comparison, compare
 from it_study.report.results import groups_of
 from it_study.report.scores import Group
-from it_study.report.text import count, limits, number
+from it_study.report.text import count, number, points
 
 POSITIVE_CONTROL = Group('control', 'Positive Control')
 NEGATIVE_CONTROL = Group('control', 'Negative Control')
@@ -204,9 +204,7 @@ def _evidence(pair: Comparison, group: Group) -> str:
   )
   return (
     f'Exact match is {original} with the original definition and {altered} '
-    'without one, a difference of '
-    f'{number(pair.interval.mean, signed=True)} points '
-    f'{limits(pair.interval, signed=True)}.'
+    f'without one, a difference of {points(pair.interval)}.'
   )
 
 
@@ -226,8 +224,8 @@ def _settled_by(decision: Decision, pair: Comparison) -> str:
     )
   if not parts:
     return (
-      ' The difference is too close to that for more tasks alone, or more '
-      'training seeds alone, to decide.'
+      ' The difference is too close to the margin for more tasks alone, or '
+      'more training seeds alone, to decide.'
     )
   if len(parts) > 1:
     parts[-1] += ','

@@ -22,7 +22,7 @@ METRICS = ('exact_match', 'rouge_l', 'format_correctness')
 _LONGEST_ANSWER = 80
 # Expected score of a uniform guess: a column beside the metrics, but not one.
 CHANCE = 'chance'
-# Exact match with what a renaming's references would be without it: likewise.
+# Exact match with the references as they were before a renaming: likewise.
 PRIOR = 'prior'
 
 

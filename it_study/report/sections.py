@@ -60,8 +60,7 @@ class Report:
 
   Attributes:
     subtitle: One line on what was studied.
-    answer: Verdict, evidence and caveats.
-    controls: Outcomes of the controls; empty if none was tested.
+    answer: Verdict, evidence, caveats and outcomes of the controls.
     no_controls: Explanation to show if there are no controls.
     headline: Figure at the top; None without a tested model.
     notes: Missing or inconsistent data, one sentence each.
@@ -70,7 +69,6 @@ class Report:
 
   subtitle: str
   answer: Answer
-  controls: tuple[Control, ...]
   no_controls: str
   headline: Figure | None
   notes: tuple[str, ...]
@@ -79,7 +77,7 @@ class Report:
   @property
   def fatal_controls(self) -> tuple[Control, ...]:
     """The failed controls that leave the study without an answer."""
-    return controls.fatal(self.controls)
+    return controls.fatal(self.answer.controls)
 
 
 TITLE = 'Did the models learn to follow instructions, or to guess?'
@@ -121,7 +119,6 @@ def make_report(results: Results) -> Report:
       control_margins=results.control_margins,
       curves=find_curves(results),
     ),
-    controls=controls.controls(results.arms, margins=results.control_margins),
     no_controls=controls.no_controls(results.arms),
     headline=score_figures.headline_figure(results),
     notes=results.notes,
@@ -146,8 +143,8 @@ def _main(results: Results) -> Section | None:
     'Each model is tested with the kind of instructions it was trained on. '
     'Exact match and format are percentages of instances, ROUGE-L is in points '
     f'from 0 to 100; brackets hold 95% intervals over {population(results)}. '
-    'Where every score is the same, they hold what the number of tasks alone '
-    'can rule out, and do not speak for other seeds. '
+    'Where all answers score alike, the interval follows from the number of '
+    'tasks alone and says nothing about other seeds. '
     'Each number links to its predictions: exactly these if this page is '
     'opened through it-study view, otherwise the whole predictions file (of '
     'the first seed, if there are several).',
@@ -242,7 +239,8 @@ def _generation(results: Results) -> Section | None:
   return _section(
     'generation',
     'Generation',
-    'Read the table like the one for classification.',
+    'ROUGE-L on unseen generation tasks. The columns of the table are those of '
+    'the one for classification.',
     score_figures.generation_figure(results),
     score_tables.difference_table(results, metric='rouge_l', group=GEN),
   )
@@ -264,8 +262,8 @@ def _prior(results: Results) -> Section | None:
     'prior',
     'Following the statement, or the prior',
     'Where a definition gives the labels other names, or exchanges them, an '
-    'answer can follow that statement or be what was right without it. The '
-    'percentages are of the unseen classification instances where the two '
+    'answer can follow that statement, or be what would be right without it. '
+    'The percentages are of the unseen classification instances where the two '
     'differ. A model that reads the statement has a positive difference; one '
     'that goes by what it knows of the labels, a negative one.',
     following_table.following_table(results),
@@ -275,13 +273,14 @@ def _prior(results: Results) -> Section | None:
 def _data(results: Results) -> Section | None:
   return _section(
     'data',
-    'What the data must be right for',
+    'Wrong training targets, or no input',
     'The same instructions with other data: training targets that are '
     'exchanged among the instances of a task or drawn from its labels, or '
     'prompts without an instance, at training and at test. What a model still '
     'gets right then, it cannot have learned from pairs of input and output. '
-    'Read the tables like the one for classification; the first is of exact '
-    'match on classification, the second of ROUGE-L on generation.',
+    'The tables have the columns of the one for classification; the first '
+    'holds exact match on classification tasks, the second ROUGE-L on '
+    'generation tasks.',
     score_tables.difference_table(
       results, metric='exact_match', group=CLS, origin=DATA
     ),

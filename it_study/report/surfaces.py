@@ -99,8 +99,8 @@ def warnings(
     f'({condition_label(pair.alteration.name)}), '
     f'{"is" if len(within) == 1 else "are"} within the spread over surfaces of '
     f'the same prompt ({number(widest.width)} points over '
-    f'{widest.num_surfaces}): another wording of separators and field names '
-    'changes as much.',
+    f'{widest.num_surfaces}): other separators and casings of field names '
+    'change as much.',
   )
 
 

@@ -55,6 +55,17 @@ def limits(interval: Interval | None, *, signed: bool = False) -> str | None:
   return f'[{low}, {high}]'
 
 
+def points(interval: Interval) -> str:
+  """Formats a difference in points and its interval.
+
+  >>> points(Interval(mean=1, low=-2.51, high=4, level=0.95, num_tasks=3,
+  ...                 num_instances=9))
+  '+1.0 points [−2.5, +4.0]'
+  """
+  mean = number(interval.mean, signed=True)
+  return f'{mean} points {limits(interval, signed=True)}'
+
+
 def p_value(value: float) -> str:
   """Formats a p-value, with two or three decimals.
 

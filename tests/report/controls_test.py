@@ -10,7 +10,7 @@ from report_fixture import (
   make_study,
 )
 
-from it_study.evaluation.stats.controls import ControlMargins
+from it_study.evaluation.stats.controls import ControlMargins, Decision
 from it_study.report import answer, controls
 from it_study.report.controls import Control
 from it_study.report.load import read_study
@@ -136,6 +136,15 @@ def test_a_sweep_is_judged_at_its_largest_amount(tmp_path):
   arms = arms_of(tmp_path, names, seeds=(0,))
   pair = controls._find_pair(arms, 'validation', controls.POSITIVE_CONTROL)
   assert pair.altered.train_condition == 'natinst_def_empty_ex_original2_t4'
+
+
+def test_a_difference_that_no_study_size_settles(tmp_path):
+  arms = arms_of(tmp_path)
+  pair = controls._find_pair(arms, 'validation', controls.POSITIVE_CONTROL)
+  assert controls._settled_by(Decision(outcome='unclear'), pair) == (
+    ' The difference is too close to the margin for more tasks alone, or more '
+    'training seeds alone, to decide.'
+  )
 
 
 @pytest.mark.parametrize(

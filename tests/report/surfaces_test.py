@@ -32,8 +32,8 @@ def test_an_effect_within_the_spread_is_flagged(tmp_path):
   assert warning.startswith('1 effect of altered instructions, at most ')
   assert warning.endswith(
     ' points (Simplified definition, 2 examples), is within the spread over '
-    'surfaces of the same prompt (100.0 points over 2): another wording of '
-    'separators and field names changes as much.'
+    'surfaces of the same prompt (100.0 points over 2): other separators '
+    'and casings of field names change as much.'
   )
   (section,) = [s for s in make_report(results).sections if s.name == 'surface']
   (row,) = section.blocks[1].rows['']

@@ -321,9 +321,9 @@ def estimate(
       varies; None for `bounds`.
     tasks_are_fixed: Whether the tasks are themselves of interest, as controls
       are, rather than a sample; only their instances are then resampled.
-    units: What is resampled of fixed tasks, where it is not each instance:
-      instances of several tasks with the same input depend on each other;
-      object [instances].
+    units: Unit of each instance of fixed tasks; those of a unit are resampled
+      together, as several tasks with the same input depend on each other.
+      Object [instances]; None if each instance is a unit.
     seed: Seed of the resampling.
     num_resamples: Number of bootstrap resamples.
 

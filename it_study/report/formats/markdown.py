@@ -27,9 +27,9 @@ def render_markdown(report: Report) -> str:
   ]
   for warning in report.answer.warnings:
     lines += [f'> **Warning.** {escape(warning)}', '']
-  if not report.controls:
+  if not report.answer.controls:
     lines += [report.no_controls, '']
-  for control in report.controls:
+  for control in report.answer.controls:
     outcome = control.outcome
     if control.status == FAILED:
       outcome = outcome.upper()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from it_study.errors import visible
 from it_study.evaluation.stats.controls import FAILED, UNCLEAR
-from it_study.report import answer, controls
+from it_study.report import answer
 from it_study.report.curves import find_curves
 from it_study.report.results import Results, score
 from it_study.report.sections import TITLE, population
@@ -43,17 +43,16 @@ def render_terminal_table(
 
   console = console or Console(highlight=False)
   results = results or score(study_dir)
-  margins = results.control_margins
   outcome = answer.answer(
     results.arms,
     margin=results.margin,
-    control_margins=margins,
+    control_margins=results.control_margins,
     curves=find_curves(results),
   )
   console.print(_rich_table(short_table(results), population(results)))
   console.print(_text(TITLE, 'bold'))
   console.print(_text(f'{outcome.verdict} {outcome.sentence}'))
-  for control in controls.controls(results.arms, margins=margins):
+  for control in outcome.controls:
     style = _STYLES.get(control.status, '')
     console.print(
       _text(f'{control.name}: {control.outcome}. {control.text}', style)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from it_study.report.arms import Arm, condition_label
+from it_study.report.arms import Arm, condition_label, training_label
 from it_study.report.results import Results
 from it_study.report.scores import CLS, PRIOR
 from it_study.report.tables.table import (
@@ -59,9 +59,7 @@ def _row(arm: Arm) -> tuple[Entry, ...] | None:
   elif interval.high < 0:
     follows = 'the prior'
   return (
-    name_entry(
-      'Untuned' if arm.is_untuned else condition_label(arm.train_condition)
-    ),
+    name_entry(training_label(arm.train_condition)),
     name_entry(condition_label(arm.test_condition)),
     value_entry(followed),
     value_entry(prior),

@@ -11,6 +11,7 @@ from it_study.report.arms import (
   condition_label,
   parse_condition,
   select,
+  training_label,
 )
 from it_study.report.results import Results
 from it_study.report.scores import CHANCE, CLS, OVERALL, Group
@@ -88,10 +89,9 @@ def left_out_table(results: Results) -> Table | None:
     if arm.split != 'test' or not any(counts):
       continue
     total = sum(cell.metrics['num_instances'] for cell in arm.cells)
-    trained = arm.train_condition
     rows.append(
       (
-        name_entry('Untuned' if trained is None else condition_label(trained)),
+        name_entry(training_label(arm.train_condition)),
         name_entry(condition_label(arm.test_condition)),
         *(value_entry(100 * count / total) for count in counts),
       )
@@ -151,7 +151,7 @@ def matrix_table(results: Results) -> Table | None:
     rows={
       '': tuple(
         (
-          name_entry('Untuned' if name is None else condition_label(name)),
+          name_entry(training_label(name)),
           *(
             score_entry(by_cell[name, test], 'exact_match', CLS)
             if (name, test) in by_cell
@@ -175,7 +175,7 @@ def sensitivity_table(results: Results) -> Table | None:
         rows.append(
           (
             name_entry(
-              'Untuned' if original.is_untuned else original.label,
+              training_label(original.train_condition),
               detail=f'tested on: {condition_label(other.test_condition)}',
             ),
             Entry(title),

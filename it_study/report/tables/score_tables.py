@@ -14,6 +14,7 @@ from it_study.report.arms import (
   compare,
   condition_label,
   select,
+  training_label,
 )
 from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN, OVERALL, Group
@@ -172,9 +173,11 @@ def surface_table(results: Results) -> Table | None:
   rows = tuple(
     (
       name_entry(
-        'Untuned'
-        if spread.train_condition is None
-        else condition_label(spread.train_condition.name)
+        training_label(
+          None
+          if spread.train_condition is None
+          else spread.train_condition.name
+        )
       ),
       name_entry(condition_label(spread.test_condition.name)),
       Entry(f'{spread.num_surfaces}'),
