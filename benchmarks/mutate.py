@@ -361,7 +361,7 @@ def _copy_repository(folder: pathlib.Path) -> pathlib.Path:
 def _failing_test(
   copy: pathlib.Path, tests: Sequence[str], marker: str
 ) -> str | None:
-  """Returns the first test that fails in a copy, or never seems to end."""
+  """Returns the first test that fails or does not end in a copy, if any."""
   words = ['-x', '-q', '-p', 'no:cacheprovider', '-m', marker, *tests]
   try:
     done = subprocess.run(

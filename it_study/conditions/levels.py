@@ -127,7 +127,7 @@ class LevelRegistry:
 
     Raises:
       InputError: If the name is taken or has other characters, or a function
-        is none.
+        is not one.
     """
     pattern, allowed = _NAMES.get(self.axis, _LETTERS)
     if not re.fullmatch(pattern, name):

@@ -58,8 +58,8 @@ def swapped(
   """Returns the target of another training instance of the task.
 
   The task's instances exchange their targets, so that each target occurs as
-  often as before. None gets a right answer to itself as long as an exchange
-  with another instance can avoid it: if one label has more than half of the
+  often as before. No instance has a right answer as its target if an exchange
+  with another instance can avoid that: if one label has more than half of the
   instances, some keep it. All training instances of the task take part, not
   only those that the condition trains on, so the target of an instance does not
   depend on their number. With two labels, almost every target is the other one.

@@ -23,7 +23,7 @@ _PLACE = '\U000ffffb'
 
 
 class Tokens(Protocol):
-  """What a format asks of a vocabulary that has control tokens."""
+  """What a format needs from a vocabulary that has control tokens."""
 
   config: Mapping[str, Any]
 

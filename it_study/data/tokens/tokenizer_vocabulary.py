@@ -154,8 +154,8 @@ class TokenizerVocabulary(seqio.Vocabulary):
       name = name.get('content')
     if not isinstance(name, str) or name not in self._control_ids:
       raise InputError(
-        f'{self.folder / CONFIG}: {role} is {name!r}, which is no control '
-        'token of the tokenizer.'
+        f'{self.folder / CONFIG}: {role} is {name!r}, which is not a '
+        'control token of the tokenizer.'
       )
     return self._control_ids[name]
 
@@ -269,10 +269,10 @@ def _chat_template(
 
 
 def _end_ids(folder: pathlib.Path, size: int) -> list[int]:
-  """Returns the ids of all tokens that end an answer, as far as files say so.
+  """Returns the ids of the tokens that end an answer, as the files give them.
 
   Raises:
-    InputError: If one of them is no token.
+    InputError: If one of them is not a token.
   """
   for name in (_GENERATION, _MODEL):
     ids = _read_if_there(folder / name).get('eos_token_id')

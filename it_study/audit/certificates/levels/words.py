@@ -75,7 +75,7 @@ def _judge_nolabels(
 
 
 def _of_kept(shown: Sequence[str], original: Sequence[str], count: int) -> str:
-  """Returns what to call kept words that are not the expected ones."""
+  """Returns the code of a failure for kept words that are not as expected."""
   if len(shown) != count:
     return 'kept-count'
   rest = iter(_bare(original))
