@@ -130,3 +130,43 @@ def test_import_keeps_what_was_found_before():
     text=True,
   )
   assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_script_whose_folder_has_a_tasks_module_finds_ours(tmp_path):
+  # As with `python t5x/train.py`, whose folder has a tasks.py.
+  (tmp_path / 'tasks.py').write_text('import seqio.deterministic\n')
+  (tmp_path / 'train.py').write_text(
+    'import importlib, sys\n'
+    'importlib.import_module(sys.argv[1])\n'
+    'import seqio\n'
+    "print('natinst_all_definitions' in seqio.MixtureRegistry.names())\n"
+  )
+
+  def run(module):
+    return subprocess.run(
+      [sys.executable, tmp_path / 'train.py', module],
+      env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+
+  assert run('it_study.tasks').stdout == 'True\n'
+  assert "No module named 'seqio.deterministic'" in run('tasks').stderr
+
+
+def test_the_short_name_holds_the_same_modules():
+  lines = (
+    'import tasks.natinst, tasks.mixtures',
+    'import it_study.tasks',
+    'assert tasks.natinst is it_study.tasks.natinst',
+    'assert tasks.mixtures is it_study.tasks.mixtures',
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', '\n'.join(lines)],
+    capture_output=True,
+    check=False,
+    env=os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)},
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr[-2000:]

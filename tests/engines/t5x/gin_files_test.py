@@ -165,7 +165,7 @@ def test_a_gin_file_parses_with_the_command_at_its_top(
   datasets = [value for key, value in found.items() if 'dataset_cfg' in key]
   assert len(datasets) == (3 if '--run_mode=train' in words else 1)
   for dataset in datasets:
-    assert dataset.module == 'tasks'
+    assert dataset.module == 'it_study.tasks'
     assert not dataset.use_cached
     assert dataset.task_feature_lengths == {'inputs': 1024, 'targets': 128}
     utils.verify_matching_vocabs(dataset, model)
@@ -304,6 +304,31 @@ def test_the_page_trains_and_evaluates(walked):
   rows = (folder / f'{NAME}-000020.jsonl').read_text().splitlines()
   assert len(rows) == fakes.NUM_ROWS['validation']
   assert list((walked / 'OUT/training_eval' / NAME).glob('events.*'))
+
+
+@pytest.mark.slow
+def test_the_page_runs_by_the_path_of_a_script(walked):
+  from t5x import train as script
+
+  folder = walked / 'by_path'
+  words = ('python', '-m', 't5x.main', '--run_mode=')
+  by_path = f'python {pathlib.Path(script.__file__).parent}/'
+  for command, name in zip(
+    pages.blocks('docs/t5x.md', 'sh')[1:3], ('train', 'infer'), strict=True
+  ):
+    first = f'{" ".join(words)}{name}'
+    assert first in command
+    command = command[: command.find('it-study score')]
+    run_shell(
+      walked,
+      'export IT_STUDY_VOCABULARY=byte',
+      command.replace(first, f'{by_path}{name}.py')
+      .replace('$PWD/', f'{folder}/')
+      .replace('TRAIN_STEPS=20', 'TRAIN_STEPS=1')
+      .replace('checkpoint_20', 'checkpoint_1'),
+    )
+  (answers,) = (folder / 'ANSWERS').glob('*.jsonl-00000-of-00001')
+  assert len(answers.read_text().splitlines()) == fakes.NUM_ROWS['test']
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Mixtures that combine conditions."""
 
 from it_study import conditions, seqio_lib
-from tasks import natinst  # noqa: F401  Registers the tasks.
+from it_study.tasks import natinst  # noqa: F401  Registers the tasks.
 
 seqio_lib.add_mixture(
   'natinst_all_definitions',
