@@ -210,6 +210,7 @@ def task_rows(
   lengths: Mapping[str, int],
   split: str,
   source: RowsSource = SOURCE,
+  first: int | None = None,
 ) -> Iterator[dict]:
   """Yields the rows of a task's split once, in order, as NumPy arrays.
 
@@ -218,12 +219,21 @@ def task_rows(
     lengths: Maximum lengths of its features in tokens.
     split: Split to read.
     source: Source of its rows, for errors.
+    first: Number of first positions to read of each NatInst task; None for all.
 
   Raises:
     InputError: If `render_rows` raised it, or a preprocessor of a user fails.
   """
   names = [function_name(function) for function in task.preprocessors]
   theirs = [n for n in names if n.split('.')[0] not in ('it_study', 'seqio')]
+  if first is not None:
+    # Before preprocessing, which takes far longer than reading.
+    task = type(task)(
+      task.name,
+      source=_first_rows(task.source, first),
+      output_features=task.output_features,
+      preprocessors=task.preprocessors,
+    )
   try:
     yield from numpy_rows(
       task.get_dataset(
@@ -323,6 +333,18 @@ def _row_renderer(
     return prompt, target, seen_task, seen
 
   return render
+
+
+def _first_rows(source: seqio.DataSource, number: int) -> seqio.DataSource:
+  """Returns a source of the rows whose position is below a number."""
+
+  def read(
+    split: str, shuffle_files: bool, seed: int | None = None
+  ) -> tf.data.Dataset:
+    rows = source.get_dataset(split, shuffle=shuffle_files, seed=seed)
+    return rows.filter(lambda row: row['position'] < number)
+
+  return seqio.FunctionDataSource(read, splits=source.splits)
 
 
 def _batches(dataset: tf.data.Dataset, source: RowsSource) -> Iterator[tuple]:

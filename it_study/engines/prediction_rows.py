@@ -128,10 +128,8 @@ def prepare(
     name=settings.mixture_or_task_name,
     lengths=settings.task_feature_lengths,
     split=settings.split,
+    instances_per_test_task=settings.instances_per_test_task,
   )
-  if settings.split == 'test':
-    most = natinst.check_test_instances(settings.instances_per_test_task)
-    rows = tuple(row for row in rows if int(row['position']) < most)
   model_setup.warn_of_long_texts(
     source,
     [len(row['inputs']) for row in rows],
@@ -243,7 +241,11 @@ def _truncation_summary(inputs: PredictionInputs) -> dict[str, Any]:
 
 
 def load_instances(
-  *, name: str, lengths: Mapping[str, int], split: str
+  *,
+  name: str,
+  lengths: Mapping[str, int],
+  split: str,
+  instances_per_test_task: int | None = None,
 ) -> tuple[dict[str, Any], ...]:
   """Returns the rows of a split, preprocessed.
 
@@ -251,6 +253,8 @@ def load_instances(
     name: Name of a task made by `seqio_lib.add_task`.
     lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
     split: Split of the task.
+    instances_per_test_task: Number of first instances of each test task to
+      return, if the split is 'test'; None for all.
 
   Raises:
     InputError: If there is no such task or split, it is empty, its rows have
@@ -274,6 +278,7 @@ def load_instances(
     task,
     split,
     tuple(sorted(lengths.items())),
+    instances_per_test_task if split == 'test' else None,
     row_source.SOURCE.tfds_dataset.data_dir,
     vocabularies.fingerprint(seqio_lib.vocabulary_of(name)),
   )
@@ -341,6 +346,7 @@ def _render(
   task: seqio.Task,
   split: str,
   lengths: tuple[tuple[str, int], ...],
+  first: int | None,
   data_dir: str,
   vocabulary: str,
 ) -> tuple[dict[str, Any], ...]:
@@ -348,7 +354,11 @@ def _render(
   del data_dir, vocabulary
   return tuple(
     preprocessors.task_rows(
-      task, lengths=dict(lengths), split=split, source=_source_of(task)
+      task,
+      lengths=dict(lengths),
+      split=split,
+      source=_source_of(task),
+      first=first,
     )
   )
 

@@ -12,8 +12,9 @@ from vocabularies_fixture import vocabulary_of_kind
 
 from it_study import seqio_lib
 from it_study.conditions import Condition
-from it_study.data import preprocessors, row_source
+from it_study.data import preprocessors, row_source, vocabularies
 from it_study.errors import InputError
+from it_study.instructions import prompts
 
 
 @pytest.fixture(name='folder', scope='module')
@@ -47,6 +48,32 @@ def _both(vocabulary, lengths, name=fakes.NAME, first=None):
     dataset, features, lengths
   )
   return ours, dataset.as_numpy_iterator()
+
+
+def test_only_the_first_rows_are_rendered(corpus, monkeypatch):
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  seqio_lib.use_corpus(corpus)
+  task = seqio_lib.find_task(fakes.NAME)
+  lengths = {'inputs': 64, 'targets': 8}
+  rows = list(preprocessors.task_rows(task, lengths=lengths, split='test'))
+  rendered = []
+  render = prompts.render
+
+  def counted(**arguments):
+    rendered.append(arguments['instance'].position)
+    return render(**arguments)
+
+  monkeypatch.setattr(prompts, 'render', counted)
+  first = list(
+    preprocessors.task_rows(task, lengths=lengths, split='test', first=2)
+  )
+  assert sorted(rendered) == [0, 0, 1, 1]
+  expected = [row for row in rows if row['position'] < 2]
+  assert len(expected) == 4 < len(rows)
+  for row, same in zip(first, expected, strict=True):
+    assert row.keys() == same.keys()
+    for name, value in row.items():
+      np.testing.assert_array_equal(value, same[name], strict=True)
 
 
 def _assert_same(ours, theirs, vocabulary, lengths) -> int:
