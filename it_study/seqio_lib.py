@@ -51,6 +51,7 @@ def use_corpus(
   *,
   data_dir: str | os.PathLike | None = None,
   max_instances_per_task: int = tfds_builder.MAX_INSTANCES_PER_TASK,
+  vocabulary: str | None = None,
 ) -> str:
   """Makes the registered tasks read a corpus; builds its rows on first use.
 
@@ -59,20 +60,26 @@ def use_corpus(
       'miniature' for the embedded benchmark.
     data_dir: Data dir of the rows; None for the cache folder.
     max_instances_per_task: Maximum number of training instances per task.
+    vocabulary: Path of a model file, 'byte' or 'miniature'; None for the
+      variable `IT_STUDY_VOCABULARY` or T5's own.
 
   Returns:
     The data dir.
 
   Raises:
-    InputError: If the corpus cannot be used or its rows cannot be written.
+    InputError: If the corpus or the vocabulary cannot be used, or the rows
+      cannot be written.
   """
-  return os.fspath(
-    prepare.use_corpus(
-      directory,
-      data_dir=data_dir,
-      max_instances_per_task=max_instances_per_task,
-    )
+  rows = prepare.use_corpus(
+    directory,
+    data_dir=data_dir,
+    max_instances_per_task=max_instances_per_task,
   )
+  vocabulary = vocabulary or os.environ.get(vocabularies.VARIABLE)
+  if vocabulary:
+    # A name may stand for a file beside the rows.
+    prepare.set_or_check_vocabulary(vocabulary, data_dir=rows)
+  return os.fspath(rows)
 
 
 def output_features() -> dict[str, seqio.Feature]:

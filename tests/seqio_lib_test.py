@@ -244,6 +244,17 @@ def test_the_miniature_is_a_corpus_by_name(corpus):
   assert len(rows) == len(row_source.SOURCE.metadata()['train_tasks'])
 
 
+@pytest.mark.parametrize('argument', [None, 'miniature'])
+def test_the_miniature_s_vocabulary_is_a_name_too(
+  argument, corpus, monkeypatch
+):
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte' if argument else 'miniature')
+  data_dir = seqio_lib.use_corpus('miniature', vocabulary=argument)
+  assert vocabularies.current_vocabulary().sentencepiece_model_file == (
+    f'{data_dir}/vocabulary.model'
+  )
+
+
 def test_seqio_s_evaluator_scores_against_every_reference():
   evaluator = seqio.Evaluator(
     fakes.NAME,

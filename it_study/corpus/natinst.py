@@ -365,10 +365,15 @@ def _open(
       problem = f'no directory {folder}'
       if folder.exists():
         problem = f'{folder} is not a directory'
-      raise InputError(
-        f'corpus {directory}: {problem}; expected one that holds {contents}. '
+      advice = (
         "'it-study corpus mini DIR' writes a small corpus to start with."
         f'{nearest_path(directory)}'
+      )
+      if (directory.parent / 'splits' / track).is_dir():
+        advice = f'Did you mean {directory.parent}?'
+      raise InputError(
+        f'corpus {directory}: {problem}; expected one that holds {contents}. '
+        f'{advice}'
       )
   if exclusions is None:
     own = splits / EXCLUSIONS_FILE

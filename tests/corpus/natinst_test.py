@@ -213,6 +213,10 @@ def test_missing_folders_are_refused(directory, tmp_path):
     'no directory DIR/tasks; expected one that holds one NAME.json'
     in _message(tmp_path / 'empty')
   )
+  assert _message(directory / 'tasks') == (
+    'corpus DIR: no directory DIR/tasks; expected one that holds one NAME.json '
+    f'per task. Did you mean {directory}?'
+  )
   assert _message(directory, track='defualt') == (
     "corpus DIR: no track 'defualt' in DIR/splits; available: default. Did "
     "you mean 'default'?"
