@@ -19,7 +19,6 @@ if TYPE_CHECKING:
   from rich.text import Text
 
 _STYLES = {FAILED: 'bold red', UNCLEAR: 'yellow'}
-_SHORT_NAMES = {'Classification': 'CLS', 'Generation': 'GEN'}
 
 
 def render_terminal_table(
@@ -70,9 +69,8 @@ def _rich_table(table: Table, population: str) -> 'RichTable':
     f'100, with 95% intervals over {population} in brackets.',
   )
   for index, column in enumerate(table.columns):
-    above = _SHORT_NAMES.get(column.above, column.above)
     rich.add_column(
-      _text('\n'.join(filter(None, (above, column.title)))),
+      _text('\n'.join(filter(None, (column.above, column.title)))),
       justify='right' if column.is_number else 'left',
       no_wrap=index > 0,
       overflow='fold',
