@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from it_study import instructions
 from it_study.conditions import Condition
-from it_study.corpus.natinst import Corpus, Instance, Task
+from it_study.corpus.natinst import Corpus
 from it_study.errors import InputError
 from it_study.evaluation import baselines, formats
 from it_study.evaluation.metrics import compute_metrics
@@ -161,11 +161,19 @@ def _load_rows(
     (task.name, instance.id): (task, instance)
     for task, instance in corpus.rows(split)
   }
+  conditions = {
+    name: _condition(name) for name in {row.test_condition for row in rows}
+  }
   filled, changed = [], []
   for row in rows:
     assert row.task is not None, '`check_complete` has checked it'
     assert row.id is not None, '`check_complete` has checked it'
-    task, instance = _as_seen(*known[row.task, row.id], row)
+    task, instance = known[row.task, row.id]
+    condition = conditions[row.test_condition]
+    if condition is not None:
+      task, instance = instructions.rewrite(
+        task=task, instance=instance, condition=condition
+      )
     # T5X writes only one of the references.
     if not set(row.targets) <= set(instance.outputs):
       changed.append(row.id)
@@ -223,18 +231,15 @@ def _one_split(file: formats.RowFile, split: str | None) -> str | None:
   return splits[0] if splits else split
 
 
-def _as_seen(
-  task: Task, instance: Instance, row: Prediction
-) -> tuple[Task, Instance]:
-  """Returns task and instance as the row's test condition alters them."""
+def _condition(name: str | None) -> Condition | None:
+  """Returns the condition that rows were made under, if it is a known one.
+
+  Rows of other systems and of custom tasks have none.
+  """
   try:
-    condition = Condition.from_name(row.test_condition or '')
+    return Condition.from_name(name or '').for_test()
   except InputError:
-    # Rows of other systems and of custom tasks have no known alteration.
-    return task, instance
-  return instructions.rewrite(
-    task=task, instance=instance, condition=condition.for_test()
-  )
+    return None
 
 
 def _without_corpus(file: formats.RowFile, split: str | None) -> Rows:
