@@ -196,6 +196,7 @@ def check_complete(
   corpus: Corpus,
   split: str,
   source: str = 'predictions',
+  kind: str | None = None,
 ) -> None:
   """Checks that `rows` hold every instance of a split exactly once.
 
@@ -204,6 +205,7 @@ def check_complete(
     corpus: Corpus that was predicted.
     split: Split that was predicted.
     source: Name of the rows for error messages, such as the path of their file.
+    kind: Kind of the tasks that were predicted; None for both.
 
   Raises:
     InputError: If ids are duplicate, missing or unknown; gives the count and
@@ -212,7 +214,9 @@ def check_complete(
   check_expected(
     rows,
     expected={
-      (task.name, instance.id) for task, instance in corpus.rows(split)
+      (task.name, instance.id)
+      for task, instance in corpus.rows(split)
+      if kind in (None, task.kind)
     },
     against=f'split {split!r} of corpus {corpus.directory}',
     source=source,

@@ -9,6 +9,19 @@ WIDTH, HEADS, KV_HEADS, HEAD_DIM, MLP, VOCAB = 32, 4, 2, 8, 64, 260
 _BYTES = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
 TOKENS = ['<|end|>', '<|user|>', *_BYTES, 'ab', 'Ġa']
 _MERGES = ['a b', 'Ġ a']
+# The model's gin file.
+GIN = f"""
+MODEL = @DecoderConfig
+DecoderConfig.emb_dim = {WIDTH}
+DecoderConfig.num_heads = {HEADS}
+DecoderConfig.num_kv_heads = {KV_HEADS}
+DecoderConfig.head_dim = {HEAD_DIM}
+DecoderConfig.mlp_dim = {MLP}
+DecoderConfig.num_layers = 1
+DecoderConfig.logits_via_embedding = True
+DecoderConfig.rope = @Rope()
+Rope.base = 100000.0
+"""
 
 
 def permuted(values: np.ndarray, heads: int) -> np.ndarray:

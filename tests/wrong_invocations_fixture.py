@@ -42,6 +42,16 @@ CASES = (
     '--sbatch is empty: give it a value or leave it out. See it-study launch '
     'slurm --help.',
   ),
+  (
+    f'export lm_eval --corpus=corpus --condition={CONDITION}',
+    'the following arguments are required: --out. See it-study export lm_eval '
+    '--help.',
+  ),
+  (
+    'export lm_evla',
+    "argument COMMAND: invalid choice: 'lm_evla' (choose from ... ). Did you "
+    "mean 'lm_eval'? See it-study export --help.",
+  ),
   # Gin.
   (
     f'{TRAIN} --gin.BATCHSIZE=4',

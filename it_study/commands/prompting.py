@@ -62,31 +62,26 @@ def prompt(options: argparse.Namespace) -> None:
     raise InputError(f'--limit is {options.limit}; it must be at least 1.')
   if options.id is not None and options.task is not None:
     raise InputError('--id already names one instance. Leave out --task.')
-  corpus = _open(options)
+  corpus = open_corpus(options)
   with CountProgress('tasks', quiet=options.quiet or not options.out) as show:
     if options.id is not None:
       instances = iter([_find(corpus, options)])
     else:
-      instances = _instances(corpus, options, show)
+      instances = instances_of(corpus, options, show)
     counts: collections.Counter[str] = collections.Counter()
-    rows = _rendered(
+    rows = render(
       itertools.islice(instances, options.limit),
       corpus=corpus,
       condition=condition,
-      limit=_limit(options),
+      limit=limit_of(options),
       counts=counts,
     )
     if options.out:
       text_files.write_lines(options.out, _json_lines(rows, show))
     else:
       _print(rows, options)
-  if counts['fewer'] and not options.quiet:
-    print(
-      f'it-study: note: {counts["fewer"]:,} of {counts["prompts"]:,} prompts '
-      'have fewer examples than the condition requests: their tasks have no '
-      'more.',
-      file=sys.stderr,
-    )
+  if not options.quiet:
+    note_fewer_examples(counts)
 
 
 PROMPT = Command(
@@ -117,14 +112,14 @@ def _add_explain_flags(parser: argparse.ArgumentParser) -> None:
 def explain(options: argparse.Namespace) -> None:
   """Shows one instance under several conditions."""
   conditions = [tk_instruct.from_name(name) for name in options.condition]
-  corpus = _open(options)
+  corpus = open_corpus(options)
   found = _find(corpus, options)
   needs_tokens = (
     options.tokens
     or options.vocabulary is not None
     or options.max_input_length is not None
   )
-  limit = _limit(options)
+  limit = limit_of(options)
   tokenizer, eos = None, _DEFAULT_EOS
   if needs_tokens:
     tokenizer, eos = _tokenizer(options)
@@ -166,12 +161,21 @@ EXPLAIN = Command(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Row:
-  """A prompt, and the instance as its condition shows it."""
+class Rendered:
+  """A prompt.
 
-  id: str
-  task: str
+  Attributes:
+    found: Instance, as the corpus has it.
+    condition: Condition of the prompt.
+    prompt: Prompt.
+    task: Task as the condition shows it.
+    seen: Instance as the condition shows it.
+  """
+
+  found: Found
+  condition: Condition
   prompt: prompts.Prompt
+  task: natinst.Task
   seen: natinst.Instance
 
   def spans(self) -> Sequence[prompt_spans.Span]:
@@ -179,14 +183,15 @@ class _Row:
 
   def to_json(self) -> dict[str, object]:
     return {
-      'id': self.id,
-      'task': self.task,
+      'id': self.found.instance.id,
+      'task': self.found.task.name,
       'inputs': self.prompt.text,
       'targets': list(self.seen.outputs),
     }
 
 
-def _open(options: argparse.Namespace) -> natinst.Corpus:
+def open_corpus(options: argparse.Namespace) -> natinst.Corpus:
+  """Opens the corpus that the options name; checks that it has the split."""
   corpus = natinst.open_corpus(
     locate.find(options.corpus),
     track=options.track,
@@ -205,9 +210,14 @@ def _find(corpus: natinst.Corpus, options: argparse.Namespace) -> Found:
     )
 
 
-def _instances(
+def instances_of(
   corpus: natinst.Corpus, options: argparse.Namespace, show: CountProgress
 ) -> Iterator[Found]:
+  """Yields the instances of a split, or of one task, in the corpus's order.
+
+  Raises:
+    InputError: If the split does not have the task.
+  """
   split = options.split or 'test'
   names = sorted(corpus.tasks_of(split))
   if options.task is not None:
@@ -240,7 +250,7 @@ def _near(name: str, names: Sequence[str]) -> str:
   return nearest(name, names)
 
 
-def _print(rows: Iterator[_Row], options: argparse.Namespace) -> None:
+def _print(rows: Iterator[Rendered], options: argparse.Namespace) -> None:
   from it_study.commands.prompt_display import Display
 
   display = Display()
@@ -251,19 +261,20 @@ def _print(rows: Iterator[_Row], options: argparse.Namespace) -> None:
     # Rendering is what may fail, so it happens even with --quiet.
     if options.json or options.quiet:
       continue
-    display.say(f'--- {row.id} ({row.task})')
+    found = row.found
+    display.say(f'--- {found.instance.id} ({found.task.name})')
     display.show_prompt(row.prompt.text, row.spans())
     display.say(f'--- accepted: {" | ".join(row.seen.outputs)}\n')
 
 
-def _rendered(
+def render(
   instances: Iterator[Found],
   *,
   corpus: natinst.Corpus,
   condition: Condition | TkInstruct,
   limit: prompts.TokenLimit | None,
   counts: collections.Counter[str],
-) -> Iterator[_Row]:
+) -> Iterator[Rendered]:
   """Renders instances, and counts them.
 
   Args:
@@ -276,7 +287,7 @@ def _rendered(
   """
   for found in instances:
     shown = _shown(condition, found)
-    _, seen = instructions.rewrite(
+    task, seen = instructions.rewrite(
       task=found.task, instance=found.instance, condition=shown
     )
     prompt = prompts.render(
@@ -290,12 +301,23 @@ def _rendered(
     requested = shown.num_examples + shown.num_negative_examples
     counts['prompts'] += 1
     counts['fewer'] += available < requested
-    yield _Row(
-      id=found.instance.id, task=found.task.name, prompt=prompt, seen=seen
+    yield Rendered(
+      found=found, condition=shown, prompt=prompt, task=task, seen=seen
     )
 
 
-def _json_lines(rows: Iterator[_Row], show: CountProgress) -> Iterator[str]:
+def note_fewer_examples(counts: collections.Counter[str]) -> None:
+  """Prints how many prompts have fewer examples, if any; see `render`."""
+  if counts['fewer']:
+    print(
+      f'it-study: note: {counts["fewer"]:,} of {counts["prompts"]:,} prompts '
+      'have fewer examples than the condition requests: their tasks have no '
+      'more.',
+      file=sys.stderr,
+    )
+
+
+def _json_lines(rows: Iterator[Rendered], show: CountProgress) -> Iterator[str]:
   for number, row in enumerate(rows, start=1):
     show.note = f'{number:,} prompts'
     yield text_files.json_line(row.to_json())
@@ -324,14 +346,28 @@ def _found_json(found: Found) -> dict[str, object]:
   }
 
 
-def _limit(options: argparse.Namespace) -> prompts.TokenLimit | None:
+def limit_of(
+  options: argparse.Namespace,
+  condition: Condition | TkInstruct | None = None,
+) -> prompts.TokenLimit | None:
+  """Returns the limit on prompts that the options set; None for no limit.
+
+  Args:
+    options: Options with those of `flags.add_length_flags`.
+    condition: Condition whose prompt format counts; None for the plain one.
+  """
   max_tokens = flags.input_length(options)
   if max_tokens is None:
     return None
   vocabulary = _vocabulary(options)
+  from it_study.data import preprocessors
   from it_study.data.tokens import token_limits
 
-  return token_limits.token_limit(vocabulary=vocabulary, max_tokens=max_tokens)
+  return token_limits.token_limit(
+    vocabulary=vocabulary,
+    max_tokens=max_tokens,
+    around=preprocessors.prompt_format(condition or Condition(), vocabulary),
+  )
 
 
 def _tokenizer(

@@ -20,6 +20,7 @@ from it_study.commands.corpus import (
   verify,
 )
 from it_study.commands.doctor import doctor
+from it_study.commands.export import lm_eval
 from it_study.commands.flags import Command, Group
 from it_study.commands.launch import local, slurm, ssh, tpu_vm
 from it_study.commands.runs import diagnose, fetch_model, flags as runs
@@ -61,6 +62,8 @@ LAUNCH_COMMANDS: tuple[Command, ...] = (
   ssh.COMMAND,
 )
 
+EXPORT_COMMANDS: tuple[Command, ...] = (lm_eval.COMMAND,)
+
 GROUPS: tuple[Group, ...] = (
   Group(
     name='corpus',
@@ -71,6 +74,13 @@ GROUPS: tuple[Group, ...] = (
     ),
     example=mini.COMMAND.example,
     commands=CORPUS_COMMANDS,
+  ),
+  Group(
+    name='export',
+    summary="write a study's prompts for other engines",
+    description="Writes a study's prompts for other engines.",
+    example=lm_eval.COMMAND.example,
+    commands=EXPORT_COMMANDS,
   ),
   Group(
     name='launch',

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from it_study import instructions
 from it_study.conditions import Condition
 from it_study.corpus.natinst import Corpus
+from it_study.corpus.task_kinds import CLASSIFICATION
 from it_study.errors import InputError
 from it_study.evaluation import baselines, formats
 from it_study.evaluation.metrics import compute_metrics
@@ -156,7 +157,13 @@ def _load_rows(
     return _without_corpus(file, split)
   split = split or 'test'
   rows = formats.identify(file, corpus=corpus, split=split)
-  check_complete(rows, corpus=corpus, split=split, source=file.path)
+  check_complete(
+    rows,
+    corpus=corpus,
+    split=split,
+    source=file.path,
+    kind=CLASSIFICATION if file.are_ranked else None,
+  )
   known = {
     (task.name, instance.id): (task, instance)
     for task, instance in corpus.rows(split)

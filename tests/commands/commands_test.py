@@ -25,11 +25,16 @@ LIGHT = (
   'stats',
   'build',
   'verify',
+  'lm_eval',
   'completion',
 )
 EXAMPLES = {
   command.name: command.example
-  for command in (*registry.COMMANDS, *registry.CORPUS_COMMANDS)
+  for command in (
+    *registry.COMMANDS,
+    *registry.CORPUS_COMMANDS,
+    *registry.EXPORT_COMMANDS,
+  )
 }
 
 

@@ -41,18 +41,7 @@ def _here(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   # Set by a prediction, for this process.
   monkeypatch.setenv('IT_STUDY_VOCABULARY', '')
-  (tmp_path / 'tiny.gin').write_text(
-    'MODEL = @DecoderConfig\n'
-    f'DecoderConfig.emb_dim = {gguf_files.WIDTH}\n'
-    f'DecoderConfig.num_heads = {gguf_files.HEADS}\n'
-    f'DecoderConfig.num_kv_heads = {gguf_files.KV_HEADS}\n'
-    f'DecoderConfig.head_dim = {gguf_files.HEAD_DIM}\n'
-    f'DecoderConfig.mlp_dim = {gguf_files.MLP}\n'
-    'DecoderConfig.num_layers = 1\n'
-    'DecoderConfig.logits_via_embedding = True\n'
-    'DecoderConfig.rope = @Rope()\n'
-    'Rope.base = 100000.0\n'
-  )
+  (tmp_path / 'tiny.gin').write_text(gguf_files.GIN)
 
 
 def predict(model, corpus, *more, condition=_CHAT, out='out'):

@@ -176,7 +176,8 @@ def test_t5x(tmp_path):
       ":1: not a row of a known format: got the fields 'text'. A file holds "
       'rows of one format: it_study (id, task, ..., prediction, ...), '
       'Tk-Instruct (Task, Instance, prediction), T5X (inputs as an object, '
-      'prediction) or the leaderboard (id, prediction).',
+      'prediction), lm-evaluation-harness (doc, filtered_resps) or the '
+      'leaderboard (id, prediction).',
     ),
     (
       {'inputs': {}, 'score': -1.5},

@@ -9,6 +9,7 @@ from it_study.evaluation.formats.references import (
 from it_study.evaluation.formats.rows import (
   IT_STUDY,
   LEADERBOARD,
+  LM_EVAL,
   T5X,
   TK_INSTRUCT,
   RowFile,
@@ -18,6 +19,7 @@ from it_study.evaluation.formats.rows import (
 __all__ = [
   'IT_STUDY',
   'LEADERBOARD',
+  'LM_EVAL',
   'T5X',
   'TK_INSTRUCT',
   'References',

@@ -8,11 +8,12 @@ from typing import Any
 
 from it_study.corpus.findings import plural
 from it_study.errors import InputError, nearest
-from it_study.evaluation.formats import tables
+from it_study.evaluation.formats import lm_eval, tables
 from it_study.predictions import FIELDS, Prediction, without_marks
 
 IT_STUDY = 'it_study'
 LEADERBOARD = 'leaderboard'
+LM_EVAL = 'lm_eval'
 TK_INSTRUCT = 'tk_instruct'
 T5X = 't5x'
 
@@ -33,7 +34,7 @@ class RowFile:
 
   Attributes:
     path: Path of the file.
-    format: 'it_study', 'tk_instruct', 't5x' or 'leaderboard'.
+    format: 'it_study', 'tk_instruct', 't5x', 'lm_eval' or 'leaderboard'.
     rows: Rows in file order; fields that the file does not hold are None.
     queries: Normalised input of each row's instance, which identifies a row
       without id; None if the file does not hold it.
@@ -45,6 +46,14 @@ class RowFile:
   rows: tuple[Prediction, ...]
   queries: tuple[str | None, ...]
   notes: tuple[str, ...] = ()
+
+  @property
+  def are_ranked(self) -> bool:
+    """Whether the file is of a multiple-choice task of the harness.
+
+    Such a task has no generation tasks.
+    """
+    return self.format == LM_EVAL and all(row.scores for row in self.rows)
 
 
 def read_rows(path: str | os.PathLike[str]) -> RowFile:
@@ -58,6 +67,8 @@ def read_rows(path: str | os.PathLike[str]) -> RowFile:
   * T5X's inference JSONL: `prediction` and `inputs` or `input`, an object with
     `inputs_pretokenized` and `targets_pretokenized`, and with `id`, `task` and
     `references` if `input_fields_to_include` lists them.
+  * lm-evaluation-harness's samples (`--log_samples`) of a task that
+    `it-study export lm_eval` wrote: `doc`, `arguments`, `filtered_resps`.
   * The natural-instructions leaderboard's: `id` and `prediction`, and perhaps
     `references`, `task_id` and `task_category`. Also as CSV with these columns,
     if the path ends in .csv; `references` is then a JSON list.
@@ -77,7 +88,8 @@ def read_rows(path: str | os.PathLike[str]) -> RowFile:
         f'fields {", ".join(map(repr, list(fields)[:8])) or "none"}. A file '
         'holds rows of one format: it_study (id, task, ..., prediction, ...), '
         'Tk-Instruct (Task, Instance, prediction), T5X (inputs as an object, '
-        'prediction) or the leaderboard (id, prediction).'
+        'prediction), lm-evaluation-harness (doc, filtered_resps) or the '
+        'leaderboard (id, prediction).'
       )
     file_format = row_format
     if file_format == LEADERBOARD:
@@ -103,6 +115,8 @@ def read_rows(path: str | os.PathLike[str]) -> RowFile:
 def _format_of(fields: Mapping[str, object]) -> str | None:
   if 'Instance' in fields:
     return TK_INSTRUCT
+  if {'doc', 'filtered_resps'} <= fields.keys():
+    return LM_EVAL
   if isinstance(fields.get('inputs', fields.get('input')), dict):
     return T5X
   # Also accepts rows that lack some fields, so that the error can name them.
@@ -115,6 +129,12 @@ def _read_ours(
   fields: Mapping[str, object], where: str
 ) -> tuple[Prediction, None]:
   return Prediction.from_json(fields, where=where), None
+
+
+def _read_lm_eval(
+  fields: Mapping[str, object], where: str
+) -> tuple[Prediction, None]:
+  return lm_eval.read_sample(fields, where), None
 
 
 def _read_tk_instruct(
@@ -214,6 +234,7 @@ _READERS: dict[
   IT_STUDY: _read_ours,
   TK_INSTRUCT: _read_tk_instruct,
   T5X: _read_t5x,
+  LM_EVAL: _read_lm_eval,
   LEADERBOARD: _read_leaderboard,
 }
 
