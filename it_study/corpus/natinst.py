@@ -365,15 +365,12 @@ def _open(
       problem = f'no directory {folder}'
       if folder.exists():
         problem = f'{folder} is not a directory'
-      advice = (
-        "'it-study corpus mini DIR' writes a small corpus to start with."
-        f'{nearest_path(directory)}'
-      )
+      hint = nearest_path(directory)
       if (directory.parent / 'splits' / track).is_dir():
-        advice = f'Did you mean {directory.parent}?'
+        hint = f' Did you mean {directory.parent}?'
       raise InputError(
         f'corpus {directory}: {problem}; expected one that holds {contents}. '
-        f'{advice}'
+        f"'it-study corpus mini DIR' writes a small corpus to start with.{hint}"
       )
   if exclusions is None:
     own = splits / EXCLUSIONS_FILE

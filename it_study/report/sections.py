@@ -253,6 +253,7 @@ def _kept(results: Results) -> Section | None:
     'Exact match on unseen classification tasks, with the same random share of '
     "the definition's words at training and at test. Words of a smaller share "
     'are among those of a larger one.',
+    curve_figures.kept_figure(results),
     kept_table.kept_table(results),
   )
 

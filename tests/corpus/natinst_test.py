@@ -215,7 +215,8 @@ def test_missing_folders_are_refused(directory, tmp_path):
   )
   assert _message(directory / 'tasks') == (
     'corpus DIR: no directory DIR/tasks; expected one that holds one NAME.json '
-    f'per task. Did you mean {directory}?'
+    "per task. 'it-study corpus mini DIR' writes a small corpus to start with. "
+    f'Did you mean {directory}?'
   )
   assert _message(directory, track='defualt') == (
     "corpus DIR: no track 'defualt' in DIR/splits; available: default. Did "

@@ -1,8 +1,9 @@
 """Figures and table of sweeps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from it_study.report import answer
+from it_study.report.arms import Arm
 from it_study.report.curves import (
   AMOUNTS,
   Curve,
@@ -13,6 +14,7 @@ from it_study.report.figures import plot
 from it_study.report.figures.score_figures import COLOURS, Figure
 from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN, Group
+from it_study.report.tables.kept_table import arms_by_share
 from it_study.report.tables.score_tables import score_entry
 from it_study.report.tables.table import Column, Entry, Table
 from it_study.report.text import number
@@ -24,6 +26,7 @@ _FIGURES = (
   ('format_correctness', CLS, 'In format (%)', 'classification'),
   ('rouge_l', GEN, 'ROUGE-L (0 to 100)', 'generation'),
 )
+_LEGEND = {'orientation': 'h', 'y': 1.02, 'yanchor': 'bottom', 'x': 0}
 
 
 def curve_figures(results: Results) -> list[Figure]:
@@ -88,9 +91,15 @@ def _figure(
   notes: list[dict] = []
   text = ''
   for place, curve in enumerate(curves):
-    data += _traces(curve, metric, group, COLOURS[place % len(COLOURS)])
+    data += _traces(
+      curve.label,
+      dict(zip(curve.amounts, curve.arms, strict=True)),
+      metric,
+      group,
+      COLOURS[place % len(COLOURS)],
+    )
   if metric == 'exact_match':
-    shapes, notes, text = _references(results)
+    shapes, notes, text = _references(results, with_paper=True)
     chance = answer.chance(results.arms, 'test')
     marks = [
       mark
@@ -117,7 +126,7 @@ def _figure(
     'yaxis': plot.axis(axis) | {'rangemode': 'tozero'},
     'shapes': shapes,
     'annotations': notes,
-    'legend': {'orientation': 'h', 'y': 1.02, 'yanchor': 'bottom', 'x': 0},
+    'legend': _LEGEND,
   }
   layout['xaxis']['ticktext'] = [f'{a:,}' for a in layout['xaxis']['tickvals']]
   return Figure(
@@ -126,6 +135,39 @@ def _figure(
     f'{AMOUNTS[field].lower()}, each model tested as it was trained. Bands are '
     f'95% intervals.{text}',
     data,
+    layout,
+  )
+
+
+def kept_figure(results: Results) -> Figure | None:
+  """Makes the figure of exact match by the share of the definition kept."""
+  series = arms_by_share(results)
+  if not series:
+    return None
+  shapes, notes, text = _references(results, with_paper=False)
+  layout = plot.layout(height=420)
+  layout |= {
+    'xaxis': plot.axis('Words of the definition that are kept (%)')
+    | {
+      'tickvals': sorted({share for arms in series.values() for share in arms})
+    },
+    'yaxis': plot.axis('Exact match (%)') | {'rangemode': 'tozero'},
+    'shapes': shapes,
+    'annotations': notes,
+    'legend': _LEGEND,
+  }
+  return Figure(
+    'kept',
+    'Exact match on unseen classification tasks by the share of the '
+    "definition's words, each model tested as it was trained. Bands are 95% "
+    f'intervals.{text}',
+    [
+      trace
+      for place, (label, arms) in enumerate(series.items())
+      for trace in _traces(
+        label, arms, 'exact_match', CLS, COLOURS[place % len(COLOURS)]
+      )
+    ],
     layout,
   )
 
@@ -163,7 +205,9 @@ def _crossing(curve: Curve, level: float, colour: str) -> dict | None:
   }
 
 
-def _references(results: Results) -> tuple[list[dict], list[dict], str]:
+def _references(
+  results: Results, *, with_paper: bool
+) -> tuple[list[dict], list[dict], str]:
   """Returns lines, labels and caption for guessing here and in the paper."""
   shapes, notes, text = [], [], ''
   chance = answer.chance(results.arms, 'test')
@@ -186,6 +230,8 @@ def _references(results: Results) -> tuple[list[dict], list[dict], str]:
       )
       text += '; the band holds 95% of single draws'
     text += '.'
+  if not with_paper:
+    return shapes, notes, text
   shapes.append(_level(PAPER_GUESS, 'dot', 1.0))
   text += (
     f' The dotted line is for reference: {PAPER_GUESS}, the score of guessing '
@@ -237,20 +283,24 @@ def _note(y: float, text: str, side: str) -> dict:
   }
 
 
-def _traces(curve: Curve, metric: str, group: Group, colour: str) -> list[dict]:
-  values = [arm.value(metric, group) for arm in curve.arms]
+def _traces(
+  label: str, arms: Mapping[int, Arm], metric: str, group: Group, colour: str
+) -> list[dict]:
+  """Returns a line through the scores of arms by amount, and its band."""
+  amounts = list(arms)
+  values = [arm.value(metric, group) for arm in arms.values()]
   traces = []
   intervals = [
     interval
-    for arm in curve.arms
+    for arm in arms.values()
     if (interval := arm.interval(metric, group)) is not None
   ]
-  if len(intervals) == len(curve.arms):
+  if len(intervals) == len(amounts):
     traces.append(
       {
         'type': 'scatter',
         'mode': 'lines',
-        'x': [*curve.amounts, *reversed(curve.amounts)],
+        'x': [*amounts, *reversed(amounts)],
         'y': [
           *(i.high for i in intervals),
           *(i.low for i in reversed(intervals)),
@@ -266,12 +316,12 @@ def _traces(curve: Curve, metric: str, group: Group, colour: str) -> list[dict]:
     {
       'type': 'scatter',
       'mode': 'lines+markers',
-      'x': list(curve.amounts),
+      'x': amounts,
       'y': values,
-      'name': plot.safe(curve.label),
+      'name': plot.safe(label),
       'hovertext': [
-        f'{plot.safe(curve.label)}<br>{amount:,}: {number(value)}'
-        for amount, value in zip(curve.amounts, values, strict=True)
+        f'{plot.safe(label)}<br>{amount:,}: {number(value)}'
+        for amount, value in zip(amounts, values, strict=True)
       ],
       'hoverinfo': 'text',
       'showlegend': True,

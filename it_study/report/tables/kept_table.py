@@ -20,25 +20,39 @@ _SHARES = {
 }
 
 
-def kept_table(results: Results) -> Table | None:
-  """Makes the table; None unless a model was trained on a part of the words."""
-  series: dict[Condition, dict[str, Arm]] = {}
+def arms_by_share(results: Results) -> dict[str, dict[int, Arm]]:
+  """Returns arms that differ in the share of the definition's words.
+
+  Only if one of them was trained on a part of the words. The first key is the
+  label of the condition with all words, the second the share in percent, which
+  increases.
+  """
+  series: dict[Condition, dict[int, Arm]] = {}
   for arm in select(results.arms, split='test', matched=True):
     if arm.condition is not None and arm.condition.definition in _SHARES:
       whole = dataclasses.replace(arm.condition, definition='original')
-      series.setdefault(whole, {})[arm.condition.definition] = arm
+      share = _SHARES[arm.condition.definition]
+      series.setdefault(whole, {})[share] = arm
+  return {
+    condition_label(whole.name): dict(sorted(by_share.items()))
+    for whole, by_share in series.items()
+    if set(by_share) - {0, 100}
+  }
+
+
+def kept_table(results: Results) -> Table | None:
+  """Makes the table; None unless a model was trained on a part of the words."""
   rows = tuple(
     (
-      name_entry(condition_label(whole.name)),
+      name_entry(label),
       *(
-        score_entry(by_level[level], 'exact_match', CLS)
-        if level in by_level
+        score_entry(by_share[share], 'exact_match', CLS)
+        if share in by_share
         else Entry(MISSING, tone='muted')
-        for level in _SHARES
+        for share in _SHARES.values()
       ),
     )
-    for whole, by_level in series.items()
-    if set(by_level) - {'empty', 'original'}
+    for label, by_share in arms_by_share(results).items()
   )
   if not rows:
     return None

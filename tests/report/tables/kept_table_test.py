@@ -2,6 +2,7 @@
 
 from report_fixture import DEFINITIONS, make_study
 
+from it_study.report.figures import curve_figures
 from it_study.report.load import read_study
 from it_study.report.results import score_study
 from it_study.report.sections import make_report
@@ -34,9 +35,14 @@ def test_scores_are_shown_by_share(tmp_path):
     '–',
     '100.0',
   ]
+  band, line = curve_figures.kept_figure(results).data
+  assert (line['x'], line['y']) == ([25, 50, 100], [0, 100, 100])
+  assert band['x'] == [25, 50, 100, 100, 50, 25]
   assert 'kept' in [section.name for section in make_report(results).sections]
 
 
 def test_without_a_kept_part_there_is_no_table(tmp_path):
   accuracies = dict.fromkeys(DEFINITIONS, 0.5)
-  assert kept_table(results_of(tmp_path, accuracies)) is None
+  results = results_of(tmp_path, accuracies)
+  assert kept_table(results) is None
+  assert curve_figures.kept_figure(results) is None
