@@ -355,7 +355,7 @@ def condition_label(name: str | None) -> str:
   """Describes a condition in words.
 
   >>> condition_label('natinst_def_empty_ex_delusive1_n10')
-  'No definition, 1 delusive example, n10'
+  'No definition, 1 delusive example, 10 instances a task'
   """
   condition = parse_condition(name)
   if condition is None:
@@ -371,9 +371,18 @@ def condition_label(name: str | None) -> str:
     num_examples=condition.num_examples,
   )
   rest = condition.name.removeprefix(plain.name).strip('_').split('_')
-  rest = [_SUFFIXES.get(suffix, suffix) for suffix in rest if suffix]
+  rest = [_suffix_label(suffix) for suffix in rest if suffix]
   label = f'{definition} definition, {examples}'
   return ', '.join([label[0].upper() + label[1:], *rest])
+
+
+def _suffix_label(suffix: str) -> str:
+  """Describes a suffix in words; one of a user's own level is kept."""
+  letters = suffix.rstrip('0123456789')
+  describe = _NUMBERED_SUFFIXES.get(letters)
+  if describe is not None and suffix != letters:
+    return describe(int(suffix.removeprefix(letters)))
+  return _SUFFIXES.get(suffix, suffix)
 
 
 def training_label(train_condition: str | None) -> str:
@@ -388,9 +397,21 @@ def training_label(train_condition: str | None) -> str:
 
 
 _SUFFIXES = {
+  'expl': 'with explanations',
+  'trunctk': "Tk-Instruct's truncation",
+  'budget': 'matched budget',
   'tgtswapped': 'swapped targets',
   'tgtrandom': 'random targets',
   'inputempty': 'no input',
+  'fmtalpaca': 'Alpaca format',
+  'fmtchat': 'chat format',
+}
+_NUMBERED_SUFFIXES: Mapping[str, Callable[[int], str]] = {
+  'neg': lambda number: count(number, 'negative example'),
+  'n': lambda number: f'{count(number, "instance")} a task',
+  't': lambda number: count(number, 'training task'),
+  's': lambda number: f'sample {number}',
+  'sep': lambda number: f'surface {number}',
 }
 _LEVELS = {'empty': 'no'}
 _BASELINE_LABELS = {

@@ -104,15 +104,20 @@ def test_a_group_without_values_gives_no_comparison(arms):
     (EXAMPLES[2], 'Original definition, no examples'),
     (
       'natinst_def_simplified_ex_original1_n10_s3',
-      'Simplified definition, 1 example, n10, s3',
+      'Simplified definition, 1 example, 10 instances a task, sample 3',
     ),
     (
       'natinst_def_original_ex_original2_n10_tgtswapped',
-      'Original definition, 2 examples, n10, swapped targets',
+      'Original definition, 2 examples, 10 instances a task, swapped targets',
     ),
     (
       'natinst_def_original_ex_original2_inputempty',
       'Original definition, 2 examples, no input',
+    ),
+    (
+      'natinst_def_original_ex_original2_n1_t1_fmtchat_sep2',
+      'Original definition, 2 examples, 1 instance a task, 1 training task, '
+      'chat format, surface 2',
     ),
     ('someone_else', 'someone_else'),
     (None, 'unknown'),
