@@ -62,6 +62,7 @@ setuptools.setup(
     'optax>=0.2.8,<0.3',
     'orbax-checkpoint>=0.12.8,<0.13',
     'plotly>=7.1,<8',
+    'pyyaml>=6,<7',
     'rapidfuzz>=3.14,<4',
     'rich>=15,<16',
     'safetensors>=0.8,<0.9',

@@ -1,0 +1,1 @@
+"""Prompts of P3: promptsource's templates over data sets of TFDS."""
