@@ -346,14 +346,6 @@ def test_t5x_is_refused_in_one_line(model, corpus, capsys):
   )
 
 
-def test_a_plan_is_refused_in_one_line(capsys):
-  words = ('--gin_file=tiny.gin', '--gin_file=runs/finetune.gin')
-  assert cli.main(['plan', *words]) == 2
-  assert capsys.readouterr().err.startswith(
-    'it-study: plan does not support decoder-only models; train, predict and '
-  )
-
-
 def test_a_diagnosis_finds_the_model_in_its_folder(model, corpus):
   words = ('--corpus', str(corpus), '--condition', _PLAIN, '--out', 'audit')
   lengths = "--gin.TASK_FEATURE_LENGTHS={'inputs': 160, 'targets': 8}"

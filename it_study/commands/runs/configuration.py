@@ -135,7 +135,7 @@ def use_corpus(
   from it_study.data import prepare, vocabularies
 
   vocabulary = path_or_none('IT_STUDY_VOCABULARY')
-  if vocabulary is None and _is_decoder_only():
+  if vocabulary is None and is_decoder_only():
     if weights is not None:
       checkpoint = path_or_none(weights)
     if checkpoint is not None:
@@ -219,7 +219,7 @@ def _check_engine_and_model() -> None:
     )
   if name == 't5x':
     t5x_setup.require()
-  if not _is_decoder_only():
+  if not is_decoder_only():
     gin_utils.check_bound(
       'T5Config.emb_dim', 'a model: models/t5_1_1_small.gin'
     )
@@ -267,6 +267,6 @@ def _prepare_devices() -> None:
   )
 
 
-def _is_decoder_only() -> bool:
+def is_decoder_only() -> bool:
   """Returns whether the configured model is decoder-only."""
   return bool(gin_utils.bound('DecoderConfig', ('emb_dim',)))

@@ -83,6 +83,13 @@ def _add_plan_flags(parser: argparse.ArgumentParser) -> None:
     'the mesh sizes',
   )
   parser.add_argument(
+    '--vocabulary_size',
+    type=int,
+    metavar='N',
+    help="rows of the model's embedding table; default: as many as "
+    "IT_STUDY_VOCABULARY has tokens, else T5's",
+  )
+  parser.add_argument(
     '--topology',
     metavar='T',
     help='TPU slice to compile for, such as v5e:4x4; needs libtpu',

@@ -31,6 +31,7 @@ _ARGUMENTS = (
   'pack',
   'task_feature_lengths',
   'dtype',
+  'lora',
   *run_settings.MESH,
 )
 _UNITS = ('B', 'KiB', 'MiB', 'GiB', 'TiB')
@@ -51,7 +52,13 @@ def plan(options: argparse.Namespace) -> None:
     from it_study.training.planning import tpu_topologies
 
     tpu_topologies.check(options.topology)
+  if options.vocabulary_size is not None and options.vocabulary_size < 1:
+    raise InputError(
+      f'--vocabulary_size is {options.vocabulary_size}; give a whole number '
+      'from 1 up.'
+    )
   configuration.configure(options, files=options.gin_file, supplied=_UNUSED)
+  from it_study.engines import model_setup
   from it_study.report import text
   from it_study.training.planning import plan as plan_lib
   from it_study.training.settings import check_lengths, check_whole
@@ -68,7 +75,9 @@ def plan(options: argparse.Namespace) -> None:
     devices = tpu_topologies.devices(options.topology)
   else:
     devices = _virtual_devices(options.devices, sizes)
-  config, remarks = _model_config(arguments['model_config'], arguments['dtype'])
+  config, remarks = _model_config(
+    arguments['model_config'], arguments['dtype'], options.vocabulary_size
+  )
   mesh = sizes.make(devices)
   where = options.topology or text.count(mesh.size, 'virtual CPU device')
   if not options.quiet:
@@ -86,10 +95,17 @@ def plan(options: argparse.Namespace) -> None:
       lengths=arguments['task_feature_lengths'],
       microbatch_size=arguments['microbatch_size'],
       packed=arguments['pack'],
+      layout=model_setup.row_layout(config),
+      lora=arguments['lora'],
       on_phase=on_phase,
     )
   if result.is_estimate:
     remarks.insert(0, _estimate(config.dtype))
+  if result.num_lora_parameters is not None:
+    remarks.append(
+      'FLOPs by formula are those of training all parameters; LoRA skips some '
+      'of the backward pass.'
+    )
   if result.unknown_loops:
     remarks.append(
       f'The number of iterations of {result.unknown_loops} loops is not known; '
@@ -101,39 +117,64 @@ def plan(options: argparse.Namespace) -> None:
     print('\n'.join(_lines(result, remarks, where=where)))
 
 
-def _model_config(model_config: Any, dtype: str) -> tuple[Any, list[str]]:
-  """Returns the model's configuration, and remarks on what it assumes."""
+def _model_config(
+  model_config: Any, dtype: str, vocabulary_size: int | None
+) -> tuple[Any, list[str]]:
+  """Returns the model's configuration, and remarks on what it assumes.
+
+  Raises:
+    InputError: If nothing says how large the vocabulary is.
+  """
   from it_study.engines import model_setup
 
   remarks = []
-  # The class alone shows it; the sizes do not matter.
-  model_setup.require_t5(
-    model_config(vocab_size=1, dtype='float32'), use='plan'
-  )
   if dtype == 'auto':
     dtype = 'bfloat16'
     remarks.append("DTYPE is 'auto': assuming bfloat16, as on an accelerator.")
-  reason = _use_local_vocabulary()
-  if reason is None:
+  if vocabulary_size is None:
+    reason = _use_local_vocabulary()
+    if reason is not None:
+      vocabulary_size = _t5_size(reason)
+      remarks.append(f"{reason}: assuming T5's {vocabulary_size:,} rows.")
+  if vocabulary_size is None:
     config = model_setup.complete_config(model_config, dtype=dtype)
   else:
-    config = model_config(vocab_size=_T5_VOCABULARY_SIZE, dtype=dtype)
-    remarks.append(f"{reason}: assuming T5's {_T5_VOCABULARY_SIZE:,} rows.")
-  if not gin_utils.bound('T5Config', ('scan_layers',)):
+    config = model_config(vocab_size=vocabulary_size, dtype=dtype)
+  name = type(config).__name__
+  if not gin_utils.bound(name, ('scan_layers',)):
     config = dataclasses.replace(config, scan_layers=True)
     remarks.append(
-      'T5Config.scan_layers is not set: assuming True, so that one layer of a '
+      f'{name}.scan_layers is not set: assuming True, so that one layer of a '
       'stack is compiled, not each.'
     )
   return config, remarks
+
+
+def _t5_size(reason: str) -> int:
+  """Returns the rows of T5's embedding table.
+
+  Args:
+    reason: Reason why the vocabulary is not known, for an error.
+
+  Raises:
+    InputError: If the model is decoder-only.
+  """
+  if configuration.is_decoder_only():
+    raise InputError(
+      f'{reason}, and a decoder-only model has that of its weights. Give the '
+      'rows of its embedding table, such as --vocabulary_size=32000 for LLaMA, '
+      'or set IT_STUDY_VOCABULARY to a folder with tokenizer.json.'
+    )
+  return _T5_VOCABULARY_SIZE
 
 
 def _expected_time(topology: str | None, config: Any) -> str:
   """Says how long planning takes, as measured in benchmarks/RESULTS.md."""
   minutes = '1 to 4 minutes' if topology is None else '2 to 10 minutes'
   if not config.scan_layers:
-    return f'{minutes} with T5Config.scan_layers, longer without it'
-  return f'{minutes} on two CPU cores, for T5 from small to XXL'
+    name = type(config).__name__
+    return f'{minutes} with {name}.scan_layers, longer without it'
+  return f'{minutes} on two CPU cores, for models up to 11B parameters'
 
 
 def _estimate(dtype: str) -> str:
@@ -161,8 +202,8 @@ def _use_local_vocabulary() -> str | None:
   )
   if not name:
     return 'No vocabulary is set'
-  if name != vocabularies.BYTE and not os.path.isfile(expanded(name)):
-    return f'Vocabulary {name} is not a file on this machine'
+  if name != vocabularies.BYTE and not os.path.exists(expanded(name)):
+    return f'Vocabulary {name} is not on this machine'
   vocabularies.set_vocabulary(name)
   return None
 
@@ -205,7 +246,8 @@ def _lines(result: Any, remarks: Sequence[str], *, where: str) -> list[str]:
     ('for', f'{where} ({mesh})'),
     (
       'model',
-      f'{result.num_parameters:,} parameters, {model["dtype"]}, remat '
+      f'{result.num_parameters:,} parameters'
+      f'{_of_lora(result.num_lora_parameters)}, {model["dtype"]}, remat '
       f'{model["remat_policy"]}',
     ),
     (
@@ -273,6 +315,10 @@ def _lines(result: Any, remarks: Sequence[str], *, where: str) -> list[str]:
     *(f'{name:{width}}{value}'.rstrip() for name, value in rows),
     *remarks,
   ]
+
+
+def _of_lora(number: int | None) -> str:
+  return '' if number is None else f' and {number:,} of LoRA'
 
 
 def _of_memory(result: Any) -> str:

@@ -10,9 +10,11 @@ import jax
 from jax.sharding import Mesh
 
 from it_study.errors import InputError
-from it_study.models import partitioning
+from it_study.input_pipeline import row_layouts
+from it_study.models import ModelConfig, partitioning
+from it_study.models.adapters.lora import Lora
+from it_study.models.decoder_only.model import make_model
 from it_study.models.flops import training_flops
-from it_study.models.t5 import T5, T5Config
 from it_study.training import hardware, train_step
 from it_study.training.optimizers import Optimizer
 from it_study.training.planning import compiled_program
@@ -43,8 +45,10 @@ class Plan:
     lengths: Tokens per row, by feature.
     packed: Whether several examples share a row.
     num_microbatches: Number of parts that a batch is computed in.
-    num_parameters: Number of parameters of the model.
-    parameter_bytes: Size of the parameters, without padding.
+    num_parameters: Number of parameters of the model, LoRA's not included.
+    num_lora_parameters: Number of LoRA's parameters; None if all of the model's
+      are trained.
+    parameter_bytes: Size of the parameters, LoRA's included, without padding.
     optimizer_bytes: Size of the optimizer's state and the step number, without
       padding.
     batch_bytes: Size of the batch, without padding.
@@ -77,6 +81,7 @@ class Plan:
   packed: bool
   num_microbatches: int
   num_parameters: int
+  num_lora_parameters: int | None
   parameter_bytes: int
   optimizer_bytes: int
   batch_bytes: int
@@ -112,13 +117,15 @@ class _DeviceBytes(TypedDict):
 
 def plan(
   *,
-  model_config: T5Config,
+  model_config: ModelConfig,
   optimizer: Optimizer,
   mesh: Mesh,
   batch_size: int,
   lengths: Mapping[str, int],
   microbatch_size: int | None = None,
   packed: bool = True,
+  layout: row_layouts.RowLayout = row_layouts.ENCODER_DECODER,
+  lora: Lora | None = None,
   on_phase: Callable[[str], None] = lambda phase: None,
 ) -> Plan:
   """Compiles the training step of `trainer.train` and measures the program.
@@ -134,6 +141,8 @@ def plan(
     lengths: Tokens per row of 'inputs' and 'targets'.
     microbatch_size: Maximum rows that a device computes at once; None for all.
     packed: Whether several examples share a row.
+    layout: Layout of a batch's rows.
+    lora: Settings of LoRA; None to train all parameters.
     on_phase: Callback, called with each of `PHASES` as it begins.
 
   Raises:
@@ -143,9 +152,9 @@ def plan(
   num_microbatches = partitioning.count_microbatches(
     batch_size=batch_size, mesh=mesh, microbatch_size=microbatch_size
   )
-  model = T5(model_config)
+  model = make_model(model_config)
   device = mesh.devices.flat[0]
-  batch_shapes = _batch_shapes(batch_size, lengths, packed)
+  batch_shapes = _batch_shapes(batch_size, lengths, packed, layout)
   on_phase('tracing')
   started = time.perf_counter()
   lowered = train_step.lower_train_step(
@@ -153,15 +162,19 @@ def plan(
     model=model,
     optimizer=optimizer,
     mesh=mesh,
+    z_loss=model_config.z_loss,
     num_microbatches=num_microbatches,
+    lora=lora,
   )
   traced = time.perf_counter()
   on_phase('compiling')
-  compiled = _compile(lowered, device)
+  compiled = _compile(lowered, device, model_config)
   compile_seconds = time.perf_counter() - traced
   on_phase('measuring')
   cost = compiled_program.cost(compiled.as_text() or '')
-  state = train_step.abstract_state(model=model, optimizer=optimizer, mesh=mesh)
+  state = train_step.abstract_state(
+    model=model, optimizer=optimizer, mesh=mesh, lora=lora
+  )
   clock = hardware.lookup(hardware.CLOCK_HERTZ, device.device_kind)
   return Plan(
     model=dataclasses.asdict(model_config),
@@ -172,7 +185,8 @@ def plan(
     lengths=dict(lengths),
     packed=packed,
     num_microbatches=num_microbatches,
-    num_parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    num_parameters=_count(state.params if lora is None else state.frozen),
+    num_lora_parameters=None if lora is None else _count(state.params),
     **_count_bytes(state, batch_shapes, mesh, compiled),
     device_memory_bytes=_memory_of(device),
     model_flops=training_flops(
@@ -200,7 +214,7 @@ def _count_bytes(
 ) -> _DeviceBytes:
   """Splits the memory of one device by what it holds."""
   memory = compiled_program.memory(compiled)
-  parameters = _tree_bytes(state.params)
+  parameters = _tree_bytes((state.params, state.frozen))
   optimizer = _tree_bytes((state.step, state.opt_state))
   batch = sum(
     math.prod(shape) * jax.numpy.dtype(dtype).itemsize
@@ -226,7 +240,7 @@ def _memory_of(device: jax.Device) -> int | None:
 
 
 def _compile(
-  lowered: jax.stages.Lowered, device: jax.Device
+  lowered: jax.stages.Lowered, device: jax.Device, config: ModelConfig
 ) -> jax.stages.Compiled:
   options = _CPU_COMPILER_OPTIONS if device.platform == 'cpu' else None
   try:
@@ -238,30 +252,26 @@ def _compile(
     raise InputError(
       f'the step does not fit one {device.device_kind}: '
       f'{reason.splitlines()[0]} Try a smaller MICROBATCH_SIZE, '
-      "T5Config.remat_policy='full', or a larger MESH_FSDP or MESH_MODEL."
+      f"{type(config).__name__}.remat_policy='full', or a larger MESH_FSDP or "
+      'MESH_MODEL.'
     ) from error
 
 
 def _batch_shapes(
-  batch_size: int, lengths: Mapping[str, int], packed: bool
+  batch_size: int,
+  lengths: Mapping[str, int],
+  packed: bool,
+  layout: row_layouts.RowLayout,
 ) -> _BatchShapes:
   """Returns name, shape and dtype of every feature that `feed.Feed` yields."""
-  inputs, targets = (
-    (batch_size, lengths[name]) for name in ('inputs', 'targets')
+  return tuple(
+    (name, (batch_size, length), dtype)
+    for name, (length, dtype) in layout.shapes(lengths, pack=packed).items()
   )
-  features = [
-    ('encoder_input_tokens', inputs, 'int32'),
-    ('decoder_input_tokens', targets, 'int32'),
-    ('decoder_target_tokens', targets, 'int32'),
-    ('decoder_loss_weights', targets, 'float32'),
-  ]
-  if packed:
-    features += [
-      (f'{side}_{kind}', shape, 'int32')
-      for side, shape in (('encoder', inputs), ('decoder', targets))
-      for kind in ('segment_ids', 'positions')
-    ]
-  return tuple(features)
+
+
+def _count(tree: Any) -> int:
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def _tree_bytes(tree: Any) -> int:

@@ -6,14 +6,18 @@ import re
 import subprocess
 import sys
 
+import gguf_files
 import jax
 import pytest
 
 from it_study import cli
 from it_study.errors import InputError
+from it_study.input_pipeline import row_layouts
 from it_study.input_pipeline.feed import Feed
 from it_study.input_pipeline.token_cache import write_token_cache
 from it_study.models import partitioning
+from it_study.models.adapters.lora import Lora
+from it_study.models.decoder_only.config import DecoderConfig
 from it_study.models.t5 import T5Config
 from it_study.training import optimizers
 from it_study.training.planning import plan
@@ -166,12 +170,15 @@ def test_a_device_computes_its_rows_in_microbatches(plans):
 
 
 @pytest.mark.parametrize('packed', [True, False])
-def test_the_batch_matches_the_feed(tmp_path, packed):
+@pytest.mark.parametrize(
+  'layout', [row_layouts.ENCODER_DECODER, row_layouts.DECODER]
+)
+def test_the_batch_matches_the_feed(tmp_path, packed, layout):
   cache = write_token_cache(
     tmp_path / 'cache', [{'inputs': [5, 1], 'targets': [6, 1]}] * 4
   )
-  feed = Feed(cache, batch_size=4, lengths=LENGTHS, pack=packed)
-  assert set(plan._batch_shapes(4, LENGTHS, packed)) == {
+  feed = Feed(cache, batch_size=4, lengths=LENGTHS, pack=packed, layout=layout)
+  assert set(plan._batch_shapes(4, LENGTHS, packed, layout)) == {
     (name, array.shape, array.dtype.name)
     for name, array in feed.batch(0).items()
   }
@@ -192,13 +199,55 @@ def test_one_device_sends_nothing():
   assert found.device_memory_bytes is None
 
 
+def decoder_plan(**settings):
+  return plan.plan(
+    model_config=DecoderConfig(
+      vocab_size=96,
+      emb_dim=32,
+      num_heads=4,
+      num_kv_heads=2,
+      head_dim=8,
+      mlp_dim=64,
+      num_layers=2,
+      scan_layers=True,
+    ),
+    optimizer=optimizers.adamw(),
+    mesh=partitioning.make_mesh(devices=jax.devices()[:1]),
+    batch_size=2,
+    lengths=LENGTHS,
+    layout=row_layouts.DECODER,
+    **settings,
+  )
+
+
+def test_a_decoder_only_model():
+  # Embeddings and logits, attention, MLP and norms of the layers, last norm.
+  layer = 32 * (2 * 32 + 2 * 16) + 3 * 32 * 64 + 2 * 32
+  number = 2 * 96 * 32 + 2 * layer + 32
+  found = decoder_plan()
+  assert (found.num_parameters, found.num_lora_parameters) == (number, None)
+  assert found.parameter_bytes == 4 * number
+  assert found.optimizer_bytes == 2 * 4 * number + 3 * 4
+  assert found.batch_bytes == 5 * 4 * 2 * (24 + 16)
+  # Scores of both layers, again in the backward pass.
+  scores = 2 * 2 * 2 * (24 + 16) ** 2 * 32
+  assert found.program_flops == found.model_flops + scores
+  updated = decoder_plan(lora=Lora(rank=2, targets=('query', 'wi_0')))
+  extra = 2 * (2 * (32 + 32) + 2 * (32 + 64))
+  assert updated.num_parameters == number
+  assert updated.num_lora_parameters == extra
+  assert updated.parameter_bytes == 4 * (number + extra)
+  assert updated.optimizer_bytes == 2 * 4 * extra + 3 * 4
+  assert updated.program_flops < found.program_flops
+
+
 def test_the_command_prints_a_table(capsys):
   assert cli.main([*COMMAND, '--gin.DTYPE=float32']) == 0
   printed = capsys.readouterr()
   first, *others = printed.err.splitlines()
   assert first == (
     'compiling a step for 1 virtual CPU device: 1 to 4 minutes on two CPU '
-    'cores, for T5 from small to XXL'
+    'cores, for models up to 11B parameters'
   )
   # On a busy machine.
   assert all(re.fullmatch(r'\w+, \d+ s so far', line) for line in others)
@@ -243,6 +292,46 @@ def test_the_command_uses_the_settings(capsys):
   assert found['batch_size'] == 4
   assert found['batch_bytes'] == 4 * 4 * (16 + 3 * 8)
   assert len(found['remarks']) == 1
+
+
+LLAMA = (
+  *('plan', '--gin_file=tiny.gin', '--gin_file=runs/finetune.gin'),
+  *('--gin.DTYPE=float32', '--gin.BATCH_SIZE=2'),
+  "--gin.TASK_FEATURE_LENGTHS={'inputs': 16, 'targets': 8}",
+)
+
+
+def test_the_command_plans_lora_of_a_decoder(capsys, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'tiny.gin').write_text(gguf_files.GIN)
+  words = ('--gin_file=runs/lora.gin', '--vocabulary_size=260')
+  assert cli.main([*LLAMA, *words]) == 0
+  printed = capsys.readouterr().out.splitlines()
+  assert printed[1] == (
+    'model                      17,632 parameters and 1,792 of LoRA, float32, '
+    'remat none'
+  )
+  assert printed[2].endswith('2 rows of 16 + 8 tokens, packed, in 1 microbatch')
+  assert printed[-2].startswith('DecoderConfig.scan_layers is not set: ')
+  assert printed[-1] == (
+    'FLOPs by formula are those of training all parameters; LoRA skips some of '
+    'the backward pass.'
+  )
+
+
+def test_a_decoder_s_vocabulary_must_be_known(capsys, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'tiny.gin').write_text(gguf_files.GIN)
+  assert cli.main([*LLAMA]) == 2
+  assert capsys.readouterr().err == (
+    'it-study: No vocabulary is set, and a decoder-only model has that of its '
+    'weights. Give the rows of its embedding table, such as '
+    '--vocabulary_size=32000 for LLaMA, or set IT_STUDY_VOCABULARY to a folder '
+    'with tokenizer.json.\n'
+  )
+  assert refusal(capsys, '--vocabulary_size=0') == (
+    '--vocabulary_size is 0; give a whole number from 1 up.'
+  )
 
 
 def test_a_mesh_that_does_not_fit(capsys):
