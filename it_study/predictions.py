@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from it_study.corpus.findings import plural
-from it_study.corpus.natinst import SPLITS, Corpus, Instance, Task
+from it_study.corpus.natinst import Corpus, Instance, Task
 from it_study.corpus.task_kinds import KINDS
 from it_study.errors import InputError, nearest
 from it_study.storage.text_files import (
@@ -17,6 +17,8 @@ from it_study.storage.text_files import (
   write_text,
 )
 
+# Where an id comes from that the data does not have.
+POSITION = 'position'
 # How raw predictions show tokens that are left out of predictions.
 UNKNOWN = '\u2047'
 NO_TOKEN = '<id {}>'
@@ -30,10 +32,11 @@ _MARKS = re.compile(f' ?{UNKNOWN} ?|<extra_id_[0-9]+>')
 class Prediction:
   """An instance with its prediction; a line of predictions.jsonl.
 
-  A line holds these fields in this order; `raw_prediction` and `prior_targets`
-  only if they are not None. There `label_space`, `scores`, `train_condition`,
-  `test_condition` and `seed` may be null. Other fields are None only in rows of
-  another system that lack them; such rows are never written.
+  A line holds these fields in this order; `raw_prediction`, `prior_targets` and
+  `id_source` only if they are not None. There `label_space`, `scores`,
+  `train_condition`, `test_condition` and `seed` may be null, and `category` and
+  `kind` for a SeqIO task that declares none. Other fields are None only in rows
+  of another system that lack them; such rows are never written.
 
   Attributes:
     id: Instance id.
@@ -42,7 +45,7 @@ class Prediction:
     kind: 'classification' or 'generation'.
     label_space: Labels of a classification task; None for generation.
     position: Index in the task file's `Instances`.
-    split: 'train', 'validation' or 'test'.
+    split: 'train', 'validation' or 'test'; any split of a SeqIO task.
     inputs: Prompt as the model saw it; the bare input for a baseline.
     targets: Accepted references, at least one.
     prediction: Predicted text, without special and unknown tokens.
@@ -55,6 +58,8 @@ class Prediction:
     engine: 'native', 't5x', 'baseline:random' and so on.
     prior_targets: References without the renaming of labels that the test
       condition states; None if it states none.
+    id_source: `POSITION` if the id is a hash of task, split and position; None
+      if the data has it.
   """
 
   id: str | None
@@ -74,6 +79,7 @@ class Prediction:
   seed: int | None = None
   engine: str | None = None
   prior_targets: tuple[str, ...] | None = None
+  id_source: str | None = None
 
   @classmethod
   def of_instance(
@@ -121,7 +127,7 @@ class Prediction:
         values[name] = list(values[name])
     if values['scores'] is not None:
       values['scores'] = dict(values['scores'])
-    for name in ('raw_prediction', 'prior_targets'):
+    for name in ('raw_prediction', 'prior_targets', 'id_source'):
       if values[name] is None:
         del values[name]
     return values
@@ -332,18 +338,18 @@ def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
   return lambda value: value is None or check(value)
 
 
-_OPTIONAL = ('raw_prediction', 'scores', 'prior_targets')
+_OPTIONAL = ('raw_prediction', 'scores', 'prior_targets', 'id_source')
 _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
   'id': (_is_name, 'a non-empty text'),
   'task': (_is_name, 'a non-empty text'),
-  'category': (_is_text, 'a text'),
-  'kind': (lambda value: value in KINDS, ' or '.join(map(repr, KINDS))),
+  'category': (_or_none(_is_text), 'a text, or null'),
+  'kind': (
+    _or_none(lambda value: value in KINDS),
+    f'{" or ".join(map(repr, KINDS))}, or null',
+  ),
   'label_space': (_or_none(_is_texts), 'a list of at least one text, or null'),
   'position': (_is_position, 'an integer of at least 0'),
-  'split': (
-    lambda value: value in SPLITS,
-    f'one of {", ".join(map(repr, SPLITS))}',
-  ),
+  'split': (_is_name, 'a non-empty text'),
   'inputs': (_is_text, 'a text'),
   'targets': (_is_texts, 'a list of at least one text'),
   'prediction': (_is_text, 'a text'),
@@ -354,6 +360,7 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
   'seed': (_or_none(_is_integer), 'an integer, or null'),
   'engine': (_is_name, 'a non-empty text'),
   'prior_targets': (_is_texts, 'a list of at least one text'),
+  'id_source': (lambda value: value == POSITION, repr(POSITION)),
 }
 
 

@@ -26,6 +26,8 @@ from it_study.data import (
 
 # Exported: custom sources for `add_task` are built with it.
 from it_study.data.row_source import SOURCE, RowsSource as RowsSource
+from it_study.data.seqio_tasks import declarations
+from it_study.data.seqio_tasks.features import CurrentFeature
 from it_study.errors import InputError, nearest
 from it_study.evaluation import metrics
 from it_study.instructions import tk_instruct
@@ -83,15 +85,12 @@ def use_corpus(
 
 
 def output_features() -> dict[str, seqio.Feature]:
-  """The features 'inputs' and 'targets'; T5's both end in end-of-sequence."""
-  vocabulary = vocabularies.current_vocabulary()
-  return {
-    name: seqio.Feature(
-      vocabulary=vocabulary,
-      add_eos=name == 'targets' or vocabularies.ends_inputs(vocabulary),
-    )
-    for name in ('inputs', 'targets')
-  }
+  """The features 'inputs' and 'targets', with the vocabulary in use.
+
+  It is looked up at each use, so tasks may be registered before it is set. Both
+  features of T5's end in end-of-sequence.
+  """
+  return {name: CurrentFeature(name) for name in ('inputs', 'targets')}
 
 
 def add_task(
@@ -221,6 +220,56 @@ def add_natinst_tasks(
   return seqio.MixtureRegistry.add(mixture, list(parts.items()))
 
 
+def declare(
+  task: str,
+  *,
+  kind: str | None = None,
+  label_space: Sequence[str] | str | None = None,
+  references: str | None = None,
+  category: str | None = None,
+) -> None:
+  """Declares what SeqIO does not know of a task, for predictions and scores.
+
+      declare('my_nli', label_space=['yes', 'no', 'maybe'], category='NLI')
+
+  What is left out has a default. A later declaration replaces an earlier one.
+
+  Args:
+    task: Name of a registered SeqIO task that `add_task` did not make.
+    kind: 'classification' or 'generation'; None for classification if examples
+      have labels, else for unknown.
+    label_space: Labels of every example, or the name of the feature that holds
+      an example's labels. None for the feature `answer_choices` or
+      `label_space` of an example that has one.
+    references: Name of the feature that holds an example's accepted answers, a
+      text or a list of texts; None for `references` of an example that has it,
+      else its targets.
+    category: Category to report the task under; None for none.
+
+  Raises:
+    InputError: If there is no such task, it is a condition or a mixture, or a
+      value is not valid.
+  """
+  found = find_task(task)
+  if isinstance(found, seqio.Mixture):
+    raise InputError(
+      f'{task!r} is a mixture; declare its tasks one by one: '
+      f'{", ".join(part.name for part in found.tasks)}.'
+    )
+  if row_source.source_of(found) is not None:
+    raise InputError(
+      f'{task!r} reads a corpus, whose task files hold kind, label space, '
+      'references and category; there is nothing to declare.'
+    )
+  declarations.declare(
+    task,
+    kind=kind,
+    label_space=label_space,
+    references=references,
+    category=category,
+  )
+
+
 def find_task(name: str) -> seqio.Task | seqio.Mixture:
   """A registered task or mixture. Raises `InputError` with the nearest name."""
   resolve_on_first_use()
@@ -258,6 +307,12 @@ def vocabulary_of(name: str) -> seqio.Vocabulary:
     raise InputError(
       f'{name}: inputs and targets have different vocabularies. A model has '
       'one table of tokens: give both features the same vocabulary.'
+    )
+  if features['inputs'].add_eos and not vocabularies.ends_inputs(vocabulary):
+    raise InputError(
+      f'{name}: its inputs end in the end of sequence, after which a '
+      'decoder-only model writes nothing. Register the task with '
+      'output_features=it_study.seqio_lib.output_features().'
     )
   return vocabularies.checked(vocabulary)
 

@@ -193,7 +193,8 @@ def test_missing_scores_blank_lines_and_a_byte_order_mark_are_accepted(
     (
       'kind',
       'regression',
-      "kind: expected 'classification' or 'generation', got 'regression'.",
+      "kind: expected 'classification' or 'generation', or null, got "
+      "'regression'.",
     ),
     (
       'label_space',
@@ -206,11 +207,8 @@ def test_missing_scores_blank_lines_and_a_byte_order_mark_are_accepted(
       True,
       'position: expected an integer of at least 0, got True.',
     ),
-    (
-      'split',
-      'dev',
-      "split: expected one of 'train', 'validation', 'test', got 'dev'.",
-    ),
+    ('split', '', "split: expected a non-empty text, got ''."),
+    ('id_source', 'data', "id_source: expected 'position', got 'data'."),
     ('targets', [], 'targets: expected a list of at least one text, got [].'),
     (
       'targets',
@@ -232,7 +230,7 @@ def test_missing_scores_blank_lines_and_a_byte_order_mark_are_accepted(
       "field 'predicton' is unknown; expected id, task, category, kind, "
       'label_space, position, split, inputs, targets, prediction, '
       'raw_prediction, scores, train_condition, test_condition, seed, engine, '
-      "prior_targets. Did you mean 'prediction'?",
+      "prior_targets, id_source. Did you mean 'prediction'?",
     ),
   ],
 )
@@ -252,8 +250,8 @@ def test_missing_fields_are_all_named(tmp_path):
   path.write_text(json.dumps(fields))
   with pytest.raises(
     InputError,
-    match=r':1: missing prediction, engine; a row has id, .*, prior_targets '
-    r'\(raw_prediction, scores and prior_targets are optional\)\.$',
+    match=r':1: missing prediction, engine; a row has id, .*, id_source '
+    r'\(raw_prediction, scores, prior_targets and id_source are optional\)\.$',
   ):
     predictions.read_predictions(path)
 
@@ -386,7 +384,6 @@ def test_paths_may_be_text(tmp_path):
     ('seed', True),
     ('task', ''),
     ('id', None),
-    ('category', None),
     ('inputs', 1),
     ('label_space', []),
     ('train_condition', ''),

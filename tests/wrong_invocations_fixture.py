@@ -165,7 +165,7 @@ CASES = (
   (
     'score malformed.jsonl --out=metrics.json',
     'malformed.jsonl:2: missing prediction; a row has id, task, ... '
-    '(raw_prediction, scores and prior_targets are optional).',
+    '(raw_prediction, scores, prior_targets and id_source are optional).',
   ),
   (
     'score cut.jsonl --out=metrics.json',

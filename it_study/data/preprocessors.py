@@ -20,7 +20,7 @@ from it_study.data.row_source import SOURCE, RowsSource
 from it_study.data.tokens import prompt_formats, token_limits
 from it_study.data.tokens.prompt_formats import PromptFormat
 from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
-from it_study.errors import InputError, function_name
+from it_study.errors import InputError
 from it_study.instructions import prompt_spans, prompts, targets
 from it_study.instructions.tk_instruct import TkInstruct
 
@@ -204,57 +204,6 @@ def numpy_rows(
     raise InputError(raised[1]) from None
 
 
-def task_rows(
-  task: seqio.Task,
-  *,
-  lengths: Mapping[str, int],
-  split: str,
-  source: RowsSource = SOURCE,
-  first: int | None = None,
-) -> Iterator[dict]:
-  """Yields the rows of a task's split once, in order, as NumPy arrays.
-
-  Args:
-    task: Task to read.
-    lengths: Maximum lengths of its features in tokens.
-    split: Split to read.
-    source: Source of its rows, for errors.
-    first: Number of first positions to read of each NatInst task; None for all.
-
-  Raises:
-    InputError: If `render_rows` raised it, or a preprocessor of a user fails.
-  """
-  names = [function_name(function) for function in task.preprocessors]
-  theirs = [n for n in names if n.split('.')[0] not in ('it_study', 'seqio')]
-  if first is not None:
-    # Before preprocessing, which takes far longer than reading.
-    task = type(task)(
-      task.name,
-      source=_first_rows(task.source, first),
-      output_features=task.output_features,
-      preprocessors=task.preprocessors,
-    )
-  try:
-    yield from numpy_rows(
-      task.get_dataset(
-        sequence_length=dict(lengths), split=split, shuffle=False, num_epochs=1
-      ),
-      source=source,
-    )
-  except (InputError, tf.errors.DataLossError):
-    raise
-  except Exception as error:
-    if not theirs:
-      raise
-    # TensorFlow puts the error of a Python function after its own name.
-    cause = re.search(r'\b\w+(?:Error|Exception): .*', str(error))
-    reason = cause[0] if cause else f'{type(error).__name__}: {error}'
-    raise InputError(
-      f'SeqIO task {task.name!r} cannot be read: {reason.splitlines()[0]}. Its '
-      f'preprocessors are {", ".join(theirs)}; add --debug to see where.'
-    ) from error
-
-
 def prompt_format(
   condition: Condition | TkInstruct, vocabulary: seqio.Vocabulary
 ) -> PromptFormat:
@@ -333,18 +282,6 @@ def _row_renderer(
     return prompt, target, seen_task, seen
 
   return render
-
-
-def _first_rows(source: seqio.DataSource, number: int) -> seqio.DataSource:
-  """Returns a source of the rows whose position is below a number."""
-
-  def read(
-    split: str, shuffle_files: bool, seed: int | None = None
-  ) -> tf.data.Dataset:
-    rows = source.get_dataset(split, shuffle=shuffle_files, seed=seed)
-    return rows.filter(lambda row: row['position'] < number)
-
-  return seqio.FunctionDataSource(read, splits=source.splits)
 
 
 def _batches(dataset: tf.data.Dataset, source: RowsSource) -> Iterator[tuple]:

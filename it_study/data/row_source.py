@@ -416,6 +416,13 @@ class ChosenRows(seqio.DataSource):
     )
 
 
+def source_of(task: seqio.Task) -> RowsSource | None:
+  """Returns the corpus rows that a task reads; None for any other task."""
+  if isinstance(task.source, RowsSource):
+    return task.source
+  return task.source.rows if isinstance(task.source, ChosenRows) else None
+
+
 def _argsort(keys: Sequence[tuple[int, str]]) -> np.ndarray:
   """The indices that sort `keys`, int64."""
   return np.array(sorted(range(len(keys)), key=lambda index: keys[index]), int)

@@ -14,6 +14,7 @@ from it_study.checkpoints import weights
 from it_study.checkpoints.step_folders import CheckpointFolder
 from it_study.engines import (
   model_setup,
+  prediction_record,
   prediction_rows,
   training_inputs,
   training_record,
@@ -218,7 +219,7 @@ def predict(
     on_progress=on_progress,
   )
   if distributed.is_first():
-    prediction_rows.write(
+    prediction_record.write(
       inputs, answered, engine=ENGINE, num_kept_answers=count.kept
     )
   return inputs.path

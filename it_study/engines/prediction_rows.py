@@ -2,10 +2,10 @@
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
-import json
+import itertools
 import os
 import pathlib
 import time
@@ -13,20 +13,17 @@ from typing import Any
 
 import seqio
 
-from it_study import predictions, seqio_lib
+from it_study import seqio_lib
 from it_study.checkpoints import weights_source
 from it_study.checkpoints.weights_source import WeightsSource
 from it_study.conditions import Condition
 from it_study.corpus import natinst
-from it_study.data import preprocessors, row_source, user_module, vocabularies
+from it_study.data import row_source, user_module, vocabularies
+from it_study.data.seqio_tasks import examples, instances
 from it_study.engines import model_setup
 from it_study.errors import InputError, nearest
-from it_study.inference import label_spaces
-from it_study.inference.answers import Answer
 from it_study.inference.decoding import Decoding
-from it_study.instructions import labels
-from it_study.predictions import Prediction
-from it_study.storage import local_folders, text_files
+from it_study.storage import local_folders
 from it_study.training.settings import check_lengths, check_whole
 
 
@@ -35,10 +32,11 @@ class PredictionSettings:
   """What a prediction reads, and how it decodes.
 
   Attributes:
-    mixture_or_task_name: Name of a task made by `seqio_lib.add_task`.
+    mixture_or_task_name: Name of a SeqIO task or mixture.
     mixture_or_task_module: Module that registers it; imported first.
     task_feature_lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
-    split: 'test', 'validation' or 'train'.
+    split: 'test', 'validation' or 'train'; any split of a SeqIO task of the
+      user's own.
     instances_per_test_task: Number of first instances of each test task to
       answer; None for all.
     seed: Seed for the parameters of a model without a checkpoint.
@@ -147,99 +145,6 @@ def prepare(
   )
 
 
-def write(
-  inputs: PredictionInputs,
-  answers: Sequence[Answer],
-  *,
-  engine: str,
-  num_kept_answers: int = 0,
-) -> None:
-  """Writes predictions.jsonl, and inference.json beside it.
-
-  Args:
-    inputs: Rows and settings of the prediction.
-    answers: One answer per row.
-    engine: Name of the engine.
-    num_kept_answers: Number of answers that were in the cache before.
-  """
-  settings, training = inputs.settings, inputs.training
-  tasks = tasks_of(settings.mixture_or_task_name)
-  condition = _condition_of(seqio_lib.find_task(settings.mixture_or_task_name))
-  if condition is not None and settings.split != 'train':
-    condition = condition.for_test()
-  predictions.write_predictions(
-    inputs.path,
-    [
-      to_prediction(
-        row,
-        task=tasks[row['task'].decode()],
-        vocabulary=inputs.vocabulary,
-        condition=condition,
-        prediction=answer.text,
-        raw_prediction=answer.raw,
-        scores=answer.scores,
-        split=settings.split,
-        engine=engine,
-        train_condition=training.get('mixture_or_task_name'),
-        test_condition=settings.mixture_or_task_name,
-        seed=training.get('seed', settings.seed),
-      )
-      for row, answer in zip(inputs.rows, answers, strict=True)
-    ],
-  )
-  summary = {
-    'engine': engine,
-    **_decoding_summary(inputs),
-    'num_instances': len(inputs.rows),
-    'num_kept_answers': num_kept_answers,
-    **_truncation_summary(inputs),
-    'seconds': time.monotonic() - inputs.started,
-  }
-  text_files.write_text(
-    inputs.path.with_name('inference.json'),
-    json.dumps(summary, indent=2) + '\n',
-  )
-
-
-def _decoding_summary(inputs: PredictionInputs) -> dict[str, Any]:
-  decoding = inputs.settings.decoding
-  summary = {'decoding': decoding.method, **decoding.settings(decoding.method)}
-  if decoding.is_constrained or decoding.is_ranked:
-    lacking = label_spaces.unspellable(
-      inputs.rows, vocabulary=inputs.vocabulary
-    )
-    if lacking:
-      summary |= {
-        'unspellable_labels': decoding.unspellable_labels,
-        'num_unspellable_labels': sum(map(len, lacking.values())),
-        'num_unspellable_tasks': len(lacking),
-      }
-  return summary
-
-
-def _truncation_summary(inputs: PredictionInputs) -> dict[str, Any]:
-  """Counts what did not fit in the maximum lengths."""
-  rows = inputs.rows
-  longest = inputs.settings.task_feature_lengths['targets']
-
-  @functools.cache
-  def fits(reference: bytes) -> bool:
-    return len(inputs.vocabulary.encode(reference.decode())) < longest
-
-  return {
-    'num_shortened': sum(bool(row['shortened']) for row in rows),
-    'num_dropped_examples': sum(
-      int(row['num_dropped_examples']) for row in rows
-    ),
-    # Share of the instance's text, in characters; the mean over instances.
-    'input_kept': sum(float(row['input_kept']) for row in rows) / len(rows),
-    # No answer is a reference, end of sequence included.
-    'num_unreachable': sum(
-      not any(map(fits, row['references'])) for row in rows
-    ),
-  }
-
-
 def load_instances(
   *,
   name: str,
@@ -250,15 +155,16 @@ def load_instances(
   """Returns the rows of a split, preprocessed.
 
   Args:
-    name: Name of a task made by `seqio_lib.add_task`.
+    name: Name of a SeqIO task, or of a mixture, whose tasks come one by one.
     lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
     split: Split of the task.
     instances_per_test_task: Number of first instances of each test task to
-      return, if the split is 'test'; None for all.
+      return, if the split is 'test'; of a SeqIO task of the user's own, of
+      each split. None for all.
 
   Raises:
-    InputError: If there is no such task or split, it is empty, its rows have
-      no ids, or the condition can only be trained on.
+    InputError: If there is no such task or split, it is empty, a row is not
+      valid, two have the same id, or a condition can only be trained on.
   """
   task = seqio_lib.find_task(name)
   if split not in task.splits:
@@ -266,77 +172,53 @@ def load_instances(
       f'{name} has no split {split!r}; there are {", ".join(task.splits)}.'
       f'{nearest(str(split), task.splits)}'
     )
-  if isinstance(task, seqio.Mixture):
-    raise InputError(
-      f'{name} is a mixture, whose rows do not say which instance they are. '
-      f'Predict its tasks, one by one: {", ".join(t.name for t in task.tasks)}.'
+  parts = _parts(task, split)
+  rows: list[dict[str, Any]] = []
+  for part in parts:
+    is_own = row_source.source_of(part) is None
+    condition = condition_of(part)
+    if split != 'train' and condition is not None:
+      condition.check_test()
+    rows += _render(
+      part,
+      split,
+      tuple(sorted(lengths.items())),
+      instances_per_test_task if split == 'test' or is_own else None,
+      row_source.SOURCE.tfds_dataset.data_dir,
+      vocabularies.fingerprint(seqio_lib.vocabulary_of(part.name)),
     )
-  condition = _condition_of(task)
-  if split != 'train' and condition is not None:
-    condition.check_test()
-  rows = _render(
-    task,
-    split,
-    tuple(sorted(lengths.items())),
-    instances_per_test_task if split == 'test' else None,
-    row_source.SOURCE.tfds_dataset.data_dir,
-    vocabularies.fingerprint(seqio_lib.vocabulary_of(name)),
-  )
   if not rows:
     raise InputError(f'{name} has no instance in {split}: nothing to predict.')
-  if 'id' not in rows[0]:
-    raise InputError(
-      f'{name} does not carry the id of its instances, so predictions could '
-      'not be told apart. Register it with it_study.seqio_lib.add_task.'
-    )
-  return rows
+  if len(parts) > 1:
+    _check_unique(rows, name)
+  return tuple(rows)
 
 
-def tasks_of(name: str) -> Mapping[str, natinst.Task]:
-  """Returns the NatInst tasks of a SeqIO task's instances, by name."""
-  return _source_of(seqio_lib.find_task(name)).metadata()['tasks']
+def condition_of(task: seqio.Task) -> Condition | None:
+  """Returns the condition that a task trains on, if it has one."""
+  choice = getattr(task.source, 'choice', None)
+  return choice if isinstance(choice, Condition) else None
 
 
-def to_prediction(
-  row: Mapping[str, Any],
-  *,
-  task: natinst.Task,
-  vocabulary: seqio.Vocabulary,
-  condition: Condition | None = None,
-  **fields: Any,
-) -> Prediction:
-  """Returns a line of predictions.jsonl.
+def _parts(task: seqio.Task | seqio.Mixture, split: str) -> list[seqio.Task]:
+  """Returns the tasks to predict: one, or those of a mixture with the split."""
+  if isinstance(task, seqio.Mixture):
+    return [part for part in task.tasks if split in part.splits]
+  return [task]
 
-  Args:
-    row: Row from `load_instances`.
-    task: NatInst task of the row.
-    vocabulary: Vocabulary of the prompt.
-    condition: Condition of the prompt, which may rename labels; None if no
-      single one is known.
-    **fields: Split, prediction, scores, engine, conditions and seed.
-  """
-  # The row's own label space, as its condition may have renamed the task's.
-  label_space = tuple(label.decode() for label in row['label_space'])
-  targets = tuple(reference.decode() for reference in row['references'])
-  prior = None
-  if condition is not None:
-    prior = labels.prior_references(
-      task=task, references=targets, condition=condition
-    )
-  return Prediction(
-    id=row['id'].decode(),
-    task=task.name,
-    category=task.category,
-    kind=task.kind,
-    label_space=label_space or None,
-    position=int(row['position']),
-    inputs=vocabularies.readable(
-      vocabulary, row['inputs_pretokenized'].decode()
-    ),
-    targets=targets,
-    prior_targets=prior,
-    **fields,
-  )
+
+def _check_unique(rows: Sequence[Mapping[str, Any]], name: str) -> None:
+  """Raises `InputError` if two tasks of a mixture have the same instance."""
+  seen: dict[tuple[bytes, bytes], str] = {}
+  for row in rows:
+    part = row['seqio_task']
+    other = seen.setdefault((row['task'], row['id']), part)
+    if other != part:
+      raise InputError(
+        f'{name}: its tasks {other} and {part} have the same instances, such '
+        f'as {row["id"].decode()!r} of {row["task"].decode()}, so predictions '
+        'could not be told apart. Predict its tasks one by one.'
+      )
 
 
 # A study tests every training with the original instructions too, so the same
@@ -352,24 +234,10 @@ def _render(
 ) -> tuple[dict[str, Any], ...]:
   """Returns the rows of a split; the last two arguments only key the cache."""
   del data_dir, vocabulary
-  return tuple(
-    preprocessors.task_rows(
-      task,
-      lengths=dict(lengths),
-      split=split,
-      source=_source_of(task),
-      first=first,
-    )
-  )
-
-
-def _condition_of(task: seqio.Task) -> Condition | None:
-  """Returns the condition that a task trains on, if it has one."""
-  choice = getattr(task.source, 'choice', None)
-  return choice if isinstance(choice, Condition) else None
-
-
-def _source_of(task: seqio.Task) -> row_source.RowsSource:
-  """The rows that a task reads: its own, or those of the corpus in use."""
-  source = task.source
-  return source.rows if hasattr(source, 'rows') else row_source.SOURCE
+  rows: Iterator[dict[str, Any]]
+  if row_source.source_of(task) is None:
+    rows = instances.load(task, lengths=dict(lengths), split=split)
+    rows = itertools.islice(rows, first)
+  else:
+    rows = examples.read(task, lengths=dict(lengths), split=split, first=first)
+  return tuple({**row, 'seqio_task': task.name} for row in rows)

@@ -18,6 +18,7 @@ import seqio
 
 from it_study import conditions, seqio_lib
 from it_study.data import preprocessors, tfds_builder, vocabularies
+from it_study.data.seqio_tasks import examples
 from it_study.errors import InputError
 from it_study.input_pipeline import token_cache, token_mixture
 from it_study.instructions import tk_instruct
@@ -124,7 +125,7 @@ def _rows_of(
       vocabulary=task.output_features['inputs'].vocabulary,
       sequence_length=lengths,
     )
-  return preprocessors.task_rows(task, lengths=lengths, split=split)
+  return examples.read(task, lengths=lengths, split=split)
 
 
 def _mixture_tokens(

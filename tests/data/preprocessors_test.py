@@ -7,12 +7,12 @@ import fakes
 import numpy as np
 import pytest
 import seqio
-import tensorflow as tf
 from vocabularies_fixture import vocabulary_of_kind
 
 from it_study import seqio_lib
 from it_study.conditions import Condition
 from it_study.data import preprocessors, row_source, vocabularies
+from it_study.data.seqio_tasks import examples
 from it_study.errors import InputError
 from it_study.instructions import prompts
 
@@ -55,7 +55,7 @@ def test_only_the_first_rows_are_rendered(corpus, monkeypatch):
   seqio_lib.use_corpus(corpus)
   task = seqio_lib.find_task(fakes.NAME)
   lengths = {'inputs': 64, 'targets': 8}
-  rows = list(preprocessors.task_rows(task, lengths=lengths, split='test'))
+  rows = list(examples.read(task, lengths=lengths, split='test'))
   rendered = []
   render = prompts.render
 
@@ -64,9 +64,7 @@ def test_only_the_first_rows_are_rendered(corpus, monkeypatch):
     return render(**arguments)
 
   monkeypatch.setattr(prompts, 'render', counted)
-  first = list(
-    preprocessors.task_rows(task, lengths=lengths, split='test', first=2)
-  )
+  first = list(examples.read(task, lengths=lengths, split='test', first=2))
   assert sorted(rendered) == [0, 0, 1, 1]
   expected = [row for row in rows if row['position'] < 2]
   assert len(expected) == 4 < len(rows)
@@ -135,47 +133,3 @@ def test_stopping_early_leaves_no_thread(corpus, monkeypatch):
   assert len(set(threading.enumerate()) - before) == 1
   ours.close()
   assert set(threading.enumerate()) <= before
-
-
-def _breaks(dataset):
-  def parse(text):
-    raise KeyError('answer')
-
-  def tokens(row):
-    parsed = tf.numpy_function(parse, [row['text']], tf.int32)
-    return {'targets': tf.ensure_shape(parsed, [None])}
-
-  return dataset.map(tokens)
-
-
-def _refuses(dataset):
-  raise ValueError('no such column')
-
-
-@pytest.mark.parametrize(
-  ('function', 'reason'),
-  [
-    (_breaks, "KeyError: 'answer'"),
-    (_refuses, 'ValueError: no such column'),
-  ],
-)
-def test_a_preprocessor_of_a_user_that_fails_is_named(function, reason):
-  task = seqio.Task(
-    'broken',
-    source=seqio.FunctionDataSource(
-      lambda split, shuffle_files, seed=None: (
-        tf.data.Dataset.from_tensor_slices({'text': ['a']})
-      ),
-      splits=['test'],
-    ),
-    preprocessors=[function],
-    output_features={
-      'targets': seqio.Feature(seqio.PassThroughVocabulary(1), add_eos=False)
-    },
-  )
-  with pytest.raises(InputError) as raised:
-    list(preprocessors.task_rows(task, lengths={'targets': 4}, split='test'))
-  assert str(raised.value) == (
-    f"SeqIO task 'broken' cannot be read: {reason}. Its preprocessors are "
-    f'{__name__}.{function.__name__}; add --debug to see where.'
-  )

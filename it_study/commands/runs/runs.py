@@ -141,10 +141,20 @@ def predict(options: argparse.Namespace) -> None:
     written = f'{os.fspath(out).rstrip("/")}/{path.name}'
     _print_result(options, {'predictions': written}, f'wrote {written}')
     _say_summary(options, folder)
-    corpus = shlex.quote(os.fspath(configuration.path_macro('CORPUS')))
-    say(
-      options, f'next: it-study score {shlex.quote(written)} --corpus={corpus}'
-    )
+    command = f'it-study score {shlex.quote(written)}'
+    if _reads_corpus(str(gin_utils.macro('MIXTURE_OR_TASK_NAME'))):
+      corpus = os.fspath(configuration.path_macro('CORPUS'))
+      command += f' --corpus={shlex.quote(corpus)}'
+    say(options, f'next: {command}')
+
+
+def _reads_corpus(name: str) -> bool:
+  """Whether all that was predicted are instances of the corpus."""
+  from it_study import seqio_lib
+  from it_study.data import row_source
+
+  task = seqio_lib.find_task(name)
+  return all(map(row_source.source_of, getattr(task, 'tasks', [task])))
 
 
 def _print_training(

@@ -17,6 +17,7 @@ from typing import Any
 from it_study import distributed
 from it_study.engines import (
   model_setup,
+  prediction_record,
   prediction_rows,
   training_inputs,
   training_record,
@@ -200,7 +201,7 @@ def predict(
   if distributed.is_first():
     if on_progress is not None:
       on_progress(len(inputs.rows), len(inputs.rows))
-    prediction_rows.write(inputs, answers, engine=ENGINE)
+    prediction_record.write(inputs, answers, engine=ENGINE)
     shutil.rmtree(folder)
   return inputs.path
 

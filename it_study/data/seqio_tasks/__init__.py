@@ -1,0 +1,1 @@
+"""SeqIO tasks of the user's own: declarations, instances and metrics."""

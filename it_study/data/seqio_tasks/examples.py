@@ -1,0 +1,116 @@
+"""Reads the examples of a SeqIO task's split, each once, in stable order."""
+
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
+from collections.abc import Iterator, Mapping
+import inspect
+import re
+from typing import Any
+
+import seqio
+import tensorflow as tf
+
+from it_study.data import preprocessors, row_source
+from it_study.errors import InputError, function_name
+
+# Of preprocessors that draw; a prediction that resumes meets the same prompts.
+_SEED = 0
+# What TensorFlow writes around the message of an error.
+_AROUND = re.compile(r'\{\{.*?\}\} ?| \[Op:\w+\].*')
+
+
+def read(
+  task: seqio.Task,
+  *,
+  lengths: Mapping[str, int],
+  split: str,
+  first: int | None = None,
+) -> Iterator[dict[str, Any]]:
+  """Yields the examples of a task's split once, in order, as NumPy arrays.
+
+  They come from the task's offline cache if it has one; SeqIO finds it below
+  the folders of `seqio.add_global_cache_dirs`.
+
+  Args:
+    task: Task to read.
+    lengths: Maximum lengths of its features in tokens.
+    split: Split to read.
+    first: Number of first positions to read of each NatInst task; None for all,
+      as for other tasks.
+
+  Raises:
+    InputError: If the task's source or a preprocessor fails, or the task needs
+      an offline cache that it does not have.
+  """
+  source = row_source.source_of(task)
+  is_cached = task.supports_caching and task.cache_dir is not None
+  if task.requires_caching and not is_cached:
+    folders = ', '.join(seqio.get_global_cache_dirs()) or 'no folder is named'
+    raise InputError(
+      f'SeqIO task {task.name!r} needs its offline cache, which is in none of '
+      f'the cache folders ({folders}). Run seqio_cache_tasks, and name its '
+      "folder in the task's module: seqio.add_global_cache_dirs(['FOLDER'])."
+    )
+  if first is not None:
+    # Before preprocessing, which takes far longer than reading.
+    task = type(task)(
+      task.name,
+      source=_first_rows(task.source, first),
+      output_features=task.output_features,
+      preprocessors=task.preprocessors,
+    )
+  names = [function_name(function) for function in task.preprocessors]
+  theirs = [n for n in names if n.split('.')[0] not in ('it_study', 'seqio')]
+  try:
+    dataset = task.get_dataset(
+      sequence_length=dict(lengths),
+      split=split,
+      use_cached=is_cached,
+      shuffle=False,
+      seed=_SEED if _takes_seed(task.source) else None,
+      num_epochs=1,
+    )
+    if source is None:
+      yield from dataset.as_numpy_iterator()
+    else:
+      yield from preprocessors.numpy_rows(dataset, source=source)
+  except InputError:
+    raise
+  except Exception as error:
+    is_damaged = isinstance(error, tf.errors.DataLossError)
+    if source is not None and (is_damaged or not theirs):
+      raise
+    parts = f'preprocessors are {", ".join(theirs)}'
+    if not theirs:
+      parts = f'source is a {type(task.source).__name__}'
+    raise InputError(
+      f'SeqIO task {task.name!r} cannot be read: {_reason(error)}. Its '
+      f'{parts}; add --debug to see where.'
+    ) from error
+
+
+def _first_rows(source: seqio.DataSource, number: int) -> seqio.DataSource:
+  """Returns a source of the rows whose position is below a number."""
+
+  def read(
+    split: str, shuffle_files: bool, seed: int | None = None
+  ) -> tf.data.Dataset:
+    rows = source.get_dataset(split, shuffle=shuffle_files, seed=seed)
+    return rows.filter(lambda row: row['position'] < number)
+
+  return seqio.FunctionDataSource(read, splits=source.splits)
+
+
+def _reason(error: Exception) -> str:
+  """Returns an error in a line, without what TensorFlow writes around it."""
+  # TensorFlow puts the error of a Python function after its own name.
+  cause = re.search(r'\b\w+(?:Error|Exception): .*', str(error))
+  text = cause[0] if cause else f'{type(error).__name__}: {error}'
+  return _AROUND.sub('', text.splitlines()[0]).rstrip('.')
+
+
+def _takes_seed(source: seqio.DataSource) -> bool:
+  """Whether a source can be read with a seed."""
+  if not isinstance(source, seqio.FunctionDataSource):
+    return True
+  return 'seed' in inspect.signature(source._dataset_fn).parameters

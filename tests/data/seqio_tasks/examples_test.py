@@ -1,0 +1,121 @@
+"""Tests of it_study.data.seqio_tasks.examples."""
+
+import pytest
+import seqio
+import seqio_tasks_fixture as fixture
+import tensorflow as tf
+
+from it_study.data.seqio_tasks import examples
+from it_study.errors import InputError
+
+LENGTHS = {'inputs': 32, 'targets': 8}
+
+
+def _breaks(dataset):
+  def parse(text):
+    raise KeyError('answer')
+
+  def tokens(row):
+    parsed = tf.numpy_function(parse, [row['inputs_pretokenized']], tf.int32)
+    return {**row, 'targets': tf.ensure_shape(parsed, [None])}
+
+  return dataset.map(tokens)
+
+
+def _refuses(dataset):
+  raise ValueError('no such column')
+
+
+def _drops_targets(dataset):
+  return dataset.map(lambda row: {'inputs': row['inputs']})
+
+
+@pytest.mark.parametrize(
+  ('function', 'reason'),
+  [
+    (_breaks, "KeyError: 'answer'"),
+    (_refuses, 'ValueError: no such column'),
+    (
+      _drops_targets,
+      'ValueError: Task dataset is missing expected output feature after '
+      'preprocessing: targets',
+    ),
+  ],
+)
+def test_a_preprocessor_of_a_user_that_fails_is_named(function, reason):
+  task = fixture.add_task(
+    'broken',
+    {'test': fixture.questions(1)},
+    preprocessors=[seqio.preprocessors.tokenize, function],
+  )
+  with pytest.raises(InputError) as raised:
+    list(examples.read(task, lengths=LENGTHS, split='test'))
+  assert str(raised.value) == (
+    f"SeqIO task 'broken' cannot be read: {reason}. Its preprocessors are "
+    f'{__name__}.{function.__name__}; add --debug to see where.'
+  )
+
+
+def test_a_source_that_fails_is_named(tmp_path):
+  path = tmp_path / 'missing.tfrecord'
+  task = fixture.add_task(
+    'no_file',
+    {'test': []},
+    source=seqio.TFExampleDataSource(
+      {'test': str(path)},
+      {n: tf.io.FixedLenFeature([], tf.string) for n in ('inputs', 'targets')},
+    ),
+  )
+  with pytest.raises(InputError) as raised:
+    list(examples.read(task, lengths=LENGTHS, split='test'))
+  assert str(raised.value).startswith("SeqIO task 'no_file' cannot be read: ")
+  assert str(raised.value).endswith(
+    '. Its source is a TFExampleDataSource; add --debug to see where.'
+  )
+  assert str(path) in str(raised.value)
+
+
+def test_what_a_preprocessor_draws_is_drawn_again():
+  @seqio.map_over_dataset(num_seeds=1)
+  def draw(example, seed):
+    number = tf.random.stateless_uniform([], seed, 0, 10**6, tf.int32)
+    return {**example, 'inputs': tf.strings.as_string(number)}
+
+  def read(split, shuffle_files=False, seed=None):
+    return tf.data.Dataset.from_tensor_slices(
+      {'inputs': ['a'] * 3, 'targets': ['b'] * 3}
+    )
+
+  task = fixture.add_task(
+    'drawn',
+    {},
+    source=seqio.FunctionDataSource(read, splits=['test']),
+    preprocessors=[draw, seqio.preprocessors.tokenize],
+  )
+  first, second = (
+    [
+      row['inputs_pretokenized']
+      for row in examples.read(task, lengths=LENGTHS, split='test')
+    ]
+    for _ in range(2)
+  )
+  assert first == second
+  assert len(set(first)) == 3
+
+
+def test_a_task_that_needs_its_offline_cache_says_so():
+  task = fixture.add_task(
+    'must_be_cached',
+    {'test': fixture.questions(1)},
+    preprocessors=[
+      seqio.preprocessors.tokenize,
+      seqio.CacheDatasetPlaceholder(required=True),
+    ],
+  )
+  with pytest.raises(InputError) as raised:
+    list(examples.read(task, lengths=LENGTHS, split='test'))
+  assert str(raised.value) == (
+    "SeqIO task 'must_be_cached' needs its offline cache, which is in none of "
+    'the cache folders (no folder is named). Run seqio_cache_tasks, and name '
+    "its folder in the task's module: seqio.add_global_cache_dirs(['FOLDER'])."
+  )
