@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from it_study.models import cudnn_attention, dot_product_attention, partitioning
-from it_study.models.attention import MASKED
+from it_study.models.dot_product_attention import MASKED
 from it_study.models.flops import training_flops
 from it_study.models.t5 import T5, T5Config
 from it_study.training import hardware, optimizers, train_step

@@ -19,10 +19,9 @@ from it_study.models import layers
 from it_study.models.cudnn_attention import SegmentCodes, attend_fused
 from it_study.models.dot_product_attention import attend
 from it_study.models.initialization import variance_scaling
-
-# Added to the scores of masked keys. It is far below any real score, and finite
-# so that a row whose keys are all masked has no NaN.
-MASKED = -1e10
+from it_study.models.kernels import flash_attention
+from it_study.models.kernels.distance_bias import DistanceBias
+from it_study.models.kernels.flash_attention import Segments
 
 
 class Attention(nn.Module):
@@ -66,8 +65,8 @@ class Attention(nn.Module):
     attended: Float[Array, 'B K E']
     | tuple[Float[Array, 'B H K D'], Float[Array, 'B H K D']],
     *,
-    mask: Float32[Array, 'B 1 #Q K'] | SegmentCodes,
-    position_bias: Float32[Array, 'H Q K'] | None = None,
+    mask: Float32[Array, 'B 1 #Q K'] | SegmentCodes | Segments,
+    position_bias: Float32[Array, 'H Q K'] | DistanceBias | None = None,
     deterministic: bool = True,
   ) -> Float[Array, 'B Q E']:
     """Attends from every position of `x` to every position of `attended`.
@@ -77,8 +76,10 @@ class Attention(nn.Module):
       attended: Inputs of the keys and values, `x` itself in self-attention; or
         the result of `keys_and_values` for them.
       mask: 0, or `MASKED` where a query must not see a key; or segment codes,
-        which select the fused kernel. Has no gradient.
-      position_bias: Bias of every pair of positions, shared by all rows.
+        which select cuDNN's kernel; or segments, which select ours. Has no
+        gradient.
+      position_bias: Bias of every pair of positions, shared by all rows; with
+        segments, of every distance.
       deterministic: Whether dropout is off.
     """
     query = self._split_heads(self.query(x))  # [B, H, Q, D]
@@ -87,12 +88,16 @@ class Attention(nn.Module):
     key, value = attended  # [B, H, K, D]
     if self.dropout_rate and not deterministic:
       value = self._drop_keys(value)
+    if isinstance(mask, Segments):
+      assert not isinstance(position_bias, jax.Array), 'segments need steps'
+      mixed = flash_attention.attend(query, key, value, mask, position_bias)
+      return self._join_heads(mixed)
+    assert not isinstance(position_bias, DistanceBias), 'steps need segments'
     if isinstance(mask, SegmentCodes):
       mixed = attend_fused(query, key, value, position_bias, mask)
     else:
       mixed = attend(query, key, value, position_bias, mask, self.keep_weights)
-    mixed = mixed.swapaxes(1, 2)  # [B, Q, H, D]
-    return self.out(mixed.reshape(*mixed.shape[:2], -1))
+    return self._join_heads(mixed)
 
   def keys_and_values(
     self, attended: Float[Array, 'B K E']
@@ -141,6 +146,12 @@ class Attention(nn.Module):
     # several times slower.
     x = x.reshape(*x.shape[:2], self.num_heads, self.head_dim).swapaxes(1, 2)
     return with_logical_constraint(x, ('batch', 'heads', 'length', 'kv'))
+
+  def _join_heads(
+    self, mixed: Float[Array, 'B H Q D']
+  ) -> Float[Array, 'B Q E']:
+    mixed = mixed.swapaxes(1, 2)  # [B, Q, H, D]
+    return self.out(mixed.reshape(*mixed.shape[:2], -1))
 
   def _drop_keys(
     self, value: Float[Array, 'B H K D']

@@ -7,7 +7,7 @@ from it_study.errors import InputError, nearest
 from it_study.models import layers
 
 REMAT_POLICIES = ('none', 'minimal', 'full')
-ATTENTION_IMPLEMENTATIONS = ('auto', 'xla', 'cudnn')
+ATTENTION_IMPLEMENTATIONS = ('auto', 'xla', 'cudnn', 'pallas')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +44,9 @@ class T5Config:
     scan_layers: Whether to compile one layer per stack and loop over it,
       instead of compiling every layer. The parameter tree, and so checkpoints,
       stay the same; dropout draws other numbers.
-    attention_implementation: 'xla'; 'cudnn' for its fused kernel where dtype
-      and sizes allow it; or 'auto', which means 'cudnn' on NVIDIA GPUs.
+    attention_implementation: 'xla'; 'cudnn' for its fused kernel, or 'pallas'
+      for ours, where device, dtype and sizes allow it; or 'auto', which means
+      'cudnn' on NVIDIA GPUs.
     relative_attention_num_buckets: Number of buckets of relative position.
     relative_attention_max_distance: Distance in tokens from which on all
       distances share the last bucket.

@@ -56,7 +56,9 @@ def is_available(
     lengths: Lengths of all sequences that attend or are attended to.
   """
   if implementation == 'auto':
-    implementation = 'cudnn' if _has_kernel(jax.local_devices()[0]) else 'xla'
+    implementation = (
+      'cudnn' if has_fused_kernels(jax.local_devices()[0]) else 'xla'
+    )
   # cuDNN's conditions: half precision, head_dim a multiple of 8, even lengths.
   return (
     implementation == 'cudnn'
@@ -137,7 +139,7 @@ def _append(
   return jnp.concatenate([x, codes], axis=-1)
 
 
-def _has_kernel(device: jax.Device) -> bool:
+def has_fused_kernels(device: jax.Device) -> bool:
   """Whether a device is an NVIDIA GPU of compute capability 8.0 or later."""
   capability = getattr(device, 'compute_capability', '')
   # AMD devices have a name here.

@@ -16,6 +16,9 @@ from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
+# Added to the scores of masked keys. It is far below any real score, and finite
+# so that a row whose keys are all masked has no NaN.
+MASKED = -1e10
 # Name of what the backward pass needs besides its inputs, for `jax.checkpoint`
 # policies that save it. It is small next to the scores.
 SAVED_NAME = 'attention'

@@ -17,7 +17,9 @@ from jaxtyping import Array, Float, Float32, Int, Int32, Shaped
 import numpy as np
 
 from it_study.models import AnyArray
+from it_study.models.dot_product_attention import MASKED
 from it_study.models.initialization import partitioned, variance_scaling
+from it_study.models.kernels.distance_bias import DistanceBias
 
 
 def dense_init(scale: float = 1.0) -> nn.initializers.Initializer:
@@ -284,6 +286,26 @@ class RelativePositionBias(nn.Module):
       max_distance=self.max_distance,
     )  # [Q + K - 1]
     return jnp.take(self.rel_embedding, buckets, axis=1)
+
+  def by_steps(self) -> DistanceBias:
+    """Returns the same bias for our kernel.
+
+    Unless it is bidirectional, keys after the query are masked.
+    """
+    distances = np.arange(-self.max_distance, self.max_distance + 1)
+    buckets = relative_position_bucket(
+      distances,
+      bidirectional=self.bidirectional,
+      num_buckets=self.num_buckets,
+      max_distance=self.max_distance,
+    )
+    begins = np.flatnonzero(np.diff(buckets, prepend=-1))
+    starts = tuple(distances[begins].tolist())
+    values = jnp.take(self.rel_embedding, buckets[begins], axis=1)
+    if not self.bidirectional:
+      starts = (*starts, 1)
+      values = jnp.pad(values, ((0, 0), (0, 1)), constant_values=MASKED)
+    return DistanceBias(values, starts, is_learned=True)
 
 
 def spread_diagonals(

@@ -15,10 +15,18 @@ from jaxtyping import Array, Float, Float32, Int
 import numpy as np
 
 from it_study.models import layers
-from it_study.models.attention import MASKED, Attention
+from it_study.models.attention import Attention
 from it_study.models.config import T5Config
 from it_study.models.cudnn_attention import SegmentCodes
+from it_study.models.dot_product_attention import MASKED
+from it_study.models.kernels.distance_bias import DistanceBias
+from it_study.models.kernels.flash_attention import Segments
 from it_study.models.layer_loop import through_layers
+
+# How a layer is told which keys a query sees.
+EncoderMask = Float32[Array, 'B 1 #L L'] | SegmentCodes | Segments
+SelfMask = Float32[Array, 'B 1 #T T'] | SegmentCodes | Segments
+CrossMask = Float32[Array, 'B 1 #T L'] | SegmentCodes | Segments
 
 # Keys and values of one layer.
 KeysAndValues = tuple[Float[Array, 'B H L D'], Float[Array, 'B H L D']]
@@ -62,8 +70,8 @@ class EncoderLayer(nn.Module):
     self,
     x: Float[Array, 'B L E'],
     *,
-    mask: Float32[Array, 'B 1 #L L'] | SegmentCodes,
-    position_bias: Float32[Array, 'H L L'],
+    mask: EncoderMask,
+    position_bias: Float32[Array, 'H L L'] | DistanceBias,
     deterministic: bool,
   ) -> Float[Array, 'B L E']:
     normed = self.pre_attention_layer_norm(x)
@@ -103,9 +111,9 @@ class DecoderLayer(nn.Module):
     x: Float[Array, 'B T E'],
     encoded: Float[Array, 'B L E'] | KeysAndValues,
     *,
-    self_mask: Float32[Array, 'B 1 #T T'] | SegmentCodes,
-    cross_mask: Float32[Array, 'B 1 #T L'] | SegmentCodes,
-    position_bias: Float32[Array, 'H T T'],
+    self_mask: SelfMask,
+    cross_mask: CrossMask,
+    position_bias: Float32[Array, 'H T T'] | DistanceBias,
     deterministic: bool,
   ) -> Float[Array, 'B T E']:
     """Applies the layer; `encoded` may be the prompt's keys and values."""
@@ -202,11 +210,15 @@ class Encoder(nn.Module):
     self,
     x: Float[Array, 'B L E'],
     *,
-    mask: Float32[Array, 'B 1 #L L'] | SegmentCodes,
+    mask: EncoderMask,
     deterministic: bool,
   ) -> Float[Array, 'B L E']:
     length = x.shape[1]
-    position_bias = self.relpos_bias(length, length)  # [H, L, L]
+    position_bias = (
+      self.relpos_bias.by_steps()
+      if isinstance(mask, Segments)
+      else self.relpos_bias(length, length)  # [H, L, L]
+    )
     x = self.input_dropout(x, deterministic=deterministic)
     x = through_layers(
       self,
@@ -240,11 +252,11 @@ class Decoder(nn.Module):
     x: Float[Array, 'B T E'],
     encoded: Float[Array, 'B L E'],
     *,
-    self_mask: Float32[Array, 'B 1 #T T'] | SegmentCodes,
-    cross_mask: Float32[Array, 'B 1 #T L'] | SegmentCodes,
+    self_mask: SelfMask,
+    cross_mask: CrossMask,
     deterministic: bool,
   ) -> Float[Array, 'B T E']:
-    position_bias = self._causal_bias(x.shape[1])  # [H, T, T]
+    position_bias = self._causal_bias(x.shape[1], self_mask)
     x = self.dropout(x, deterministic=deterministic)
     x = through_layers(
       self,
@@ -273,11 +285,11 @@ class Decoder(nn.Module):
     x: Float[Array, 'B T E'],
     projected: tuple[KeysAndValues, ...],
     *,
-    self_mask: Float32[Array, 'B 1 #T T'] | SegmentCodes,
-    cross_mask: Float32[Array, 'B 1 #T L'] | SegmentCodes,
+    self_mask: SelfMask,
+    cross_mask: CrossMask,
   ) -> Float[Array, 'B T E']:
     """Applies the stack without dropout, given the result of `project`."""
-    position_bias = self._causal_bias(x.shape[1])  # [H, T, T]
+    position_bias = self._causal_bias(x.shape[1], self_mask)
     for layer, keys_and_values in zip(self.layers, projected, strict=True):
       x = layer(
         x,
@@ -345,8 +357,12 @@ class Decoder(nn.Module):
     )
     return self.decoder_norm(x), cache
 
-  def _causal_bias(self, length: int) -> Float32[Array, 'H {length} {length}']:
+  def _causal_bias(
+    self, length: int, self_mask: SelfMask
+  ) -> Float32[Array, 'H {length} {length}'] | DistanceBias:
     """Returns the position bias, with later positions masked."""
+    if isinstance(self_mask, Segments):
+      return self.relpos_bias.by_steps()
     future = np.triu(np.full((length, length), MASKED, np.float32), 1)
     return self.relpos_bias(length, length) + future
 

@@ -15,8 +15,9 @@ from jaxtyping import Array, Float, Float32, Int, Int32
 import numpy as np
 
 from it_study.models import AnyArray, cudnn_attention, layers
-from it_study.models.attention import MASKED
 from it_study.models.config import T5Config
+from it_study.models.dot_product_attention import MASKED
+from it_study.models.kernels import flash_attention
 from it_study.models.stacks import DecodeCache, Decoder, Encoder, KeysAndValues
 
 __all__ = ['PAD_ID', 'T5', 'DecodeCache', 'T5Config']
@@ -296,22 +297,30 @@ class T5(nn.Module):
     query_segments: Int[AnyArray, 'B Q'] | None,
     *,
     query_length: int,
-  ) -> Float32[Array, 'B 1 #Q K'] | cudnn_attention.SegmentCodes:
+  ) -> (
+    Float32[Array, 'B 1 #Q K']
+    | cudnn_attention.SegmentCodes
+    | flash_attention.Segments
+  ):
     """Returns what hides padding and the other examples of a packed row."""
     config = self.config
-    if not cudnn_attention.is_available(
+    in_pallas = flash_attention.is_available(
+      config.attention_implementation, head_dim=config.head_dim
+    )
+    if not in_pallas and not cudnn_attention.is_available(
       config.attention_implementation,
       dtype=config.dtype,
       head_dim=config.head_dim,
       lengths=(query_length, key_tokens.shape[1]),
     ):
       return _mask_bias(key_tokens, key_segments, query_segments)
-    return _mask_codes(
-      key_tokens,
-      key_segments,
-      query_segments,
-      query_length=query_length,
-      dtype=config.dtype,
+    segments = _segments(
+      key_tokens, key_segments, query_segments, query_length=query_length
+    )
+    if in_pallas:
+      return segments
+    return cudnn_attention.segment_codes(
+      segments.query, segments.key, dtype=config.dtype
     )
 
   def _logits(
@@ -352,20 +361,18 @@ def _mask_bias(
   return jnp.where(visible, 0.0, MASKED).astype(jnp.float32)
 
 
-def _mask_codes(
+def _segments(
   key_tokens: Int[AnyArray, 'B K'],
   key_segments: Int[AnyArray, 'B K'] | None,
   query_segments: Int[AnyArray, 'B Q'] | None,
   *,
   query_length: int,
-  dtype: str,
-) -> cudnn_attention.SegmentCodes:
-  """Returns the equivalent of `_mask_bias` for the fused kernel."""
+) -> flash_attention.Segments:
+  """Returns the equivalent of `_mask_bias` for fused kernels."""
   if key_segments is None or query_segments is None:
     key_segments = jnp.ones_like(key_tokens)
     query_segments = jnp.ones((key_tokens.shape[0], query_length), jnp.int32)
-  return cudnn_attention.segment_codes(
-    query_segments,
-    jnp.where(key_tokens == PAD_ID, 0, key_segments),
-    dtype=dtype,
+  return flash_attention.Segments(
+    query=jnp.asarray(query_segments),
+    key=jnp.where(key_tokens == PAD_ID, 0, key_segments),
   )

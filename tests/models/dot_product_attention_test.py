@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from it_study.models import dot_product_attention as attend_lib
-from it_study.models.attention import MASKED
-from it_study.models.dot_product_attention import attend
+from it_study.models.dot_product_attention import MASKED, attend
 
 B, H, Q, K, D = 6, 3, 5, 7, 4
 

@@ -20,6 +20,8 @@ from it_study.models import layers
 from it_study.models.decoder_only import rotary
 from it_study.models.decoder_only.config import DecoderConfig, norm_settings
 from it_study.models.dot_product_attention import attend, capped
+from it_study.models.kernels import flash_attention
+from it_study.models.kernels.distance_bias import DistanceBias
 
 # Keys and values of what comes before a sequence, and of the sequence.
 KeysAndValues = tuple[Float[Array, 'B J L D'], Float[Array, 'B J L D']]
@@ -61,7 +63,8 @@ class GroupedQueryAttention(nn.Module):
     x: Float[Array, 'B Q E'],
     rotation: rotary.Rotation,
     *,
-    mask: Float32[Array, 'B 1 Q K'],
+    mask: Float32[Array, 'B 1 Q K'] | DistanceBias,
+    segments: flash_attention.Segments | None = None,
     before: KeysAndValues | None = None,
   ) -> tuple[Float[Array, 'B Q E'], OwnKeysAndValues]:
     """Attends from every position of `x` to those before it and to itself.
@@ -70,7 +73,8 @@ class GroupedQueryAttention(nn.Module):
       x: Input of the layer.
       rotation: Cosines and sines of the positions of `x`.
       mask: 0, or `MASKED` where a query must not see a key. The keys are those
-        of `before`, then those of `x`.
+        of `before`, then those of `x`. With segments, it is by distance.
+      segments: Segments of `x`, which select our kernel; None for XLA.
       before: Keys and values of what comes before `x`, such as a prompt; None
         for nothing.
 
@@ -85,16 +89,23 @@ class GroupedQueryAttention(nn.Module):
         jnp.concatenate([old, new], axis=2)
         for old, new in zip(before, own, strict=True)
       )
-    groups = config.num_heads // config.num_kv_heads
-    mixed = attend(
-      query,
-      jnp.repeat(key, groups, axis=1),
-      jnp.repeat(value, groups, axis=1),
-      None,
-      mask,
-      config.remat_policy == 'full',
-      config.attention_soft_cap,
-    ).swapaxes(1, 2)  # [B, Q, H, D]
+    if isinstance(mask, DistanceBias):
+      assert segments is not None, 'a mask by distance comes with segments'
+      mixed = flash_attention.attend(
+        query, key, value, segments, mask, config.attention_soft_cap
+      )
+    else:
+      groups = config.num_heads // config.num_kv_heads
+      mixed = attend(
+        query,
+        jnp.repeat(key, groups, axis=1),
+        jnp.repeat(value, groups, axis=1),
+        None,
+        mask,
+        config.remat_policy == 'full',
+        config.attention_soft_cap,
+      )
+    mixed = mixed.swapaxes(1, 2)  # [B, Q, H, D]
     return self.out(mixed.reshape(*mixed.shape[:2], -1)), own
 
   def step(

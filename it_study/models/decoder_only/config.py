@@ -112,7 +112,8 @@ class DecoderConfig:
     dtype: As in `T5Config`.
     remat_policy: As in `T5Config`.
     scan_layers: As in `T5Config`.
-    attention_implementation: As in `T5Config`.
+    attention_implementation: 'pallas' for our kernel where device and sizes
+      allow it; anything else for XLA.
 
   Raises:
     InputError: If a value is out of range.

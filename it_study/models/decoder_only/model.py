@@ -12,11 +12,11 @@ from flax import linen as nn
 from flax.linen.spmd import with_logical_constraint
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32
+from jaxtyping import Array, Float, Float32, Int, Int32
 
 from it_study.models import AnyArray, Model, ModelConfig, layers
-from it_study.models.decoder_only import stack
 from it_study.models.decoder_only.config import DecoderConfig
+from it_study.models.decoder_only.masks import make_masks, masks_of_texts
 from it_study.models.decoder_only.stack import DecodeCache, Decoder, Prefix
 from it_study.models.dot_product_attention import capped
 from it_study.models.t5 import T5, T5Config
@@ -104,9 +104,7 @@ class DecoderLM(nn.Module):
       prompts: Tokens of the prompts, padded at the end.
     """
     positions = _positions(prompts)
-    masks = stack.make_masks(
-      self.config, query_positions=positions, key_positions=positions
-    )
+    masks = masks_of_texts(self.config, positions=positions)
     return self.decoder.prefix(self._embed(prompts), masks=masks)
 
   def join(self, parts: Sequence[Prefix], *, length: int) -> Prefix:
@@ -166,7 +164,7 @@ class DecoderLM(nn.Module):
     is_visible = jnp.concatenate(
       [places < before, jnp.ones(positions.shape, bool)], axis=1
     )  # [B, L + T]
-    masks = stack.make_masks(
+    masks = make_masks(
       self.config,
       query_positions=positions,
       key_positions=jnp.concatenate(
@@ -236,20 +234,12 @@ class DecoderLM(nn.Module):
       raise ValueError(
         'Pass both decoder_segment_ids and decoder_positions, or neither.'
       )
-    is_visible: Bool[Array, 'B 1 T T'] | None = None
-    if segment_ids is not None:
-      segment_ids = jnp.asarray(segment_ids)
-      is_visible = (
-        segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
-      )
-    positions = (
-      _positions(tokens) if positions is None else jnp.asarray(positions)
-    )
-    masks = stack.make_masks(
+    masks = masks_of_texts(
       self.config,
-      query_positions=positions,
-      key_positions=positions,
-      is_visible=is_visible,
+      positions=(
+        _positions(tokens) if positions is None else jnp.asarray(positions)
+      ),
+      segment_ids=segment_ids,
     )
     return self.decoder(self._embed(tokens), masks=masks)
 

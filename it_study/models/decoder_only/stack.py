@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32
 
 from it_study.models import layers
-from it_study.models.attention import MASKED
 from it_study.models.decoder_only import rotary
 from it_study.models.decoder_only.attention import (
   GroupedQueryAttention,
@@ -23,6 +22,7 @@ from it_study.models.decoder_only.attention import (
   OwnKeysAndValues,
 )
 from it_study.models.decoder_only.config import DecoderConfig, norm_settings
+from it_study.models.decoder_only.masks import Masks, bias, is_near
 from it_study.models.layer_loop import through_layers
 
 
@@ -57,34 +57,6 @@ class DecodeCache:
   prompt_keys: tuple[Float[Array, 'B J D L'], ...]
   prompt_values: tuple[Float[Array, 'B J L D'], ...]
   prompt_lengths: Int32[Array, ' B']
-
-
-class Masks(struct.PyTreeNode):
-  """Masks and rotations of both kinds of layer; a pytree.
-
-  Attributes:
-    full: Mask of layers that see everything before a token.
-    windowed: Mask of layers with a window; None if there are none.
-    rotation: Cosines and sines of the full layers.
-    local_rotation: Cosines and sines of the layers with a window.
-  """
-
-  full: Float32[Array, 'B 1 Q K']
-  windowed: Float32[Array, 'B 1 Q K'] | None
-  rotation: rotary.Rotation
-  local_rotation: rotary.Rotation | None
-
-  def of_layer(
-    self, has_window: Bool[Array, '']
-  ) -> tuple[Float32[Array, 'B 1 Q K'], rotary.Rotation]:
-    """Returns a layer's mask and rotation; the choice may be traced."""
-    if self.windowed is None or self.local_rotation is None:
-      return self.full, self.rotation
-    cos, sin = (
-      jnp.where(has_window, local, full)
-      for local, full in zip(self.local_rotation, self.rotation, strict=True)
-    )
-    return jnp.where(has_window, self.windowed, self.full), (cos, sin)
 
 
 class DecoderLayer(nn.Module):
@@ -140,6 +112,7 @@ class DecoderLayer(nn.Module):
       self._norm_before('self_attention', x),
       rotation,
       mask=mask,
+      segments=masks.segments,
       before=before,
     )
     x = layers.split_batch(x + self._norm_after('self_attention', update))
@@ -316,8 +289,8 @@ class Decoder(nn.Module):
         memory,
         step,
         rotations[has_window],
-        prompt_bias=_bias(in_prompt & _is_near(from_prompt, reach)),
-        step_bias=_bias((from_steps >= 0) & _is_near(from_steps, reach)),
+        prompt_bias=bias(in_prompt & is_near(from_prompt, reach)),
+        step_bias=bias((from_steps >= 0) & is_near(from_steps, reach)),
       )
       keys.append(key)
       values.append(value)
@@ -331,55 +304,3 @@ class Decoder(nn.Module):
     """Whether each layer has a window."""
     config = self.config
     return [config.has_window(layer) for layer in range(config.num_layers)]
-
-
-def make_masks(
-  config: DecoderConfig,
-  *,
-  query_positions: Int[Array, 'B Q'],
-  key_positions: Int[Array, 'B K'],
-  is_visible: Bool[Array, '#B 1 #Q K'] | None = None,
-) -> Masks:
-  """Returns masks and rotations of a causal pass.
-
-  Args:
-    config: Configuration of the model.
-    query_positions: Position of every query in its own text.
-    key_positions: Position of every key in its own text.
-    is_visible: Whether a query may see a key apart from order and window; None
-      for always.
-  """
-  distance = (
-    query_positions[:, None, :, None] - key_positions[:, None, None, :]
-  )  # [B, 1, Q, K]
-  is_before = distance >= 0
-  if is_visible is not None:
-    is_before = is_before & is_visible
-  windowed = local_rotation = None
-  if config.window is not None:
-    windowed = _bias(is_before & _is_near(distance, config.window))
-    local_rotation = rotary.rotation(
-      config.local_rope or config.rope,
-      query_positions,
-      head_dim=config.head_dim,
-    )
-  return Masks(
-    full=_bias(is_before),
-    windowed=windowed,
-    rotation=rotary.rotation(
-      config.rope, query_positions, head_dim=config.head_dim
-    ),
-    local_rotation=local_rotation,
-  )
-
-
-def _is_near(
-  distance: Int[Array, ' *shape'], window: int | None
-) -> Bool[Array, ' *shape']:
-  if window is None:
-    return jnp.ones_like(distance, bool)
-  return distance < window
-
-
-def _bias(is_visible: Bool[Array, ' *shape']) -> Float32[Array, ' *shape']:
-  return jnp.where(is_visible, 0.0, MASKED).astype(jnp.float32)

@@ -1,0 +1,164 @@
+"""Which tokens a decoder-only model's layers see, and the tokens' rotations.
+
+Shape letters, as in `it_study.models`:
+  B batch            T target length
+  Q query length     K key length
+"""
+
+import functools
+
+from flax import struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float32, Int
+
+from it_study.models import AnyArray
+from it_study.models.decoder_only import rotary
+from it_study.models.decoder_only.config import DecoderConfig
+from it_study.models.dot_product_attention import MASKED
+from it_study.models.kernels import flash_attention
+from it_study.models.kernels.distance_bias import DistanceBias
+
+
+class Masks(struct.PyTreeNode):
+  """Masks and rotations of both kinds of layer; a pytree.
+
+  Attributes:
+    full: Mask of layers that see everything before a token.
+    windowed: Mask of layers with a window; None if there are none.
+    rotation: Cosines and sines of the full layers.
+    local_rotation: Cosines and sines of the layers with a window.
+    segments: Segments, which select our kernel; the masks are then by distance.
+  """
+
+  full: Float32[Array, 'B 1 Q K'] | DistanceBias
+  windowed: Float32[Array, 'B 1 Q K'] | DistanceBias | None
+  rotation: rotary.Rotation
+  local_rotation: rotary.Rotation | None
+  segments: flash_attention.Segments | None = None
+
+  def of_layer(
+    self, has_window: Bool[Array, '']
+  ) -> tuple[Float32[Array, 'B 1 Q K'] | DistanceBias, rotary.Rotation]:
+    """Returns a layer's mask and rotation; the choice may be traced."""
+    if self.windowed is None or self.local_rotation is None:
+      return self.full, self.rotation
+    return jax.tree.map(
+      functools.partial(jnp.where, has_window),
+      (self.windowed, self.local_rotation),
+      (self.full, self.rotation),
+    )
+
+
+def masks_of_texts(
+  config: DecoderConfig,
+  *,
+  positions: Int[Array, 'B T'],
+  segment_ids: Int[AnyArray, 'B T'] | None = None,
+) -> Masks:
+  """Returns masks and rotations of a pass over whole texts.
+
+  Args:
+    config: Configuration of the model.
+    positions: Position of every token in its text.
+    segment_ids: Number of every token's text; None for one text a row.
+  """
+  if segment_ids is not None:
+    segment_ids = jnp.asarray(segment_ids)
+  if flash_attention.is_available(
+    config.attention_implementation, head_dim=config.head_dim
+  ):
+    return _kernel_masks(config, positions, segment_ids)
+  is_visible = None
+  if segment_ids is not None:
+    is_visible = segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
+  return make_masks(
+    config,
+    query_positions=positions,
+    key_positions=positions,
+    is_visible=is_visible,
+  )
+
+
+def make_masks(
+  config: DecoderConfig,
+  *,
+  query_positions: Int[Array, 'B Q'],
+  key_positions: Int[Array, 'B K'],
+  is_visible: Bool[Array, '#B 1 #Q K'] | None = None,
+) -> Masks:
+  """Returns masks and rotations of a causal pass.
+
+  Args:
+    config: Configuration of the model.
+    query_positions: Position of every query in its own text.
+    key_positions: Position of every key in its own text.
+    is_visible: Whether a query may see a key apart from order and window; None
+      for always.
+  """
+  distance = (
+    query_positions[:, None, :, None] - key_positions[:, None, None, :]
+  )  # [B, 1, Q, K]
+  is_before = distance >= 0
+  if is_visible is not None:
+    is_before = is_before & is_visible
+  windowed = None
+  if config.window is not None:
+    windowed = bias(is_before & is_near(distance, config.window))
+  rotation, local_rotation = _rotations(config, query_positions)
+  return Masks(
+    full=bias(is_before),
+    windowed=windowed,
+    rotation=rotation,
+    local_rotation=local_rotation,
+  )
+
+
+def is_near(
+  distance: Int[Array, ' *shape'], window: int | None
+) -> Bool[Array, ' *shape']:
+  """Whether a key at a distance before the query is in the window."""
+  if window is None:
+    return jnp.ones_like(distance, bool)
+  return distance < window
+
+
+def bias(is_visible: Bool[Array, ' *shape']) -> Float32[Array, ' *shape']:
+  """Returns 0 for what a query may see, else `MASKED`."""
+  return jnp.where(is_visible, 0.0, MASKED).astype(jnp.float32)
+
+
+def _kernel_masks(
+  config: DecoderConfig,
+  positions: Int[Array, 'B T'],
+  segment_ids: Int[Array, 'B T'] | None,
+) -> Masks:
+  # A text is in one piece, so distances in the row are those in the text.
+  if segment_ids is None:
+    segment_ids = jnp.zeros_like(positions)
+  rotation, local_rotation = _rotations(config, positions)
+  window = config.window or 1
+  starts = (-window, 1 - window, 1)  # Before the window, in it, after.
+
+  def mask(before: float) -> DistanceBias:
+    return DistanceBias(jnp.array([[before, 0.0, MASKED]]), starts)
+
+  return Masks(
+    full=mask(0.0),
+    windowed=None if config.window is None else mask(MASKED),
+    rotation=rotation,
+    local_rotation=local_rotation,
+    segments=flash_attention.Segments(segment_ids, segment_ids),
+  )
+
+
+def _rotations(
+  config: DecoderConfig, positions: Int[Array, 'B Q']
+) -> tuple[rotary.Rotation, rotary.Rotation | None]:
+  """Returns the rotations of full layers and of those with a window."""
+  rotation = functools.partial(
+    rotary.rotation, positions=positions, head_dim=config.head_dim
+  )
+  if config.window is None:
+    return rotation(config.rope), None
+  return rotation(config.rope), rotation(config.local_rope or config.rope)

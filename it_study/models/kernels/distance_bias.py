@@ -1,0 +1,166 @@
+"""A bias of attention's scores by distance, and its steps inside a kernel.
+
+Shape letters, as in `it_study.models`:
+  H num_heads      Q query length    K key length
+  m, n  sides of a tile: queries and keys, or keys and queries
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+
+from flax import struct
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float32, Int32
+import numpy as np
+
+from it_study.models.dot_product_attention import MASKED
+
+# A distance beyond all others; half of the largest int32, so that a position
+# can be added to it.
+FAR = np.iinfo(np.int32).max // 2
+
+
+@struct.dataclass
+class DistanceBias:
+  """A bias that is a step function of the distance k - q; a pytree.
+
+  T5's buckets, a causal mask and a window are all of this kind. A causal mask
+  has `starts` (-1, 1) and values 0 and `MASKED`.
+
+  Attributes:
+    values: Value of each step, of each head or of all heads alike.
+    starts: Smallest distance of each step, ascending. Smaller distances than
+      the first belong to the first step as well.
+    is_learned: Whether the values get a gradient.
+  """
+
+  values: Float32[Array, '#H steps']
+  starts: tuple[int, ...] = struct.field(pytree_node=False)
+  is_learned: bool = struct.field(pytree_node=False, default=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where a tile of scores lies.
+
+  Attributes:
+    distances: Distance of every query and key of the tile.
+    largest: Largest of them.
+    step: Step of the smallest of them.
+  """
+
+  distances: Int32[Array, 'm n']
+  largest: Any
+  step: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+  """The steps of one head's bias inside a kernel.
+
+  A tile of scores meets consecutive steps: one where it is far from the
+  diagonal, all of them at most. They are walked through, with one comparison
+  for each, which is cheaper than to gather the value of every distance.
+
+  Attributes:
+    starts: Reference to the starts, followed by `FAR`.
+    values: Reference to the values of all heads.
+    head: Index of the head.
+    num_steps: Number of steps.
+  """
+
+  starts: Any
+  values: Any
+  head: Any
+  num_steps: int
+
+  def reach(self) -> tuple[Any, Any]:
+    """Returns the smallest and the largest distance that is not masked.
+
+    Only the first and the last step may be masked.
+    """
+    last = self.num_steps - 1
+    if not last:
+      return -FAR, FAR
+    return (
+      jnp.where(self._value(0) == MASKED, self.starts[1], -FAR),
+      jnp.where(self._value(last) == MASKED, self.starts[last] - 1, FAR),
+    )
+
+  def place(
+    self, shape: tuple[int, int], offset: Any, step: Any, *, key_axis: int
+  ) -> Place:
+    """Returns where a tile lies.
+
+    Args:
+      shape: Sides of the tile.
+      offset: Distance of its first query and its first key.
+      step: A step that is not after the tile's.
+      key_axis: Axis of the keys.
+    """
+    keys, queries = (
+      lax.broadcasted_iota(jnp.int32, shape, axis)
+      for axis in (key_axis, 1 - key_axis)
+    )
+    smallest = offset - (shape[1 - key_axis] - 1)
+    step, _ = self._walk(step, smallest, lambda step, start, carry: carry, 0)
+    return Place(keys - queries + offset, offset + shape[key_axis] - 1, step)
+
+  def bias(self, place: Place) -> Float32[Array, 'm n']:
+    """Returns the bias of a tile."""
+
+    def select(step, start, bias):
+      return jnp.where(place.distances >= start, self._value(step), bias)
+
+    bias = jnp.full(place.distances.shape, self._value(place.step), jnp.float32)
+    return self._walk(place.step, place.largest, select, bias)[1]
+
+  def add_gradient(
+    self,
+    d_values: Float32[Array, '1 steps'],
+    d_scores: Float32[Array, 'm n'],
+    place: Place,
+  ) -> Float32[Array, '1 steps']:
+    """Adds a tile's part to the gradient of the values."""
+    numbers = lax.broadcasted_iota(jnp.int32, d_values.shape, 1)
+
+    def move(step, start, d_values):
+      # What begins here is no longer of the step before.
+      beyond = _total(jnp.where(place.distances >= start, d_scores, 0.0))
+      d_values += jnp.where(numbers == step, beyond, 0.0)
+      return d_values - jnp.where(numbers == step - 1, beyond, 0.0)
+
+    d_values += jnp.where(numbers == place.step, _total(d_scores), 0.0)
+    return self._walk(place.step, place.largest, move, d_values)[1]
+
+  def _value(self, step: Any) -> Any:
+    return self.values[self.head, step]
+
+  def _walk(
+    self,
+    step: Any,
+    largest: Any,
+    visit: Callable[[Any, Any, Any], Any],
+    carry: Any,
+  ) -> tuple[Any, Any]:
+    """Calls `carry = visit(step, start, carry)` for the steps after `step`.
+
+    Returns the last step whose start is at most `largest`, and the carry.
+    """
+
+    def body(state):
+      step, start, carry = state
+      return step + 1, self.starts[step + 1], visit(step, start, carry)
+
+    step, _, carry = lax.while_loop(
+      lambda state: state[1] <= largest,
+      body,
+      (step + 1, self.starts[step + 1], carry),
+    )
+    return step - 1, carry
+
+
+def _total(x: Float32[Array, 'm n']) -> Float32[Array, '1 1']:
+  return x.sum(axis=1, keepdims=True).sum(axis=0, keepdims=True)
