@@ -5,6 +5,7 @@ from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 from collections.abc import Mapping, Sequence
 import functools
 import json
+import logging
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from it_study import predictions, seqio_lib
 from it_study.conditions import Condition
 from it_study.corpus import natinst
 from it_study.data import row_source, vocabularies
+from it_study.data.seqio_tasks import own_metrics
 from it_study.engines import prediction_rows
 from it_study.engines.prediction_rows import PredictionInputs
 from it_study.inference import label_spaces
@@ -21,6 +23,8 @@ from it_study.inference.answers import Answer
 from it_study.instructions import labels
 from it_study.predictions import POSITION, Prediction
 from it_study.storage import text_files
+
+_logger = logging.getLogger(__name__)
 
 
 def write(
@@ -67,6 +71,7 @@ def write(
     'num_instances': len(inputs.rows),
     'num_kept_answers': num_kept_answers,
     **_truncation_summary(inputs),
+    **_own_metrics(inputs.rows, answers),
     'seconds': time.monotonic() - inputs.started,
   }
   text_files.write_text(
@@ -131,6 +136,33 @@ def _facts_of(name: str, split: str) -> dict[str, Any]:
   source = row_source.source_of(task)
   tasks = {} if source is None else source.metadata()['tasks']
   return {'condition': condition, 'tasks': tasks}
+
+
+def _own_metrics(
+  rows: Sequence[Mapping[str, Any]], answers: Sequence[Answer]
+) -> dict[str, Any]:
+  """Returns what the metrics of the user's own tasks give, if they have any."""
+  by_task: dict[str, list[tuple[Any, str]]] = {}
+  for row, answer in zip(rows, answers, strict=True):
+    if 'example' in row:
+      pairs = by_task.setdefault(row['seqio_task'], [])
+      pairs.append((row['example'], answer.text))
+  values, not_run = {}, {}
+  for name, pairs in by_task.items():
+    examples, texts = zip(*pairs, strict=True)
+    result = own_metrics.evaluate(
+      seqio_lib.find_task(name), examples=examples, predictions=texts
+    )
+    if result.values:
+      values[name] = result.values
+    if result.not_run:
+      not_run[name] = result.not_run
+    for metric, reason in result.not_run.items():
+      _logger.warning(
+        '%s: its own metric %s has no value: %s.', name, metric, reason
+      )
+  summary = {'task_metrics': values, 'task_metrics_not_run': not_run}
+  return {name: found for name, found in summary.items() if found}
 
 
 def _decoding_summary(inputs: PredictionInputs) -> dict[str, Any]:

@@ -179,3 +179,25 @@ def test_features_follow_the_vocabulary_in_use(tmp_path, monkeypatch):
     infer(tmp_path, mixture_or_task_name=name) for name in ('own', 'current')
   ]
   assert [r.prediction for r in rows[0]] == [r.prediction for r in rows[1]]
+
+
+def test_a_task_s_own_metrics_are_stored_beside_ours(tmp_path, caplog):
+  def count(targets, predictions):
+    assert targets == ['yes', 'no']
+    return {'number': len(predictions)}
+
+  def fails(targets, predictions):
+    raise ValueError('no word')
+
+  fixture.add_task(
+    'measured', {'test': fixture.questions(2)}, metric_fns=[count, fails]
+  )
+  infer(tmp_path, mixture_or_task_name='measured')
+  summary = json.loads((tmp_path / 'inference.json').read_text())
+  assert summary['task_metrics'] == {'measured': {'number': 2}}
+  name = f'{__name__}.{fails.__qualname__}'
+  reason = 'ValueError: no word'
+  assert summary['task_metrics_not_run'] == {'measured': {name: reason}}
+  assert caplog.messages[-1] == (
+    f'measured: its own metric {name} has no value: {reason}.'
+  )

@@ -227,6 +227,9 @@ def _say_summary(options: argparse.Namespace, folder: pathlib.Path) -> None:
     say(options, f'already answered: all {total:,} answers were cached')
   elif kept:
     say(options, f'continued: {kept:,} of {total:,} answers were cached')
+  for task, values in summary.get('task_metrics', {}).items():
+    results = ', '.join(f'{name} {value}' for name, value in values.items())
+    say(options, f'own metrics of {task}: {results}')
   if summary['num_unreachable']:
     say(
       options,
