@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import difflib
+import functools
 import os
 import pathlib
 import reprlib
@@ -76,7 +77,12 @@ def nearest_path(path: str | os.PathLike[str]) -> str:
 
 
 def function_name(function: Callable[..., object]) -> str:
-  """Returns a function's module and name, or those of a callable's class."""
+  """Returns a function's module and name, or those of a callable's class.
+
+  A `functools.partial` has those of its function.
+  """
+  while isinstance(function, functools.partial):
+    function = function.func
   named = function if hasattr(function, '__qualname__') else type(function)
   return f'{named.__module__}.{named.__qualname__}'
 

@@ -24,6 +24,9 @@ from it_study.data import (
   vocabularies,
 )
 
+# Exported.
+from it_study.data.p3.tasks import add_p3_tasks as add_p3_tasks
+
 # Exported: custom sources for `add_task` are built with it.
 from it_study.data.row_source import SOURCE, RowsSource as RowsSource
 from it_study.data.seqio_tasks import declarations
@@ -227,6 +230,7 @@ def declare(
   label_space: Sequence[str] | str | None = None,
   references: str | None = None,
   category: str | None = None,
+  name: str | None = None,
 ) -> None:
   """Declares what SeqIO does not know of a task, for predictions and scores.
 
@@ -245,6 +249,9 @@ def declare(
       text or a list of texts; None for `references` of an example that has it,
       else its targets.
     category: Category to report the task under; None for none.
+    name: Name of the task in predictions; None for its own. `compare` pairs
+      predictions by it and the ids of examples, so tasks that prompt the same
+      examples in other ways have the same.
 
   Raises:
     InputError: If there is no such task, it is a condition or a mixture, or a
@@ -267,6 +274,7 @@ def declare(
     label_space=label_space,
     references=references,
     category=category,
+    name=name,
   )
 
 

@@ -1,9 +1,18 @@
 """Tests for it_study.errors."""
 
+import functools
+
 from hypothesis import given, strategies as st
 import pytest
 
-from it_study.errors import InputError, nearest, nearest_path, shown, visible
+from it_study.errors import (
+  InputError,
+  function_name,
+  nearest,
+  nearest_path,
+  shown,
+  visible,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +43,12 @@ def test_shown_is_short():
   for _ in range(10_000):
     deep = [deep]
   assert len(shown(deep)) < 60
+
+
+def test_a_partial_function_is_named_like_its_function():
+  assert function_name(nearest) == 'it_study.errors.nearest'
+  partial = functools.partial(functools.partial(nearest, 'a'), allowed=[])
+  assert function_name(partial) == 'it_study.errors.nearest'
 
 
 def test_input_errors_are_value_errors():

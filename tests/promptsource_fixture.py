@@ -1,8 +1,13 @@
-"""Writes checkouts of promptsource with templates of the tests' own."""
+"""Writes templates and data sets of P3, both of the tests' own."""
 
 from collections.abc import Mapping
 import json
 import pathlib
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from it_study.data.p3.data_sets import HELD_OUT
 
 
 def write_templates(
@@ -30,3 +35,91 @@ def write_templates(
     ]
   path.write_text('\n'.join(lines))
   return path
+
+
+def write_rows(
+  data_dir: pathlib.Path, name: str, splits: Mapping[str, list[dict[str, Any]]]
+) -> None:
+  """Writes a data set as TFDS does.
+
+  Args:
+    data_dir: Data dir of TFDS.
+    name: Name of the data set, a key of `HELD_OUT`.
+    splits: Rows of each split, but for their 'idx'.
+  """
+  builder = tfds.builder(HELD_OUT[name].tfds_name, data_dir=data_dir)
+  features = builder.info.features
+
+  tfds.dataset_builders.store_as_tfds_dataset(
+    name=builder.name,
+    version=builder.version,
+    config=builder.builder_config and builder.builder_config.name,
+    features=features,
+    data_dir=data_dir,
+    split_datasets={
+      split: [
+        (place, {**row, **({'idx': place} if 'idx' in features else {})})
+        for place, row in enumerate(rows)
+      ]
+      for split, rows in splits.items()
+    },
+    disable_shuffling=True,
+  )
+
+
+# A few rows and templates for two of the data sets.
+CB_ROWS = [
+  {'premise': 'It rained.', 'hypothesis': 'It was wet.', 'label': 0},
+  {'premise': 'The sun shone.', 'hypothesis': 'It rained.', 'label': 1},
+  {'premise': 'It is late.', 'hypothesis': 'He sleeps.', 'label': 2},
+  {'premise': 'It is early.', 'hypothesis': 'He wakes.', 'label': -1},
+]
+COPA_ROWS = [
+  {
+    'premise': 'The glass fell.',
+    'question': question,
+    'choice1': 'It broke.',
+    'choice2': 'It was pushed.',
+    'label': label,
+  }
+  for question, label in (('effect', 0), ('cause', 1))
+]
+
+
+def write_all(folder: pathlib.Path) -> None:
+  """Writes FOLDER/checkout and FOLDER/data: CB and COPA, small."""
+  checkout = folder / 'checkout'
+  choices = 'Yes ||| No ||| Maybe'
+  answer = '{% if label != -1 %}{{answer_choices[label]}}{% endif %}'
+  write_templates(
+    checkout,
+    'super_glue/cb',
+    {
+      'can we infer': {
+        'jinja': f'{{{{premise}}}} So {{{{hypothesis}}}} True? ||| {answer}',
+        'answer_choices': choices,
+      },
+      'guess it!': {
+        'jinja': f'Guess: {{{{hypothesis}}}} {{{{premise}}}} ||| {answer}',
+        'answer_choices': choices,
+      },
+      'backwards': {
+        'jinja': '{{hypothesis}} ||| {{premise}}',
+        'original_task': False,
+      },
+    },
+  )
+  write_templates(
+    checkout,
+    'super_glue/copa',
+    {
+      'why': {
+        'jinja': '{% if question == "cause" %}{{premise}} Why? |||'
+        f'{answer}{{% endif %}}',
+        'answer_choices': '{{choice1}} ||| {{choice2}}',
+      },
+    },
+  )
+  data = folder / 'data'
+  write_rows(data, 'super_glue_cb', {'validation': CB_ROWS})
+  write_rows(data, 'super_glue_copa', {'validation': COPA_ROWS})

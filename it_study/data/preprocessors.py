@@ -198,10 +198,16 @@ def numpy_rows(
     with source.damage_as_input_error():
       yield from dataset.as_numpy_iterator()
   except tf.errors.OpError as error:
-    raised = re.search('InputError: (.*)', error.message)
-    if raised is None:
+    message = input_error_in(error)
+    if message is None:
       raise
-    raise InputError(raised[1]) from None
+    raise InputError(message) from None
+
+
+def input_error_in(error: Exception) -> str | None:
+  """Returns the message of an `InputError` that TensorFlow wrapped, or None."""
+  raised = re.search('InputError: (.*)', str(error))
+  return raised and raised[1]
 
 
 def prompt_format(

@@ -17,12 +17,14 @@ class Declaration:
       an example's labels.
     references: Name of the feature that holds an example's accepted answers.
     category: Category to report the task under.
+    name: Name of the task in predictions.
   """
 
   kind: str | None = None
   label_space: tuple[str, ...] | str | None = None
   references: str | None = None
   category: str | None = None
+  name: str | None = None
 
 
 _declared: dict[str, Declaration] = {}
@@ -35,6 +37,7 @@ def declare(
   label_space: Sequence[str] | str | None = None,
   references: str | None = None,
   category: str | None = None,
+  name: str | None = None,
 ) -> Declaration:
   """Keeps a declaration; see `seqio_lib.declare`."""
   if kind is not None:
@@ -47,14 +50,15 @@ def declare(
       )
     if not isinstance(label_space, str):
       label_space = _checked_labels(task, label_space)
-  for name, value in (
+  for field, value in (
     ('label_space', label_space if isinstance(label_space, str) else None),
     ('references', references),
     ('category', category),
+    ('name', name),
   ):
     if value is not None and (not isinstance(value, str) or not value):
       raise InputError(
-        f'task {task!r}: {name} is {shown(value)}; give a text that is not '
+        f'task {task!r}: {field} is {shown(value)}; give a text that is not '
         'empty.'
       )
   _declared[task] = Declaration(
@@ -62,6 +66,7 @@ def declare(
     label_space=label_space,
     references=references,
     category=category,
+    name=name,
   )
   return _declared[task]
 

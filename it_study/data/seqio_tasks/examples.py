@@ -80,6 +80,9 @@ def read(
     is_damaged = isinstance(error, tf.errors.DataLossError)
     if source is not None and (is_damaged or not theirs):
       raise
+    message = preprocessors.input_error_in(error)
+    if message is not None:
+      raise InputError(f'SeqIO task {task.name!r}: {message}') from error
     parts = f'preprocessors are {", ".join(theirs)}'
     if not theirs:
       parts = f'source is a {type(task.source).__name__}'

@@ -44,6 +44,7 @@ def load(
       two have the same id, or its labels do not contain its reference.
   """
   declared = declaration_of(task.name)
+  name = declared.name or task.name
   ids: dict[bytes, int] = {}
   for position, example in enumerate(
     examples.read(task, lengths=lengths, split=split)
@@ -54,7 +55,7 @@ def load(
     except UnicodeDecodeError as error:
       raise InputError(f'{where}: a text is not UTF-8: {error}.') from None
     if not row['has_own_id']:
-      row['id'] = f'{stable_hash(task.name, split, position):016x}'.encode()
+      row['id'] = f'{stable_hash(name, split, position):016x}'.encode()
     other = ids.setdefault(row['id'], position)
     if other != position:
       raise InputError(
@@ -85,7 +86,7 @@ def _row(
     )
   return {
     'id': (own_id or '').encode(),
-    'task': task.name.encode(),
+    'task': (declared.name or task.name).encode(),
     'references': [text.encode() for text in references],
     'label_space': [label.encode() for label in labels],
     'num_dropped_examples': 0,

@@ -43,6 +43,10 @@ import tasks  # noqa: F401  Registers the conditions.
       {'category': 3},
       "task 'plain': category is 3; give a text that is not empty.",
     ),
+    (
+      {'name': ''},
+      "task 'plain': name is ''; give a text that is not empty.",
+    ),
   ],
 )
 def test_a_declaration_that_is_not_valid(declared, message):

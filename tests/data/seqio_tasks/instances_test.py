@@ -89,6 +89,12 @@ def test_a_declaration_names_features_and_values():
   assert (row['kind'], row['category']) == ('classification', 'Numbers')
   seqio_lib.declare('plain', label_space=['yes', 'no', 'maybe'])
   assert load()[0]['label_space'] == [b'yes', b'no', b'maybe']
+  ids = [row['id'] for row in load()]
+  seqio_lib.declare('plain', name='parity')
+  rows = load()
+  assert {row['task'] for row in rows} == {b'parity'}
+  # Examples without ids are told by the name in predictions.
+  assert {row['id'] for row in rows}.isdisjoint(ids)
   seqio_lib.declare('plain', kind='generation')
   assert (load()[0]['kind'], load()[0]['label_space']) == ('generation', [])
 
