@@ -42,6 +42,7 @@ class _Case:
     parameter_dims: T5X's `parameter_partitioning_dims`; with 2, parameters are
       sharded over data too, as fsdp does.
     microbatches: Number of microbatches in a batch.
+    attention: Our implementation of attention.
   """
 
   what: str
@@ -51,11 +52,18 @@ class _Case:
   network: str = 'scalable_t5'
   parameter_dims: int = 1
   microbatches: int = 1
+  attention: str = 'xla'
 
 
 _CASES = {
   'ours, fsdp 16, full': _Case('train', 'ours', (1, 16, 1), 'full'),
   'ours, data 16, full': _Case('train', 'ours', (16, 1, 1), 'full'),
+  'ours, fsdp 16, full, kernel': _Case(
+    'train', 'ours', (1, 16, 1), 'full', attention='pallas'
+  ),
+  'ours, fsdp 16, minimal, kernel': _Case(
+    'train', 'ours', (1, 16, 1), 'minimal', attention='pallas'
+  ),
   't5x, data 16, full': _Case('train', 't5x', (16, 1), 'full'),
   't5x, data 16, parameters sharded, full': _Case(
     'train', 't5x', (16, 1), 'full', parameter_dims=2
@@ -220,6 +228,7 @@ def _our_model(case: _Case):
       # In decoding, scanning the encoder's layers copies their parameters.
       scan_layers=case.what == 'train',
       remat_policy=case.remat,
+      attention_implementation=case.attention,
     )
   )
 

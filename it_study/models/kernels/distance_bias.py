@@ -2,7 +2,7 @@
 
 Shape letters, as in `it_study.models`:
   H num_heads      Q query length    K key length
-  m, n  sides of a tile: queries and keys, or keys and queries
+  m, n  sides of a tile of scores: queries and keys, or keys and queries
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Any
 
 from flax import struct
 from jax import lax
+from jax.experimental.pallas import tpu as pltpu
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 import numpy as np
@@ -46,12 +47,14 @@ class Place:
   """Where a tile of scores lies.
 
   Attributes:
-    distances: Distance of every query and key of the tile.
+    shape: Sides of the tile.
+    distances: Distances of its queries and keys, of each pair or by diagonal.
     largest: Largest of them.
     step: Step of the smallest of them.
   """
 
-  distances: Int32[Array, 'm n']
+  shape: tuple[int, int]
+  distances: Int32[Array, 'm n'] | Int32[Array, '1 diagonals']
   largest: Any
   step: Any
 
@@ -61,20 +64,23 @@ class Steps:
   """The steps of one head's bias inside a kernel.
 
   A tile of scores meets consecutive steps: one where it is far from the
-  diagonal, all of them at most. They are walked through, with one comparison
-  for each, which is cheaper than to gather the value of every distance.
+  diagonal, all of them at most. They are walked through, with a comparison for
+  each of all pairs of the tile; or, where the platform can rotate rows, of its
+  diagonals alone.
 
   Attributes:
     starts: Reference to the starts, followed by `FAR`.
     values: Reference to the values of all heads.
     head: Index of the head.
     num_steps: Number of steps.
+    by_diagonal: Whether rows can be rotated.
   """
 
   starts: Any
   values: Any
   head: Any
   num_steps: int
+  by_diagonal: bool
 
   def reach(self) -> tuple[Any, Any]:
     """Returns the smallest and the largest distance that is not masked.
@@ -100,13 +106,19 @@ class Steps:
       step: A step that is not after the tile's.
       key_axis: Axis of the keys.
     """
-    keys, queries = (
-      lax.broadcasted_iota(jnp.int32, shape, axis)
-      for axis in (key_axis, 1 - key_axis)
-    )
+    if self.by_diagonal:
+      columns = lax.broadcasted_iota(jnp.int32, (1, sum(shape)), 1)
+      distances = columns - (shape[0] - 1)
+    else:
+      rows, columns = (
+        lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1)
+      )
+      distances = columns - rows
+    if key_axis == 0:
+      distances = -distances
     smallest = offset - (shape[1 - key_axis] - 1)
     step, _ = self._walk(step, smallest, lambda step, start, carry: carry, 0)
-    return Place(keys - queries + offset, offset + shape[key_axis] - 1, step)
+    return Place(shape, distances + offset, offset + shape[key_axis] - 1, step)
 
   def bias(self, place: Place) -> Float32[Array, 'm n']:
     """Returns the bias of a tile."""
@@ -115,7 +127,8 @@ class Steps:
       return jnp.where(place.distances >= start, self._value(step), bias)
 
     bias = jnp.full(place.distances.shape, self._value(place.step), jnp.float32)
-    return self._walk(place.step, place.largest, select, bias)[1]
+    bias = self._walk(place.step, place.largest, select, bias)[1]
+    return _spread(bias, place.shape) if self.by_diagonal else bias
 
   def add_gradient(
     self,
@@ -124,6 +137,8 @@ class Steps:
     place: Place,
   ) -> Float32[Array, '1 steps']:
     """Adds a tile's part to the gradient of the values."""
+    if self.by_diagonal:
+      d_scores = _sum_diagonals(d_scores)
     numbers = lax.broadcasted_iota(jnp.int32, d_values.shape, 1)
 
     def move(step, start, d_values):
@@ -160,6 +175,34 @@ class Steps:
       (step + 1, self.starts[step + 1], carry),
     )
     return step - 1, carry
+
+
+def _spread(
+  diagonals: Float32[Array, '1 diagonals'], shape: tuple[int, int]
+) -> Float32[Array, 'm n']:
+  """Returns the value of each pair's diagonal.
+
+  >>> _spread(jnp.array([[10, 20, 30, 0]]), (2, 2)).tolist()
+  [[20, 30], [10, 20]]
+  """
+  rows = jnp.broadcast_to(diagonals, (shape[0], sum(shape)))
+  # Each row is rotated one place further to the right than the one above.
+  rows = pltpu.roll(rows, shape[1] + 1, 1, stride=1, stride_axis=0)
+  return rows[:, : shape[1]]
+
+
+def _sum_diagonals(x: Float32[Array, 'm n']) -> Float32[Array, '1 diagonals']:
+  """Returns the sum of each diagonal, in the order of `_spread`.
+
+  >>> _sum_diagonals(jnp.array([[20, 30], [10, 20]])).tolist()
+  [[10, 40, 30, 0]]
+  """
+  rows = x.shape[0]
+  x = jnp.pad(x, ((0, 0), (0, rows)))
+  while rows > 1:
+    rows //= 2
+    x = pltpu.roll(x[:rows], rows, 1) + x[rows:]
+  return x
 
 
 def _total(x: Float32[Array, 'm n']) -> Float32[Array, '1 1']:

@@ -36,11 +36,17 @@ from it_study.models.partitioning import LOGICAL_AXIS_RULES
 _LANES = 128
 # Largest side of a tile of scores.
 _TILES = {'cpu': 64, 'cuda': 64, 'tpu': 512}
+# Platforms that can rotate the rows of a tile.
+_BY_DIAGONAL = ('tpu',)
 _COMPILER_PARAMS = {
   'cpu': None,
   'cuda': triton.CompilerParams(num_warps=4, num_stages=2),
   'tpu': pltpu.CompilerParams(dimension_semantics=('parallel',) * 3),
 }
+
+
+# Layers of the same shapes share what is traced for each platform.
+_trace_once = functools.partial(jax.jit, static_argnums=(0, 1))
 
 
 @struct.dataclass
@@ -149,6 +155,7 @@ def _attend_backward(settings, residuals, gradient):
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
+@_trace_once
 def _forward(platform, settings, values, queries, keys):
   """Returns results, and the logarithms of the softmax's normalizers."""
   query = queries.query
@@ -162,6 +169,7 @@ def _forward(platform, settings, values, queries, keys):
   )
 
 
+@_trace_once
 def _backward_of_queries(platform, settings, values, queries, keys):
   """Returns the gradients of each row's values, and of queries."""
   query = queries.query
@@ -181,6 +189,7 @@ def _backward_of_queries(platform, settings, values, queries, keys):
   return d_values.sum(axis=2)[..., : values.shape[1]], d_query
 
 
+@_trace_once
 def _backward_of_keys(platform, settings, values, queries, keys):
   """Returns the gradients of keys and values, for each head of the queries."""
   shape = (*queries.query.shape[:2], *keys.key.shape[2:])
@@ -216,6 +225,7 @@ def _call(kernel, platform, settings, values, tiled, whole, *, outputs):
     for n in (num_tiles, 1)
   )
   scalars = pl.BlockSpec(memory_space=pltpu.SMEM if platform == 'tpu' else None)
+  settings = settings._replace(by_diagonal=platform in _BY_DIAGONAL)
   return pl.pallas_call(
     functools.partial(kernel, settings, _tile(platform, whole[1])),
     grid=(rows, num_heads, num_tiles),

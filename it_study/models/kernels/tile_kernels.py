@@ -26,11 +26,13 @@ class Settings(NamedTuple):
     starts: Starts of the bias.
     is_learned: Whether the bias gets a gradient.
     soft_cap: Cap of the scores; None for none.
+    by_diagonal: As in `Steps`.
   """
 
   starts: tuple[int, ...]
   is_learned: bool
   soft_cap: float | None
+  by_diagonal: bool = False
 
 
 class Bias(NamedTuple):
@@ -201,7 +203,13 @@ def backward_of_keys(
 
 
 def _steps(settings, bias):
-  return Steps(bias.starts, bias.values, pl.program_id(1), len(settings.starts))
+  return Steps(
+    starts=bias.starts,
+    values=bias.values,
+    head=pl.program_id(1),
+    num_steps=len(settings.starts),
+    by_diagonal=settings.by_diagonal,
+  )
 
 
 def _scores(settings, steps, place, left, right):
