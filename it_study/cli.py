@@ -14,7 +14,7 @@ from typing import IO, Any, NoReturn
 import it_study
 from it_study.commands import flags, registry
 from it_study.commands.flags import Command
-from it_study.data import user_module
+from it_study.data import tensorflow_setup, user_module
 from it_study.errors import InputError, nearest, visible
 from it_study.processes import graceful_exit
 from it_study.storage import write_errors
@@ -138,6 +138,9 @@ def _run(options: argparse.Namespace) -> int:
   """Runs a command and returns its exit status."""
   run: Callable[[argparse.Namespace], int | None] = options.run
   flags.expand_paths(options)
+  if getattr(options, 'seqio_task', None):
+    # The module that registers the task imports it.
+    tensorflow_setup.import_tensorflow()
   if getattr(options, 'module', None):
     user_module.load(options.module, setting='--module')
   return run(options) or 0

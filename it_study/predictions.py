@@ -95,6 +95,7 @@ class Prediction:
       position=instance.position,
       split=split,
       targets=instance.outputs,
+      id_source=None if instance.has_own_id else POSITION,
       **fields,
     )
 

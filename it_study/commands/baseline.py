@@ -5,7 +5,7 @@ import json
 
 from it_study.commands import flags, score
 from it_study.commands.flags import Command
-from it_study.corpus import locate, natinst
+from it_study.corpus import natinst
 from it_study.errors import InputError, visible
 from it_study.evaluation import author_baseline
 
@@ -19,7 +19,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     'label there; copy_input: the input; copy_demo: the output of the first '
     'positive example',
   )
-  flags.add_corpus_flag(parser, required=True)
+  flags.add_module_flag(parser)
+  flags.add_corpus_flag(parser, required=False)
+  flags.add_task_flag(parser)
   flags.add_split_flag(parser)
   flags.add_seed_flag(parser)
   parser.add_argument(
@@ -53,11 +55,15 @@ def baseline(options: argparse.Namespace) -> None:
       '100000.'
     )
   _check_rule(options)
-  corpus = natinst.open_corpus(locate.find(options.corpus))
+  corpus = score.open_corpus(options)
+  if corpus is None:
+    raise InputError(
+      'nothing to predict. Name a corpus, --corpus=DIR or --corpus=miniature, '
+      'or a SeqIO task of your own, --task=NAME.'
+    )
   if options.rule is not None:
     _count_as_author(options, corpus)
     return
-  corpus.check_has(options.split)
   rows = baselines.run_baseline(
     options.baseline, corpus=corpus, split=options.split, seed=options.seed
   )
@@ -93,6 +99,11 @@ def _check_rule(options: argparse.Namespace) -> None:
     raise InputError(
       f'--rule {options.rule} counts {" and ".join(author_baseline.COUNTED)}, '
       f'not {options.baseline}. Leave out --rule, or name one of these.'
+    )
+  if options.seqio_task is not None:
+    raise InputError(
+      f'--rule {options.rule} counts on a corpus of task files. Leave out '
+      '--rule, or name --corpus.'
     )
   if options.split != 'test':
     raise InputError(

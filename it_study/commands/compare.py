@@ -34,6 +34,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
   )
   flags.add_module_flag(parser)
   flags.add_corpus_flag(parser, required=False)
+  flags.add_task_flag(parser)
   flags.add_split_flag(parser, default=None)
   parser.add_argument('--out', metavar='F', help='write all results to F, JSON')
 

@@ -149,6 +149,17 @@ def add_corpus_flag(parser: Flags, *, required: bool) -> None:
   )
 
 
+def add_task_flag(parser: Flags) -> None:
+  """Adds --task, a SeqIO task in place of a corpus."""
+  parser.add_argument(
+    '--task',
+    dest='seqio_task',
+    metavar='NAME',
+    help='SeqIO task or mixture of your own, in place of a corpus; --module '
+    'registers it',
+  )
+
+
 def add_split_flag(parser: Flags, default: str | None = 'test') -> None:
   """Adds --split, for one split."""
   shown = '' if default is None else '; default %(default)s'
@@ -162,7 +173,7 @@ def add_module_flag(parser: Flags) -> None:
   parser.add_argument(
     '--module',
     metavar='NAME',
-    help='Python module to import first; registers your own levels',
+    help='Python module to import first; registers your own levels and tasks',
   )
 
 

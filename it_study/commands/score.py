@@ -23,6 +23,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
   )
   flags.add_module_flag(parser)
   flags.add_corpus_flag(parser, required=False)
+  flags.add_task_flag(parser)
   parser.add_argument(
     '--references',
     metavar='F',
@@ -89,15 +90,30 @@ COMMAND = Command(
 
 
 def open_corpus(options: argparse.Namespace) -> natinst.Corpus | None:
-  """Checks --split and opens the corpus, None if none is given."""
-  if options.split is not None:
-    natinst.check_split(options.split)
-  if options.corpus is None:
-    return None
-  corpus = natinst.open_corpus(locate.find(options.corpus))
+  """Checks --split and opens --corpus or --task, None if none is given."""
+  if options.seqio_task is not None:
+    if options.corpus is not None:
+      raise InputError(
+        '--corpus and --task both say what was predicted. Leave one out.'
+      )
+    corpus = open_task(options.seqio_task)
+  else:
+    if options.split is not None:
+      natinst.check_split(options.split)
+    if options.corpus is None:
+      return None
+    corpus = natinst.open_corpus(locate.find(options.corpus))
   if options.split is not None:
     corpus.check_has(options.split)
   return corpus
+
+
+def open_task(name: str) -> natinst.Corpus:
+  """Opens a SeqIO task or mixture as a corpus."""
+  from it_study import seqio_lib
+  from it_study.data.seqio_tasks import corpus
+
+  return corpus.make(seqio_lib.find_task(name))
 
 
 def print_notes(options: argparse.Namespace, notes: Iterable[str]) -> None:
@@ -126,10 +142,11 @@ def _open_references(
 
   if options.references is None:
     return None
-  if options.corpus is not None:
+  if options.corpus is not None or options.seqio_task is not None:
+    flag = '--corpus' if options.seqio_task is None else '--task'
     raise InputError(
-      '--corpus and --references both hold references. Leave out --references: '
-      'a corpus also has kinds and label spaces.'
+      f'{flag} and --references both hold references. Leave out --references: '
+      f'a {flag[2:]} also has kinds and label spaces.'
     )
   return formats.read_references(options.references, track=options.track)
 

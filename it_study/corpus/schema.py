@@ -37,12 +37,15 @@ class Instance:
     input: Unmodified text.
     outputs: Accepted references, at least one.
     position: Index in the file's `Instances`.
+    has_own_id: Whether the data has the id; otherwise it follows from the
+      position.
   """
 
   id: str
   input: str
   outputs: tuple[str, ...]
   position: int
+  has_own_id: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import seqio
 
 from it_study import predictions, seqio_lib
 from it_study.conditions import Condition
-from it_study.corpus import natinst
+from it_study.corpus import natinst, task_kinds
 from it_study.data import row_source, vocabularies
 from it_study.data.seqio_tasks import own_metrics
 from it_study.engines import prediction_rows
@@ -65,6 +65,7 @@ def write(
       )
     )
   predictions.write_predictions(inputs.path, lines)
+  _advise(lines)
   summary = {
     'engine': engine,
     **_decoding_summary(inputs),
@@ -136,6 +137,27 @@ def _facts_of(name: str, split: str) -> dict[str, Any]:
   source = row_source.source_of(task)
   tasks = {} if source is None else source.metadata()['tasks']
   return {'condition': condition, 'tasks': tasks}
+
+
+def _advise(lines: Sequence[Prediction]) -> None:
+  """Says how to declare tasks of which nobody said what kind they are."""
+  by_task: dict[str, list[tuple[str, ...]]] = {}
+  for line in lines:
+    if line.kind is None:
+      by_task.setdefault(line.task or '', []).append(line.targets)
+  for name, targets in by_task.items():
+    kind, label_space = task_kinds.judge(instance_outputs=targets)
+    guess = f'kind={kind!r}'
+    if label_space is not None:
+      guess = f'label_space={sorted(label_space)}'
+    _logger.warning(
+      '%s: its kind is not declared, so scores leave it out of classification '
+      'and generation. By its targets it might be: '
+      'it_study.seqio_lib.declare(%r, %s).',
+      name,
+      name,
+      guess,
+    )
 
 
 def _own_metrics(

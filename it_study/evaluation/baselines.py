@@ -1,7 +1,9 @@
 """Baselines that need no model, and the score expected by chance."""
 
 import bisect
+import collections
 from collections.abc import Iterator, Mapping, Sequence
+import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -237,39 +239,46 @@ def _weighted(
   name: str, corpus: Corpus, split: str
 ) -> Iterator[tuple[Task, Instance, tuple[str, ...], tuple[int, ...]]]:
   """Yields every instance with its task, the task's labels and weights."""
-  task_name: str | None = None
+
+  @functools.cache
+  def counts_of(task_name: str) -> tuple[collections.Counter[str], ...]:
+    return _label_counts(task_name, corpus, split)
+
+  seen: tuple[str, tuple[str, ...] | None] | None = None
   labels: tuple[str, ...] = ()
   weights: tuple[int, ...] = ()
   for task, instance in corpus.rows(split):
-    if task.name != task_name:
-      task_name = task.name
+    if (task.name, task.label_space) != seen:
+      seen = (task.name, task.label_space)
       labels = merge_labels(task.label_space or ())
       weights = (1,) * len(labels)
       if name in ('majority', 'prior') and labels:
-        weights = _count_labels(labels, task, corpus, split) or weights
+        keys = [normalize_answer(label) for label in labels]
+        counts = (
+          tuple(counter[key] for key in keys)
+          for counter in counts_of(task.name)
+        )
+        weights = next(filter(any, counts), weights)
     yield task, instance, labels, weights
 
 
-def _count_labels(
-  labels: Sequence[str], task: Task, corpus: Corpus, split: str
-) -> tuple[int, ...] | None:
-  """Counts how often each label is a reference of an unscored instance."""
-  scored = {instance.id for instance in corpus.instances(task.name, split)}
-  unscored = [
-    instance.outputs
-    for instance in corpus.load(task.name).instances
-    if instance.id not in scored
-  ]
-  examples = [(example.output,) for example in task.positive_examples]
-  for outputs in (unscored, examples):
-    answers = [{normalize_answer(text) for text in texts} for texts in outputs]
-    counts = tuple(
-      sum(normalize_answer(label) in texts for texts in answers)
-      for label in labels
+def _label_counts(
+  task_name: str, corpus: Corpus, split: str
+) -> tuple[collections.Counter[str], ...]:
+  """Counts the references of unscored instances, and those of examples.
+
+  An instance counts once for each of its references, normalised.
+  """
+  scored = {instance.id for instance in corpus.instances(task_name, split)}
+  file = corpus.load(task_name)
+  unscored = [i.outputs for i in file.instances if i.id not in scored]
+  examples = [(example.output,) for example in file.task.positive_examples]
+  return tuple(
+    collections.Counter(
+      key for texts in outputs for key in set(map(normalize_answer, texts))
     )
-    if any(counts):
-      return counts
-  return None
+    for outputs in (unscored, examples)
+  )
 
 
 def _predict(

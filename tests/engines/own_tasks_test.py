@@ -198,6 +198,19 @@ def test_a_task_s_own_metrics_are_stored_beside_ours(tmp_path, caplog):
   name = f'{__name__}.{fails.__qualname__}'
   reason = 'ValueError: no word'
   assert summary['task_metrics_not_run'] == {'measured': {name: reason}}
+  assert caplog.messages[-2] == (
+    'measured: its kind is not declared, so scores leave it out of '
+    'classification and generation. By its targets it might be: '
+    "it_study.seqio_lib.declare('measured', kind='generation')."
+  )
   assert caplog.messages[-1] == (
     f'measured: its own metric {name} has no value: {reason}.'
+  )
+
+
+def test_a_task_with_few_answers_might_have_a_label_space(tmp_path, caplog):
+  fixture.add_task('yesno', {'test': fixture.questions(26)})
+  infer(tmp_path, mixture_or_task_name='yesno')
+  assert caplog.messages[-1].endswith(
+    "it_study.seqio_lib.declare('yesno', label_space=['no', 'yes'])."
   )

@@ -1,0 +1,161 @@
+"""SeqIO tasks of the user's own as a corpus, to score and guess against."""
+
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
+from collections.abc import Iterator
+import dataclasses
+import functools
+import hashlib
+import pathlib
+import sys
+
+import seqio
+
+from it_study.corpus.natinst import Corpus, Instance, Task, TaskFile
+from it_study.data import row_source
+from it_study.data.seqio_tasks import instances
+from it_study.data.seqio_tasks.declarations import (
+  Declaration,
+  declaration_of,
+)
+from it_study.errors import InputError, nearest
+
+_Rows = tuple[tuple[Task, Instance], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SeqioCorpus(Corpus):
+  """The tasks of a SeqIO task or mixture; made by `make`.
+
+  Every task has its own splits. Label spaces may differ between the instances
+  of a task, so they come with each row.
+
+  Attributes:
+    tasks: SeqIO tasks by name.
+  """
+
+  tasks: tuple[seqio.Task, ...] = ()
+
+  def tasks_of(self, split: str) -> tuple[str, ...]:
+    """Returns the names of the tasks that have a split."""
+    return tuple(task.name for task in self.tasks if split in task.splits)
+
+  def check_has(self, split: str) -> None:
+    """Raises `InputError` if no task has a split."""
+    if not self.tasks_of(split):
+      splits = dict.fromkeys(s for task in self.tasks for s in task.splits)
+      raise InputError(
+        f'{self.directory} has no split {split!r}; there are '
+        f'{", ".join(splits)}.{nearest(split, splits)}'
+      )
+
+  def load(self, name: str) -> TaskFile:
+    """Returns a task with its training instances, none without the split."""
+    task = self._task(name)
+    rows = _read(task, 'train', declaration_of(name))
+    if rows:
+      return TaskFile(
+        task=rows[0][0],
+        instances=tuple(instance for _, instance in rows),
+        warnings=(),
+      )
+    return TaskFile(
+      task=_facts(name, None, None, ()), instances=(), warnings=()
+    )
+
+  def instances(self, name: str, split: str) -> tuple[Instance, ...]:
+    """Returns a task's instances of a split, in their order."""
+    rows = _read(self._task(name), split, declaration_of(name))
+    return tuple(i for _, i in rows if i.position < self.test_instances)
+
+  def rows(self, split: str) -> Iterator[tuple[Task, Instance]]:
+    """Yields every instance of a split with its task, sorted by task."""
+    self.check_has(split)
+    for name in sorted(self.tasks_of(split)):
+      for task, instance in _read(
+        self._task(name), split, declaration_of(name)
+      ):
+        if instance.position < self.test_instances:
+          yield task, instance
+
+  def fingerprint(self) -> str:
+    """Returns a hash of all instances of all splits."""
+    digest = hashlib.sha256()
+    for task in sorted(self.tasks, key=lambda task: task.name):
+      for split in task.splits:
+        for facts, instance in _read(task, split, declaration_of(task.name)):
+          row = (split, facts.name, facts.label_space, instance)
+          digest.update(repr(row).encode())
+    return digest.hexdigest()
+
+  def _task(self, name: str) -> seqio.Task:
+    return next(task for task in self.tasks if task.name == name)
+
+
+def make(task: seqio.Task | seqio.Mixture) -> SeqioCorpus:
+  """Returns a SeqIO task, or the tasks of a mixture, as a corpus.
+
+  Raises:
+    InputError: If one of them reads a corpus of task files.
+  """
+  tasks = tuple(task.tasks) if isinstance(task, seqio.Mixture) else (task,)
+  for part in tasks:
+    if row_source.source_of(part) is not None:
+      raise InputError(
+        f'{part.name} reads a corpus of task files. Name that corpus instead: '
+        '--corpus=DIR.'
+      )
+  return SeqioCorpus(
+    directory=pathlib.Path(task.name),
+    train_tasks=tuple(t.name for t in tasks if 'train' in t.splits),
+    test_tasks=tuple(t.name for t in tasks if 'test' in t.splits),
+    overrides={},
+    test_instances=sys.maxsize,
+    tasks=tasks,
+  )
+
+
+# Baselines ask for the same few splits again and again.
+@functools.lru_cache(maxsize=16)
+def _read(task: seqio.Task, split: str, declared: Declaration) -> _Rows:
+  """Returns the instances of a split; the declaration only keys the cache."""
+  del declared
+  if split not in task.splits:
+    return ()
+  return tuple(
+    (
+      _facts(
+        task.name,
+        row['category'],
+        row['kind'],
+        tuple(label.decode() for label in row['label_space']),
+      ),
+      Instance(
+        id=row['id'].decode(),
+        input=row['inputs_pretokenized'].decode(),
+        outputs=tuple(text.decode() for text in row['references']),
+        position=row['position'],
+        has_own_id=row['has_own_id'],
+      ),
+    )
+    for row in instances.load(task, lengths={}, split=split)
+  )
+
+
+@functools.lru_cache(maxsize=4096)
+def _facts(
+  name: str,
+  category: str | None,
+  kind: str | None,
+  label_space: tuple[str, ...],
+) -> Task:
+  return Task(
+    name=name,
+    definition='',
+    # Null in predictions if they are not declared.
+    categories=(category,),  # type: ignore[arg-type]
+    kind=kind,  # type: ignore[arg-type]
+    label_space=label_space or None,
+    positive_examples=(),
+    negative_examples=(),
+  )
