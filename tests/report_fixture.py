@@ -219,3 +219,30 @@ def make_study(
   (study / 'run.json').write_text(json.dumps(run))
   (study / 'study.gin').write_text('SEED = 0\n')
   return study
+
+
+def make_untuned_study(study, accuracies, *, controls=None, tasks=None):
+  """Writes a study of an untuned model alone.
+
+  Args:
+    study: Study folder, created if missing.
+    accuracies: Probability of a right answer by test condition.
+    controls: Probabilities of a right answer by control category, by test
+      condition.
+    tasks: Tasks of the test split.
+  """
+  study = pathlib.Path(study)
+  study.mkdir(parents=True, exist_ok=True)
+  for condition, accuracy in accuracies.items():
+    rows = make_rows(
+      accuracy=accuracy,
+      controls=(controls or {}).get(condition),
+      test_condition=condition,
+      tasks=tasks,
+    )
+    add_cell(study, rows)
+  rows = make_rows(engine='baseline:random', tasks=tasks)
+  add_cell(study, rows, baseline='random')
+  (study / 'run.json').write_text(json.dumps(RUN))
+  (study / 'study.gin').write_text('SEED = 0\n')
+  return study

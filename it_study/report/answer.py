@@ -7,7 +7,14 @@ from it_study.evaluation.stats.comparison import MARGIN
 from it_study.evaluation.stats.controls import ControlMargins
 from it_study.evaluation.stats.intervals import Interval
 from it_study.report import controls, surfaces, truncation
-from it_study.report.arms import ALPHA, Arm, Comparison, compare, select
+from it_study.report.arms import (
+  ALPHA,
+  Arm,
+  Comparison,
+  are_untuned,
+  compare,
+  select,
+)
 from it_study.report.controls import Control
 from it_study.report.curves import AMOUNTS, Curve, crossing_text
 from it_study.report.results import seeds_of
@@ -124,8 +131,16 @@ def _verdict_and_evidence(
     )
   # Instructions are compared on the real data.
   pairs = [pair for pair in pairs if pair.original.has_original_data]
+  is_untuned = are_untuned(arms)
   if not pairs and curves:
     return _curve_answer(curves[0])
+  if not pairs and is_untuned:
+    return (
+      'No answer yet.',
+      'No trained model was tested on the test split, and no two conditions of '
+      'the untuned one differ only in their instructions, so there is nothing '
+      'to compare.',
+    )
   if not pairs:
     return (
       'No answer yet.',
@@ -138,8 +153,9 @@ def _verdict_and_evidence(
   scores = original.require_scores()
   estimate = scores.minus(scores, 'exact_match', CLS, other_metric=CHANCE)
   over_chance = None if estimate is None else estimate.interval()
+  judge = _untuned_verdict if is_untuned else _verdict
   return (
-    _verdict(pairs, over_chance),
+    judge(pairs, over_chance),
     f'{_against_chance(original, over_chance)}; {_effects(pairs)}.',
   )
 
@@ -207,12 +223,44 @@ def _verdict(pairs: Sequence[Comparison], over_chance: Interval | None) -> str:
   return 'Not shown to differ from guessing.'
 
 
+def _untuned_verdict(
+  pairs: Sequence[Comparison], over_chance: Interval | None
+) -> str:
+  """Says whether a model follows the definition, or only its label space."""
+  helped = [pair for pair in pairs if pair.helps]
+  followed = [pair for pair in helped if not pair.removes_part]
+  if any(pair.alteration.examples == 'original' for pair in followed):
+    if over_chance is not None and over_chance.low > 0:
+      return 'This model follows the definition, at least in part.'
+    return (
+      'The definition matters to this model, but it was not shown to beat '
+      'guessing.'
+    )
+  if followed:
+    return (
+      'The instructions matter to this model, but it was not shown to follow '
+      'the definition.'
+    )
+  if helped:
+    return (
+      'The instructions help this model, but it was not shown to follow the '
+      'definition beyond its label space.'
+    )
+  return _verdict(pairs, over_chance)
+
+
 def _against_chance(original: Arm, over_chance: Interval | None) -> str:
   score = original.value('exact_match', CLS)
-  start = (
-    'Trained and tested with the real instructions, the model gets '
-    f'{number(score)}% of unseen classification instances exactly right'
-  )
+  if original.is_untuned:
+    start = (
+      'Untuned, and tested with the real instructions, the model gets '
+      f'{number(score)}% of classification instances exactly right'
+    )
+  else:
+    start = (
+      'Trained and tested with the real instructions, the model gets '
+      f'{number(score)}% of unseen classification instances exactly right'
+    )
   if over_chance is None or score is None:
     return start
   guess = number(score - over_chance.mean)
@@ -306,6 +354,12 @@ def _caveats(
         f'The test split has only {count(tasks, "classification task")}: '
         'intervals over so few are wide and approximate.'
       )
+  if are_untuned(arms):
+    caveats.append(
+      'No trained model was tested: this says how one model uses instructions, '
+      'and nothing about what instruction tuning teaches. “Unseen” tasks are '
+      'those of the test split; whether the model knew them is not known.'
+    )
   cells = [cell for arm in arms for cell in arm.cells]
   seeds = seeds_of(cells)
   if len(seeds) == 1:

@@ -79,7 +79,8 @@ class Arm:
   @property
   def has_original_data(self) -> bool:
     """Whether inputs and training targets are the original ones."""
-    return self.condition is None or DATA(self.condition) == self.condition
+    condition = self.compared_condition
+    return condition is None or DATA(condition) == condition
 
   @property
   def is_original(self) -> bool:
@@ -99,6 +100,13 @@ class Arm:
   def condition(self) -> Condition | None:
     """The train condition; None if there is none or it is unknown."""
     return parse_condition(self.train_condition)
+
+  @property
+  def compared_condition(self) -> Condition | None:
+    """The train condition; the test condition of an untuned model."""
+    if self.is_untuned:
+      return parse_condition(self.test_condition)
+    return self.condition
 
   @property
   def training_amount(self) -> tuple[float, int]:
@@ -146,8 +154,9 @@ class Comparison:
   """An arm with real instructions minus the arm with altered ones.
 
   Attributes:
-    original: Arm trained and tested on the real instructions.
-    altered: Arm trained and tested on altered instructions.
+    original: Arm trained and tested on the real instructions; untuned, and only
+      tested on them, in a study without a trained model.
+    altered: The same on altered instructions.
     estimate: Estimate of the difference, in points.
     num_comparisons: Number of comparisons in the family, this one included.
     p_value: Holm-adjusted p-value of the hypothesis of no difference.
@@ -167,8 +176,9 @@ class Comparison:
   @property
   def alteration(self) -> Condition:
     """Condition of the altered arm."""
-    assert self.altered.condition is not None, 'compare() skips such arms'
-    return self.altered.condition
+    condition = self.altered.compared_condition
+    assert condition is not None, 'compare() skips such arms'
+    return condition
 
   @property
   def removes_part(self) -> bool:
@@ -274,21 +284,40 @@ def pair_up(
 ) -> list[tuple[Arm, Arm]]:
   """Returns (original, altered) pairs of arms tested as they were trained.
 
+  Without a trained model, they are pairs of an untuned one's test conditions.
+
   Args:
     arms: Arms of a study.
     split: Split that the arms were tested on.
     origin: Function that returns the original of a condition.
   """
-  matched = select(arms, split=split, matched=True)
-  by_condition = {arm.condition: arm for arm in matched}
+  arms = tuple(arms)
+  is_untuned = are_untuned(arms)
+  chosen = select(arms, split=split, matched=True, untuned=is_untuned)
+  by_condition = {
+    arm.compared_condition: arm for arm in chosen if arm.compared_condition
+  }
   pairs = []
-  for arm in matched:
-    if arm.condition is None:
-      continue
-    original = by_condition.get(origin(arm.condition))
+  for condition, arm in by_condition.items():
+    original = by_condition.get(origin(condition))
+    if original is None and is_untuned and not condition.num_examples:
+      # Without examples, a condition does not tell how many its original has.
+      found = [
+        other
+        for other in by_condition
+        if other.num_examples
+        and dataclasses.replace(other, num_examples=1) == origin(condition)
+      ]
+      original = by_condition[found[0]] if len(found) == 1 else None
     if original is not None and original is not arm:
       pairs.append((original, arm))
   return pairs
+
+
+def are_untuned(arms: Iterable[Arm]) -> bool:
+  """Returns whether models were tested, but no trained one."""
+  models = [arm for arm in arms if arm.baseline is None]
+  return bool(models) and not any(arm.is_trained for arm in models)
 
 
 def compare(
@@ -455,6 +484,7 @@ def _place(name: str | None) -> tuple:
     condition,
     num_tasks=None,
     instances_per_task=conditions.INSTANCES_PER_TASK,
+    prompt_format='plain',
   ).name
   known = base in _GRID
   return (

@@ -11,7 +11,7 @@ from it_study.evaluation.stats.controls import (
   ControlMargins,
   Decision,
 )
-from it_study.report.arms import Arm, Comparison, compare
+from it_study.report.arms import Arm, Comparison, are_untuned, compare
 from it_study.report.results import groups_of
 from it_study.report.scores import Group
 from it_study.report.text import count, number, points
@@ -36,6 +36,10 @@ _UNREAD = (
   'these tasks cannot be solved without reading the definition, so either this '
   'model has not learned to read it or this study cannot detect that it has.'
 )
+_UNREAD_UNTUNED = (
+  'these tasks cannot be solved without reading the definition, and this model '
+  'was shown not to read it well enough.'
+)
 _NONEXISTENT = (
   'the definitions of these tasks carry no useful information, so this study '
   'detects differences that do not exist.'
@@ -52,12 +56,15 @@ class Control:
     split: Split that it was judged on, 'test' or 'validation'.
     status: One of `PASSED`, `FAILED`, `UNCLEAR` and `ABSENT`.
     text: Evidence for the status, a few sentences.
+    is_untuned: Whether an untuned model was judged. Its failure in a positive
+      control is a finding about that model.
   """
 
   group: Group
   split: str
   status: str
   text: str
+  is_untuned: bool = False
 
   @property
   def name(self) -> str:
@@ -94,15 +101,22 @@ def controls(
     margins: Margins of the controls.
   """
   outcomes = []
+  is_untuned = are_untuned(arms)
   for split in _PLACES:
     for group in groups_of(arms, 'control', split):
       pair = _find_pair(arms, split, group)
       if pair is None:
-        status, text = ABSENT, _missing(split)
+        status, text = ABSENT, _missing(split, is_untuned)
       else:
         status, text = _judge(pair, group, margins)
       outcomes.append(
-        Control(group=group, split=split, status=status, text=text)
+        Control(
+          group=group,
+          split=split,
+          status=status,
+          text=text,
+          is_untuned=is_untuned,
+        )
       )
   return tuple(outcomes)
 
@@ -111,13 +125,15 @@ def fatal(outcomes: Sequence[Control]) -> tuple[Control, ...]:
   """Returns the failed controls that leave a study without an answer.
 
   A positive control that fails does not if the other passes: the study can then
-  detect a model that reads definitions, and where it found none.
+  detect a model that reads definitions, and where it found none. Neither does
+  it where an untuned model was judged, which no training made read definitions.
   """
   is_sensitive = any(c.is_positive and c.status == PASSED for c in outcomes)
   return tuple(
     control
     for control in outcomes
-    if control.status == FAILED and not (control.is_positive and is_sensitive)
+    if control.status == FAILED
+    and not (control.is_positive and (is_sensitive or control.is_untuned))
   )
 
 
@@ -152,7 +168,7 @@ def caveats(outcomes: Sequence[Control]) -> list[str]:
 def _find_pair(
   arms: Sequence[Arm], split: str, group: Group
 ) -> Comparison | None:
-  """Returns original against no definition, if both were trained."""
+  """Returns original against no definition, if there are both."""
   pairs = compare(arms, split=split, metric='exact_match', group=group)
   return max(
     (
@@ -169,7 +185,12 @@ def _find_pair(
   )
 
 
-def _missing(split: str) -> str:
+def _missing(split: str, is_untuned: bool) -> str:
+  if is_untuned:
+    return (
+      'This needs the test conditions (TEST_CONDITIONS) with the original and '
+      f'with no definition, both tested on the {split} split.'
+    )
   return (
     'This needs the trainings with the original and with no definition, both '
     f'tested on the {split} split.'
@@ -182,7 +203,8 @@ def _judge(
   """Returns the status of a control, and the evidence."""
   if group == POSITIVE_CONTROL:
     decision = stats.above(pair.estimate, margins.positive)
-    required, failure = f'above {number(margins.positive)}', _UNREAD
+    required = f'above {number(margins.positive)}'
+    failure = _UNREAD_UNTUNED if pair.original.is_untuned else _UNREAD
   else:
     decision = stats.within(pair.estimate, margins.negative)
     required, failure = f'within ±{number(margins.negative)}', _NONEXISTENT
@@ -221,6 +243,10 @@ def _settled_by(decision: Decision, pair: Comparison) -> str:
     parts.append(
       f'{count(decision.num_seeds, "training seed")} instead of '
       f'{now.num_seeds:,}'
+    )
+  if not parts and pair.original.is_untuned:
+    return (
+      ' The difference is too close to the margin for more tasks to decide.'
     )
   if not parts:
     return (

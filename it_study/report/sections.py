@@ -7,7 +7,7 @@ import shlex
 from it_study.evaluation import baselines
 from it_study.report import answer, controls
 from it_study.report.answer import Answer
-from it_study.report.arms import ALPHA, DATA, select
+from it_study.report.arms import ALPHA, DATA, are_untuned, select
 from it_study.report.controls import Control
 from it_study.report.curves import find_curves
 from it_study.report.figures import curve_figures, score_figures
@@ -59,6 +59,7 @@ class Report:
   """A report as data.
 
   Attributes:
+    title: Question of the study.
     subtitle: One line on what was studied.
     answer: Verdict, evidence, caveats and outcomes of the controls.
     no_controls: Explanation to show if there are no controls.
@@ -67,6 +68,7 @@ class Report:
     sections: Sections, in order.
   """
 
+  title: str
   subtitle: str
   answer: Answer
   no_controls: str
@@ -80,7 +82,8 @@ class Report:
     return controls.fatal(self.answer.controls)
 
 
-TITLE = 'Did the models learn to follow instructions, or to guess?'
+_TITLE = 'Did the models learn to follow instructions, or to guess?'
+_UNTUNED_TITLE = 'Does this model follow instructions, or guess?'
 
 
 def make_report(results: Results) -> Report:
@@ -112,6 +115,7 @@ def make_report(results: Results) -> Report:
     _how(results),
   )
   return Report(
+    title=title(results),
     subtitle=_subtitle(results),
     answer=answer.answer(
       results.arms,
@@ -124,6 +128,11 @@ def make_report(results: Results) -> Report:
     notes=results.notes,
     sections=tuple(section for section in sections if section is not None),
   )
+
+
+def title(results: Results) -> str:
+  """Returns the question that a study's report answers."""
+  return _UNTUNED_TITLE if are_untuned(results.arms) else _TITLE
 
 
 def _section(
@@ -140,7 +149,7 @@ def _main(results: Results) -> Section | None:
   return _section(
     'results',
     'Results on unseen tasks',
-    'Each model is tested with the kind of instructions it was trained on. '
+    f'{_tested(results)} '
     'Exact match and format are percentages of instances, ROUGE-L is in points '
     f'from 0 to 100; brackets hold 95% intervals over {population(results)}. '
     'Where all answers score alike, the interval follows from the number of '
@@ -150,6 +159,13 @@ def _main(results: Results) -> Section | None:
     'the first seed, if there are several).',
     score_tables.main_table(results),
   )
+
+
+def _tested(results: Results) -> str:
+  """Says what the models of the first table are tested with."""
+  if are_untuned(results.arms):
+    return 'One model, as it is, is tested with several kinds of instructions.'
+  return 'Each model is tested with the kind of instructions it was trained on.'
 
 
 def population(results: Results) -> str:
@@ -481,7 +497,10 @@ def _subtitle(results: Results) -> str:
   trainings = {
     cell.training for arm in results.arms for cell in arm.cells if cell.training
   }
-  parts.append(count(len(trainings), 'training'))
+  is_untuned = are_untuned(results.arms)
+  parts.append(
+    'an untuned model' if is_untuned else count(len(trainings), 'training')
+  )
   if isinstance(run.get('device'), str):
     parts.append(shorten(run['device'], 60))
   return ' · '.join(parts)

@@ -42,7 +42,7 @@ def _unlike_prompts(arms: Sequence[Arm]) -> tuple[str, ...]:
   if not facts:
     return ()
   if all(
-    arm.condition is not None and arm.condition.matched_budget
+    arm.compared_condition is not None and arm.compared_condition.matched_budget
     for pair in worst_pairs
     for arm in pair
   ):

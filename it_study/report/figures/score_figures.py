@@ -6,7 +6,13 @@ import itertools
 import math
 
 from it_study.report import answer
-from it_study.report.arms import Arm, Comparison, compare, select
+from it_study.report.arms import (
+  Arm,
+  Comparison,
+  are_untuned,
+  compare,
+  select,
+)
 from it_study.report.figures import plot
 from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN, Group
@@ -76,8 +82,8 @@ def headline_figure(results: Results) -> Figure | None:
     )
   return Figure(
     'headline',
-    'Exact match on unseen classification tasks, each model tested as it was '
-    f'trained, with 95% intervals.{legend}',
+    f'Exact match on unseen classification tasks, {_tested(arms)}, with 95% '
+    f'intervals.{legend}',
     [trace],
     plot.rows_layout(
       [plot.lines(arm.label) for arm in arms],
@@ -115,8 +121,8 @@ def generation_figure(results: Results) -> Figure | None:
   )
   return Figure(
     'generation',
-    'ROUGE-L on unseen generation tasks, each model tested as it was trained, '
-    f'with 95% intervals.{legend}',
+    f'ROUGE-L on unseen generation tasks, {_tested(arms)}, with 95% '
+    f'intervals.{legend}',
     [trace],
     plot.rows_layout(
       [plot.lines(arm.label) for arm in arms],
@@ -257,6 +263,13 @@ _BASELINE_NAMES = {
   'prior': 'prior',
 }
 _SYMBOLS = {'simplified': 'diamond', 'delusive': 'x', 'empty': 'circle-open'}
+
+
+def _tested(arms: Sequence[Arm]) -> str:
+  """Says what the models of a figure were tested with."""
+  if are_untuned(arms):
+    return 'one model with several kinds of instructions'
+  return 'each model tested as it was trained'
 
 
 def _models(arms: Sequence[Arm], group: Group, metric: str) -> list[Arm]:

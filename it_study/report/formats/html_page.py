@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from it_study.errors import visible
 from it_study.report.figures.score_figures import Figure
-from it_study.report.sections import TITLE, Code, Report
+from it_study.report.sections import Code, Report
 from it_study.report.tables.table import Table
 
 
@@ -31,7 +31,7 @@ def render_html(report: Report) -> str:
   }
   scripts = [_plotly(), _resource('page.js')]
   return _template().render(
-    title=TITLE,
+    title=report.title,
     report=report,
     style=Markup(_resource('page.css')),
     scripts=[Markup(script) for script in scripts],

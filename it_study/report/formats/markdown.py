@@ -7,7 +7,6 @@ from it_study.errors import visible
 from it_study.evaluation.stats.controls import FAILED
 from it_study.report.figures.score_figures import Figure
 from it_study.report.sections import (
-  TITLE,
   Code,
   Report,
   Section,
@@ -17,7 +16,7 @@ from it_study.report.tables.table import Entry, Table
 
 def render_markdown(report: Report) -> str:
   """Renders a report as GitHub-flavoured Markdown."""
-  lines = [f'# {TITLE}', '', escape(report.subtitle), '']
+  lines = [f'# {report.title}', '', escape(report.subtitle), '']
   if report.fatal_controls:
     lines += ['> **This study cannot be trusted: a control failed.**', '']
   lines += [f'> **Note.** {escape(note)}\n' for note in report.notes]

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from it_study.errors import visible
 from it_study.evaluation.stats.controls import FAILED, UNCLEAR
-from it_study.report import answer
+from it_study.report import answer, sections
 from it_study.report.curves import find_curves
 from it_study.report.results import Results, score
-from it_study.report.sections import TITLE, population
 from it_study.report.tables.score_tables import short_table
 from it_study.report.tables.table import Table
 
@@ -48,8 +47,8 @@ def render_terminal_table(
     control_margins=results.control_margins,
     curves=find_curves(results),
   )
-  console.print(_rich_table(short_table(results), population(results)))
-  console.print(_text(TITLE, 'bold'))
+  console.print(_rich_table(short_table(results), sections.population(results)))
+  console.print(_text(sections.title(results), 'bold'))
   console.print(_text(f'{outcome.verdict} {outcome.sentence}'))
   for control in outcome.controls:
     style = _STYLES.get(control.status, '')
