@@ -4,6 +4,7 @@ from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import json
 import logging
 import os
 from typing import Any
@@ -22,6 +23,11 @@ from it_study.models.decoder_only.config import DecoderConfig
 
 # The vocabulary size is rounded up to a multiple, as T5's 32,100 is to 32,128.
 _VOCABULARY_MULTIPLE = 128
+# Fields of a configuration that may differ between training and prediction.
+_FREE_FIELDS = (
+  *('vocab_size', 'dtype', 'dropout_rate'),
+  *('remat_policy', 'scan_layers', 'attention_implementation'),
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -48,8 +54,9 @@ def complete_config(
     vocabulary: Vocabulary of the task; None for the current one.
 
   Raises:
-    InputError: If there are no weights at that path, or their embedding table
-      has fewer rows than the vocabulary has tokens of its own.
+    InputError: If there are no weights at that path, their embedding table has
+      fewer rows than the vocabulary has tokens of its own, or a training of
+      ours made them with another model.
   """
   if dtype == 'auto':
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
@@ -68,6 +75,8 @@ def complete_config(
         f'{vocabularies.VARIABLE} to the one it was made with.'
       )
   config = model_config(vocab_size=max(rounded, rows), dtype=dtype)
+  if source is not None:
+    _check_same_model(source, config)
   if rows and isinstance(config, DecoderConfig):
     # Their tables are never filled up: the last row is no sentinel's.
     return dataclasses.replace(config, vocab_size=rows)
@@ -202,6 +211,29 @@ def check_weights(
     )
   _check_last_step(source)
   return training
+
+
+def _check_same_model(source: WeightsSource, config: Config) -> None:
+  """Raises `InputError` for weights that were trained as another model.
+
+  Shapes do not show it all: a rotary embedding has no parameters. Fields that
+  an earlier version did not record are not compared.
+  """
+  trained = source.training.get('model', {})
+  # Through JSON, as the record was.
+  used = json.loads(json.dumps(dataclasses.asdict(config)))
+  for name, now in used.items():
+    before = trained.get(name, now)
+    if before == now or name in _FREE_FIELDS:
+      continue
+    if isinstance(before, dict) and isinstance(now, dict):
+      part = next(key for key in now if before.get(key) != now[key])
+      name, before, now = f'{name}.{part}', before.get(part), now[part]
+    raise InputError(
+      f'{source.path} does not fit the model: {name} was {before!r} in its '
+      f'training and is {now!r} now. Name the gin file of the model that was '
+      'trained.'
+    )
 
 
 def _fewest_parameters(config: Config) -> int:

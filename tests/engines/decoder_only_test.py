@@ -215,6 +215,29 @@ def test_a_resumed_training_ends_with_the_same_parameters(model, corpus):
   assert np.abs(after - before).max() > 0
 
 
+def test_a_training_is_not_tested_as_another_model(model, corpus, capsys):
+  weights = f'--gin.INITIAL_CHECKPOINT_PATH={model}'
+  assert train(corpus, weights, steps=2) == 0
+  # Which have no parameters.
+  for setting, change in (
+    ('Rope.base=500000.0', 'rope.base was 100000.0'),
+    ('DecoderConfig.window=4', 'window was None'),
+  ):
+    capsys.readouterr()
+    status = predict('m', corpus, f'--gin.{setting}', condition=_SHORT)
+    assert status == 2
+    now = setting.partition('=')[2]
+    assert capsys.readouterr().err == (
+      f'it-study: m does not fit the model: {change} in its training and is '
+      f'{now} now. Name the gin file of the model that was trained.\n'
+    )
+  again = f'--gin.INITIAL_CHECKPOINT_PATH={pathlib.Path("m").absolute()}'
+  words = (again, '--gin.Rope.base=500000.0')
+  assert train(corpus, *words, steps=2, out='again') == 2
+  scanned = '--gin.DecoderConfig.scan_layers=True'
+  assert predict('m', corpus, scanned, condition=_SHORT) == 0
+
+
 def train_lora(model, corpus, *more, **settings):
   return train(
     corpus,
