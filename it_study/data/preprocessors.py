@@ -28,7 +28,7 @@ from it_study.instructions.tk_instruct import TkInstruct
 # key of every token cache. Raise it when tokens change: through prompts,
 # alterations (`instructions/`), the choice of instances, or tokenization.
 # `tests/input_pipeline/tokens_version_test.py` fails if that was forgotten.
-TOKENS_VERSION = 1
+TOKENS_VERSION = 2
 
 # Rows that are read, rendered and tokenised together.
 _ROWS_AT_ONCE = 512
@@ -46,6 +46,8 @@ def render_rows(
 
   Each row of the result has, all but the first two for evaluation only:
     inputs, targets: string. id, task: string. position: int64.
+    answer_start: string, the start of every answer to the prompt, which
+      `targets` includes and `references` and `label_space` do not.
     references: strings [num_references], under the condition.
     label_space: strings [num_labels], under the condition; empty for
       generation.
@@ -66,9 +68,11 @@ def render_rows(
 
   def render_row(*fields: Any) -> tuple:
     prompt, target, task, instance = render(*fields)
+    start = around.answer_start(prompt.text)
     return (
       around.apply(prompt.text).encode(),
-      target.encode(),
+      (start + target).encode(),
+      start.encode(),
       _strings(instance.outputs),
       _strings(task.label_space or ()),
       np.int64(prompt.num_dropped_examples),
@@ -77,27 +81,22 @@ def render_rows(
     )
 
   def map_row(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    inputs, targets, references, label_space, num_dropped, shortened, kept = (
-      tf.numpy_function(
-        render_row,
-        [row[name] for name in _RENDERED],
-        [*[tf.string] * 4, tf.int64, tf.bool, tf.float32],
-        # T5X saves its position in the data, which TensorFlow refuses for
-        # stateful functions.
-        stateful=False,
-      )
+    rendered = tf.numpy_function(
+      render_row,
+      [row[name] for name in _RENDERED],
+      [tf_type for tf_type, _ in _FEATURES.values()],
+      # T5X saves its position in the data, which TensorFlow refuses for
+      # stateful functions.
+      stateful=False,
     )
     return {
-      'inputs': tf.ensure_shape(inputs, []),
-      'targets': tf.ensure_shape(targets, []),
-      'id': row['id'],
-      'task': row['task'],
-      'position': row['position'],
-      'references': tf.ensure_shape(references, [None]),
-      'label_space': tf.ensure_shape(label_space, [None]),
-      'num_dropped_examples': tf.ensure_shape(num_dropped, []),
-      'shortened': tf.ensure_shape(shortened, []),
-      'input_kept': tf.ensure_shape(kept, []),
+      **{name: row[name] for name in ('id', 'task', 'position')},
+      **{
+        name: tf.ensure_shape(value, shape)
+        for (name, (_, shape)), value in zip(
+          _FEATURES.items(), rendered, strict=True
+        )
+      },
     }
 
   return dataset.map(map_row, num_parallel_calls=tf.data.AUTOTUNE)
@@ -170,7 +169,10 @@ def token_rows(
       rendered = [render(*row) for row in zip(*fields, strict=True)]
       texts = {
         'inputs': [around.apply(prompt.text) for prompt, *_ in rendered],
-        'targets': [target for _, target, *_ in rendered],
+        'targets': [
+          around.answer_start(prompt.text) + target
+          for prompt, target, *_ in rendered
+        ],
       }
       done, pending = pending, pool.submit(tokens_of, texts)
       if done is not None:
@@ -225,6 +227,17 @@ def prompt_format(
   return prompt_formats.make_format(name, tokens)
 
 
+# Type and shape of the features that rendering a row makes, in order.
+_FEATURES = {
+  'inputs': (tf.string, []),
+  'targets': (tf.string, []),
+  'answer_start': (tf.string, []),
+  'references': (tf.string, [None]),
+  'label_space': (tf.string, [None]),
+  'num_dropped_examples': (tf.int64, []),
+  'shortened': (tf.bool, []),
+  'input_kept': (tf.float32, []),
+}
 _RENDERED = ('id', 'task', 'position', 'split', 'input', 'outputs')
 
 

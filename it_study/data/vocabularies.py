@@ -298,6 +298,9 @@ def decode(vocabulary: seqio.Vocabulary, tokens: Iterable[int]) -> Decoded:
       parts += [vocabulary.decode(since_mark).strip(), mark]
       since_mark = []
   text = vocabulary.decode(kept)
+  if isinstance(vocabulary, TokenizerVocabulary):
+    # Which may be between the prompt and the answer.
+    text = text.removeprefix(' ')
   if not parts:
     return Decoded(text, None)
   parts.append(vocabulary.decode(since_mark).strip())

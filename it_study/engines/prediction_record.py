@@ -209,8 +209,12 @@ def _truncation_summary(inputs: PredictionInputs) -> dict[str, Any]:
   longest = inputs.settings.task_feature_lengths['targets']
 
   @functools.cache
-  def fits(reference: bytes) -> bool:
-    return len(inputs.vocabulary.encode(reference.decode())) < longest
+  def fits(answer: bytes) -> bool:
+    return len(inputs.vocabulary.encode(answer.decode())) < longest
+
+  def is_reachable(row: Mapping[str, Any]) -> bool:
+    start = row.get('answer_start', b'')
+    return any(fits(start + reference) for reference in row['references'])
 
   return {
     'num_shortened': sum(bool(row['shortened']) for row in rows),
@@ -220,7 +224,5 @@ def _truncation_summary(inputs: PredictionInputs) -> dict[str, Any]:
     # Share of the instance's text, in characters; the mean over instances.
     'input_kept': sum(float(row['input_kept']) for row in rows) / len(rows),
     # No answer is a reference, end of sequence included.
-    'num_unreachable': sum(
-      not any(map(fits, row['references'])) for row in rows
-    ),
+    'num_unreachable': sum(not is_reachable(row) for row in rows),
   }

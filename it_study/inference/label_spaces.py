@@ -49,8 +49,8 @@ def encode(
     _refuse(lacking, vocabulary)
 
   @functools.cache
-  def tokens_of(label: str, task: str) -> tuple[int, ...]:
-    ids = [int(token) for token in vocabulary.encode(label)]
+  def tokens_of(label: str, task: str, start: str) -> tuple[int, ...]:
+    ids = [int(token) for token in vocabulary.encode(start + label)]
     if len(ids) + 1 > max_length:
       raise InputError(
         f'label {label!r:.80} of {task} takes {len(ids) + 1} tokens with the '
@@ -65,7 +65,9 @@ def encode(
     labels = [label.decode() for label in row['label_space']]
     if task in lacking and on_unspellable == 'free':
       labels = []
-    space = {label: tokens_of(label, task) for label in labels}
+    # Tasks of a user's own have no start.
+    start = row.get('answer_start', b'').decode()
+    space = {label: tokens_of(label, task, start) for label in labels}
     if task in lacking:
       _check_distinct(space, task, lacking[task])
     spaces.append(space)

@@ -4,15 +4,18 @@ import math
 import threading
 
 import fakes
+import gguf_files
 import numpy as np
 import pytest
 import seqio
 from vocabularies_fixture import vocabulary_of_kind
 
 from it_study import seqio_lib
+from it_study.checkpoints.gguf import folder as gguf_folder
 from it_study.conditions import Condition
 from it_study.data import preprocessors, row_source, vocabularies
 from it_study.data.seqio_tasks import examples
+from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
 from it_study.errors import InputError
 from it_study.instructions import prompts
 
@@ -48,6 +51,36 @@ def _both(vocabulary, lengths, name=fakes.NAME, first=None):
     dataset, features, lengths
   )
   return ours, dataset.as_numpy_iterator()
+
+
+def test_the_space_before_an_answer_is_tokenised_with_it(corpus, tmp_path):
+  seqio_lib.use_corpus(corpus)
+  vocabulary = TokenizerVocabulary(
+    gguf_folder.write_folder(
+      gguf_files.write(tmp_path / 'm.gguf'), tmp_path / 'hf'
+    )
+  )
+  rows = row_source.SOURCE.get_dataset('train', shuffle=False).take(4)
+  fields = {
+    'condition': Condition.from_name(fakes.NAME),
+    'source': row_source.SOURCE,
+  }
+  features = {name: seqio.Feature(vocabulary) for name in ('inputs', 'targets')}
+  rendered = list(
+    preprocessors.render_rows(rows, {}, features, **fields).as_numpy_iterator()
+  )
+  tokens = preprocessors.token_rows(
+    rows, vocabulary=vocabulary, sequence_length={}, **fields
+  )
+  for row, of_row in zip(rendered, tokens, strict=True):
+    assert row['inputs'].endswith(b'Output:')
+    assert row['answer_start'] == b' '
+    assert row['targets'] == b' ' + row['references'][0]
+    whole = vocabulary.encode((row['inputs'] + row['targets']).decode())
+    assert [*of_row['inputs'], *of_row['targets']] == [
+      *whole,
+      vocabulary.eos_id,
+    ]
 
 
 def test_only_the_first_rows_are_rendered(corpus, monkeypatch):

@@ -48,15 +48,27 @@ class PromptFormat:
     suffix: Text after it.
     strips: Whether white space at both ends of the prompt is removed, as many
       chat templates do.
+    moves_space: Whether a space at the end of the prompt is tokenised with the
+      answer. A byte-level tokenizer has one token for a space and the word
+      after it, so no text that a model was trained on has the two apart.
   """
 
   prefix: str = ''
   suffix: str = ''
   strips: bool = False
+  moves_space: bool = False
 
   def apply(self, text: str) -> str:
     """Returns the formatted prompt."""
-    return self.prefix + (text.strip() if self.strips else text) + self.suffix
+    if self.strips:
+      text = text.strip()
+    if self.moves_space:
+      text = text.removesuffix(' ')
+    return self.prefix + text + self.suffix
+
+  def answer_start(self, text: str) -> str:
+    """Returns what is tokenised in front of an answer to a prompt."""
+    return ' ' if self.moves_space and text.endswith(' ') else ''
 
 
 def make_format(name: str, tokens: Tokens | None) -> PromptFormat:
@@ -83,7 +95,7 @@ def make_format(name: str, tokens: Tokens | None) -> PromptFormat:
     begin = tokens.control(tokens.bos_token)
   if name == 'alpaca':
     return PromptFormat(prefix=begin + _ALPACA[0], suffix=_ALPACA[1])
-  return PromptFormat(prefix=begin)
+  return PromptFormat(prefix=begin, moves_space=tokens is not None)
 
 
 def _chat_format(template: str, tokens: Tokens) -> PromptFormat:

@@ -34,6 +34,19 @@ def test_a_plain_prompt_is_left_as_it_is():
   assert begun.apply('a <b>') == '[s]a <b>'
 
 
+def test_a_space_at_the_end_of_a_plain_prompt_moves_to_the_answer():
+  plain = prompt_formats.make_format('plain', Tokens(bos_token=None))
+  assert plain.apply('Output: ') == 'Output:'
+  assert plain.answer_start('Output: ') == ' '
+  assert plain.answer_start('Output:') == ''
+  for other in (
+    prompt_formats.make_format('plain', None),
+    prompt_formats.make_format('alpaca', Tokens(bos_token=None)),
+  ):
+    assert 'Output: ' in other.apply('Output: ')
+    assert other.answer_start('Output: ') == ''
+
+
 def test_alpacas_template_surrounds_the_prompt():
   prompt = prompt_formats.make_format('alpaca', Tokens(bos_token='<s>'))
   assert prompt.apply('Say <b>.') == (

@@ -197,7 +197,7 @@ def test_files_that_cannot_be_used_are_named(directory):
   config = json.loads((directory / 'tokenizer_config.json').read_text())
   config['eos_token'] = 'end'
   (directory / 'tokenizer_config.json').write_text(json.dumps(config))
-  with pytest.raises(InputError, match="eos_token is 'end', which is no contr"):
+  with pytest.raises(InputError, match="eos_token is 'end', which is not a"):
     TokenizerVocabulary(directory).id_of('eos_token')
   for content, reason in (('{', 'not JSON: '), ('[]', 'expected one JSON o')):
     (directory / 'tokenizer_config.json').write_text(content)
