@@ -275,9 +275,10 @@ def _our_decoding(case: _Case, devices):
       'encoder_input_tokens'
     ],
     *(None,) * 4,
-    config=model.config,
+    model=model,
     max_decode_length=_TARGETS,
     eos_id=1,
+    other_ends=(),
     mesh=mesh,
   )
 
