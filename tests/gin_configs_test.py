@@ -6,12 +6,14 @@ import re
 import shlex
 
 import jax
+import promptsource_fixture
 import pytest
 
 from it_study import cli, gin_utils
 from it_study.checkpoints.hf import decoder_config as hf_config
 from it_study.commands.runs import configuration
 from it_study.conditions import Condition
+from it_study.data.p3.data_sets import HELD_OUT
 from it_study.engines import native
 from it_study.models import partitioning
 from it_study.models.decoder_only.config import DecoderConfig, Rope
@@ -24,6 +26,21 @@ FILES = gin_utils.shipped_files()
 # Files for inclusion, without a command.
 PARTS = ('models/', 'runs/common.gin', 'runs/miniature.gin')
 LEAVES = [name for name in FILES if not name.startswith(PARTS)]
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _checkout(tmp_path_factory):
+  """A checkout of promptsource, without which P3's module is not imported."""
+  checkout = tmp_path_factory.mktemp('promptsource')
+  for data_set in HELD_OUT.values():
+    promptsource_fixture.write_templates(
+      checkout,
+      data_set.templates,
+      {'a': {'jinja': 'a ||| b', 'original_task': False}},
+    )
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('IT_STUDY_PROMPTSOURCE', str(checkout))
+    yield
 
 
 def command_of(name) -> list[str]:
@@ -79,6 +96,7 @@ def test_the_leaves_are_known():
     'studies/miniature_surfaces.gin',
     'studies/natinst_tiny.gin',
     'studies/number_of_tasks.gin',
+    'studies/p3_t0.gin',
     'studies/smollm2.gin',
   ]
 

@@ -189,6 +189,11 @@ CASES = (
     'that exists and is writable.',
   ),
   (
+    'score whole.jsonl --spread=corpus',
+    'corpus: cannot be written: Is a directory. Name a file in a directory '
+    'that exists and is writable.',
+  ),
+  (
     'compare whole.jsonl half.jsonl --out=metrics.json',
     'whole.jsonl and half.jsonl hold different instances: half.jsonl lacks 96 '
     "of 106 ('entail-10', 'entail-11', …). A paired comparison needs the same "

@@ -1,7 +1,7 @@
 """score: metrics of a prediction file."""
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import json
 import sys
@@ -15,6 +15,7 @@ from it_study.storage import text_files
 
 if TYPE_CHECKING:
   from it_study.evaluation import formats, rouge
+  from it_study.predictions import Prediction
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,12 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     metavar='F',
     help='write exact match decomposed into format, accuracy within the format '
     'and skill beyond guessing to F, by task, category and overall',
+  )
+  parser.add_argument(
+    '--spread',
+    metavar='F',
+    help='write exact match by task, and its median and quartiles over the '
+    'tasks of each category, to F',
   )
   parser.add_argument(
     '--track',
@@ -70,13 +77,20 @@ def score(options: argparse.Namespace) -> None:
     scorer=_scorer(options),
   )
   # Whatever can fail comes before anything is printed.
-  sentence = ''
-  if options.decomposition:
-    sentence = _decompose(options, corpus, references)
+  sentences = []
+  if options.decomposition or options.spread:
+    rows = scoring.load_rows(
+      options.predictions,
+      corpus=corpus,
+      references=references,
+      split=options.split,
+    ).rows
+    sentences = [*_decompose(options, rows), *_spread(options, rows)]
   print_notes(options, result.notes)
   print_metrics(options, result.metrics, per_task=options.per_task)
-  if sentence and not (options.json or options.quiet):
-    print(sentence)
+  if not (options.json or options.quiet):
+    for sentence in sentences:
+      print(visible(sentence))
 
 
 COMMAND = Command(
@@ -152,33 +166,40 @@ def _open_references(
 
 
 def _decompose(
-  options: argparse.Namespace,
-  corpus: natinst.Corpus | None,
-  references: 'formats.References | None',
-) -> str:
-  """Writes the decomposition file; returns the overall one as a sentence."""
-  from it_study.evaluation import decomposition, score as scoring
+  options: argparse.Namespace, rows: 'Sequence[Prediction]'
+) -> list[str]:
+  """Writes --decomposition; returns the overall one as a sentence."""
+  from it_study.evaluation import decomposition
 
-  loaded = scoring.load_rows(
-    options.predictions,
-    corpus=corpus,
-    references=references,
-    split=options.split,
-  )
-  groups = decomposition.decompositions(loaded.rows)
-  text_files.write_text(
+  if not options.decomposition:
+    return []
+  groups = decomposition.decompositions(rows)
+  _write(
     options.decomposition,
-    json.dumps(
-      [
-        {'group_type': kind, 'group': name, **dataclasses.asdict(parts)}
-        for (kind, name), parts in groups.items()
-      ],
-      indent=2,
-    )
-    + '\n',
+    [
+      {'group_type': kind, 'group': name, **dataclasses.asdict(parts)}
+      for (kind, name), parts in groups.items()
+    ],
   )
   overall = groups.get(('headline', 'classification'))
-  return '' if overall is None else decomposition.sentence(overall)
+  return [] if overall is None else [decomposition.sentence(overall)]
+
+
+def _spread(
+  options: argparse.Namespace, rows: 'Sequence[Prediction]'
+) -> list[str]:
+  """Writes --spread; returns a line for each category."""
+  from it_study.evaluation import prompt_spread
+
+  if not options.spread:
+    return []
+  spreads = prompt_spread.spreads(rows)
+  _write(options.spread, [dataclasses.asdict(spread) for spread in spreads])
+  return [str(spread) for spread in spreads]
+
+
+def _write(path: str, content: list[dict]) -> None:
+  text_files.write_text(path, json.dumps(content, indent=2) + '\n')
 
 
 def _scorer(options: argparse.Namespace) -> 'rouge.Rouge | None':

@@ -524,6 +524,18 @@ def test_score_decomposes_exact_match(capsys):
   assert parts[0]['in_format'] == 1.0
 
 
+def test_score_writes_the_spread_over_tasks(capsys):
+  assert run('baseline', 'majority', '--corpus=corpus', '--out=a.jsonl') == 0
+  text = printed(capsys, 'score', 'a.jsonl', '--spread=spread.json')
+  spreads = json.loads(pathlib.Path('spread.json').read_text())
+  assert [list(spread['by_task']) for spread in spreads] == [
+    ['task4_entail'],
+    ['task5_title'],
+  ]
+  for spread in spreads:
+    assert f'{spread["category"]}: median {spread["median"]:.1f}, ' in text
+
+
 @pytest.mark.parametrize(
   ('words', 'message'),
   [
