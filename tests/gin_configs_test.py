@@ -13,7 +13,6 @@ from it_study import cli, gin_utils
 from it_study.checkpoints.hf import decoder_config as hf_config
 from it_study.commands.runs import configuration
 from it_study.conditions import Condition
-from it_study.data.p3.data_sets import HELD_OUT
 from it_study.engines import native
 from it_study.models import partitioning
 from it_study.models.decoder_only.config import DecoderConfig, Rope
@@ -32,12 +31,7 @@ LEAVES = [name for name in FILES if not name.startswith(PARTS)]
 def _checkout(tmp_path_factory):
   """A checkout of promptsource, without which P3's module is not imported."""
   checkout = tmp_path_factory.mktemp('promptsource')
-  for data_set in HELD_OUT.values():
-    promptsource_fixture.write_templates(
-      checkout,
-      data_set.templates,
-      {'a': {'jinja': 'a ||| b', 'original_task': False}},
-    )
+  promptsource_fixture.write_checkout(checkout)
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('IT_STUDY_PROMPTSOURCE', str(checkout))
     yield

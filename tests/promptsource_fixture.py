@@ -86,13 +86,22 @@ COPA_ROWS = [
 ]
 
 
-def write_all(folder: pathlib.Path) -> None:
-  """Writes FOLDER/checkout and FOLDER/data: CB and COPA, small."""
-  checkout = folder / 'checkout'
+def write_checkout(checkout: pathlib.Path) -> None:
+  """Writes a template for each data set, none that T0 is evaluated with."""
+  template = {'jinja': 'a ||| b', 'original_task': False}
+  for data_set in HELD_OUT.values():
+    write_templates(checkout, data_set.templates, {'a': template})
+
+
+def write_all(
+  folder: pathlib.Path, *, checkout: str = 'checkout', data: str = 'data'
+) -> None:
+  """Writes a checkout and data into a folder: CB and COPA, small."""
+  write_checkout(folder / checkout)
   choices = 'Yes ||| No ||| Maybe'
   answer = '{% if label != -1 %}{{answer_choices[label]}}{% endif %}'
   write_templates(
-    checkout,
+    folder / checkout,
     'super_glue/cb',
     {
       'can we infer': {
@@ -110,7 +119,7 @@ def write_all(folder: pathlib.Path) -> None:
     },
   )
   write_templates(
-    checkout,
+    folder / checkout,
     'super_glue/copa',
     {
       'why': {
@@ -120,6 +129,5 @@ def write_all(folder: pathlib.Path) -> None:
       },
     },
   )
-  data = folder / 'data'
-  write_rows(data, 'super_glue_cb', {'validation': CB_ROWS})
-  write_rows(data, 'super_glue_copa', {'validation': COPA_ROWS})
+  write_rows(folder / data, 'super_glue_cb', {'validation': CB_ROWS})
+  write_rows(folder / data, 'super_glue_copa', {'validation': COPA_ROWS})

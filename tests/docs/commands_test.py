@@ -20,7 +20,8 @@ _ROOT = pathlib.Path(__file__).parents[2]
 # Pages whose commands other tests run: examples_test.py, and gin_files_test.py
 # for T5X.
 TESTED_ELSEWHERE = {
-  f'docs/{name}.md' for name in ('extending', 'launch', 't5x', 'weights')
+  f'docs/{name}.md'
+  for name in ('collections', 'extending', 'launch', 't5x', 'weights')
 }
 PAGES = (
   'README.md',

@@ -7,6 +7,7 @@ import sys
 
 import fakes
 from pages import blocks
+import promptsource_fixture
 import pytest
 from report_fixture import DEFINITIONS, EXAMPLES, make_study
 import sentencepiece
@@ -226,6 +227,37 @@ def test_weights_page(weights, capsys):
   (audit_words,) = commands(audit)
   assert fakes.run_command(*audit_words, '--json') == 0
   assert 'constrained' in json.loads(capsys.readouterr().out)['decodings']
+
+
+def test_collections_page(monkeypatch, capsys):
+  (block,) = blocks('docs/collections.md', 'sh')
+  folders, predict, score, again, compare = commands(block)
+  checkout, data = (word.split('=')[1] for word in folders)
+  promptsource_fixture.write_all(pathlib.Path(), checkout=checkout, data=data)
+  monkeypatch.setenv('IT_STUDY_PROMPTSOURCE', checkout)
+  monkeypatch.delitem(sys.modules, 'it_study.tasks.p3', raising=False)
+  # In place of its variable, which TFDS reads when it is imported.
+  monkeypatch.setattr(
+    seqio.utils, '_get_data_dir_override', lambda tfds_name: data
+  )
+  for words in (predict, again):
+    words = [
+      '--gin.CHECKPOINT_PATH=None' if 'T0_3B' in word else word
+      for word in words
+    ]
+    words += ['--gin_file=models/t5_1_1_tiny.gin', '--quiet']
+    assert fakes.run_command(*words) == 0
+  capsys.readouterr()
+  assert fakes.run_command(*score) == 0
+  assert 'super_glue_cb: median ' in capsys.readouterr().out
+  (cb, copa) = json.loads(pathlib.Path('ORIGINAL/spread.json').read_text())
+  assert list(cb['by_task']) == [
+    'super_glue_cb.can_we_infer',
+    'super_glue_cb.guess_it',
+  ]
+  assert list(copa['by_task']) == ['super_glue_copa.why']
+  assert fakes.run_command(*compare) == 0
+  assert '7 instances of 3 tasks.' in capsys.readouterr().out
 
 
 @pytest.fixture(name='finished')
