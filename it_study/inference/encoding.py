@@ -1,18 +1,81 @@
-"""Encodes prompts before decoding, each part of a batch at its own length.
+"""Encodes prompts before decoding, what many begin with only once.
 
 Shape letters, as in `it_study.models`:
-  B batch     L prompt length     E emb_dim
+  B batch     L prompt length     Q length of a rest
 """
 
 from collections.abc import Callable, Sequence
 import functools
-from typing import Any
+import itertools
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
+import numpy as np
 
 from it_study.models import AnyArray, Model, partitioning
+
+
+class Beginning(NamedTuple):
+  """What a prompt shares with others.
+
+  Attributes:
+    group: Number of the group of prompts that share it.
+    length: Number of its tokens; 0 if the prompt shares nothing.
+  """
+
+  group: int
+  length: int
+
+
+def find_beginnings(
+  prompts: Sequence[Int[np.ndarray, ' _']],
+) -> list[Beginning]:
+  """Groups prompts by their beginnings so that the most tokens are saved.
+
+  A group of n prompts saves n - 1 times their common beginning. At least one
+  token of every prompt is left.
+
+  >>> find_beginnings([np.array(p) for p in ([5, 6, 1], [7, 8], [5, 6, 2])])
+  [Beginning(group=0, length=2), Beginning(group=1, length=0), \
+Beginning(group=0, length=2)]
+  """
+  order = sorted(
+    range(len(prompts)), key=lambda k: prompts[k].astype('>i4').tobytes()
+  )
+  ordered = [prompts[k] for k in order]
+  common = [
+    *(_common(a, b) for a, b in itertools.pairwise(ordered)),
+    -1,
+  ]
+  # Ranges that share more and more tokens, each within the one below it:
+  # [tokens shared, start, tokens saved by its parts, its parts].
+  open_ranges: list[tuple[int, int, int, list[tuple[int, int, int]]]] = []
+  for index, shared in enumerate(common):
+    start, saved, parts = index, 0, [(index, index + 1, 0)]
+    while open_ranges and open_ranges[-1][0] >= shared:
+      depth, start, saved_before, parts_before = open_ranges.pop()
+      saved, parts = saved_before + saved, parts_before + parts
+      own = (index - start) * depth
+      if depth > shared and own > saved:
+        saved, parts = own, [(start, index + 1, depth)]
+    open_ranges.append((shared, start, saved, parts))
+  found: list[Beginning] = [Beginning(k, 0) for k in range(len(prompts))]
+  for start, end, length in open_ranges[0][3] if open_ranges else ():
+    if length:
+      members = order[start:end]
+      for k in members:
+        found[k] = Beginning(min(members), length)
+  return found
+
+
+def _common(a: Int[np.ndarray, ' _'], b: Int[np.ndarray, ' _']) -> int:
+  """Returns how many tokens two prompts share before the last of either."""
+  length = min(len(a), len(b)) - 1
+  differences = np.flatnonzero(a[:length] != b[:length])
+  return int(differences[0]) if differences.size else length
 
 
 def encode(
@@ -46,6 +109,58 @@ def encode(
   return _join(tuple(encoded), model=model, length=length, mesh=mesh)
 
 
+def pad(encoded: Any, *, model: Model, params: Any, length: int) -> Any:
+  """Returns a result of `encode` with padding up to another length."""
+  mesh = partitioning.mesh_of(params)
+  return _join((encoded,), model=model, length=length, mesh=mesh)
+
+
+class Rests(NamedTuple):
+  """What follows the encoded beginnings of some prompts.
+
+  Attributes:
+    beginnings: Result of `encode` for each prompt's beginning, in its first
+      row; all of the same length.
+    lengths: Number of tokens of each beginning.
+    tokens: Tokens after the beginnings, padded with `config.pad_id`.
+  """
+
+  beginnings: Sequence[Any]
+  lengths: Int[AnyArray, ' B']
+  tokens: Int[AnyArray, 'B Q']
+
+
+def extend(
+  *, model: Model, params: Any, parts: Sequence[Rests], length: int
+) -> Any:
+  """Encodes a batch whose beginnings are encoded.
+
+  Args:
+    model: Model to encode with; only its configuration is used.
+    params: Parameters of the model, without the outer 'params' key.
+    parts: Consecutive rows of the batch.
+    length: Length of the beginnings and of the result.
+
+  Returns:
+    The result of `encode` for the whole prompts.
+  """
+  mesh = partitioning.mesh_of(params)
+  encoded = tuple(
+    _extend(
+      params,
+      tuple(part.beginnings),
+      part.lengths,
+      part.tokens,
+      model=model,
+      mesh=mesh,
+    )
+    for part in parts
+  )
+  if len(encoded) == 1:
+    return encoded[0]
+  return _join(encoded, model=model, length=length, mesh=mesh)
+
+
 @functools.partial(jax.jit, static_argnames=('model', 'mesh'))
 def _encode(
   params: Any,
@@ -57,6 +172,28 @@ def _encode(
   apply: Callable[..., Any] = model.apply
   with partitioning.activation_sharding(mesh):
     return apply({'params': params}, tokens, method='encode')
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'mesh'))
+def _extend(
+  params: Any,
+  beginnings: tuple[Any, ...],
+  lengths: Int[Array, ' B'],
+  rests: Int[Array, 'B Q'],
+  *,
+  model: Model,
+  mesh: Mesh | None,
+) -> Any:
+  apply: Callable[..., Any] = model.apply
+  joined = jax.tree.map(
+    lambda *rows: jnp.concatenate([row[:1] for row in rows]), *beginnings
+  )
+  if mesh is not None:
+    joined = jax.lax.with_sharding_constraint(
+      joined, partitioning.batch_sharding(mesh)
+    )
+  with partitioning.activation_sharding(mesh):
+    return apply({'params': params}, joined, lengths, rests, method='extend')
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'length', 'mesh'))

@@ -31,6 +31,7 @@ from it_study.inference import (
   token_loop,
 )
 from it_study.inference.decoding import Decoding
+from it_study.inference.encoding import Beginning
 from it_study.inference.label_spaces import Labels
 from it_study.inference.label_trie import power_of_two
 from it_study.inference.sampling import Sampling
@@ -41,6 +42,11 @@ from it_study.models import Model, partitioning
 _LENGTH_BUCKETS = 8
 # A batch is encoded in this many parts, each padded to its own longest prompt.
 _PARTS = 8
+# The same for the rests of prompts with a common beginning, which are shorter.
+_PARTS_OF_RESTS = 4
+# Beginnings and rests are padded to at least this many tokens, and by at most
+# about a quarter.
+_SHORTEST = 8
 # Processes that run out of memory within this time of each other halve the
 # batch. One that does so alone fails, as the others wait for its devices.
 _SHORTAGE_SECONDS = 60.0
@@ -225,16 +231,32 @@ def _in_batches(
 ) -> Iterator[Batch]:
   """Runs prompts batch by batch, with smaller batches if memory runs out.
 
-  The longest prompts come first. So memory runs out at once or never, and the
-  last batch, which may not be full, has short prompts.
+  The longest prompts come first, with those that share a beginning with them.
+  So memory runs out at once or never, and the last batch, which may not be
+  full, has short prompts.
   """
-  shards = loaded.mesh.shape['data'] * loaded.mesh.shape['fsdp']
+  shards = _num_shards(loaded.mesh)
   size = _round_up(loaded.batch_size, shards)
-  remaining = sorted(range(len(prompts)), key=lambda k: (-len(prompts[k]), k))
+  begins = [Beginning(k, 0) for k in range(len(prompts))]
+  if loaded.model.config.has_causal_prompts:
+    begins = encoding.find_beginnings(prompts)
+  longest: dict[int, int] = {}
+  for prompt, (group, _) in zip(prompts, begins, strict=True):
+    longest[group] = max(longest.get(group, 0), len(prompt))
+  remaining = sorted(
+    range(len(prompts)),
+    key=lambda k: (-longest[begins[k].group], begins[k], -len(prompts[k]), k),
+  )
+  encoder = _Encoder(loaded)
   shapes: set[tuple[int, int]] = set()
   while remaining:
-    batch = remaining[:size]
-    length = _padded_length(len(prompts[batch[0]]), loaded.max_length)
+    # Rests of similar length side by side, in one part.
+    batch = sorted(
+      remaining[:size], key=lambda k: begins[k].length - len(prompts[k])
+    )
+    length = _padded_length(
+      max(len(prompts[k]) for k in batch), loaded.max_length
+    )
     num_rows = min(size, _round_up(power_of_two(len(batch)), shards))
     tokens = np.full((num_rows, length), loaded.pad_id, np.int32)
     for row, index in enumerate(batch):
@@ -249,7 +271,11 @@ def _in_batches(
       # The encoded prompts get no name here, which would keep them in memory
       # while the next batch is encoded.
       results = _fetch(
-        run(_place(loaded, tokens), _encode(loaded, tokens), batch)
+        run(
+          _place(loaded, tokens),
+          encoder.encode(tokens, [begins[k] for k in batch]),
+          batch,
+        )
       )
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
@@ -286,21 +312,105 @@ def _check_finite(
     )
 
 
-def _encode(loaded: LoadedModel, tokens: Int[np.ndarray, 'B L']) -> Any:
-  """Encodes a batch in parts, each padded to its own longest prompt."""
-  num_rows, length = tokens.shape
-  shards = loaded.mesh.shape['data'] * loaded.mesh.shape['fsdp']
-  size = _round_up(-(-loaded.batch_size // _PARTS), shards)
-  parts = []
-  for start in range(0, num_rows, size):
-    rows = tokens[start : start + size]
-    used = np.flatnonzero((rows != loaded.pad_id).any(axis=0))
-    longest = 1 + int(used[-1]) if used.size else 0
-    rows = rows[:, : _padded_length(longest, loaded.max_length)]
-    parts.append(_place(loaded, rows))
-  return encoding.encode(
-    model=loaded.model, params=loaded.params, parts=parts, length=length
-  )
+class _Encoder:
+  """Encodes batches, and what prompts begin with in common only once."""
+
+  def __init__(self, loaded: LoadedModel):
+    self._loaded = loaded
+    self._model = {'model': loaded.model, 'params': loaded.params}
+    # Encoded beginnings of the last batch, by group.
+    self._known: dict[int, Any] = {}
+
+  def encode(
+    self, tokens: Int[np.ndarray, 'B L'], begins: Sequence[Beginning]
+  ) -> Any:
+    """Encodes a batch in parts, each padded to its own longest prompt.
+
+    Args:
+      tokens: Prompts, then rows of padding.
+      begins: What each prompt shares with others.
+    """
+    length = tokens.shape[1]
+    if any(begin.length for begin in begins):
+      return encoding.extend(
+        **self._model, parts=self._rests(tokens, begins), length=length
+      )
+    longest = self._loaded.max_length
+    parts = [
+      _place(self._loaded, rows[:, : _padded_length(used, longest)])
+      for rows, used in self._split(tokens, _PARTS)
+    ]
+    return encoding.encode(**self._model, parts=parts, length=length)
+
+  def _rests(
+    self, tokens: Int[np.ndarray, 'B L'], begins: Sequence[Beginning]
+  ) -> list[encoding.Rests]:
+    num_rows, length = tokens.shape
+    first = {
+      begin.group: row for row, begin in enumerate(begins) if begin.length
+    }
+    known = {key: self._known[key] for key in first if key in self._known}
+    self._known = known
+    for group, row in first.items():
+      if group not in known:
+        known[group] = self._beginning(tokens[row, : begins[row].length])
+    padded = {
+      group: encoding.pad(encoded, **self._model, length=length)
+      for group, encoded in known.items()
+    }
+    # A row without a beginning takes another's, and none of its tokens.
+    other = next(iter(padded.values()))
+    encoded = [padded.get(begin.group, other) for begin in begins]
+    encoded += [other] * (num_rows - len(begins))
+    lengths = np.zeros(num_rows, np.int32)
+    lengths[: len(begins)] = [begin.length for begin in begins]
+    rests = np.full_like(tokens, self._loaded.pad_id)
+    for row, begin in enumerate(begins):
+      rests[row, : length - begin.length] = tokens[row, begin.length :]
+    parts, start = [], 0
+    for rows, used in self._split(rests, _PARTS_OF_RESTS):
+      end = start + len(rows)
+      parts.append(
+        encoding.Rests(
+          encoded[start:end],
+          _place(self._loaded, lengths[start:end]),
+          _place(self._loaded, rows[:, : self._padded(used)]),
+        )
+      )
+      start = end
+    return parts
+
+  def _beginning(self, tokens: Int[np.ndarray, ' _']) -> Any:
+    """Encodes a beginning, in as many rows as there are devices for rows."""
+    shape = _num_shards(self._loaded.mesh), self._padded(len(tokens))
+    rows = np.full(shape, self._loaded.pad_id, np.int32)
+    rows[:, : len(tokens)] = tokens
+    return encoding.encode(
+      **self._model, parts=[_place(self._loaded, rows)], length=shape[1]
+    )
+
+  def _padded(self, length: int) -> int:
+    """Returns the length that beginnings and rests of prompts are padded to."""
+    unit = max(_SHORTEST, power_of_two(length) // _SHORTEST)
+    longest = _padded_length(length, self._loaded.max_length)
+    return min(_round_up(max(length, 1), unit), longest)
+
+  def _split(
+    self, tokens: Int[np.ndarray, 'B L'], num_parts: int
+  ) -> Iterator[tuple[Int[np.ndarray, '_ L'], int]]:
+    """Yields parts of a batch, and the length of each one's longest prompt."""
+    size = _round_up(
+      -(-self._loaded.batch_size // num_parts), _num_shards(self._loaded.mesh)
+    )
+    for start in range(0, len(tokens), size):
+      rows = tokens[start : start + size]
+      used = np.flatnonzero((rows != self._loaded.pad_id).any(axis=0))
+      yield rows, 1 + int(used[-1]) if used.size else 0
+
+
+def _num_shards(mesh: jax.sharding.Mesh) -> int:
+  """Returns the number of parts that rows are split into among devices."""
+  return mesh.shape['data'] * mesh.shape['fsdp']
 
 
 def _padded_length(length: int, longest: int) -> int:

@@ -45,6 +45,13 @@ class ModelConfig(Protocol):
     """Id that pads prompts and answers."""
 
   @property
+  def has_causal_prompts(self) -> bool:
+    """Whether the model encodes a prompt's beginning without its rest.
+
+    Its module then has `extend`, and prompts can share their beginning.
+    """
+
+  @property
   def logits_via_embedding(self) -> bool:
     """Whether the embedding table also gives the logits."""
 

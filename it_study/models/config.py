@@ -83,6 +83,11 @@ class T5Config:
     return 0
 
   @property
+  def has_causal_prompts(self) -> bool:
+    """False: every token of a prompt sees all others."""
+    return False
+
+  @property
   def logits_soft_cap(self) -> None:
     """No cap."""
     return None

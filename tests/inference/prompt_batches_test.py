@@ -14,7 +14,9 @@ from it_study.models import partitioning
 
 def loaded_model_of(batch_size, *, longest):
   return prompt_batches.LoadedModel(
-    model=types.SimpleNamespace(config=types.SimpleNamespace(pad_id=0)),
+    model=types.SimpleNamespace(
+      config=types.SimpleNamespace(pad_id=0, has_causal_prompts=False)
+    ),
     params=None,
     mesh=partitioning.make_mesh(),
     vocabulary=seqio.ByteVocabulary(),
@@ -96,7 +98,9 @@ def test_an_empty_prompt_is_supported(monkeypatch):
   monkeypatch.setattr(encoding, 'encode', lambda **_: jnp.zeros((2, 2, 1)))
   monkeypatch.setattr(token_loop, 'decode_tokens', count)
   loaded = prompt_batches.LoadedModel(
-    model=types.SimpleNamespace(config=types.SimpleNamespace(pad_id=0)),
+    model=types.SimpleNamespace(
+      config=types.SimpleNamespace(pad_id=0, has_causal_prompts=False)
+    ),
     params=None,
     mesh=partitioning.make_mesh(),
     vocabulary=seqio.ByteVocabulary(),

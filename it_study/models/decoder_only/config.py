@@ -165,6 +165,11 @@ class DecoderConfig:
     return -1
 
   @property
+  def has_causal_prompts(self) -> bool:
+    """True: a token sees only those before it."""
+    return True
+
+  @property
   def z_loss(self) -> float:
     """No z-loss: these models are tuned on the cross entropy alone."""
     return 0.0

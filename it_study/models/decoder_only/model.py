@@ -16,7 +16,11 @@ from jaxtyping import Array, Float, Float32, Int, Int32
 
 from it_study.models import AnyArray, Model, ModelConfig, layers
 from it_study.models.decoder_only.config import DecoderConfig
-from it_study.models.decoder_only.masks import make_masks, masks_of_texts
+from it_study.models.decoder_only.masks import (
+  Masks,
+  make_masks,
+  masks_of_texts,
+)
 from it_study.models.decoder_only.stack import DecodeCache, Decoder, Prefix
 from it_study.models.dot_product_attention import capped
 from it_study.models.t5 import T5, T5Config
@@ -107,6 +111,42 @@ class DecoderLM(nn.Module):
     masks = masks_of_texts(self.config, positions=positions)
     return self.decoder.prefix(self._embed(prompts), masks=masks)
 
+  def extend(
+    self,
+    beginnings: Prefix,
+    lengths: Int[AnyArray, ' B'],
+    rests: Int[AnyArray, 'B Q'],
+  ) -> Prefix:
+    """Returns the result of `encode` for prompts whose beginnings are encoded.
+
+    Args:
+      beginnings: Encoded beginnings, padded to the length L of the result.
+      lengths: Number of tokens of each beginning; may be 0.
+      rests: Tokens after the beginnings, padded at the end.
+    """
+    length = beginnings.keys[0].shape[2]
+    lengths = jnp.asarray(lengths)[:, None]  # [B, 1]
+    own = self.decoder.prefix(
+      self._embed(rests),
+      masks=self._masks_after(lengths, length, rests.shape[1]),
+      before=beginnings,
+    )
+    places = jnp.arange(length)  # [L]
+    # Where a prompt's token is among its beginning and rest, one after another.
+    source = jnp.where(places < lengths, places, length + places - lengths)
+    source = jnp.minimum(source, length + rests.shape[1] - 1)
+
+    def merge(
+      beginning: Float[Array, 'B J L D'], rest: Float[Array, 'B J Q D']
+    ) -> Float[Array, 'B J L D']:
+      return jnp.take_along_axis(
+        jnp.concatenate([beginning, rest], axis=2),
+        source[:, None, :, None],
+        axis=2,
+      )
+
+    return jax.tree.map(merge, beginnings, own)
+
   def join(self, parts: Sequence[Prefix], *, length: int) -> Prefix:
     """Joins parts of a batch that were encoded at different lengths.
 
@@ -158,19 +198,10 @@ class DecoderLM(nn.Module):
       Logits. Meaningless where the target is padding.
     """
     del decoder_target_tokens
-    before = self._num_before(prompts)[:, None]  # [B, 1]
-    places = jnp.arange(prompts.shape[1])[None]  # [1, L]
-    positions = before + jnp.arange(decoder_input_tokens.shape[1])  # [B, T]
-    is_visible = jnp.concatenate(
-      [places < before, jnp.ones(positions.shape, bool)], axis=1
-    )  # [B, L + T]
-    masks = make_masks(
-      self.config,
-      query_positions=positions,
-      key_positions=jnp.concatenate(
-        [jnp.broadcast_to(places, prompts.shape), positions], axis=1
-      ),
-      is_visible=is_visible[:, None, None],
+    masks = self._masks_after(
+      self._num_before(prompts)[:, None],
+      prompts.shape[1],
+      decoder_input_tokens.shape[1],
     )
     return self._logits(
       self.decoder.after_prefix(
@@ -242,6 +273,29 @@ class DecoderLM(nn.Module):
       segment_ids=segment_ids,
     )
     return self.decoder(self._embed(tokens), masks=masks)
+
+  def _masks_after(
+    self, before: Int[Array, 'B 1'], length: int, num_queries: int
+  ) -> Masks:
+    """Returns masks of tokens after what is encoded, whose keys come first.
+
+    Args:
+      before: Number of tokens before the first query.
+      length: Length that what is encoded is padded to.
+      num_queries: Number of tokens after it.
+    """
+    places = jnp.arange(length)[None]  # [1, L]
+    positions = before + jnp.arange(num_queries)  # [B, Q]
+    is_visible = jnp.concatenate(
+      [places < before, jnp.ones(positions.shape, bool)], axis=1
+    )  # [B, L + Q]
+    places = jnp.broadcast_to(places, (positions.shape[0], length))
+    return make_masks(
+      self.config,
+      query_positions=positions,
+      key_positions=jnp.concatenate([places, positions], axis=1),
+      is_visible=is_visible[:, None, None],
+    )
 
   def _embed(self, tokens: Int[AnyArray, '*rows']) -> Float[Array, '*rows E']:
     config = self.config

@@ -207,11 +207,24 @@ class Decoder(nn.Module):
     )
     return self.decoder_norm(x)
 
-  def prefix(self, x: Float[Array, 'B L E'], *, masks: Masks) -> Prefix:
-    """Returns the keys and values of every layer."""
+  def prefix(
+    self,
+    x: Float[Array, 'B Q E'],
+    *,
+    masks: Masks,
+    before: Prefix | None = None,
+  ) -> Prefix:
+    """Returns the keys and values of `x` in every layer, after `before`."""
     keys, values = [], []
-    for layer, has_window in zip(self.layers, self._windows, strict=True):
-      x, own = layer.after(x, masks=masks, has_window=has_window, before=None)
+    for index, layer in enumerate(self.layers):
+      x, own = layer.after(
+        x,
+        masks=masks,
+        has_window=self._windows[index],
+        before=(
+          None if before is None else (before.keys[index], before.values[index])
+        ),
+      )
       keys.append(own[0])
       values.append(own[1])
     return Prefix(keys=tuple(keys), values=tuple(values))
