@@ -254,7 +254,8 @@ def _against_chance(original: Arm, over_chance: Interval | None) -> str:
   if original.is_untuned:
     start = (
       'Untuned, and tested with the real instructions, the model gets '
-      f'{number(score)}% of classification instances exactly right'
+      f'{number(score)}% of classification instances exactly right '
+      f'({number(original.value("format_correctness", CLS))}% in format)'
     )
   else:
     start = (

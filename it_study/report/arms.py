@@ -371,6 +371,13 @@ def compare(
   )
 
 
+def tested_as(arms: Iterable[Arm]) -> str:
+  """Says in captions what the models were tested with."""
+  if are_untuned(arms):
+    return 'one model under several kinds of instructions'
+  return 'each model tested as it was trained'
+
+
 @functools.lru_cache(maxsize=1024)
 def parse_condition(name: str | None) -> Condition | None:
   """Parses a condition's name; returns None for an unknown one."""

@@ -38,7 +38,7 @@ _UNREAD = (
 )
 _UNREAD_UNTUNED = (
   'these tasks cannot be solved without reading the definition, and this model '
-  'was shown not to read it well enough.'
+  'was shown to gain less from it.'
 )
 _NONEXISTENT = (
   'the definitions of these tasks carry no useful information, so this study '

@@ -79,11 +79,12 @@ def test_sentence_and_caveats(tmp_path):
   outcome = answer.answer(results_of(tmp_path, (1.0, 1.0, 0.0, 1.0)).arms)
   assert outcome.sentence == (
     'Untuned, and tested with the real instructions, the model gets 100.0% of '
-    'classification instances exactly right, more than random guessing (50.0%, '
-    'a difference of +50.0 points [+13.1, +50.0]); altering the instructions '
-    'costs 100.0 points (no definition) and no difference was shown for '
-    'simplified definition and delusive examples (no score differs, which '
-    'leaves little to judge by: up to 45.0 points either way remain possible).'
+    'classification instances exactly right (100.0% in format), more than '
+    'random guessing (50.0%, a difference of +50.0 points [+13.1, +50.0]); '
+    'altering the instructions costs 100.0 points (no definition) and no '
+    'difference was shown for simplified definition and delusive examples (no '
+    'score differs, which leaves little to judge by: up to 45.0 points either '
+    'way remain possible).'
   )
   assert outcome.caveats[1:] == (
     'The test split has only 8 classification tasks: intervals over so few are '
@@ -141,8 +142,8 @@ def test_a_failed_positive_control_is_a_finding_about_the_model(tmp_path):
   assert outcome.controls[0].outcome == 'failed'
   assert outcome.controls[0].text.endswith(
     'The control requires an interval above 40.0: these tasks cannot be solved '
-    'without reading the definition, and this model was shown not to read it '
-    'well enough.'
+    'without reading the definition, and this model was shown to gain less '
+    'from it.'
   )
   assert outcome.verdict == (
     'This model follows the definition, at least in part.'
@@ -169,6 +170,10 @@ def test_the_report_speaks_of_one_model(tmp_path):
   assert report.title == 'Does this model follow instructions, or guess?'
   assert report.subtitle == 'mini · 6 training tasks · 6 test tasks · an ' + (
     'untuned model · cpu'
+  )
+  assert report.headline.description.startswith(
+    'Exact match on unseen classification tasks, one model under several kinds '
+    'of instructions, with 95% intervals.'
   )
   text = render_markdown(report)
   assert text.startswith(f'# {report.title}\n')

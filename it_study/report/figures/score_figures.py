@@ -9,9 +9,9 @@ from it_study.report import answer
 from it_study.report.arms import (
   Arm,
   Comparison,
-  are_untuned,
   compare,
   select,
+  tested_as,
 )
 from it_study.report.figures import plot
 from it_study.report.results import Results
@@ -82,7 +82,7 @@ def headline_figure(results: Results) -> Figure | None:
     )
   return Figure(
     'headline',
-    f'Exact match on unseen classification tasks, {_tested(arms)}, with 95% '
+    f'Exact match on unseen classification tasks, {tested_as(arms)}, with 95% '
     f'intervals.{legend}',
     [trace],
     plot.rows_layout(
@@ -121,7 +121,7 @@ def generation_figure(results: Results) -> Figure | None:
   )
   return Figure(
     'generation',
-    f'ROUGE-L on unseen generation tasks, {_tested(arms)}, with 95% '
+    f'ROUGE-L on unseen generation tasks, {tested_as(arms)}, with 95% '
     f'intervals.{legend}',
     [trace],
     plot.rows_layout(
@@ -263,13 +263,6 @@ _BASELINE_NAMES = {
   'prior': 'prior',
 }
 _SYMBOLS = {'simplified': 'diamond', 'delusive': 'x', 'empty': 'circle-open'}
-
-
-def _tested(arms: Sequence[Arm]) -> str:
-  """Says what the models of a figure were tested with."""
-  if are_untuned(arms):
-    return 'one model with several kinds of instructions'
-  return 'each model tested as it was trained'
 
 
 def _models(arms: Sequence[Arm], group: Group, metric: str) -> list[Arm]:

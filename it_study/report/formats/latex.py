@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from it_study.errors import visible
+from it_study.report.arms import tested_as
 from it_study.report.figures import curve_figures
 from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN
@@ -58,8 +59,7 @@ def escape(text: str) -> str:
 def _tables(results: Results) -> Iterable[tuple[Table | None, str, str]]:
   yield (
     score_tables.main_table(results),
-    'Results on unseen tasks, each model tested as it was trained, with 95% '
-    'intervals.',
+    f'Results on unseen tasks, {tested_as(results.arms)}, with 95% intervals.',
     'main',
   )
   for metric, group, name in (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from it_study.errors import visible
 from it_study.evaluation.stats.controls import FAILED, UNCLEAR
 from it_study.report import answer, sections
+from it_study.report.arms import tested_as
 from it_study.report.curves import find_curves
 from it_study.report.results import Results, score
 from it_study.report.tables.score_tables import short_table
@@ -47,7 +48,7 @@ def render_terminal_table(
     control_margins=results.control_margins,
     curves=find_curves(results),
   )
-  console.print(_rich_table(short_table(results), sections.population(results)))
+  console.print(_rich_table(short_table(results), results))
   console.print(_text(sections.title(results), 'bold'))
   console.print(_text(f'{outcome.verdict} {outcome.sentence}'))
   for control in outcome.controls:
@@ -59,13 +60,13 @@ def render_terminal_table(
     console.print(_text(note, 'yellow'))
 
 
-def _rich_table(table: Table, population: str) -> 'RichTable':
+def _rich_table(table: Table, results: Results) -> 'RichTable':
   from rich import box, table as rich_table, text
 
   rich = rich_table.Table(
     box=box.SIMPLE_HEAD,
-    caption='Test split, each model tested as it was trained. Scores from 0 to '
-    f'100, with 95% intervals over {population} in brackets.',
+    caption=f'Test split, {tested_as(results.arms)}. Scores from 0 to 100, '
+    f'with 95% intervals over {sections.population(results)} in brackets.',
   )
   for index, column in enumerate(table.columns):
     rich.add_column(
