@@ -6,14 +6,17 @@ import shlex
 import sys
 
 import fakes
+import numpy as np
 from pages import blocks
 import promptsource_fixture
 import pytest
 from report_fixture import DEFINITIONS, EXAMPLES, make_study
 import sentencepiece
 import seqio
+import tensorflow as tf
+import tensorflow_datasets as tfds
 
-from it_study import seqio_lib
+from it_study import predictions, seqio_lib
 from it_study.checkpoints.hf import params as hf
 from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, TARGET_LEVELS
 from it_study.data import vocabularies
@@ -35,7 +38,8 @@ def _use(tmp_path, monkeypatch):
   registries = (seqio.TaskRegistry, seqio.MixtureRegistry)
   registered = {r: set(r.names()) for r in registries}
   yield
-  sys.modules.pop('my_study', None)
+  for name in ('my_study', 'my_tasks'):
+    sys.modules.pop(name, None)
   for registry, names in levels.items():
     for name in set(registry.names()) - set(names):
       registry.unregister(name)
@@ -74,8 +78,18 @@ def test_readme():
   }
 
 
-def test_extending_page(capsys):
+def _extending_blocks():
+  """The blocks of `my_study.py`, and those of `my_tasks.py`."""
   python = blocks('docs/extending.md', 'python')
+  start = '# my_tasks.py: '
+  return (
+    [block for block in python if not block.startswith(start)],
+    [block for block in python if block.startswith(start)],
+  )
+
+
+def test_extending_page(capsys):
+  python, _ = _extending_blocks()
   # The last one is for a notebook.
   pathlib.Path('my_study.py').write_text('\n\n'.join(python[:-1]))
   prompt, stats = commands(blocks('docs/extending.md', 'sh')[0])
@@ -141,7 +155,7 @@ def test_launch_page(capsys, fake_tools):
 
 @pytest.mark.slow
 def test_study_of_the_extending_page(capsys):
-  python = blocks('docs/extending.md', 'python')
+  python, _ = _extending_blocks()
   pathlib.Path('my_study.py').write_text('\n\n'.join(python[:-1]))
   (gin,) = blocks('docs/extending.md', 'gin')
   pathlib.Path('my_study.gin').write_text(gin)
@@ -167,6 +181,76 @@ def test_study_of_the_extending_page(capsys):
     'no difference was shown for backwards definition and last examples'
     in (text)
   )
+
+
+def _write_data():
+  """Writes the files that `my_tasks.py` reads."""
+  for split, count in (('train', 6), ('test', 3)):
+    lines = [f'Who is {n}?\tMr {n}|{n}\n' for n in range(count)]
+    pathlib.Path(f'{split}.tsv').write_text(''.join(lines))
+  features = tfds.features.FeaturesDict(
+    {
+      'premise': tfds.features.Text(),
+      'hypothesis': tfds.features.Text(),
+      'idx': np.int32,
+      'label': tfds.features.ClassLabel(names=['entailment', 'not_entailment']),
+    }
+  )
+  examples = [
+    {'premise': 'It is.', 'hypothesis': f'{n}.', 'idx': n, 'label': n % 2}
+    for n in range(8)
+  ]
+  tfds.dataset_builders.store_as_tfds_dataset(
+    name='super_glue',
+    config='rte',
+    version='1.0.2',
+    data_dir='DATA',
+    split_datasets={
+      split: tf.data.Dataset.from_generator(
+        lambda some=some: iter(some),
+        output_signature=features.get_tensor_spec(),
+      )
+      for split, some in (('train', examples), ('validation', examples[:4]))
+    },
+    features=features,
+    disable_shuffling=True,
+  )
+
+
+def test_extending_page_on_tasks_of_one_s_own(capsys):
+  _, python = _extending_blocks()
+  pathlib.Path('my_tasks.py').write_text('\n\n'.join(python))
+  _write_data()
+  lines = commands(blocks('docs/extending.md', 'sh')[2])
+  train, predict, score, baseline, compare = lines
+  assert fakes.run_command(*train, '--quiet') == 0
+  assert fakes.run_command(*predict, '--quiet') == 0
+  rows = predictions.read_predictions('my_predictions/predictions.jsonl')
+  assert [(row.task, row.id_source, row.position) for row in rows] == [
+    *(('my_qa', 'position', n) for n in range(3)),
+    *(('my_rte', None, n) for n in range(4)),
+  ]
+  assert rows[1].targets == ('Mr 1', '1')
+  assert (rows[1].kind, rows[1].label_space) == ('generation', None)
+  assert (rows[4].id, rows[4].targets) == ('1', ('not_entailment',))
+  assert rows[4].inputs == 'It is.\nHypothesis: 1.'
+  assert rows[4].prediction in rows[4].label_space
+  record = json.loads(pathlib.Path('my_predictions/inference.json').read_text())
+  share = np.mean([row.prediction == 'entailment' for row in rows[3:]])
+  assert record['task_metrics'] == {'my_rte': {'entailment': share}}
+  capsys.readouterr()
+  assert fakes.run_command(*score, '--json', '--quiet') == 0
+  metrics = json.loads(capsys.readouterr().out)
+  assert metrics['classification']['num_instances'] == 4
+  assert set(metrics['by_category']) == {
+    'Question Answering',
+    'Textual Entailment',
+  }
+  assert fakes.run_command(*baseline, '--quiet') == 0
+  assert fakes.run_command(*compare, '--quiet') == 0
+  for words in (score, compare):
+    more = ('--module', 'my_tasks', '--task', 'my_mixture', '--quiet')
+    assert fakes.run_command(*words, *more) == 0
 
 
 @pytest.fixture

@@ -11,10 +11,13 @@ import jax
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors
+import seqio
+import seqio_tasks_fixture as fixture
 
-from it_study import cli
+from it_study import cli, seqio_lib
 from it_study.checkpoints import manager
 from it_study.checkpoints.gguf import folder
+from it_study.data.tokens import tokenizer_vocabulary
 from it_study.engines import model_setup
 
 _PLAIN = 'natinst_def_original_ex_empty0'
@@ -421,4 +424,34 @@ def test_weights_of_another_kind_are_refused(model, corpus, capsys):
   assert (
     'it holds the weights of a DecoderConfig, and the model is a T5Config'
     in (capsys.readouterr().err)
+  )
+
+
+def test_a_task_of_the_user_s_own(model):
+  fixture.add_task(
+    'even',
+    {'test': fixture.questions(3)},
+    output_features=seqio_lib.output_features(),
+  )
+  seqio_lib.declare('even', label_space=['yes', 'no'])
+  assert predict(model, None, '--gin.DECODING=ranked', condition='even') == 0
+  assert [row['inputs'] for row in rows()] == [
+    f'Is {n} even?' for n in range(3)
+  ]
+  for row in rows():
+    assert row['prediction'] in ('yes', 'no')
+
+
+def test_prompts_that_end_in_the_end_of_sequence_are_refused(model, capsys):
+  feature = seqio.Feature(tokenizer_vocabulary.TokenizerVocabulary(model))
+  fixture.add_task(
+    'ended',
+    {'test': fixture.questions(1)},
+    output_features={'inputs': feature, 'targets': feature},
+  )
+  assert predict(model, None, condition='ended') == 2
+  assert capsys.readouterr().err == (
+    'it-study: ended: its inputs end in the end of sequence, after which a '
+    'decoder-only model writes nothing. Register the task with '
+    'output_features=it_study.seqio_lib.output_features().\n'
   )

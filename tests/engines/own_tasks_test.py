@@ -214,3 +214,19 @@ def test_a_task_with_few_answers_might_have_a_label_space(tmp_path, caplog):
   assert caplog.messages[-1].endswith(
     "it_study.seqio_lib.declare('yesno', label_space=['no', 'yes'])."
   )
+
+
+def test_only_tasks_of_the_user_s_own_need_no_corpus(capsys):
+  words = [
+    'predict',
+    '--gin_file=models/t5_1_1_tiny.gin',
+    '--gin_file=runs/predict.gin',
+    '--gin.CORPUS=None',
+    f'--gin.MIXTURE_OR_TASK_NAME={fakes.NAME}',
+    '--gin.CHECKPOINT_PATH=None',
+    '--gin.INFER_OUTPUT_DIR=out',
+  ]
+  assert fakes.refusal(capsys, *words) == (
+    f'CORPUS is None, and {fakes.NAME} reads a corpus. Name its folder: '
+    '--gin.CORPUS=DIR.'
+  )

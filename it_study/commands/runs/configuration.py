@@ -119,8 +119,11 @@ def engine_call(name: str) -> Callable[..., Any]:
 
 def use_corpus(
   *, weights: str | None = None, checkpoint: str | None = None
-) -> pathlib.Path:
+) -> pathlib.Path | None:
   """Makes the configured corpus and vocabulary current; returns the corpus.
+
+  Tasks of the user's own need none: then `CORPUS` may be None, and so is the
+  result.
 
   Args:
     weights: Macro that names the weights in use, which may be None. Those of a
@@ -128,8 +131,9 @@ def use_corpus(
     checkpoint: The weights themselves, if no macro names them.
 
   Raises:
-    InputError: If the corpus or the vocabulary cannot be used, or a
-      decoder-only model has neither weights nor a vocabulary.
+    InputError: If the corpus or the vocabulary cannot be used, there is no
+      corpus for a task that reads one, or a decoder-only model has neither
+      weights nor a vocabulary.
   """
   from it_study.checkpoints import weights_source
   from it_study.data import prepare, vocabularies
@@ -146,9 +150,29 @@ def use_corpus(
         'its weights. Name weights, or set IT_STUDY_VOCABULARY to a folder '
         'with tokenizer.json.'
       )
-  return prepare.use_corpus_and_vocabulary(
-    path_macro('CORPUS'), vocabulary=vocabulary
-  )
+  if gin_utils.macro('CORPUS') is not None:
+    return prepare.use_corpus_and_vocabulary(
+      path_macro('CORPUS'), vocabulary=vocabulary
+    )
+  name = str(gin_utils.macro('MIXTURE_OR_TASK_NAME'))
+  if reads_corpus(name):
+    raise InputError(
+      f'CORPUS is None, and {name} reads a corpus. Name its folder: '
+      '--gin.CORPUS=DIR.'
+    )
+  # Without one, the task's own vocabulary counts.
+  if vocabulary is not None:
+    prepare.set_or_check_vocabulary(vocabulary)
+  return None
+
+
+def reads_corpus(name: str) -> bool:
+  """Whether a SeqIO task, or a task of a mixture, reads a corpus."""
+  from it_study import seqio_lib
+  from it_study.data import row_source
+
+  task = seqio_lib.find_task(name)
+  return any(map(row_source.source_of, getattr(task, 'tasks', [task])))
 
 
 def path_macro(name: str) -> str | os.PathLike[str]:

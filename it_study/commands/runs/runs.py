@@ -107,7 +107,7 @@ def train(options: argparse.Namespace) -> None:
       if distributed.is_first():
         _restore_config(path, before)
       raise
-    if distributed.is_first():
+    if distributed.is_first() and corpus is not None:
       finished.record(options, folder, corpus)
   if distributed.is_first():
     _print_training(options, summary, os.fspath(model_dir))
@@ -142,19 +142,11 @@ def predict(options: argparse.Namespace) -> None:
     _print_result(options, {'predictions': written}, f'wrote {written}')
     _say_summary(options, folder)
     command = f'it-study score {shlex.quote(written)}'
-    if _reads_corpus(str(gin_utils.macro('MIXTURE_OR_TASK_NAME'))):
+    name = str(gin_utils.macro('MIXTURE_OR_TASK_NAME'))
+    if configuration.reads_corpus(name):
       corpus = os.fspath(configuration.path_macro('CORPUS'))
       command += f' --corpus={shlex.quote(corpus)}'
     say(options, f'next: {command}')
-
-
-def _reads_corpus(name: str) -> bool:
-  """Whether all that was predicted are instances of the corpus."""
-  from it_study import seqio_lib
-  from it_study.data import row_source
-
-  task = seqio_lib.find_task(name)
-  return all(map(row_source.source_of, getattr(task, 'tasks', [task])))
 
 
 def _print_training(
