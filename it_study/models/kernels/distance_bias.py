@@ -47,16 +47,16 @@ class Place:
   """Where a tile of scores lies.
 
   Attributes:
-    shape: Sides of the tile.
+    step: Step of its smallest distance.
+    shape: Sides of the tile; None, like the rest, if it has no other step.
     distances: Distances of its queries and keys, of each pair or by diagonal.
     largest: Largest of them.
-    step: Step of the smallest of them.
   """
 
-  shape: tuple[int, int]
-  distances: Int32[Array, 'm n'] | Int32[Array, '1 diagonals']
-  largest: Any
   step: Any
+  shape: tuple[int, int] | None = None
+  distances: Int32[Array, 'm n'] | Int32[Array, '1 diagonals'] | None = None
+  largest: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +118,17 @@ class Steps:
       distances = -distances
     smallest = offset - (shape[1 - key_axis] - 1)
     step, _ = self._walk(step, smallest, lambda step, start, carry: carry, 0)
-    return Place(shape, distances + offset, offset + shape[key_axis] - 1, step)
+    return Place(
+      step,
+      shape=shape,
+      distances=distances + offset,
+      largest=offset + shape[key_axis] - 1,
+    )
 
-  def bias(self, place: Place) -> Float32[Array, 'm n']:
-    """Returns the bias of a tile."""
+  def bias(self, place: Place) -> Float32[Array, 'm n'] | Float32[Array, '']:
+    """Returns the bias of a tile; a scalar if it is the same everywhere."""
+    if place.distances is None or place.shape is None:
+      return self._value(place.step)
 
     def select(step, start, bias):
       return jnp.where(place.distances >= start, self._value(step), bias)
@@ -137,9 +144,12 @@ class Steps:
     place: Place,
   ) -> Float32[Array, '1 steps']:
     """Adds a tile's part to the gradient of the values."""
+    numbers = lax.broadcasted_iota(jnp.int32, d_values.shape, 1)
+    d_values += jnp.where(numbers == place.step, _total(d_scores), 0.0)
+    if place.distances is None:
+      return d_values
     if self.by_diagonal:
       d_scores = _sum_diagonals(d_scores)
-    numbers = lax.broadcasted_iota(jnp.int32, d_values.shape, 1)
 
     def move(step, start, d_values):
       # What begins here is no longer of the step before.
@@ -147,7 +157,6 @@ class Steps:
       d_values += jnp.where(numbers == step, beyond, 0.0)
       return d_values - jnp.where(numbers == step - 1, beyond, 0.0)
 
-    d_values += jnp.where(numbers == place.step, _total(d_scores), 0.0)
     return self._walk(place.step, place.largest, move, d_values)[1]
 
   def _value(self, step: Any) -> Any:

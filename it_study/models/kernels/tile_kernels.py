@@ -16,7 +16,7 @@ from jax.experimental import pallas as pl
 import jax.numpy as jnp
 
 from it_study.models.dot_product_attention import MASKED, capped
-from it_study.models.kernels.distance_bias import Steps
+from it_study.models.kernels.distance_bias import Place, Steps
 
 
 class Settings(NamedTuple):
@@ -82,17 +82,11 @@ class Keys(NamedTuple):
 def forward(settings, key_tile, bias, queries, keys, mixed_ref, normalizer_ref):
   """Writes the results of a tile of queries, and their normalizers."""
   steps = _steps(settings, bias)
-  num_queries = queries.query.shape[1]
-  start = pl.program_id(2) * num_queries
   query = queries.query[...].T  # [q, D]
   segments = queries.segments[...].T  # [q, 1]
 
-  def add(index, carry):
-    step, largest, total, mixed = carry
-    tile = _tile(index, key_tile)
-    place = steps.place(
-      *((num_queries, key_tile), index * key_tile - start, step), key_axis=1
-    )
+  def add(tile, place, carry):
+    largest, total, mixed = carry
     _, scores = _scores(settings, steps, place, query, keys.key[:, tile])
     scores = jnp.where(segments == keys.segments[:, tile], scores, MASKED)
     former = largest
@@ -102,15 +96,18 @@ def forward(settings, key_tile, bias, queries, keys, mixed_ref, normalizer_ref):
     total = decay * total + weights.sum(axis=1, keepdims=True)
     value = keys.value[:, tile].T
     mixed = decay * mixed + _dot(weights.astype(value.dtype), value)
-    return place.step, largest, total, mixed
+    return largest, total, mixed
 
-  column = jnp.zeros((num_queries, 1), jnp.float32)
-  low, high = _key_tiles(steps, start, num_queries, key_tile, keys)
-  _, largest, total, mixed = lax.fori_loop(
-    low,
-    high,
+  zeros = jnp.zeros(query.shape, jnp.float32)
+  column = jnp.zeros(segments.shape, jnp.float32)
+  largest, total, mixed = _over_tiles(
+    settings,
+    steps,
     add,
-    (0, column + MASKED, column, jnp.zeros(query.shape, jnp.float32)),
+    (column + MASKED, column, zeros),
+    shape=(query.shape[0], key_tile),
+    length=keys.key.shape[1],
+    key_axis=1,
   )
   mixed_ref[...] = (mixed / total).astype(mixed_ref.dtype).T
   normalizer_ref[...] = (largest + jnp.log(total)).T
@@ -121,18 +118,12 @@ def backward_of_queries(
 ):
   """Writes the gradients of the bias's values and of a tile of queries."""
   steps = _steps(settings, bias)
-  num_queries = queries.query.shape[1]
-  start = pl.program_id(2) * num_queries
   segments, query, gradient, normalizer, shared = (
     ref[...].T for ref in queries
   )  # [q, 1] or [q, D]
 
-  def add(index, carry):
-    step, d_values, d_query = carry
-    tile = _tile(index, key_tile)
-    place = steps.place(
-      *((num_queries, key_tile), index * key_tile - start, step), key_axis=1
-    )
+  def add(tile, place, carry):
+    d_values, d_query = carry
     key = keys.key[:, tile]
     products, scores = _scores(settings, steps, place, query, key)
     scores = jnp.where(segments == keys.segments[:, tile], scores, MASKED)
@@ -142,18 +133,19 @@ def backward_of_queries(
       d_values = steps.add_gradient(d_values, d_scores, place)
     d_products = _before_cap(settings, products, d_scores)
     d_query += _dot(d_products.astype(key.dtype), key.T)
-    return place.step, d_values, d_query
+    return d_values, d_query
 
-  low, high = _key_tiles(steps, start, num_queries, key_tile, keys)
-  _, d_values, d_query = lax.fori_loop(
-    low,
-    high,
+  d_values, d_query = _over_tiles(
+    settings,
+    steps,
     add,
     (
-      0,
       jnp.zeros(d_values_ref.shape, jnp.float32),
       jnp.zeros(query.shape, jnp.float32),
     ),
+    shape=(query.shape[0], key_tile),
+    length=keys.key.shape[1],
+    key_axis=1,
   )
   d_values_ref[...] = d_values
   d_query_ref[...] = d_query.astype(d_query_ref.dtype).T
@@ -167,25 +159,10 @@ def backward_of_keys(
   Scores are transposed here, so that the queries' numbers need not be.
   """
   steps = _steps(settings, bias)
-  num_keys = keys.key.shape[1]
-  start = pl.program_id(2) * num_keys
   segments, key, value = (ref[...].T for ref in keys)  # [k, 1] or [k, D]
-  smallest, largest = steps.reach()
-  low, high = _tiles_between(
-    start - largest,
-    start + num_keys - 1 - smallest,
-    query_tile,
-    queries.query.shape[1],
-  )
 
-  def add(index, carry):
-    step, d_key, d_value = carry
-    # From the last tile to the first, so that distances rise.
-    index = low + high - 1 - index
-    tile = _tile(index, query_tile)
-    place = steps.place(
-      *((num_keys, query_tile), start - index * query_tile, step), key_axis=0
-    )
+  def add(tile, place, carry):
+    d_key, d_value = carry
     query, gradient = queries.query[:, tile], queries.gradient[:, tile]
     products, scores = _scores(settings, steps, place, key, query)
     scores = jnp.where(segments == queries.segments[:, tile], scores, MASKED)
@@ -194,12 +171,80 @@ def backward_of_keys(
     d_scores = weights * (_dot(value, gradient) - queries.shared[:, tile])
     d_products = _before_cap(settings, products, d_scores)
     d_key += _dot(d_products.astype(query.dtype), query.T)
-    return place.step, d_key, d_value
+    return d_key, d_value
 
   zeros = jnp.zeros(key.shape, jnp.float32)
-  _, d_key, d_value = lax.fori_loop(low, high, add, (0, zeros, zeros))
+  d_key, d_value = _over_tiles(
+    settings,
+    steps,
+    add,
+    (zeros, zeros),
+    shape=(key.shape[0], query_tile),
+    length=queries.query.shape[1],
+    key_axis=0,
+  )
   d_key_ref[...] = d_key.astype(d_key_ref.dtype).T
   d_value_ref[...] = d_value.astype(d_value_ref.dtype).T
+
+
+def _over_tiles(settings, steps, add, carry, *, shape, length, key_axis):
+  """Calls `carry = add(tile, place, carry)` for all tiles in reach.
+
+  A compiler can overlap loading and computing in a loop that has no loop
+  inside. So tiles that are all in the first or in the last step have loops of
+  their own, unless the bias is looked up by diagonal.
+
+  Args:
+    settings: Settings of the kernel.
+    steps: Steps of the bias.
+    add: Function of the tile's positions, its place and the carry.
+    carry: Initial carry.
+    shape: Sides of a tile of scores; those of its other side are looped over.
+    length: Length of the other side.
+    key_axis: Axis of the keys in a tile.
+  """
+  own_size, size = shape
+  start = pl.program_id(2) * own_size
+
+  def tiles(smallest, largest):
+    """Returns the range of tiles that hold some of these distances."""
+    if key_axis == 0:
+      smallest, largest = -largest, -smallest
+    first = jnp.maximum(start + smallest, 0)
+    last = jnp.clip(start + own_size - 1 + largest, -1, length - 1)
+    return lax.div(first, size), lax.div(last + size, size)
+
+  def far(step):
+    place = Place(step)
+    return lambda index, carry: add(_positions(index, size), place, carry)
+
+  def near(index, state):
+    step, carry = state
+    if key_axis == 0:
+      # From the last tile to the first, so that distances rise.
+      index = near_low + near_high - 1 - index
+    offset = index * size - start
+    place = steps.place(
+      shape, offset if key_axis else -offset, step, key_axis=key_axis
+    )
+    return place.step, add(_positions(index, size), place, carry)
+
+  low, high = tiles(*steps.reach())
+  before, after = 0, steps.num_steps - 1
+  if before == after:
+    return lax.fori_loop(low, high, far(0), carry)
+  near_low, near_high = low, high
+  if not steps.by_diagonal:
+    near_low, near_high = tiles(settings.starts[1] - 1, settings.starts[-1])
+    near_low = jnp.clip(near_low, low, high)
+    near_high = jnp.clip(near_high, near_low, high)
+    if key_axis == 0:
+      before, after = after, before
+    carry = lax.fori_loop(low, near_low, far(before), carry)
+  _, carry = lax.fori_loop(near_low, near_high, near, (0, carry))
+  if not steps.by_diagonal:
+    carry = lax.fori_loop(near_high, high, far(after), carry)
+  return carry
 
 
 def _steps(settings, bias):
@@ -230,23 +275,5 @@ def _dot(left, right):
   return jnp.dot(left, right, preferred_element_type=jnp.float32)
 
 
-def _tile(index, size):
+def _positions(index, size):
   return pl.ds(pl.multiple_of(index * size, size), size)
-
-
-def _key_tiles(steps, start, num_queries, key_tile, keys):
-  """Returns the range of tiles that some of the queries see."""
-  smallest, largest = steps.reach()
-  return _tiles_between(
-    start + smallest,
-    start + num_queries - 1 + largest,
-    key_tile,
-    keys.key.shape[1],
-  )
-
-
-def _tiles_between(first, last, size, length):
-  """Returns the range of tiles that hold the positions from first to last."""
-  low = lax.div(jnp.maximum(first, 0), size)
-  high = lax.div(jnp.clip(last, -1, length - 1) + size, size)
-  return low, high
