@@ -1,6 +1,7 @@
 """Tests of the user pages: their examples run as printed."""
 
 import json
+import os
 import pathlib
 import shlex
 import sys
@@ -313,23 +314,27 @@ def test_weights_page(weights, capsys):
   assert 'constrained' in json.loads(capsys.readouterr().out)['decodings']
 
 
-def test_collections_page(monkeypatch, capsys):
+def test_collections_page(request, monkeypatch, capsys):
   (block,) = blocks('docs/collections.md', 'sh')
   folders, predict, score, again, compare = commands(block)
   checkout, data = (word.split('=')[1] for word in folders)
   promptsource_fixture.write_all(pathlib.Path(), checkout=checkout, data=data)
   monkeypatch.setenv('IT_STUDY_PROMPTSOURCE', checkout)
   monkeypatch.delitem(sys.modules, 'it_study.tasks.p3', raising=False)
-  # In place of its variable, which TFDS reads when it is imported.
-  monkeypatch.setattr(
-    seqio.utils, '_get_data_dir_override', lambda tfds_name: data
-  )
+  # TFDS has read its variable when it was imported.
+  seqio.set_tfds_data_dir_override(os.path.abspath(data))
+  request.addfinalizer(lambda: seqio.set_tfds_data_dir_override(None))
+  tiny = [
+    f'--gin.T5Config.{name}={value!r}'
+    for name, value in fakes.tiny_model().keywords.items()
+  ]
   for words in (predict, again):
     words = [
       '--gin.CHECKPOINT_PATH=None' if 'T0_3B' in word else word
       for word in words
     ]
-    words += ['--gin_file=models/t5_1_1_tiny.gin', '--quiet']
+    lengths = "--gin.TASK_FEATURE_LENGTHS={'inputs': 64, 'targets': 32}"
+    words += [*tiny, lengths, '--gin.CORPUS=CORPUS', '--quiet']
     assert fakes.run_command(*words) == 0
   capsys.readouterr()
   assert fakes.run_command(*score) == 0

@@ -1,6 +1,5 @@
 """Tests of the SeqIO tasks of P3's prompts."""
 
-import importlib
 import os
 
 import promptsource_fixture as fixture
@@ -128,7 +127,7 @@ def test_a_template_whose_fields_tfds_lacks_is_left_out(tmp_path, caplog):
 def test_bad_input_is_refused(tmp_path, monkeypatch):
   monkeypatch.delenv(VARIABLE, raising=False)
   with pytest.raises(InputError) as raised:
-    importlib.import_module('it_study.tasks.p3')
+    seqio_lib.add_p3_tasks()
   assert str(raised.value) == (
     'IT_STUDY_PROMPTSOURCE is not set; set it to the root of a checkout of '
     'bigscience-workshop/promptsource.'
