@@ -118,7 +118,7 @@ def _export(
     documents = list(_documents(rows, condition))
   if not options.quiet:
     prompting.note_fewer_examples(counts)
-  ranked = [document for document in documents if 'label_space' in document]
+  ranked = [document for document in documents if 'choices' in document]
   exported = _Exported(
     condition=condition, num_prompts=len(documents), num_ranked=len(ranked)
   )
@@ -137,8 +137,9 @@ def _documents(
   rows: Iterator[prompting.Rendered], condition: Condition | TkInstruct
 ) -> Iterator[dict[str, str]]:
   name = _format_of(condition)
-  # The harness puts a prompt in the chat template of the model that it runs.
   around = prompt_formats.make_format('plain' if name == 'chat' else name, None)
+  # The harness puts a prompt in the chat template of the model that it runs.
+  around = dataclasses.replace(around, moves_space=name == 'plain')
   for row in rows:
     yield lm_eval.make_document(
       Prediction.of_instance(
@@ -156,6 +157,7 @@ def _documents(
         engine=lm_eval.ENGINE,
       ),
       prompt_format=name,
+      answer_start=around.answer_start(row.prompt.text),
     )
 
 

@@ -19,7 +19,9 @@ def ranked_name(name: str) -> str:
   return name + _RANKED
 
 
-def make_document(row: Prediction, *, prompt_format: str) -> dict[str, str]:
+def make_document(
+  row: Prediction, *, prompt_format: str, answer_start: str = ''
+) -> dict[str, str]:
   """Returns the harness's document of an instance.
 
   All values are texts. The library that the harness reads documents with
@@ -29,6 +31,7 @@ def make_document(row: Prediction, *, prompt_format: str) -> dict[str, str]:
   Args:
     row: Instance and its prompt; its prediction is not used.
     prompt_format: 'chat' if the harness puts the prompt in a chat template.
+    answer_start: Text between the prompt and every label.
   """
   record = row.to_json()
   for name in _KNOWN_LATER:
@@ -41,7 +44,9 @@ def make_document(row: Prediction, *, prompt_format: str) -> dict[str, str]:
     'row': _json(record),
   }
   if row.label_space is not None:
-    document['label_space'] = _json(row.label_space)
+    document['choices'] = _json(
+      [answer_start + label for label in row.label_space]
+    )
     document['correct'] = _json(
       [i for i, label in enumerate(row.label_space) if label in row.targets]
     )
@@ -79,8 +84,7 @@ def ranking_task(name: str, *, data: str) -> str:
       **_common(name, data),
       'output_type': 'multiple_choice',
       'doc_to_target': '{{correct}}',
-      'doc_to_choice': '{{label_space}}',
-      # A prompt ends in the space before an answer.
+      'doc_to_choice': '{{choices}}',
       'target_delimiter': '',
       'metric_list': [_metric('acc')],
     }
@@ -118,10 +122,12 @@ def read_sample(fields: Mapping[str, Any], where: str) -> Prediction:
     # A conversation for an API, as JSON.
     record['inputs'] = prompt if isinstance(prompt, str) else prompt[0]
     if isinstance(requests[0][1], dict):
-      (record['prediction'],) = answers
+      (answer,) = answers
+      # Which may be between the prompt and the answer.
+      record['prediction'] = answer.removeprefix(' ')
     else:
       scores = _scores(
-        record['label_space'], [label for _, label in requests], answers
+        record['label_space'], [choice for _, choice in requests], answers
       )
       record['scores'] = scores
       record['prediction'] = max(scores, key=lambda label: scores[label])
@@ -137,10 +143,12 @@ def read_sample(fields: Mapping[str, Any], where: str) -> Prediction:
 
 
 def _scores(
-  labels: Sequence[str], continuations: Sequence[str], answers: Sequence
+  labels: Sequence[str], choices: Sequence[str], answers: Sequence
 ) -> dict[str, float]:
   """Returns each label's log-likelihood; raises `ValueError` on a mismatch."""
-  if list(continuations) != list(labels):
+  if [choice.removeprefix(' ') for choice in choices] != [
+    label.removeprefix(' ') for label in labels
+  ]:
     raise ValueError('not the labels')
   return {
     label: float(score)

@@ -58,10 +58,13 @@ def test_it_writes_two_tasks_and_says_how_to_run_them(capsys):
     for name in (_CHAT, f'{_CHAT}_ranked', _PLAIN, f'{_PLAIN}_ranked')
     for end in ('.jsonl', '.yaml')
   )
-  assert documents(_CHAT)[0]['inputs'] == documents(_PLAIN)[0]['inputs']
-  assert documents(_PLAIN)[0] == {
+  # A byte-level tokenizer has one token for a space and the word after it.
+  plain = documents(_PLAIN)[0]
+  assert documents(_CHAT)[0]['inputs'] == plain['inputs'] + ' '
+  assert documents(_CHAT)[0]['choices'] == '["yes", "no"]'
+  assert plain == {
     'inputs': 'Definition: Answer yes or no.\n\nNow complete the following '
-    'example -\nInput: Is it 0?\nOutput: ',
+    'example -\nInput: Is it 0?\nOutput:',
     'targets': '["yes"]',
     'prompt_format': 'plain',
     'row': '{"id": "entail-0", "task": "task4_entail", "category": "Textual '
@@ -69,7 +72,7 @@ def test_it_writes_two_tasks_and_says_how_to_run_them(capsys):
     '"position": 0, "split": "test", "targets": ["yes"], "train_condition": '
     'null, "test_condition": "natinst_def_original_ex_empty0", "seed": null, '
     '"engine": "lm_eval"}',
-    'label_space': '["yes", "no"]',
+    'choices': '[" yes", " no"]',
     'correct': '[0]',
   }
   assert 'correct' not in documents(_PLAIN)[-1]

@@ -79,7 +79,7 @@ def refused(path, *samples) -> str:
 def test_a_free_answer_keeps_its_instance(tmp_path):
   file = read(tmp_path / 's.jsonl', generated())
   assert file.format == 'lm_eval'
-  assert file.rows == (dataclasses.replace(ROW, prediction=' bad '),)
+  assert file.rows == (dataclasses.replace(ROW, prediction='bad '),)
   assert not file.are_ranked
 
 
@@ -90,6 +90,11 @@ def test_ranked_labels_have_their_scores(tmp_path):
     dataclasses.replace(ROW, prediction='bad', scores=scores),
   )
   assert file.are_ranked
+
+
+def test_a_space_before_a_label_is_not_the_label_s(tmp_path):
+  (row,) = read(tmp_path / 's.jsonl', ranked(labels=(' good', ' bad'))).rows
+  assert row.scores == {'good': -3.25, 'bad': -1.5}
 
 
 def test_of_equal_labels_the_first_is_the_answer(tmp_path):
@@ -176,10 +181,10 @@ def test_the_samples_of_both_tasks_are_not_one_file(tmp_path):
 
 def test_a_document_holds_only_texts_that_are_no_dates():
   row = dataclasses.replace(ROW, targets=('2012-04-03',))
-  document = lm_eval.make_document(row, prompt_format='plain')
+  document = lm_eval.make_document(row, prompt_format='plain', answer_start=' ')
   assert document['targets'] == '["2012-04-03"]'
-  assert (document['label_space'], document['correct']) == (
-    '["good", "bad"]',
+  assert (document['choices'], document['correct']) == (
+    '[" good", " bad"]',
     '[]',
   )
   assert all(isinstance(value, str) for value in document.values())
@@ -205,7 +210,7 @@ def test_tasks_are_yaml():
   assert lm_eval.ranking_task('c_ranked', data='c.jsonl').endswith(
     'output_type: "multiple_choice"\n'
     'doc_to_target: "{{correct}}"\n'
-    'doc_to_choice: "{{label_space}}"\n'
+    'doc_to_choice: "{{choices}}"\n'
     'target_delimiter: ""\n'
     'metric_list: [{"metric": "acc", "aggregation": "mean", '
     '"higher_is_better": true}]\n'
