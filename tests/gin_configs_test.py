@@ -12,9 +12,10 @@ import pytest
 from it_study import cli, gin_utils
 from it_study.checkpoints.hf import decoder_config as hf_config
 from it_study.commands.runs import configuration
-from it_study.conditions import Condition
+from it_study.conditions import Condition, standard_grid
 from it_study.engines import native
 from it_study.models import partitioning
+from it_study.models.adapters.lora import Lora
 from it_study.models.decoder_only.config import DecoderConfig, Rope
 from it_study.models.decoder_only.model import DecoderLM
 from it_study.models.t5 import T5Config
@@ -75,8 +76,10 @@ def test_the_leaves_are_known():
     'runs/tk_instruct.gin',
     'studies/active_it.gin',
     'studies/active_it_v4.gin',
+    'studies/alpaca.gin',
     'studies/definitions.gin',
     'studies/examples.gin',
+    'studies/llama.gin',
     'studies/low_resource.gin',
     'studies/low_resource_fixed_steps.gin',
     'studies/miniature.gin',
@@ -92,6 +95,7 @@ def test_the_leaves_are_known():
     'studies/number_of_tasks.gin',
     'studies/p3_t0.gin',
     'studies/smollm2.gin',
+    'studies/smollm2_lora.gin',
   ]
 
 
@@ -310,6 +314,33 @@ def test_the_recipes_of_active_it(leaf, instances, learning_rate, warmup_steps):
   )
   assert gin_utils.macro('BATCH_SIZE') == 128
   assert gin_utils.macro('EPOCHS') == 8
+
+
+@pytest.mark.parametrize(
+  ('leaf', 'prompt_format'), [('llama', 'plain'), ('alpaca', 'alpaca')]
+)
+def test_table_2_is_the_grid_it_says(leaf, prompt_format):
+  load_leaf(f'studies/{leaf}.gin')
+  assert gin_utils.bound('run_study', ('conditions',))['conditions'] == tuple(
+    Condition(definition=level, prompt_format=prompt_format)
+    for level in ('original', 'simplified')
+  )
+  optimizer = gin_utils.bound('finetune', ('optimizer',))['optimizer']
+  assert optimizer == optimizers.adamw(
+    learning_rate=optimizers.linear_warmup(learning_rate=2e-5, warmup_steps=50)
+  )
+  assert (gin_utils.macro('BATCH_SIZE'), gin_utils.macro('EPOCHS')) == (128, 3)
+
+
+def test_smollm2_is_tuned_with_lora_on_both_experiments():
+  load_leaf('studies/smollm2_lora.gin')
+  assert gin_utils.bound('run_study', ('conditions',))['conditions'] == (
+    standard_grid(instances_per_task=5, prompt_format='chat')
+  )
+  lora = gin_utils.bound('finetune', ('lora',))['lora']
+  assert lora == Lora(rank=8, alpha=16.0)
+  few = gin_utils.bound('predict', ('instances_per_test_task',))
+  assert few == {'instances_per_test_task': 3}
 
 
 def test_fixed_steps_take_the_place_of_epochs():
