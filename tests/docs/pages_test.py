@@ -98,13 +98,11 @@ def test_numbers_of_trainings_and_cells_of_the_paper():
   for name in listed:
     gin_configs_test.load_leaf(name)
     trainings, cells = grid.plan(
-      conditions=gin_utils.configured('sweep')(),
-      seeds=gin_utils.macro('SEEDS'),
-      splits=gin_utils.bound('run_study', ('splits',))['splits'],
+      **gin_utils.bound('run_study', ('conditions', 'seeds', 'splits'))
     )
     planned[name] = (len(trainings), len(cells))
   assert listed == planned
-  assert len(listed) == 7
+  assert len(listed) == 10
 
 
 def test_exit_statuses_are_listed():
