@@ -97,6 +97,11 @@ class T5Config:
     """T5's own coefficient."""
     return 1e-4
 
+  @property
+  def has_sparse_targets(self) -> bool:
+    """Whether most tokens of a training row have no target: not T5's."""
+    return False
+
 
 def check_common(config: Any) -> None:
   """Checks the fields that the configurations of all models share.

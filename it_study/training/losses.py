@@ -4,8 +4,9 @@ Shape letters, as in `it_study.models`:
   B batch     T target length     E emb_dim     V vocab_size
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import functools
+from typing import Any
 
 from flax.linen.spmd import with_logical_constraint
 import jax
@@ -37,6 +38,7 @@ def cross_entropy(
   label_smoothing: float = 0.0,
   num_target_tokens: Float32[Array, ''] | None = None,
   num_parts: int = 1,
+  num_columns: int | None = None,
   soft_cap: float | None = None,
 ) -> tuple[Float32[Array, ''], dict[str, Float32[Array, '']]]:
   """Returns the mean loss over the weighted target tokens of a global batch.
@@ -69,6 +71,9 @@ def cross_entropy(
       part of a batch it is that of the whole batch, so that losses and
       gradients of the parts add up to those of the batch.
     num_parts: Number of parts that the rows are computed in; divides B.
+    num_columns: If most weights are 0: length of the parts that the rows are
+      computed in, in place of `num_parts`, once the tokens that count come
+      first. Parts where no token counts are skipped.
     soft_cap: Cap c that turns logits s into c tanh(s / c); None for no cap.
 
   Returns:
@@ -85,6 +90,11 @@ def cross_entropy(
     num_target_tokens = weighted_tokens
   # Divided here, because the gradient is computed along with the sums.
   shares = weights / jnp.maximum(num_target_tokens, 1.0)
+  if num_columns is not None:
+    hidden, targets, shares = _targets_first(
+      hidden, targets, shares, num_columns
+    )
+    num_parts = hidden.shape[0] // weights.shape[0]
   loss, mean_z_loss, accuracy = _weighted_sums(
     hidden,
     kernel,
@@ -93,6 +103,7 @@ def cross_entropy(
     z_loss,
     label_smoothing,
     num_parts,
+    num_columns is not None,
     soft_cap,
   )
   return loss, {
@@ -128,7 +139,57 @@ def count_parts(
   )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7))
+def count_columns(
+  hidden: Float[Array, 'B T E'],
+  kernel: Float[AnyArray, 'E V'],
+  mesh_shape: Mapping[str, int],
+) -> int:
+  """Returns the length of the parts of rows whose targets are sparse.
+
+  It is the largest power of two, up to that of the rows, that keeps a device's
+  logits of one part small; at least 8.
+
+  Args:
+    hidden: Hidden states, as for `cross_entropy`.
+    kernel: Logits matrix, as for `cross_entropy`.
+    mesh_shape: Number of devices along 'data', 'fsdp' and 'model'.
+  """
+  rows = hidden.shape[0] // (mesh_shape['data'] * mesh_shape['fsdp'])
+  token_bytes = 4 * rows * kernel.shape[1] // mesh_shape['model']
+  fitting = max(min(_LOGITS_BYTES // token_bytes, hidden.shape[1]), 8)
+  return 1 << (fitting.bit_length() - 1)
+
+
+def _targets_first(
+  hidden: Float[Array, 'B T E'],
+  targets: Int[AnyArray, 'B T'],
+  shares: Float32[AnyArray, 'B T'],
+  num_columns: int,
+) -> tuple[
+  Float[Array, 'rows columns E'],
+  Int[Array, 'rows columns'],
+  Float32[Array, 'rows columns'],
+]:
+  """Moves the tokens that count to the front of their rows, then cuts the rows.
+
+  Shares [[0, 0, 3], [0, 4, 5]] become [[3, 0], [0, 0], [4, 5], [0, 0]] with 2
+  columns: the first parts of all rows, then their second parts, are what
+  `_split` takes together.
+  """
+  order = jnp.argsort(shares == 0, axis=1, stable=True)  # [B, T]
+
+  def cut(array: Shaped[AnyArray, 'B T ...']) -> Shaped[Array, '...']:
+    index = order.reshape(*order.shape, *(1,) * (array.ndim - 2))
+    array = jnp.take_along_axis(jnp.asarray(array), index, axis=1)
+    missing = -array.shape[1] % num_columns
+    padding = ((0, 0), (0, missing), *((0, 0),) * (array.ndim - 2))
+    array = jnp.pad(array, padding)
+    return array.reshape(-1, num_columns, *array.shape[2:])
+
+  return cut(hidden), cut(targets), cut(shares)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7, 8))
 def _weighted_sums(
   hidden: Float[Array, 'B T E'],
   kernel: Float[AnyArray, 'E V'],
@@ -137,6 +198,7 @@ def _weighted_sums(
   z_loss: float,
   label_smoothing: float,
   num_parts: int,
+  skips: bool,
   soft_cap: float | None,
 ) -> _Terms:
   def add(sums, part):
@@ -147,7 +209,7 @@ def _weighted_sums(
 
   zero = jnp.zeros((), jnp.float32)
   parts = _split((hidden, targets, shares), num_parts)
-  return _loop(add, (zero, zero, zero), parts, num_parts)[0]
+  return _loop(add, (zero, zero, zero), parts, num_parts, skips)[0]
 
 
 def _forward(
@@ -158,6 +220,7 @@ def _forward(
   z_loss: float,
   label_smoothing: float,
   num_parts: int,
+  skips: bool,
   soft_cap: float | None,
 ) -> tuple[_Terms, tuple[Float[Array, 'B T E'], Float[Array, 'E V']]]:
   """Returns the sums, and the loss's gradients in `hidden` and `kernel`."""
@@ -196,6 +259,7 @@ def _forward(
     ((zero, zero, zero), d_kernel),
     _split((hidden, targets, shares), num_parts),
     num_parts,
+    skips,
   )
   d_hidden = _join(d_hidden, num_parts)
   return terms, (d_hidden, d_kernel.astype(kernel.dtype))
@@ -205,11 +269,12 @@ def _backward(
   z_loss: float,
   label_smoothing: float,
   num_parts: int,
+  skips: bool,
   soft_cap: float | None,
   residuals: tuple[Float[Array, 'B T E'], Float[Array, 'E V']],
   cotangents: _Terms,
 ) -> tuple[Float[Array, 'B T E'], Float[Array, 'E V'], None, None]:
-  del z_loss, label_smoothing, num_parts, soft_cap
+  del z_loss, label_smoothing, num_parts, skips, soft_cap
   factor = cotangents[0]
   d_hidden, d_kernel = (
     array * factor.astype(array.dtype) for array in residuals
@@ -312,5 +377,24 @@ def _join(array: Shaped[Array, '...'], num_parts: int) -> Shaped[Array, '...']:
   return array.swapaxes(0, 1).reshape(-1, *array.shape[2:])
 
 
-def _loop(body, carry, parts, num_parts):
-  return body(carry, parts) if num_parts == 1 else lax.scan(body, carry, parts)
+def _loop(
+  body: Callable[[Any, Any], tuple[Any, Any]],
+  carry: Any,
+  parts: tuple[Shaped[AnyArray, '...'], ...],
+  num_parts: int,
+  skips: bool,
+) -> tuple[Any, Any]:
+  """Scans parts; skips those without a share, the last of each, if asked to."""
+  if num_parts == 1:
+    return body(carry, parts)
+
+  def unless_empty(carry: Any, part: Any) -> tuple[Any, Any]:
+    def skip(carry: Any, part: Any) -> tuple[Any, Any]:
+      _, output = jax.eval_shape(body, carry, part)
+      return carry, jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), output
+      )
+
+    return lax.cond(jnp.any(part[-1]), body, skip, carry, part)
+
+  return lax.scan(unless_empty if skips else body, carry, parts)

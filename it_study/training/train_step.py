@@ -294,6 +294,9 @@ def _make_gradient_fn(
         label_smoothing=label_smoothing,
         num_target_tokens=num_target_tokens,
         num_parts=losses.count_parts(hidden, kernel, mesh.shape),
+        num_columns=losses.count_columns(hidden, kernel, mesh.shape)
+        if model.config.has_sparse_targets
+        else None,
         soft_cap=model.config.logits_soft_cap,
       )
 

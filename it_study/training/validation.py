@@ -123,6 +123,9 @@ def _make_step(
         weights=weights,
         z_loss=0.0,
         num_parts=losses.count_parts(hidden, kernel, mesh.shape),
+        num_columns=losses.count_columns(hidden, kernel, mesh.shape)
+        if model.config.has_sparse_targets
+        else None,
         soft_cap=model.config.logits_soft_cap,
       )
     return metrics['loss'], metrics['accuracy'], metrics['num_target_tokens']

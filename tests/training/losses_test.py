@@ -132,9 +132,15 @@ def by_definition(
 @pytest.mark.parametrize(
   ('smoothing', 'soft_cap'), [(0.0, None), (0.1, None), (0.1, 1.5)]
 )
-@pytest.mark.parametrize('num_parts', [1, 2, 3, 6])
+@pytest.mark.parametrize(
+  'parts',
+  [
+    *({'num_parts': number} for number in (1, 2, 3, 6)),
+    *({'num_columns': length} for length in (1, 2, 8)),
+  ],
+)
 def test_loss_and_gradients_are_those_of_the_formula(
-  num_parts, smoothing, soft_cap
+  parts, smoothing, soft_cap
 ):
   terms = random_terms()
   rest = {name: terms[name] for name in ('targets', 'weights')}
@@ -148,8 +154,8 @@ def test_loss_and_gradients_are_those_of_the_formula(
         kernel=kernel,
         z_loss=0.01,
         label_smoothing=smoothing,
-        num_parts=num_parts,
         soft_cap=soft_cap,
+        **parts,
         **rest,
       )[0]
     )
@@ -174,13 +180,52 @@ def test_loss_and_gradients_are_those_of_the_formula(
   )
 
 
-def test_number_of_parts_does_not_change_metrics():
+@pytest.mark.parametrize('settings', [{'num_parts': 3}, {'num_columns': 2}])
+def test_the_parts_do_not_change_metrics(settings):
   whole = losses.cross_entropy(**random_terms())[1]
-  parts = losses.cross_entropy(**random_terms(), num_parts=3)[1]
+  parts = losses.cross_entropy(**random_terms(), **settings)[1]
   for name, value in whole.items():
     assert float(parts[name]) == pytest.approx(float(value), rel=1e-6), name
   assert whole['num_target_tokens'] == 19.0
   assert 0 < whole['accuracy'] < 1
+
+
+def test_targets_come_first_where_they_are_sparse():
+  shares = jnp.array([[0.0, 0.0, 3.0], [0.0, 4.0, 5.0]])
+  hidden, targets, shares = losses._targets_first(
+    jnp.arange(6.0).reshape(2, 3, 1), np.arange(6).reshape(2, 3), shares, 2
+  )
+  assert shares.tolist() == [[3, 0], [0, 0], [4, 5], [0, 0]]
+  assert targets.tolist() == [[2, 0], [1, 0], [4, 5], [3, 0]]
+  assert hidden[..., 0].tolist() == targets.tolist()
+
+
+def test_logits_are_computed_only_where_targets_are():
+  terms = random_terms()
+  terms['weights'] = np.array([[1, 0, 1, 0, 0]] * 6, np.float32)
+  # The third of three parts of two columns.
+  terms['hidden'] = terms['hidden'].at[:, 4].set(jnp.nan)
+  gradient = jax.grad(
+    lambda kernel, num_columns: losses.cross_entropy(
+      **{**terms, 'kernel': kernel}, num_columns=num_columns
+    )[0]
+  )
+  assert jnp.isfinite(gradient(terms['kernel'], 2)).all()
+  assert jnp.isnan(gradient(terms['kernel'], 5)).any()
+
+
+def test_the_length_of_parts_follows_from_the_logits():
+  mesh = {'data': 2, 'fsdp': 1, 'model': 1}
+  for vocabulary, length in (
+    (100, 512),
+    (49_152, 32),
+    (128_256, 16),
+    (10**6, 8),
+  ):
+    columns = losses.count_columns(
+      jnp.zeros((8, 512, 1)), np.zeros((1, vocabulary), np.float32), mesh
+    )
+    assert columns == length
 
 
 def test_gradients_have_the_dtype_of_their_arguments():

@@ -26,6 +26,7 @@ BATCH = {
 class StubConfig:
   dropout_rate: float = 0.2
   logits_soft_cap: float | None = None
+  has_sparse_targets: bool = False
 
 
 class Stub(nn.Module):

@@ -174,6 +174,11 @@ class DecoderConfig:
     """No z-loss: these models are tuned on the cross entropy alone."""
     return 0.0
 
+  @property
+  def has_sparse_targets(self) -> bool:
+    """Whether most tokens of a training row have no target: the prompts'."""
+    return True
+
   def has_window(self, layer: int) -> bool:
     """Returns whether a layer sees only a window."""
     pattern = self.window_pattern

@@ -231,7 +231,9 @@ def test_a_decoder_only_model():
   assert found.batch_bytes == 5 * 4 * 2 * (24 + 16)
   # Scores of both layers, again in the backward pass.
   scores = 2 * 2 * 2 * (24 + 16) ** 2 * 32
-  assert found.program_flops == found.model_flops + scores
+  # Logits of parts of 32 tokens, those without a target included.
+  logits = 3 * 2 * 2 * (64 - (24 + 16)) * 32 * 96
+  assert found.program_flops == found.model_flops + scores + logits
   updated = decoder_plan(lora=Lora(rank=2, targets=('query', 'wi_0')))
   extra = 2 * (2 * (32 + 32) + 2 * (32 + 64))
   assert updated.num_parameters == number
