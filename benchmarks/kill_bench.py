@@ -1,18 +1,20 @@
 """Kills a training repeatedly and compares it with an uninterrupted one.
 
   python benchmarks/kill_bench.py [--kills 30] [--terms 10] [--steps 600]
-    [--eval_period 5]
+    [--eval_period 5] [--lora]
 
 Trains a tiny model on the miniature twice. The second training is stopped by
 SIGKILL or SIGTERM and resumed, at random moments and while a checkpoint is
 being written. Prints a line for each stop, then a summary in JSON. Exits with
 status 0 if the parameters are bit-identical and no step is missing from or
 repeated in `metrics.jsonl`, otherwise with 1; with --eval_period, validation
-losses and the best checkpoint must be identical too. Expect 0.
+losses and the best checkpoint must be identical too. With --lora, it trains
+LoRA on a tiny Llama in place of a T5. Expect 0.
 """
 
 import argparse
 import collections
+from collections.abc import Sequence
 import json
 import os
 import pathlib
@@ -26,6 +28,7 @@ import time
 
 import jax
 import numpy as np
+import tiny_llama
 
 from it_study.checkpoints import manager
 from it_study.training.preemption import PREEMPTED_STATUS
@@ -61,6 +64,9 @@ def main() -> int:
     'checkpoint kept (default: no evaluation)',
   )
   parser.add_argument(
+    '--lora', action='store_true', help='train LoRA on a tiny Llama'
+  )
+  parser.add_argument(
     '--seed',
     type=int,
     default=0,
@@ -79,6 +85,7 @@ def main() -> int:
       terms=options.terms,
       steps=options.steps,
       eval_period=options.eval_period,
+      lora=options.lora,
       seed=options.seed,
     )
   finally:
@@ -96,6 +103,7 @@ def torture(
   terms: int,
   steps: int,
   eval_period: int | None,
+  lora: bool,
   seed: int,
 ) -> dict:
   """Trains twice, once without interruption, and compares the results.
@@ -108,13 +116,15 @@ def torture(
     steps: Number of steps of each training; a checkpoint is written every 5.
     eval_period: Steps between evaluations on held-out instances, a divisor of
       5; None for no evaluation.
+    lora: Whether to train LoRA on a tiny Llama in place of a T5.
     seed: Seed for the moments of the kills.
 
   Returns:
     A summary; the fields whose names end in `_equal` must all be true.
   """
   reference, interrupted = folder / 'uninterrupted', folder / 'interrupted'
-  command = _command(steps, eval_period)
+  model = _tiny_llama(folder / 'model') if lora else _TINY_T5
+  command = _command(model, steps, eval_period)
   _finish(reference, command)
   generator = random.Random(seed)
   signals = ['kill'] * kills + ['term'] * terms
@@ -185,17 +195,34 @@ def _equal(first: pathlib.Path, second: pathlib.Path) -> list[bool]:
   return jax.tree.leaves(jax.tree.map(np.array_equal, *parameters))
 
 
-def _command(steps: int, eval_period: int | None) -> list[str]:
+_TINY_T5 = (
+  '--gin_file=models/t5_1_1_tiny.gin',
+  '--gin_file=runs/finetune.gin',
+  '--gin.IT_STUDY_VOCABULARY=miniature',
+  '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
+  "--gin.TASK_FEATURE_LENGTHS={'inputs': 128, 'targets': 16}",
+  '--gin.DROPOUT_RATE=0.1',
+)
+
+
+def _tiny_llama(folder: pathlib.Path) -> tuple[str, ...]:
+  words, weights = tiny_llama.settings(folder)
+  return (
+    *words,
+    '--gin_file=runs/finetune.gin',
+    '--gin_file=runs/lora.gin',
+    f'--gin.INITIAL_CHECKPOINT_PATH={weights}',
+  )
+
+
+def _command(
+  model: Sequence[str], steps: int, eval_period: int | None
+) -> list[str]:
   command = [
     *(sys.executable, '-m', 'it_study.cli', 'train', '--quiet'),
-    '--gin_file=models/t5_1_1_tiny.gin',
-    '--gin_file=runs/finetune.gin',
+    *model,
     '--gin.CORPUS=miniature',
-    '--gin.IT_STUDY_VOCABULARY=miniature',
-    '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
-    "--gin.TASK_FEATURE_LENGTHS={'inputs': 128, 'targets': 16}",
     '--gin.BATCH_SIZE=4',
-    '--gin.DROPOUT_RATE=0.1',
     '--gin.CHECKPOINT_PERIOD=5',
     f'--gin.TRAIN_STEPS={steps}',
   ]

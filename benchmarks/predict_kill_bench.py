@@ -1,16 +1,19 @@
 """Kills a prediction repeatedly and compares it with an uninterrupted one.
 
   python benchmarks/predict_kill_bench.py [--kills 20] [--batch_size 8]
+    [--llama]
 
 Predicts the miniature's test split twice with random weights. The second
 prediction is killed and resumed, at random moments and while a file is being
 written, on 1, 2 and 4 devices in turn. Prints a line for each kill, then a
 summary in JSON. Exits with status 0 if the two files of predictions are
-byte-identical, otherwise with 1. Expect 0.
+byte-identical, otherwise with 1. With --llama, the model is a tiny Llama in
+place of a T5. Expect 0.
 """
 
 import argparse
 import collections
+from collections.abc import Sequence
 import hashlib
 import json
 import os
@@ -21,6 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import tiny_llama
 
 _POLL_SECONDS = 0.0002
 _DEVICES = (1, 2, 4)
@@ -44,6 +49,9 @@ def main() -> int:
     help='instances per batch (default: %(default)s)',
   )
   parser.add_argument(
+    '--llama', action='store_true', help='predict with a tiny Llama'
+  )
+  parser.add_argument(
     '--seed',
     type=int,
     default=0,
@@ -55,6 +63,7 @@ def main() -> int:
       pathlib.Path(folder),
       kills=options.kills,
       batch_size=options.batch_size,
+      llama=options.llama,
       seed=options.seed,
     )
   print(json.dumps(summary, indent=2))
@@ -62,7 +71,7 @@ def main() -> int:
 
 
 def torture(
-  folder: pathlib.Path, *, kills: int, batch_size: int, seed: int
+  folder: pathlib.Path, *, kills: int, batch_size: int, llama: bool, seed: int
 ) -> dict:
   """Predicts twice, once without interruption, and compares the results.
 
@@ -70,19 +79,25 @@ def torture(
     folder: Folder for `uninterrupted/`, deleted at the end, and `interrupted/`.
     kills: Number of SIGKILLs, some of them while a file is written.
     batch_size: Number of instances per batch.
+    llama: Whether to predict with a tiny Llama in place of a T5.
     seed: Seed for the moments of the kills.
 
   Returns:
     A summary; `identical` must be true and `repeated` 0.
   """
   reference, interrupted = folder / 'uninterrupted', folder / 'interrupted'
-  _finish(_start(reference, devices=1, batch_size=batch_size))
+  model = [*_TINY_T5]
+  if llama:
+    model, weights = tiny_llama.settings(folder / 'model')
+    model.append(f'--gin.CHECKPOINT_PATH={weights}')
+  model.append(f'--gin.INFER_BATCH_SIZE={batch_size}')
+  _finish(_start(reference, model, devices=1))
   generator = random.Random(seed)
   counts = collections.Counter()
   for number in range(kills):
     moment = generator.choice(_MOMENTS)
     devices = _DEVICES[number % len(_DEVICES)]
-    process = _start(interrupted, devices=devices, batch_size=batch_size)
+    process = _start(interrupted, model, devices=devices)
     if _wait(interrupted, process, moment, generator):
       process.kill()
       counts[f'killed: {moment}'] += 1
@@ -94,7 +109,7 @@ def torture(
       'answers',
       flush=True,
     )
-  _finish(_start(interrupted, devices=2, batch_size=batch_size))
+  _finish(_start(interrupted, model, devices=2))
   texts = [
     (path / 'predictions.jsonl').read_bytes()
     for path in (reference, interrupted)
@@ -112,20 +127,24 @@ def torture(
   }
 
 
+_TINY_T5 = (
+  '--gin_file=models/t5_1_1_tiny.gin',
+  '--gin.IT_STUDY_VOCABULARY=miniature',
+  '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
+  "--gin.TASK_FEATURE_LENGTHS={'inputs': 128, 'targets': 16}",
+  '--gin.CHECKPOINT_PATH=None',
+)
+
+
 def _start(
-  folder: pathlib.Path, *, devices: int, batch_size: int
+  folder: pathlib.Path, model: Sequence[str], *, devices: int
 ) -> subprocess.Popen:
   return subprocess.Popen(
     [
       *(sys.executable, '-m', 'it_study.cli', 'predict', '--quiet'),
-      '--gin_file=models/t5_1_1_tiny.gin',
+      *model,
       '--gin_file=runs/predict.gin',
       '--gin.CORPUS=miniature',
-      '--gin.IT_STUDY_VOCABULARY=miniature',
-      '--gin.MIXTURE_OR_TASK_NAME=natinst_def_original_ex_original2',
-      "--gin.TASK_FEATURE_LENGTHS={'inputs': 128, 'targets': 16}",
-      '--gin.CHECKPOINT_PATH=None',
-      f'--gin.INFER_BATCH_SIZE={batch_size}',
       f'--gin.INFER_OUTPUT_DIR={folder}',
     ],
     env={
