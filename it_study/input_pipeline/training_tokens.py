@@ -17,8 +17,13 @@ from typing import Any
 import seqio
 
 from it_study import conditions, seqio_lib
-from it_study.data import preprocessors, tfds_builder, vocabularies
-from it_study.data.seqio_tasks import examples
+from it_study.data import (
+  preprocessors,
+  row_source,
+  tfds_builder,
+  vocabularies,
+)
+from it_study.data.seqio_tasks import examples, instances
 from it_study.errors import InputError
 from it_study.input_pipeline import token_cache, token_mixture
 from it_study.instructions import tk_instruct
@@ -125,7 +130,18 @@ def _rows_of(
       vocabulary=task.output_features['inputs'].vocabulary,
       sequence_length=lengths,
     )
-  return examples.read(task, lengths=lengths, split=split)
+  rows = examples.read(task, lengths=lengths, split=split)
+  if row_source.source_of(task) is not None:
+    return rows
+  return (_with_cut(row, task, lengths) for row in rows)
+
+
+def _with_cut(
+  example: Mapping[str, Any], task: seqio.Task, lengths: Mapping[str, int]
+) -> Mapping[str, Any]:
+  """Adds whether the target was truncated, None if that is unknown."""
+  kept = instances.kept_share(example, task, 'targets', lengths)
+  return {**example, 'is_target_cut': None if kept is None else kept < 1}
 
 
 def _mixture_tokens(

@@ -230,3 +230,24 @@ def test_only_tasks_of_the_user_s_own_need_no_corpus(capsys):
     f'CORPUS is None, and {fakes.NAME} reads a corpus. Name its folder: '
     '--gin.CORPUS=DIR.'
   )
+
+
+def test_targets_that_are_cut_in_training_are_counted(tmp_path):
+  fixture.add_task(
+    'long',
+    {
+      'train': [
+        {'inputs': 'a', 'targets': text} for text in ('1234567', '12345678')
+      ]
+    },
+  )
+  record = native.finetune(
+    model_config=fakes.tiny_model(),
+    optimizer=optimizers.adamw(learning_rate=1e-3),
+    mixture_or_task_name='long',
+    task_feature_lengths=LENGTHS,
+    model_dir=tmp_path,
+    batch_size=1,
+    train_steps=1,
+  )
+  assert record['num_cut_targets'] == 1

@@ -66,6 +66,34 @@ def load(
     yield {**row, 'position': position}
 
 
+def kept_share(
+  example: Mapping[str, Any],
+  task: seqio.Task,
+  name: str,
+  lengths: Mapping[str, int],
+) -> float | None:
+  """Returns the share of a feature's tokens that its maximum length left.
+
+  The end of sequence does not count. None if the example does not hold the text
+  that was tokenised.
+
+  Args:
+    example: Features of an example.
+    task: Task of the example.
+    name: Name of the feature.
+    lengths: Maximum lengths of features in tokens.
+  """
+  text = _whole_text(example, name)
+  if text is None:
+    return None
+  tokens = example[name]
+  vocabulary = task.output_features[name].vocabulary
+  if not len(tokens) or len(tokens) < lengths.get(name, math.inf):
+    return 1.0
+  num_kept = len(tokens) - (tokens[-1] == vocabulary.eos_id)
+  return float(min(1.0, num_kept / len(vocabulary.encode(text))))
+
+
 def _row(
   example: Mapping[str, Any],
   task: seqio.Task,
@@ -126,10 +154,8 @@ def _references(
     if not references:
       raise InputError(f'{where}: {name} is empty; expected at least one text.')
     return tuple(dict.fromkeys(references))
-  text = example.get('targets_pretokenized')
-  if text is not None and not np.ndim(text):
-    return (_text(text),)
-  return (_decoded(task, 'targets', example['targets']),)
+  text = _whole_text(example, 'targets')
+  return (text or _decoded(task, 'targets', example['targets']),)
 
 
 def _labels(
@@ -168,16 +194,12 @@ def _prompt(
   where: str,
 ) -> dict[str, Any]:
   """Returns the prompt's tokens and text, and what was cut from it."""
-  vocabulary = task.output_features['inputs'].vocabulary
   tokens = example['inputs']
   if not len(tokens):
     raise InputError(f'{where}: inputs is empty; a model needs a prompt.')
-  text = example.get('inputs_pretokenized')
-  text = None if text is None or np.ndim(text) else _text(text)
-  kept = 1.0
-  if text is not None and len(tokens) >= lengths.get('inputs', math.inf):
-    num_kept = len(tokens) - (tokens[-1] == vocabulary.eos_id)
-    kept = min(1.0, num_kept / len(vocabulary.encode(text)))
+  text = _whole_text(example, 'inputs')
+  share = kept_share(example, task, 'inputs', lengths)
+  kept = 1.0 if share is None else share
   if text is None or kept < 1:
     text = _decoded(task, 'inputs', tokens)
   return {
@@ -186,6 +208,12 @@ def _prompt(
     'shortened': kept < 1,
     'input_kept': kept,
   }
+
+
+def _whole_text(example: Mapping[str, Any], name: str) -> str | None:
+  """Returns the text that a feature was tokenised from, if it is there."""
+  text = example.get(f'{name}_pretokenized')
+  return None if text is None or np.ndim(text) else _text(text)
 
 
 def _decoded(task: seqio.Task, name: str, tokens: Sequence[int]) -> str:

@@ -1,5 +1,7 @@
 """Tests of it_study.data.seqio_tasks.examples."""
 
+import json
+
 import pytest
 import seqio
 import seqio_tasks_fixture as fixture
@@ -119,3 +121,40 @@ def test_a_task_that_needs_its_offline_cache_says_so():
     'the cache folders (no folder is named). Run seqio_cache_tasks, and name '
     "its folder in the task's module: seqio.add_global_cache_dirs(['FOLDER'])."
   )
+
+
+def test_examples_come_from_the_offline_cache_if_there_is_one(
+  tmp_path, monkeypatch
+):
+  task = fixture.add_task(
+    'cached',
+    {'test': fixture.questions(1)},
+    preprocessors=[
+      seqio.preprocessors.tokenize,
+      seqio.CacheDatasetPlaceholder(),
+      seqio.preprocessors.append_eos_after_trim,
+    ],
+  )
+  folder = tmp_path / 'cached'
+  folder.mkdir()
+  tokens = {'shape': [None], 'dtype': 'int32'}
+  features = {'inputs': tokens, 'targets': tokens}
+  (folder / 'info.test.json').write_text(
+    json.dumps({'num_shards': 1, 'features': features, 'seqio_version': '1.0'})
+  )
+  (folder / 'stats.test.json').write_text(json.dumps({'examples': 2}))
+  with tf.io.TFRecordWriter(
+    str(folder / 'test.tfrecord-00000-of-00001')
+  ) as writer:
+    for number in (7, 9):
+      values = tf.train.Feature(
+        int64_list=tf.train.Int64List(value=[number, number])
+      )
+      feature = {'inputs': values, 'targets': values}
+      example = tf.train.Example(features=tf.train.Features(feature=feature))
+      writer.write(example.SerializeToString())
+  (folder / 'COMPLETED').touch()
+  monkeypatch.setattr(seqio.utils, '_GLOBAL_CACHE_DIRECTORIES', [])
+  seqio.add_global_cache_dirs([str(tmp_path)])
+  rows = list(examples.read(task, lengths=LENGTHS, split='test'))
+  assert [row['inputs'].tolist() for row in rows] == [[7, 7, 1], [9, 9, 1]]
