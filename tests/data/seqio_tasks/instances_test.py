@@ -95,6 +95,7 @@ def test_a_declaration_names_features_and_values():
   assert {row['task'] for row in rows} == {b'parity'}
   # Examples without ids are told by the name in predictions.
   assert {row['id'] for row in rows}.isdisjoint(ids)
+  add(fixture.questions(2, answer_choices=['yes', 'no']))
   seqio_lib.declare('plain', kind='generation')
   assert (load()[0]['kind'], load()[0]['label_space']) == ('generation', [])
 

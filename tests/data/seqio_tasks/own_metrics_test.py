@@ -56,6 +56,18 @@ def test_metrics_get_what_the_task_s_own_function_makes_of_texts():
   }
 
 
+def test_targets_are_told_from_predictions():
+  def keep_targets(text, example, is_target):
+    return text if is_target else ''
+
+  result = evaluate(
+    ['yes', 'no', 'yes', 'no'],
+    postprocess_fn=keep_targets,
+    metric_fns=[accuracy],
+  )
+  assert result.values == {'accuracy': 0.0}
+
+
 def test_without_a_function_of_its_own_texts_are_compared():
   assert evaluate(['yes', 'no', 'no', 'no'], metric_fns=[accuracy]) == (
     {'accuracy': 75.0},
