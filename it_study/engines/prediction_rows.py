@@ -167,10 +167,11 @@ def load_instances(
       valid, two have the same id, or a condition can only be trained on.
   """
   task = seqio_lib.find_task(name)
-  if split not in task.splits:
+  splits = examples.splits_of(task)
+  if split not in splits:
     raise InputError(
-      f'{name} has no split {split!r}; there are {", ".join(task.splits)}.'
-      f'{nearest(str(split), task.splits)}'
+      f'{name} has no split {split!r}; there are {", ".join(splits)}.'
+      f'{nearest(str(split), splits)}'
     )
   parts = _parts(task, split)
   rows: list[dict[str, Any]] = []

@@ -70,7 +70,8 @@ def training_tokens(
     InputError: If there is no such task, or the task has no such split.
   """
   task = seqio_lib.find_task(mixture_or_task_name)
-  if split not in task.splits:
+  splits = examples.splits_of(task)
+  if split not in splits:
     what = (
       'there is nothing to train on'
       if split == 'train'
@@ -78,7 +79,7 @@ def training_tokens(
     )
     raise InputError(
       f'{mixture_or_task_name} has no split {split}, only '
-      f'{", ".join(task.splits)}: {what}.'
+      f'{", ".join(splits)}: {what}.'
     )
   if isinstance(task, seqio.Mixture):
     return _mixture_tokens(

@@ -9,6 +9,7 @@ from typing import Any
 
 import seqio
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from it_study.data import preprocessors, row_source
 from it_study.errors import InputError, function_name
@@ -90,6 +91,28 @@ def read(
       f'SeqIO task {task.name!r} cannot be read: {_reason(error)}. Its '
       f'{parts}; add --debug to see where.'
     ) from error
+
+
+def splits_of(task: seqio.Task | seqio.Mixture) -> tuple[str, ...]:
+  """Returns the splits of a task, or those that any task of a mixture has.
+
+  Raises:
+    InputError: If a task has none, like one whose data set TFDS has not built.
+  """
+  splits: dict[str, None] = {}
+  for part in getattr(task, 'tasks', [task]):
+    if not part.source.splits:
+      reason = 'its source has no splits'
+      if isinstance(part.source, seqio.TfdsDataSource):
+        data_set = part.source.tfds_dataset
+        folder = data_set.data_dir or tfds.core.constants.DATA_DIR
+        reason = (
+          f'TFDS has no {data_set.name} in {folder}. Build it: tfds build '
+          f'{data_set.name} --data_dir={folder}'
+        )
+      raise InputError(f'SeqIO task {part.name!r} cannot be read: {reason}.')
+    splits |= dict.fromkeys(part.source.splits)
+  return tuple(splits)
 
 
 def _first_rows(source: seqio.DataSource, number: int) -> seqio.DataSource:

@@ -158,3 +158,27 @@ def test_examples_come_from_the_offline_cache_if_there_is_one(
   seqio.add_global_cache_dirs([str(tmp_path)])
   rows = list(examples.read(task, lengths=LENGTHS, split='test'))
   assert [row['inputs'].tolist() for row in rows] == [[7, 7, 1], [9, 9, 1]]
+
+
+def test_a_data_set_that_tfds_has_not_built_is_named(tmp_path):
+  task = fixture.add_task(
+    'not_built',
+    {},
+    source=seqio.TfdsDataSource(
+      'winogrande:1.2.0', tfds_data_dir=str(tmp_path)
+    ),
+  )
+  with pytest.raises(InputError) as raised:
+    examples.splits_of(task)
+  assert str(raised.value) == (
+    f"SeqIO task 'not_built' cannot be read: TFDS has no winogrande:1.2.0 in "
+    f'{tmp_path}. Build it: tfds build winogrande:1.2.0 --data_dir={tmp_path}.'
+  )
+
+
+def test_the_splits_of_a_mixture_are_those_of_its_tasks():
+  fixture.add_task('one', {'test': fixture.questions(1), 'dev': []})
+  fixture.add_task('two', {'train': fixture.questions(1), 'test': []})
+  seqio.MixtureRegistry.remove('one_and_two')
+  mixture = seqio.MixtureRegistry.add('one_and_two', ['one', 'two'], 1)
+  assert examples.splits_of(mixture) == ('test', 'dev', 'train')
