@@ -241,6 +241,16 @@ def _untuned_verdict(
       'The instructions matter to this model, but it was not shown to follow '
       'the definition.'
     )
+  if any(
+    pair.harms
+    and (pair.alteration.definition, pair.alteration.examples)
+    == ('simplified', 'original')
+    for pair in pairs
+  ):
+    return (
+      'This model does better with the label space alone than with the whole '
+      'definition.'
+    )
   if helped:
     return (
       'The instructions help this model, but it was not shown to follow the '

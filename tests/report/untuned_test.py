@@ -63,6 +63,13 @@ def results_of(directory, accuracies, **fields):
       ),
     ),
     (
+      (0.2, 0.9, 0.2, 0.2),
+      (
+        'This model does better with the label space alone than with the whole '
+        'definition.'
+      ),
+    ),
+    (
       (0.8, 0.8, 0.8, 0.8),
       'Better than guessing, but not shown to follow the instructions.',
     ),
