@@ -3,14 +3,17 @@
   python benchmarks/tpu_compiled_bench.py [--what train,decode] [--only NAME]
 
 Compiles the training step and greedy decoding of T5 v1.1 large: bfloat16,
-inputs of 1,024 tokens, targets of 128, 128 rows, Adafactor, no dropout.
-Requires libtpu (extra `tpu-aot`) but no TPU; T5X is skipped if it is not
-installed.
+inputs of 1,024 tokens, targets of 128, 128 rows, Adafactor, no dropout; and
+attention of one encoder layer with its gradient, 8 rows on one chip. Requires
+libtpu (extra `tpu-aot`) but no TPU; T5X is skipped if it is not installed.
 
 Prints seconds, memory per chip, FLOP and bytes sent. Seconds are the compiler's
 cycle counts over the chip's clock rate, with the instructions of a loop counted
-once per iteration; waiting for other chips is not included. Each program is
-compiled in a separate process, which takes minutes. Expect our training step to
+once per iteration; waiting for other chips is not included, nor are our
+kernels, for which the compiler has neither cycles nor FLOP. The bytes that the
+instructions read and write, which count a loop once, are shown for attention,
+which has none. Each program is compiled in a separate process, which takes
+minutes. Expect our training step to
 take about 0.75 of the seconds of T5X's fastest variant, and our decoding about
 0.3.
 """
@@ -19,6 +22,7 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import math
 import os
 import re
 import subprocess
@@ -34,7 +38,7 @@ class _Case:
   """A program to compile.
 
   Attributes:
-    what: Kind of the program, 'train' or 'decode'.
+    what: Kind of the program, 'train', 'decode' or 'attention'.
     peer: Implementation, 'ours' or 't5x'.
     mesh: Sizes of the mesh axes data, fsdp and model; for T5X, data and model.
     remat: Rematerialisation policy of the scanned layers.
@@ -75,6 +79,8 @@ _CASES = {
   't5x, plain network, data 16, 8 microbatches': _Case(
     'train', 't5x', (16, 1), network='t5', microbatches=8
   ),
+  'XLA': _Case('attention', 'ours', (1, 1, 1)),
+  'kernel': _Case('attention', 'ours', (1, 1, 1), attention='pallas'),
   'ours, data 16': _Case('decode', 'ours', (16, 1, 1)),
   'ours, data 4, model 4': _Case('decode', 'ours', (4, 1, 4)),
   't5x, data 16': _Case('decode', 't5x', (16, 1)),
@@ -89,7 +95,7 @@ def main() -> None:
   )
   parser.add_argument(
     '--what',
-    default='train,decode',
+    default='train,decode,attention',
     help='kinds of programs to compile (default: %(default)s)',
   )
   names = '; '.join(_CASES)
@@ -146,7 +152,8 @@ def _run(name: str, topology: str) -> str:
     f'{result["seconds"]:.3f} s, {result["bytes"] / 2**30:.2f} GiB per chip, '
     f'{result["flops"]:.3e} FLOP in products, '
     f'{result["sent"] / 2**30:.2f} GiB sent, '
-    f'{result["unknown_loops"]} loops of unknown length '
+    f'{result["unknown_loops"]} loops of unknown length, '
+    f'{result["moved"] / 2**30:.2f} GiB read and written '
     f'(compiled in {seconds:.0f} s)'
   )
 
@@ -162,6 +169,7 @@ def _measure(case: _Case, topology: str) -> dict[str, float]:
     ('train', 't5x'): _t5x_step,
     ('decode', 'ours'): _our_decoding,
     ('decode', 't5x'): _t5x_decoding,
+    ('attention', 'ours'): _our_attention,
   }[case.what, case.peer]
   compiled = lower(case, devices).compile()
   text = compiled.as_text()
@@ -170,9 +178,10 @@ def _measure(case: _Case, topology: str) -> dict[str, float]:
   cost = compiled_program.cost(text)
   clock = hardware.lookup(hardware.CLOCK_HERTZ, devices[0].device_kind)
   return {
+    'moved': (compiled.cost_analysis() or {}).get('bytes accessed', 0.0),
     'seconds': cost.cycles / clock,
     'bytes': compiled_program.memory(compiled).total,
-    'flops': cost.matmul_flops * len(devices),
+    'flops': cost.matmul_flops * math.prod(case.mesh),
     'sent': sum(kind.sent_bytes for kind in cost.collectives.values()),
     'unknown_loops': cost.unknown_loops,
   }
@@ -255,6 +264,48 @@ def _our_step(case: _Case, devices):
       (name, array.shape, array.dtype.name)
       for name, array in _batch(None, with_targets=True).items()
     ),
+  )
+
+
+def _our_attention(case: _Case, devices):
+  """Lowers attention of one encoder layer, packed, and its gradient."""
+  import jax
+  import jax.numpy as jnp
+
+  from it_study.models import dot_product_attention, layers
+  from it_study.models.kernels import flash_attention
+
+  rows, heads, dim = 8, _LARGE[2], _LARGE[3]
+  sharding = jax.sharding.SingleDeviceSharding(devices[0])
+
+  def attend(query, key, value, table, segments):
+    bias = layers.RelativePositionBias(heads, 32, 128, True).bind(
+      {'params': {'rel_embedding': table}}
+    )
+    if case.attention == 'pallas':
+      segments = flash_attention.Segments(segments, segments)
+      return flash_attention.attend(
+        query, key, value, segments, bias.by_steps()
+      )
+    same = segments[:, None, :, None] == segments[:, None, None, :]
+    return dot_product_attention.attend(
+      *(query, key, value, bias(_INPUTS, _INPUTS)),
+      jnp.where(same, 0.0, dot_product_attention.MASKED),
+    )
+
+  def with_gradient(gradient, segments, *inputs):
+    mixed, vjp = jax.vjp(lambda *inputs: attend(*inputs, segments), *inputs)
+    return mixed, vjp(gradient)
+
+  def array(shape, dtype):
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+  of_heads = array((rows, heads, _INPUTS, dim), 'bfloat16')
+  return jax.jit(with_gradient).lower(
+    of_heads,
+    array((rows, _INPUTS), 'int32'),
+    *(of_heads,) * 3,
+    array((heads, 32), 'float32'),
   )
 
 
