@@ -95,16 +95,9 @@ def cross_entropy(
       hidden, targets, shares, num_columns
     )
     num_parts = hidden.shape[0] // weights.shape[0]
+  settings = z_loss, label_smoothing, num_parts, num_columns is not None
   loss, mean_z_loss, accuracy = _weighted_sums(
-    hidden,
-    kernel,
-    targets,
-    shares,
-    z_loss,
-    label_smoothing,
-    num_parts,
-    num_columns is not None,
-    soft_cap,
+    hidden, kernel, targets, shares, *settings, soft_cap
   )
   return loss, {
     'loss': loss,

@@ -115,6 +115,17 @@ class _DeviceBytes(TypedDict):
   total_bytes: int
 
 
+class _Cost(TypedDict):
+  """The attributes of a `Plan` that count a step's operations."""
+
+  program_flops: float
+  compiler_flops: float | None
+  collectives: Mapping[str, Collective]
+  estimated_cycles: float | None
+  estimated_seconds: float | None
+  unknown_loops: int
+
+
 def plan(
   *,
   model_config: ModelConfig,
@@ -128,9 +139,7 @@ def plan(
   lora: Lora | None = None,
   on_phase: Callable[[str], None] = lambda phase: None,
 ) -> Plan:
-  """Compiles the training step of `trainer.train` and measures the program.
-
-  Allocates nothing of the model.
+  """Compiles the step of `trainer.train` and measures it; allocates no model.
 
   Args:
     model_config: Configuration of the model. With `scan_layers`, one layer of
@@ -171,11 +180,9 @@ def plan(
   compiled = _compile(lowered, device, model_config)
   compile_seconds = time.perf_counter() - traced
   on_phase('measuring')
-  cost = compiled_program.cost(compiled.as_text() or '')
   state = train_step.abstract_state(
     model=model, optimizer=optimizer, mesh=mesh, lora=lora
   )
-  clock = hardware.lookup(hardware.CLOCK_HERTZ, device.device_kind)
   return Plan(
     model=dataclasses.asdict(model_config),
     mesh=dict(mesh.shape),
@@ -195,14 +202,25 @@ def plan(
       input_length=lengths['inputs'],
       target_length=lengths['targets'],
     ),
+    **_cost(compiled, mesh),
+    trace_seconds=traced - started,
+    compile_seconds=compile_seconds,
+  )
+
+
+def _cost(compiled: jax.stages.Compiled, mesh: Mesh) -> _Cost:
+  """Returns the operations of a step, and their time if it can be told."""
+  cost = compiled_program.cost(compiled.as_text() or '')
+  clock = hardware.lookup(
+    hardware.CLOCK_HERTZ, mesh.devices.flat[0].device_kind
+  )
+  return _Cost(
     program_flops=cost.matmul_flops * mesh.size,
     compiler_flops=compiled_program.compiler_flops(compiled),
     collectives=cost.collectives,
     estimated_cycles=cost.cycles or None,
     estimated_seconds=cost.cycles / clock if clock and cost.cycles else None,
     unknown_loops=cost.unknown_loops,
-    trace_seconds=traced - started,
-    compile_seconds=compile_seconds,
   )
 
 
