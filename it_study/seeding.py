@@ -1,5 +1,6 @@
 """Random choices that depend on stable ids only."""
 
+from collections.abc import Iterable
 import hashlib
 import random
 
@@ -16,6 +17,11 @@ def stable_hash(*parts: object) -> int:
   text = '\x1f'.join(str(part) for part in parts)
   digest = hashlib.blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=8)
   return int.from_bytes(digest.digest(), 'big')
+
+
+def stable_order(ids: Iterable[str]) -> list[str]:
+  """Sorts ids in an order that depends on nothing else, as if at random."""
+  return sorted(ids, key=lambda id_: (stable_hash(id_), id_))
 
 
 def stable_random(*parts: object) -> random.Random:

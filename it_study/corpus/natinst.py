@@ -19,7 +19,7 @@ from it_study.corpus.schema import (
   TaskFile,
 )
 from it_study.errors import InputError, nearest, nearest_path, shown
-from it_study.seeding import stable_hash
+from it_study.seeding import stable_order
 from it_study.storage.storage_path import expanded
 
 __all__ = [
@@ -59,8 +59,8 @@ class Corpus:
     warnings: Harmless irregularities of the split files.
     exclusions: Tasks and instances in no split. Other instances keep their
       positions; kind and label space depend on the remaining ones.
-    test_instances: Number of positions of each test task that are tested, at
-      most 100. Kind and label space do not depend on it.
+    test_instances: Maximum number of instances of each test task that are
+      tested, from 1 to 100. Kind and label space do not depend on it.
   """
 
   directory: pathlib.Path
@@ -137,15 +137,20 @@ class Corpus:
 
     Training and validation are in the order of the stable hash, so that the
     first n do not depend on the order of the file. Test is in the order of the
-    file and has the instances at the first `test_instances` positions, except
-    excluded ones, which are not replaced. Validation has 10 instances that are
-    not excluded.
+    file and has the instances at the first 100 positions, except excluded ones,
+    which are not replaced. Of these, `test_instances` are the first by stable
+    hash: labels are listed in the order of the file, in which the first
+    instance has the first label. Validation has 10 instances that are not
+    excluded.
     """
     check_split(split)
     instances = self.load(name).instances
     if split == 'test':
-      return tuple(i for i in instances if i.position < self.test_instances)
-    ordered = sorted(instances, key=lambda i: (stable_hash(i.id), i.id))
+      tested = [i for i in instances if i.position < TEST_INSTANCES]
+      drawn = stable_order(i.id for i in tested)[: self.test_instances]
+      return tuple(i for i in tested if i.id in set(drawn))
+    by_id = {instance.id: instance for instance in instances}
+    ordered = [by_id[id_] for id_ in stable_order(by_id)]
     if split == 'validation':
       return tuple(ordered[:VALIDATION_INSTANCES])
     return tuple(ordered[VALIDATION_INSTANCES:])

@@ -37,7 +37,7 @@ class PredictionSettings:
     task_feature_lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
     split: 'test', 'validation' or 'train'; any split of a SeqIO task of the
       user's own.
-    instances_per_test_task: Number of first instances of each test task to
+    instances_per_test_task: Number of instances of each test task to
       answer; None for all.
     seed: Seed for the parameters of a model without a checkpoint.
     batch_size: Number of prompts decoded at once.
@@ -158,7 +158,7 @@ def load_instances(
     name: Name of a SeqIO task, or of a mixture, whose tasks come one by one.
     lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
     split: Split of the task.
-    instances_per_test_task: Number of first instances of each test task to
+    instances_per_test_task: Number of instances of each test task to
       return, if the split is 'test'; of a SeqIO task of the user's own, of
       each split. None for all.
 
@@ -229,16 +229,19 @@ def _render(
   task: seqio.Task,
   split: str,
   lengths: tuple[tuple[str, int], ...],
-  first: int | None,
+  number: int | None,
   data_dir: str,
   vocabulary: str,
 ) -> tuple[dict[str, Any], ...]:
   """Returns the rows of a split; the last two arguments only key the cache."""
   del data_dir, vocabulary
+  by_name = dict(lengths)
   rows: Iterator[dict[str, Any]]
   if row_source.source_of(task) is None:
-    rows = instances.load(task, lengths=dict(lengths), split=split)
-    rows = itertools.islice(rows, first)
+    rows = instances.load(task, lengths=by_name, split=split)
+    rows = itertools.islice(rows, number)
   else:
-    rows = examples.read(task, lengths=dict(lengths), split=split, first=first)
+    rows = examples.read(
+      task, lengths=dict(lengths), split=split, number=number
+    )
   return tuple({**row, 'seqio_task': task.name} for row in rows)

@@ -57,7 +57,7 @@ class Engine:
   Attributes:
     finetune: Function of task, folder and seed that trains a model.
     predict: Function of task, checkpoint, split and folders that answers it.
-    instances_per_test_task: Number of first instances that `predict` answers of
+    instances_per_test_task: Number of instances that `predict` answers of
       each test task; None for all.
   """
 

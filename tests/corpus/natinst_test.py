@@ -1,5 +1,6 @@
 """Tests for it_study.corpus.natinst."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -51,6 +52,22 @@ def test_test_is_the_first_100_positions(write_corpus, raw_task):
   instances = natinst.open_corpus(directory).instances('task2_b', 'test')
   positions = [instance.position for instance in instances]
   assert positions == [*range(50), *range(51, 100)]
+
+
+def test_few_test_instances_are_drawn_by_their_ids(write_corpus, raw_task):
+  directory = write_corpus(
+    train={'task1_a': raw_task()}, test={'task2_b': raw_task(num_instances=103)}
+  )
+  corpus = natinst.open_corpus(directory)
+
+  def positions(number):
+    few = dataclasses.replace(corpus, test_instances=number)
+    return [i.position for i in few.instances('task2_b', 'test')]
+
+  assert positions(2) == [85, 97]
+  assert set(positions(2)) < set(positions(3))
+  assert positions(3) == sorted(positions(3))
+  assert positions(100) == [*range(100)]
 
 
 def test_splits_do_not_follow_the_order_of_the_file(write_corpus, raw_task):

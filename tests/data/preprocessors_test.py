@@ -1,5 +1,6 @@
 """Tests of it_study.data.preprocessors."""
 
+import dataclasses
 import math
 import threading
 
@@ -13,6 +14,7 @@ from vocabularies_fixture import vocabulary_of_kind
 from it_study import seqio_lib
 from it_study.checkpoints.gguf import folder as gguf_folder
 from it_study.conditions import Condition
+from it_study.corpus import natinst
 from it_study.data import preprocessors, row_source, vocabularies
 from it_study.data.seqio_tasks import examples
 from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
@@ -83,7 +85,7 @@ def test_the_space_before_an_answer_is_tokenised_with_it(corpus, tmp_path):
     ]
 
 
-def test_only_the_first_rows_are_rendered(corpus, monkeypatch):
+def test_only_the_drawn_rows_are_rendered(corpus, monkeypatch):
   monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
   seqio_lib.use_corpus(corpus)
   task = seqio_lib.find_task(fakes.NAME)
@@ -93,15 +95,17 @@ def test_only_the_first_rows_are_rendered(corpus, monkeypatch):
   render = prompts.render
 
   def counted(**arguments):
-    rendered.append(arguments['instance'].position)
+    rendered.append(arguments['instance'].id)
     return render(**arguments)
 
   monkeypatch.setattr(prompts, 'render', counted)
-  first = list(examples.read(task, lengths=lengths, split='test', first=2))
-  assert sorted(rendered) == [0, 0, 1, 1]
-  expected = [row for row in rows if row['position'] < 2]
+  few = list(examples.read(task, lengths=lengths, split='test', number=2))
+  drawn = dataclasses.replace(natinst.open_corpus(corpus), test_instances=2)
+  ids = [instance.id for _, instance in drawn.rows('test')]
+  assert sorted(rendered) == sorted(ids)
+  expected = [row for row in rows if row['id'].decode() in ids]
   assert len(expected) == 4 < len(rows)
-  for row, same in zip(first, expected, strict=True):
+  for row, same in zip(few, expected, strict=True):
     assert row.keys() == same.keys()
     for name, value in row.items():
       np.testing.assert_array_equal(value, same[name], strict=True)

@@ -7,7 +7,7 @@ import random
 
 from it_study.corpus.normalization import normalize_answer
 from it_study.corpus.schema import TEST_INSTANCES
-from it_study.seeding import stable_hash, stable_random
+from it_study.seeding import stable_order, stable_random
 
 # Instances of a training task; 10 of them are held out for validation.
 NUM_TRAINING = 30
@@ -161,8 +161,7 @@ class TaskBuilder:
     reverse = {first: second, second: first, shared: shared}
     files = {}
     for index, name in enumerate(recipe.names):
-      ids = _ids(name, len(drawn), self.seed)
-      ids.sort(key=lambda id_: (stable_hash(id_), id_))
+      ids = stable_order(_ids(name, len(drawn), self.seed))
       rows = [
         (id_, text.input, (reverse[label] if index else label,))
         for id_, text in zip(ids, drawn, strict=True)

@@ -2,6 +2,7 @@
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
+import collections
 from collections.abc import Iterator, Mapping
 import inspect
 import re
@@ -13,6 +14,7 @@ import tensorflow_datasets as tfds
 
 from it_study.data import preprocessors, row_source
 from it_study.errors import InputError, function_name
+from it_study.seeding import stable_order
 
 # Of preprocessors that draw; a prediction that resumes meets the same prompts.
 _SEED = 0
@@ -25,7 +27,7 @@ def read(
   *,
   lengths: Mapping[str, int],
   split: str,
-  first: int | None = None,
+  number: int | None = None,
 ) -> Iterator[dict[str, Any]]:
   """Yields the examples of a task's split once, in order, as NumPy arrays.
 
@@ -36,8 +38,8 @@ def read(
     task: Task to read.
     lengths: Maximum lengths of its features in tokens.
     split: Split to read.
-    first: Number of first positions to read of each NatInst task; None for all,
-      as for other tasks.
+    number: Number of instances to read of each NatInst task, drawn as
+      `Corpus.instances` draws them; None for all, as for other tasks.
 
   Raises:
     InputError: If the task's source or a preprocessor fails, or the task needs
@@ -52,11 +54,11 @@ def read(
       f'the cache folders ({folders}). Run seqio_cache_tasks, and name its '
       "folder in the task's module: seqio.add_global_cache_dirs(['FOLDER'])."
     )
-  if first is not None:
+  if number is not None:
     # Before preprocessing, which takes far longer than reading.
     task = type(task)(
       task.name,
-      source=_first_rows(task.source, first),
+      source=_drawn_rows(task.source, number),
       output_features=task.output_features,
       preprocessors=task.preprocessors,
     )
@@ -115,14 +117,31 @@ def splits_of(task: seqio.Task | seqio.Mixture) -> tuple[str, ...]:
   return tuple(splits)
 
 
-def _first_rows(source: seqio.DataSource, number: int) -> seqio.DataSource:
-  """Returns a source of the rows whose position is below a number."""
+def _drawn_rows(source: seqio.DataSource, number: int) -> seqio.DataSource:
+  """Returns a source of some instances of each NatInst task."""
 
   def read(
     split: str, shuffle_files: bool, seed: int | None = None
   ) -> tf.data.Dataset:
     rows = source.get_dataset(split, shuffle=shuffle_files, seed=seed)
-    return rows.filter(lambda row: row['position'] < number)
+    ids: dict[bytes, list[str]] = collections.defaultdict(list)
+    named = rows.map(lambda row: (row['task'], row['id']))
+    for name, id_ in named.as_numpy_iterator():
+      ids[name].append(id_.decode())
+    drawn = [
+      name + b' ' + id_.encode()
+      for name, of_task in ids.items()
+      for id_ in stable_order(of_task)[:number]
+    ]
+    table = tf.lookup.StaticHashTable(
+      tf.lookup.KeyValueTensorInitializer(
+        tf.constant(drawn, tf.string), tf.ones(len(drawn), tf.int64)
+      ),
+      default_value=0,
+    )
+    return rows.filter(
+      lambda row: table.lookup(row['task'] + ' ' + row['id']) == 1
+    )
 
   return seqio.FunctionDataSource(read, splits=source.splits)
 

@@ -1,6 +1,7 @@
 """Tests for benchmark and recipes."""
 
 import collections
+import dataclasses
 import itertools
 import json
 import os
@@ -200,6 +201,17 @@ def test_labels_of_test_tasks_are_known_and_combined_anew(corpus):
   assert not set(words.LABELS) & {
     word for text in sentences for word in re.findall(r'\w+', text)
   }
+
+
+def test_single_test_instances_have_any_label(corpus):
+  few = dataclasses.replace(corpus, test_instances=1)
+  places = [
+    task.label_space.index(instance.outputs[0])
+    for task, instance in few.rows('test')
+    if task.label_space is not None
+  ]
+  assert len(places) == 58
+  assert 0.3 < places.count(0) / len(places) < 0.6
 
 
 def test_first_hundred_test_instances_are_balanced(corpus):
