@@ -182,6 +182,10 @@ def test_the_report_speaks_of_one_model(tmp_path):
     'Exact match on unseen classification tasks, one model under several kinds '
     'of instructions, with 95% intervals.'
   )
+  assert (
+    'Simplified definition,<br>2 examples,<br>chat format'
+    in report.headline.layout['yaxis']['ticktext']
+  )
   text = render_markdown(report)
   assert text.startswith(f'# {report.title}\n')
   assert 'One model, as it is, is tested with several kinds of ' in text

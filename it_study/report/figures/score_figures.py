@@ -9,7 +9,9 @@ from it_study.report import answer
 from it_study.report.arms import (
   Arm,
   Comparison,
+  are_untuned,
   compare,
+  condition_label,
   select,
   tested_as,
 )
@@ -86,7 +88,7 @@ def headline_figure(results: Results) -> Figure | None:
     f'intervals.{legend}',
     [trace],
     plot.rows_layout(
-      [plot.lines(arm.label) for arm in arms],
+      _labels(arms),
       'Exact match (%)',
       shapes=shapes + _rules(arms),
       annotations=notes + _values(arms, CLS, 'exact_match'),
@@ -125,7 +127,7 @@ def generation_figure(results: Results) -> Figure | None:
     f'intervals.{legend}',
     [trace],
     plot.rows_layout(
-      [plot.lines(arm.label) for arm in arms],
+      _labels(arms),
       'ROUGE-L (0 to 100)',
       shapes=shapes + _rules(arms),
       annotations=notes + _values(arms, GEN, 'rouge_l'),
@@ -195,7 +197,7 @@ def format_figure(results: Results) -> Figure | None:
     trace['error_x']['color'] = colour
     series.append(trace)
   layout = plot.rows_layout(
-    [plot.lines(arm.label) for arm in arms],
+    _labels(arms),
     'Share of instances (%)',
     highest=100.0,
   )
@@ -263,6 +265,13 @@ _BASELINE_NAMES = {
   'prior': 'prior',
 }
 _SYMBOLS = {'simplified': 'diamond', 'delusive': 'x', 'empty': 'circle-open'}
+
+
+def _labels(arms: Sequence[Arm]) -> list[str]:
+  """Returns the labels of arms, without "Untuned" if that goes for all."""
+  if are_untuned(arms):
+    return [plot.lines(condition_label(arm.test_condition)) for arm in arms]
+  return [plot.lines(arm.label) for arm in arms]
 
 
 def _models(arms: Sequence[Arm], group: Group, metric: str) -> list[Arm]:
