@@ -200,6 +200,7 @@ def test_tasks_only_register():
   for module in (*_modules('it_study.tasks'), *_modules('tasks')):
     assert _imports(module) - {'sys'} <= {
       'it_study.conditions',
+      'it_study.data.quiet_tensorflow',
       'it_study.seqio_lib',
       'it_study.tasks.mixtures',
       'it_study.tasks.natinst',

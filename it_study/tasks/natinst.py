@@ -1,5 +1,7 @@
 """Registers every standard condition under its own name."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 import seqio
 
 from it_study import conditions, seqio_lib

@@ -88,16 +88,16 @@ import tasks
 corpus, out, short = sys.argv[1:]
 seqio_lib.use_corpus(corpus)
 prompt_batches._SHORTAGE_SECONDS = 3.0
-encode = prompt_batches._encode
+encode = prompt_batches._Encoder.encode
 batches = []
 
-def encode_some(loaded, tokens):
+def encode_some(self, tokens, begins):
   batches.append(len(tokens))
   if len(batches) == 1 and str(jax.process_index()) in short:
     raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory')
-  return encode(loaded, tokens)
+  return encode(self, tokens, begins)
 
-prompt_batches._encode = encode_some
+prompt_batches._Encoder.encode = encode_some
 try:
   native.predict(
     model_config=fakes.tiny_model(),

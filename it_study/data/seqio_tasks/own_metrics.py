@@ -1,5 +1,7 @@
 """Runs the metrics that a SeqIO task brings along."""
 
+from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import math
 from typing import Any, NamedTuple
