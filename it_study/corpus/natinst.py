@@ -147,8 +147,8 @@ class Corpus:
     instances = self.load(name).instances
     if split == 'test':
       tested = [i for i in instances if i.position < TEST_INSTANCES]
-      drawn = stable_order(i.id for i in tested)[: self.test_instances]
-      return tuple(i for i in tested if i.id in set(drawn))
+      drawn = set(stable_order(i.id for i in tested)[: self.test_instances])
+      return tuple(i for i in tested if i.id in drawn)
     by_id = {instance.id: instance for instance in instances}
     ordered = [by_id[id_] for id_ in stable_order(by_id)]
     if split == 'validation':

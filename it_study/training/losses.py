@@ -95,9 +95,10 @@ def cross_entropy(
       hidden, targets, shares, num_columns
     )
     num_parts = hidden.shape[0] // weights.shape[0]
-  settings = z_loss, label_smoothing, num_parts, num_columns is not None
+  skips = num_columns is not None
+  settings = z_loss, label_smoothing, num_parts, skips, soft_cap
   loss, mean_z_loss, accuracy = _weighted_sums(
-    hidden, kernel, targets, shares, *settings, soft_cap
+    hidden, kernel, targets, shares, *settings
   )
   return loss, {
     'loss': loss,

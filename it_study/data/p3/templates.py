@@ -52,7 +52,7 @@ def read_templates(
   path = folder / data_set / 'templates.yaml'
   if not folder.is_dir():
     raise InputError(
-      f'{folder} is no folder; name the root of a checkout of '
+      f'{folder} is not a folder; name the root of a checkout of '
       'bigscience-workshop/promptsource.'
     )
   try:
@@ -69,7 +69,7 @@ def read_templates(
     raise InputError(f'{path}: {" ".join(str(error).split())}') from None
   templates = content.get('templates') if isinstance(content, dict) else None
   if not isinstance(templates, dict):
-    raise InputError(f"{path}: no mapping 'templates' of templates.")
+    raise InputError(f"{path}: it has no mapping 'templates'.")
   read = [_template(fields, data_set, path) for fields in templates.values()]
   names = [template.name for template in read]
   repeated = [name for name in names if names.count(name) > 1]
@@ -81,7 +81,7 @@ def read_templates(
 def _template(fields: Any, data_set: str, path: pathlib.Path) -> Template:
   """Returns a template; raises `InputError` if a field is missing or wrong."""
   if not isinstance(fields, Mapping):
-    raise InputError(f'{path}: {shown(fields)} is no template.')
+    raise InputError(f'{path}: {shown(fields)} is not a template.')
   metadata = fields.get('metadata')
   original_task = isinstance(metadata, Mapping) and metadata.get(
     'original_task'

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-import sys
 
 import seqio
 
@@ -27,8 +26,8 @@ _Rows = tuple[tuple[Task, Instance], ...]
 class SeqioCorpus(Corpus):
   """The tasks of a SeqIO task or mixture; made by `make`.
 
-  Every task has its own splits. Label spaces may differ between the instances
-  of a task, so they come with each row.
+  Every task has its own splits, whose instances all count. Label spaces may
+  differ between the instances of a task, so they come with each row.
 
   Attributes:
     tasks: SeqIO tasks by name.
@@ -66,17 +65,13 @@ class SeqioCorpus(Corpus):
   def instances(self, name: str, split: str) -> tuple[Instance, ...]:
     """Returns a task's instances of a split, in their order."""
     rows = _read(self._task(name), split, declaration_of(name))
-    return tuple(i for _, i in rows if i.position < self.test_instances)
+    return tuple(instance for _, instance in rows)
 
   def rows(self, split: str) -> Iterator[tuple[Task, Instance]]:
     """Yields every instance of a split with its task, sorted by task."""
     self.check_has(split)
     for name in sorted(self.tasks_of(split)):
-      for task, instance in _read(
-        self._task(name), split, declaration_of(name)
-      ):
-        if instance.position < self.test_instances:
-          yield task, instance
+      yield from _read(self._task(name), split, declaration_of(name))
 
   def fingerprint(self) -> str:
     """Returns a hash of all instances of all splits."""
@@ -110,7 +105,6 @@ def make(task: seqio.Task | seqio.Mixture) -> SeqioCorpus:
     train_tasks=tuple(t.name for t in tasks if 'train' in t.splits),
     test_tasks=tuple(t.name for t in tasks if 'test' in t.splits),
     overrides={},
-    test_instances=sys.maxsize,
     tasks=tasks,
   )
 

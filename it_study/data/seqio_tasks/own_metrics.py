@@ -71,7 +71,7 @@ def evaluate(
   for function in to_run:
     for name, value in _results(function, targets, outputs):
       if name in values:
-        not_run[function_name(function)] = f'{name!r} is another metric, too'
+        not_run[function_name(function)] = f'another one is named {name!r}'
       elif isinstance(value, Exception):
         not_run[name] = f'{type(value).__name__}: {value}'
       elif isinstance(value, str) or math.isfinite(value):

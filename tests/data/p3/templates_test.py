@@ -42,8 +42,8 @@ def test_templates_are_read_in_order(tmp_path):
   [
     ('a: [', ': while parsing a flow node expected the node content, but'),
     ('a: !!python/name:os.system x', ': could not determine a constructor for'),
-    ('- 1', ": no mapping 'templates' of templates."),
-    ('templates: {x: 1}', ': 1 is no template.'),
+    ('- 1', ": it has no mapping 'templates'."),
+    ('templates: {x: 1}', ': 1 is not a template.'),
     (
       'templates: {x: {name: a, jinja: 1}}',
       ": template 'a': jinja is 1; expected a text.",
@@ -68,7 +68,7 @@ def test_a_folder_or_data_set_that_is_not_there(tmp_path):
   with pytest.raises(InputError) as raised:
     templates.read_templates(tmp_path, 'anli')
   assert str(raised.value) == (
-    f'{folder} is no folder; name the root of a checkout of '
+    f'{folder} is not a folder; name the root of a checkout of '
     'bigscience-workshop/promptsource.'
   )
   promptsource_fixture.write_templates(tmp_path, 'super_glue/cb', {})
