@@ -191,8 +191,12 @@ def gone(pids) -> bool:
 
 def workers() -> list[psutil.Process]:
   """Returns running worker processes of this process."""
-  return [
-    child
-    for child in psutil.Process().children()
-    if 'spawn_main' in ' '.join(child.cmdline())
-  ]
+  return [child for child in psutil.Process().children() if is_worker(child)]
+
+
+def is_worker(process) -> bool:
+  # A child of another test may have ended without having been waited for.
+  try:
+    return 'spawn_main' in ' '.join(process.cmdline())
+  except (psutil.NoSuchProcess, psutil.ZombieProcess):
+    return False
