@@ -3,6 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 STUDY_DIR ?= it_study_out
+# Processes that share the study; more are faster on more processors.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 PARALLEL := -n 2 --dist loadfile
 
@@ -10,7 +12,7 @@ PARALLEL := -n 2 --dist loadfile
 
 # Runs the miniature study. Another seed: STUDY_DIR=seed1 ARGS='--gin.SEED=1'.
 study: $(VENV)/installed
-	$(BIN)/it-study study --study_dir=$(STUDY_DIR) $(ARGS)
+	$(BIN)/it-study study --study_dir=$(STUDY_DIR) --workers=$(WORKERS) $(ARGS)
 
 # Tests a real model, SmolLM2-135M-Instruct, which it downloads: free answers, and
 # labels ranked by their likelihood. More: ARGS='--gin.INSTANCES_PER_TEST_TASK=10'.

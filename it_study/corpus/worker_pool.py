@@ -4,16 +4,11 @@ import collections
 from collections.abc import Callable, Generator, Sequence
 import concurrent.futures
 import multiprocessing
-import multiprocessing.connection
-import multiprocessing.context
-import os
-import signal
-import sys
-import threading
 from typing import Any, TypeVar
 
 from it_study.corpus import natinst
 from it_study.errors import InputError
+from it_study.processes import spawning
 
 Result = TypeVar('Result')
 Function = Callable[[natinst.Corpus, str], Result]
@@ -53,7 +48,7 @@ def map_tasks(
   """
   if num_workers is None:
     size = sum(_size(corpus, name) for name in names)
-    num_workers = 0 if size < _SMALL_BYTES else _processors()
+    num_workers = 0 if size < _SMALL_BYTES else spawning.processors()
   if multiprocessing.current_process().daemon:
     # A daemonic process cannot have children.
     num_workers = 0
@@ -63,7 +58,7 @@ def map_tasks(
     return
   pool = concurrent.futures.ProcessPoolExecutor(
     min(num_workers, len(names)) or 1,
-    mp_context=_Context(),
+    mp_context=spawning.Context(),
     initializer=_start_worker,
     initargs=(function, corpus),
   )
@@ -93,45 +88,12 @@ def _in_order(
     yield name, future.result()
 
 
-def _processors() -> int:
-  try:
-    return len(os.sched_getaffinity(0))
-  except AttributeError:
-    # Only Linux reports the processors of this process.
-    return os.cpu_count() or 1
-
-
 def _size(corpus: natinst.Corpus, name: str) -> int:
   try:
     return (corpus.directory / 'tasks' / f'{name}.json').stat().st_size
   except OSError:
     # Reading it raises the proper error.
     return 0
-
-
-class _Process(multiprocessing.context.SpawnProcess):
-  """A spawned process that does not run the caller's script first.
-
-  By default Python does, so that objects of the script can be unpickled. An
-  unguarded script would start over in each worker, and often import TensorFlow.
-  """
-
-  def start(self) -> None:
-    main = sys.modules['__main__']
-    names = ('__spec__', '__file__')
-    hidden = {n: getattr(main, n) for n in names if hasattr(main, n)}
-    # An interrupt reaches the process group; only the caller handles it.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-      main.__dict__.update(dict.fromkeys(hidden))
-      super().start()
-    finally:
-      main.__dict__.update(hidden)
-      signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-class _Context(multiprocessing.context.SpawnContext):
-  Process = _Process
 
 
 # The function and its corpus, in a worker.
@@ -141,14 +103,7 @@ _work: tuple[Function, natinst.Corpus] | None = None
 def _start_worker(function: Function, corpus: natinst.Corpus) -> None:
   global _work
   _work = function, corpus
-  threading.Thread(target=_end_with_caller, daemon=True).start()
-
-
-def _end_with_caller() -> None:
-  parent = multiprocessing.parent_process()
-  assert parent is not None, 'Runs in workers only.'
-  multiprocessing.connection.wait([parent.sentinel])
-  os._exit(1)
+  spawning.end_with_caller()
 
 
 def _call(name: str) -> Any:

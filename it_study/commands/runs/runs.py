@@ -11,7 +11,12 @@ from typing import Any
 from it_study import gin_utils
 from it_study.commands.progress import print_progress, say
 from it_study.commands.reporting import report
-from it_study.commands.runs import configuration, finished, settings
+from it_study.commands.runs import (
+  configuration,
+  finished,
+  settings,
+  workers,
+)
 from it_study.errors import InputError
 from it_study.storage import shared_folder
 from it_study.storage.storage_path import StoragePath
@@ -19,6 +24,16 @@ from it_study.storage.storage_path import StoragePath
 
 def study(options: argparse.Namespace) -> None:
   """Runs a grid, then writes its report and prints its table."""
+  with workers.workers(options, _run_study):
+    _run_study(options)
+  folder = shared_folder.open_folder(options.study_dir)
+  # Workers that share the study finish at the same time.
+  with folder.one_at_a_time():
+    report(options)
+  say(options, f'next: it-study view {shlex.quote(options.study_dir)}')
+
+
+def _run_study(options: argparse.Namespace) -> None:
   from it_study.commands.progress import StudyProgress
 
   config = configuration.configure(
@@ -56,11 +71,6 @@ def study(options: argparse.Namespace) -> None:
       ),
       on_step=on_step,
     )
-  folder = shared_folder.open_folder(options.study_dir)
-  # Workers that share the study finish at the same time.
-  with folder.one_at_a_time():
-    report(options)
-  say(options, f'next: it-study view {shlex.quote(options.study_dir)}')
 
 
 def train(options: argparse.Namespace) -> None:
