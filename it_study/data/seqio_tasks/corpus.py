@@ -2,7 +2,7 @@
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -26,18 +26,22 @@ _Rows = tuple[tuple[Task, Instance], ...]
 class SeqioCorpus(Corpus):
   """The tasks of a SeqIO task or mixture; made by `make`.
 
-  Every task has its own splits, whose instances all count. Label spaces may
+  A task has the name that predictions have, which may be a declared one. Every
+  task has its own splits, whose instances all count. Label spaces may
   differ between the instances of a task, so they come with each row.
 
   Attributes:
-    tasks: SeqIO tasks by name.
+    tasks: SeqIO tasks.
+    max_instances: Number of instances of each task's split, the first; None for
+      all.
   """
 
   tasks: tuple[seqio.Task, ...] = ()
+  max_instances: int | None = None
 
   def tasks_of(self, split: str) -> tuple[str, ...]:
     """Returns the names of the tasks that have a split."""
-    return tuple(task.name for task in self.tasks if split in task.splits)
+    return tuple(_name(task) for task in self.tasks if split in task.splits)
 
   def check_has(self, split: str) -> None:
     """Raises `InputError` if no task has a split."""
@@ -51,7 +55,7 @@ class SeqioCorpus(Corpus):
   def load(self, name: str) -> TaskFile:
     """Returns a task with its training instances, none without the split."""
     task = self._task(name)
-    rows = _read(task, 'train', declaration_of(name))
+    rows = _read(task, 'train', declaration_of(task.name))
     if rows:
       return TaskFile(
         task=rows[0][0],
@@ -64,34 +68,45 @@ class SeqioCorpus(Corpus):
 
   def instances(self, name: str, split: str) -> tuple[Instance, ...]:
     """Returns a task's instances of a split, in their order."""
-    rows = _read(self._task(name), split, declaration_of(name))
+    rows = self._rows_of(self._task(name), split)
     return tuple(instance for _, instance in rows)
 
   def rows(self, split: str) -> Iterator[tuple[Task, Instance]]:
     """Yields every instance of a split with its task, sorted by task."""
     self.check_has(split)
     for name in sorted(self.tasks_of(split)):
-      yield from _read(self._task(name), split, declaration_of(name))
+      yield from self._rows_of(self._task(name), split)
 
-  def fingerprint(self) -> str:
-    """Returns a hash of all instances of all splits."""
+  def fingerprint(self, splits: Sequence[str] | None = None) -> str:
+    """Returns a hash of all instances of some splits; None for all splits."""
     digest = hashlib.sha256()
     for task in sorted(self.tasks, key=lambda task: task.name):
-      for split in task.splits:
-        for facts, instance in _read(task, split, declaration_of(task.name)):
+      for split in task.splits if splits is None else splits:
+        for facts, instance in self._rows_of(task, split):
           row = (split, facts.name, facts.label_space, instance)
           digest.update(repr(row).encode())
     return digest.hexdigest()
 
+  def _rows_of(self, task: seqio.Task, split: str) -> _Rows:
+    rows = _read(task, split, declaration_of(task.name))
+    return rows[: self.max_instances]
+
   def _task(self, name: str) -> seqio.Task:
-    return next(task for task in self.tasks if task.name == name)
+    return next(task for task in self.tasks if _name(task) == name)
 
 
-def make(task: seqio.Task | seqio.Mixture) -> SeqioCorpus:
+def make(
+  task: seqio.Task | seqio.Mixture, *, max_instances: int | None = None
+) -> SeqioCorpus:
   """Returns a SeqIO task, or the tasks of a mixture, as a corpus.
 
+  Args:
+    task: Task or mixture.
+    max_instances: Number of instances of each task's split; None for all.
+
   Raises:
-    InputError: If one of them reads a corpus of task files.
+    InputError: If one of them reads a corpus of task files, or two have the
+      same name in predictions.
   """
   tasks = tuple(task.tasks) if isinstance(task, seqio.Mixture) else (task,)
   for part in tasks:
@@ -100,13 +115,27 @@ def make(task: seqio.Task | seqio.Mixture) -> SeqioCorpus:
         f'{part.name} reads a corpus of task files. Name that corpus instead: '
         '--corpus=DIR.'
       )
+  by_name: dict[str, str] = {}
+  for part in tasks:
+    other = by_name.setdefault(_name(part), part.name)
+    if other != part.name:
+      raise InputError(
+        f'{task.name}: its tasks {other} and {part.name} are both declared as '
+        f'{_name(part)!r}, so predictions could not be told apart. Name its '
+        'tasks one by one.'
+      )
   return SeqioCorpus(
     directory=pathlib.Path(task.name),
-    train_tasks=tuple(t.name for t in tasks if 'train' in t.splits),
-    test_tasks=tuple(t.name for t in tasks if 'test' in t.splits),
+    train_tasks=tuple(_name(t) for t in tasks if 'train' in t.splits),
+    test_tasks=tuple(_name(t) for t in tasks if 'test' in t.splits),
     overrides={},
     tasks=tasks,
+    max_instances=max_instances,
   )
+
+
+def _name(task: seqio.Task) -> str:
+  return declaration_of(task.name).name or task.name
 
 
 # Baselines ask for the same few splits again and again.
@@ -119,7 +148,7 @@ def _read(task: seqio.Task, split: str, declared: Declaration) -> _Rows:
   return tuple(
     (
       _facts(
-        task.name,
+        row['task'].decode(),
         row['category'],
         row['kind'],
         tuple(label.decode() for label in row['label_space']),

@@ -82,3 +82,34 @@ def test_a_condition_has_its_own_corpus():
     f'{name} reads a corpus of task files. Name that corpus instead: '
     '--corpus=DIR.'
   )
+
+
+def test_tasks_have_the_names_that_predictions_have(corpus):
+  seqio_lib.declare('choose', name='chosen')
+  corpus = corpus_lib.make(seqio_lib.find_task('several'))
+  assert corpus.tasks_of('test') == ('chosen', 'free')
+  assert {task.name for task, _ in corpus.rows('test')} == {'chosen', 'free'}
+  assert len(corpus.load('chosen').instances) == 3
+  rows = baselines.run_baseline('majority', corpus=corpus)
+  assert [row.prediction for row in rows] == ['b', 'C.', 'A', '']
+  seqio_lib.declare('free', name='chosen')
+  with pytest.raises(InputError) as raised:
+    corpus_lib.make(seqio_lib.find_task('several'))
+  assert str(raised.value) == (
+    'several: its tasks choose and free are both declared as '
+    "'chosen', so predictions could not be told apart. Name its tasks one by "
+    'one.'
+  )
+
+
+def test_few_instances_are_the_first_of_each_task(corpus):
+  several = seqio_lib.find_task('several')
+  few = corpus_lib.make(several, max_instances=2)
+  assert [(task.name, i.position) for task, i in few.rows('test')] == [
+    ('choose', 0),
+    ('choose', 1),
+    ('free', 0),
+  ]
+  # What is not scored counts for the majority, and is not limited.
+  assert len(few.load('choose').instances) == 3
+  assert few.fingerprint(('test',)) != corpus.fingerprint(('test',))
