@@ -30,10 +30,12 @@ LEAVES = [name for name in FILES if not name.startswith(PARTS)]
 
 @pytest.fixture(autouse=True, scope='module')
 def _checkout(tmp_path_factory):
-  """A checkout of promptsource, without which P3's module is not imported."""
+  """What modules named in leaves need: P3's checkout; a user's own module."""
   checkout = tmp_path_factory.mktemp('promptsource')
   promptsource_fixture.write_checkout(checkout)
+  (checkout / 'my_tasks.py').touch()
   with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(checkout)
     patch.setenv('IT_STUDY_PROMPTSOURCE', str(checkout))
     yield
 
@@ -73,6 +75,7 @@ def test_the_leaves_are_known():
     'runs/study.gin',
     'runs/sweep.gin',
     'runs/t5_large_sweep.gin',
+    'runs/tasks_study.gin',
     'runs/tk_instruct.gin',
     'studies/active_it.gin',
     'studies/active_it_v4.gin',

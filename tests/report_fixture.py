@@ -71,7 +71,7 @@ def make_rows(
   for number, (category, labels) in enumerate(tasks):
     task = f'task{number:03d}_{split}'
     # Tasks with the same inputs are judged together in a control.
-    of_task = f' of {task}' if category.endswith('Control') else ''
+    of_task = f' of {task}' if str(category).endswith('Control') else ''
     for position in range(num_instances):
       name = f'{task}-{position}'
       random = stable_random(name, seed, train_condition, test_condition)

@@ -6,6 +6,7 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
+from it_study import seqio_lib
 from it_study.data.seqio_tasks import declarations
 
 
@@ -46,3 +47,21 @@ def questions(number: int, **more: Any) -> list[dict[str, Any]]:
     {'inputs': f'Is {n} even?', 'targets': ('yes', 'no')[n % 2], **more}
     for n in range(number)
   ]
+
+
+def add_mixture() -> None:
+  """Registers `even`, which has a split dev, `echo` and their mixture."""
+  add_task(
+    'even',
+    {'train': questions(6), 'test': questions(4), 'dev': questions(3)},
+  )
+  seqio_lib.declare('even', label_space=['yes', 'no'], category='Numbers')
+  add_task(
+    'echo',
+    {
+      'train': [{'inputs': 'a b', 'targets': 'a b', 'id': 'x'}],
+      'test': [{'inputs': f'a {i}', 'targets': 'a', 'id': i} for i in (5, 3)],
+    },
+  )
+  seqio.MixtureRegistry.remove('both')
+  seqio_lib.add_mixture('both', {'even': 3, 'echo': 1})

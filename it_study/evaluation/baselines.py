@@ -206,6 +206,20 @@ def baseline_of(rows: Sequence[Prediction]) -> str | None:
   return None
 
 
+def with_answers(corpus: Corpus, *, split: str) -> tuple[str, ...]:
+  """Returns the baselines that can answer an instance of a split.
+
+  Some draw labels, which may be missing, and one repeats an example's output.
+  """
+  tasks = [task for task, _ in corpus.rows(split)]
+  missing: set[str] = set()
+  if not any(task.label_space for task in tasks):
+    missing |= set(_LABEL_BASELINES)
+  if not any(task.positive_examples for task in tasks):
+    missing.add('copy_demo')
+  return tuple(name for name in BASELINES if name not in missing)
+
+
 def answers_generation(rows: Sequence[Prediction]) -> bool:
   """Returns whether rows answer generation; some baselines abstain."""
   return baseline_of(rows) not in _LABEL_BASELINES

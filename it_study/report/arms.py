@@ -12,7 +12,7 @@ from it_study.evaluation.baselines import BASELINES
 from it_study.evaluation.stats import intervals
 from it_study.evaluation.stats.comparison import MARGIN
 from it_study.evaluation.stats.intervals import Equivalence, Estimate, Interval
-from it_study.report.load import Cell
+from it_study.report.load import Cell, place_of
 from it_study.report.scores import Group, Scores
 from it_study.report.text import count, shorten
 
@@ -30,7 +30,8 @@ DATA: Origin = Condition.with_original_data
 class Arm:
   """Cells that differ only in their seed.
 
-  All share the split, the test condition, and the train condition or baseline.
+  All share the split, the test condition or task, and the train condition or
+  baseline.
 
   Attributes:
     cells: Cells of the arm, one per seed.
@@ -45,8 +46,14 @@ class Arm:
     return self.cells[0]
 
   @property
+  def test_task(self) -> str | None:
+    """The own task that was tested; None for conditions of a corpus."""
+    return self._first.test_task
+
+  @property
   def split(self) -> str:
-    return self._first.split
+    """The role of the split, which is 'test' for every split of an own task."""
+    return self._first.split if self.test_task is None else 'test'
 
   @property
   def baseline(self) -> str | None:
@@ -70,7 +77,8 @@ class Arm:
 
   @property
   def is_matched(self) -> bool:
-    return self._first.matched
+    """Whether it was tested as it was trained; own tasks have one way only."""
+    return self._first.matched or self.test_task is not None
 
   @property
   def has_original_instructions(self) -> bool:
@@ -92,6 +100,8 @@ class Arm:
     """The arm's name in the report."""
     if self.baseline is not None:
       return _BASELINE_LABELS[self.baseline]
+    if self.is_untuned and self.test_task is not None:
+      return training_label(None)
     if self.is_untuned:
       return f'Untuned, {_lower(condition_label(self.test_condition))}'
     return condition_label(self.train_condition)
@@ -221,6 +231,7 @@ def make_arms(cells: Iterable[Cell]) -> tuple[Arm, ...]:
   groups: dict[tuple, list[Cell]] = {}
   for cell in cells:
     key = (
+      cell.test_task,
       cell.split,
       cell.baseline,
       cell.train_condition,
@@ -371,6 +382,13 @@ def compare(
   )
 
 
+def trained_heading(arms: Iterable[Arm]) -> str:
+  """Returns the heading of trained models in tables."""
+  if any(arm.test_task is not None for arm in arms):
+    return 'Trained on'
+  return 'Trained and tested on'
+
+
 def tested_as(arms: Iterable[Arm]) -> str:
   """Says in captions what the models were tested with."""
   if are_untuned(arms):
@@ -472,7 +490,8 @@ def _lower(text: str) -> str:
 
 def _order(arm: Arm) -> tuple:
   return (
-    ('test', 'validation', 'train').index(arm.split),
+    arm.test_task or '',
+    place_of(arm.cells[0].split),
     arm.baseline is not None,
     BASELINES.index(arm.baseline) if arm.baseline else 0,
     arm.train_condition is None,

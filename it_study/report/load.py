@@ -33,7 +33,8 @@ class Cell:
     matched: Whether the model was tested as it was trained.
     original_instructions: Whether the model was tested with the real
       instructions.
-    split: Split that was predicted, 'test' or 'validation'.
+    split: Split that was predicted, 'test' or 'validation'; any split of an own
+      task.
     seed: Seed of the training, or of a baseline's draws.
     engine: Engine, one of 'native', 't5x' and 'baseline'.
     baseline: Name of the baseline; None for a model.
@@ -50,6 +51,10 @@ class Cell:
     train_steps: Number of training steps; None without a training.
     train_seconds: Training time in seconds; None without a training.
     predict_seconds: Prediction time in seconds; None if unknown.
+    test_task: Name of the own task or mixture that was predicted; None for a
+      corpus.
+    task_metrics: Results of own tasks' metrics, by SeqIO task and name; None
+      without any.
   """
 
   cell: str
@@ -72,6 +77,8 @@ class Cell:
   train_steps: int | None = None
   train_seconds: float | None = None
   predict_seconds: float | None = None
+  test_task: str | None = None
+  task_metrics: Mapping | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -222,9 +229,16 @@ def _read_cells(directory: pathlib.Path, notes: list[str]) -> tuple[Cell, ...]:
   return tuple(sorted(cells.values(), key=_order))
 
 
+def place_of(split: str) -> tuple[int, str]:
+  """Returns the sort key of a split: test first, and unknown ones last."""
+  known = ('test', 'validation', 'train')
+  return (known.index(split) if split in known else len(known), split)
+
+
 def _order(cell: Cell) -> tuple:
   return (
-    ('test', 'validation', 'train').index(cell.split),
+    cell.test_task or '',
+    place_of(cell.split),
     cell.baseline is not None,
     cell.training or '',
     cell.cell,
@@ -247,7 +261,7 @@ def _parse_cell(fields: dict[str, Any], where: str) -> Cell:
       raise InputError(
         f'{where}: {field}: expected {expected}, got {value!r:.60}.'
       )
-  if values.get('split') not in SPLITS:
+  if values.get('split') not in SPLITS and values.get('test_task') is None:
     raise InputError(
       f'{where}: split: expected one of {", ".join(SPLITS)}, got '
       f'{values.get("split")!r:.60}.'
@@ -273,6 +287,8 @@ _EXPECTED: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
   ('training', _TEXT_OR_NONE, 'a string or null'),
   ('train_condition', _TEXT_OR_NONE, 'a string or null'),
   ('test_condition', _TEXT_OR_NONE, 'a string or null'),
+  ('test_task', _TEXT_OR_NONE, 'a string or null'),
+  ('task_metrics', (dict, type(None)), 'an object or null'),
   ('seed', (int, type(None)), 'an integer or null'),
   ('num_shortened', _NUMBER_OR_NONE, 'a number or null'),
   ('num_dropped_examples', _NUMBER_OR_NONE, 'a number or null'),

@@ -61,6 +61,35 @@ class Results:
     except (TypeError, InputError):
       return ControlMargins()
 
+  def of_corpus(self) -> 'Results':
+    """Returns the results under conditions, on instances of a corpus."""
+    return self._where(lambda arm: arm.test_task is None)
+
+  def of_own_tasks(self) -> 'tuple[Results, ...]':
+    """Returns the results on each own task and split, in order."""
+    tests: dict[tuple[str, str], list[Arm]] = {}
+    for arm in self.arms:
+      if arm.test_task is not None:
+        key = (arm.test_task, arm.cells[0].split)
+        tests.setdefault(key, []).append(arm)
+    return tuple(self._where(arms.__contains__) for arms in tests.values())
+
+  def _where(self, is_kept: Callable[[Arm], bool]) -> 'Results':
+    """Returns the results of some arms."""
+    kept = [index for index, arm in enumerate(self.arms) if is_kept(arm)]
+    if len(kept) == len(self.arms):
+      return self
+    samples: Samples = {}
+    for key, rows in self.samples.items():
+      places = {
+        kept.index(index): rows[index] for index in rows if index in kept
+      }
+      if places:
+        samples[key] = places
+    return dataclasses.replace(
+      self, arms=tuple(self.arms[index] for index in kept), samples=samples
+    )
+
   def groups(self, kind: str, split: str) -> list[Group]:
     """Returns the groups of a kind in a split's metrics; see `groups_of`."""
     return groups_of(self.arms, kind, split)
@@ -190,7 +219,7 @@ def _sample(rows: list[Prediction]) -> list[Prediction]:
     if known is None or _rank(row) < _rank(known):
       first[row.task] = row
   chosen = []
-  for kind in ('classification', 'generation'):
+  for kind in ('classification', 'generation', None):
     tasks = [name for name, row in first.items() if row.kind == kind]
     tasks.sort(key=lambda name: stable_hash('sample', name))
     chosen += tasks[: SAMPLED_TASKS // 2]

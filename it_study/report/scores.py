@@ -152,6 +152,7 @@ class Scores:
     categories = {
       Group('control' if name in CONTROL_CATEGORIES else 'category', name)
       for name in self.categories
+      if name is not None
     }
     return tuple(sorted(categories | {Group('task', n) for n in self.tasks}))
 

@@ -1,6 +1,6 @@
 """Warns of token limits that cut targets, or compared prompts differently."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from it_study.report.arms import Arm, pair_up
 from it_study.report.text import count, number
@@ -23,7 +23,7 @@ def warnings(arms: Iterable[Arm]) -> tuple[str, ...]:
   the shares of shortened prompts are compared. They do not record targets.
   """
   arms = tuple(arms)
-  return (*_unlike_prompts(arms), *_cut_targets(arms))
+  return (*_unlike_prompts(arms), *cut_targets(arms, _SPLITS))
 
 
 def _unlike_prompts(arms: Sequence[Arm]) -> tuple[str, ...]:
@@ -64,9 +64,17 @@ def _unlike_prompts(arms: Sequence[Arm]) -> tuple[str, ...]:
   )
 
 
-def _cut_targets(arms: Sequence[Arm]) -> tuple[str, ...]:
+def cut_targets(
+  arms: Sequence[Arm], places: Mapping[str, str]
+) -> tuple[str, ...]:
+  """Returns a warning if many references or training targets are too long.
+
+  Args:
+    arms: Arms of a study.
+    places: Descriptions of the instances, by split.
+  """
   facts = []
-  for split, description in _SPLITS.items():
+  for split, description in places.items():
     share = _largest(
       _percentage(cell.num_unreachable, cell.metrics.get('num_instances'))
       for arm in arms

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 import re
 
+from it_study.study.subjects import is_condition_name
+
 # Statements that only decide which conditions a study has.
 _CONDITIONS = (
   r'run_study\.conditions|(?:named_conditions|standard_grid|sweep)\.\w+|'
-  'EXPERIMENTS|INSTANCES|NUM_TASKS|INSTANCES_PER_TASK'
+  'EXPERIMENTS|INSTANCES|NUM_TASKS|INSTANCES_PER_TASK|TRAIN_TASKS'
 )
-_NAMED = r'run_study\.conditions|named_conditions\.names'
+_NAMED = r'run_study\.conditions|named_conditions\.names|TRAIN_TASKS'
 
 
 def with_macro(config: str, name: str, value: tuple) -> str:
@@ -19,7 +21,7 @@ def with_macro(config: str, name: str, value: tuple) -> str:
 
 
 def with_conditions(config: str, names: Sequence[str]) -> str:
-  """Replaces the conditions of a study by those with these names.
+  """Replaces what a study trains on, conditions or tasks, by these names.
 
   A configuration that does not set them is not gin's, and stays as it is.
   """
@@ -27,6 +29,11 @@ def with_conditions(config: str, names: Sequence[str]) -> str:
     return config
   rest = _statement(_NAMED).sub('', config).rstrip('\n')
   listed = ''.join(f'    {name!r},\n' for name in names)
+  if not all(map(is_condition_name, names)):
+    return (
+      f'{rest}\n\n# What to train on, some of which was added later.\n'
+      f'run_study.conditions = (\n{listed})\n'
+    )
   return (
     f'{rest}\n\n# Conditions, some of which were added later.\n'
     'run_study.conditions = @named_conditions()\n'

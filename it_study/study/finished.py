@@ -7,13 +7,14 @@ import logging
 import pathlib
 from typing import Any
 
-from it_study.corpus import natinst
+from it_study.corpus.natinst import Corpus
 from it_study.errors import InputError
 from it_study.evaluation import score
 from it_study.storage import manifest, text_files
 from it_study.storage.manifest import DONE
 from it_study.storage.shared_folder import SharedFolder
 from it_study.study import grid
+from it_study.study.subjects import Corpora
 
 PREDICTIONS = 'predictions.jsonl'
 METRICS = 'metrics.json'
@@ -26,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 def repair(
-  folder: SharedFolder, cells: Sequence[grid.Cell], *, corpus: natinst.Corpus
+  folder: SharedFolder, cells: Sequence[grid.Cell], *, corpora: Corpora
 ) -> None:
   """Checks whatever is finished before anything else is run.
 
@@ -38,7 +39,7 @@ def repair(
   Args:
     folder: Folder of the study.
     cells: Cells of the study.
-    corpus: Corpus to score against.
+    corpora: Instances to score against.
 
   Raises:
     InputError: If a file has changed that could only be written again by
@@ -48,7 +49,7 @@ def repair(
     cell.training for cell in cells if cell.training is not None
   )
   for training in trainings:
-    if training.condition is not None:
+    if training.subject is not None:
       _repair(
         folder,
         training.folder,
@@ -66,7 +67,9 @@ def repair(
       find_faults=functools.partial(_find_cell_faults, names=names),
       derivable={
         METRICS: functools.partial(
-          _compute_metrics, corpus=corpus, split=cell.split
+          _compute_metrics,
+          corpus=corpora.of(cell.tested),
+          split=cell.split,
         )
       },
     )
@@ -164,9 +167,7 @@ def _find_training_faults(path: pathlib.Path, where: str) -> dict[str, str]:
   )
 
 
-def _compute_metrics(
-  path: pathlib.Path, *, corpus: natinst.Corpus, split: str
-) -> None:
+def _compute_metrics(path: pathlib.Path, *, corpus: Corpus, split: str) -> None:
   score.score_file(
     path / PREDICTIONS, corpus=corpus, split=split, out=path / METRICS
   )

@@ -1,21 +1,20 @@
 """A study: a grid of cells, each trained, predicted and scored once."""
 
 from collections.abc import Callable, Mapping, Sequence
-import dataclasses
 import os
 import pathlib
 from typing import Any
 
-from it_study.conditions import Condition, check_several
-from it_study.corpus import natinst
+from it_study.conditions import Condition
 from it_study.errors import InputError, shown
-from it_study.evaluation import label_rules
-from it_study.evaluation.stats.comparison import MARGIN, check_margin
+from it_study.evaluation.stats.comparison import MARGIN
 from it_study.storage import text_files
 from it_study.storage.manifest import DONE
 from it_study.storage.shared_folder import SharedFolder, open_folder
-from it_study.study import config_text, finished, grid, run_record
+from it_study.study import config_text, finished, grid, run_record, subjects
+from it_study.study.request import Request, extend
 from it_study.study.run_record import RunRecord
+from it_study.study.subjects import Corpora, OwnTask
 from it_study.study.worker import ANSWERS, Engine, Step, Worker
 
 RESULTS = 'results.jsonl'
@@ -33,8 +32,8 @@ _HISTORY = {
 
 def run_study(
   *,
-  corpus: str | os.PathLike[str],
-  conditions: Sequence[Condition],
+  corpus: str | os.PathLike[str] | None,
+  conditions: Sequence[Condition | str],
   seeds: Sequence[int],
   study_dir: str | os.PathLike,
   engine: Engine,
@@ -54,15 +53,15 @@ def run_study(
   test conditions may be added to a study later; only the new cells run then.
 
   Args:
-    corpus: Directory of task files, already in use.
-    conditions: Conditions to train under.
+    corpus: Directory of task files, already in use; None without conditions.
+    conditions: Conditions to train under, and names of own tasks to train on.
     seeds: Seeds of the trainings and of the baselines' draws.
     study_dir: Folder of the study; `gs://…` is worked on in a local copy below
       the cache.
     engine: Engine to train and predict with.
     splits: Splits to test on.
     test_conditions: Names of conditions to test every model under, besides its
-      own and the original instructions.
+      own and the original instructions, and of own tasks to test it on.
     initial_checkpoint_path: Weights that every training starts from, and that
       the untuned model has; None for random weights, drawn from the seed.
     answer_dir: Answer cache; None for `answers` in the study folder.
@@ -75,27 +74,27 @@ def run_study(
 
   Raises:
     InputError: If the folder holds a study of another configuration or corpus,
-      a condition needs more training tasks than there are, a setting is not
-      valid, or a file of the study is damaged and cannot be repaired.
+      a task cannot be trained on or tested, a condition needs more training
+      tasks than there are, a setting is not valid, or a file of the study is
+      damaged and cannot be repaired.
   """
-  request = _Request(
-    conditions=conditions,
+  request = Request(
+    corpus=corpus,
+    conditions=subjects.find(conditions, setting=subjects.TRAINED),
     seeds=seeds,
     splits=splits,
-    test_conditions=test_conditions,
+    test_conditions=subjects.find(test_conditions, setting=subjects.TESTED),
     equivalence_margin=equivalence_margin,
+    instances_per_test_task=engine.instances_per_test_task,
   )
-  opened = _open(corpus, engine)
-  request.check(opened)
+  request.check()
   folder = open_folder(study_dir)
   with folder.one_at_a_time():
-    trainings, cells = _register(
-      folder, request, record, corpus=opened, corpus_path=os.fspath(corpus)
-    )
+    corpora, trainings, cells = _register(folder, request, record)
   _report_results(folder, cells, on_step)
   worker = Worker(
     folder=folder,
-    corpus=opened,
+    corpora=corpora,
     config=record.config,
     engine=engine,
     initial_checkpoint_path=initial_checkpoint_path,
@@ -113,94 +112,37 @@ def run_study(
   return folder.path / RESULTS
 
 
-def _open(corpus: str | os.PathLike[str], engine: Engine) -> natinst.Corpus:
-  """Returns a corpus of the instances that an engine answers."""
-  number = natinst.check_test_instances(engine.instances_per_test_task)
-  opened = natinst.open_corpus(os.fspath(corpus))
-  return dataclasses.replace(opened, test_instances=number)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Request:
-  """The grid that a call of `run_study` asks for; see its arguments."""
-
-  conditions: Sequence[Condition]
-  seeds: Sequence[int]
-  splits: Sequence[str]
-  test_conditions: Sequence[str]
-  equivalence_margin: float
-
-  def check(self, corpus: natinst.Corpus) -> None:
-    """Raises `InputError` if it cannot run.
-
-    To be called before the folder is claimed, as a claim is for good.
-    """
-    check_margin(self.equivalence_margin, setting='EQUIVALENCE_MARGIN')
-    _check_seeds(self.seeds)
-    check_several(self.splits, setting='run_study.splits')
-    for split in (*(('train',) if self.conditions else ()), *self.splits):
-      corpus.check_has(split)
-    check_several(self.test_conditions, setting='TEST_CONDITIONS')
-    for name in self.test_conditions:
-      Condition.from_name(name).check_test()
-    for condition in self.conditions:
-      natinst.check_num_tasks(
-        condition.num_tasks, len(corpus.train_tasks), setting=condition.name
-      )
-
-
 def _register(
-  folder: SharedFolder,
-  request: _Request,
-  record: RunRecord,
-  *,
-  corpus: natinst.Corpus,
-  corpus_path: str,
-) -> tuple[list[grid.Training], list[grid.Cell]]:
+  folder: SharedFolder, request: Request, record: RunRecord
+) -> tuple[Corpora, list[grid.Training], list[grid.Cell]]:
   """Claims the folder for a study, or extends the study that is there.
 
   Returns:
-    The trainings and cells of all runs so far and of this one.
+    The instances, trainings and cells of all runs so far and of this one.
   """
   folder.fetch(*_RECORDS)
   before = _recorded(folder.path)
-  seeds = _extend(before.get('seeds'), request.seeds)
-  test_conditions = _extend(
-    before.get('test_conditions'),
-    [
-      Condition.from_name(name).for_test().name
-      for name in request.test_conditions
-    ],
-  )
-  requested = [condition.name for condition in request.conditions]
-  names = _extend(before.get('conditions'), requested)
-  conditions = [Condition.from_name(name) for name in names]
-  trainings, cells = grid.plan(
-    conditions=conditions,
-    seeds=seeds,
-    splits=request.splits,
-    test_conditions=[Condition.from_name(name) for name in test_conditions],
-  )
-  extended = {}
+  whole = request.continuing(before)
+  corpora, trainings, cells = whole.open()
+  tested = [subject.name for subject in whole.test_conditions]
+  extended: dict[str, list] = {}
   if before:
-    extended = {'SEEDS': seeds, 'TEST_CONDITIONS': test_conditions}
+    extended |= dict.fromkeys(('TEST_CONDITIONS', 'TEST_TASKS'), tested)
+    extended['SEEDS'] = list(whole.seeds)
   _claim(
     folder.path,
     config=record.config,
     extended=extended,
     recorded=before.get('conditions'),
-    requested=requested,
+    requested=[subject.name for subject in request.conditions],
   )
   facts = {
-    'corpus': corpus_path,
-    'fingerprint': corpus.fingerprint(),
-    'corpus_stats': run_record.task_counts(corpus),
-    'label_rules': label_rules.expectations(corpus),
-    'delusive_sources': run_record.delusive_sources(corpus, conditions),
+    **run_record.corpus_facts(request.corpus, corpora, whole.conditions),
     'num_cells': len(cells),
-    'conditions': names,
-    'seeds': seeds,
-    'test_conditions': test_conditions,
+    'conditions': [subject.name for subject in whole.conditions],
+    'seeds': list(whole.seeds),
+    'test_conditions': tested,
+    **run_record.own_facts(corpora, whole.splits),
     'equivalence_margin': request.equivalence_margin,
     **record.details,
   }
@@ -208,7 +150,7 @@ def _register(
     folder.path / 'run.json', _continue_record(folder.path, before, facts)
   )
   folder.publish(*_RECORDS)
-  return trainings, cells
+  return corpora, trainings, cells
 
 
 def _report_results(
@@ -246,23 +188,6 @@ def _recorded(study_dir: pathlib.Path) -> dict[str, Any]:
   return record
 
 
-def _check_seeds(seeds: object) -> None:
-  if (
-    not isinstance(seeds, list | tuple)
-    or not seeds
-    or not all(type(seed) is int for seed in seeds)
-  ):
-    raise InputError(
-      f'SEEDS is {seeds!r}; give whole numbers in brackets, such as (0, 1, 2), '
-      'or (0,) for one.'
-    )
-
-
-def _extend(before: list | None, now: Sequence) -> list:
-  """Returns the earlier values, then the new ones, each once."""
-  return list(dict.fromkeys((*(before or ()), *now)))
-
-
 def _claim(
   study_dir: pathlib.Path,
   *,
@@ -292,7 +217,7 @@ def _claim(
   there, now = before, config
   if recorded is not None:
     there, now = map(config_text.without_conditions, (before, config))
-    names = _extend(recorded, requested)
+    names = extend(recorded, requested)
     if names != requested:
       # The request names not all of them.
       is_new = names != recorded
@@ -328,7 +253,8 @@ def _continue_record(
   """Returns a record with the machines of this study's earlier runs.
 
   Raises:
-    InputError: If an earlier run had another corpus or vocabulary.
+    InputError: If an earlier run had another corpus or vocabulary, or other
+      instances of a task.
   """
   if not before:
     return record
@@ -338,6 +264,13 @@ def _continue_record(
         f'{study_dir} holds a study of another {what}: {name} there '
         f'{before.get(name)!r}, now {record.get(name)!r}. Name another '
         '--study_dir.'
+      )
+  tasks = before.get('test_tasks', {})
+  for name, facts in record.get('test_tasks', {}).items():
+    if tasks.get(name, facts) != facts:
+      raise InputError(
+        f'{study_dir} holds a study of other instances of {name}: there '
+        f'{tasks[name]}, now {facts}. Name another --study_dir.'
       )
   machine = ('versions', 'git_commit', 'device')
   earlier = list(before.get('earlier_runs', []))
@@ -370,7 +303,7 @@ def _is_done(study_dir: pathlib.Path, cell: grid.Cell) -> bool:
   A training whose DONE was damaged is run again, although its cells are done.
   """
   units = [cell.folder]
-  if cell.training is not None and cell.training.condition is not None:
+  if cell.training is not None and cell.training.subject is not None:
     units.append(cell.training.folder)
   return all((study_dir / unit / DONE).exists() for unit in units)
 
@@ -379,21 +312,27 @@ def _result(
   study_dir: pathlib.Path, folder: pathlib.Path, cell: grid.Cell
 ) -> dict[str, Any]:
   """Returns a line of results.jsonl; see `docs/results.md`."""
-  tested = cell.test_condition
+  tested = cell.tested
   # Of a model that was trained, and of one that answered.
   trained: dict[str, Any] = {}
   inferred: dict[str, Any] = {}
   name = condition = None
   if cell.training is not None:
     inferred = finished.read_record(folder / finished.INFERENCE)
-    if cell.training.condition is not None:
+    if cell.training.subject is not None:
       trained = finished.read_record(study_dir / cell.training.folder / DONE)
-      name, condition = cell.training.name, cell.training.condition.name
+      name, condition = cell.training.name, cell.training.subject.name
+  is_model = cell.training is not None
+  own = {}
+  if isinstance(tested, OwnTask):
+    own['test_task'] = tested.name
+  if 'task_metrics' in inferred:
+    own['task_metrics'] = inferred['task_metrics']
   return {
     'cell': cell.name,
     'training': name,
     'train_condition': condition,
-    'test_condition': None if tested is None else tested.name,
+    'test_condition': tested.name if tested and is_model else None,
     'matched': cell.matched,
     'original_instructions': cell.original_instructions,
     'split': cell.split,
@@ -410,4 +349,5 @@ def _result(
     'train_steps': trained.get('train_steps'),
     'train_seconds': trained.get('train_seconds'),
     'predict_seconds': inferred.get('seconds'),
+    **own,
   }

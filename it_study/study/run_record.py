@@ -13,6 +13,8 @@ from typing import Any
 import it_study
 from it_study.conditions import EXAMPLE_LEVELS, Condition
 from it_study.corpus import natinst
+from it_study.evaluation import label_rules
+from it_study.study.subjects import Corpora, Subject
 
 # Packages that a number in the results may depend on: what computes, what makes
 # the data, and what scores.
@@ -69,6 +71,30 @@ def git_commit() -> str | None:
     return commit + ('+' if _git(folder, 'status', '--porcelain') else '')
   except (OSError, subprocess.CalledProcessError):
     return None
+
+
+def corpus_facts(
+  path: str | os.PathLike[str] | None,
+  corpora: Corpora,
+  trained: Sequence[Subject],
+) -> dict[str, Any]:
+  """Returns what run.json says of the corpus, nothing without one."""
+  corpus = corpora.conditions
+  if path is None or corpus is None:
+    return {}
+  conditions = [c for c in trained if isinstance(c, Condition)]
+  return {
+    'corpus': os.fspath(path),
+    'fingerprint': corpus.fingerprint(),
+    'corpus_stats': task_counts(corpus),
+    'label_rules': label_rules.expectations(corpus),
+    'delusive_sources': delusive_sources(corpus, conditions),
+  }
+
+
+def own_facts(corpora: Corpora, splits: Sequence[str]) -> dict[str, Any]:
+  """Returns what run.json says of own tasks, nothing without any."""
+  return {'test_tasks': corpora.describe(splits)} if corpora.own else {}
 
 
 def task_counts(corpus: natinst.Corpus) -> dict[str, int]:

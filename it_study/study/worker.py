@@ -9,12 +9,12 @@ import time
 from typing import Any
 
 from it_study import predictions
-from it_study.corpus import natinst
 from it_study.evaluation import baselines, score
 from it_study.storage import text_files
 from it_study.storage.manifest import DONE, write_done
 from it_study.storage.shared_folder import SharedFolder
 from it_study.study import finished, grid
+from it_study.study.subjects import Corpora
 
 ANSWERS = 'answers'
 # Phases of an engine, as a study shows them.
@@ -75,7 +75,7 @@ class Worker:
 
   Attributes:
     folder: Folder of the study.
-    corpus: Corpus to score against.
+    corpora: Instances to score against.
     config: Configuration as text, written beside every training.
     engine: Engine to train and predict with.
     initial_checkpoint_path: Weights of the untuned model; None for random ones.
@@ -87,7 +87,7 @@ class Worker:
   """
 
   folder: SharedFolder
-  corpus: natinst.Corpus
+  corpora: Corpora
   config: str
   engine: Engine
   initial_checkpoint_path: str | os.PathLike | None
@@ -109,7 +109,7 @@ class Worker:
     Raises:
       InputError: If a file of finished work has changed; see `repair`.
     """
-    finished.repair(self.folder, cells, corpus=self.corpus)
+    finished.repair(self.folder, cells, corpora=self.corpora)
     remaining = list(cells)
     while remaining:
       skipped = []
@@ -125,7 +125,7 @@ class Worker:
 
   def _train(self, training: grid.Training | None) -> bool:
     """Trains unless that is done. Returns False if another worker is at it."""
-    if training is None or training.condition is None:
+    if training is None or training.subject is None:
       return True
     if training in self.trained:
       return True
@@ -150,16 +150,16 @@ class Worker:
   def _run_training(
     self, training: grid.Training, folder: pathlib.Path
   ) -> None:
-    assert training.condition is not None, 'an untuned model is not trained'
+    assert training.subject is not None, 'an untuned model is not trained'
     text_files.write_text(
       folder / 'config.gin',
       f'{self.config}\n# This training.\n'
-      f'MIXTURE_OR_TASK_NAME = {training.condition.name!r}\n'
+      f'MIXTURE_OR_TASK_NAME = {training.subject.name!r}\n'
       f'MODEL_DIR = {os.fspath(folder)!r}\nSEED = {training.seed}\n',
     )
     self._report(training.name, 'train')
     summary = self.engine.finetune(
-      mixture_or_task_name=training.condition.name,
+      mixture_or_task_name=training.subject.name,
       model_dir=folder,
       seed=training.seed,
       on_progress=lambda progress: self._report(
@@ -197,7 +197,10 @@ class Worker:
     path = folder / finished.PREDICTIONS
     self._report(cell.name, 'score')
     score.score_file(
-      path, corpus=self.corpus, split=cell.split, out=folder / finished.METRICS
+      path,
+      corpus=self.corpora.of(cell.tested),
+      split=cell.split,
+      out=folder / finished.METRICS,
     )
     write_done(
       folder,
@@ -208,20 +211,23 @@ class Worker:
   def _run_baseline(self, cell: grid.Cell, folder: pathlib.Path) -> None:
     assert cell.baseline is not None, 'a cell has a training or a baseline'
     rows = baselines.run_baseline(
-      cell.baseline, corpus=self.corpus, split=cell.split, seed=cell.seed
+      cell.baseline,
+      corpus=self.corpora.of(cell.tested),
+      split=cell.split,
+      seed=cell.seed,
     )
     predictions.write_predictions(folder / finished.PREDICTIONS, rows)
 
   def _predict(self, cell: grid.Cell, folder: pathlib.Path) -> None:
     training = cell.training
     assert training is not None
-    assert cell.test_condition is not None, 'a model is tested on a condition'
+    assert cell.tested is not None, 'a model is tested on something'
     checkpoint = self.initial_checkpoint_path
-    if training.condition is not None:
+    if training.subject is not None:
       checkpoint = self.folder.path / training.folder
       self.folder.fetch(training.folder)
     self.engine.predict(
-      mixture_or_task_name=cell.test_condition.name,
+      mixture_or_task_name=cell.tested.name,
       checkpoint_path=checkpoint,
       infer_output_dir=folder,
       answer_dir=self.answer_dir,

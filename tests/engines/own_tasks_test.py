@@ -21,24 +21,7 @@ LENGTHS = {'inputs': 24, 'targets': 8}
 @pytest.fixture(autouse=True)
 def _tasks():
   """Two tasks and a mixture of them; only one has a split dev."""
-  fixture.add_task(
-    'even',
-    {
-      'train': fixture.questions(6),
-      'test': fixture.questions(4),
-      'dev': fixture.questions(3),
-    },
-  )
-  seqio_lib.declare('even', label_space=['yes', 'no'], category='Numbers')
-  fixture.add_task(
-    'echo',
-    {
-      'train': [{'inputs': 'a b', 'targets': 'a b', 'id': 'x'}],
-      'test': [{'inputs': f'a {i}', 'targets': 'a', 'id': i} for i in (5, 3)],
-    },
-  )
-  seqio.MixtureRegistry.remove('both')
-  seqio_lib.add_mixture('both', {'even': 3, 'echo': 1})
+  fixture.add_mixture()
 
 
 def infer(folder, **settings):

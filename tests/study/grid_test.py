@@ -1,8 +1,12 @@
 """Tests of it_study.study.grid: what is trained and what it is tested on."""
 
+import pytest
+
 from it_study import conditions
 from it_study.conditions import Condition
+from it_study.errors import InputError
 from it_study.study import grid
+from it_study.study.subjects import OwnTask
 
 
 def test_the_standard_grid():
@@ -83,7 +87,7 @@ def test_every_model_is_tested_under_the_test_conditions():
   for cell in cells:
     if cell.training is not None:
       tests.setdefault(cell.training.name, []).append(
-        (cell.test_condition.definition, cell.matched)
+        (cell.tested.definition, cell.matched)
       )
   assert tests == {
     'untuned_seed0': [
@@ -109,6 +113,82 @@ def test_altered_targets_are_trained_on_only():
   trainings, cells = grid.plan(
     conditions=(condition,), seeds=(0,), splits=('test',)
   )
-  assert [t.condition for t in trainings] == [condition]
+  assert [t.subject for t in trainings] == [condition]
   (cell,) = [cell for cell in cells if cell.training in trainings]
-  assert (cell.test_condition, cell.matched) == (Condition(), True)
+  assert (cell.tested, cell.matched) == (Condition(), True)
+
+
+def test_own_tasks_have_names_of_their_own_in_the_grid():
+  trainings, cells = grid.plan(
+    conditions=(OwnTask('mix'), OwnTask('qa')),
+    seeds=(0,),
+    splits=('dev',),
+    test_conditions=(OwnTask('qa'), OwnTask('rte')),
+    baselines=lambda tested, split: ('random',)[: tested == OwnTask('rte')],
+  )
+  assert [training.folder for training in trainings] == [
+    'trainings/mix_seed0',
+    'trainings/qa_seed0',
+  ]
+  assert [(cell.name, cell.matched) for cell in cells] == [
+    ('baseline_random_seed0__rte__dev', False),
+    ('untuned_seed0__qa__dev', False),
+    ('untuned_seed0__rte__dev', False),
+    ('mix_seed0__qa__dev', False),
+    ('mix_seed0__rte__dev', False),
+    ('qa_seed0__qa__dev', True),
+    ('qa_seed0__rte__dev', False),
+  ]
+  assert not any(cell.original_instructions for cell in cells)
+
+
+def test_without_other_tests_an_own_task_is_tested_itself():
+  _, cells = grid.plan(
+    conditions=(OwnTask('qa'),), seeds=(0,), splits=('test',)
+  )
+  names = [cell.name for cell in cells if cell.baseline in (None, 'prior')]
+  assert names == [
+    'baseline_prior_seed0__qa__test',
+    'untuned_seed0__qa__test',
+    'qa_seed0__qa__test',
+  ]
+
+
+def test_conditions_and_own_tasks_share_a_grid():
+  _, cells = grid.plan(
+    conditions=(Condition(definition='empty'), OwnTask('qa')),
+    seeds=(0,),
+    splits=('test',),
+    test_conditions=(OwnTask('rte'),),
+  )
+  empty, original = (
+    f'natinst_def_{level}_ex_original2' for level in ('empty', 'original')
+  )
+  assert [
+    (cell.name, cell.matched, cell.original_instructions)
+    for cell in cells
+    if cell.baseline in (None, 'majority')
+  ] == [
+    ('baseline_majority_seed0__none__test', False, False),
+    ('baseline_majority_seed0__rte__test', False, False),
+    (f'untuned_seed0__{original}__test', False, True),
+    ('untuned_seed0__rte__test', False, False),
+    (f'{empty}_seed0__{empty}__test', True, False),
+    (f'{empty}_seed0__{original}__test', False, True),
+    (f'{empty}_seed0__rte__test', False, False),
+    ('qa_seed0__rte__test', False, False),
+  ]
+
+
+def test_two_cells_never_share_a_folder():
+  with pytest.raises(InputError) as raised:
+    grid.plan(
+      conditions=(OwnTask('a'), OwnTask('a_seed0__b')),
+      seeds=(0,),
+      splits=('test',),
+      test_conditions=(OwnTask('b_seed0__c'), OwnTask('c')),
+    )
+  assert str(raised.value) == (
+    'two cells of this study would be named a_seed0__b_seed0__c__test. Rename '
+    'one of its tasks.'
+  )

@@ -516,7 +516,7 @@ def test_an_invalid_test_condition_is_refused(corpus, tmp_path):
     run(corpus, tmp_path / 'study', test_conditions=('natinst_def_empy',))
   with pytest.raises(InputError, match='_tgtswapped alters training targets'):
     run(corpus, tmp_path / 'study', test_conditions=(f'{EMPTY}_tgtswapped',))
-  with pytest.raises(InputError, match=r'TEST_CONDITIONS is .* in brackets'):
+  with pytest.raises(InputError, match=r'TEST_TASKS is .* in brackets'):
     run(corpus, tmp_path / 'study', test_conditions='natinst_def_empty')
   assert not (tmp_path / 'study').exists()
 

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import os
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from it_study import conditions, gin_utils
 from it_study.commands.progress import say
@@ -18,6 +18,9 @@ from it_study.errors import InputError, nearest
 from it_study.storage import local_folders
 from it_study.storage.storage_path import expanded
 from it_study.training import host_memory
+
+if TYPE_CHECKING:
+  from it_study.study.subjects import Subject
 
 # Programs that compile faster are not cached. Those that draw parameters take
 # 0.2 to 0.4 s each.
@@ -118,7 +121,10 @@ def engine_call(name: str) -> Callable[..., Any]:
 
 
 def use_corpus(
-  *, weights: str | None = None, checkpoint: str | None = None
+  *,
+  weights: str | None = None,
+  checkpoint: str | None = None,
+  names: Sequence[str] | None = None,
 ) -> pathlib.Path | None:
   """Makes the configured corpus and vocabulary current; returns the corpus.
 
@@ -129,6 +135,7 @@ def use_corpus(
     weights: Macro that names the weights in use, which may be None. Those of a
       decoder-only model come with its vocabulary.
     checkpoint: The weights themselves, if no macro names them.
+    names: SeqIO tasks in use; None for that of `MIXTURE_OR_TASK_NAME`.
 
   Raises:
     InputError: If the corpus or the vocabulary cannot be used, there is no
@@ -154,8 +161,9 @@ def use_corpus(
     return prepare.use_corpus_and_vocabulary(
       path_macro('CORPUS'), vocabulary=vocabulary
     )
-  name = str(gin_utils.macro('MIXTURE_OR_TASK_NAME'))
-  if reads_corpus(name):
+  if names is None:
+    names = [str(gin_utils.macro('MIXTURE_OR_TASK_NAME'))]
+  for name in filter(reads_corpus, names):
     raise InputError(
       f'CORPUS is None, and {name} reads a corpus. Name its folder: '
       '--gin.CORPUS=DIR.'
@@ -173,6 +181,26 @@ def reads_corpus(name: str) -> bool:
 
   task = seqio_lib.find_task(name)
   return any(map(row_source.source_of, getattr(task, 'tasks', [task])))
+
+
+def study_subjects() -> tuple[list['Subject'], list['Subject']]:
+  """Returns what the configured study trains on, and what it tests besides.
+
+  Raises:
+    InputError: If a name is neither a condition's nor registered with SeqIO.
+  """
+  from it_study.study import subjects
+
+  bound: dict[str, Any] = gin_utils.bound(
+    'run_study', ('conditions', 'test_conditions')
+  )
+  trained, tested = (
+    bound.get(name, ()) for name in ('conditions', 'test_conditions')
+  )
+  return (
+    subjects.find(trained, setting=subjects.TRAINED),
+    subjects.find(tested, setting=subjects.TESTED),
+  )
 
 
 def path_macro(name: str) -> str | os.PathLike[str]:

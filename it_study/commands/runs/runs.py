@@ -1,6 +1,7 @@
 """study, train and predict."""
 
 import argparse
+from collections.abc import Sequence
 import dataclasses
 import json
 import os
@@ -47,9 +48,13 @@ def _run_study(options: argparse.Namespace) -> None:
   from it_study.study.worker import Engine
 
   distributed.refuse('study')
-  settings.check_study()
+  trained, tested = configuration.study_subjects()
+  settings.check_study(trains=bool(trained))
   margins = gin_utils.configured('ControlMargins')()
-  corpus = configuration.use_corpus(weights='INITIAL_CHECKPOINT_PATH')
+  names = [subject.name for subject in (*trained, *tested)]
+  corpus = configuration.use_corpus(
+    weights='INITIAL_CHECKPOINT_PATH', names=names
+  )
   number: dict[str, Any] = gin_utils.bound(
     'predict', ('instances_per_test_task',)
   )
@@ -66,7 +71,7 @@ def _run_study(options: argparse.Namespace) -> None:
         config=config,
         details={
           'control_margins': dataclasses.asdict(margins),
-          **_run_details(),
+          **_run_details(names),
         },
       ),
       on_step=on_step,
@@ -191,10 +196,15 @@ def _restore_config(path: pathlib.Path, config: bytes | None) -> None:
     path.unlink(missing_ok=True)
 
 
-def _run_details() -> dict[str, Any]:
-  """Returns what a study records of this run besides its configuration."""
+def _run_details(names: Sequence[str]) -> dict[str, Any]:
+  """Returns what a study records of this run besides its configuration.
+
+  Args:
+    names: SeqIO tasks of the study, which all have the same vocabulary.
+  """
   import jax
 
+  from it_study import seqio_lib
   from it_study.checkpoints import weights_source
   from it_study.data import vocabularies
   from it_study.engines import model_setup
@@ -205,15 +215,17 @@ def _run_details() -> dict[str, Any]:
   make_config: Any = gin_utils.bound('finetune', ('model_config',))[
     'model_config'
   ]
+  vocabulary = seqio_lib.vocabulary_of(names[0]) if names else None
   model = model_setup.complete_config(
     make_config,
     dtype=str(gin_utils.macro('DTYPE')),
     source=weights_source.resolve(weights),
+    vocabulary=vocabulary,
   )
   model_setup.check_memory(model)
   return {
     'model': dataclasses.asdict(model),
-    'vocabulary': vocabularies.describe(),
+    'vocabulary': vocabularies.describe(vocabulary),
     'versions': run_record.versions(),
     'git_commit': run_record.git_commit(),
     'device': f'{jax.device_count()} x {device.device_kind}',

@@ -52,8 +52,11 @@ def mesh_of(arguments: dict[str, Any]) -> 'MeshSettings':
   )
 
 
-def check_study() -> None:
+def check_study(*, trains: bool) -> None:
   """Checks a study's settings before its folder is claimed.
+
+  Args:
+    trains: Whether the study trains any model, which takes steps or epochs.
 
   Raises:
     InputError: If no training or prediction of the study could run with them.
@@ -75,9 +78,10 @@ def check_study() -> None:
     evaluation=settings.EvaluationSettings(period=arguments['eval_period']),
     log=settings.LogSettings(period=arguments['log_period']),
   )
-  settings.check_duration(
-    train_steps=arguments['train_steps'], epochs=arguments['epochs']
-  )
+  if trains:
+    settings.check_duration(
+      train_steps=arguments['train_steps'], epochs=arguments['epochs']
+    )
   settings.check_batch(
     arguments['batch_size'], arguments['task_feature_lengths']
   )

@@ -356,7 +356,10 @@ def _input(prompt: str) -> str:
 def _label(cell: Cell) -> str:
   """Returns the name of a cell for readers."""
   if cell.baseline is not None:
-    return f'Baseline {cell.baseline}, {cell.split}, seed {cell.seed}'
+    test = '' if cell.test_task is None else f' on {shorten(cell.test_task)}'
+    return visible(
+      f'Baseline {cell.baseline}{test}, {cell.split}, seed {cell.seed}'
+    )
   trained = 'Untuned'
   if cell.train_condition is not None:
     trained = f'Trained on {condition_label(cell.train_condition)}'

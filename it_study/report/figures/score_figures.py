@@ -414,6 +414,6 @@ def _colour(arm: Arm) -> str:
 def _alteration(arm: Arm) -> str:
   condition = arm.condition
   if condition is None:
-    return 'unknown'
+    return 'unknown' if arm.test_task is None else 'original'
   levels = (condition.definition, condition.examples)
   return next((level for level in levels if level != 'original'), 'original')

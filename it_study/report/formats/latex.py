@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from it_study.errors import visible
+from it_study.report import sections
 from it_study.report.arms import tested_as
 from it_study.report.figures import curve_figures
 from it_study.report.results import Results
@@ -57,6 +58,20 @@ def escape(text: str) -> str:
 
 
 def _tables(results: Results) -> Iterable[tuple[Table | None, str, str]]:
+  of_corpus = results.of_corpus()
+  if of_corpus.arms:
+    yield from _corpus_tables(of_corpus)
+  for number, of_test in enumerate(results.of_own_tasks(), start=1):
+    yield (
+      score_tables.main_table(of_test),
+      f'Results on {sections.name_of(of_test)}, with 95% intervals.',
+      f'test_{number}',
+    )
+
+
+def _corpus_tables(
+  results: Results,
+) -> Iterable[tuple[Table | None, str, str]]:
   yield (
     score_tables.main_table(results),
     f'Results on unseen tasks, {tested_as(results.arms)}, with 95% intervals.',

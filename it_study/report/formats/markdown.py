@@ -26,7 +26,7 @@ def render_markdown(report: Report) -> str:
   ]
   for warning in report.answer.warnings:
     lines += [f'> **Warning.** {escape(warning)}', '']
-  if not report.answer.controls:
+  if report.no_controls and not report.answer.controls:
     lines += [report.no_controls, '']
   for control in report.answer.controls:
     outcome = control.outcome

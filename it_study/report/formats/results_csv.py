@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 import csv
+import dataclasses
 import io
 
 from it_study.errors import visible
@@ -47,7 +48,10 @@ def render_csv(cells: Iterable[Cell]) -> str:
   writer = csv.writer(file, lineterminator='\n')
   writer.writerow(COLUMNS)
   for cell in cells:
-    shared = [_text(getattr(cell, name)) for name in COLUMNS[:10]]
+    # Of a baseline on an own task, too.
+    tested = cell.test_condition or cell.test_task
+    named = dataclasses.replace(cell, test_condition=tested)
+    shared = [_text(getattr(named, name)) for name in COLUMNS[:10]]
     instructions = _instructions(cell)
     for group_type, name, group in _groups(cell):
       expected = group.get('expected') or {}

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from it_study.errors import visible
 from it_study.evaluation.stats.controls import FAILED, UNCLEAR
-from it_study.report import answer, sections
+from it_study.report import sections
 from it_study.report.arms import tested_as
-from it_study.report.curves import find_curves
 from it_study.report.results import Results, score
 from it_study.report.tables.score_tables import short_table
 from it_study.report.tables.table import Table
@@ -42,13 +41,14 @@ def render_terminal_table(
 
   console = console or Console(highlight=False)
   results = results or score(study_dir)
-  outcome = answer.answer(
-    results.arms,
-    margin=results.margin,
-    control_margins=results.control_margins,
-    curves=find_curves(results),
-  )
-  console.print(_rich_table(short_table(results), results))
+  outcome = sections.answer_of(results)
+  of_corpus = results.of_corpus()
+  if of_corpus.arms:
+    place = f'Test split, {tested_as(of_corpus.arms)}'
+    console.print(_rich_table(short_table(of_corpus), of_corpus, place))
+  for of_test in results.of_own_tasks():
+    place = sections.name_of(of_test)
+    console.print(_rich_table(short_table(of_test), of_test, place))
   console.print(_text(sections.title(results), 'bold'))
   console.print(_text(f'{outcome.verdict} {outcome.sentence}'))
   for control in outcome.controls:
@@ -60,13 +60,13 @@ def render_terminal_table(
     console.print(_text(note, 'yellow'))
 
 
-def _rich_table(table: Table, results: Results) -> 'RichTable':
+def _rich_table(table: Table, results: Results, place: str) -> 'RichTable':
   from rich import box, table as rich_table, text
 
   rich = rich_table.Table(
     box=box.SIMPLE_HEAD,
-    caption=f'Test split, {tested_as(results.arms)}. Scores from 0 to 100, '
-    f'with 95% intervals over {sections.population(results)} in brackets.',
+    caption=f'{visible(place)}. Scores from 0 to 100, with 95% intervals over '
+    f'{sections.population(results)} in brackets.',
   )
   for index, column in enumerate(table.columns):
     rich.add_column(

@@ -1,94 +1,29 @@
-"""The contents of a report, in order; `formats` renders them."""
-
-import dataclasses
-import pathlib
-import shlex
+"""The sections of a report on conditions of a corpus, in order."""
 
 from it_study.evaluation import baselines
-from it_study.report import answer, controls
-from it_study.report.answer import Answer
 from it_study.report.arms import ALPHA, DATA, are_untuned, select
-from it_study.report.controls import Control
-from it_study.report.curves import find_curves
 from it_study.report.figures import curve_figures, score_figures
-from it_study.report.figures.score_figures import Figure
-from it_study.report.results import Results, seeds_of
+from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN
+from it_study.report.sections.section import (
+  Section,
+  make_section,
+  population,
+)
 from it_study.report.tables import (
   background_tables,
-  facts_table,
   following_table,
   kept_table,
   parts_tables,
   samples_table,
   score_tables,
 )
-from it_study.report.tables.table import Table
-from it_study.report.text import count, number, shorten
+from it_study.report.text import number
 
 
-@dataclasses.dataclass(frozen=True)
-class Code:
-  """Preformatted text."""
-
-  text: str
-
-
-Block = str | Table | Figure | Code
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-  """A section of the report.
-
-  Attributes:
-    name: Short name, also the anchor of links.
-    title: Heading.
-    blocks: Paragraphs, tables, figures and code, in order.
-    is_folded: Whether the page shows the section folded at first.
-  """
-
-  name: str
-  title: str
-  blocks: tuple[Block, ...]
-  is_folded: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
-  """A report as data.
-
-  Attributes:
-    title: Question of the study.
-    subtitle: One line on what was studied.
-    answer: Verdict, evidence, caveats and outcomes of the controls.
-    no_controls: Explanation to show if there are no controls.
-    headline: Figure at the top; None without a tested model.
-    notes: Missing or inconsistent data, one sentence each.
-    sections: Sections, in order.
-  """
-
-  title: str
-  subtitle: str
-  answer: Answer
-  no_controls: str
-  headline: Figure | None
-  notes: tuple[str, ...]
-  sections: tuple[Section, ...]
-
-  @property
-  def fatal_controls(self) -> tuple[Control, ...]:
-    """The failed controls that leave the study without an answer."""
-    return controls.fatal(self.answer.controls)
-
-
-_TITLE = 'Did the models learn to follow instructions, or to guess?'
-_UNTUNED_TITLE = 'Does this model follow instructions, or guess?'
-
-
-def make_report(results: Results) -> Report:
-  """Assembles the report of a study's results."""
-  sections = (
+def corpus_sections(results: Results) -> tuple[Section | None, ...]:
+  """Returns the sections; None for those without anything to show."""
+  return (
     _main(results),
     _original(results),
     _controls(results),
@@ -111,42 +46,11 @@ def make_report(results: Results) -> Report:
     _samples(results),
     _sources(results),
     _published(results),
-    _training(results),
-    _how(results),
   )
-  return Report(
-    title=title(results),
-    subtitle=_subtitle(results),
-    answer=answer.answer(
-      results.arms,
-      margin=results.margin,
-      control_margins=results.control_margins,
-      curves=find_curves(results),
-    ),
-    no_controls=controls.no_controls(results.arms),
-    headline=score_figures.headline_figure(results),
-    notes=results.notes,
-    sections=tuple(section for section in sections if section is not None),
-  )
-
-
-def title(results: Results) -> str:
-  """Returns the question that a study's report answers."""
-  return _UNTUNED_TITLE if are_untuned(results.arms) else _TITLE
-
-
-def _section(
-  name: str, title: str, *blocks: Block | None, is_folded: bool = False
-) -> Section | None:
-  """Makes a section of the blocks that are not None; None if all are text."""
-  present = tuple(block for block in blocks if block is not None)
-  if all(isinstance(block, str) for block in present):
-    return None
-  return Section(name, title, present, is_folded)
 
 
 def _main(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'results',
     'Results on unseen tasks',
     f'{_tested(results)} '
@@ -168,16 +72,10 @@ def _tested(results: Results) -> str:
   return 'Each model is tested with the kind of instructions it was trained on.'
 
 
-def population(results: Results) -> str:
-  """Returns what the intervals generalize over, in words."""
-  cells = [cell for arm in results.arms for cell in arm.cells]
-  return 'seeds and tasks' if len(seeds_of(cells)) > 1 else 'tasks'
-
-
 def _original(results: Results) -> Section | None:
   if not select(results.arms, split='test', original=True):
     return None
-  return _section(
+  return make_section(
     'original',
     'Tested with the real instructions',
     'The same models, all tested with the original definition and original '
@@ -187,7 +85,7 @@ def _original(results: Results) -> Section | None:
 
 
 def _controls(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'controls',
     'Control tasks among the unseen tasks',
     'They count in no other table. Those of the positive control cannot be '
@@ -198,7 +96,7 @@ def _controls(results: Results) -> Section | None:
 
 
 def _sweeps(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'sweeps',
     'More training data',
     'A curve beats guessing where its exact match first rises above the '
@@ -211,7 +109,7 @@ def _sweeps(results: Results) -> Section | None:
 
 
 def _matrix(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'matrix',
     'Trained on one condition, tested on another',
     'Exact match on unseen classification tasks, with 95% intervals. To add '
@@ -222,7 +120,7 @@ def _matrix(results: Results) -> Section | None:
 
 
 def _sensitivity(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'sensitivity',
     'What changes when only the instructions change',
     'The same model on the same instances: percentages of answers that differ '
@@ -234,7 +132,7 @@ def _sensitivity(results: Results) -> Section | None:
 
 
 def _classification(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'classification',
     'Classification: the effect of altering the instructions',
     'A positive difference means that the real instructions are better. '
@@ -252,7 +150,7 @@ def _classification(results: Results) -> Section | None:
 
 
 def _generation(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'generation',
     'Generation',
     'ROUGE-L on unseen generation tasks. The columns of the table are those of '
@@ -263,7 +161,7 @@ def _generation(results: Results) -> Section | None:
 
 
 def _kept(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'kept',
     'How much of the definition is needed',
     'Exact match on unseen classification tasks, with the same random share of '
@@ -275,7 +173,7 @@ def _kept(results: Results) -> Section | None:
 
 
 def _prior(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'prior',
     'Following the statement, or the prior',
     'Where a definition gives the labels other names, or exchanges them, an '
@@ -288,7 +186,7 @@ def _prior(results: Results) -> Section | None:
 
 
 def _data(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'data',
     'Wrong training targets, or no input',
     'The same instructions with other data: training targets that are '
@@ -308,7 +206,7 @@ def _data(results: Results) -> Section | None:
 
 
 def _surface(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'surface',
     'The same prompt with another surface',
     'Exact match on unseen classification tasks, where only separators and the '
@@ -319,7 +217,7 @@ def _surface(results: Results) -> Section | None:
 
 
 def _categories(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'categories',
     'By category',
     'Each category is scored by the metric that the authors of '
@@ -346,7 +244,7 @@ def _abstentions(results: Results) -> str:
 
 
 def _grid(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'grid',
     'Differences by category',
     'Every comparison in every category. Among so many, some look large by '
@@ -359,14 +257,14 @@ def _grid(results: Results) -> Section | None:
 
 
 def _tasks(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'tasks', 'By task', score_tables.task_table(results), is_folded=True
   )
 
 
 def _format(results: Results) -> Section | None:
   left_out = parts_tables.left_out_table(results)
-  return _section(
+  return make_section(
     'format',
     'Knowing what an answer looks like',
     'A model can learn the form of an answer without learning the task. Its '
@@ -383,7 +281,7 @@ def _format(results: Results) -> Section | None:
 
 
 def _skill(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'skill',
     'Form and knowledge by category and task',
     'The columns are the same as above.',
@@ -395,7 +293,7 @@ def _skill(results: Results) -> Section | None:
 def _validation(results: Results) -> Section | None:
   if not any(arm.split == 'validation' for arm in results.arms):
     return None
-  return _section(
+  return make_section(
     'validation',
     'Held-out instances of training tasks',
     'The tasks were seen in training, but these instances were not. Control '
@@ -406,7 +304,7 @@ def _validation(results: Results) -> Section | None:
 
 def _baselines(results: Results) -> Section | None:
   rules = background_tables.label_rules_table(results.study.run)
-  return _section(
+  return make_section(
     'baselines',
     'Baselines',
     'Scores that need no model. “Expected” is the mean exact match of drawing '
@@ -422,7 +320,7 @@ def _baselines(results: Results) -> Section | None:
 
 
 def _samples(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'samples',
     'What the models answer',
     'One instance of each of a few test tasks, both chosen by hash.',
@@ -432,7 +330,7 @@ def _samples(results: Results) -> Section | None:
 
 
 def _sources(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'sources',
     'Where delusive examples come from',
     'Delusive examples have valid inputs and valid outputs that are wrongly '
@@ -442,7 +340,7 @@ def _sources(results: Results) -> Section | None:
 
 
 def _published(results: Results) -> Section | None:
-  return _section(
+  return make_section(
     'paper',
     "The paper's figures, for reference",
     'From the abstract of Kung and Peng, “Do Models Really Learn to Follow '
@@ -452,55 +350,3 @@ def _published(results: Results) -> Section | None:
     'random guessing and for low-resource tuning alike.',
     background_tables.published_table(results),
   )
-
-
-def _training(results: Results) -> Section | None:
-  return _section('training', 'Training', score_figures.loss_figure(results))
-
-
-def _how(results: Results) -> Section | None:
-  study = results.study
-  name = shlex.quote(study.directory.name or '.')
-  commands = [
-    f'it-study study --gin_file={name}/study.gin --study_dir={name}',
-    f'it-study report {name}',
-  ]
-  return _section(
-    'setup',
-    'How it was run',
-    facts_table.facts_table(results),
-    'The first command resumes the study: finished cells are not run again (in '
-    'a new folder, all cells run). The second command rebuilds only the '
-    'report.',
-    Code('\n'.join(commands)),
-    'Every cell, with its predictions:',
-    background_tables.cells_table(results),
-    None if study.config is None else 'The configuration, study.gin:',
-    None if study.config is None else Code(study.config.strip()),
-    is_folded=True,
-  )
-
-
-def _subtitle(results: Results) -> str:
-  run = results.study.run
-  parts = []
-  if isinstance(run.get('corpus'), str):
-    parts.append(shorten(pathlib.PurePath(run['corpus']).name, 80))
-  stats = run.get('corpus_stats')
-  if isinstance(stats, dict):
-    for key, noun in (
-      ('train_tasks', 'training task'),
-      ('test_tasks', 'test task'),
-    ):
-      if isinstance(stats.get(key), int):
-        parts.append(count(stats[key], noun))
-  trainings = {
-    cell.training for arm in results.arms for cell in arm.cells if cell.training
-  }
-  is_untuned = are_untuned(results.arms)
-  parts.append(
-    'an untuned model' if is_untuned else count(len(trainings), 'training')
-  )
-  if isinstance(run.get('device'), str):
-    parts.append(shorten(run['device'], 60))
-  return ' · '.join(parts)

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from it_study.report import answer
 from it_study.report.arms import Arm, select
+from it_study.report.load import Cell
 from it_study.report.results import Results
 from it_study.report.scores import CLS, GEN, OVERALL
 from it_study.report.tables.score_tables import score_entry
@@ -170,7 +171,7 @@ def cells_table(results: Results) -> Table:
   for arm in results.arms:
     for cell in arm.cells:
       href = f'../cells/{quote(cell.cell)}/predictions.jsonl'
-      rows.setdefault(arm.split.capitalize(), []).append(
+      rows.setdefault(_place(cell), []).append(
         (
           name_entry(cell.cell, href=href),
           plain_entry(cell.engine),
@@ -199,6 +200,13 @@ def cells_table(results: Results) -> Table:
     ),
     rows={title: tuple(entries) for title, entries in rows.items()},
   )
+
+
+def _place(cell: Cell) -> str:
+  """Returns what a cell was tested on, in words."""
+  if cell.test_task is not None:
+    return f'{shorten(cell.test_task)}, split {shorten(cell.split)}'
+  return cell.split.capitalize()
 
 
 _SOURCES = {

@@ -22,6 +22,8 @@ _FACTS = {
   'git_commit': 'Git commit',
   'num_cells': 'Cells planned',
 }
+# Facts that a study of own tasks does not have.
+_OF_CORPUS = ('corpus', 'fingerprint', 'corpus_stats')
 
 
 def facts_table(results: Results) -> Table:
@@ -32,9 +34,11 @@ def facts_table(results: Results) -> Table:
     for key in run
     if key not in (*_FACTS, 'delusive_sources', 'label_rules')
   )
+  absent = () if results.of_corpus().arms else _OF_CORPUS
   rows = [
     (name_entry(_FACTS.get(key, key)), Entry(_fact(run.get(key))))
     for key in (*_FACTS, *other_keys)
+    if key in run or key not in absent
   ]
   finished = sum(len(arm.cells) for arm in results.arms)
   rows.append((Entry('Cells finished'), Entry(f'{finished:,}')))

@@ -11,6 +11,7 @@ from it_study.report.arms import (
   condition_label,
   parse_condition,
   select,
+  trained_heading,
   training_label,
 )
 from it_study.report.results import Results
@@ -59,7 +60,7 @@ def decomposition_table(results: Results) -> Table | None:
   rows = {}
   for title, arms in (
     (
-      'Trained and tested on',
+      trained_heading(results.arms),
       select(results.arms, split='test', matched=True),
     ),
     ('Not trained', select(results.arms, split='test', untuned=True)),

@@ -1,7 +1,7 @@
 """Table of the models' answers to a few instances."""
 
 from it_study.predictions import Prediction
-from it_study.report.arms import Arm, select
+from it_study.report.arms import Arm, select, trained_heading
 from it_study.report.results import Results
 from it_study.report.tables.table import Column, Entry, Table, name_entry
 from it_study.report.text import shorten
@@ -40,7 +40,7 @@ def samples_table(results: Results) -> Table | None:
     return None
   return Table(
     columns=(
-      Column('Trained and tested on', is_number=False),
+      Column(trained_heading(results.arms), is_number=False),
       Column('Answer', is_number=False),
       Column('Exact match', is_number=False),
     ),

@@ -14,6 +14,7 @@ from it_study.report.arms import (
   compare,
   condition_label,
   select,
+  trained_heading,
   training_label,
 )
 from it_study.report.results import Results
@@ -289,7 +290,7 @@ def task_table(results: Results) -> Table | None:
 
 def _by_role(arms: Sequence[Arm], *, split: str) -> dict[str, list[Arm]]:
   return {
-    'Trained and tested on': select(arms, split=split, matched=True),
+    trained_heading(arms): select(arms, split=split, matched=True),
     'Not trained': select(arms, split=split, untuned=True),
     'Baselines': select(arms, split=split, baselines=True),
   }
@@ -376,7 +377,7 @@ def _size(group: Mapping, *, has_tasks: bool) -> str | None:
 def _role(arm: Arm) -> str:
   if arm.baseline:
     return 'Baselines'
-  return 'Trained and tested on' if arm.is_trained else 'Not trained'
+  return trained_heading([arm]) if arm.is_trained else 'Not trained'
 
 
 def _shown(pair: Comparison) -> Entry:
