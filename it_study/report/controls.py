@@ -19,7 +19,7 @@ from it_study.report.text import count, number, points
 POSITIVE_CONTROL = Group('control', 'Positive Control')
 NEGATIVE_CONTROL = Group('control', 'Negative Control')
 ABSENT = 'absent'
-_OUTCOMES = {ABSENT: 'not run yet', UNCLEAR: 'cannot tell'}
+_OUTCOMES = {ABSENT: 'not tested', UNCLEAR: 'cannot tell'}
 # Instances that a control has in each split.
 _PLACES = {'test': 'unseen tasks', 'validation': 'training tasks'}
 _NO_CONTROLS = (

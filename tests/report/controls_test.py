@@ -185,9 +185,9 @@ def test_caveats_are_part_of_the_answer(tmp_path):
   assert answer.answer(arms).caveats[0].startswith('No positive control has')
 
 
-def test_controls_that_were_not_run_yet(tmp_path):
+def test_controls_that_were_not_tested(tmp_path):
   outcomes = controls.controls(arms_of(tmp_path, DEFINITIONS[:1]))
-  assert [c.outcome for c in outcomes] == ['not run yet', 'not run yet']
+  assert [c.outcome for c in outcomes] == ['not tested', 'not tested']
   assert outcomes[0].text == (
     'This needs the trainings with the original and with no definition, both '
     'tested on the validation split.'

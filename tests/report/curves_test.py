@@ -73,12 +73,7 @@ def test_the_figures_draw_guessing_across_the_curves(results):
   assert first.layout['xaxis']['type'] == 'log'
   assert first.layout['xaxis']['ticktext'] == ['1', '10', '100']
   texts = [note['text'] for note in first.layout['annotations']]
-  assert texts == ['guessing 45.8', 'paper: guessing 42.6']
-  # The upper line's label is above it, the lower one's below it.
-  assert [note['yanchor'] for note in first.layout['annotations']] == [
-    'bottom',
-    'top',
-  ]
+  assert texts == ['guessing 45.8']
   # A band and a line for each curve, and where one beats guessing.
   assert len(first.data) == 5
   assert first.data[1]['x'] == [1, 10, 100]

@@ -166,7 +166,7 @@ def test_controls_without_an_altered_condition_are_not_run_yet(tmp_path):
   arms = controls_of(tmp_path, (1.0, 0.0), (1.0, 1.0), conditions=1)
   positive, _ = controls.controls(arms)
   assert (positive.outcome, positive.text) == (
-    'not run yet',
+    'not tested',
     'This needs the test conditions (TEST_CONDITIONS) with the original and '
     'with no definition, both tested on the test split.',
   )

@@ -19,8 +19,6 @@ from it_study.report.tables.score_tables import score_entry
 from it_study.report.tables.table import Column, Entry, Table
 from it_study.report.text import number
 
-# Kung & Peng 2023, abstract.
-PAPER_GUESS, PAPER_LOW_RESOURCE = 42.6, 43.0
 _FIGURES = (
   ('exact_match', CLS, 'Exact match (%)', 'classification'),
   ('format_correctness', CLS, 'In format (%)', 'classification'),
@@ -99,7 +97,7 @@ def _figure(
       COLOURS[place % len(COLOURS)],
     )
   if metric == 'exact_match':
-    shapes, notes, text = _references(results, with_paper=True)
+    shapes, notes, text = _guessing(results)
     chance = answer.chance(results.arms, 'test')
     marks = [
       mark
@@ -144,7 +142,7 @@ def kept_figure(results: Results) -> Figure | None:
   series = arms_by_share(results)
   if not series:
     return None
-  shapes, notes, text = _references(results, with_paper=False)
+  shapes, notes, text = _guessing(results)
   layout = plot.layout(height=420)
   layout |= {
     'xaxis': plot.axis('Words of the definition that are kept (%)')
@@ -205,50 +203,24 @@ def _crossing(curve: Curve, level: float, colour: str) -> dict | None:
   }
 
 
-def _references(
-  results: Results, *, with_paper: bool
-) -> tuple[list[dict], list[dict], str]:
-  """Returns lines, labels and caption for guessing here and in the paper."""
-  shapes, notes, text = [], [], ''
+def _guessing(results: Results) -> tuple[list[dict], list[dict], str]:
+  """Returns the line of random guessing, its band, label and caption."""
   chance = answer.chance(results.arms, 'test')
-  # The upper line's label is above it, the lower line's below it.
-  is_above = chance is not None and chance.expected > PAPER_GUESS
-  if chance is not None:
-    shapes.append(_level(chance.expected, 'dash', 1.2))
-    notes.append(
-      _note(
-        chance.expected,
-        f'guessing {number(chance.expected)}',
-        'bottom' if is_above else 'top',
-      )
+  if chance is None:
+    return [], [], ''
+  shapes = [_level(chance.expected)]
+  text = ' The dashed line is the expected score of random guessing'
+  if chance.standard_deviation is not None:
+    reach = 1.96 * chance.standard_deviation
+    shapes.insert(
+      0, plot.level_band(chance.expected - reach, chance.expected + reach)
     )
-    text = ' The dashed line is the expected score of random guessing'
-    if chance.standard_deviation is not None:
-      reach = 1.96 * chance.standard_deviation
-      shapes.insert(
-        0, plot.level_band(chance.expected - reach, chance.expected + reach)
-      )
-      text += '; the band holds 95% of single draws'
-    text += '.'
-  if not with_paper:
-    return shapes, notes, text
-  shapes.append(_level(PAPER_GUESS, 'dot', 1.0))
-  text += (
-    f' The dotted line is for reference: {PAPER_GUESS}, the score of guessing '
-    "on the paper's test tasks, on which its low-resource tuning scores "
-    f'{PAPER_LOW_RESOURCE:.0f} (Kung and Peng 2023, abstract).'
-  )
-  notes.append(
-    _note(
-      PAPER_GUESS,
-      f'paper: guessing {PAPER_GUESS}',
-      'top' if is_above else 'bottom',
-    )
-  )
-  return shapes, notes, text
+    text += '; the band holds 95% of single draws'
+  label = f'guessing {number(chance.expected)}'
+  return shapes, [_note(chance.expected, label)], f'{text}.'
 
 
-def _level(y: float, dash: str, width: float) -> dict:
+def _level(y: float) -> dict:
   return {
     'type': 'line',
     'x0': 0,
@@ -257,25 +229,18 @@ def _level(y: float, dash: str, width: float) -> dict:
     'y0': y,
     'y1': y,
     'layer': 'below',
-    'line': {'color': plot.INK, 'width': width, 'dash': dash},
+    'line': {'color': plot.INK, 'width': 1.2, 'dash': 'dash'},
   }
 
 
-def _note(y: float, text: str, side: str) -> dict:
-  """Returns a label at the right end of a horizontal line.
-
-  Args:
-    y: Position of the line.
-    text: Label.
-    side: Edge of the label that touches the line: 'bottom' puts the label
-      above the line, 'top' below.
-  """
+def _note(y: float, text: str) -> dict:
+  """Returns a label above a horizontal line, at its right end."""
   return {
     'x': 1,
     'xref': 'paper',
     'xanchor': 'right',
     'y': y,
-    'yanchor': side,
+    'yanchor': 'bottom',
     'text': text,
     'showarrow': False,
     'font': {'size': 12, 'color': plot.INK},
