@@ -1,8 +1,11 @@
 """A task to render, and what its prompts are made of."""
 
-from hypothesis import strategies as st
+from collections.abc import Iterator
 
-from it_study.conditions import Condition
+from hypothesis import strategies as st
+import pytest
+
+from it_study.conditions import PROMPT_TEMPLATES, Condition, PromptTemplate
 from it_study.corpus.natinst import Example, Instance, Task
 from it_study.instructions.prompts import Prompt, render
 
@@ -53,3 +56,35 @@ def render_named(
     condition=Condition.from_name(name),
     limit=limit,
   )
+
+
+# Ends of texts are as they are, and the definition comes last.
+FAQ = PromptTemplate(
+  definition='Task: {definition}',
+  example='Q{number}: {input}\nA: {output}',
+  negative_example='Q: {input}\nNot: {output}',
+  explanation='\nWhy: {explanation}',
+  input='Text: {input}',
+  cue='\nAnswer: ',
+  order=('examples', 'input', 'definition'),
+)
+# A full stop after each text, as in Tk-Instruct, and another separator.
+FORM = PromptTemplate(
+  definition='[{definition}]',
+  example='{{{input}}} = {output}',
+  input='<{input}>',
+  cue=' = ',
+  separator='\n',
+  order=('examples', 'definition', 'input'),
+  full_stops=True,
+)
+
+
+@pytest.fixture(scope='module')
+def faq_and_form() -> Iterator[None]:
+  """Registers both templates under the prefixes 'faq' and 'form'."""
+  PROMPT_TEMPLATES.register('faq', FAQ)
+  PROMPT_TEMPLATES.register('form', FORM)
+  yield
+  PROMPT_TEMPLATES.unregister('faq')
+  PROMPT_TEMPLATES.unregister('form')

@@ -84,6 +84,11 @@ def test_missing_parts_are_registered():
       r"definition level 'orignal' is unknown; .* Did you mean 'original'\?",
     ),
     (
+      {'natints_def_original_ex_original2': 1},
+      r"prompt prefix 'natints' is unknown; available: natinst\. Did you mean "
+      r"'natinst'\?",
+    ),
+    (
       {'natinst_all_exmples': 1},
       r"no SeqIO task or mixture 'natinst_all_exmples' is registered\. Did you "
       r"mean 'natinst_all_examples'\?",

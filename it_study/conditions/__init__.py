@@ -23,6 +23,11 @@ from it_study.conditions.levels import (
   Level,
   LevelRegistry,
 )
+from it_study.conditions.templates import (
+  PROMPT_TEMPLATES,
+  PromptTemplate,
+  TemplateRegistry,
+)
 
 __all__ = [
   'DEFINITION_LEVELS',
@@ -31,10 +36,13 @@ __all__ = [
   'INSTANCES_PER_TASK',
   'NUM_SURFACES',
   'PROMPT_FORMATS',
+  'PROMPT_TEMPLATES',
   'TARGET_LEVELS',
   'Condition',
   'Level',
   'LevelRegistry',
+  'PromptTemplate',
+  'TemplateRegistry',
   'check_several',
   'common_grid',
   'definition_experiments',

@@ -12,6 +12,7 @@ from it_study.conditions.levels import (
   TARGET_LEVELS,
   check_known,
 )
+from it_study.conditions.templates import DEFAULT_PREFIX, PROMPT_TEMPLATES
 from it_study.errors import InputError, nearest
 
 INSTANCES_PER_TASK = 100
@@ -47,6 +48,7 @@ class Condition:
     input_empty: Whether prompts show no instance, only their instructions.
     surface: Number of the prompt's surface, its separators and the casing of
       its field names; 0 for that of Tk-Instruct.
+    prefix: Prefix of the name, which stands for the prompt's template.
   """
 
   definition: str = 'original'
@@ -64,8 +66,10 @@ class Condition:
   targets: str = 'original'
   input_empty: bool = False
   surface: int = 0
+  prefix: str = DEFAULT_PREFIX
 
   def __post_init__(self) -> None:
+    self._check_template()
     DEFINITION_LEVELS.check(self.definition)
     EXAMPLE_LEVELS.check(self.examples)
     TARGET_LEVELS.check(self.targets)
@@ -102,7 +106,7 @@ class Condition:
   @property
   def name(self) -> str:
     """The name of the SeqIO task, without suffixes at their default."""
-    name = f'natinst_def_{self.definition}_ex_{self.examples}'
+    name = f'{self.prefix}_def_{self.definition}_ex_{self.examples}'
     name += str(self.num_examples)
     for suffix, field in _SUFFIXES.items():
       value = getattr(self, field)
@@ -119,11 +123,15 @@ class Condition:
     """
     match = _NAME.fullmatch(name)
     if match is None:
+      prefix = name.partition('_')[0]
+      if prefix not in PROMPT_TEMPLATES.names():
+        prefix = DEFAULT_PREFIX
       raise InputError(
         f'{name!r} is not a condition. A name reads '
-        'natinst_def_{LEVEL}_ex_{LEVEL}{COUNT}, followed by suffixes that are '
-        f'not at their default, in this order: _{", _".join(_SUFFIXES)}.'
-        f'{nearest(name, [condition.name for condition in common_grid()])}'
+        f'{prefix}_def_{{LEVEL}}_ex_{{LEVEL}}{{COUNT}}, followed by suffixes '
+        'that are not at their default, in this order: '
+        f'_{", _".join(_SUFFIXES)}.'
+        f'{nearest(name, [c.name for c in common_grid(prefix=prefix)])}'
       )
     fields = {
       field: _parse_value(field, text)
@@ -140,6 +148,27 @@ class Condition:
         f'out. Write {condition.name!r}.'
       )
     return condition
+
+  def _check_template(self) -> None:
+    """Raises `InputError` for what the prefix's template does not show."""
+    template = PROMPT_TEMPLATES.get(self.prefix)
+    if template is None:
+      return
+    what = f'the template of {self.prefix!r}'
+    if self.num_negative_examples and template.negative_example is None:
+      raise InputError(
+        f'_neg{self.num_negative_examples}: {what} has no negative_example.'
+      )
+    if self.explanations and template.explanation is None:
+      raise InputError(f'_expl: {what} has no explanation.')
+    for suffix, is_set in (
+      ('trunctk', self.tk_truncation),
+      (f'sep{self.surface}', self.surface),
+    ):
+      if is_set:
+        raise InputError(
+          f'_{suffix} is for the template of Tk-Instruct; {what} is another.'
+        )
 
   def _check_values(self) -> None:
     # A value of another type would give a name that cannot be parsed.
@@ -202,7 +231,7 @@ class Condition:
       )
 
 
-def common_grid() -> Iterator[Condition]:
+def common_grid(*, prefix: str = DEFAULT_PREFIX) -> Iterator[Condition]:
   """Yields the conditions that `tasks` registers with SeqIO."""
   for definition, (level, count), instances_per_task in itertools.product(
     ('original', 'simplified', 'empty'),
@@ -214,6 +243,7 @@ def common_grid() -> Iterator[Condition]:
       examples=level,
       num_examples=count,
       instances_per_task=instances_per_task,
+      prefix=prefix,
     )
 
 
@@ -248,7 +278,7 @@ def _suffix_pattern(suffix: str, field: str) -> str:
 
 
 _NAME = re.compile(
-  'natinst_def_(?P<definition>[a-z][a-z0-9]*)'
+  '(?P<prefix>[a-z][a-z0-9]*)_def_(?P<definition>[a-z][a-z0-9]*)'
   '_ex_(?P<examples>[a-z]+)(?P<num_examples>0|[1-9][0-9]{0,18})'
   + ''.join(_suffix_pattern(*item) for item in _SUFFIXES.items())
 )

@@ -233,6 +233,11 @@ def _condition_key(
     if known is None:
       return None
     code.append(known)
+  template = conditions.PROMPT_TEMPLATES.get(
+    getattr(choice, 'prefix', conditions.Condition().prefix)
+  )
+  if template is not None:
+    code.append(repr(template))
   metadata = task.source.rows.metadata()
   parts = (
     metadata['fingerprint'],

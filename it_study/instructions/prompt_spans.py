@@ -4,7 +4,6 @@ import bisect
 from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
 import itertools
-import re
 import unicodedata
 
 from it_study.corpus.schema import Instance
@@ -91,8 +90,10 @@ def kept_input(prompt: Prompt, *, instance: Instance) -> KeptInput:
   parts, kept = _layout(prompt, instance)
   if not _is_cut(prompt):
     return kept
+  # Only Tk-Instruct's prompts are cut at their end; their query comes last.
   query = len(prompt.pieces[-1])
-  start = sum(length for length, _ in parts) - query + len(_head(prompt))
+  before, _ = prompt.template.around('input')
+  start = sum(length for length, _ in parts) - query + len(before)
   head = min(max(_cut_place(prompt) - start, 0), kept.length)
   return KeptInput(length=kept.length, head=head, tail=0)
 
@@ -104,10 +105,12 @@ def kept_definition(prompt: Prompt, *, whole: Prompt) -> tuple[int, int]:
     prompt: Prompt rendered with a limit.
     whole: The same prompt rendered without a limit.
   """
-  name = prompt.surface.field('Definition')
+  name, end = prompt.template.around('definition')
+  end += _end(whole, 'definition')
   before, after = (
-    piece.removeprefix(name).removesuffix('\n\n')
-    for piece in (whole.pieces[0], prompt.pieces[0])
+    piece.removeprefix(name).removesuffix(end)
+    for pieces in (whole.pieces, prompt.pieces)
+    for piece in prompt.template.split(pieces)['definition']
   )
   kept = _num_common(before, after)
   if _is_cut(prompt):
@@ -143,7 +146,6 @@ def origins(text: str, *, source: str) -> list[int]:
   return list(itertools.accumulate(matched, max, initial=0))[1:]
 
 
-_HEADING = re.compile(r' (positive|negative) example (\d+)', re.IGNORECASE)
 # After a mismatch: how many characters must agree, and how far ahead to search
 # for them. Short matches are frequent by chance.
 _ANCHORS = ((8, None), (4, 256), (1, 32))
@@ -163,32 +165,50 @@ def _layout(
   prompt: Prompt, instance: Instance
 ) -> tuple[list[tuple[int, str]], KeptInput]:
   """Returns length and kind of each part of the pieces, and what is kept."""
-  definition, *blocks, query = prompt.pieces
-  head, tail = _head(prompt), f'\n{prompt.surface.field("Output")}'
+  pieces = prompt.template.split(prompt.pieces)
+  (definition,), (query,) = pieces['definition'], pieces['input']
+  head, tail = prompt.template.around('input')
+  tail += _end(prompt, 'input')
   shown, kept = _shown(
     query.removeprefix(head).removesuffix(tail), instance.input.strip()
   )
-  parts = [
-    (len(definition), DEFINITION),
-    *zip(map(len, blocks), _example_kinds(prompt), strict=True),
-    (len(head), CUE),
-    (shown, INPUT),
-    (len(query) - len(head) - shown, CUE),
-  ]
-  return parts, kept
+  cue = len(prompt.template.cue) if _last(prompt) == 'definition' else 0
+  parts = {
+    'definition': [(len(definition) - cue, DEFINITION), (cue, CUE)],
+    'examples': list(
+      zip(map(len, pieces['examples']), _example_kinds(prompt), strict=True)
+    ),
+    'input': [
+      (len(head), CUE),
+      (shown, INPUT),
+      (len(query) - len(head) - shown, CUE),
+    ],
+  }
+  return [part for name in prompt.template.order for part in parts[name]], kept
 
 
-def _head(prompt: Prompt) -> str:
-  """Returns the text of the query before the instance's own."""
-  return prompt.surface.query_heading + prompt.surface.field('Input')
+def _end(prompt: Prompt, name: str) -> str:
+  """Returns what follows the text of the definition or the input."""
+  template = prompt.template
+  return template.cue if _last(prompt) == name else template.separator
+
+
+def _last(prompt: Prompt) -> str:
+  """Returns the part before the cue: the definition, if it is there, or input.
+
+  Examples are never last.
+  """
+  name = prompt.template.order[-1]
+  return name if any(prompt.template.split(prompt.pieces)[name]) else 'input'
 
 
 def _example_kinds(prompt: Prompt) -> Iterator[str]:
-  for block in prompt.pieces[1:-1]:
-    match = _HEADING.match(block)
-    assert match is not None, 'Blocks start with their label and number.'
-    label, number = match.groups()
-    yield f'{EXAMPLE if label.lower() == "positive" else NEGATIVE} {number}'
+  num_positive = len(prompt.examples) - prompt.num_negative_examples
+  for index in range(len(prompt.examples)):
+    if index < num_positive:
+      yield f'{EXAMPLE} {index + 1}'
+    else:
+      yield f'{NEGATIVE} {index + 1 - num_positive}'
 
 
 def _shown(body: str, text: str) -> tuple[int, KeptInput]:

@@ -1,21 +1,20 @@
-"""Renders a row under a condition as a prompt in Tk-Instruct's format."""
+"""Renders a row under a condition, by default in Tk-Instruct's format."""
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
-import string
 
 from it_study import instructions
 from it_study.conditions import (
   DEFINITION_LEVELS,
   EXAMPLE_LEVELS,
   Condition,
+  PromptTemplate,
 )
 from it_study.corpus.schema import Example, Instance, Task
 from it_study.errors import InputError
 from it_study.instructions import surfaces
-from it_study.instructions.surfaces import Surface
 from it_study.seeding import stable_random
 
 
@@ -60,22 +59,25 @@ class Prompt:
   """A rendered prompt and a record of what did not fit.
 
   Attributes:
-    text: Text for the model; ends in 'Output: ' unless `tk_truncation` cut it.
-    pieces: Definition (possibly empty), one block per example, and query.
-      Joined, they are the text before `tk_truncation`. Every piece but the last
-      ends in a line break.
+    text: Text for the model; ends in the template's cue, 'Output: ', unless
+      `tk_truncation` cut it.
+    pieces: Definition (possibly empty), one block per example, and query, in
+      the order of the template. Joined, they are the text before
+      `tk_truncation`. Every piece but the last ends in a line break.
     examples: Examples in the pieces, positive ones first.
+    num_negative_examples: Number of negative examples among them.
     num_dropped_examples: Number of the condition's examples that did not fit.
     shortened: Whether the definition or the instance was cut.
-    surface: Fixed texts of the pieces.
+    template: Template of the pieces.
   """
 
   text: str
   pieces: tuple[str, ...]
   examples: tuple[Example, ...]
+  num_negative_examples: int
   num_dropped_examples: int
   shortened: bool
-  surface: Surface = surfaces.DEFAULT
+  template: PromptTemplate
 
 
 def render(
@@ -88,9 +90,8 @@ def render(
 ) -> Prompt:
   """Renders the prompt of one instance under a condition.
 
-  The format is that of Tk-Instruct's collator (Wang et al. 2022): pieces are
-  stripped, and a full stop is added to a piece whose last character is not
-  ASCII punctuation.
+  The default format is Tk-Instruct's (Wang et al. 2022), with a full stop after
+  a text whose last character is not ASCII punctuation.
 
       Definition: Say yes if the door is open.
 
@@ -124,7 +125,7 @@ def render(
     InputError: If not even the cue fits the limit, or the condition's own level
       needs `tasks`.
   """
-  surface = surfaces.variants()[condition.surface]
+  template = surfaces.template_of(condition)
   wording, text_input, examples = _altered(task, instance, condition, tasks)
   shortened = False
   if limit is not None and not condition.tk_truncation:
@@ -134,29 +135,30 @@ def render(
       other_wordings=_other_wordings(task, instance, condition, tasks),
       limit=limit,
       instance_id=instance.id,
-      surface=surface,
+      template=template,
     )
-  definition, query = _definition(wording, surface), _query(text_input, surface)
+  arrange = functools.partial(
+    template.pieces, definition=wording, text_input=text_input
+  )
   blocks, used = _fitting_blocks(
-    examples, condition.explanations, definition, query, limit, surface
+    examples, condition.explanations, arrange, limit, template
   )
   truncated_text = None
   if limit is not None and condition.tk_truncation:
-    if not limit.fits(definition, *blocks, query):
-      ids = limit.encode(''.join((definition, *blocks, query)))
-      truncated_text = _clean_up(limit.decode(list(ids)[: limit.max_tokens]))
+    truncated_text = _truncated(arrange(blocks=blocks), limit)
   elif limit is not None:
     # Without the counted spaces, a vocabulary may need more tokens.
-    while blocks and not limit.fits(definition, *blocks, query):
+    while blocks and not limit.fits(*arrange(blocks=blocks)):
       del blocks[-1], used[-1]
-  pieces = (definition, *blocks, query)
+  pieces = arrange(blocks=blocks)
   return Prompt(
     text=''.join(pieces) if truncated_text is None else truncated_text,
     pieces=pieces,
-    examples=tuple(used),
+    examples=tuple(example for _, example in used),
+    num_negative_examples=sum(label == _NEGATIVE for label, _ in used),
     num_dropped_examples=sum(map(len, examples.values())) - len(used),
     shortened=shortened or truncated_text is not None,
-    surface=surface,
+    template=template,
   )
 
 
@@ -171,6 +173,7 @@ def choose_target(*, instance: Instance, condition: Condition) -> str:
   return random.choice(instance.outputs)
 
 
+_POSITIVE, _NEGATIVE = 'Positive', 'Negative'
 # Replacements in decoded text by transformers 4.18, which Tk-Instruct pins.
 _CLEANED = (
   *((f' {mark}', mark) for mark in '.?!,'),
@@ -179,25 +182,18 @@ _CLEANED = (
 )
 
 
+def _truncated(pieces: Sequence[str], limit: TokenLimit) -> str | None:
+  """Returns the start of a prompt that is too long; None if it fits."""
+  if limit.fits(*pieces):
+    return None
+  ids = limit.encode(''.join(pieces))
+  return _clean_up(limit.decode(list(ids)[: limit.max_tokens]))
+
+
 def _clean_up(text: str) -> str:
   for old, new in _CLEANED:
     text = text.replace(old, new)
   return text
-
-
-def _finish(piece: str) -> str:
-  return piece if piece[-1] in string.punctuation else piece + '.'
-
-
-def _definition(wording: str | None, surface: Surface) -> str:
-  if wording is None:
-    return ''
-  return _finish(f'{surface.field("Definition")}{wording.strip()}') + '\n\n'
-
-
-def _query(text_input: str, surface: Surface) -> str:
-  piece = _finish(f'{surface.field("Input")}{text_input.strip()}')
-  return f'{surface.query_heading}{piece}\n{surface.field("Output")}'
 
 
 def _altered(
@@ -214,40 +210,55 @@ def _altered(
   positive = EXAMPLE_LEVELS.get(condition.examples)(**row, tasks=tasks)
   negative = task.negative_examples[: condition.num_negative_examples]
   wording = DEFINITION_LEVELS.get(condition.definition)(**row, tasks=tasks)
-  examples = {'Positive': positive, 'Negative': negative}
+  examples = {_POSITIVE: positive, _NEGATIVE: negative}
   return wording, instance.input.strip(), examples
 
 
 def _fitting_blocks(
   examples: Mapping[str, Sequence[Example]],
   explanations: bool,
-  definition: str,
-  query: str,
+  arrange: Callable[..., tuple[str, ...]],
   limit: TokenLimit | None,
-  surface: Surface,
-) -> tuple[list[str], list[Example]]:
-  """Returns the blocks that fit, and their examples.
+  template: PromptTemplate,
+) -> tuple[list[str], list[tuple[str, Example]]]:
+  """Returns the blocks that fit, and their examples with their labels.
 
   Args:
-    examples: Label, such as 'Positive', to its examples.
+    examples: Label, 'Positive' or 'Negative', to its examples.
     explanations: Whether to include explanations.
-    definition: First piece of the prompt.
-    query: Last piece of the prompt.
+    arrange: Function from `blocks` to the pieces of the prompt.
     limit: Maximum length; None for no limit.
-    surface: Fixed texts of the prompt.
+    template: Template of the prompt.
   """
-  blocks: dict[str, list[str]] = {label: [] for label in examples}
-  used: list[Example] = []
+  blocks: list[str] = []
+  used: list[tuple[str, Example]] = []
   for label in examples:
     for number, example in enumerate(examples[label], start=1):
-      block = _example(label, number, example, explanations, surface)
+      block = _block(
+        template,
+        number,
+        example.input,
+        example.output,
+        example.explanation if explanations else None,
+        label == _NEGATIVE,
+      )
       if limit is not None:
-        spaced = (piece for some in blocks.values() for piece in _spaced(some))
-        if not limit.fits(definition, *spaced, block, query):
+        parts = template.split(arrange(blocks=[*blocks, block]))
+        *shown, last = parts['examples']
+        is_negative = [label == _NEGATIVE for label, _ in used]
+        num_positive = is_negative.count(False)
+        parts['examples'] = (
+          *_spaced(shown[:num_positive]),
+          *_spaced(shown[num_positive:]),
+          last,
+        )
+        if not limit.fits(
+          *(piece for part in parts.values() for piece in part)
+        ):
           break
-      blocks[label].append(block)
-      used.append(example)
-  return [block for some in blocks.values() for block in some], used
+      blocks.append(block)
+      used.append((label, example))
+  return blocks, used
 
 
 def _spaced(blocks: Sequence[str]) -> list[str]:
@@ -257,36 +268,23 @@ def _spaced(blocks: Sequence[str]) -> list[str]:
   return spaced
 
 
-def _example(
-  label: str,
-  number: int,
-  example: Example,
-  with_explanation: bool,
-  surface: Surface,
-) -> str:
-  explanation = example.explanation if with_explanation else None
-  return _block(
-    label, number, example.input, example.output, explanation, surface
-  )
-
-
 # Cached: each instance of a task requests the same blocks.
 @functools.lru_cache(maxsize=8192)
 def _block(
-  label: str,
+  template: PromptTemplate,
   number: int,
   text_input: str,
   output: str,
   explanation: str | None,
-  surface: Surface,
+  is_negative: bool,
 ) -> str:
-  block = surface.example_heading(label, number)
-  block += _finish(f'{surface.field("Input")}{text_input.strip()}') + '\n'
-  block += _finish(f' {surface.field("Output")}{output.strip()}') + '\n'
-  if explanation is not None:
-    shown = f' {surface.field("Explanation")}{explanation.strip()}'
-    block += _finish(shown) + '\n'
-  return block + '\n'
+  return template.block(
+    number=number,
+    input=text_input,
+    output=output,
+    explanation=explanation,
+    is_negative=is_negative,
+  )
 
 
 def _other_wordings(
@@ -333,7 +331,7 @@ def _shorten(
   other_wordings: set[str | None],
   limit: TokenLimit,
   instance_id: str,
-  surface: Surface,
+  template: PromptTemplate,
 ) -> tuple[str | None, str, bool]:
   """Cuts the input's middle, then the definition's end, until both fit.
 
@@ -343,8 +341,10 @@ def _shorten(
   wordings = {wording, *other_wordings}
 
   def fits(text: str, *shown: str | None) -> bool:
-    query = _query(text, surface)
-    return all(limit.fits(_definition(w, surface), query) for w in shown)
+    return all(
+      limit.fits(*template.pieces(definition=w, blocks=(), text_input=text))
+      for w in shown
+    )
 
   keep = _longest(
     len(text_input),

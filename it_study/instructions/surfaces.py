@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 
+from it_study.conditions import PROMPT_TEMPLATES, Condition, PromptTemplate
 from it_study.seeding import stable_hash
 
 CASINGS: Mapping[str, Callable[[str], str]] = {
@@ -23,8 +24,8 @@ class Surface:
 
   The default is that of Tk-Instruct.
 
-  >>> Surface(casing='upper', separator=' = ').field('Input')
-  'INPUT = '
+  >>> Surface(casing='upper', separator=' = ').template.definition
+  'DEFINITION = {definition}'
 
   Attributes:
     casing: Casing of the names of fields, a key of `CASINGS`.
@@ -36,18 +37,36 @@ class Surface:
   separator: str = SEPARATORS[0]
   heading_end: str = HEADING_ENDS[0]
 
-  def field(self, name: str) -> str:
-    """Returns the text before the value of a field."""
-    return CASINGS[self.casing](name) + self.separator
+  @functools.cached_property
+  def template(self) -> PromptTemplate:
+    """The template of Tk-Instruct's prompts with these texts."""
+    cased, end = CASINGS[self.casing], self.heading_end
+    definition, shown, output, explanation = (
+      cased(name) + self.separator
+      for name in ('Definition', 'Input', 'Output', 'Explanation')
+    )
+    positive, negative = (
+      f' {cased(f"{label} Example")} {{number}}{end}'
+      f'{shown}{{input}}\n {output}{{output}}'
+      for label in ('Positive', 'Negative')
+    )
+    return PromptTemplate(
+      definition=f'{definition}{{definition}}',
+      example=positive,
+      negative_example=negative,
+      explanation=f'\n {explanation}{{explanation}}',
+      input=f'Now complete the following example{end}{shown}{{input}}',
+      cue=f'\n{output}',
+      full_stops=True,
+    )
 
-  def example_heading(self, label: str, number: int | str) -> str:
-    """Returns the heading of an example; it begins with a space."""
-    name = CASINGS[self.casing](f'{label} Example')
-    return f' {name} {number}{self.heading_end}'
 
-  @property
-  def query_heading(self) -> str:
-    return f'Now complete the following example{self.heading_end}'
+def template_of(condition: Condition) -> PromptTemplate:
+  """Returns the template of a condition's prompts."""
+  template = PROMPT_TEMPLATES.get(condition.prefix)
+  if template is not None:
+    return template
+  return variants()[condition.surface].template
 
 
 DEFAULT = Surface()

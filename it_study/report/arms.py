@@ -423,9 +423,12 @@ def condition_label(name: str | None) -> str:
     definition=condition.definition,
     examples=condition.examples,
     num_examples=condition.num_examples,
+    prefix=condition.prefix,
   )
   rest = condition.name.removeprefix(plain.name).strip('_').split('_')
   rest = [_suffix_label(suffix) for suffix in rest if suffix]
+  if condition.prefix != Condition().prefix:
+    rest.append(f'{condition.prefix} prompts')
   label = f'{definition} definition, {examples}'
   return ', '.join([label[0].upper() + label[1:], *rest])
 
@@ -511,6 +514,7 @@ def _place(name: str | None) -> tuple:
     num_tasks=None,
     instances_per_task=conditions.INSTANCES_PER_TASK,
     prompt_format='plain',
+    prefix=Condition().prefix,
   ).name
   known = base in _GRID
   return (

@@ -1,12 +1,14 @@
 """Tests of it_study.input_pipeline.training_tokens."""
 
 import concurrent.futures
+import dataclasses
 import importlib
 import inspect
 import logging
 
 import fakes
 import numpy as np
+from prompts_fixture import FAQ
 import pytest
 import seqio
 
@@ -183,6 +185,19 @@ def test_the_fields_of_a_level_of_ours_are_part_of_the_key(tmp_path):
     finally:
       conditions.DEFINITION_LEVELS.unregister('oneof')
   assert paths[0] != paths[1]
+
+
+def test_the_template_of_a_prefix_is_part_of_the_key(tmp_path):
+  paths = []
+  for template in (FAQ, FAQ, dataclasses.replace(FAQ, cue=' = ')):
+    conditions.PROMPT_TEMPLATES.register('keyed', template)
+    try:
+      paths.append(tokens(tmp_path, 'keyed_def_empty_ex_empty0_n1').path)
+    finally:
+      conditions.PROMPT_TEMPLATES.unregister('keyed')
+      seqio.TaskRegistry.remove('keyed_def_empty_ex_empty0_n1')
+  assert paths[0] == paths[1] != paths[2]
+  assert paths[0].parent == local_folders.cache_directory() / 'tokens'
 
 
 def test_a_condition_s_cache_does_not_depend_on_the_task_s_name(tmp_path):

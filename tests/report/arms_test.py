@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from prompts_fixture import faq_and_form  # noqa: F401  A fixture.
 import pytest
 from report_fixture import DEFINITIONS, EXAMPLES, make_study
 
@@ -119,9 +120,14 @@ def test_a_group_without_values_gives_no_comparison(arms):
       'Original definition, 2 examples, 1 instance a task, 1 training task, '
       'chat format, surface 2',
     ),
+    (
+      'faq_def_empty_ex_delusive1_n10',
+      'No definition, 1 delusive example, 10 instances a task, faq prompts',
+    ),
     ('someone_else', 'someone_else'),
     (None, 'unknown'),
   ],
 )
+@pytest.mark.usefixtures('faq_and_form')
 def test_condition_label(name, label):
   assert condition_label(name) == label
