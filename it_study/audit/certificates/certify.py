@@ -26,7 +26,11 @@ from it_study.audit.certificates.levels import (
   words,
 )
 from it_study.audit.certificates.levels.examples import Recorded
-from it_study.conditions import DEFINITION_LEVELS, Condition
+from it_study.conditions import (
+  DEFINITION_LEVELS,
+  PROMPT_TEMPLATES,
+  Condition,
+)
 from it_study.corpus import natinst, worker_pool
 from it_study.corpus.schema import Instance, LazyInstances, LazyTasks, Task
 from it_study.errors import InputError
@@ -185,7 +189,8 @@ def token_limits(
 
 def _num_workers(conditions: Sequence[Condition], num_rows: int) -> int:
   known = all(
-    condition.definition in heads.DEFINITION_RULES
+    PROMPT_TEMPLATES.get(condition.prefix) is None
+    and condition.definition in heads.DEFINITION_RULES
     and condition.examples in heads.EXAMPLE_RULES
     and condition.targets in target_rules.LEVELS
     for condition in conditions
@@ -295,7 +300,7 @@ def _certify_task(
     if tokens is not None and condition.definition in renaming.LEVELS:
       # A limit may cut off the new names: take them from a whole prompt.
       for uncut in itertools.islice(render(limit=None, tally=Tally()), 1):
-        task_judge.learn_names(condition, split, uncut.text, uncut.instance)
+        task_judge.learn_names(uncut)
     for prompt in render(limit=limit, tally=tally):
       verdict = task_judge.judge(prompt)
       tally.add_verdict(

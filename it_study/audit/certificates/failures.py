@@ -32,7 +32,7 @@ CODES = {
   'instance-text': "the instance's text in a prompt is not the original",
   'input-not-empty': 'a prompt shows an instance and should show none',
   'prompt-malformed': 'a prompt does not follow the documented format',
-  'surface': 'a fixed text of a prompt is not that of its surface',
+  'surface': 'a fixed text of a prompt is not that of its surface or template',
   'definition-text': 'the definition is not the original',
   'definition-not-empty': 'a prompt has a definition and should have none',
   'simplified-wording': 'a simplified definition lacks its fixed wording',

@@ -17,10 +17,11 @@ from it_study.audit.certificates.levels import (
   renaming,
   surfaces,
   targets,
+  templates,
 )
 from it_study.audit.certificates.originals import RawInstance, RawTask
 from it_study.audit.certificates.subject import Subject, Tokens, Verdict
-from it_study.conditions import Condition
+from it_study.conditions import PROMPT_TEMPLATES, Condition
 from it_study.corpus.normalization import normalize_answer
 
 
@@ -46,6 +47,9 @@ class TaskJudge:
     """
     self._task = task
     self._tokens = tokens
+    self._definitions = all_definitions
+    # By prefix of the condition.
+    self._templates: dict[str, templates.TemplateJudge | None] = {}
     self._heads = HeadJudge(task, all_definitions, tokens)
     # Name of the first condition of a matched budget and its query, by split,
     # id and surface.
@@ -65,7 +69,9 @@ class TaskJudge:
     tokens = self._tokens
     if condition.surface:
       subject, tokens, failures = surfaces.plain(subject, tokens)
-      record = subject.record
+    elif (template := self._template(condition)) is not None:
+      subject, tokens, failures = template.plain(subject, tokens)
+    record = subject.record
     unjudged = without_rule(condition)
     text = subject.text
     end_limit = tokens if condition.tk_truncation else None
@@ -83,7 +89,7 @@ class TaskJudge:
         Failure(
           'limit-exceeded',
           f'at most {tokens.most} tokens',
-          f'{tokens.count(text)}',
+          f'{tokens.size(text)}',
         )
       )
     at, cut, problem = self._query(
@@ -118,12 +124,13 @@ class TaskJudge:
       unjudged=tuple(unjudged),
     )
 
-  def learn_names(
-    self, condition: Condition, split: str, text: str, instance: RawInstance
-  ) -> None:
+  def learn_names(self, subject: Subject) -> None:
     """Remembers the renaming of a whole prompt, to judge cut ones."""
-    text = surfaces.plain_text(text, condition.surface)
-    self._heads.learn_names(condition, split, text, instance)
+    condition = subject.condition
+    text = surfaces.plain_text(subject.text, condition.surface)
+    if (template := self._template(condition)) is not None:
+      text = template.plain(subject, None)[0].text
+    self._heads.learn_names(condition, subject.split, text, subject.instance)
 
   def finish(self, condition: Condition) -> tuple[list[Failure], int]:
     """Judges all training targets of a condition together.
@@ -145,6 +152,20 @@ class TaskJudge:
       for instance, failure in exchange.failures()
     ]
     return failures, exchange.num_right()
+
+  def _template(self, condition: Condition) -> templates.TemplateJudge | None:
+    """Returns the judge of a template's wording; None for Tk-Instruct's."""
+    prefix = condition.prefix
+    if prefix not in self._templates:
+      template = PROMPT_TEMPLATES.get(prefix)
+      self._templates[prefix] = (
+        None
+        if template is None
+        else templates.TemplateJudge(
+          template, self._task, self._definitions.texts()
+        )
+      )
+    return self._templates[prefix]
 
   def _placed(
     self, failures: Iterable[Failure], subject: Subject
@@ -268,7 +289,7 @@ class TaskJudge:
     elif (
       (cut or head.cut)
       and head.whole is not None
-      and tokens.fit(head.whole + anatomy.query(instance.input))
+      and tokens.fit(head.whole, anatomy.query(instance.input))
     ):
       failures.append(
         Failure(
@@ -304,14 +325,18 @@ def _had_room(head: Head, block: str, query: str, tokens: Tokens) -> bool:
     for label in ('Positive', 'Negative')
   }
   before = texts['Positive']
+  counted = _spaced(before)
   if block.startswith(' Negative'):
-    counted = ' '.join(before) + ' '.join(texts['Negative'])
+    counted += _spaced(texts['Negative'])
     before = [*before, *texts['Negative']]
-  else:
-    counted = ' '.join(before)
-  return tokens.fit(head.definition + counted + block + query) and tokens.fit(
-    head.definition + ''.join(before) + block + query
+  return tokens.fit(head.definition, *counted, block, query) and tokens.fit(
+    head.definition, *before, block, query
   )
+
+
+def _spaced(blocks: Sequence[str]) -> list[str]:
+  """Returns blocks with the spaces between them that count for the limit."""
+  return [piece for block in blocks for piece in (' ', block)][1:]
 
 
 def _record(subject: Subject, head: Head, cut: bool) -> list[Failure]:

@@ -189,7 +189,13 @@ def _judge_task(
   for row in rows:
     if row.id in where:
       judge.learn_names(
-        condition, where[row.id], row.inputs, task.instances[row.id]
+        subject.Subject(
+          condition=condition,
+          split=where[row.id],
+          instance=task.instances[row.id],
+          text=row.inputs,
+          references=row.targets,
+        )
       )
   seen: set[str] = set()
   for row in rows:

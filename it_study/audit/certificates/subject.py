@@ -18,14 +18,22 @@ class Tokens:
     count: Function that returns the number of tokens of a text, end of sequence
       included.
     round_trip: Function that encodes a text and decodes it again.
+    joined: Function from pieces in the default wording to the text that is
+      counted.
   """
 
   most: int
   count: Callable[[str], int]
   round_trip: Callable[[str], str]
+  joined: Callable[[Sequence[str]], str] = ''.join
 
-  def fit(self, text: str) -> bool:
-    return self.count(text) <= self.most
+  def size(self, *pieces: str) -> int:
+    """Returns the number of tokens of a text, or of the pieces of one."""
+    return self.count(self.joined(pieces))
+
+  def fit(self, *pieces: str) -> bool:
+    """Returns whether a text, or the pieces of one, are within the limit."""
+    return self.size(*pieces) <= self.most
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

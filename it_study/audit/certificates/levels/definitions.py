@@ -38,6 +38,10 @@ class Definitions:
       piece = anatomy.definition_piece(outline.definition)
       self._by_piece.setdefault(piece, []).append(outline)
 
+  def texts(self) -> list[str]:
+    """Returns the definitions of all tasks."""
+    return [outline.definition for outline in self._outlines]
+
   def owners(self, piece: str, *, cut: bool) -> list[Outline]:
     """Returns the tasks that a definition may belong to."""
     owners = self._by_piece.get(piece, [])
