@@ -1,5 +1,9 @@
 """Reads a corpus of Super-NaturalInstructions task files in pure Python."""
 
+from it_study.corpus.adapter import (
+  PromptFields as PromptFields,
+  write_corpus as write_corpus,
+)
 from it_study.corpus.natinst import (
   CONTROL_CATEGORIES as CONTROL_CATEGORIES,
   SPLITS as SPLITS,

@@ -1,6 +1,6 @@
 """Parses and validates a natural-instructions task file."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 import json
 
 from it_study.corpus import task_kinds
@@ -47,6 +47,9 @@ def parse_task(
   are accepted with a warning, missing explanations without one. Anything that
   would make results wrong is refused.
 
+  A file may list its labels under 'Label Space', which natural-instructions
+  does not have; the rule for kinds is then not applied.
+
   Excluded instances are ignored, even if they are broken. The others keep their
   positions, the indices in the file.
 
@@ -89,6 +92,9 @@ def parse_task(
     example_outputs=[example.output for example in positive],
     override=override,
   )
+  listed = fields.label_space(raw, positive, instances)
+  if listed is not None and override != task_kinds.GENERATION:
+    kind, label_space = task_kinds.CLASSIFICATION, listed
   task = Task(
     name=name,
     definition=definitions[0],
@@ -160,6 +166,37 @@ class _Fields:
     values = raw.get('Source', [])
     values = values if isinstance(values, list) else [values]
     return tuple(dict.fromkeys(v.strip() for v in values if _is_name(v)))
+
+  def label_space(
+    self,
+    raw: dict,
+    examples: Iterable[Example],
+    instances: Iterable[Instance],
+  ) -> tuple[str, ...] | None:
+    """Returns the labels that a file lists; None if it lists none.
+
+    Every accepted output must be one of them.
+    """
+    field = 'Label Space'
+    if field not in raw:
+      return None
+    labels = self.text_list(raw[field], field)
+    if len(set(labels)) < len(labels) or not all(map(str.strip, labels)):
+      raise self.unexpected(field, list(labels), 'distinct labels')
+    outputs = [
+      *(('a positive example', example.output) for example in examples),
+      *((f'instance {i.id!r}', text) for i in instances for text in i.outputs),
+    ]
+    for where, text in outputs:
+      if text not in labels:
+        raise task_file_error(
+          self.path,
+          f'{where} has the output {shown(text)}, which is not in {field}, '
+          f'{shown(list(labels))}. Add it, or correct the output.'
+          f'{nearest(text, labels)}',
+          where=field,
+        )
+    return labels
 
   def strings(self, raw: dict, field: str) -> tuple[str, ...]:
     if field not in raw:

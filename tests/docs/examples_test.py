@@ -19,7 +19,12 @@ import tensorflow_datasets as tfds
 
 from it_study import predictions, seqio_lib
 from it_study.checkpoints.hf import params as hf
-from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, TARGET_LEVELS
+from it_study.conditions import (
+  DEFINITION_LEVELS,
+  EXAMPLE_LEVELS,
+  PROMPT_TEMPLATES,
+  TARGET_LEVELS,
+)
 from it_study.data import vocabularies
 from it_study.models import partitioning, t5
 from it_study.report import write_report
@@ -39,7 +44,7 @@ def _use(tmp_path, monkeypatch):
   registries = (seqio.TaskRegistry, seqio.MixtureRegistry)
   registered = {r: set(r.names()) for r in registries}
   yield
-  for name in ('my_study', 'my_tasks'):
+  for name in ('my_study', 'my_tasks', 'my_prompts'):
     sys.modules.pop(name, None)
   for registry, names in levels.items():
     for name in set(registry.names()) - set(names):
@@ -83,8 +88,9 @@ def _extending_blocks():
   """The blocks of `my_study.py`, and those of `my_tasks.py`."""
   python = blocks('docs/extending.md', 'python')
   start = '# my_tasks.py: '
+  others = ('# write_prompts.py: ', '# my_prompts.py: ')
   return (
-    [block for block in python if not block.startswith(start)],
+    [block for block in python if not block.startswith((start, *others))],
     [block for block in python if block.startswith(start)],
   )
 
@@ -252,6 +258,53 @@ def test_extending_page_on_tasks_of_one_s_own(capsys):
   for words in (score, compare):
     more = ('--module', 'my_tasks', '--task', 'my_mixture', '--quiet')
     assert fakes.run_command(*words, *more) == 0
+
+
+def test_extending_page_on_prompts_of_one_s_own(request, capsys):
+  python = {
+    block.split(':')[0].removeprefix('# '): block
+    for block in blocks('docs/extending.md', 'python')
+  }
+  pathlib.Path('my_prompts.py').write_text(python['my_prompts.py'])
+  for split, names in (('train', 'ab'), ('test', 'cd')):
+    rows = [
+      {
+        'name': name,
+        'instruction': f'Is it {name}?',
+        'text': f'{name} or {n}',
+        'answer': ['yes', 'no'][n % 2],
+        'demos': [{'input': f'just {n}', 'output': 'no'} for n in range(2)],
+        'choices': ['yes', 'no'],
+      }
+      for name in names
+      for n in range(12)
+    ]
+    lines = ''.join(json.dumps(row) + '\n' for row in rows)
+    pathlib.Path(f'{split}.jsonl').write_text(lines)
+  run_all([python['write_prompts.py']])
+  request.addfinalizer(lambda: PROMPT_TEMPLATES.unregister('forum'))
+  prompt, verify, baseline = commands(blocks('docs/extending.md', 'sh')[3])
+  assert fakes.run_command(*prompt, '--json') == 0
+  assert json.loads(capsys.readouterr().out) == {
+    'id': 'c-0',
+    'task': 'c',
+    'inputs': 'Post: just 0\nReply: yes\n\nPost: just 1\nReply: yes\n\n'
+    'Post: c or 0\n\nTask: Is it d?\nReply: ',
+    'targets': ['yes'],
+  }
+  assert fakes.run_command(*verify) == 0
+  assert capsys.readouterr().out.endswith(
+    '48 rows, 96 prompts under 2 conditions, no failure\n'
+  )
+  assert fakes.run_command(*baseline, '--quiet') == 0
+  # Stock SeqIO finds the conditions, too.
+  seqio_lib.use_corpus('FORUM')
+  prompt, references = prompt_of('forum_def_flipped_ex_original1')
+  assert prompt == (
+    'Post: just 0\nReply: yes\n\nPost: c or 0\n\nTask: Is it c? Rename the '
+    'outputs: yes becomes no, no becomes yes.\nReply: '
+  )
+  assert references == [b'no']
 
 
 @pytest.fixture

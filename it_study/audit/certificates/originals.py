@@ -142,6 +142,7 @@ def read_task(
       [i for i in instances.values() if not is_test or i.position < TESTED],
       positive,
       override,
+      raw.get('Label Space'),
     ),
     positive=positive,
     negative=_examples(raw, 'Negative Examples'),
@@ -170,7 +171,10 @@ def _labels(
   judged: list[RawInstance],
   positive: tuple[RawExample, ...],
   override: str | None,
+  listed: str | list[str] | None,
 ) -> tuple[str, ...] | None:
+  if listed is not None and override != 'generation':
+    return tuple(_listed(listed))
   labels: list[str] = []
   seen: set[str] = set()
   outputs = [output for instance in judged for output in instance.outputs]
