@@ -375,10 +375,11 @@ def _use(options: argparse.Namespace) -> tuple[pathlib.Path, str]:
 
 def _tokens(suffix: str, *, first: int) -> Iterator[dict]:
   from it_study.conditions import Condition
-  from it_study.data import preprocessors, row_source, vocabularies
+  from it_study.data import row_source, vocabularies
+  from it_study.data.tokens import row_tokens
 
   source = row_source.SOURCE
-  return preprocessors.token_rows(
+  return row_tokens.token_rows(
     source.get_dataset('train', shuffle=False).take(first),
     condition=Condition.from_name(_CONDITION.format(suffix)),
     source=source,

@@ -3,8 +3,6 @@
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-import concurrent.futures
-import itertools
 import re
 from typing import Any
 
@@ -15,7 +13,6 @@ import tensorflow as tf
 from it_study import instructions
 from it_study.conditions import TARGET_LEVELS, Condition
 from it_study.corpus import natinst
-from it_study.data import vocabularies
 from it_study.data.row_source import SOURCE, RowsSource
 from it_study.data.tokens import prompt_formats, token_limits
 from it_study.data.tokens.prompt_formats import PromptFormat
@@ -29,9 +26,6 @@ from it_study.instructions.tk_instruct import TkInstruct
 # alterations (`instructions/`), the choice of instances, or tokenization.
 # `tests/input_pipeline/tokens_version_test.py` fails if that was forgotten.
 TOKENS_VERSION = 2
-
-# Rows that are read, rendered and tokenised together.
-_ROWS_AT_ONCE = 512
 
 
 def render_rows(
@@ -56,7 +50,7 @@ def render_rows(
   """
   vocabulary = output_features['inputs'].vocabulary
   around = prompt_format(condition, vocabulary)
-  render = _row_renderer(
+  render = row_renderer(
     condition=condition,
     source=source,
     limit=token_limits.token_limit(
@@ -67,30 +61,19 @@ def render_rows(
   )
 
   def render_row(*fields: Any) -> tuple:
-    prompt, target, task, instance = render(*fields)
-    start = around.answer_start(prompt.text)
-    return (
-      around.apply(prompt.text).encode(),
-      (start + target).encode(),
-      start.encode(),
-      _strings(instance.outputs),
-      _strings(task.label_space or ()),
-      np.int64(prompt.num_dropped_examples),
-      np.bool_(prompt.shortened),
-      np.float32(prompt_spans.kept_input(prompt, instance=instance).share),
-    )
+    return tuple(features_of(*render(*fields), around=around).values())
 
   def map_row(row: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     rendered = tf.numpy_function(
       render_row,
-      [row[name] for name in _RENDERED],
+      [row[name] for name in RENDERED],
       [tf_type for tf_type, _ in _FEATURES.values()],
       # T5X saves its position in the data, which TensorFlow refuses for
       # stateful functions.
       stateful=False,
     )
     return {
-      **{name: row[name] for name in ('id', 'task', 'position')},
+      **{name: row[name] for name in KEPT},
       **{
         name: tf.ensure_shape(value, shape)
         for (name, (_, shape)), value in zip(
@@ -100,87 +83,6 @@ def render_rows(
     }
 
   return dataset.map(map_row, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def token_rows(
-  dataset: tf.data.Dataset,
-  *,
-  condition: Condition | TkInstruct,
-  source: RowsSource,
-  vocabulary: seqio.Vocabulary,
-  sequence_length: Mapping[str, int],
-) -> Iterator[dict[str, Any]]:
-  """Tokenises rows as SeqIO does, but several times as fast.
-
-  Tokens and order are the same: the tokeniser is SeqIO's, but gets many texts
-  at once, on another thread while the next rows are rendered.
-
-  Args:
-    dataset: Stored rows.
-    condition: Condition to render the rows under.
-    source: Source of the rows.
-    vocabulary: Vocabulary of prompts and targets.
-    sequence_length: Maximum lengths of 'inputs' and 'targets' in tokens, end of
-      sequence included; a missing one does not truncate.
-
-  Yields:
-    'inputs' and 'targets' of a row, int32 [number of tokens], ending in the end
-    of sequence; and 'is_target_cut', whether the target was truncated.
-
-  Raises:
-    InputError: If a row cannot be rendered.
-  """
-  around = prompt_format(condition, vocabulary)
-  render = _row_renderer(
-    condition=condition,
-    source=source,
-    limit=token_limits.token_limit(
-      vocabulary=vocabulary,
-      max_tokens=sequence_length.get('inputs'),
-      around=around,
-    ),
-  )
-  tokenize = _batch_tokenizer(vocabulary)
-  end = vocabulary.eos_id
-  ends_inputs = vocabularies.ends_inputs(vocabulary)
-  ends = {'inputs': end if ends_inputs else None, 'targets': end}
-
-  def tokens_of(texts: Mapping[str, list[str]]) -> list[dict[str, Any]]:
-    whole = {name: tokenize(of_feature) for name, of_feature in texts.items()}
-    columns: dict[str, list] = {
-      name: _end(sequences, sequence_length.get(name), ends[name])
-      for name, sequences in whole.items()
-    }
-    columns['is_target_cut'] = [
-      len(ended) <= len(sequence)
-      for ended, sequence in zip(
-        columns['targets'], whole['targets'], strict=True
-      )
-    ]
-    return [
-      dict(zip(columns, row, strict=True))
-      for row in zip(*columns.values(), strict=True)
-    ]
-
-  pool = concurrent.futures.ThreadPoolExecutor(1)
-  try:
-    pending = None
-    for fields in _batches(dataset, source):
-      rendered = [render(*row) for row in zip(*fields, strict=True)]
-      texts = {
-        'inputs': [around.apply(prompt.text) for prompt, *_ in rendered],
-        'targets': [
-          around.answer_start(prompt.text) + target
-          for prompt, target, *_ in rendered
-        ],
-      }
-      done, pending = pending, pool.submit(tokens_of, texts)
-      if done is not None:
-        yield from done.result()
-    if pending is not None:
-      yield from pending.result()
-  finally:
-    pool.shutdown(cancel_futures=True)
 
 
 def numpy_rows(
@@ -238,19 +140,27 @@ _FEATURES = {
   'shortened': (tf.bool, []),
   'input_kept': (tf.float32, []),
 }
-_RENDERED = ('id', 'task', 'position', 'split', 'input', 'outputs')
+# Features of a stored row that rendering it needs.
+RENDERED = ('id', 'task', 'position', 'split', 'input', 'outputs')
+# The first of them, which are features as well.
+KEPT = RENDERED[:3]
 
 
-def _row_renderer(
+def row_renderer(
   *,
   condition: Condition | TkInstruct,
   source: RowsSource,
   limit: prompts.TokenLimit | None,
 ) -> Callable[..., tuple[prompts.Prompt, str, natinst.Task, natinst.Instance]]:
-  """Returns a function that renders a stored row from its `_RENDERED` features.
+  """Returns a function that renders a stored row from its `RENDERED` features.
 
   It returns the prompt, the target, and the task and the instance under the
   condition.
+
+  Args:
+    condition: Condition to render the rows under.
+    source: Source of the rows.
+    limit: Limit on the prompt; None for no limit.
   """
   metadata = source.metadata()
   tables = {
@@ -303,59 +213,36 @@ def _row_renderer(
   return render
 
 
-def _batches(dataset: tf.data.Dataset, source: RowsSource) -> Iterator[tuple]:
-  """Yields the `_RENDERED` features of a batch of rows, as sequences."""
-  options = tf.data.Options()
-  # Rows are small: passing them between threads costs more than reading them.
-  options.threading.private_threadpool_size = 1
-  dataset = dataset.ragged_batch(_ROWS_AT_ONCE).prefetch(2)
-  for batch in numpy_rows(dataset.with_options(options), source=source):
-    yield tuple(batch[name] for name in _RENDERED)
+def features_of(
+  prompt: prompts.Prompt,
+  target: str,
+  task: natinst.Task,
+  instance: natinst.Instance,
+  *,
+  around: PromptFormat,
+) -> dict[str, Any]:
+  """Returns the features that `render_rows` gives a row, in order.
 
-
-def _split(values: np.ndarray, splits: np.ndarray) -> list[np.ndarray]:
-  bounds = splits.tolist()
-  return [values[start:end] for start, end in itertools.pairwise(bounds)]
-
-
-def _batch_tokenizer(
-  vocabulary: seqio.Vocabulary,
-) -> Callable[[list[str]], list[np.ndarray]]:
-  """Returns `vocabulary.encode_tf` for many texts at once."""
-  if isinstance(vocabulary, seqio.ByteVocabulary):
-    (first,) = vocabulary.encode('\0')
-    return lambda texts: [
-      np.frombuffer(text.encode(), np.uint8).astype(np.int32) + first
-      for text in texts
-    ]
-  if isinstance(vocabulary, TokenizerVocabulary):
-    return lambda texts: [
-      np.array(ids, np.int32) for ids in vocabulary.encode_batch(texts)
-    ]
-  if not isinstance(vocabulary, seqio.SentencePieceVocabulary):
-    return lambda texts: [vocabulary.encode_tf(text).numpy() for text in texts]
-  # The property creates a new tokeniser at each access.
-  tokenizer = vocabulary.tf_tokenizer
-
-  def tokenize(texts: list[str]) -> list[np.ndarray]:
-    ragged = tokenizer.tokenize(tf.constant(texts, tf.string))
-    return _split(ragged.values.numpy(), ragged.row_splits.numpy())
-
-  return tokenize
-
-
-def _end(
-  sequences: list[np.ndarray], max_tokens: int | None, eos_id: int | None
-) -> list[np.ndarray]:
-  """Truncates to the limit and appends the end of sequence, as SeqIO does.
-
-  None appends nothing.
+  Args:
+    prompt: Prompt of the row.
+    target: Target of the row.
+    task: Task under the condition.
+    instance: Instance under the condition.
+    around: Text around the prompt.
   """
-  if eos_id is None:
-    return [sequence[:max_tokens] for sequence in sequences]
-  cut = None if max_tokens is None else max_tokens - 1
-  end = np.array([eos_id], np.int32)
-  return [np.concatenate((sequence[:cut], end)) for sequence in sequences]
+  start = around.answer_start(prompt.text)
+  return {
+    'inputs': around.apply(prompt.text).encode(),
+    'targets': (start + target).encode(),
+    'answer_start': start.encode(),
+    'references': _strings(instance.outputs),
+    'label_space': _strings(task.label_space or ()),
+    'num_dropped_examples': np.int64(prompt.num_dropped_examples),
+    'shortened': np.bool_(prompt.shortened),
+    'input_kept': np.float32(
+      prompt_spans.kept_input(prompt, instance=instance).share
+    ),
+  }
 
 
 def _strings(texts: Sequence[str]) -> np.ndarray:

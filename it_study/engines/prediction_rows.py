@@ -18,8 +18,13 @@ from it_study.checkpoints import weights_source
 from it_study.checkpoints.weights_source import WeightsSource
 from it_study.conditions import Condition
 from it_study.corpus import natinst
-from it_study.data import row_source, user_module, vocabularies
+from it_study.data import (
+  row_source,
+  user_module,
+  vocabularies,
+)
 from it_study.data.seqio_tasks import examples, instances
+from it_study.data.tokens import row_tokens
 from it_study.engines import model_setup
 from it_study.errors import InputError, nearest
 from it_study.inference.decoding import Decoding
@@ -240,8 +245,15 @@ def _render(
   if row_source.source_of(task) is None:
     rows = instances.load(task, lengths=by_name, split=split)
     rows = itertools.islice(rows, number)
-  else:
-    rows = examples.read(
-      task, lengths=dict(lengths), split=split, number=number
+  elif isinstance(task, seqio_lib.ConditionTask):
+    rows = row_tokens.evaluation_rows(
+      task.source.get_dataset(split=split, shuffle=False),
+      condition=task.source.choice,
+      source=task.source.rows,
+      vocabulary=vocabularies.checked_vocabulary(),
+      sequence_length=by_name,
+      number=number,
     )
+  else:
+    rows = examples.read(task, lengths=by_name, split=split, number=number)
   return tuple({**row, 'seqio_task': task.name} for row in rows)

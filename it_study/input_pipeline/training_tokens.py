@@ -24,6 +24,7 @@ from it_study.data import (
   vocabularies,
 )
 from it_study.data.seqio_tasks import examples, instances
+from it_study.data.tokens import row_tokens
 from it_study.errors import InputError
 from it_study.input_pipeline import token_cache, token_mixture
 from it_study.instructions import tk_instruct
@@ -124,7 +125,7 @@ def _rows_of(
   """Every example of a task's split, once, in the order of its source."""
   if isinstance(task, seqio_lib.ConditionTask):
     vocabularies.checked_vocabulary()
-    return preprocessors.token_rows(
+    return row_tokens.token_rows(
       task.source.get_dataset(split=split, shuffle=False),
       condition=task.source.choice,
       source=task.source.rows,

@@ -2,7 +2,6 @@
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
-import collections
 from collections.abc import Iterator, Mapping
 import inspect
 import re
@@ -13,8 +12,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from it_study.data import preprocessors, row_source
+from it_study.data.tokens import row_tokens
 from it_study.errors import InputError, function_name
-from it_study.seeding import stable_order
 
 # Of preprocessors that draw; a prediction that resumes meets the same prompts.
 _SEED = 0
@@ -124,14 +123,10 @@ def _drawn_rows(source: seqio.DataSource, number: int) -> seqio.DataSource:
     split: str, shuffle_files: bool, seed: int | None = None
   ) -> tf.data.Dataset:
     rows = source.get_dataset(split, shuffle=shuffle_files, seed=seed)
-    ids: dict[bytes, list[str]] = collections.defaultdict(list)
-    named = rows.map(lambda row: (row['task'], row['id']))
-    for name, id_ in named.as_numpy_iterator():
-      ids[name].append(id_.decode())
+    named = rows.map(lambda row: (row['id'], row['task']))
     drawn = [
-      name + b' ' + id_.encode()
-      for name, of_task in ids.items()
-      for id_ in stable_order(of_task)[:number]
+      task + b' ' + id_
+      for id_, task in row_tokens.drawn(named.as_numpy_iterator(), number)
     ]
     table = tf.lookup.StaticHashTable(
       tf.lookup.KeyValueTensorInitializer(

@@ -1,4 +1,4 @@
-"""Tests of it_study.data.preprocessors."""
+"""Tests of it_study.data.tokens.row_tokens."""
 
 import dataclasses
 import math
@@ -17,6 +17,7 @@ from it_study.conditions import Condition
 from it_study.corpus import natinst
 from it_study.data import preprocessors, row_source, vocabularies
 from it_study.data.seqio_tasks import examples
+from it_study.data.tokens import row_tokens
 from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
 from it_study.errors import InputError
 from it_study.instructions import prompts
@@ -40,7 +41,7 @@ def _both(vocabulary, lengths, name=fakes.NAME, first=None):
     'condition': Condition.from_name(name),
     'source': row_source.SOURCE,
   }
-  ours = preprocessors.token_rows(
+  ours = row_tokens.token_rows(
     rows, vocabulary=vocabulary, sequence_length=lengths or {}, **fields
   )
   features = {
@@ -71,7 +72,7 @@ def test_the_space_before_an_answer_is_tokenised_with_it(corpus, tmp_path):
   rendered = list(
     preprocessors.render_rows(rows, {}, features, **fields).as_numpy_iterator()
   )
-  tokens = preprocessors.token_rows(
+  tokens = row_tokens.token_rows(
     rows, vocabulary=vocabulary, sequence_length={}, **fields
   )
   for row, of_row in zip(rendered, tokens, strict=True):
@@ -111,6 +112,44 @@ def test_only_the_drawn_rows_are_rendered(corpus, monkeypatch):
       np.testing.assert_array_equal(value, same[name], strict=True)
 
 
+@pytest.mark.parametrize('kind', ['byte', 'unigram', 'tokenizer'])
+@pytest.mark.parametrize('number', [None, 2])
+def test_rows_to_evaluate_are_seqio_s(
+  kind, number, folder, corpus, tmp_path, monkeypatch
+):
+  name = 'byte'
+  if kind == 'unigram':
+    name = vocabulary_of_kind(kind, folder).sentencepiece_model_file
+  if kind == 'tokenizer':
+    name = str(
+      gguf_folder.write_folder(
+        gguf_files.write(tmp_path / 'm.gguf'), tmp_path / 'hf'
+      )
+    )
+  monkeypatch.setenv(vocabularies.VARIABLE, name)
+  monkeypatch.setattr(row_tokens, '_ROWS_AT_ONCE', 5)
+  seqio_lib.use_corpus(corpus)
+  task = seqio_lib.find_task('natinst_def_renamed_ex_original2')
+  lengths = {'inputs': 120, 'targets': 3}
+  ours = row_tokens.evaluation_rows(
+    task.source.get_dataset(split='test', shuffle=False),
+    condition=task.source.choice,
+    source=row_source.SOURCE,
+    vocabulary=vocabularies.current_vocabulary(),
+    sequence_length=lengths,
+    number=number,
+  )
+  theirs = examples.read(task, lengths=lengths, split='test', number=number)
+  count = 0
+  for our, their in zip(ours, theirs, strict=True):
+    assert our.keys() == their.keys()
+    for feature, value in our.items():
+      assert type(value) is type(their[feature]), feature
+      np.testing.assert_array_equal(value, their[feature], strict=True)
+    count += 1
+  assert count == (106 if number is None else 4)
+
+
 def _assert_same(ours, theirs, vocabulary, lengths) -> int:
   longest = (lengths or {}).get('targets', math.inf)
   number = 0
@@ -132,7 +171,7 @@ def _assert_same(ours, theirs, vocabulary, lengths) -> int:
 )
 def test_rows_have_seqio_s_tokens(kind, lengths, folder, corpus, monkeypatch):
   seqio_lib.use_corpus(corpus)
-  monkeypatch.setattr(preprocessors, '_ROWS_AT_ONCE', 7)
+  monkeypatch.setattr(row_tokens, '_ROWS_AT_ONCE', 7)
   vocabulary = vocabulary_of_kind(kind, folder)
   ours, theirs = _both(vocabulary, lengths)
   assert _assert_same(ours, theirs, vocabulary, lengths) == 36
@@ -163,7 +202,7 @@ def test_a_limit_without_room_is_an_input_error(folder, corpus):
 
 def test_stopping_early_leaves_no_thread(corpus, monkeypatch):
   seqio_lib.use_corpus(corpus)
-  monkeypatch.setattr(preprocessors, '_ROWS_AT_ONCE', 2)
+  monkeypatch.setattr(row_tokens, '_ROWS_AT_ONCE', 2)
   before = set(threading.enumerate())
   ours, _ = _both(seqio.ByteVocabulary(), fakes.LENGTHS)
   next(ours)
