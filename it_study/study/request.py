@@ -9,7 +9,7 @@ from typing import Any
 from it_study.conditions import Condition, check_several
 from it_study.corpus import natinst
 from it_study.errors import InputError
-from it_study.evaluation.stats.comparison import check_margin
+from it_study.evaluation.stats.margins import check_margin
 from it_study.study import grid, subjects
 from it_study.study.subjects import Corpora, OwnTask, Subject
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from it_study.conditions import Condition
 from it_study.errors import InputError, shown
-from it_study.evaluation.stats.comparison import MARGIN
+from it_study.evaluation.stats.margins import MARGIN
 from it_study.storage import text_files
 from it_study.storage.manifest import DONE
 from it_study.storage.shared_folder import SharedFolder, open_folder

@@ -222,7 +222,7 @@ def path_or_none(name: str) -> str | None:
 def _configurables() -> list[Callable]:
   """Returns what gin files bind; to be called once devices are prepared."""
   from it_study.engines import native
-  from it_study.evaluation.stats.controls import ControlMargins
+  from it_study.evaluation.stats.margins import ControlMargins
   from it_study.inference.decoding import Decoding
   from it_study.models.adapters.lora import Lora
   from it_study.models.decoder_only.config import DecoderConfig, Rope

@@ -14,11 +14,11 @@ from it_study.errors import InputError
 from it_study.evaluation import baselines, metrics
 from it_study.evaluation.stats import intervals
 from it_study.evaluation.stats.intervals import Estimate
+from it_study.evaluation.stats.margins import MARGIN, check_margin
 from it_study.evaluation.stats.pairing import by_instance, check_same
 from it_study.predictions import Prediction
 
 METRICS = ('exact_match', 'rouge_1', 'rouge_l', 'format_correctness')
-MARGIN = 3.0
 # Bounds of a difference of two percentages.
 _BOUNDS = (-100.0, 100.0)
 _Pair = tuple[Prediction, Prediction]
@@ -191,19 +191,6 @@ def compare(
     changes={name: c for name, c in changes.items() if c is not None},
     answers_generation=pairs.answers_generation,
   )
-
-
-def check_margin(margin: object, *, setting: str = 'margin') -> None:
-  """Raises `InputError` unless `margin` is a number between 0 and 100."""
-  if (
-    not isinstance(margin, int | float)
-    or isinstance(margin, bool)
-    or not 0 < margin < 100
-  ):
-    raise InputError(
-      f'{setting}: expected a number of points above 0 and below 100, such as '
-      f'{MARGIN:g}, got {margin!r}.'
-    )
 
 
 def _finite(value: float) -> float | None:

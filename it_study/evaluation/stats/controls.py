@@ -6,33 +6,14 @@ import dataclasses
 import functools
 import math
 
-from it_study.evaluation.stats.comparison import check_margin
 from it_study.evaluation.stats.intervals import LEVEL, Estimate
+
+# Exported.
+from it_study.evaluation.stats.margins import ControlMargins as ControlMargins
 
 PASSED, FAILED, UNCLEAR = 'passed', 'failed', 'unclear'
 # A study that would have to be larger by more than this is not suggested.
 _LARGEST_FACTOR = 100
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ControlMargins:
-  """Margins of the controls, in points.
-
-  Attributes:
-    positive: Difference that the positive control must exceed. At chance it is
-      0, for a model that reads the definition about 50.
-    negative: Largest difference that counts as none in the negative control.
-
-  Raises:
-    InputError: If a margin is not a number between 0 and 100.
-  """
-
-  positive: float = 40.0
-  negative: float = 10.0
-
-  def __post_init__(self) -> None:
-    check_margin(self.positive, setting='POSITIVE_CONTROL_MARGIN')
-    check_margin(self.negative, setting='NEGATIVE_CONTROL_MARGIN')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
