@@ -42,9 +42,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def compare(options: argparse.Namespace) -> None:
   """Compares two prediction files, instance by instance."""
   from it_study.evaluation import score as scoring
-  from it_study.evaluation.stats import comparison
+  from it_study.evaluation.stats import comparison, margins
 
-  comparison.check_margin(options.margin, setting='--margin')
+  margins.check_margin(options.margin, setting='--margin')
   corpus = score.open_corpus(options)
   pairs = ((options.first, options.second), *(options.seed_pair or ()))
   seeds, notes = [], dict[str, None]()

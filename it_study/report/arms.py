@@ -10,8 +10,8 @@ from it_study.conditions import Condition
 from it_study.errors import InputError
 from it_study.evaluation.baselines import BASELINES
 from it_study.evaluation.stats import intervals
-from it_study.evaluation.stats.comparison import MARGIN
 from it_study.evaluation.stats.intervals import Equivalence, Estimate, Interval
+from it_study.evaluation.stats.margins import MARGIN
 from it_study.report.load import Cell, place_of
 from it_study.report.scores import Group, Scores
 from it_study.report.text import count, shorten

@@ -13,9 +13,9 @@ from it_study.evaluation.score import score_rows
 from it_study.evaluation.stats.comparison import (
   Changes,
   PairedRows,
-  check_margin,
   compare,
 )
+from it_study.evaluation.stats.margins import check_margin
 from it_study.predictions import Prediction
 
 
