@@ -44,7 +44,12 @@ REPORT = Command(
 
 
 def _add_view_flags(parser: argparse.ArgumentParser) -> None:
-  _add_report_flags(parser)
+  parser.add_argument(
+    'study_dir',
+    metavar='STUDY_DIR',
+    help="folder of the study, or a prediction's; or gs://...",
+  )
+  flags.add_module_flag(parser)
   parser.add_argument(
     '--port', type=int, default=0, metavar='N', help='default: any free port'
   )

@@ -113,6 +113,20 @@ class Study:
       InputError: If its predictions have changed, or results.jsonl does not
         hold its metrics.
     """
+    self.check_predictions(cell)
+    metrics = self.predictions_path(cell).with_name('metrics.json')
+    is_listed = metrics.with_name(DONE).exists() and metrics.exists()
+    # A damaged metrics.json is not read here.
+    if not is_listed or find_change(metrics) is not None:
+      return
+    if text_files.read_json(metrics, advice=_REWRITTEN) != cell.metrics:
+      raise InputError(
+        f'{self.directory / RESULTS}: the metrics of cell {cell.cell} differ '
+        f'from its metrics.json. {_REWRITTEN}'
+      )
+
+  def check_predictions(self, cell: Cell) -> None:
+    """Raises `InputError` if a cell's predictions have changed."""
     path = self.predictions_path(cell)
     change = find_change(path)
     if change is None and not path.is_file():
@@ -121,16 +135,6 @@ class Study:
       raise InputError(
         f'{path} {change}. Restore it, or remove the folder cells/{cell.cell} '
         'from the study and run the study again.'
-      )
-    metrics = path.with_name('metrics.json')
-    is_listed = path.with_name(DONE).exists() and metrics.exists()
-    # A damaged metrics.json is not read here.
-    if not is_listed or find_change(metrics) is not None:
-      return
-    if text_files.read_json(metrics, advice=_REWRITTEN) != cell.metrics:
-      raise InputError(
-        f'{self.directory / RESULTS}: the metrics of cell {cell.cell} differ '
-        f'from its metrics.json. {_REWRITTEN}'
       )
 
 

@@ -95,7 +95,7 @@ def open_folder(path: str | os.PathLike) -> SharedFolder:
 
 
 def open_to_read(path: str | os.PathLike) -> SharedFolder:
-  """Opens a study's folder, with all but checkpoints and answers fetched.
+  """Opens a study's or a prediction's folder, without checkpoints and answers.
 
   Of a folder in a bucket, this is not the copy that a worker on this machine
   may be working in.
@@ -109,6 +109,7 @@ def open_to_read(path: str | os.PathLike) -> SharedFolder:
   folder = bucket_leases.BucketFolder(path, copies=buckets.READING)
   folder.fetch(
     *('study.gin', 'run.json', 'results.jsonl', 'cells', 'trainings', 'report'),
+    'predictions.jsonl',
     exclude=('checkpoints', 'events'),
   )
   return folder

@@ -13,11 +13,12 @@ from it_study.errors import InputError, visible
 from it_study.evaluation import metrics
 from it_study.predictions import Prediction
 from it_study.report.arms import condition_label, headline_arm, make_arms
-from it_study.report.browser import query as query_lib
+from it_study.report.browser import prediction_folder, query as query_lib
 from it_study.report.browser.query import LIMIT, Entry, Query
 from it_study.report.load import Cell, Study, read_study
 from it_study.report.text import shorten
 from it_study.storage import text_files
+from it_study.storage.storage_path import expanded
 
 # Longest texts, in characters, in a list and in the view of an instance.
 _SHORT, _LONG = 280, 50_000
@@ -39,14 +40,20 @@ class _Match(NamedTuple):
 class Index:
   """Finds rows of a study's cells, each of which is read on first use.
 
-  Cells are in the order of the report.
+  Cells are in the order of the report. The folder of a prediction is a study of
+  one cell.
 
   Raises:
-    InputError: If the folder is not a study or has no predictions.
+    InputError: If the folder is neither, or has no predictions.
   """
 
   def __init__(self, study_dir: str | os.PathLike[str]):
-    self.study: Study = read_study(study_dir)
+    directory = pathlib.Path(expanded(study_dir))
+    self.study: Study
+    if prediction_folder.is_prediction(directory):
+      self.study = prediction_folder.read_prediction(directory)
+    else:
+      self.study = read_study(directory)
     present, self._notes = [], list(self.study.notes)
     for cell in self.study.cells:
       path = self.study.predictions_path(cell)

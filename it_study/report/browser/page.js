@@ -184,7 +184,7 @@
         holder.append(make('h3', 'Label space'), make('p', answer.label_space.join(' | ')));
       }
       holder.append(make('h3', 'References'), make('p', answer.targets.join(' | ')));
-      holder.append(make('h3', 'Answers under every condition'));
+      holder.append(make('h3', 'Answers of every model'));
       const table = make('table');
       const sorted = answer.cells.filter(function (cell) { return cell.is_requested; });
       sorted.push(...answer.cells.filter(function (cell) { return !cell.is_requested; }));
