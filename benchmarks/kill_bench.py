@@ -1,7 +1,7 @@
 """Kills a training repeatedly and compares it with an uninterrupted one.
 
   python benchmarks/kill_bench.py [--kills 30] [--terms 10] [--steps 600]
-    [--eval_period 5] [--lora]
+    [--eval_period 5] [--lora | --plain]
 
 Trains a tiny model on the miniature twice. The second training is stopped by
 SIGKILL or SIGTERM and resumed, at random moments and while a checkpoint is
@@ -9,7 +9,8 @@ being written. Prints a line for each stop, then a summary in JSON. Exits with
 status 0 if the parameters are bit-identical and no step is missing from or
 repeated in `metrics.jsonl`, otherwise with 1; with --eval_period, validation
 losses and the best checkpoint must be identical too. With --lora, it trains
-LoRA on a tiny Llama in place of a T5. Expect 0.
+LoRA on a tiny Llama in place of a T5; with --plain, a mixture of plain SeqIO
+tasks in place of the miniature. Expect 0.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import time
 
 import jax
 import numpy as np
+import own_tasks
 import tiny_llama
 
 from it_study.checkpoints import manager
@@ -67,6 +69,9 @@ def main() -> int:
     '--lora', action='store_true', help='train LoRA on a tiny Llama'
   )
   parser.add_argument(
+    '--plain', action='store_true', help='train on plain SeqIO tasks'
+  )
+  parser.add_argument(
     '--seed',
     type=int,
     default=0,
@@ -86,6 +91,7 @@ def main() -> int:
       steps=options.steps,
       eval_period=options.eval_period,
       lora=options.lora,
+      plain=options.plain,
       seed=options.seed,
     )
   finally:
@@ -104,6 +110,7 @@ def torture(
   steps: int,
   eval_period: int | None,
   lora: bool,
+  plain: bool,
   seed: int,
 ) -> dict:
   """Trains twice, once without interruption, and compares the results.
@@ -124,6 +131,8 @@ def torture(
   """
   reference, interrupted = folder / 'uninterrupted', folder / 'interrupted'
   model = _tiny_llama(folder / 'model') if lora else _TINY_T5
+  if plain:
+    model = _PLAIN
   command = _command(model, steps, eval_period)
   _finish(reference, command)
   generator = random.Random(seed)
@@ -203,6 +212,7 @@ _TINY_T5 = (
   "--gin.TASK_FEATURE_LENGTHS={'inputs': 128, 'targets': 16}",
   '--gin.DROPOUT_RATE=0.1',
 )
+_PLAIN = (*own_tasks.SETTINGS, '--gin_file=runs/finetune.gin')
 
 
 def _tiny_llama(folder: pathlib.Path) -> tuple[str, ...]:
@@ -220,8 +230,8 @@ def _command(
 ) -> list[str]:
   command = [
     *(sys.executable, '-m', 'it_study.cli', 'train', '--quiet'),
-    *model,
     '--gin.CORPUS=miniature',
+    *model,
     '--gin.BATCH_SIZE=4',
     '--gin.CHECKPOINT_PERIOD=5',
     f'--gin.TRAIN_STEPS={steps}',
@@ -234,7 +244,7 @@ def _command(
 def _start(model_dir: pathlib.Path, command: list[str]) -> subprocess.Popen:
   return subprocess.Popen(
     [*command, f'--gin.MODEL_DIR={model_dir}'],
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    env=own_tasks.environment(),
     stderr=subprocess.PIPE,
     text=True,
   )

@@ -1,14 +1,15 @@
 """Kills a prediction repeatedly and compares it with an uninterrupted one.
 
   python benchmarks/predict_kill_bench.py [--kills 20] [--batch_size 8]
-    [--llama]
+    [--llama | --plain]
 
 Predicts the miniature's test split twice with random weights. The second
 prediction is killed and resumed, at random moments and while a file is being
 written, on 1, 2 and 4 devices in turn. Prints a line for each kill, then a
 summary in JSON. Exits with status 0 if the two files of predictions are
 byte-identical, otherwise with 1. With --llama, the model is a tiny Llama in
-place of a T5. Expect 0.
+place of a T5; with --plain, it predicts a mixture of plain SeqIO tasks. Expect
+0.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import collections
 from collections.abc import Sequence
 import hashlib
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 
+import own_tasks
 import tiny_llama
 
 _POLL_SECONDS = 0.0002
@@ -52,6 +53,9 @@ def main() -> int:
     '--llama', action='store_true', help='predict with a tiny Llama'
   )
   parser.add_argument(
+    '--plain', action='store_true', help='predict plain SeqIO tasks'
+  )
+  parser.add_argument(
     '--seed',
     type=int,
     default=0,
@@ -64,6 +68,7 @@ def main() -> int:
       kills=options.kills,
       batch_size=options.batch_size,
       llama=options.llama,
+      plain=options.plain,
       seed=options.seed,
     )
   print(json.dumps(summary, indent=2))
@@ -71,7 +76,13 @@ def main() -> int:
 
 
 def torture(
-  folder: pathlib.Path, *, kills: int, batch_size: int, llama: bool, seed: int
+  folder: pathlib.Path,
+  *,
+  kills: int,
+  batch_size: int,
+  llama: bool,
+  plain: bool,
+  seed: int,
 ) -> dict:
   """Predicts twice, once without interruption, and compares the results.
 
@@ -86,7 +97,7 @@ def torture(
     A summary; `identical` must be true and `repeated` 0.
   """
   reference, interrupted = folder / 'uninterrupted', folder / 'interrupted'
-  model = [*_TINY_T5]
+  model = [*_PLAIN] if plain else [*_TINY_T5]
   if llama:
     model, weights = tiny_llama.settings(folder / 'model')
     model.append(f'--gin.CHECKPOINT_PATH={weights}')
@@ -134,6 +145,7 @@ _TINY_T5 = (
   "--gin.TASK_FEATURE_LENGTHS={'inputs': 128, 'targets': 16}",
   '--gin.CHECKPOINT_PATH=None',
 )
+_PLAIN = (*own_tasks.SETTINGS, '--gin.CHECKPOINT_PATH=None')
 
 
 def _start(
@@ -142,14 +154,13 @@ def _start(
   return subprocess.Popen(
     [
       *(sys.executable, '-m', 'it_study.cli', 'predict', '--quiet'),
+      '--gin.CORPUS=miniature',
       *model,
       '--gin_file=runs/predict.gin',
-      '--gin.CORPUS=miniature',
       f'--gin.INFER_OUTPUT_DIR={folder}',
     ],
     env={
-      **os.environ,
-      'JAX_PLATFORMS': 'cpu',
+      **own_tasks.environment(),
       'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
     },
     stderr=subprocess.PIPE,
