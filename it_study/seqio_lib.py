@@ -15,7 +15,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from it_study.conditions import PROMPT_TEMPLATES, Condition
+from it_study.conditions import Condition, is_condition_name
 from it_study.data import (
   prepare,
   preprocessors,
@@ -286,7 +286,7 @@ def find_task(name: str) -> seqio.Task | seqio.Mixture:
   if name in seqio.TaskRegistry.names():
     return seqio.TaskRegistry.get(name)
   names = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
-  if _looks_like_condition(name):
+  if is_condition_name(name) or name.startswith('natinst_tk_instruct'):
     tk_instruct.from_name(name)
   raise InputError(
     f'no SeqIO task or mixture {name!r} is registered.{nearest(name, names)} '
@@ -392,13 +392,6 @@ class _ConditionDict(dict):
       return False
     add_task(condition)
     return True
-
-
-def _looks_like_condition(name: str) -> bool:
-  prefixes = [f'{prefix}_def_' for prefix in PROMPT_TEMPLATES.names()]
-  return name.startswith((*prefixes, 'natinst_tk_instruct')) or bool(
-    re.match('[a-z][a-z0-9]*_def_[a-z0-9]+_ex_', name)
-  )
 
 
 def _add(

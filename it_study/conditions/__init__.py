@@ -7,6 +7,7 @@ from it_study.conditions.condition import (
   PROMPT_FORMATS,
   Condition,
   common_grid,
+  is_condition_name,
 )
 from it_study.conditions.grids import (
   check_several,
@@ -47,6 +48,7 @@ __all__ = [
   'common_grid',
   'definition_experiments',
   'example_experiments',
+  'is_condition_name',
   'named_conditions',
   'standard_grid',
   'sweep',

@@ -231,6 +231,14 @@ class Condition:
       )
 
 
+def is_condition_name(name: str) -> bool:
+  """Returns whether a name can only be meant for a condition, valid or not."""
+  prefixes = tuple(f'{prefix}_def_' for prefix in PROMPT_TEMPLATES.names())
+  return name.startswith(prefixes) or bool(
+    re.match('[a-z][a-z0-9]*_def_[a-z0-9]+_ex_', name)
+  )
+
+
 def common_grid(*, prefix: str = DEFAULT_PREFIX) -> Iterator[Condition]:
   """Yields the conditions that `tasks` registers with SeqIO."""
   for definition, (level, count), instances_per_task in itertools.product(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 import re
 
-from it_study.study.subjects import is_condition_name
+from it_study.conditions import is_condition_name
 
 # Statements that only decide which conditions a study has.
 _CONDITIONS = (

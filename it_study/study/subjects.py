@@ -5,7 +5,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
-from it_study.conditions import Condition, check_several
+from it_study.conditions import Condition, check_several, is_condition_name
 from it_study.corpus import natinst
 from it_study.corpus.natinst import Corpus
 from it_study.errors import InputError, shown
@@ -41,11 +41,6 @@ class OwnTask:
 
 
 Subject = Condition | OwnTask
-
-
-def is_condition_name(name: str) -> bool:
-  """Returns whether a name can only be that of a condition, valid or not."""
-  return name.startswith('natinst_def_')
 
 
 def find(names: Sequence[str | Condition], *, setting: str) -> list[Subject]:
