@@ -73,6 +73,47 @@ def test_first_adafactor_step_is_the_parameters_scale():
   )
 
 
+@pytest.mark.parametrize(
+  'settings',
+  [
+    {},
+    {'weight_decay_rate': 1e-3},
+    {'multiply_by_parameter_scale': False, 'clipping_threshold': None},
+    {'decay_rate': 0.7, 'min_dim_size_to_factor': 200},
+  ],
+)
+def test_adafactor_is_optaxs_bit_for_bit(settings):
+  params, gradients = random_trees(steps=3)
+  # Smaller than the least scale.
+  params['tiny'] = params['vector'] * 1e-4
+  gradients = [{**tree, 'tiny': tree['vector']} for tree in gradients]
+  rate = optimizers.linear_warmup(learning_rate=0.01, warmup_steps=2)
+  ours = optimizers.adafactor(learning_rate=rate, **settings).transformation()
+  theirs = optax.adafactor(learning_rate=rate, **settings)
+  results = []
+  for transformation in (ours, theirs):
+    state, new = transformation.init(params), params
+    for gradient in gradients:
+      updates, state = jax.jit(transformation.update)(gradient, state, new)
+      new = optax.apply_updates(new, updates)
+    results.append((new, state))
+  jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+def test_adafactor_reads_the_parameters_once_for_their_scale():
+  param = jnp.ones((512, 512))
+  passes = []
+  for transformation in (
+    optimizers.adafactor().transformation(),
+    optax.adafactor(learning_rate=1e-3),
+  ):
+    state = transformation.init(param)
+    compiled = jax.jit(transformation.update).lower(param, state, param)
+    costs = compiled.compile().cost_analysis()
+    passes.append(costs['bytes accessed'] / param.nbytes)
+  assert passes[0] <= passes[1] - 2.9
+
+
 def test_first_adamw_step_is_the_learning_rate():
   params = {'kernel': jnp.ones((2, 2)), 'scale': jnp.ones(2)}
   gradients = {'kernel': jnp.full((2, 2), 0.01), 'scale': jnp.full(2, -0.02)}
