@@ -202,16 +202,16 @@ def _open(
       )
     )
     return params, config
+  recorded = decoder_config_of(source.training.get('model', {}))
   if source.format == 't5x':
     path = str(source.folder)
-    config = reading.read_model_config(path)
+    config = recorded or reading.read_model_config(path)
     return reading.open_params(path, target=_abstract(config)), config
   params = _open_ours(source.folder.child('params'))
   if 'lora' in source.training:
     record = source.training['lora']
     base, config = _open(weights_source.resolve(record['base']), stack)
     return _with_updates(base, params, lora.from_record(record)), config
-  recorded = decoder_config_of(source.training.get('model', {}))
   return params, recorded or infer_config(params, source=str(source.folder))
 
 
@@ -259,7 +259,7 @@ def _save_adapter(path: pathlib.Path, source: WeightsSource) -> None:
 
 def _copy_tokenizer(source: WeightsSource, destination: pathlib.Path) -> None:
   """Copies the tokenizer that a training of ours keeps beside its weights."""
-  if source.format != 'it_study':
+  if source.format == 'hf':
     return
   folder = pathlib.Path(weights_source.tokenizer_folder(str(source.path)))
   for name in (*tokenizer.FILES, 'generation_config.json'):

@@ -155,30 +155,6 @@ def row_layout(config: Config) -> row_layouts.RowLayout:
   return row_layouts.ENCODER_DECODER
 
 
-def require_t5(config: Config, *, use: str) -> T5Config:
-  """Returns the configuration of a T5.
-
-  Args:
-    config: Configuration of a model.
-    use: What the T5 is needed for, for the message.
-
-  Raises:
-    InputError: If the model is decoder-only.
-  """
-  if not isinstance(config, T5Config):
-    raise decoder_only_error(use)
-  return config
-
-
-def decoder_only_error(use: str) -> InputError:
-  """Returns the error for a use that decoder-only models do not support."""
-  return InputError(
-    f'{use} does not support decoder-only models; train, predict and study '
-    'with the native engine do. Name the gin file of a T5, such as '
-    'models/t5_1_1_small.gin.'
-  )
-
-
 def check_weights(
   source: WeightsSource | None, *, vocabulary: seqio.Vocabulary | None = None
 ) -> dict[str, Any]:

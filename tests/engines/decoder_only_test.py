@@ -5,6 +5,18 @@ import json
 import pathlib
 import shutil
 
+from decoder_runs_fixture import (
+  PLAIN,
+  SHORT,
+  _corpus,  # noqa: F401
+  _here,  # noqa: F401
+  _model,  # noqa: F401
+  params_of,
+  predict,
+  rows,
+  train,
+  train_lora,
+)
 import fakes
 from flax import traverse_util
 import gguf_files
@@ -16,59 +28,9 @@ import seqio
 import seqio_tasks_fixture as fixture
 
 from it_study import cli, seqio_lib
-from it_study.checkpoints import manager
-from it_study.checkpoints.gguf import folder
 from it_study.corpus import natinst
 from it_study.data.tokens import tokenizer_vocabulary
 from it_study.engines import model_setup
-
-_PLAIN = 'natinst_def_original_ex_empty0'
-_CHAT = f'{_PLAIN}_fmtchat'
-_SHORT = 'natinst_def_empty_ex_empty0'
-
-
-@pytest.fixture(name='model', scope='module')
-def _model(tmp_path_factory):
-  """The folder of a tiny Llama."""
-  directory = tmp_path_factory.mktemp('decoder')
-  return folder.write_folder(
-    gguf_files.write(directory / 'm.gguf'), directory / 'hf'
-  )
-
-
-@pytest.fixture(name='corpus', scope='module')
-def _corpus(tmp_path_factory):
-  return fakes.write_small_corpus(tmp_path_factory.mktemp('corpus') / 'c')
-
-
-@pytest.fixture(name='here', autouse=True)
-def _here(tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  # Set by a prediction, for this process.
-  monkeypatch.setenv('IT_STUDY_VOCABULARY', '')
-  (tmp_path / 'tiny.gin').write_text(gguf_files.GIN)
-
-
-def predict(model, corpus, *more, condition=_CHAT, out='out'):
-  return cli.main(
-    [
-      'predict',
-      '--gin_file=tiny.gin',
-      '--gin_file=runs/predict.gin',
-      f'--gin.CORPUS={corpus}',
-      f'--gin.CHECKPOINT_PATH={model}',
-      f'--gin.MIXTURE_OR_TASK_NAME={condition}',
-      f'--gin.INFER_OUTPUT_DIR={out}',
-      "--gin.TASK_FEATURE_LENGTHS={'inputs': 160, 'targets': 8}",
-      '--quiet',
-      *more,
-    ]
-  )
-
-
-def rows(out='out'):
-  with open(f'{out}/predictions.jsonl', encoding='utf-8') as file:
-    return [json.loads(line) for line in file]
 
 
 def test_prompts_are_in_the_chat_template(model, corpus, monkeypatch):
@@ -154,31 +116,6 @@ def test_the_batch_changes_no_answer(model, corpus):
   assert rows('small') == rows()
 
 
-def train(corpus, *more, out='m', steps=300):
-  return cli.main(
-    [
-      'train',
-      '--gin_file=tiny.gin',
-      '--gin_file=runs/finetune.gin',
-      f'--gin.CORPUS={corpus}',
-      f'--gin.MODEL_DIR={out}',
-      f'--gin.TRAIN_STEPS={steps}',
-      '--gin.BATCH_SIZE=8',
-      '--gin.OPTIMIZER=@adamw()',
-      '--gin.LEARNING_RATE=1e-2',
-      f'--gin.MIXTURE_OR_TASK_NAME={_SHORT}',
-      "--gin.TASK_FEATURE_LENGTHS={'inputs': 96, 'targets': 12}",
-      '--quiet',
-      *more,
-    ]
-  )
-
-
-def params_of(folder):
-  """Returns the parameters of the newest checkpoint of a training."""
-  return manager.read_params(pathlib.Path(manager.find_checkpoint(folder)))
-
-
 def test_a_model_from_scratch_learns_its_examples_by_heart(model, corpus):
   # One layer cannot tell day 1 from day 11.
   layers = '--gin.DecoderConfig.num_layers=2'
@@ -199,12 +136,12 @@ def test_a_model_from_scratch_learns_its_examples_by_heart(model, corpus):
   assert losses[-1] < 0.05
   # The tokenizer is beside the weights.
   words = (layers, '--gin.SPLIT=train')
-  assert predict('m', corpus, *words, condition=_SHORT) == 0
+  assert predict('m', corpus, *words, condition=SHORT) == 0
   found = rows()
   assert len(found) == fakes.NUM_ROWS['train']
   for row in found:
     assert row['prediction'] in row['targets']
-  assert {row['train_condition'] for row in found} == {_SHORT}
+  assert {row['train_condition'] for row in found} == {SHORT}
 
 
 def test_a_resumed_training_ends_with_the_same_parameters(model, corpus):
@@ -229,7 +166,7 @@ def test_a_training_is_not_tested_as_another_model(model, corpus, capsys):
     ('DecoderConfig.window=4', 'window was None'),
   ):
     capsys.readouterr()
-    status = predict('m', corpus, f'--gin.{setting}', condition=_SHORT)
+    status = predict('m', corpus, f'--gin.{setting}', condition=SHORT)
     assert status == 2
     now = setting.partition('=')[2]
     assert capsys.readouterr().err == (
@@ -240,19 +177,7 @@ def test_a_training_is_not_tested_as_another_model(model, corpus, capsys):
   words = (again, '--gin.Rope.base=500000.0')
   assert train(corpus, *words, steps=2, out='again') == 2
   scanned = '--gin.DecoderConfig.scan_layers=True'
-  assert predict('m', corpus, scanned, condition=_SHORT) == 0
-
-
-def train_lora(model, corpus, *more, **settings):
-  return train(
-    corpus,
-    '--gin_file=runs/lora.gin',
-    f'--gin.INITIAL_CHECKPOINT_PATH={model}',
-    '--gin.LORA_RANK=2',
-    '--gin.LEARNING_RATE=1e-1',
-    *more,
-    **settings,
-  )
+  assert predict('m', corpus, scanned, condition=SHORT) == 0
 
 
 def test_a_lora_training_keeps_its_updates_alone(model, corpus):
@@ -278,7 +203,7 @@ def test_a_lora_training_keeps_its_updates_alone(model, corpus):
   assert cli.main(['convert', 'm', 'merged', *words, 'hf', '--quiet']) == 0
   for path, out in (('m', 'out'), ('merged', 'out_merged'), (model, 'before')):
     ranked = '--gin.DECODING=ranked'
-    assert predict(path, corpus, ranked, condition=_SHORT, out=out) == 0
+    assert predict(path, corpus, ranked, condition=SHORT, out=out) == 0
   scores = [row['scores'] for row in rows() if row['scores']]
   for found, expected in zip(rows('out_merged'), rows(), strict=True):
     assert found['prediction'] == expected['prediction']
@@ -346,7 +271,7 @@ def test_a_lora_training_whose_weights_are_gone_says_so(
   assert train_lora(moved, corpus, steps=2) == 0
   shutil.rmtree(moved)
   capsys.readouterr()
-  assert predict('m', corpus, condition=_SHORT) == 2
+  assert predict('m', corpus, condition=SHORT) == 2
   assert capsys.readouterr().err.startswith(
     f'it-study: m holds LoRA updates of {moved}, which cannot be used: '
   )
@@ -361,21 +286,8 @@ def test_a_model_from_scratch_needs_a_vocabulary(corpus, capsys):
   )
 
 
-def test_t5x_is_refused_in_one_line(model, corpus, capsys):
-  pytest.importorskip('t5x', reason='needs T5X')
-  status = train(
-    corpus, '--engine=t5x', f'--gin.INITIAL_CHECKPOINT_PATH={model}'
-  )
-  assert status == 2
-  assert capsys.readouterr().err == (
-    'it-study: --engine t5x does not support decoder-only models; train, '
-    'predict and study with the native engine do. Name the gin file of a T5, '
-    'such as models/t5_1_1_small.gin.\n'
-  )
-
-
 def test_a_diagnosis_finds_the_model_in_its_folder(model, corpus):
-  words = ('--corpus', str(corpus), '--condition', _PLAIN, '--out', 'audit')
+  words = ('--corpus', str(corpus), '--condition', PLAIN, '--out', 'audit')
   lengths = "--gin.TASK_FEATURE_LENGTHS={'inputs': 160, 'targets': 8}"
   assert cli.main(['diagnose', str(model), *words, lengths, '--quiet']) == 0
   with open('audit/results.json', encoding='utf-8') as file:

@@ -18,6 +18,7 @@ jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 from it_study.input_pipeline import row_layouts
 from it_study.models import partitioning
+from it_study.models.adapters import lora as lora_lib
 from it_study.models.decoder_only.config import DecoderConfig
 from it_study.models.decoder_only.model import DecoderLM
 from it_study.training import optimizers, train_step
@@ -32,7 +33,7 @@ def batches(kind):
     # Rows of other lengths, so that devices have other numbers of tokens.
     inputs *= np.arange(16) < random.integers(4, 17, (8, 1))
     targets *= np.arange(8) < random.integers(1, 9, (8, 1))
-    if kind == 'decoder':
+    if kind != 't5':
       yield decoder_batch(inputs, targets)
       continue
     yield {
@@ -57,20 +58,26 @@ def decoder_batch(inputs, targets):
     )
   return batch
 
+decoder = DecoderLM(DecoderConfig(128, 64, 8, 4, 8, 64, 1))
 models = {
   't5': T5(T5Config(128, 64, 8, 8, 64, 1, 1, dropout_rate=0.1)),
   # Of grouped heads, one of eight parts of the mesh holds half a head.
-  'decoder': DecoderLM(DecoderConfig(128, 64, 8, 4, 8, 64, 1)),
+  'decoder': decoder,
+  'lora': decoder,
 }
-optimizer = optimizers.adafactor(
-  learning_rate=5e-2, min_dim_size_to_factor=32
-)
 for kind, sizes in (
   (kind, sizes)
   for kind in models
   for sizes in ((1, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 8), (2, 2, 2))
 ):
-  model = models[kind]
+  is_lora = kind == 'lora'
+  settings = {
+    'model': models[kind],
+    'optimizer': optimizers.adamw(learning_rate=5e-2)
+    if is_lora
+    else optimizers.adafactor(learning_rate=5e-2, min_dim_size_to_factor=32),
+    'lora': lora_lib.Lora(rank=4) if is_lora else None,
+  }
   data, fsdp, tensor = sizes
   mesh = partitioning.make_mesh(
     data=data,
@@ -78,19 +85,25 @@ for kind, sizes in (
     model=tensor,
     devices=jax.devices()[: data * fsdp * tensor],
   )
-  params = partitioning.init_params(model=model, seed=0, mesh=mesh)
+  where = {'model': models[kind], 'mesh': mesh}
+  whole = partitioning.init_params(seed=0, **where)
   state = train_step.init_state(
-    model=model, optimizer=optimizer, mesh=mesh, params=params
+    mesh=mesh,
+    params=lora_lib.init(
+      settings['lora'], partitioning.abstract_params(**where), seed=0
+    )
+    if is_lora
+    else whole,
+    frozen=whole if is_lora else None,
+    **settings,
   )
-  step = train_step.make_train_step(
-    model=model, optimizer=optimizer, mesh=mesh, num_microbatches=1
-  )
+  step = train_step.make_train_step(mesh=mesh, num_microbatches=1, **settings)
   losses = []
   for batch in batches(kind):
     batch = jax.device_put(batch, partitioning.batch_sharding(mesh))
     state, metrics = step(state, batch, np.uint32(3))
     losses.append(float(metrics['loss']))
-  table = state.params['token_embedder']['embedding']
+  table = (state.frozen or state.params)['token_embedder']['embedding']
   shard = table.sharding.shard_shape(table.shape)
   print(json.dumps([kind, sizes, losses, shard]))
 """
@@ -111,7 +124,7 @@ def _trainings():
   return {(kind, *sizes): rest for kind, sizes, *rest in found}
 
 
-@pytest.mark.parametrize('kind', ['t5', 'decoder'])
+@pytest.mark.parametrize('kind', ['t5', 'decoder', 'lora'])
 @pytest.mark.parametrize(
   ('sizes', 'shard'),
   [
@@ -128,7 +141,6 @@ def test_mean_losses_over_20_steps_are_those_of_one_device(
   losses, shape = trainings[kind, *sizes]
   assert shape == shard
   assert len(losses) == 20
-  print(kind, sizes, np.abs(np.array(losses) / expected - 1).max())
   np.testing.assert_allclose(losses, expected, rtol=1e-5)
   # It learns in between, so there is something to agree on.
   assert abs(losses[0] - losses[-1]) > 0.1

@@ -260,7 +260,6 @@ def _say_unused(options: argparse.Namespace, files: Mapping[str, str]) -> None:
 
 def _check_engine_and_model() -> None:
   """Raises `InputError` unless the engine exists and takes the model."""
-  from it_study.engines import model_setup
   from it_study.engines.t5x import model as t5x_setup
 
   name = gin_utils.macro('ENGINE')
@@ -275,8 +274,6 @@ def _check_engine_and_model() -> None:
     gin_utils.check_bound(
       'T5Config.emb_dim', 'a model: models/t5_1_1_small.gin'
     )
-  elif name == 't5x':
-    raise model_setup.decoder_only_error('--engine t5x')
 
 
 def _with_engine(options: argparse.Namespace) -> list[str]:

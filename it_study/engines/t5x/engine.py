@@ -24,6 +24,7 @@ from it_study.engines import (
 )
 from it_study.engines.t5x import (
   checkpoints,
+  decoder,
   feed,
   inference,
   model as t5x_setup,
@@ -189,9 +190,10 @@ def predict(
   answers = inference.answer(
     inputs,
     model=t5x_setup.make_model(
-      model_setup.require_t5(inputs.config, use='--engine t5x'),
-      vocabulary=inputs.vocabulary,
+      inputs.config,
+      vocabulary=decoder.t5x_vocabulary(inputs.vocabulary, inputs.config),
       decoding=decoding,
+      max_decode_steps=task_feature_lengths['targets'],
     ),
     partitioner=t5x_setup.make_partitioner(
       MeshSettings(data=mesh_data, fsdp=mesh_fsdp, model=mesh_model)
@@ -216,7 +218,6 @@ def _train(
   """Runs T5X's loop, and returns the trained parameters."""
   from t5x import train as t5x_train, trainer as upstream_trainer
 
-  config = model_setup.require_t5(inputs.config, use='--engine t5x')
   settings, model_dir = inputs.settings, inputs.model_dir
   validation_feed = inputs.validation_feed
   start = checkpoints.newest_step(model_dir)
@@ -243,7 +244,7 @@ def _train(
     reporter = trainer.Reporter(inputs, start=start, on_progress=on_progress)
     _, state = t5x_train.train(
       model=t5x_setup.make_model(
-        config,
+        inputs.config,
         vocabulary=inputs.vocabulary,
         optimizer=settings.optimizer,
         z_loss=settings.z_loss,
@@ -277,7 +278,7 @@ def _train(
         'validation': feed.validation_batches(validation_feed, index, count)
       },
       train_state_initializer_cls=trainer.initializer_class(
-        config, inputs.initial_weights
+        inputs.config, inputs.initial_weights
       ),
     )
   return state.params

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from it_study.engines.t5x import decoder
 from it_study.errors import InputError
 from it_study.input_pipeline.feed import Feed
 from it_study.training import validation
@@ -57,7 +58,7 @@ def feed_iterator(
       batch = feed.batch(self._step, rows=rows)
       self._step += 1
       tokens[self._step] = count * feed.layout.count_tokens(batch)
-      return batch
+      return decoder.t5x_batch(batch)
 
     def reset(self) -> None:
       self._step = start
@@ -83,7 +84,7 @@ def validation_batches(feed: Feed | None, index: int, count: int) -> Any:
   example = feed.batch(0, rows=rows)
   return tf.data.Dataset.from_generator(
     lambda: (
-      validation.held_out_batch(feed, step, rows=rows)
+      decoder.t5x_batch(validation.held_out_batch(feed, step, rows=rows))
       for step in range(feed.num_steps(epochs=1))
     ),
     output_signature={

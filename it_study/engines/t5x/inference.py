@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import pathlib
 import shutil
@@ -16,9 +17,9 @@ import seqio
 
 from it_study import distributed
 from it_study.data import vocabularies
-from it_study.engines import model_setup
+from it_study.data.vocabularies import Decoded
 from it_study.engines.prediction_rows import PredictionInputs
-from it_study.engines.t5x import feed, weights
+from it_study.engines.t5x import decoder, feed, weights
 from it_study.errors import InputError
 from it_study.inference import answers, label_spaces as label_spaces_lib
 from it_study.inference.answers import Answer
@@ -63,7 +64,8 @@ def answer(
     model=model,
     checkpoint=checkpoint,
     partitioner=partitioner,
-    vocabulary=inputs.vocabulary,
+    vocabulary=model.output_vocabulary,
+    offset=decoder.id_offset(inputs.config),
     lengths=settings.task_feature_lengths,
     batch_size=settings.batch_size,
   )
@@ -97,7 +99,7 @@ def answer(
   if not distributed.is_first():
     return []
   answered = {
-    k: Answer(*vocabularies.decode(inputs.vocabulary, tokens))
+    k: Answer(*_decode(inputs, tokens))
     for k, tokens in zip(free, decoded, strict=True)
   }
   scores: dict[int, dict[str, float]] = {}
@@ -120,6 +122,7 @@ def infer(
   prompts: Sequence[np.ndarray],
   targets: Sequence[Sequence[int]] | None,
   vocabulary: seqio.Vocabulary,
+  offset: int,
   lengths: Mapping[str, int],
   batch_size: int,
   folder: pathlib.Path,
@@ -133,7 +136,8 @@ def infer(
     partitioner: Partitioner of T5X.
     prompts: Int32 arrays, one sequence of tokens each.
     targets: Tokens to score after each prompt; None to predict.
-    vocabulary: Vocabulary of the model.
+    vocabulary: Vocabulary of T5X's ids.
+    offset: Number added to ids to get T5X's.
     lengths: Maximum lengths of 'inputs' and 'targets' in tokens.
     batch_size: Number of prompts at once.
     folder: Folder for T5X's files.
@@ -151,6 +155,9 @@ def infer(
   if not prompts:
     return []
   folder.mkdir(parents=True, exist_ok=True)
+  prompts = [prompt + offset for prompt in prompts]
+  if targets is not None:
+    targets = [[token + offset for token in target] for target in targets]
   with _as_task(prompts, targets, vocabulary) as name:
     t5x_infer.infer(
       mode=mode,
@@ -173,28 +180,50 @@ def infer(
   if not distributed.is_first():
     return []
   (path,) = folder.glob(f'{name}-{mode}.jsonl-00000-of-00001')
+  answered = _read(path, mode=mode, number=len(prompts))
+  if mode == 'score' or not offset:
+    return answered
+  return [[token - offset for token in tokens] for tokens in answered]
+
+
+def _read(path: pathlib.Path, *, mode: str, number: int) -> list[Any]:
+  """Reads the answers that T5X wrote, exactly one for each prompt."""
   by_index: dict[int, Any] = {}
   for line in text_files.read_bytes(path).splitlines():
     index, answer = text_files.parse_json(line, where=str(path))
     if index in by_index:
       raise InputError(f'{path}: T5X answered prompt {index} twice.')
     by_index[index] = answer
-  if sorted(by_index) != list(range(len(prompts))):
+  if sorted(by_index) != list(range(number)):
     raise InputError(
-      f'{path}: T5X answered {len(by_index)} of {len(prompts)} prompts.'
+      f'{path}: T5X answered {len(by_index)} of {number} prompts.'
     )
   if mode == 'score' and not np.isfinite(list(by_index.values())).all():
     raise InputError(
       "T5X's log-likelihoods are not finite (NaN or infinity): its activations "
       'overflow. Set DTYPE to float32, or use other weights.'
     )
-  return [by_index[index] for index in range(len(prompts))]
+  return [by_index[index] for index in range(number)]
+
+
+def _decode(inputs: PredictionInputs, tokens: Sequence[int]) -> Decoded:
+  """Decodes an answer up to the first token that ends one."""
+  ends = vocabularies.other_ends(inputs.vocabulary)
+  until_end = itertools.takewhile(lambda token: token not in ends, tokens)
+  return vocabularies.decode(inputs.vocabulary, until_end)
 
 
 def _label_spaces(inputs: PredictionInputs) -> list[Labels]:
   """Returns the labels to rank for each row; none without ranked decoding."""
   if not inputs.settings.decoding.is_ranked:
     return [{}] * len(inputs.rows)
+  ends = vocabularies.other_ends(inputs.vocabulary)
+  if ends:
+    raise InputError(
+      f'DECODING is {inputs.settings.decoding.method!r}, and an answer ends by '
+      f'any of {1 + len(ends)} tokens: T5X scores labels that end by one token '
+      'alone. Predict with --engine native, which reads the same checkpoints.'
+    )
   return label_spaces_lib.encode(
     inputs.rows,
     vocabulary=inputs.vocabulary,
@@ -231,7 +260,7 @@ def _prepare_checkpoint(
   checkpoint = weights.find(inputs.weights)
   params = weights.load(
     inputs.weights,
-    config=model_setup.require_t5(inputs.config, use='--engine t5x'),
+    config=inputs.config,
     model=model,
     partitioner=partitioner,
     seed=settings.seed,

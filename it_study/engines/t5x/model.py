@@ -2,6 +2,7 @@
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
+from collections.abc import Callable
 import dataclasses
 import functools
 import importlib.util
@@ -10,9 +11,12 @@ from typing import Any
 import numpy as np
 import seqio
 
+from it_study.engines.t5x.decoder import T5XDecoder
 from it_study.errors import InputError
 from it_study.inference.decoding import Decoding
+from it_study.models import ModelConfig
 from it_study.models.config import T5Config
+from it_study.models.decoder_only.config import DecoderConfig
 from it_study.training.optimizers import Optimizer
 from it_study.training.settings import MeshSettings
 
@@ -31,28 +35,75 @@ def require() -> None:
 
 
 def make_model(
-  config: T5Config,
+  config: ModelConfig,
   *,
   vocabulary: seqio.Vocabulary,
   optimizer: Optimizer | None = None,
   decoding: Decoding | None = None,
+  max_decode_steps: int | None = None,
   z_loss: float = 0.0,
 ) -> Any:
-  """Returns T5X's encoder-decoder model on T5X's own network.
+  """Returns T5X's model, of a T5 on T5X's own network, else on ours.
 
   Args:
     config: Sizes of the model; its parameters have the same names and shapes as
       the native engine's.
-    vocabulary: Vocabulary of the task.
+    vocabulary: Vocabulary of T5X's ids; in training, that of the task.
     optimizer: Optimizer, for training.
-    decoding: Decoding, for prediction; greedy, ranked, or a beam in T5X's
-      style.
+    decoding: Decoding, for prediction; greedy, ranked, or for a T5 a beam in
+      T5X's style.
+    max_decode_steps: Maximum number of tokens of an answer, for prediction by a
+      decoder-only model; a T5 takes it from the task's lengths.
     z_loss: Coefficient of the squared log normaliser, as in the native engine.
 
   Raises:
     InputError: If T5X does not support the decoding, or its network fixes a
       size that the configuration changes.
   """
+  optimizer_def = None if optimizer is None else _optimizer_def(optimizer)
+  if isinstance(config, DecoderConfig):
+    make = _decoder_only(config, vocabulary, decoding, max_decode_steps)
+  else:
+    assert isinstance(config, T5Config), 'models are T5s or decoder-only'
+    make = _encoder_decoder(config, vocabulary, decoding)
+  make = functools.partial(make, optimizer_def=optimizer_def)
+  model = make(z_loss=z_loss, loss_normalizing_factor=_LOSS_NORMALIZING_FACTOR)
+  # By default, T5X evaluates with the training loss: with the z-loss, and
+  # normalised per batch, which does not give a mean over all tokens.
+  summing = make(z_loss=0.0, loss_normalizing_factor=None)
+  model.eval_fn = functools.partial(summing.loss_fn, dropout_rng=None)
+  return model
+
+
+def _decoder_only(
+  config: DecoderConfig,
+  vocabulary: seqio.Vocabulary,
+  decoding: Decoding | None,
+  max_decode_steps: int | None,
+) -> Callable[..., Any]:
+  """Returns T5X's decoder-only model on our network, to be called."""
+  if decoding is not None and not _is_greedy(decoding):
+    raise InputError(
+      f'DECODING is {decoding.method!r}: for decoder-only models the engine '
+      "'t5x' supports greedy and ranked decoding. Predict with --engine "
+      'native, which reads the same checkpoints.'
+    )
+  from t5x import decoding as t5x_decoding, models
+
+  return functools.partial(
+    models.DecoderOnlyModel,
+    module=T5XDecoder(config, max_decode_steps=max_decode_steps),
+    vocabulary=vocabulary,
+    decode_fn=functools.partial(
+      t5x_decoding.temperature_sample, max_decode_steps=max_decode_steps
+    ),
+  )
+
+
+def _encoder_decoder(
+  config: T5Config, vocabulary: seqio.Vocabulary, decoding: Decoding | None
+) -> Callable[..., Any]:
+  """Returns T5X's encoder-decoder model on its own network, to be called."""
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
     if field.name.startswith('relative_') and value != field.default:
@@ -63,7 +114,7 @@ def make_model(
   from t5x import models
   from t5x.examples.t5 import network
 
-  make = functools.partial(
+  return functools.partial(
     models.EncoderDecoderModel,
     module=network.Transformer(
       config=network.T5Config(
@@ -85,15 +136,8 @@ def make_model(
     # The same object as the tasks': T5X refuses any other vocabulary.
     input_vocabulary=vocabulary,
     output_vocabulary=vocabulary,
-    optimizer_def=None if optimizer is None else _optimizer_def(optimizer),
     **({} if decoding is None else _decoder(decoding)),
   )
-  model = make(z_loss=z_loss, loss_normalizing_factor=_LOSS_NORMALIZING_FACTOR)
-  # By default, T5X evaluates with the training loss: with the z-loss, and
-  # normalised per batch, which does not give a mean over all tokens.
-  summing = make(z_loss=0.0, loss_normalizing_factor=None)
-  model.eval_fn = functools.partial(summing.loss_fn, dropout_rng=None)
-  return model
 
 
 def make_partitioner(sizes: MeshSettings) -> Any:
@@ -164,6 +208,11 @@ def _optimizer_def(optimizer: Optimizer) -> Any:
   )
 
 
+def _is_greedy(decoding: Decoding) -> bool:
+  """Whether answers are free and greedy, or ranked."""
+  return decoding.free_method == 'greedy' and not decoding.is_constrained
+
+
 def _decoder(decoding: Decoding) -> dict[str, Any]:
   """Returns the arguments of T5X's model that say how to decode."""
   from t5x import decoding as t5x_decoding, models
@@ -177,7 +226,7 @@ def _decoder(decoding: Decoding) -> dict[str, Any]:
         num_decodes=decoding.num_beams
       ),
     }
-  if decoding.free_method == 'greedy' and not decoding.is_constrained:
+  if _is_greedy(decoding):
     # With one candidate, sampling is greedy.
     return {'decode_fn': t5x_decoding.temperature_sample}
   raise InputError(

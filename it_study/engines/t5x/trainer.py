@@ -16,7 +16,7 @@ from it_study.checkpoints import weights
 from it_study.checkpoints.weights_source import WeightsSource
 from it_study.engines.t5x import checkpoints
 from it_study.engines.training_inputs import OnProgress, TrainingInputs
-from it_study.models.config import T5Config
+from it_study.models import ModelConfig
 from it_study.training import metrics_log
 from it_study.training.trainer import Progress, TrainingDivergedError
 
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 def initializer_class(
-  config: T5Config, source: WeightsSource | None
+  config: ModelConfig, source: WeightsSource | None
 ) -> Callable[..., Any]:
   """Returns the class that makes T5X's state where there is no checkpoint.
 

@@ -13,8 +13,8 @@ from it_study import distributed
 from it_study.checkpoints import weights
 from it_study.checkpoints.t5x import writing
 from it_study.checkpoints.weights_source import WeightsSource
-from it_study.models import partitioning
-from it_study.models.t5 import T5, T5Config
+from it_study.models import ModelConfig, partitioning
+from it_study.models.decoder_only.model import make_model
 from it_study.storage.manifest import find_damage
 from it_study.storage.storage_path import StoragePath
 
@@ -36,7 +36,7 @@ def find(source: WeightsSource | None) -> str | None:
 def load(
   source: WeightsSource | None,
   *,
-  config: T5Config,
+  config: ModelConfig,
   model: Any,
   partitioner: Any,
   seed: int,
@@ -59,7 +59,7 @@ def load(
     params = _first_params(model=model, partitioner=partitioner, seed=seed)
     return flax.core.unfreeze(params)
   mesh = partitioning.make_mesh(data=1, fsdp=-1)
-  target = partitioning.abstract_params(model=T5(config), mesh=mesh)
+  target = partitioning.abstract_params(model=make_model(config), mesh=mesh)
   return weights.restore(source, config=config, target=target)
 
 

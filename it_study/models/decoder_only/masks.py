@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int
 
+from it_study.errors import InputError
 from it_study.models import AnyArray
 from it_study.models.decoder_only import rotary
 from it_study.models.decoder_only.config import DecoderConfig
@@ -55,6 +56,7 @@ def masks_of_texts(
   *,
   positions: Int[Array, 'B T'],
   segment_ids: Int[AnyArray, 'B T'] | None = None,
+  is_prefix: Bool[AnyArray, 'B T'] | None = None,
 ) -> Masks:
   """Returns masks and rotations of a pass over whole texts.
 
@@ -62,10 +64,25 @@ def masks_of_texts(
     config: Configuration of the model.
     positions: Position of every token in its text.
     segment_ids: Number of every token's text; None for one text a row.
+    is_prefix: Whether a token is of its text's prefix, whose tokens see each
+      other in both directions; None for no prefixes.
+
+  Raises:
+    InputError: If there are prefixes, and layers have a window.
   """
   if segment_ids is not None:
     segment_ids = jnp.asarray(segment_ids)
-  if flash_attention.is_available(
+  key_positions = positions
+  if is_prefix is not None:
+    if config.window is not None:
+      raise InputError(
+        f'DecoderConfig.window is {config.window}: a prefix whose tokens see '
+        'each other in both directions has no window. Use a model without '
+        'windows, or causal attention.'
+      )
+    # Nothing is before position 0.
+    key_positions = jnp.where(is_prefix, 0, positions)
+  elif flash_attention.is_available(
     config.attention_implementation, head_dim=config.head_dim
   ):
     return _kernel_masks(config, positions, segment_ids)
@@ -75,7 +92,7 @@ def masks_of_texts(
   return make_masks(
     config,
     query_positions=positions,
-    key_positions=positions,
+    key_positions=key_positions,
     is_visible=is_visible,
   )
 

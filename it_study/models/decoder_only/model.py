@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax.linen.spmd import with_logical_constraint
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32, Int, Int32
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32
 
 from it_study.models import AnyArray, Model, ModelConfig, layers
 from it_study.models.decoder_only.config import DecoderConfig
@@ -55,6 +55,7 @@ class DecoderLM(nn.Module):
     decoder_input_tokens: Int[AnyArray, 'B T'],
     decoder_segment_ids: Int[AnyArray, 'B T'] | None = None,
     decoder_positions: Int[AnyArray, 'B T'] | None = None,
+    is_prefix: Bool[AnyArray, 'B T'] | None = None,
   ) -> Float32[Array, 'B T V']:
     """Returns the logits of the token after every token.
 
@@ -63,12 +64,19 @@ class DecoderLM(nn.Module):
       decoder_segment_ids: Numbers 1, 2, … of the texts packed in a row, and 0
         for padding; None if rows are not packed.
       decoder_positions: Position of every token in its text; both or neither.
+      is_prefix: Whether a token is of its text's prefix, as for
+        `masks_of_texts`; None for causal attention alone.
 
     Returns:
       Logits. Meaningless where the token is padding.
     """
     return self._logits(
-      self._hidden(decoder_input_tokens, decoder_segment_ids, decoder_positions)
+      self._hidden(
+        decoder_input_tokens,
+        decoder_segment_ids,
+        decoder_positions,
+        is_prefix,
+      )
     )
 
   def before_logits(
@@ -101,14 +109,27 @@ class DecoderLM(nn.Module):
       self.token_embedder, None if is_tied else self.decoder.logits_dense
     )
 
-  def encode(self, prompts: Int[AnyArray, 'B L']) -> Prefix:
+  def encode(
+    self, prompts: Int[AnyArray, 'B L'], *, is_bidirectional: bool = False
+  ) -> Prefix:
     """Returns what is known of prompts before their last token is read.
 
     Args:
       prompts: Tokens of the prompts, padded at the end.
+      is_bidirectional: Whether a prompt's tokens see each other in both
+        directions, as with `is_prefix` in a call of the model.
     """
     positions = _positions(prompts)
-    masks = masks_of_texts(self.config, positions=positions)
+    segments = is_prefix = None
+    if is_bidirectional:
+      is_prefix = jnp.asarray(prompts) != self.config.pad_id
+      segments = is_prefix.astype(jnp.int32)
+    masks = masks_of_texts(
+      self.config,
+      positions=positions,
+      segment_ids=segments,
+      is_prefix=is_prefix,
+    )
     return self.decoder.prefix(self._embed(prompts), masks=masks)
 
   def extend(
@@ -260,6 +281,7 @@ class DecoderLM(nn.Module):
     tokens: Int[AnyArray, 'B T'],
     segment_ids: Int[AnyArray, 'B T'] | None,
     positions: Int[AnyArray, 'B T'] | None,
+    is_prefix: Bool[AnyArray, 'B T'] | None = None,
   ) -> Float[Array, 'B T E']:
     if (segment_ids is None) != (positions is None):
       raise ValueError(
@@ -271,6 +293,7 @@ class DecoderLM(nn.Module):
         _positions(tokens) if positions is None else jnp.asarray(positions)
       ),
       segment_ids=segment_ids,
+      is_prefix=is_prefix,
     )
     return self.decoder(self._embed(tokens), masks=masks)
 
