@@ -73,7 +73,7 @@ for kind, sizes in (
   is_lora = kind == 'lora'
   settings = {
     'model': models[kind],
-    'optimizer': optimizers.adamw(learning_rate=5e-2)
+    'optimizer': optimizers.adamw(learning_rate=1e-2)
     if is_lora
     else optimizers.adafactor(learning_rate=5e-2, min_dim_size_to_factor=32),
     'lora': lora_lib.Lora(rank=4) if is_lora else None,
