@@ -30,7 +30,10 @@ from it_study.data.p3.tasks import add_p3_tasks as add_p3_tasks
 # Exported: custom sources for `add_task` are built with it.
 from it_study.data.row_source import SOURCE, RowsSource as RowsSource
 from it_study.data.seqio_tasks import declarations
-from it_study.data.seqio_tasks.features import CurrentFeature
+from it_study.data.seqio_tasks.features import (
+  CurrentFeature,
+  check_inputs_and_targets,
+)
 from it_study.errors import InputError, nearest
 from it_study.evaluation import metrics
 from it_study.instructions import tk_instruct
@@ -303,13 +306,9 @@ def vocabulary_of(name: str) -> seqio.Vocabulary:
     InputError: If there is no such task, its vocabulary cannot be read, or
       'inputs' and 'targets' have different ones.
   """
-  features = find_task(name).output_features
-  missing = [key for key in ('inputs', 'targets') if key not in features]
-  if missing:
-    raise InputError(
-      f'{name} has no feature {missing[0]!r}, only {", ".join(features)}. A '
-      "model reads 'inputs' and writes 'targets'."
-    )
+  task = find_task(name)
+  check_inputs_and_targets(task)
+  features = task.output_features
   vocabulary = features['targets'].vocabulary
   if features['inputs'].vocabulary != vocabulary:
     raise InputError(

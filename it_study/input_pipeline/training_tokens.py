@@ -73,14 +73,9 @@ def training_tokens(
   task = seqio_lib.find_task(mixture_or_task_name)
   splits = examples.splits_of(task)
   if split not in splits:
-    what = (
-      'there is nothing to train on'
-      if split == 'train'
-      else 'leave EVAL_PERIOD at None'
-    )
     raise InputError(
       f'{mixture_or_task_name} has no split {split}, only '
-      f'{", ".join(splits)}: {what}.'
+      f'{", ".join(splits)}: {_without(split)}.'
     )
   if isinstance(task, seqio.Mixture):
     return _mixture_tokens(
@@ -110,13 +105,34 @@ def _task_tokens(
   else:
     path = local_folders.cache_directory() / 'tokens' / key
   return _open_or_write(
-    path, lambda: _rows_of(task, lengths, split), on_progress
+    path, lambda: _some_rows_of(task, lengths, split), on_progress
   )
+
+
+def _without(split: str) -> str:
+  """What to do, or not, without examples of a split."""
+  if split == 'train':
+    return 'there is nothing to train on'
+  return 'leave EVAL_PERIOD at None'
 
 
 def _split_key(split: str) -> tuple[str, ...]:
   """The split's part of a key; empty for the training split."""
   return () if split == 'train' else (split,)
+
+
+def _some_rows_of(
+  task: seqio.Task, lengths: Mapping[str, int], split: str
+) -> Iterator[Mapping]:
+  """Yields `_rows_of` a task; raises `InputError` if there are none."""
+  rows = _rows_of(task, lengths, split)
+  first = next(rows, None)
+  if first is None:
+    raise InputError(
+      f'{task.name} has no example in {split}: {_without(split)}.'
+    )
+  yield first
+  yield from rows
 
 
 def _rows_of(

@@ -5,6 +5,7 @@ import sys
 
 import fakes
 import pytest
+import seqio
 import seqio_tasks_fixture as fixture
 
 from it_study import predictions, seqio_lib
@@ -90,3 +91,30 @@ def test_predictions_of_other_systems_are_scored_by_id(capsys, tmp_path):
 def test_refusals(capsys, words, message):
   sys.stderr.flush()
   assert fakes.refusal(capsys, *words) == message
+
+
+def test_a_task_without_targets_is_refused(capsys):
+  features = {'inputs': seqio_lib.output_features()['inputs']}
+  fixture.add_task(
+    'asks', {'test': fixture.questions(2)}, output_features=features
+  )
+  assert fakes.refusal(capsys, 'baseline', 'random', '--task=asks') == (
+    "asks has no feature 'targets', only inputs. A model reads 'inputs' and "
+    "writes 'targets'."
+  )
+
+
+def test_an_empty_split_is_refused(capsys, tmp_path):
+  (tmp_path / 'p.jsonl').write_text('{"id": "a", "prediction": "yes"}\n')
+  fixture.add_task(
+    'void',
+    {'test': fixture.questions(2)},
+    preprocessors=[
+      lambda dataset: dataset.take(0),
+      seqio.preprocessors.tokenize,
+    ],
+  )
+  for words in (['baseline', 'random'], ['score', 'p.jsonl']):
+    assert fakes.refusal(capsys, *words, '--task=void') == (
+      'void has no instance in test: there is nothing to predict or to score.'
+    )

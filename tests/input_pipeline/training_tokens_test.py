@@ -11,6 +11,7 @@ import numpy as np
 from prompts_fixture import FAQ
 import pytest
 import seqio
+import seqio_tasks_fixture
 
 from it_study import conditions, seqio_lib
 from it_study.conditions import Condition
@@ -402,3 +403,26 @@ def test_unknown_conditions_and_unknown_tasks_differ_in_the_message():
     match=r"'natinst_all_defs' is registered\. Did you mean 'natinst_all_def",
   ):
     seqio_lib.find_task('natinst_all_defs')
+
+
+@pytest.mark.parametrize(
+  ('split', 'advice'),
+  [
+    ('train', 'there is nothing to train on'),
+    ('validation', 'leave EVAL_PERIOD at None'),
+  ],
+)
+def test_an_empty_split_leaves_nothing_behind(tmp_path, split, advice):
+  seqio_tasks_fixture.add_task(
+    'void',
+    dict.fromkeys(('train', 'validation'), seqio_tasks_fixture.questions(2)),
+    preprocessors=[
+      lambda dataset: dataset.take(0),
+      seqio.preprocessors.tokenize,
+    ],
+  )
+  with pytest.raises(InputError) as error:
+    tokens(tmp_path, 'void', split=split)
+  assert str(error.value) == f'void has no example in {split}: {advice}.'
+  # What a corrected task would take for its own.
+  assert not list(tmp_path.glob('tokens_*[!k]'))

@@ -258,8 +258,27 @@ def _protected(value: Any) -> Any:
   return [_protected(v) for v in value] if isinstance(value, list) else value
 
 
+class _Sandbox(sandbox.SandboxedEnvironment):
+  """A sandbox that refuses operators whose results have no bound."""
+
+  intercepted_binops = frozenset({'%', '*', '**'})
+
+  def call_binop(
+    self, context: Any, operator: str, left: Any, right: Any
+  ) -> Any:
+    is_number = isinstance(left, int | float) and isinstance(right, int | float)
+    if operator == '**' or not is_number:
+      raise InputError(
+        f'{operator!r} is refused, as its result may be too large; a template '
+        "may use '*' and '%' between numbers."
+      )
+    return super().call_binop(context, operator, left, right)
+
+
 def _environment() -> jinja2.Environment:
-  environment = sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined)
+  environment = _Sandbox(undefined=jinja2.StrictUndefined)
+  # Writes as much text as it is asked for.
+  del environment.globals['lipsum']
   environment.filters['counted'] = _counted
   environment.filters['hidden'] = lambda value: ''
   # Of promptsource: one item of a list, at random.

@@ -72,10 +72,22 @@ class SeqioCorpus(Corpus):
     return tuple(instance for _, instance in rows)
 
   def rows(self, split: str) -> Iterator[tuple[Task, Instance]]:
-    """Yields every instance of a split with its task, sorted by task."""
+    """Yields every instance of a split with its task, sorted by task.
+
+    Raises:
+      InputError: If there is none.
+    """
     self.check_has(split)
+    is_empty = True
     for name in sorted(self.tasks_of(split)):
-      yield from self._rows_of(self._task(name), split)
+      rows = self._rows_of(self._task(name), split)
+      is_empty = is_empty and not rows
+      yield from rows
+    if is_empty:
+      raise InputError(
+        f'{self.directory} has no instance in {split}: there is nothing to '
+        'predict or to score.'
+      )
 
   def fingerprint(self, splits: Sequence[str] | None = None) -> str:
     """Returns a hash of all instances of some splits; None for all splits."""

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from it_study.data import preprocessors, row_source
+from it_study.data.seqio_tasks.features import check_inputs_and_targets
 from it_study.data.tokens import row_tokens
 from it_study.errors import InputError, function_name
 
@@ -41,9 +42,10 @@ def read(
       `Corpus.instances` draws them; None for all, as for other tasks.
 
   Raises:
-    InputError: If the task's source or a preprocessor fails, or the task needs
-      an offline cache that it does not have.
+    InputError: If the task lacks inputs or targets, its source or a
+      preprocessor fails, or it needs an offline cache that it does not have.
   """
+  check_inputs_and_targets(task)
   source = row_source.source_of(task)
   is_cached = task.supports_caching and task.cache_dir is not None
   if task.requires_caching and not is_cached:

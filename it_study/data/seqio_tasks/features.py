@@ -1,10 +1,11 @@
-"""A feature with the vocabulary in use."""
+"""The features of a task, and one with the vocabulary in use."""
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
 import seqio
 
 from it_study.data import vocabularies
+from it_study.errors import InputError
 
 
 class CurrentFeature(seqio.Feature):
@@ -24,3 +25,14 @@ class CurrentFeature(seqio.Feature):
   @property
   def add_eos(self) -> bool:
     return self._name == 'targets' or vocabularies.ends_inputs(self.vocabulary)
+
+
+def check_inputs_and_targets(task: seqio.Task | seqio.Mixture) -> None:
+  """Raises `InputError` for a task that lacks one of these features."""
+  for name in ('inputs', 'targets'):
+    if name not in task.output_features:
+      raise InputError(
+        f'{task.name} has no feature {name!r}, only '
+        f"{', '.join(task.output_features)}. A model reads 'inputs' and writes "
+        "'targets'."
+      )

@@ -123,8 +123,28 @@ def test_an_endless_loop_is_stopped():
 
 
 @pytest.mark.parametrize(
+  ('jinja', 'operator'),
+  [
+    ('{{ 9 ** (9 ** 9) }} ||| x', '**'),
+    ('{{ premise * 99999999999 }} ||| x', '*'),
+    ('{{ "%99999999999d" % 3 }} ||| x', '%'),
+  ],
+)
+def test_an_operator_without_a_bound_is_refused(jinja, operator):
+  assert refused(jinja) == (
+    f"template 't' of d, row r: {operator!r} is refused, as its result may be "
+    "too large; a template may use '*' and '%' between numbers."
+  )
+  assert render('{{ 2 * 3 % 4 }} ||| x') == Prompt('2', 'x', ())
+
+
+@pytest.mark.parametrize(
   ('jinja', 'message'),
   [
+    (
+      '{{lipsum(n=999999999)}} ||| x',
+      " reads 'lipsum'; its rows have premise, question, endings, label.",
+    ),
     (
       '{{premise.__class__}} ||| x',
       ", row r: access to attribute '__class__' of 'str' object is unsafe.",
