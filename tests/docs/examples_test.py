@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shlex
 import sys
 
@@ -164,7 +165,7 @@ def test_launch_page(capsys, fake_tools):
 def test_study_of_the_extending_page(capsys):
   python, _ = _extending_blocks()
   pathlib.Path('my_study.py').write_text('\n\n'.join(python[:-1]))
-  (gin,) = blocks('docs/extending.md', 'gin')
+  gin, _ = blocks('docs/extending.md', 'gin')
   pathlib.Path('my_study.gin').write_text(gin)
   study, report = commands(blocks('docs/extending.md', 'sh')[1])
   assert gin.startswith(f'# it-study {shlex.join(study)}\n')
@@ -260,6 +261,47 @@ def test_extending_page_on_tasks_of_one_s_own(capsys):
     assert fakes.run_command(*words, *more) == 0
 
 
+@pytest.mark.slow
+def test_study_of_tasks_of_one_s_own(capsys, monkeypatch):
+  _, python = _extending_blocks()
+  pathlib.Path('my_tasks.py').write_text('\n\n'.join(python))
+  _, gin = blocks('docs/extending.md', 'gin')
+  pathlib.Path('my_tasks.gin').write_text(gin)
+  _write_data()
+  capsys.readouterr()
+  # The gin file sets it.
+  monkeypatch.delenv(vocabularies.VARIABLE)
+  study, report = commands(blocks('docs/extending.md', 'sh')[3])
+  assert gin.startswith(f'# it-study {shlex.join(study)}\n')
+  assert fakes.run_command(*study, '--quiet') == 0
+  lines = pathlib.Path('my_tasks_out/results.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  assert [
+    (row['baseline'], row['train_condition'], row['test_task']) for row in rows
+  ] == [
+    *(
+      (name, None, 'my_mixture')
+      for name in ('random', 'majority', 'prior', 'copy_input')
+    ),
+    (None, None, 'my_mixture'),
+    (None, 'my_mixture', 'my_mixture'),
+    (None, 'my_rte', 'my_mixture'),
+  ]
+  assert [row['matched'] for row in rows[-3:]] == [False, True, False]
+  by_task = rows[-1]['metrics']['by_task']
+  assert by_task['my_rte']['format_correctness'] == 100
+  assert by_task['my_qa']['num_instances'] == 3
+  assert set(rows[-1]['task_metrics']['my_rte']) == {'entailment'}
+  assert fakes.run_command(*report, '--quiet') == 0
+  assert capsys.readouterr().err == ''
+  text = pathlib.Path('my_tasks_out/report/report.md').read_text()
+  share = rows[-1]['task_metrics']['my_rte']['entailment']
+  assert f' {share:.4g} |' in re.findall(r'^\| entailment \|.*', text, re.M)[0]
+  cell = f'my_tasks_out/cells/{rows[-1]["cell"]}/predictions.jsonl'
+  for row in predictions.read_predictions(cell):
+    assert (row.train_condition, row.test_condition) == ('my_rte', row.task)
+
+
 def test_extending_page_on_prompts_of_one_s_own(request, capsys):
   python = {
     block.split(':')[0].removeprefix('# '): block
@@ -283,7 +325,7 @@ def test_extending_page_on_prompts_of_one_s_own(request, capsys):
     pathlib.Path(f'{split}.jsonl').write_text(lines)
   run_all([python['write_prompts.py']])
   request.addfinalizer(lambda: PROMPT_TEMPLATES.unregister('forum'))
-  prompt, verify, baseline = commands(blocks('docs/extending.md', 'sh')[3])
+  prompt, verify, baseline = commands(blocks('docs/extending.md', 'sh')[4])
   assert fakes.run_command(*prompt, '--json') == 0
   assert json.loads(capsys.readouterr().out) == {
     'id': 'c-0',

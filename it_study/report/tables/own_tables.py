@@ -30,7 +30,7 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> Table | None:
       (
         name_entry(
           arm.label,
-          detail=f'{outcome.group.name}, {METRIC_NAMES[outcome.metric]}',
+          detail=f'{METRIC_NAMES[outcome.metric]}, {outcome.group.name}',
         ),
         score_entry(arm, outcome.metric, outcome.group),
         *_difference(outcome.over_guess),
