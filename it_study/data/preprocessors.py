@@ -25,7 +25,7 @@ from it_study.instructions.tk_instruct import TkInstruct
 # key of every token cache. Raise it when tokens change: through prompts,
 # alterations (`instructions/`), the choice of instances, or tokenization.
 # `tests/input_pipeline/tokens_version_test.py` fails if that was forgotten.
-TOKENS_VERSION = 2
+TOKENS_VERSION = 3
 
 
 def render_rows(

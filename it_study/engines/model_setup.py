@@ -256,13 +256,15 @@ def check_folder_vocabulary(
     return
   stored = tokenizer.read_tokenizer(folder)
   used = vocabularies.describe(vocabulary)
-  model_file = folder / tokenizer.VOCABULARY
+  named = model_file = folder / tokenizer.VOCABULARY
+  if not model_file.is_file() and not stored.pieces:
+    named, model_file = folder, folder / tokenizer.SENTENCEPIECE
   if model_file.is_file():
     pieces = vocabularies.pieces_of(model_file)
     if not vocabularies.begins_like(pieces, vocabulary):
       raise InputError(
         f'{model_file} differs from the vocabulary in use, {used}. Set '
-        f'{vocabularies.VARIABLE}={model_file}.'
+        f'{vocabularies.VARIABLE}={named}.'
       )
   elif stored.pieces and not vocabularies.begins_like(
     stored.pieces, vocabulary

@@ -61,6 +61,6 @@ def test_tokens_change_with_their_version_only(
       )
       digest.update(cache.fingerprint.encode())
   assert (preprocessors.TOKENS_VERSION, digest.hexdigest()[:32]) == (
-    2,
+    3,
     expected,
   ), 'tokens have changed: raise TOKENS_VERSION and update this hash'

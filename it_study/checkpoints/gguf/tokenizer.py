@@ -90,7 +90,7 @@ def tokenizer_files(
     'added_tokens': _added_tokens(fields),
     'normalizer': normalizer,
     'pre_tokenizer': {'type': 'Sequence', 'pretokenizers': pre_tokenizers},
-    'post_processor': _begin_with(tokens[bos_id], bos_id)
+    'post_processor': begin_with(tokens[bos_id], bos_id)
     if add_bos and bos_id is not None
     else None,
     'decoder': {**_BYTES, 'use_regex': True},
@@ -125,19 +125,41 @@ def tokenizer_files(
   }
 
 
+def added_token(id_: int, name: str, *, is_special: bool) -> dict[str, Any]:
+  """Returns a token of a tokenizer.json that is matched as it is."""
+  return {
+    'id': id_,
+    'content': name,
+    'single_word': False,
+    'lstrip': False,
+    'rstrip': False,
+    'normalized': False,
+    'special': is_special,
+  }
+
+
+def begin_with(token: str, token_id: int) -> dict[str, Any]:
+  """Returns the post-processor that puts a token before every text."""
+
+  def text(name: str) -> dict[str, Any]:
+    return {'Sequence': {'id': name, 'type_id': 0}}
+
+  begin = {'SpecialToken': {'id': token, 'type_id': 0}}
+  return {
+    'type': 'TemplateProcessing',
+    'single': [begin, text('A')],
+    'pair': [begin, text('A'), text('B')],
+    'special_tokens': {
+      token: {'id': token, 'ids': [token_id], 'tokens': [token]}
+    },
+  }
+
+
 def _added_tokens(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
   """Returns the control tokens, and the tokens that users added."""
   typed = zip(fields['ggml.tokens'], fields['ggml.token_type'], strict=True)
   return [
-    {
-      'id': index,
-      'content': token,
-      'single_word': False,
-      'lstrip': False,
-      'rstrip': False,
-      'normalized': False,
-      'special': type_ == _CONTROL,
-    }
+    added_token(index, token, is_special=type_ == _CONTROL)
     for index, (token, type_) in enumerate(typed)
     if type_ in (_CONTROL, _USER_DEFINED)
   ]
@@ -163,20 +185,3 @@ def _config(fields: Mapping[str, Any], *, add_bos: bool) -> dict[str, Any]:
   if 'chat_template' in fields:
     config['chat_template'] = fields['chat_template']
   return config
-
-
-def _begin_with(token: str, token_id: int) -> dict[str, Any]:
-  """Returns the post-processor that puts a token before every text."""
-
-  def text(name: str) -> dict[str, Any]:
-    return {'Sequence': {'id': name, 'type_id': 0}}
-
-  begin = {'SpecialToken': {'id': token, 'type_id': 0}}
-  return {
-    'type': 'TemplateProcessing',
-    'single': [begin, text('A')],
-    'pair': [begin, text('A'), text('B')],
-    'special_tokens': {
-      token: {'id': token, 'ids': [token_id], 'tokens': [token]}
-    },
-  }

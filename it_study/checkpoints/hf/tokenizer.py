@@ -9,10 +9,15 @@ from it_study.errors import InputError
 # Files that hold a vocabulary, add tokens to one, or surround prompts.
 VOCABULARY = 'spiece.model'
 TOKENIZER = 'tokenizer.json'
+# Of a decoder-only model; read where there is no tokenizer.json.
+SENTENCEPIECE = 'tokenizer.model'
 _SETTINGS = 'tokenizer_config.json'
 _ADDED = 'added_tokens.json'
 _TEMPLATE = 'chat_template.jinja'
-FILES = (VOCABULARY, TOKENIZER, _SETTINGS, _ADDED, _TEMPLATE)
+FILES = (
+  *(VOCABULARY, TOKENIZER, SENTENCEPIECE),
+  *(_SETTINGS, _ADDED, _TEMPLATE),
+)
 
 
 class Tokenizer(NamedTuple):

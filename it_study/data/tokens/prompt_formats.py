@@ -1,6 +1,6 @@
 """What surrounds a prompt: nothing, Alpaca's template, or a chat template."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import functools
 import json
@@ -18,8 +18,12 @@ _ALPACA = (
   'appropriately completes the request.\n\n### Instruction:\n',
   '\n\n### Response:',
 )
-# Stands for the prompt while a template is rendered.
-_PLACE = '\U000ffffb'
+# Stand for the prompt and the answer while a template is rendered.
+_PLACE, _ANSWER = '\U000ffffb', '\U000ffffa'
+# For a tokenizer that puts a space before every text: a text begins after
+# BEGINS, and one that starts with CONTINUES continues another, without a space.
+# Private-use characters, as those around control tokens.
+BEGINS, CONTINUES = '\U000ffff8', '\U000ffff9'
 
 
 class Tokens(Protocol):
@@ -34,6 +38,10 @@ class Tokens(Protocol):
   @property
   def bos_token(self) -> str | None:
     """Name of the token that begins every text; None if texts have none."""
+
+  @property
+  def pads_texts(self) -> bool:
+    """Whether the tokenizer puts a space before every text."""
 
   def control(self, text: str) -> str:
     """Marks the names of control tokens in a template's text as tokens."""
@@ -51,24 +59,31 @@ class PromptFormat:
     moves_space: Whether a space at the end of the prompt is tokenised with the
       answer. A byte-level tokenizer has one token for a space and the word
       after it, so no text that a model was trained on has the two apart.
+    before_answer: Text that is tokenised in front of every answer.
   """
 
   prefix: str = ''
   suffix: str = ''
   strips: bool = False
   moves_space: bool = False
+  before_answer: str = ''
 
-  def apply(self, text: str) -> str:
-    """Returns the formatted prompt."""
+  def parts(self, text: str) -> tuple[str, str, str]:
+    """Returns what is before the prompt, the prompt, and what is after it."""
     if self.strips:
       text = text.strip()
     if self.moves_space:
       text = text.removesuffix(' ')
-    return self.prefix + text + self.suffix
+    return self.prefix, text, self.suffix
+
+  def apply(self, text: str) -> str:
+    """Returns the formatted prompt."""
+    return ''.join(self.parts(text))
 
   def answer_start(self, text: str) -> str:
     """Returns what is tokenised in front of an answer to a prompt."""
-    return ' ' if self.moves_space and text.endswith(' ') else ''
+    is_moved = self.moves_space and text.endswith(' ')
+    return self.before_answer + (' ' if is_moved else '')
 
 
 def make_format(name: str, tokens: Tokens | None) -> PromptFormat:
@@ -90,29 +105,69 @@ def make_format(name: str, tokens: Tokens | None) -> PromptFormat:
         'an instruction-tuned decoder-only model.'
       )
     return _chat_format(template, tokens)
-  begin = ''
-  if tokens is not None and tokens.bos_token is not None:
-    begin = tokens.control(tokens.bos_token)
   if name == 'alpaca':
-    return PromptFormat(prefix=begin + _ALPACA[0], suffix=_ALPACA[1])
-  return PromptFormat(prefix=begin, moves_space=tokens is not None)
+    prefix, suffix = _ALPACA
+    around = PromptFormat(prefix=prefix, suffix=suffix)
+  else:
+    around = PromptFormat(moves_space=tokens is not None)
+  if tokens is None:
+    return around
+  begin = ''
+  if tokens.bos_token is not None:
+    begin = tokens.control(tokens.bos_token)
+    begin += BEGINS if tokens.pads_texts else ''
+  return dataclasses.replace(
+    around,
+    prefix=begin + around.prefix,
+    before_answer=_continues(tokens),
+  )
 
 
 def _chat_format(template: str, tokens: Tokens) -> PromptFormat:
-  spaced = f' {_PLACE} '
-  rendered = _render(template, spaced, _token_names(tokens.config))
+  names = _token_names(tokens.config)
+  # Tabs, since a template may have spaces of its own there.
+  question = {'role': 'user', 'content': f'\t{_PLACE}\t'}
+  rendered = _render(template, [question], names)
   before, place, after = rendered.partition(_PLACE)
   if not place or _PLACE in after:
     raise InputError(
       'the chat template of the vocabulary does not show the message of a user '
       'exactly once. Use _fmtalpaca or no suffix.'
     )
-  strips = not (before.endswith(' ') and after.startswith(' '))
+  strips = not (before.endswith('\t') and after.startswith('\t'))
   if not strips:
     before, after = before[:-1], after[1:]
+  answer = {'role': 'assistant', 'content': _ANSWER}
+  try:
+    answered = _render(template, [question, answer], names)
+  except InputError:
+    answered = ''
   return PromptFormat(
-    prefix=tokens.control(before), suffix=tokens.control(after), strips=strips
+    prefix=tokens.control(before),
+    suffix=tokens.control(after),
+    strips=strips,
+    before_answer=_continues(tokens) + _space_before_answer(rendered, answered),
   )
+
+
+def _continues(tokens: Tokens) -> str:
+  return CONTINUES if tokens.pads_texts else ''
+
+
+def _space_before_answer(asked: str, answered: str) -> str:
+  """Returns the spaces that a template puts before an answer.
+
+  Llama 2's has a space there, which is a part of the answer's first token.
+  Other text, such as a thought, is left to the model.
+
+  Args:
+    asked: Conversation that an answer follows.
+    answered: The same with `_ANSWER`.
+  """
+  before = answered.partition(_ANSWER)[0]
+  space = before.removeprefix(asked)
+  is_space = before.startswith(asked) and not space.strip(' ')
+  return space if is_space else ''
 
 
 def _token_names(config: Mapping[str, Any]) -> dict[str, str]:
@@ -126,8 +181,12 @@ def _token_names(config: Mapping[str, Any]) -> dict[str, str]:
   return names
 
 
-def _render(template: str, message: str, names: Mapping[str, str]) -> str:
-  """Renders a conversation of one message, as transformers does.
+def _render(
+  template: str,
+  messages: Sequence[Mapping[str, str]],
+  names: Mapping[str, str],
+) -> str:
+  """Renders a conversation, as transformers does.
 
   `strftime_now` is left undefined: templates then state a date of their own,
   and prompts do not change from day to day.
@@ -141,10 +200,10 @@ def _render(template: str, message: str, names: Mapping[str, str]) -> str:
       _environment()
       .from_string(template)
       .render(
-        messages=[{'role': 'user', 'content': message}],
+        messages=messages,
         tools=None,
         documents=None,
-        add_generation_prompt=True,
+        add_generation_prompt=messages[-1]['role'] == 'user',
         raise_exception=refuse,
         **names,
       )

@@ -1,9 +1,10 @@
-"""A SeqIO vocabulary over a Hugging Face tokenizer.json."""
+"""A SeqIO vocabulary over a tokenizer.json, or LLaMA's tokenizer.model."""
 
 from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 
 from collections.abc import Mapping, Sequence
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -14,6 +15,8 @@ import seqio
 import tensorflow as tf
 import tokenizers
 
+from it_study.data.tokens import llama_sentencepiece
+from it_study.data.tokens.prompt_formats import BEGINS, CONTINUES
 from it_study.errors import InputError
 from it_study.storage import text_files
 
@@ -23,12 +26,16 @@ CONFIG = 'tokenizer_config.json'
 _TEMPLATE = 'chat_template.jinja'
 _GENERATION = 'generation_config.json'
 _MODEL = 'config.json'
+_ADDED = 'added_tokens.json'
 # A control token is written as its name between these two in a prompt, which
 # keeps the same name in a text from becoming one. They are private-use
 # characters, which no font shows and no corpus holds.
 _OPEN, _CLOSE = '\U000ffffc', '\U000ffffd'
+_MARKS = dict.fromkeys(map(ord, (_OPEN, _CLOSE, BEGINS, CONTINUES)))
 # Parts of a tokenizer.json that add tokens to a text, which prompts do instead.
 _WITHOUT = ('post_processor', 'truncation', 'padding')
+# Those that may put a space before a text.
+_SPACING = ('normalizer', 'pre_tokenizer')
 
 
 class TokenizerVocabulary(seqio.Vocabulary):
@@ -37,11 +44,18 @@ class TokenizerVocabulary(seqio.Vocabulary):
   Control tokens, such as `<|im_start|>`, are encoded only where `control` wrote
   them. A text that contains their names is encoded as any other text.
 
+  A tokenizer may put a space before every text, as SentencePiece does. Then a
+  text that starts with `prompt_formats.CONTINUES` gets none, and what is before
+  and after `prompt_formats.BEGINS` are texts of their own.
+
   Decoding leaves control tokens out.
   """
 
   def __init__(self, folder: str | os.PathLike[str]):
     """Reads a folder's tokenizer.json and tokenizer_config.json.
+
+    A SentencePiece model, tokenizer.model, stands in for a tokenizer.json that
+    is not there.
 
     Raises:
       InputError: If a file is missing or cannot be used.
@@ -49,8 +63,8 @@ class TokenizerVocabulary(seqio.Vocabulary):
     super().__init__()
     self.folder = pathlib.Path(folder)
     # The files may change later; ids are those of now.
-    self._content = content = _read(self.folder / TOKENIZER)
-    self.config = _parse(self.folder / CONFIG, _read(self.folder / CONFIG))
+    content, self.config = _read_tokenizer(self.folder)
+    self._content = content
     self._chat_template = _chat_template(self.folder, self.config)
     try:
       original = tokenizers.Tokenizer.from_buffer(content)
@@ -58,7 +72,16 @@ class TokenizerVocabulary(seqio.Vocabulary):
       self._control_ids = {
         token['content']: token['id'] for token in added if token['special']
       }
-      self.tokenizer = tokenizers.Tokenizer.from_str(_for_prompts(content))
+      fields = _for_prompts(content)
+      self.tokenizer = tokenizers.Tokenizer.from_str(json.dumps(fields))
+      without = {part: _without_space(fields.get(part)) for part in _SPACING}
+      self._pads_texts = without != {part: fields.get(part) for part in without}
+      # Encodes what continues a text.
+      self._continuing = self.tokenizer
+      if self._pads_texts:
+        self._continuing = tokenizers.Tokenizer.from_str(
+          json.dumps(fields | without)
+        )
     # The library raises a bare Exception.
     except Exception as error:
       raise InputError(
@@ -159,6 +182,11 @@ class TokenizerVocabulary(seqio.Vocabulary):
       )
     return self._control_ids[name]
 
+  @property
+  def pads_texts(self) -> bool:
+    """Whether the tokenizer puts a space before every text."""
+    return self._pads_texts
+
   def control(self, text: str) -> str:
     """Marks the names of control tokens in a template's text as tokens."""
     for name in sorted(self._control_ids, key=len, reverse=True):
@@ -167,7 +195,7 @@ class TokenizerVocabulary(seqio.Vocabulary):
 
   def shown(self, text: str) -> str:
     """Returns a text with control tokens as their names, to read."""
-    return text.replace(_OPEN, '').replace(_CLOSE, '')
+    return text.translate(_MARKS)
 
   def save(self, folder: pathlib.Path) -> None:
     """Writes files to another folder that make an equal vocabulary."""
@@ -182,15 +210,44 @@ class TokenizerVocabulary(seqio.Vocabulary):
 
   def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
     """Encodes many texts at once."""
-    return [
-      encoding.ids
-      for encoding in self.tokenizer.encode_batch(
-        list(texts), add_special_tokens=False
+    ids: list[list[int]] = [[] for _ in texts]
+    for tokenizer, continues in (
+      (self.tokenizer, False),
+      (self._continuing, True),
+    ):
+      parts = [
+        (place, part)
+        for place, text in enumerate(texts)
+        if text.startswith(CONTINUES) == continues
+        for part in text.removeprefix(CONTINUES).split(BEGINS)
+      ]
+      encoded = tokenizer.encode_batch(
+        [part for _, part in parts], add_special_tokens=False
       )
-    ]
+      for (place, _), encoding in zip(parts, encoded, strict=True):
+        ids[place] += encoding.ids
+    return ids
+
+  def tokens_of(self, text: str) -> list[tuple[int, str, int]]:
+    """Returns id, name and place of each token of a prompt.
+
+    A token's place is that of its last character in the text as shown.
+    """
+    tokens, start = [], 0
+    for part in text.split(BEGINS):
+      # Characters that are shown before each one.
+      before = list(
+        itertools.accumulate((ord(c) not in _MARKS for c in part), initial=0)
+      )
+      encoding = self.tokenizer.encode(part, add_special_tokens=False)
+      for id_, (_, end) in zip(encoding.ids, encoding.offsets, strict=True):
+        place = start + max(before[end] - 1, 0)
+        tokens.append((id_, self._pieces[id_], place))
+      start += before[-1]
+    return tokens
 
   def _encode(self, s: str) -> list[int]:
-    return self.tokenizer.encode(s, add_special_tokens=False).ids
+    return self.encode_batch([s])[0]
 
   def _decode(self, ids: Sequence[int]) -> str:
     return self.tokenizer.decode(list(ids), skip_special_tokens=True)
@@ -218,6 +275,23 @@ class TokenizerVocabulary(seqio.Vocabulary):
 
   def __hash__(self) -> int:
     return hash(self.sha256)
+
+
+def _read_tokenizer(folder: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
+  """Returns the content of tokenizer.json, and tokenizer_config.json."""
+  path = folder / llama_sentencepiece.MODEL
+  if (folder / TOKENIZER).exists() or not path.is_file():
+    return _read(folder / TOKENIZER), _parse(
+      folder / CONFIG, _read(folder / CONFIG)
+    )
+  config = llama_sentencepiece.DEFAULTS | _read_if_there(folder / CONFIG)
+  fields = llama_sentencepiece.tokenizer_json(
+    path,
+    _read(path),
+    config=config,
+    added=_read_if_there(folder / _ADDED),
+  )
+  return json.dumps(fields).encode(), config
 
 
 def _read(path: pathlib.Path) -> bytes:
@@ -305,7 +379,7 @@ def _check_ids(
       )
 
 
-def _for_prompts(content: bytes) -> str:
+def _for_prompts(content: bytes) -> dict[str, Any]:
   """Returns a tokenizer.json in which control tokens have marked names.
 
   Texts are split as in inference: without dropout of merges, which would be
@@ -328,4 +402,18 @@ def _for_prompts(content: bytes) -> str:
       vocabulary[token['content']] = vocabulary.pop(name)
     if fields['model'].get('unk_token') == name:
       fields['model']['unk_token'] = token['content']
-  return json.dumps(fields)
+  return fields
+
+
+def _without_space(part: Any) -> Any:
+  """Returns a part of a tokenizer.json that puts no space before a text."""
+  if isinstance(part, list):
+    return [kept for item in part if (kept := _without_space(item)) is not None]
+  if not isinstance(part, dict):
+    return part
+  if part.get('type') == 'Prepend':
+    return None
+  never = {'prepend_scheme': 'never', 'add_prefix_space': False}
+  return {
+    name: never.get(name, _without_space(value)) for name, value in part.items()
+  }

@@ -15,6 +15,7 @@ class Tokens:
   chat_template: str | None = None
   bos_token: str | None = None
   config: dict = dataclasses.field(default_factory=dict)
+  pads_texts: bool = False
 
   def control(self, text: str) -> str:
     return text.replace('<', '[').replace('>', ']')
@@ -70,6 +71,17 @@ def test_a_template_that_strips_messages_is_followed():
   )
   prompt = prompt_formats.make_format('chat', tokens)
   assert prompt.apply(' a ') == '[user]a[end]\n[assistant]'
+
+
+def test_spaces_of_a_template_stay_around_a_message_and_an_answer():
+  template = (
+    "{% for message in messages %}{% if message.role == 'user' %}"
+    'Q {{ message.content | trim }} A{% else %} {{ message.content | trim }}'
+    '{% endif %}{% endfor %}'
+  )
+  prompt = prompt_formats.make_format('chat', Tokens(chat_template=template))
+  assert prompt.apply(' a ') == 'Q a A'
+  assert prompt.answer_start(' a ') == ' '
 
 
 @pytest.mark.parametrize(
