@@ -104,8 +104,9 @@ def add_length_flags(parser: Flags) -> None:
   parser.add_argument(
     '--vocabulary',
     metavar='F',
-    help="SentencePiece model, 'byte' or 'miniature'; default: "
-    "$IT_STUDY_VOCABULARY, else the corpus's own for 'miniature', else T5's",
+    help="SentencePiece model, folder of a decoder-only model, 'byte' or "
+    "'miniature'; default: $IT_STUDY_VOCABULARY, else the corpus's own for "
+    "'miniature', else T5's",
   )
   parser.add_argument(
     '--max_input_length',

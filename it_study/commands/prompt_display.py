@@ -17,6 +17,7 @@ from it_study.instructions.prompt_spans import (
   INPUT,
   KINDS,
   NEGATIVE,
+  TEMPLATE,
   Span,
 )
 
@@ -29,6 +30,7 @@ _STYLES = {
   NEGATIVE: 'magenta',
   INPUT: 'bold yellow',
   CUE: 'dim',
+  TEMPLATE: 'dim italic',
 }
 # For every other example, to set neighbours apart.
 _SECOND_STYLES = {EXAMPLE: 'bright_blue', NEGATIVE: 'red'}
@@ -102,7 +104,7 @@ class Display:
     self, found: Found, explanation: Explanation, *, with_tokens: bool
   ) -> None:
     self.say(f'=== {explanation.condition.name}')
-    for margin, line in _lines(explanation.prompt.text, explanation.spans):
+    for margin, line in _lines(explanation.text, explanation.spans):
       self.say(f'{margin:>{_MARGIN_WIDTH}} | {line}')
     if with_tokens and explanation.tokens is not None:
       self.say('--- tokens')
@@ -115,7 +117,7 @@ class Display:
   def _cell(
     self, found: Found, explanation: Explanation, *, with_tokens: bool
   ) -> Group:
-    name, text = explanation.condition.name, explanation.prompt.text
+    name, text = explanation.condition.name, explanation.text
     parts: list[RenderableType] = [rule.Rule(Text(name, 'bold'), align='left')]
     if self.has_colour:
       parts.append(_coloured(text, explanation.spans))
@@ -138,12 +140,13 @@ class Display:
 
 def notes(explanation: Explanation, found: Found) -> list[str]:
   """Returns facts about a prompt besides its text, one per line."""
-  prompt, condition = explanation.prompt, explanation.condition
-  size = f'{len(prompt.text):,} characters'
-  if explanation.tokens is not None:
-    size = (
-      f'{len(explanation.tokens):,} tokens including end of sequence, {size}'
-    )
+  condition = explanation.condition
+  size = f'{len(explanation.text):,} characters'
+  tokens = explanation.tokens
+  if tokens is not None:
+    has_end = tokens[-1:] and tokens[-1].kind == 'end'
+    including = ' including end of sequence' if has_end else ''
+    size = f'{len(tokens):,} tokens{including}, {size}'
   if explanation.max_tokens is not None:
     size += f'; limit {explanation.max_tokens:,} tokens'
   lines = [size]

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 import dataclasses
 import itertools
 import json
+import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from it_study import instructions
 from it_study.commands import flags
@@ -27,8 +28,8 @@ from it_study.instructions import (
 from it_study.instructions.tk_instruct import TkInstruct
 from it_study.storage import text_files
 
-# Of T5's vocabularies: id and piece.
-_DEFAULT_EOS = (1, '</s>')
+if TYPE_CHECKING:
+  from it_study.data.tokens import shown_prompts
 
 
 def _add_prompt_flags(parser: argparse.ArgumentParser) -> None:
@@ -73,8 +74,9 @@ def prompt(options: argparse.Namespace) -> None:
       itertools.islice(instances, options.limit),
       corpus=corpus,
       condition=condition,
-      limit=limit_of(options),
+      limit=limit_of(options, condition),
       counts=counts,
+      around=format_of(condition, options, corpus=options.corpus).parts,
     )
     if options.out:
       text_files.write_lines(options.out, _json_lines(rows, show))
@@ -114,31 +116,29 @@ def explain(options: argparse.Namespace) -> None:
   conditions = [tk_instruct.from_name(name) for name in options.condition]
   corpus = open_corpus(options)
   found = _find(corpus, options)
-  needs_tokens = (
-    options.tokens
-    or options.vocabulary is not None
-    or options.max_input_length is not None
-  )
-  limit = limit_of(options)
-  tokenizer, eos = None, _DEFAULT_EOS
-  if needs_tokens:
-    tokenizer, eos = _tokenizer(options)
+  needs_tokens = options.tokens or flags.input_length(options) is not None
   # Conditions that differ only in their training data look the same at test
   # time; show them once.
   shown = dict.fromkeys(
     _shown(condition, found) for condition in conditions or standard_grid()
   )
-  explanations = [
-    explanation.explain(
-      found,
-      corpus=corpus,
-      condition=condition,
-      limit=limit,
-      tokenizer=tokenizer,
-      eos=eos,
+  explanations = []
+  for condition in shown:
+    around = format_of(
+      condition, options, corpus=options.corpus, needs_tokens=needs_tokens
     )
-    for condition in shown
-  ]
+    tokenizer, eos = around.tokenizer() if needs_tokens else (None, None)
+    explanations.append(
+      explanation.explain(
+        found,
+        corpus=corpus,
+        condition=condition,
+        limit=limit_of(options, condition),
+        tokenizer=tokenizer,
+        eos=eos,
+        around=around.parts,
+      )
+    )
   if options.json:
     record = _found_json(found) | {
       'conditions': [e.to_json() for e in explanations]
@@ -168,6 +168,7 @@ class Rendered:
     found: Instance, as the corpus has it.
     condition: Condition of the prompt.
     prompt: Prompt.
+    parts: Text before the prompt, the prompt, and text after it.
     task: Task as the condition shows it.
     seen: Instance as the condition shows it.
   """
@@ -175,17 +176,26 @@ class Rendered:
   found: Found
   condition: Condition
   prompt: prompts.Prompt
+  parts: tuple[str, str, str]
   task: natinst.Task
   seen: natinst.Instance
 
+  @property
+  def text(self) -> str:
+    return ''.join(self.parts)
+
   def spans(self) -> Sequence[prompt_spans.Span]:
-    return prompt_spans.spans(self.prompt, instance=self.seen)
+    return prompt_spans.framed(
+      prompt_spans.spans(self.prompt, instance=self.seen),
+      text=self.prompt.text,
+      parts=self.parts,
+    )
 
   def to_json(self) -> dict[str, object]:
     return {
       'id': self.found.instance.id,
       'task': self.found.task.name,
-      'inputs': self.prompt.text,
+      'inputs': self.text,
       'targets': list(self.seen.outputs),
     }
 
@@ -263,7 +273,7 @@ def _print(rows: Iterator[Rendered], options: argparse.Namespace) -> None:
       continue
     found = row.found
     display.say(f'--- {found.instance.id} ({found.task.name})')
-    display.show_prompt(row.prompt.text, row.spans())
+    display.show_prompt(row.text, row.spans())
     display.say(f'--- accepted: {" | ".join(row.seen.outputs)}\n')
 
 
@@ -274,6 +284,7 @@ def render(
   condition: Condition | TkInstruct,
   limit: prompts.TokenLimit | None,
   counts: collections.Counter[str],
+  around: explanation.Parts = lambda text: ('', text, ''),
 ) -> Iterator[Rendered]:
   """Renders instances, and counts them.
 
@@ -284,6 +295,7 @@ def render(
     limit: Maximum prompt length; None for no limit.
     counts: Incremented: 'prompts' for each, 'fewer' for each whose task has
       fewer examples than the condition requests.
+    around: What surrounds prompts.
   """
   for found in instances:
     shown = _shown(condition, found)
@@ -302,7 +314,12 @@ def render(
     counts['prompts'] += 1
     counts['fewer'] += available < requested
     yield Rendered(
-      found=found, condition=shown, prompt=prompt, task=task, seen=seen
+      found=found,
+      condition=shown,
+      prompt=prompt,
+      parts=around(prompt.text),
+      task=task,
+      seen=seen,
     )
 
 
@@ -359,7 +376,7 @@ def limit_of(
   max_tokens = flags.input_length(options)
   if max_tokens is None:
     return None
-  vocabulary = _vocabulary(options)
+  vocabulary = _vocabulary(options, options.corpus)
   from it_study.data import preprocessors
   from it_study.data.tokens import token_limits
 
@@ -370,24 +387,47 @@ def limit_of(
   )
 
 
-def _tokenizer(
+def format_of(
+  condition: Condition | TkInstruct,
   options: argparse.Namespace,
-) -> tuple[explanation.Tokenizer, tuple[int, str]]:
-  """Returns the tokenizer, and id and piece of its end of sequence."""
-  vocabulary = _vocabulary(options)
-  processor = getattr(vocabulary, 'tokenizer', None)
-  if processor is None:
-    return explanation.byte_tokenizer(vocabulary.encode), _DEFAULT_EOS
-  return (
-    explanation.sentencepiece_tokenizer(processor),
-    (vocabulary.eos_id, processor.IdToPiece(vocabulary.eos_id)),
-  )
+  *,
+  corpus: str,
+  needs_tokens: bool = False,
+) -> 'shown_prompts.ShownFormat':
+  """Returns what surrounds the prompts of a condition.
+
+  Args:
+    condition: Condition of the prompts.
+    options: Options with those of `flags.add_length_flags`. If they name a
+      vocabulary, the format is that of its model.
+    corpus: Corpus, which may have a vocabulary of its own.
+    needs_tokens: Whether to load the vocabulary in use if they do not.
+
+  Raises:
+    InputError: If the format needs a tokenizer, and none is named.
+  """
+  from it_study.data.tokens import shown_prompts
+
+  name = 'plain'
+  if isinstance(condition, Condition):
+    name = condition.prompt_format
+  if name == 'chat' and not needs_tokens:
+    if not (options.vocabulary or os.environ.get('IT_STUDY_VOCABULARY')):
+      raise InputError(
+        f'{condition.name}: _fmtchat needs the chat template of a tokenizer. '
+        'Name the folder of the model with --vocabulary, such as '
+        '--vocabulary=smollm2-135m-instruct.'
+      )
+    needs_tokens = True
+  if needs_tokens or flags.input_length(options) is not None:
+    return shown_prompts.ShownFormat(name, _vocabulary(options, corpus))
+  return shown_prompts.ShownFormat(name)
 
 
-def _vocabulary(options: argparse.Namespace) -> Any:
+def _vocabulary(options: argparse.Namespace, corpus: str) -> Any:
   """Returns the vocabulary, a `seqio.Vocabulary`."""
   tensorflow_setup.import_tensorflow()
   from it_study.data import prepare, vocabularies
 
-  prepare.set_or_check_vocabulary(options.vocabulary, corpus=options.corpus)
+  prepare.set_or_check_vocabulary(options.vocabulary, corpus=corpus)
   return vocabularies.current_vocabulary()

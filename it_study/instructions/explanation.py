@@ -28,6 +28,10 @@ class Token:
   kind: str
 
 
+# Returns the text before a prompt, the prompt, and the text after it.
+Parts = Callable[[str], tuple[str, str, str]]
+
+
 class Tokenizer(Protocol):
   """A function from text to its tokens, without end-of-sequence."""
 
@@ -42,7 +46,8 @@ class Explanation:
   Attributes:
     condition: Condition on the instance's split.
     prompt: Prompt within the limit.
-    spans: Spans of the prompt's text.
+    text: Text of the prompt, and of the template around it.
+    spans: Spans of that text.
     kept_input: Amount of the instance's text that is kept.
     kept_definition: Number of characters of the definition that are kept, and
       in total.
@@ -58,6 +63,7 @@ class Explanation:
 
   condition: Condition
   prompt: prompts.Prompt
+  text: str
   spans: tuple[Span, ...]
   kept_input: KeptInput
   kept_definition: tuple[int, int]
@@ -74,7 +80,7 @@ class Explanation:
     kept, length = self.kept_definition
     return {
       'condition': self.condition.name,
-      'text': self.prompt.text,
+      'text': self.text,
       'spans': [dataclasses.asdict(span) for span in self.spans],
       'examples': [_example_json(*pair) for pair in self.examples],
       'dropped_examples': [_example_json(*pair) for pair in self.dropped],
@@ -102,7 +108,8 @@ def explain(
   condition: Condition,
   limit: prompts.TokenLimit | None = None,
   tokenizer: Tokenizer | None = None,
-  eos: tuple[int, str] = (1, '</s>'),
+  eos: tuple[int, str] | None = (1, '</s>'),
+  around: Parts = lambda text: ('', text, ''),
 ) -> Explanation:
   """Renders an instance and explains what happened to its parts.
 
@@ -111,8 +118,10 @@ def explain(
     corpus: Corpus that contains the instance.
     condition: Condition on the instance's split.
     limit: Maximum length; None for no limit.
-    tokenizer: Tokenizer of the model's vocabulary; None to omit the tokens.
-    eos: Id and piece of end-of-sequence.
+    tokenizer: Function from the text of a prompt to the tokens of that text and
+      of the template around it; None to omit the tokens.
+    eos: Id and piece of end-of-sequence; None if prompts do not end in it.
+    around: What surrounds prompts.
   """
   render = functools.partial(
     prompts.render,
@@ -126,7 +135,12 @@ def explain(
   task, instance = instructions.rewrite(
     task=found.task, instance=found.instance, condition=condition
   )
-  spans = prompt_spans.spans(prompt, instance=instance)
+  parts = around(prompt.text)
+  spans = prompt_spans.framed(
+    prompt_spans.spans(prompt, instance=instance),
+    text=prompt.text,
+    parts=parts,
+  )
   kinds = prompt_spans.example_kinds(prompt)
   all_kinds = prompt_spans.example_kinds(whole)
   max_tokens = None if limit is None else limit.max_tokens
@@ -136,6 +150,7 @@ def explain(
   return Explanation(
     condition=condition,
     prompt=prompt,
+    text=''.join(parts),
     spans=spans,
     kept_input=prompt_spans.kept_input(prompt, instance=instance),
     kept_definition=prompt_spans.kept_definition(prompt, whole=whole),
@@ -192,15 +207,16 @@ def _tokens(
   spans: Sequence[Span],
   tokenizer: Tokenizer,
   max_tokens: int | None,
-  eos: tuple[int, str],
+  eos: tuple[int, str] | None,
 ) -> tuple[tuple[Token, ...], int]:
   """Returns tokens, cut like SeqIO for end-of-sequence, and how many it cut."""
   kinds = [span.kind for span in spans for _ in range(span.start, span.end)]
   tokens = [
     Token(token, piece, kinds[place]) for token, piece, place in tokenizer(text)
   ]
-  kept = tokens if max_tokens is None else tokens[: max_tokens - 1]
-  return (*kept, Token(*eos, 'end')), len(tokens) - len(kept)
+  end = [] if eos is None else [Token(*eos, 'end')]
+  kept = tokens if max_tokens is None else tokens[: max_tokens - len(end)]
+  return (*kept, *end), len(tokens) - len(kept)
 
 
 def _example_json(kind: str, example: Example) -> dict[str, object]:

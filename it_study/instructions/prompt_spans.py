@@ -10,12 +10,13 @@ from it_study.corpus.schema import Instance
 from it_study.instructions.prompts import Prompt
 
 # The kinds of spans. Those of examples are followed by a number.
-DEFINITION, EXAMPLE, NEGATIVE, INPUT, CUE = KINDS = (
+DEFINITION, EXAMPLE, NEGATIVE, INPUT, CUE, TEMPLATE = KINDS = (
   'definition',
   'example',
   'negative example',
   'input',
   'cue',
+  'template',
 )
 
 
@@ -23,7 +24,8 @@ DEFINITION, EXAMPLE, NEGATIVE, INPUT, CUE = KINDS = (
 class Span:
   """Characters `start` to `end` (exclusive) of a prompt's text.
 
-  `kind` is 'definition', 'example 1', 'negative example 1', 'input' or 'cue'.
+  `kind` is 'definition', 'example 1', 'negative example 1', 'input', 'cue' or
+  'template'.
   """
 
   start: int
@@ -79,6 +81,34 @@ def spans(prompt: Prompt, *, instance: Instance) -> tuple[Span, ...]:
     (index + 1, parts[bisect.bisect_right(ends, place)][1])
     for index, place in enumerate(places)
   )
+
+
+def framed(
+  spans: Iterable[Span], *, text: str, parts: tuple[str, str, str]
+) -> tuple[Span, ...]:
+  """Returns spans of a prompt in the template around it.
+
+  Args:
+    spans: Spans of the prompt's text.
+    text: The prompt's text.
+    parts: Text before the prompt, the prompt, which may lack white space at its
+      ends, and text after it.
+  """
+  before, kept, after = parts
+  start = text.index(kept)
+  end = start + len(kept)
+  shift = len(before) - start
+  moved = [
+    Span(0, len(before), TEMPLATE),
+    *(
+      Span(
+        max(span.start, start) + shift, min(span.end, end) + shift, span.kind
+      )
+      for span in spans
+    ),
+    Span(end + shift, end + shift + len(after), TEMPLATE),
+  ]
+  return tuple(span for span in moved if span.start < span.end)
 
 
 def kept_input(prompt: Prompt, *, instance: Instance) -> KeptInput:

@@ -5,9 +5,11 @@ import os
 import pathlib
 
 import fakes
+import gguf_files
 import pytest
 
 from it_study import cli
+from it_study.checkpoints.gguf import folder as gguf_folder
 from it_study.data import vocabularies
 from it_study.instructions import prompts
 
@@ -398,3 +400,97 @@ def test_stats_fits_the_terminal(capsys, monkeypatch, columns, lines):
   assert max(map(len, text.splitlines())) <= int(columns)
   table = text.partition('\n\n')[0].splitlines()
   assert len(table) == 2 + lines
+
+
+ALPACA = f'{SIMPLIFIED}_fmtalpaca'
+CHAT = f'{SIMPLIFIED}_fmtchat'
+PLAIN_TEXT = (
+  'Definition: Possible outputs: yes, no.\n\n Positive Example 1 -\n'
+  f'Input: Is it wet?\n Output: yes.\n\n{HEAD}Input: Is it 1?\nOutput: '
+)
+
+
+@pytest.fixture(name='model')
+def _model():
+  """A tiny Llama's folder, with a chat template."""
+  path = gguf_folder.write_folder(
+    gguf_files.write(pathlib.Path('m.gguf')), pathlib.Path('model')
+  )
+  (path / 'chat_template.jinja').write_text(
+    '<|user|>{{ messages[0].content | trim }}<|end|>'
+  )
+  return path
+
+
+def part(explained, kind):
+  """Returns the text of a prompt's spans of a kind."""
+  return [
+    explained['text'][span['start'] : span['end']]
+    for span in explained['spans']
+    if span['kind'] == kind
+  ]
+
+
+def test_alpacas_template_is_shown_around_a_prompt(capsys):
+  words = ('entail-1', f'--condition={ALPACA}')
+  (found,) = explained(capsys, *words)['conditions']
+  before, after = part(found, 'template')
+  assert found['text'] == before + PLAIN_TEXT + after
+  assert before.startswith('Below is an instruction that describes a task.')
+  assert after == '\n\n### Response:'
+  shown = printed(capsys, 'prompt', '--id=entail-1', f'--condition={ALPACA}')
+  assert shown.startswith(f'--- entail-1 (task4_entail)\n{found["text"]}\n')
+
+
+def test_a_chat_template_is_shown_with_its_tokens(capsys, model):
+  words = (f'--condition={CHAT}', f'--vocabulary={model}')
+  (found,) = explained(capsys, 'entail-1', *words)['conditions']
+  assert found['text'] == f'<|user|>{PLAIN_TEXT.strip()}<|end|>'
+  assert part(found, 'template') == ['<|user|>', '<|end|>']
+  first, *tokens, last = found['tokens']
+  assert first == {'id': 1, 'piece': '<|user|>', 'kind': 'template'}
+  # No end of sequence: the model continues the prompt.
+  assert last == {'id': 0, 'piece': '<|end|>', 'kind': 'template'}
+  assert tokens[0] == {
+    'id': gguf_files.TOKENS.index('D'),
+    'piece': 'D',
+    'kind': 'definition',
+  }
+  assert tokens[-1]['kind'] == 'cue'
+  text = printed(capsys, 'explain', 'entail-1', *words)
+  assert f'--- {len(found["tokens"])} tokens, ' in text
+
+
+def test_a_templates_tokens_count(capsys, model):
+  words = (f'--condition={CHAT}', f'--vocabulary={model}')
+  (whole,) = explained(capsys, 'entail-1', *words)['conditions']
+  for limit, dropped in (
+    (whole['num_tokens'], 0),
+    (whole['num_tokens'] - 1, 1),
+  ):
+    (found,) = explained(
+      capsys, 'entail-1', *words, f'--max_input_length={limit}'
+    )['conditions']
+    assert len(found['dropped_examples']) == dropped
+    assert part(found, 'template') == ['<|user|>', '<|end|>']
+
+
+def test_a_chat_template_needs_a_tokenizer(capsys):
+  for words in (['prompt'], ['explain', 'entail-1']):
+    words += ['--corpus=corpus', f'--condition={CHAT}']
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err == (
+      f'it-study: {CHAT}: _fmtchat needs the chat template of a '
+      'tokenizer. Name the folder of the model with --vocabulary, such as '
+      '--vocabulary=smollm2-135m-instruct.\n'
+    )
+
+
+@pytest.mark.parametrize('name', [ALPACA, CHAT, SIMPLIFIED])
+def test_formatted_prompts_of_a_file_are_certified(capsys, model, name):
+  words = [f'--condition={name}', f'--vocabulary={model}']
+  assert printed(capsys, 'prompt', '--out=p.jsonl', *words) == ''
+  capsys.readouterr()
+  assert (
+    cli.main(['corpus', 'verify', 'corpus', '--prompts=p.jsonl', *words]) == 0
+  ), capsys.readouterr().out

@@ -2,12 +2,13 @@
 
 import argparse
 from collections.abc import Sequence
+import dataclasses
 import json
 import pathlib
 import sys
 from typing import TYPE_CHECKING
 
-from it_study.commands import flags
+from it_study.commands import flags, prompting
 from it_study.commands.flags import Command
 from it_study.commands.progress import BuildProgress, CountProgress
 from it_study.conditions import Condition
@@ -174,6 +175,11 @@ def _of_prompts(
       raise InputError(
         f'--{option} selects stored rows; leave it out with --prompts.'
       )
+  around = prompting.format_of(condition, options, corpus=options.directory)
+  rows = [
+    dataclasses.replace(row, inputs=around.remove_from(row.inputs))
+    for row in rows
+  ]
   with CountProgress('tasks certified', quiet=options.quiet) as show:
     return prompt_file.certify_prompts(
       corpus=corpus,
