@@ -1,6 +1,7 @@
 """Tests of studies of SeqIO tasks of the user's own."""
 
 import json
+import re
 
 import fakes
 import pytest
@@ -10,6 +11,7 @@ import seqio_tasks_fixture as fixture
 from it_study import seqio_lib
 from it_study.data.seqio_tasks import corpus as corpus_lib
 from it_study.errors import InputError
+from it_study.report import write_report
 from it_study.study import run as study
 from it_study.study.run_record import RunRecord
 
@@ -150,6 +152,22 @@ def test_conditions_may_be_tested_on_own_tasks(tmp_path, monkeypatch):
     'baseline_prior_seed0__none__test',
     'baseline_prior_seed0__even__test',
   ]
+  # The report has a part for each.
+  write_report(study_dir=tmp_path / 'study')
+  text = (tmp_path / 'study/report/report.md').read_text()
+  headings = [line[3:] for line in text.splitlines() if line.startswith('## ')]
+  assert headings[0] == 'Results on unseen tasks'
+  assert headings[-4:-1] == [
+    'Compared with guessing and with the untuned model',
+    'even, split test',
+    'What the models answer: even, split test',
+  ]
+  _, corpus_part, own_part = re.split(
+    '## Results on unseen tasks|## Compared with guessing', text
+  )
+  row = r'\| Original definition, 1 example \| \[50.0\].*even__test'
+  assert not re.search(row, corpus_part)
+  assert re.search(row, own_part)
 
 
 def test_tasks_may_be_added_and_only_new_cells_run(tmp_path):
@@ -208,7 +226,7 @@ def test_other_instances_are_refused(tmp_path):
     ),
     (
       {'test_conditions': ('empty',)},
-      'empty has no instance in test: nothing to test.',
+      'empty has no instance in test: there is nothing to predict or to score.',
     ),
     (
       {'test_conditions': ('missing',)},
