@@ -3,9 +3,17 @@
 import argparse
 import json
 import os
+import sys
+from typing import TYPE_CHECKING
 
 from it_study.commands import flags
 from it_study.commands.flags import Command
+from it_study.conditions import Condition, is_condition_name
+from it_study.corpus.findings import plural
+from it_study.errors import InputError
+
+if TYPE_CHECKING:
+  from it_study.report.results import Results
 
 
 def _add_report_flags(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +40,25 @@ def report(options: argparse.Namespace) -> None:
   elif not options.quiet:
     report_lib.render_terminal_table(folder.path, results=results)
     print(f'report: {paths[0]}')
+    _note_unknown_conditions(results)
+
+
+def _note_unknown_conditions(results: 'Results') -> None:
+  """Prints how many conditions the report cannot compare, and why."""
+  reasons = []
+  for name in sorted({arm.test_condition or '' for arm in results.arms}):
+    if is_condition_name(name):
+      try:
+        Condition.from_name(name)
+      except InputError as error:
+        reasons.append(str(error))
+  if reasons:
+    print(
+      'it-study: note: not compared, as the name is not known: '
+      f'{plural(len(reasons), "condition")}. The first: '
+      f'{reasons[0]}',
+      file=sys.stderr,
+    )
 
 
 REPORT = Command(

@@ -225,9 +225,13 @@ class TemplateRegistry:
   def get(self, prefix: str) -> PromptTemplate | None:
     """Returns a template. Raises `InputError` for an unknown prefix."""
     if prefix not in self._templates:
+      hint = nearest(prefix, self._templates) or (
+        ' Name the module that registers it: --module or '
+        'MIXTURE_OR_TASK_MODULE.'
+      )
       raise InputError(
         f'prompt prefix {prefix!r} is unknown; available: '
-        f'{", ".join(self._templates)}.{nearest(prefix, self._templates)}'
+        f'{", ".join(self._templates)}.{hint}'
       )
     return self._templates[prefix]
 

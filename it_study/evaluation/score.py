@@ -8,7 +8,7 @@ import os
 from typing import NamedTuple
 
 from it_study import instructions
-from it_study.conditions import Condition
+from it_study.conditions import Condition, is_condition_name
 from it_study.corpus.natinst import Corpus
 from it_study.corpus.task_kinds import CLASSIFICATION
 from it_study.errors import InputError
@@ -184,6 +184,9 @@ def _load_rows(
     # T5X writes only one of the references.
     if not set(row.targets) <= set(instance.outputs):
       changed.append(row.id)
+      if condition is None and is_condition_name(row.test_condition or ''):
+        # Its references cannot be made without its levels.
+        Condition.from_name(row.test_condition or '')
     filled.append(
       dataclasses.replace(
         row,

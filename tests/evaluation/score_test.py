@@ -200,6 +200,33 @@ def test_rows_without_a_known_condition_are_not_altered(tmp_path, corpus, name):
   assert score.load_rows(path, corpus=corpus).rows == tuple(rows)
 
 
+@pytest.mark.parametrize(
+  ('name', 'message'),
+  [
+    (
+      'mine_def_flipped_ex_empty0',
+      "prompt prefix 'mine' is unknown; available: natinst. Name the module "
+      'that registers it: --module or MIXTURE_OR_TASK_MODULE.',
+    ),
+    ('natinst_def_mine_ex_empty0', "definition level 'mine' is unknown; "),
+  ],
+)
+def test_altered_references_need_their_condition(
+  tmp_path, corpus, name, message
+):
+  path = tmp_path / 'p.jsonl'
+  rows = [
+    dataclasses.replace(row, test_condition=name) for row in predict_all(corpus)
+  ]
+  predictions.write_predictions(path, rows)
+  assert score.load_rows(path, corpus=corpus).rows == tuple(rows)
+  rows[0] = dataclasses.replace(rows[0], targets=('z',))
+  predictions.write_predictions(path, rows)
+  with pytest.raises(InputError) as error:
+    score.load_rows(path, corpus=corpus)
+  assert str(error.value).startswith(f'condition {name!r}: {message}')
+
+
 @pytest.mark.parametrize('engine', ['native', 'baseline:copy_input'])
 def test_the_scorer_decides_what_a_word_is(tmp_path, corpus, engine):
   rows = [

@@ -169,6 +169,12 @@ def test_names_have_the_prefix_and_are_parsed_back():
       "unknown; available: natinst, faq, form. Did you mean 'faq'?",
     ),
     (
+      'mine_def_original_ex_original2',
+      "condition 'mine_def_original_ex_original2': prompt prefix 'mine' is "
+      'unknown; available: natinst, faq, form. Name the module that registers '
+      'it: --module or MIXTURE_OR_TASK_MODULE.',
+    ),
+    (
       'faq_def_original_ex_orignal',
       "'faq_def_original_ex_orignal' is not a condition. A name reads "
       'faq_def_{LEVEL}_ex_{LEVEL}{COUNT}, followed by suffixes that are not at '
