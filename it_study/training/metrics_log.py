@@ -67,11 +67,11 @@ class MetricsLog:
     self._peak_flops = peak_flops
     self._writer = None
     if events and writes:
-      # Imported here, as it imports TensorFlow.
-      from clu import metric_writers
+      # Only here, as it takes seconds. CLU's writer would load Keras as well.
+      import tensorflow as tf
 
       folder = path.parent / 'events'
-      self._writer = metric_writers.SummaryWriter(str(folder))
+      self._writer = tf.summary.create_file_writer(str(folder))
     self._pending: list[tuple[Mapping[str, jax.Array], float]] = []
     self._compile_seconds = 0.0
     self.restart_clock()
@@ -151,7 +151,11 @@ class MetricsLog:
         file.write(json.dumps(line) + '\n')
     if self._writer is not None:
       scalars = {n: v for n, v in line.items() if n not in ('step', 'steps')}
-      self._writer.write_scalars(step, scalars)
+      import tensorflow as tf
+
+      with self._writer.as_default(step):
+        for name, value in scalars.items():
+          tf.summary.scalar(name, value)
       self._writer.flush()
     self._pending = []
     self.restart_clock()
