@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
+import itertools
 
 from it_study import instructions
 from it_study.conditions import (
@@ -137,20 +138,19 @@ def render(
       instance_id=instance.id,
       template=template,
     )
-  arrange = functools.partial(
-    template.pieces, definition=wording, text_input=text_input
-  )
+  bare = template.pieces(definition=wording, blocks=(), text_input=text_input)
+  arrange = functools.partial(_arranged, template.split(bare))
   blocks, used = _fitting_blocks(
     examples, condition.explanations, arrange, limit, template
   )
   truncated_text = None
   if limit is not None and condition.tk_truncation:
-    truncated_text = _truncated(arrange(blocks=blocks), limit)
+    truncated_text = _truncated(arrange(blocks), limit)
   elif limit is not None:
     # Without the counted spaces, a vocabulary may need more tokens.
-    while blocks and not limit.fits(*arrange(blocks=blocks)):
+    while blocks and not limit.fits(*arrange(blocks)):
       del blocks[-1], used[-1]
-  pieces = arrange(blocks=blocks)
+  pieces = arrange(blocks)
   return Prompt(
     text=''.join(pieces) if truncated_text is None else truncated_text,
     pieces=pieces,
@@ -217,7 +217,7 @@ def _altered(
 def _fitting_blocks(
   examples: Mapping[str, Sequence[Example]],
   explanations: bool,
-  arrange: Callable[..., tuple[str, ...]],
+  arrange: Callable[[Sequence[str]], tuple[str, ...]],
   limit: TokenLimit | None,
   template: PromptTemplate,
 ) -> tuple[list[str], list[tuple[str, Example]]]:
@@ -226,13 +226,15 @@ def _fitting_blocks(
   Args:
     examples: Label, 'Positive' or 'Negative', to its examples.
     explanations: Whether to include explanations.
-    arrange: Function from `blocks` to the pieces of the prompt.
+    arrange: Function from pieces of examples to those of the prompt.
     limit: Maximum length; None for no limit.
     template: Template of the prompt.
   """
   blocks: list[str] = []
   used: list[tuple[str, Example]] = []
   for label in examples:
+    # Of the labels before.
+    num_others = len(blocks)
     for number, example in enumerate(examples[label], start=1):
       block = _block(
         template,
@@ -243,22 +245,25 @@ def _fitting_blocks(
         label == _NEGATIVE,
       )
       if limit is not None:
-        parts = template.split(arrange(blocks=[*blocks, block]))
-        *shown, last = parts['examples']
-        is_negative = [label == _NEGATIVE for label, _ in used]
-        num_positive = is_negative.count(False)
-        parts['examples'] = (
-          *_spaced(shown[:num_positive]),
-          *_spaced(shown[num_positive:]),
-          last,
-        )
-        if not limit.fits(
-          *(piece for part in parts.values() for piece in part)
-        ):
+        spaced = _spaced(blocks[:num_others]) + _spaced(blocks[num_others:])
+        if not limit.fits(*arrange([*spaced, block])):
           break
       blocks.append(block)
       used.append((label, example))
   return blocks, used
+
+
+def _arranged(
+  parts: Mapping[str, Sequence[str]], blocks: Sequence[str]
+) -> tuple[str, ...]:
+  """Returns the pieces of a prompt without examples, and the examples.
+
+  Args:
+    parts: Pieces of each part, in order; none of the examples.
+    blocks: Pieces of the examples.
+  """
+  pieces = (blocks if name == 'examples' else parts[name] for name in parts)
+  return tuple(itertools.chain.from_iterable(pieces))
 
 
 def _spaced(blocks: Sequence[str]) -> list[str]:
@@ -278,13 +283,14 @@ def _block(
   explanation: str | None,
   is_negative: bool,
 ) -> str:
-  return template.block(
+  block = template.block(
     number=number,
     input=text_input,
     output=output,
     explanation=explanation,
     is_negative=is_negative,
   )
+  return block + template.separator
 
 
 def _other_wordings(
