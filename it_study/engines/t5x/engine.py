@@ -248,6 +248,7 @@ def _train(
         vocabulary=inputs.vocabulary,
         optimizer=settings.optimizer,
         z_loss=settings.z_loss,
+        has_shares=num_microbatches > 1,
       ),
       model_dir=str(model_dir),
       train_dataset_cfg=dataset,
@@ -271,7 +272,12 @@ def _train(
       random_seed=settings.seed,
       summarize_config_fn=lambda *_, **__: None,
       get_dataset_fn=lambda cfg, index, count, converter: feed.feed_iterator(
-        inputs.feed, start=start, index=index, count=count, tokens=tokens
+        inputs.feed,
+        start=start,
+        index=index,
+        count=count,
+        tokens=tokens,
+        has_shares=num_microbatches > 1,
       ),
       # Called only with a `train_eval_dataset_cfg`.
       train_eval_get_dataset_fn=lambda cfg, index, count, *_: {

@@ -32,7 +32,13 @@ def dataset_config(
 
 
 def feed_iterator(
-  feed: Feed, *, start: int, index: int, count: int, tokens: dict[int, int]
+  feed: Feed,
+  *,
+  start: int,
+  index: int,
+  count: int,
+  tokens: dict[int, int],
+  has_shares: bool = False,
 ) -> Any:
   """Returns the batches from a step on, as a `clu` iterator.
 
@@ -43,6 +49,7 @@ def feed_iterator(
     count: Number of shares.
     tokens: Dict to add the number of tokens by step to; the shares are assumed
       to hold equally many.
+    has_shares: Whether the weights of a batch's target tokens add up to 1.
   """
   from clu.data import dataset_iterator
 
@@ -56,6 +63,9 @@ def feed_iterator(
 
     def __next__(self) -> dict[str, np.ndarray]:
       batch = feed.batch(self._step, rows=rows)
+      if has_shares:
+        whole = batch if count == 1 else feed.batch(self._step)
+        batch['decoder_loss_weights'] /= whole['decoder_loss_weights'].sum()
       self._step += 1
       tokens[self._step] = count * feed.layout.count_tokens(batch)
       return decoder.t5x_batch(batch)

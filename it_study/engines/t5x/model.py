@@ -42,6 +42,7 @@ def make_model(
   decoding: Decoding | None = None,
   max_decode_steps: int | None = None,
   z_loss: float = 0.0,
+  has_shares: bool = False,
 ) -> Any:
   """Returns T5X's model, of a T5 on T5X's own network, else on ours.
 
@@ -55,6 +56,8 @@ def make_model(
     max_decode_steps: Maximum number of tokens of an answer, for prediction by a
       decoder-only model; a T5 takes it from the task's lengths.
     z_loss: Coefficient of the squared log normaliser, as in the native engine.
+    has_shares: Whether the weights of a batch's target tokens add up to 1. T5X
+      sums the losses of microbatches, so they must not be means.
 
   Raises:
     InputError: If T5X does not support the decoding, or its network fixes a
@@ -67,7 +70,10 @@ def make_model(
     assert isinstance(config, T5Config), 'models are T5s or decoder-only'
     make = _encoder_decoder(config, vocabulary, decoding)
   make = functools.partial(make, optimizer_def=optimizer_def)
-  model = make(z_loss=z_loss, loss_normalizing_factor=_LOSS_NORMALIZING_FACTOR)
+  model = make(
+    z_loss=z_loss,
+    loss_normalizing_factor=None if has_shares else _LOSS_NORMALIZING_FACTOR,
+  )
   # By default, T5X evaluates with the training loss: with the z-loss, and
   # normalised per batch, which does not give a mean over all tokens.
   summing = make(z_loss=0.0, loss_normalizing_factor=None)

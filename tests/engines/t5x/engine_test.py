@@ -153,6 +153,18 @@ class TestWithT5X:
     for name in ('train_steps', 'num_microbatches'):
       assert theirs[name] == ours[name]
 
+  def test_microbatches_have_the_loss_of_the_batch(self, corpus, tmp_path):
+    finetune_both(
+      corpus, tmp_path, train_steps=4, microbatch_size=1, pack=False
+    )
+    ours, theirs = lines(tmp_path / 'native'), lines(tmp_path / 't5x')
+    for name in ('loss', 'z_loss', 'accuracy', 'gradient_norm'):
+      np.testing.assert_allclose(
+        [line[name] for line in theirs],
+        [line[name] for line in ours],
+        rtol=1e-5,
+      )
+
   def test_untuned_weights_are_the_initial_ones_of_a_training(self, tmp_path):
     finetune(
       t5x,
