@@ -17,6 +17,11 @@ import numpy as np
 
 from it_study.models import AnyArray, Model, partitioning
 
+# Smallest share of a group's tokens that a common beginning is worth encoding
+# apart for. What follows it attends to a beginning padded to the longest prompt
+# of the batch, which costs more than a few tokens save.
+_LEAST_SHARE = 1 / 8
+
 
 class Beginning(NamedTuple):
   """What a prompt shares with others.
@@ -36,7 +41,8 @@ def find_beginnings(
   """Groups prompts by their beginnings so that the most tokens are saved.
 
   A group of n prompts saves n - 1 times their common beginning. At least one
-  token of every prompt is left.
+  token of every prompt is left. Beginnings that are short beside the prompts
+  are not shared.
 
   >>> find_beginnings([np.array(p) for p in ([5, 6, 1], [7, 8], [5, 6, 2])])
   [Beginning(group=0, length=2), Beginning(group=1, length=0), \
@@ -46,6 +52,7 @@ Beginning(group=0, length=2)]
     range(len(prompts)), key=lambda k: prompts[k].astype('>i4').tobytes()
   )
   ordered = [prompts[k] for k in order]
+  sums = [0, *itertools.accumulate(map(len, ordered))]
   common = [
     *(_common(a, b) for a, b in itertools.pairwise(ordered)),
     -1,
@@ -59,7 +66,9 @@ Beginning(group=0, length=2)]
       depth, start, saved_before, parts_before = open_ranges.pop()
       saved, parts = saved_before + saved, parts_before + parts
       own = (index - start) * depth
-      if depth > shared and own > saved:
+      tokens = sums[index + 1] - sums[start]
+      is_long = (index + 1 - start) * depth >= _LEAST_SHARE * tokens
+      if depth > shared and own > saved and is_long:
         saved, parts = own, [(start, index + 1, depth)]
     open_ranges.append((shared, start, saved, parts))
   found: list[Beginning] = [Beginning(k, 0) for k in range(len(prompts))]

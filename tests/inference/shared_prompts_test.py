@@ -137,6 +137,9 @@ def test_a_beginning_is_encoded_once_although_batches_divide_its_prompts(
       [[5, 6, 1], [5, 6, 2, 2, 1], [5, 6, 2, 2, 3], [5, 6, 4], [9, 6]],
       [(0, 2)] * 4 + [(4, 0)],
     ),
+    # 2 of 18 tokens are too few to be worth it, 2 of 16 are not.
+    ([[5, *[6] * 8], [5, *[7] * 8]], [(0, 0), (1, 0)]),
+    ([[5, *[6] * 7], [5, *[7] * 7]], [(0, 1)] * 2),
   ],
 )
 def test_prompts_are_grouped_so_that_the_most_tokens_are_saved(
