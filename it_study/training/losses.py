@@ -6,7 +6,7 @@ Shape letters, as in `it_study.models`:
 
 from collections.abc import Callable, Mapping
 import functools
-from typing import Any
+from typing import Any, TypedDict
 
 from flax.linen.spmd import with_logical_constraint
 import jax
@@ -39,6 +39,7 @@ def cross_entropy(
   num_target_tokens: Float32[Array, ''] | None = None,
   num_parts: int = 1,
   num_columns: int | None = None,
+  num_shards: int = 1,
   soft_cap: float | None = None,
 ) -> tuple[Float32[Array, ''], dict[str, Float32[Array, '']]]:
   """Returns the mean loss over the weighted target tokens of a global batch.
@@ -74,6 +75,9 @@ def cross_entropy(
     num_columns: If most weights are 0: length of the parts that the rows are
       computed in, in place of `num_parts`, once the tokens that count come
       first. Parts where no token counts are skipped.
+    num_shards: Number of devices that the rows are divided among, within each
+      part. Each sums the gradient of its own rows in `kernel` over the parts;
+      the devices' sums are added at the end, once.
     soft_cap: Cap c that turns logits s into c tanh(s / c); None for no cap.
 
   Returns:
@@ -96,7 +100,7 @@ def cross_entropy(
     )
     num_parts = hidden.shape[0] // weights.shape[0]
   skips = num_columns is not None
-  settings = z_loss, label_smoothing, num_parts, skips, soft_cap
+  settings = z_loss, label_smoothing, num_parts, num_shards, skips, soft_cap
   loss, mean_z_loss, accuracy = _weighted_sums(
     hidden, kernel, targets, shares, *settings
   )
@@ -106,6 +110,37 @@ def cross_entropy(
     'accuracy': lax.stop_gradient(accuracy),
     'num_target_tokens': weighted_tokens,
   }
+
+
+class Division(TypedDict, total=False):
+  """Arguments of `cross_entropy` that say how it divides a batch."""
+
+  num_parts: int
+  num_columns: int
+  num_shards: int
+
+
+def division(
+  hidden: Float[Array, 'B T E'],
+  kernel: Float[AnyArray, 'E V'],
+  mesh_shape: Mapping[str, int],
+  *,
+  has_sparse_targets: bool,
+) -> Division:
+  """Returns how `cross_entropy` divides a batch over parts and devices.
+
+  Args:
+    hidden: Hidden states, as for `cross_entropy`.
+    kernel: Logits matrix, as for `cross_entropy`.
+    mesh_shape: Number of devices along 'data', 'fsdp' and 'model'.
+    has_sparse_targets: Whether most tokens have no weight.
+  """
+  shards = mesh_shape['data'] * mesh_shape['fsdp']
+  if has_sparse_targets:
+    columns = count_columns(hidden, kernel, mesh_shape)
+    return {'num_columns': columns, 'num_shards': shards}
+  parts = count_parts(hidden, kernel, mesh_shape)
+  return {'num_parts': parts, 'num_shards': shards}
 
 
 def count_parts(
@@ -183,7 +218,7 @@ def _targets_first(
   return cut(hidden), cut(targets), cut(shares)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7, 8))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6, 7, 8, 9))
 def _weighted_sums(
   hidden: Float[Array, 'B T E'],
   kernel: Float[AnyArray, 'E V'],
@@ -192,6 +227,7 @@ def _weighted_sums(
   z_loss: float,
   label_smoothing: float,
   num_parts: int,
+  num_shards: int,
   skips: bool,
   soft_cap: float | None,
 ) -> _Terms:
@@ -214,6 +250,7 @@ def _forward(
   z_loss: float,
   label_smoothing: float,
   num_parts: int,
+  num_shards: int,
   skips: bool,
   soft_cap: float | None,
 ) -> tuple[_Terms, tuple[Float[Array, 'B T E'], Float[Array, 'E V']]]:
@@ -232,11 +269,7 @@ def _forward(
     d_logits = d_logits.astype(hidden.dtype)
     flat = d_logits.reshape(-1, d_logits.shape[-1])
     d_hidden = (flat @ kernel.T).reshape(hidden.shape)
-    part_d_kernel = jnp.matmul(
-      hidden.reshape(-1, hidden.shape[-1]).T,
-      flat,
-      preferred_element_type=jnp.float32,
-    )
+    part_d_kernel = _kernel_gradient(hidden, flat, num_shards)
     if d_kernel is not None:
       part_d_kernel = d_kernel + part_d_kernel
     return (
@@ -246,8 +279,13 @@ def _forward(
 
   zero = jnp.zeros((), jnp.float32)
   d_kernel = None
-  if num_parts > 1:
+  if num_parts == 1:
+    # There is one product, which the compiler adds up over devices.
+    num_shards = 1
+  elif num_shards == 1:
     d_kernel = jnp.zeros(kernel.shape, jnp.float32)
+  else:
+    d_kernel = _per_shard(jnp.zeros((num_shards, *kernel.shape), jnp.float32))
   (terms, d_kernel), d_hidden = _loop(
     add,
     ((zero, zero, zero), d_kernel),
@@ -256,6 +294,8 @@ def _forward(
     skips,
   )
   d_hidden = _join(d_hidden, num_parts)
+  if num_shards > 1:
+    d_kernel = with_logical_constraint(d_kernel.sum(axis=0), ('embed', 'vocab'))
   return terms, (d_hidden, d_kernel.astype(kernel.dtype))
 
 
@@ -263,12 +303,13 @@ def _backward(
   z_loss: float,
   label_smoothing: float,
   num_parts: int,
+  num_shards: int,
   skips: bool,
   soft_cap: float | None,
   residuals: tuple[Float[Array, 'B T E'], Float[Array, 'E V']],
   cotangents: _Terms,
 ) -> tuple[Float[Array, 'B T E'], Float[Array, 'E V'], None, None]:
-  del z_loss, label_smoothing, num_parts, skips, soft_cap
+  del z_loss, label_smoothing, num_parts, num_shards, skips, soft_cap
   factor = cotangents[0]
   d_hidden, d_kernel = (
     array * factor.astype(array.dtype) for array in residuals
@@ -277,6 +318,32 @@ def _backward(
 
 
 _weighted_sums.defvjp(_forward, _backward)
+
+
+def _kernel_gradient(
+  hidden: Float[Array, 'B T E'], d_logits: Float[Array, 'tokens V'], shards: int
+) -> Float32[Array, '... E V']:
+  """Returns a part's gradient in the kernel; [S, E, V] for S > 1 shards."""
+  flat = hidden.reshape(-1, hidden.shape[-1])
+  if shards == 1:
+    return jnp.matmul(flat.T, d_logits, preferred_element_type=jnp.float32)
+  by_shard = jnp.einsum(
+    'ste,stv->sev',
+    flat.reshape(shards, -1, flat.shape[-1]),
+    d_logits.reshape(shards, -1, d_logits.shape[-1]),
+    preferred_element_type=jnp.float32,
+  )
+  return _per_shard(by_shard)
+
+
+def _per_shard(
+  d_kernel: Float32[Array, 'S E V'],
+) -> Float32[Array, 'S E V']:
+  """Keeps each shard's gradient on the devices that hold its rows.
+
+  Otherwise the compiler adds it up over devices in every iteration of the loop.
+  """
+  return with_logical_constraint(d_kernel, ('batch', None, 'vocab'))
 
 
 def _logits(

@@ -293,11 +293,13 @@ def _make_gradient_fn(
         z_loss=z_loss,
         label_smoothing=label_smoothing,
         num_target_tokens=num_target_tokens,
-        num_parts=losses.count_parts(hidden, kernel, mesh.shape),
-        num_columns=losses.count_columns(hidden, kernel, mesh.shape)
-        if model.config.has_sparse_targets
-        else None,
         soft_cap=model.config.logits_soft_cap,
+        **losses.division(
+          hidden,
+          kernel,
+          mesh.shape,
+          has_sparse_targets=model.config.has_sparse_targets,
+        ),
       )
 
   return jax.grad(loss_fn, has_aux=True)

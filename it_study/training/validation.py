@@ -122,11 +122,13 @@ def _make_step(
         targets=features['decoder_target_tokens'],
         weights=weights,
         z_loss=0.0,
-        num_parts=losses.count_parts(hidden, kernel, mesh.shape),
-        num_columns=losses.count_columns(hidden, kernel, mesh.shape)
-        if model.config.has_sparse_targets
-        else None,
         soft_cap=model.config.logits_soft_cap,
+        **losses.division(
+          hidden,
+          kernel,
+          mesh.shape,
+          has_sparse_targets=model.config.has_sparse_targets,
+        ),
       )
     return metrics['loss'], metrics['accuracy'], metrics['num_target_tokens']
 

@@ -47,9 +47,11 @@ SCORES_AGAIN = 2 * 32 * 16 * 2 * 24 * 24
 _ON_EIGHT_DEVICES = f"""
 import json
 import jax
+from it_study.input_pipeline import row_layouts
 from it_study.models import partitioning
 from it_study.models.t5 import T5Config
-from it_study.training import optimizers
+from it_study.models.decoder_only.config import DecoderConfig
+from it_study.training import losses, optimizers
 from it_study.training.planning import plan
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
@@ -67,6 +69,16 @@ for name, mesh, scan, microbatch_size in (
     batch_size=16,
     lengths={LENGTHS!r},
     microbatch_size=microbatch_size,
+  ).to_dict()]))
+for name, logits_bytes in (('whole loss', 2**20), ('loss in parts', 1)):
+  losses._LOGITS_BYTES = logits_bytes
+  print(json.dumps([name, plan.plan(
+    model_config=DecoderConfig(96, 32, 4, 2, 8, 64, 1),
+    optimizer=optimizers.adamw(),
+    mesh=partitioning.make_mesh(data=2, fsdp=4),
+    batch_size=8,
+    lengths={LENGTHS!r},
+    layout=row_layouts.DECODER,
   ).to_dict()]))
 """
 
@@ -141,6 +153,16 @@ def test_data_parallelism_sends_the_gradients(plans):
   payload = 4 * (gradients + again + tables + scalars)
   assert found['all-reduce']['payload_bytes'] == payload
   assert found['all-reduce']['sent_bytes'] == payload * 2 * 7 / 8
+
+
+def test_a_loss_in_parts_sends_the_gradient_of_its_kernel_once(plans):
+  whole, parts = (
+    sum(kind['payload_bytes'] for kind in plans[name]['collectives'].values())
+    for name in ('whole loss', 'loss in parts')
+  )
+  # Of 8 columns each, and the kernel has 96 x 32 entries.
+  num_parts = sum(LENGTHS.values()) // 8
+  assert abs(parts - whole) < 4 * 96 * 32 < num_parts * 4 * 96 * 32
 
 
 def test_a_scanned_plan_equals_the_unrolled_one(plans):
