@@ -75,9 +75,8 @@ def cross_entropy(
     num_columns: If most weights are 0: length of the parts that the rows are
       computed in, in place of `num_parts`, once the tokens that count come
       first. Parts where no token counts are skipped.
-    num_shards: Number of devices that the rows are divided among, within each
-      part. Each sums the gradient of its own rows in `kernel` over the parts;
-      the devices' sums are added at the end, once.
+    num_shards: Number of devices that the rows of each part are divided among.
+      Each sums its own gradient of `kernel`, and the sums are added once.
     soft_cap: Cap c that turns logits s into c tanh(s / c); None for no cap.
 
   Returns:
@@ -99,10 +98,10 @@ def cross_entropy(
       hidden, targets, shares, num_columns
     )
     num_parts = hidden.shape[0] // weights.shape[0]
-  skips = num_columns is not None
-  settings = z_loss, label_smoothing, num_parts, num_shards, skips, soft_cap
+  settings = z_loss, label_smoothing, num_parts, num_shards
   loss, mean_z_loss, accuracy = _weighted_sums(
-    hidden, kernel, targets, shares, *settings
+    *(hidden, kernel, targets, shares),
+    *(*settings, num_columns is not None, soft_cap),
   )
   return loss, {
     'loss': loss,
