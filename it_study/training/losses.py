@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Float32, Int, Shaped
 from it_study.models import AnyArray
 from it_study.models.dot_product_attention import capped
 
+# T5's.
 DEFAULT_Z_LOSS = 1e-4
 
 # Bytes of float32 logits that a device holds at once. Each part of the loss
@@ -54,7 +55,6 @@ def cross_entropy(
   are zero for a perfect prediction. Source: Mesh TensorFlow's
   `softmax_cross_entropy_with_logits` (z-loss), Szegedy et al. 2016, section 7
   (label smoothing); T5X's `compute_weighted_cross_entropy` gives the same sums.
-  T5's own z-loss coefficient is 1e-4.
 
   Logits are the largest array of a training step, so they are not kept for the
   backward pass. The gradient is computed along with the loss, for a part of the
@@ -98,10 +98,10 @@ def cross_entropy(
       hidden, targets, shares, num_columns
     )
     num_parts = hidden.shape[0] // weights.shape[0]
-  settings = z_loss, label_smoothing, num_parts, num_shards
+  skips = num_columns is not None
+  settings = z_loss, label_smoothing, num_parts, num_shards, skips, soft_cap
   loss, mean_z_loss, accuracy = _weighted_sums(
-    *(hidden, kernel, targets, shares),
-    *(*settings, num_columns is not None, soft_cap),
+    hidden, kernel, targets, shares, *settings
   )
   return loss, {
     'loss': loss,
