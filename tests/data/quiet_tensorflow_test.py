@@ -38,20 +38,3 @@ def test_an_import_writes_nothing(module):
     cwd=_PACKAGE.parent,
   )
   assert (done.stdout, done.stderr) == ('', '')
-
-
-def test_keras_loads_at_its_first_use_only():
-  script = (
-    'import sys; from it_study.data import quiet_tensorflow;'
-    'import tensorflow as tf, tensorflow_text as tf_text;'
-    "print(sorted({'keras', 'pandas'} & set(sys.modules)));"
-    'print(tf_text.keras.layers.ToDense.__name__, tf.keras.layers.Add.__name__)'
-  )
-  done = subprocess.run(
-    [sys.executable, '-c', script],
-    capture_output=True,
-    text=True,
-    check=True,
-    cwd=_PACKAGE.parent,
-  )
-  assert done.stdout == '[]\nToDense Add\n'
