@@ -24,10 +24,8 @@ is measured if the extra `parity` is installed.
 Part `sharing` ranks the labels of 1,000 prompts of 10 tasks with and without
 computing only once what prompts begin with in common. It needs no PyTorch.
 
-Prints seconds, tokens per second of a prefill, and peak memory: medians, and
-ratios to ours. Expect ours to be 1.2 times as fast as transformers, at no more
-than its memory, and twice as fast with mixed lengths and in ranking; and
-sharing to be 3 times as fast as not sharing.
+Prints seconds, prompt tokens per second and peak memory: medians, and ratios to
+ours.
 """
 
 import argparse
@@ -375,7 +373,7 @@ def _run(
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
-  """Times one scenario of one peer; see `main` for the fields."""
+  """Returns the medians of one scenario of one peer, to print as JSON."""
   scenario, peer = options.one
   folder, sizes = pathlib.Path(options.folder), _sizes(options)
   data = json.loads((folder / 'data.json').read_text())

@@ -21,10 +21,10 @@ import functools
 
 import numpy as np
 
-from it_study.evaluation.stats import controls, intervals
+from it_study.evaluation.stats import controls, intervals, margins
 
 MARGIN = 5.0
-MARGINS = controls.ControlMargins()
+MARGINS = margins.ControlMargins()
 NUM_RESAMPLES = 1000
 
 

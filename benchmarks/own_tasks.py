@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from it_study import seqio_lib
 
-# Words of a command line, which finds this module by `environment`.
+# Arguments of `it-study`, which finds this module in `environment()`.
 SETTINGS = (
   '--gin_file=models/t5_1_1_tiny.gin',
   '--gin.CORPUS=None',

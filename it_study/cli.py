@@ -3,7 +3,6 @@
 import argparse
 import codecs
 from collections.abc import Callable, Iterator, Sequence
-import gc
 import io
 import logging
 import os
@@ -30,10 +29,6 @@ _COMPILE_LOGGER = 'jax._src.dispatch'
 _COMPILATION = re.compile(r'Finished XLA compilation of .* in ([\d.]+) sec')
 _SLOW_COMPILE_SECONDS = 1.0
 _PLAIN_ERRORS = 'it_study.plain'
-# New objects between two searches for reference cycles. With Python's 700 it
-# searches thousands of times while libraries load and JAX traces, which leave
-# few cycles: a sixth of the CPU time of a short command.
-_OBJECTS_BETWEEN_COLLECTIONS = 50_000
 # What our tables and sentences hold besides ASCII.
 _PLAIN = str.maketrans(
   {'–': '-', '−': '-', '…': '...', '±': '+/-', '×': 'x', '→': '->', '•': '*'}
@@ -117,7 +112,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_and_exit() -> None:
   """Runs the command line of the process: the installed command."""
-  gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
   sys.exit(main())
 
 

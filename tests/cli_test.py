@@ -1,6 +1,5 @@
 """Tests of it_study.cli: words, help, and how a command ends."""
 
-import gc
 import shlex
 import subprocess
 import sys
@@ -208,15 +207,3 @@ def test_only_the_installed_command_restarts_the_process(
   # Both lack arguments.
   assert cli.main(arguments) == 2
   assert len(starts) == times
-
-
-def test_the_installed_command_seldom_collects_garbage(monkeypatch):
-  before = gc.get_threshold()
-  found = []
-  monkeypatch.setattr(cli, 'main', lambda: found.append(gc.get_threshold()[0]))
-  try:
-    with pytest.raises(SystemExit):
-      cli.run_and_exit()
-  finally:
-    gc.set_threshold(*before)
-  assert found == [50_000]

@@ -27,7 +27,9 @@ def test_an_argument_of_the_wrong_shape_is_an_error():
 def test_shapes_are_checked_while_jax_traces():
   with pytest.raises(jaxtyping.TypeCheckError, match="parameter 'kernel'"):
     jax.eval_shape(
-      lambda hidden, kernel: losses.count_parts(hidden, kernel, {}),
+      lambda hidden, kernel: losses.count_parts(
+        hidden, kernel, {}, logits_bytes=1
+      ),
       jax.ShapeDtypeStruct((2, 3, 4), 'float32'),
       jax.ShapeDtypeStruct((3, 5), 'float32'),
     )

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 import dataclasses
 
-from it_study.evaluation.stats.controls import ControlMargins
 from it_study.evaluation.stats.intervals import Interval
-from it_study.evaluation.stats.margins import MARGIN
+from it_study.evaluation.stats.margins import MARGIN, ControlMargins
 from it_study.report import controls, surfaces, truncation
 from it_study.report.arms import (
   ALPHA,

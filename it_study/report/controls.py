@@ -8,9 +8,9 @@ from it_study.evaluation.stats.controls import (
   FAILED,
   PASSED,
   UNCLEAR,
-  ControlMargins,
   Decision,
 )
+from it_study.evaluation.stats.margins import ControlMargins
 from it_study.report.arms import Arm, Comparison, are_untuned, compare
 from it_study.report.results import groups_of
 from it_study.report.scores import Group

@@ -9,8 +9,7 @@ import numpy as np
 
 from it_study.corpus.natinst import CONTROL_CATEGORIES
 from it_study.errors import InputError
-from it_study.evaluation.stats.controls import ControlMargins
-from it_study.evaluation.stats.margins import MARGIN
+from it_study.evaluation.stats.margins import MARGIN, ControlMargins
 from it_study.predictions import Prediction, read_predictions
 from it_study.report.arms import Arm, make_arms
 from it_study.report.load import Cell, Study, read_study

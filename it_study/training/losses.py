@@ -21,8 +21,10 @@ from it_study.models.dot_product_attention import capped
 DEFAULT_Z_LOSS = 1e-4
 
 # Bytes of float32 logits that a device holds at once. Each part of the loss
-# updates the whole gradient of the logits matrix, so tiny parts are wasteful.
-_LOGITS_BYTES = 32 * 2**20
+# reads and writes the whole gradient of the logits matrix. An accelerator
+# computes some hundred tokens' logits in that time, a CPU a few.
+_CPU_LOGITS_BYTES = 32 * 2**20
+_LOGITS_BYTES = 512 * 2**20
 
 
 # Weighted sums of losses, of their z-losses and of correct tokens.
@@ -124,6 +126,7 @@ def division(
   kernel: Float[AnyArray, 'E V'],
   mesh_shape: Mapping[str, int],
   *,
+  platform: str,
   has_sparse_targets: bool,
 ) -> Division:
   """Returns how `cross_entropy` divides a batch over parts and devices.
@@ -132,30 +135,40 @@ def division(
     hidden: Hidden states, as for `cross_entropy`.
     kernel: Logits matrix, as for `cross_entropy`.
     mesh_shape: Number of devices along 'data', 'fsdp' and 'model'.
+    platform: Kind of the devices, such as 'cpu'.
     has_sparse_targets: Whether most tokens have no weight.
   """
   shards = mesh_shape['data'] * mesh_shape['fsdp']
+  sizes = hidden, kernel, mesh_shape
+  most = _CPU_LOGITS_BYTES if platform == 'cpu' else _LOGITS_BYTES
   if has_sparse_targets:
-    columns = count_columns(hidden, kernel, mesh_shape)
-    return {'num_columns': columns, 'num_shards': shards}
-  parts = count_parts(hidden, kernel, mesh_shape)
-  return {'num_parts': parts, 'num_shards': shards}
+    return {
+      'num_columns': count_columns(*sizes, logits_bytes=most),
+      'num_shards': shards,
+    }
+  return {
+    'num_parts': count_parts(*sizes, logits_bytes=most),
+    'num_shards': shards,
+  }
 
 
 def count_parts(
   hidden: Float[Array, 'B T E'],
   kernel: Float[AnyArray, 'E V'],
   mesh_shape: Mapping[str, int],
+  *,
+  logits_bytes: int,
 ) -> int:
   """Returns the number of parts to compute a batch's loss in.
 
-  It is the least number that keeps a device's logits of one part small, where
-  every part has rows for every device.
+  It is the least number that keeps a device's logits of one part small enough,
+  where every part has rows for every device.
 
   Args:
     hidden: Hidden states, as for `cross_entropy`.
     kernel: Logits matrix, as for `cross_entropy`.
     mesh_shape: Number of devices along 'data', 'fsdp' and 'model'.
+    logits_bytes: Largest size of a device's logits of one part.
   """
   rows = hidden.shape[0] // (mesh_shape['data'] * mesh_shape['fsdp'])
   row_bytes = 4 * hidden.shape[1] * kernel.shape[1] // mesh_shape['model']
@@ -163,7 +176,7 @@ def count_parts(
     parts
     for parts in range(1, rows + 1)
     if rows % parts == 0
-    and (parts == rows or rows // parts * row_bytes <= _LOGITS_BYTES)
+    and (parts == rows or rows // parts * row_bytes <= logits_bytes)
   )
 
 
@@ -171,20 +184,23 @@ def count_columns(
   hidden: Float[Array, 'B T E'],
   kernel: Float[AnyArray, 'E V'],
   mesh_shape: Mapping[str, int],
+  *,
+  logits_bytes: int,
 ) -> int:
   """Returns the length of the parts of rows whose targets are sparse.
 
   It is the largest power of two, up to that of the rows, that keeps a device's
-  logits of one part small; at least 8.
+  logits of one part small enough; at least 8.
 
   Args:
     hidden: Hidden states, as for `cross_entropy`.
     kernel: Logits matrix, as for `cross_entropy`.
     mesh_shape: Number of devices along 'data', 'fsdp' and 'model'.
+    logits_bytes: Largest size of a device's logits of one part.
   """
   rows = hidden.shape[0] // (mesh_shape['data'] * mesh_shape['fsdp'])
   token_bytes = 4 * rows * kernel.shape[1] // mesh_shape['model']
-  fitting = max(min(_LOGITS_BYTES // token_bytes, hidden.shape[1]), 8)
+  fitting = max(min(logits_bytes // token_bytes, hidden.shape[1]), 8)
   return 1 << (fitting.bit_length() - 1)
 
 

@@ -67,11 +67,12 @@ class MetricsLog:
     self._peak_flops = peak_flops
     self._writer = None
     if events and writes:
-      # Only here, as it takes seconds. CLU's writer would load Keras as well.
+      # Only here, as it takes seconds.
       import tensorflow as tf
 
       folder = path.parent / 'events'
       self._writer = tf.summary.create_file_writer(str(folder))
+      self._scalar = tf.summary.scalar
     self._pending: list[tuple[Mapping[str, jax.Array], float]] = []
     self._compile_seconds = 0.0
     self.restart_clock()
@@ -151,11 +152,9 @@ class MetricsLog:
         file.write(json.dumps(line) + '\n')
     if self._writer is not None:
       scalars = {n: v for n, v in line.items() if n not in ('step', 'steps')}
-      import tensorflow as tf
-
       with self._writer.as_default(step):
         for name, value in scalars.items():
-          tf.summary.scalar(name, value)
+          self._scalar(name, value)
       self._writer.flush()
     self._pending = []
     self.restart_clock()

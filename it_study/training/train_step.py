@@ -298,6 +298,7 @@ def _make_gradient_fn(
           hidden,
           kernel,
           mesh.shape,
+          platform=mesh.devices.flat[0].platform,
           has_sparse_targets=model.config.has_sparse_targets,
         ),
       )

@@ -127,6 +127,7 @@ def _make_step(
           hidden,
           kernel,
           mesh.shape,
+          platform=mesh.devices.flat[0].platform,
           has_sparse_targets=model.config.has_sparse_targets,
         ),
       )

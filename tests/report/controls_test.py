@@ -10,7 +10,8 @@ from report_fixture import (
   make_study,
 )
 
-from it_study.evaluation.stats.controls import ControlMargins, Decision
+from it_study.evaluation.stats.controls import Decision
+from it_study.evaluation.stats.margins import ControlMargins
 from it_study.report import answer, controls
 from it_study.report.controls import Control
 from it_study.report.load import read_study

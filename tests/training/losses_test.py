@@ -223,9 +223,31 @@ def test_the_length_of_parts_follows_from_the_logits():
     (10**6, 8),
   ):
     columns = losses.count_columns(
-      jnp.zeros((8, 512, 1)), np.zeros((1, vocabulary), np.float32), mesh
+      jnp.zeros((8, 512, 1)),
+      np.zeros((1, vocabulary), np.float32),
+      mesh,
+      logits_bytes=2**25,
     )
     assert columns == length
+
+
+@pytest.mark.parametrize(('platform', 'columns'), [('cpu', 64), ('tpu', 1024)])
+def test_parts_are_longer_on_an_accelerator(platform, columns):
+  hidden = jax.ShapeDtypeStruct((1, 4096, 8), 'float32')
+  kernel = jax.ShapeDtypeStruct((8, 128_256), 'float32')
+  found = []
+  jax.eval_shape(
+    lambda *arrays: found.append(
+      losses.division(
+        *arrays,
+        {'data': 1, 'fsdp': 1, 'model': 1},
+        platform=platform,
+        has_sparse_targets=True,
+      )
+    ),
+    *(hidden, kernel),
+  )
+  assert found == [{'num_columns': columns, 'num_shards': 1}]
 
 
 def test_gradients_have_the_dtype_of_their_arguments():

@@ -14,10 +14,7 @@ SENTENCEPIECE = 'tokenizer.model'
 _SETTINGS = 'tokenizer_config.json'
 _ADDED = 'added_tokens.json'
 _TEMPLATE = 'chat_template.jinja'
-FILES = (
-  *(VOCABULARY, TOKENIZER, SENTENCEPIECE),
-  *(_SETTINGS, _ADDED, _TEMPLATE),
-)
+FILES = (VOCABULARY, TOKENIZER, SENTENCEPIECE, _SETTINGS, _ADDED, _TEMPLATE)
 
 
 class Tokenizer(NamedTuple):

@@ -10,13 +10,14 @@ import os
 
 from it_study.commands.progress import say
 from it_study.errors import InputError
-from it_study.processes import spawning
+from it_study.processes import graceful_exit, spawning
 
 _PLATFORMS = 'JAX_PLATFORMS'
 # XLA reads the number of its threads from it when JAX starts. Sums depend on it
 # in their last bits; with two, a study is the same as on two processors.
 _THREADS = {'PJRT_NPROC': '2'}
-# How long a worker may take to save a checkpoint when told to stop.
+# How long a worker may take to see that all is done, or to save a checkpoint
+# when told to stop.
 _END_SECONDS = 30.0
 _FORMAT = '%(levelname)s: worker %(process)d: %(message)s'
 
@@ -29,9 +30,9 @@ def workers(
   """Lets worker processes do the same work beside the block.
 
   Small models leave processors idle, as one step has little to compute at once.
-  Of N workers, this process among them, each computes with two threads, so that
-  results depend neither on N nor on the number of processors. They divide the
-  work by the locks of the study's folder. The others show no progress; what
+  Of N > 1 workers, this process among them, each computes with two threads, so
+  that results depend neither on N nor on the number of processors. They divide
+  the work by the locks of the study's folder. The others show no progress; what
   stops one is said at the end, as this process finishes the work without it.
 
   Does nothing for one worker. To be entered before JAX starts.
@@ -42,8 +43,8 @@ def workers(
       importable by name.
 
   Raises:
-    InputError: If there are fewer processors than workers, or JAX is to run on
-      something other than the CPU.
+    InputError: If there are fewer processors than workers, or JAX_PLATFORMS
+      names something other than the CPU.
   """
   _check(options.workers)
   if options.workers == 1:
@@ -52,24 +53,26 @@ def workers(
   with _environment({_PLATFORMS: 'cpu', **_THREADS}):
     context = spawning.Context()
     others = []
-    for _ in range(options.workers - 1):
-      reader, writer = context.Pipe(duplex=False)
-      process = context.Process(
-        target=_run, args=(work, _for_worker(options), writer)
-      )
-      process.start()
-      writer.close()
-      others.append((process, reader))
     try:
+      for _ in range(options.workers - 1):
+        reader, writer = context.Pipe(duplex=False)
+        process = context.Process(
+          target=_run, args=(work, _for_worker(options), writer)
+        )
+        others.append((process, reader))
+        process.start()
+        writer.close()
       yield
       for process, reader in others:
+        # It ends once it has seen that all is done, after its last write.
+        process.join(_END_SECONDS)
         if process.exitcode:
           say(options, _early_end(process, reader))
     finally:
-      # All work is done, or this process was told to stop.
-      for process, _ in others:
+      started = [process for process, _ in others if process.pid is not None]
+      for process in started:
         process.terminate()
-      for process, _ in others:
+      for process in started:
         process.join(_END_SECONDS)
         process.kill()
 
@@ -143,7 +146,11 @@ def _run(
   logging.basicConfig(level=logging.WARNING, format=_FORMAT)
   logging.getLogger('absl').setLevel(logging.ERROR)
   try:
-    work(options)
+    with graceful_exit.graceful_exit(
+      status=graceful_exit.RESUMABLE_STATUS,
+      message=f'it-study: worker {os.getpid()} stopped.',
+    ):
+      work(options)
   except Exception as error:
     writer.send(f'{error or type(error).__name__}')
     raise SystemExit(1) from None

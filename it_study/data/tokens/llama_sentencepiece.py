@@ -13,7 +13,6 @@ from it_study.checkpoints.gguf.tokenizer import added_token, begin_with
 from it_study.errors import InputError
 from it_study.storage import git_lfs
 
-MODEL = 'tokenizer.model'
 # What transformers' LlamaTokenizer takes if tokenizer_config.json does not say.
 DEFAULTS = {
   'bos_token': '<s>',
@@ -101,10 +100,13 @@ def _added_tokens(
 ) -> list[dict[str, Any]]:
   """Returns the model's control tokens, and those that were added."""
   names: dict[int, str] = {}
+  plain: set[int] = set()
   try:
     names |= {int(id_): str(name) for name, id_ in added.items()}
     for id_, token in (config.get('added_tokens_decoder') or {}).items():
       names[int(id_)] = _name_of(token)
+      if isinstance(token, Mapping) and token.get('special') is False:
+        plain.add(int(id_))
   except (AttributeError, TypeError, ValueError):
     raise InputError(
       f'{path.parent}: added_tokens.json or added_tokens_decoder in '
@@ -113,8 +115,9 @@ def _added_tokens(
   for id_, piece in enumerate(proto.pieces):
     if piece.type in (piece.CONTROL, piece.UNKNOWN):
       names[id_] = piece.piece
+      plain.discard(id_)
   return [
-    added_token(id_, name, is_special=True)
+    added_token(id_, name, is_special=id_ not in plain)
     for id_, name in sorted(names.items())
   ]
 

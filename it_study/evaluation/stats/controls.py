@@ -8,9 +8,6 @@ import math
 
 from it_study.evaluation.stats.intervals import LEVEL, Estimate
 
-# Exported.
-from it_study.evaluation.stats.margins import ControlMargins as ControlMargins
-
 PASSED, FAILED, UNCLEAR = 'passed', 'failed', 'unclear'
 # A study that would have to be larger by more than this is not suggested.
 _LARGEST_FACTOR = 100

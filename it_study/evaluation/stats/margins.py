@@ -1,9 +1,10 @@
-"""Margins of comparisons and controls, in points; imports no SciPy."""
+"""Margins of comparisons and controls, in points."""
 
 import dataclasses
 
 from it_study.errors import InputError
 
+# Apart from the statistics: reading a configuration loads no SciPy.
 MARGIN = 3.0
 
 

@@ -136,6 +136,17 @@ def test_added_tokens_follow_the_models(folder):
   )
 
 
+@pytest.mark.parametrize(('special', 'text'), [(True, ''), (False, '[STEP]')])
+def test_added_tokens_that_are_not_special_are_text(folder, special, text):
+  added = {'420': {'content': '[STEP]', 'special': special}}
+  (folder / 'tokenizer_config.json').write_text(
+    json.dumps({'added_tokens_decoder': added})
+  )
+  vocabulary = TokenizerVocabulary(folder)
+  assert vocabulary.decode([420]) == text
+  assert (420 in vocabulary.encode('[STEP]')) == (not special)
+
+
 def test_a_saved_vocabulary_is_equal(folder, tmp_path):
   vocabulary = TokenizerVocabulary(folder)
   vocabulary.save(tmp_path / 'copy')

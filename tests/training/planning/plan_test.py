@@ -71,7 +71,7 @@ for name, mesh, scan, microbatch_size in (
     microbatch_size=microbatch_size,
   ).to_dict()]))
 for name, logits_bytes in (('whole loss', 2**20), ('loss in parts', 1)):
-  losses._LOGITS_BYTES = logits_bytes
+  losses._CPU_LOGITS_BYTES = logits_bytes
   print(json.dumps([name, plan.plan(
     model_config=DecoderConfig(96, 32, 4, 2, 8, 64, 1),
     optimizer=optimizers.adamw(),
