@@ -175,7 +175,8 @@ def test_a_scanned_plan_equals_the_unrolled_one(plans):
 
 
 def test_the_program_matches_the_formula(plans):
-  for name, found in plans.items():
+  for name in ('data', 'fsdp', 'scanned', 'parts'):
+    found = plans[name]
     # XLA writes some gradients of norms' scales, which the formula leaves out,
     # as products: 2 x emb x tokens for each of them at most.
     norms = 2 * 32 * 16 * (5 * 24 + 4 * 16)
