@@ -1,6 +1,6 @@
 """Groups a study's cells into arms, and compares the arms."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import functools
 import math
@@ -486,6 +486,10 @@ _GRID = [
   )
 ]
 
+# Levels of conditions outside the grid, in the order of tables and figures.
+_EXAMPLES = ('original', 'delusive', 'empty')
+_DEFINITIONS = ('original', 'simplified', 'empty', 'shuffled')
+
 
 def _lower(text: str) -> str:
   return text[:1].lower() + text[1:]
@@ -508,7 +512,7 @@ def _place(name: str | None) -> tuple:
   """Sort key of a condition: its place in the grid, then its training data."""
   condition = parse_condition(name)
   if condition is None:
-    return (2, 0, 0.0, 0, name or '')
+    return (2, 0, 0.0, 0, 0, 0, name or '')
   base = dataclasses.replace(
     condition,
     num_tasks=None,
@@ -522,5 +526,11 @@ def _place(name: str | None) -> tuple:
     _GRID.index(base) if known else 0,
     math.inf if condition.num_tasks is None else condition.num_tasks,
     condition.instances_per_task,
+    0 if known else _rank(condition.examples, _EXAMPLES),
+    0 if known else _rank(condition.definition, _DEFINITIONS),
     name,
   )
+
+
+def _rank(level: str, levels: Sequence[str]) -> int:
+  return levels.index(level) if level in levels else len(levels)

@@ -6,7 +6,7 @@ from prompts_fixture import faq_and_form  # noqa: F401  A fixture.
 import pytest
 from report_fixture import DEFINITIONS, EXAMPLES, make_study
 
-from it_study.report.arms import compare, condition_label, select
+from it_study.report.arms import _place, compare, condition_label, select
 from it_study.report.load import read_study
 from it_study.report.results import score_study
 from it_study.report.scores import CLS, Group
@@ -48,6 +48,18 @@ def test_a_study_without_trainings_shows_every_condition(arms):
     altered,
   ]
   assert select([*arms, altered], split='test', untuned=True) == [untuned]
+
+
+def test_conditions_outside_the_grid_follow_its_order_of_levels():
+  names = [
+    f'natinst_def_{definition}_ex_{examples}_fmtchat'
+    for examples in ('original2', 'delusive2', 'empty0')
+    for definition in ('original', 'simplified', 'empty', 'shuffled')
+  ]
+  names.remove('natinst_def_original_ex_empty0_fmtchat')
+  # Those that the paper has come first.
+  assert sorted(names, key=_place) == names
+  assert sorted(reversed(names), key=_place) == names
 
 
 def test_select_by_role(arms):
