@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -28,10 +29,26 @@ def import_quietly() -> None:
   Unlike `import_tensorflow`, it leaves the accelerator visible to TensorFlow.
   """
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-  with _maybe_silent():
+  with _maybe_silent(), _no_collections():
     importlib.import_module('tensorflow')
     # SeqIO loads it, and it writes to standard error, too.
     importlib.import_module('tensorflow_text')
+
+
+@contextlib.contextmanager
+def _no_collections() -> Iterator[None]:
+  """Pauses the search for reference cycles.
+
+  Libraries create many objects as they load, and few cycles. The search takes a
+  quarter of the time of these imports.
+  """
+  was_enabled = gc.isenabled()
+  gc.disable()
+  try:
+    yield
+  finally:
+    if was_enabled:
+      gc.enable()
 
 
 def _maybe_silent() -> contextlib.AbstractContextManager[None]:

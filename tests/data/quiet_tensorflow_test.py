@@ -1,11 +1,14 @@
 """Tests that importing the library from Python writes nothing."""
 
+import gc
 import pathlib
 import re
 import subprocess
 import sys
 
 import pytest
+
+from it_study.data import tensorflow_setup
 
 _PACKAGE = pathlib.Path(__file__).parents[2] / 'it_study'
 _LOADS = re.compile(r'^(?:import|from) (?:seqio|tensorflow)\b', re.MULTILINE)
@@ -38,3 +41,23 @@ def test_an_import_writes_nothing(module):
     cwd=_PACKAGE.parent,
   )
   assert (done.stdout, done.stderr) == ('', '')
+
+
+@pytest.mark.parametrize('is_enabled', [True, False])
+def test_garbage_is_not_collected_while_tensorflow_loads(
+  monkeypatch, is_enabled
+):
+  found = []
+  monkeypatch.setattr(
+    tensorflow_setup.importlib,
+    'import_module',
+    lambda name: found.append(gc.isenabled()),
+  )
+  try:
+    if not is_enabled:
+      gc.disable()
+    tensorflow_setup.import_quietly()
+    assert gc.isenabled() == is_enabled
+  finally:
+    gc.enable()
+  assert found == [False, False]
