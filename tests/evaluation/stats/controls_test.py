@@ -11,9 +11,9 @@ from it_study.evaluation.stats.controls import (
   FAILED,
   PASSED,
   UNCLEAR,
-  ControlMargins,
   Decision,
 )
+from it_study.evaluation.stats.margins import ControlMargins
 
 
 def estimate_of(values, *, num_tasks=2, units=None):
