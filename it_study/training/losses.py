@@ -310,7 +310,7 @@ def _forward(
   )
   d_hidden = _join(d_hidden, num_parts)
   if num_shards > 1:
-    d_kernel = with_logical_constraint(d_kernel.sum(axis=0), ('embed', 'vocab'))
+    d_kernel = d_kernel.sum(axis=0)
   return terms, (d_hidden, d_kernel.astype(kernel.dtype))
 
 

@@ -72,12 +72,15 @@ for name, mesh, scan, microbatch_size in (
   ).to_dict()]))
 for name, logits_bytes in (('whole loss', 2**20), ('loss in parts', 1)):
   losses._CPU_LOGITS_BYTES = logits_bytes
+  # It is no argument of the step.
+  jax.clear_caches()
   print(json.dumps([name, plan.plan(
     model_config=DecoderConfig(96, 32, 4, 2, 8, 64, 1),
     optimizer=optimizers.adamw(),
     mesh=partitioning.make_mesh(data=2, fsdp=4),
     batch_size=8,
-    lengths={LENGTHS!r},
+    # Together a power of two, so that they fit into one part.
+    lengths={{'inputs': 16, 'targets': 16}},
     layout=row_layouts.DECODER,
   ).to_dict()]))
 """
@@ -160,9 +163,9 @@ def test_a_loss_in_parts_sends_the_gradient_of_its_kernel_once(plans):
     sum(kind['payload_bytes'] for kind in plans[name]['collectives'].values())
     for name in ('whole loss', 'loss in parts')
   )
-  # Of 8 columns each, and the kernel has 96 x 32 entries.
-  num_parts = sum(LENGTHS.values()) // 8
-  assert abs(parts - whole) < 4 * 96 * 32 < num_parts * 4 * 96 * 32
+  # A few numbers for each of four parts; the kernel has 96 x 32 entries.
+  assert whole > 4 * 96 * 32
+  assert 0 <= parts - whole < 4 * 4 * 10
 
 
 def test_a_scanned_plan_equals_the_unrolled_one(plans):
