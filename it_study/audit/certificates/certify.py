@@ -26,11 +26,7 @@ from it_study.audit.certificates.levels import (
   words,
 )
 from it_study.audit.certificates.levels.examples import Recorded
-from it_study.conditions import (
-  DEFINITION_LEVELS,
-  PROMPT_TEMPLATES,
-  Condition,
-)
+from it_study.conditions import DEFINITION_LEVELS, Condition
 from it_study.corpus import natinst, worker_pool
 from it_study.corpus.schema import Instance, LazyInstances, LazyTasks, Task
 from it_study.errors import InputError
@@ -99,7 +95,7 @@ def certify(
     max_tokens: Maximum prompt length in tokens of the current vocabulary; None
       for no limit.
     num_workers: Number of worker processes; None for two if there is enough to
-      do. Must be 0 for custom levels, which only this process knows.
+      do. None start for custom levels and prefixes, unknown to them.
     on_failure: Called with every failure.
     on_progress: Called with the numbers of finished and of all tasks.
 
@@ -124,8 +120,8 @@ def certify(
           tally.fail(sorter.add(row), on_failure)
     sorter.flush()
     tally.rows.update(sorter.counts)
-    if num_workers is None:
-      num_workers = _num_workers(chosen, tally.rows.total())
+    num_prompts = tally.rows.total() * len(chosen)
+    num_workers = _num_workers(num_workers, chosen, num_prompts)
     judge_task = functools.partial(
       _certify_task,
       folder=folder,
@@ -187,15 +183,22 @@ def token_limits(
   )
 
 
-def _num_workers(conditions: Sequence[Condition], num_rows: int) -> int:
-  known = all(
-    PROMPT_TEMPLATES.get(condition.prefix) is None
+def _num_workers(
+  requested: int | None, conditions: Sequence[Condition], num_prompts: int
+) -> int:
+  are_shipped = all(
+    condition.prefix == Condition().prefix
     and condition.definition in heads.DEFINITION_RULES
     and condition.examples in heads.EXAMPLE_RULES
     and condition.targets in target_rules.LEVELS
     for condition in conditions
   )
-  return 2 if known and num_rows * len(conditions) > _FEW_PROMPTS else 0
+  if not are_shipped:
+    # Only this process knows them.
+    return 0
+  if requested is not None:
+    return requested
+  return 2 if num_prompts > _FEW_PROMPTS else 0
 
 
 def _outline(corpus: natinst.Corpus, name: str) -> originals.Outline:

@@ -62,6 +62,8 @@ def measure(
       splits=splits,
       max_tokens=max_tokens,
       max_target_tokens=max_target_tokens,
+      # Only this process has imported the module.
+      num_workers=0 if options.module else None,
       on_progress=on_progress,
     )
   return budgets, prompt_lengths.measure_spelling(corpus=corpus, splits=splits)

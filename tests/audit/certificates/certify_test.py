@@ -8,8 +8,13 @@ import fakes
 import pytest
 
 from it_study.audit.certificates import certify
-from it_study.conditions import DEFINITION_LEVELS, EXAMPLE_LEVELS, Condition
-from it_study.corpus import natinst
+from it_study.conditions import (
+  DEFINITION_LEVELS,
+  EXAMPLE_LEVELS,
+  PROMPT_TEMPLATES,
+  Condition,
+)
+from it_study.corpus import natinst, worker_pool
 from it_study.corpus.miniature import benchmark as mini
 from it_study.data import tfds_builder, vocabularies
 from it_study.instructions.definitions import OutputSpace
@@ -113,6 +118,33 @@ def test_two_processes_give_the_same_certificate(bench):
     num_workers=2,
   )
   assert two.to_json() == one.to_json()
+
+
+@pytest.mark.parametrize('num_workers', [None, 2])
+def test_workers_are_not_asked_about_a_prefix(
+  bench, monkeypatch, request, num_workers
+):
+  PROMPT_TEMPLATES.register('mine')
+  request.addfinalizer(lambda: PROMPT_TEMPLATES.unregister('mine'))
+  numbers = []
+  real = worker_pool.map_tasks
+
+  def map_tasks(function, *, num_workers, **more):
+    numbers.append(num_workers)
+    return real(function, num_workers=0, **more)
+
+  monkeypatch.setattr(worker_pool, 'map_tasks', map_tasks)
+  monkeypatch.setattr(certify, '_FEW_PROMPTS', 0)
+  for prefix in ('natinst', 'mine'):
+    certificate = certify.certify(
+      corpus=bench.corpus,
+      data_dir=bench.data_dir,
+      conditions=[Condition(prefix=prefix)],
+      splits=('test',),
+      num_workers=num_workers,
+    )
+    assert certificate.is_clean
+  assert numbers == [2, 2, 0, 0]
 
 
 def test_delusive_examples_are_counted_by_source(bench):
