@@ -10,8 +10,9 @@ import pytest
 
 from it_study import cli
 from it_study.checkpoints.gguf import folder as gguf_folder
+from it_study.conditions import PROMPT_TEMPLATES, PromptTemplate
 from it_study.data import vocabularies
-from it_study.instructions import prompts
+from it_study.instructions import prompts, surfaces
 
 HEAD = 'Now complete the following example -\n'
 SIMPLIFIED = 'natinst_def_simplified_ex_original1'
@@ -486,8 +487,39 @@ def test_a_chat_template_needs_a_tokenizer(capsys):
     )
 
 
-@pytest.mark.parametrize('name', [ALPACA, CHAT, SIMPLIFIED])
-def test_formatted_prompts_of_a_file_are_certified(capsys, model, name):
+# A surface whose prompts end in a line break.
+_BROKEN = next(
+  number
+  for number, surface in enumerate(surfaces.variants())
+  if surface.separator == ':\n' and surface.casing == 'upper'
+)
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    ALPACA,
+    CHAT,
+    SIMPLIFIED,
+    f'{SIMPLIFIED}_sep{_BROKEN}',
+    f'{CHAT}_sep{_BROKEN}',
+    'natinst_def_empty_ex_original1_fmtchat',
+    f'natinst_def_empty_ex_original1_fmtchat_sep{_BROKEN}',
+    'tight_def_simplified_ex_original1',
+    'tight_def_empty_ex_original1_fmtchat',
+  ],
+)
+def test_formatted_prompts_of_a_file_are_certified(
+  capsys, model, name, request
+):
+  template = PromptTemplate(
+    definition='{definition}',
+    example='Positive example: {input} {output}',
+    input='{input}',
+    cue='\nA:',
+  )
+  PROMPT_TEMPLATES.register('tight', template)
+  request.addfinalizer(lambda: PROMPT_TEMPLATES.unregister('tight'))
   words = [f'--condition={name}', f'--vocabulary={model}']
   assert printed(capsys, 'prompt', '--out=p.jsonl', *words) == ''
   capsys.readouterr()

@@ -15,6 +15,7 @@ from it_study.conditions import Condition
 from it_study.corpus import locate, natinst
 from it_study.data import tensorflow_setup
 from it_study.errors import InputError, visible
+from it_study.instructions import surfaces
 from it_study.storage import text_files
 
 if TYPE_CHECKING:
@@ -176,8 +177,11 @@ def _of_prompts(
         f'--{option} selects stored rows; leave it out with --prompts.'
       )
   around = prompting.format_of(condition, options, corpus=options.directory)
+  template = surfaces.template_of(condition)
   rows = [
-    dataclasses.replace(row, inputs=around.remove_from(row.inputs))
+    dataclasses.replace(
+      row, inputs=around.remove_from(row.inputs, template=template)
+    )
     for row in rows
   ]
   with CountProgress('tasks certified', quiet=options.quiet) as show:

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from it_study.conditions import PromptTemplate
 from it_study.data.tokens import prompt_formats
 from it_study.instructions import explanation
 
 # Of T5's vocabularies: id and piece.
 _DEFAULT_EOS = (1, '</s>')
-_EXAMPLES = ('positive example', 'negative example')
 
 
 class ShownFormat:
@@ -34,18 +34,23 @@ class ShownFormat:
       return before, kept, after
     return self._tokens.shown(before), kept, self._tokens.shown(after)
 
-  def remove_from(self, text: str) -> str:
-    """Returns the prompt in a formatted one; another text as it is."""
+  def remove_from(self, text: str, *, template: PromptTemplate) -> str:
+    """Returns the prompt in a formatted one; another text as it is.
+
+    Args:
+      text: Formatted prompt.
+      template: Template of the prompt, which says what white space at its ends
+        the format has removed.
+    """
     before, _, after = self.parts('')
     if not (text.startswith(before) and text.endswith(after)):
       return text
     text = text.removeprefix(before).removesuffix(after)
-    # Every prompt ends in a space, and without a definition begins with one.
-    if self._format.strips or self._format.moves_space:
-      text += ' '
-    if self._format.strips and text.lower().startswith(_EXAMPLES):
-      text = f' {text}'
-    return text
+    # What the format leaves of the cue; a truncated prompt may have less.
+    cue = self._format.parts(f'-{template.cue}')[1][1:]
+    if text.endswith(cue):
+      text += template.cue[len(cue) :]
+    return _indent(text, template) + text if self._format.strips else text
 
   def tokenizer(
     self,
@@ -65,3 +70,17 @@ class ShownFormat:
     eos_id = self._vocabulary.eos_id
     end = eos_id, processor.IdToPiece(eos_id)
     return (lambda text: tokenize(apply(text))), end
+
+
+def _indent(text: str, template: PromptTemplate) -> str:
+  """Returns the white space before the part that a stripped prompt begins with.
+
+  Examples of Tk-Instruct have a space there.
+  """
+  for name in ('definition', 'example', 'negative_example', 'input'):
+    if getattr(template, name) is not None:
+      start, _ = template.around(name)
+      bare = start.lstrip()
+      if bare and text.startswith(bare):
+        return start.removesuffix(bare)
+  return ''
