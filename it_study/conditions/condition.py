@@ -233,6 +233,9 @@ class Condition:
 
 def is_condition_name(name: str) -> bool:
   """Returns whether a name can only be meant for a condition, valid or not."""
+  # Tasks of `seqio_lib.add_natinst_tasks` have a condition's name and a dot.
+  if '.' in name:
+    return False
   prefixes = tuple(f'{prefix}_def_' for prefix in PROMPT_TEMPLATES.names())
   return name.startswith(prefixes) or bool(
     re.match('[a-z][a-z0-9]*_def_[a-z0-9]+_ex_', name)

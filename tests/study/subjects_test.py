@@ -1,8 +1,10 @@
 """Tests of it_study.study.subjects: names of conditions and of own tasks."""
 
 import pytest
+import seqio
 import seqio_tasks_fixture as fixture
 
+from it_study import seqio_lib
 from it_study.conditions import PROMPT_TEMPLATES, Condition, PromptTemplate
 from it_study.errors import InputError
 from it_study.study import config_text, subjects
@@ -28,9 +30,18 @@ def _template():
 
 def test_names_are_of_conditions_or_own_tasks():
   fixture.add_mixture()
+  # As `seqio_lib.add_natinst_tasks` names its mixture.
+  dotted = f'{Condition(instances_per_task=10).name}.all_tasks'
+  seqio.MixtureRegistry.remove(dotted)
+  seqio_lib.add_mixture(dotted, {'even': 1})
   empty = Condition(definition='empty')
-  found = subjects.find([FORUM, 'both', empty], setting='S')
-  assert found == [Condition(prefix='forum'), OwnTask('both'), empty]
+  found = subjects.find([FORUM, 'both', empty, dotted], setting='S')
+  assert found == [
+    Condition(prefix='forum'),
+    OwnTask('both'),
+    empty,
+    OwnTask(dotted),
+  ]
 
 
 @pytest.mark.parametrize(
