@@ -103,13 +103,19 @@ def plan(
   tests = {subject: _tests_of(subject, extra) for subject in conditions}
   originals = (original for _, original in tests.values())
   of_untuned = dict.fromkeys(t for t in originals if t is not None) | extra
+  # The function may read all instances of a test.
+  answering = {
+    (tested, split): baselines(tested, split)
+    for tested in _of_baselines(of_untuned)
+    for split in splits
+  }
   cells = [
     Cell(training=None, tested=tested, split=split, seed=seed, baseline=name)
     for seed in seeds
     for tested in _of_baselines(of_untuned)
     for name in BASELINES
     for split in splits
-    if name in baselines(tested, split)
+    if name in answering[tested, split]
   ]
   for seed in seeds:
     untuned = Training(subject=None, seed=seed)

@@ -180,6 +180,24 @@ def test_conditions_and_own_tasks_share_a_grid():
   ]
 
 
+def test_each_test_is_asked_once_for_its_baselines():
+  asked = []
+
+  def baselines(tested, split):
+    asked.append((tested.name, split))
+    return ('prior',)
+
+  grid.plan(
+    conditions=(OwnTask('qa'), OwnTask('rte')),
+    seeds=(0, 1),
+    splits=('test', 'dev'),
+    baselines=baselines,
+  )
+  assert asked == [
+    (name, split) for name in ('qa', 'rte') for split in ('test', 'dev')
+  ]
+
+
 def test_two_cells_never_share_a_folder():
   with pytest.raises(InputError) as raised:
     grid.plan(
