@@ -143,6 +143,7 @@ def _register(
     'seeds': list(whole.seeds),
     'test_conditions': tested,
     **run_record.own_facts(corpora, whole.splits),
+    **run_record.template_facts([*whole.conditions, *whole.test_conditions]),
     'equivalence_margin': request.equivalence_margin,
     **record.details,
   }
@@ -253,8 +254,8 @@ def _continue_record(
   """Returns a record with the machines of this study's earlier runs.
 
   Raises:
-    InputError: If an earlier run had another corpus or vocabulary, or other
-      instances of a task.
+    InputError: If an earlier run had another corpus or vocabulary, other
+      instances of a test task, or another template.
   """
   if not before:
     return record
@@ -265,13 +266,17 @@ def _continue_record(
         f'{before.get(name)!r}, now {record.get(name)!r}. Name another '
         '--study_dir.'
       )
-  tasks = before.get('test_tasks', {})
-  for name, facts in record.get('test_tasks', {}).items():
-    if tasks.get(name, facts) != facts:
-      raise InputError(
-        f'{study_dir} holds a study of other instances of {name}: there '
-        f'{tasks[name]}, now {facts}. Name another --study_dir.'
-      )
+  for field, what in (
+    ('test_tasks', 'other instances of'),
+    ('prompt_templates', 'another template of'),
+  ):
+    there = before.get(field, {})
+    for name, now in record.get(field, {}).items():
+      if there.get(name, now) != now:
+        raise InputError(
+          f'{study_dir} holds a study of {what} {name}: there {there[name]}, '
+          f'now {now}. Name another --study_dir.'
+        )
   machine = ('versions', 'git_commit', 'device')
   earlier = list(before.get('earlier_runs', []))
   if any(before.get(name) != record.get(name) for name in machine):

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import it_study
-from it_study.conditions import EXAMPLE_LEVELS, Condition
+from it_study.conditions import EXAMPLE_LEVELS, PROMPT_TEMPLATES, Condition
 from it_study.corpus import natinst
 from it_study.evaluation import label_rules
 from it_study.study.subjects import Corpora, Subject
@@ -95,6 +95,17 @@ def corpus_facts(
 def own_facts(corpora: Corpora, splits: Sequence[str]) -> dict[str, Any]:
   """Returns what run.json says of own tasks, nothing without any."""
   return {'test_tasks': corpora.describe(splits)} if corpora.own else {}
+
+
+def template_facts(used: Sequence[Subject]) -> dict[str, Any]:
+  """Returns what run.json says of templates, nothing for natinst alone."""
+  prefixes = {s.prefix for s in used if isinstance(s, Condition)}
+  templates = {
+    prefix: template and repr(template)
+    for prefix in sorted(prefixes - {Condition().prefix})
+    for template in [PROMPT_TEMPLATES.get(prefix)]
+  }
+  return {'prompt_templates': templates} if templates else {}
 
 
 def task_counts(corpus: natinst.Corpus) -> dict[str, int]:

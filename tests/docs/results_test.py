@@ -127,8 +127,8 @@ def test_metrics_of_cells(study):
 
 @pytest.mark.slow
 def test_results_and_records(study):
-  # Only a study of SeqIO tasks of a user's own has these.
-  of_own = ('test_task', 'task_metrics', 'test_tasks')
+  # Only a study of SeqIO tasks or prompts of a user's own has these.
+  of_own = ('test_task', 'task_metrics', 'test_tasks', 'prompt_templates')
   for line in lines(study / 'results.jsonl'):
     assert [*line, *of_own[:2]] == listed('`results.jsonl`')
   with (study / 'report/results.csv').open() as file:

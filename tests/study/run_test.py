@@ -12,7 +12,7 @@ import fakes
 import pytest
 
 from it_study import predictions
-from it_study.conditions import Condition
+from it_study.conditions import PROMPT_TEMPLATES, Condition, PromptTemplate
 from it_study.corpus import natinst
 from it_study.corpus.miniature import benchmark as mini
 from it_study.errors import InputError
@@ -309,6 +309,34 @@ def test_another_vocabulary_is_refused(corpus, tmp_path):
   run(corpus, study_dir, details={'vocabulary': 'byte', 'device': 'one'})
   with pytest.raises(InputError, match=r"vocabulary there 'byte', now 'other'"):
     run(corpus, study_dir, details={'vocabulary': 'other', 'device': 'one'})
+
+
+def test_another_template_is_refused(corpus, tmp_path, request):
+  template = PromptTemplate(
+    definition='{definition}',
+    example='{input}{output}',
+    input='{input}',
+    cue='',
+  )
+  PROMPT_TEMPLATES.register('mine', template)
+  request.addfinalizer(lambda: PROMPT_TEMPLATES.unregister('mine'))
+  study_dir = tmp_path / 'study'
+  settings = {
+    'conditions': (),
+    'test_conditions': ['mine_def_empty_ex_empty0'],
+  }
+  run(corpus, study_dir, **settings)
+  record = json.loads((study_dir / 'run.json').read_text())
+  assert record['prompt_templates'] == {'mine': repr(template)}
+  run(corpus, study_dir, **settings)
+  PROMPT_TEMPLATES.unregister('mine')
+  PROMPT_TEMPLATES.register('mine')
+  with pytest.raises(InputError) as raised:
+    run(corpus, study_dir, **settings)
+  assert str(raised.value) == (
+    f'{study_dir} holds a study of another template of mine: there '
+    f'{template!r}, now None. Name another --study_dir.'
+  )
 
 
 def test_machines_of_earlier_runs_are_kept(corpus, tmp_path):
