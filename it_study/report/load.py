@@ -7,6 +7,7 @@ import os
 import pathlib
 from typing import Any
 
+from it_study.conditions import is_condition_name
 from it_study.corpus.natinst import SPLITS
 from it_study.errors import InputError, is_plain_name, nearest_path
 from it_study.evaluation.baselines import BASELINES
@@ -80,6 +81,11 @@ class Cell:
   test_task: str | None = None
   task_metrics: Mapping | None = None
 
+  @property
+  def test_name(self) -> str:
+    """Name of the own task and its split, for a reader."""
+    return f'{shorten(str(self.test_task))}, split {shorten(self.split)}'
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
@@ -132,10 +138,14 @@ class Study:
     if change is None and not path.is_file():
       change = 'is not a file'
     if change is not None:
-      raise InputError(
-        f'{path} {change}. Restore it, or remove the folder cells/{cell.cell} '
-        'from the study and run the study again.'
-      )
+      raise InputError(f'{path} {change}. {self.remedy(cell)}')
+
+  def remedy(self, cell: Cell) -> str:
+    """Returns advice for damaged predictions."""
+    return (
+      f'Restore it, or remove the folder cells/{cell.cell} from the study and '
+      'run the study again.'
+    )
 
 
 def read_study(study_dir: _Path) -> Study:
@@ -181,7 +191,8 @@ def _missing_tests(cells: tuple[Cell, ...]) -> list[str]:
   """Returns a note for each training that lacks tests that others have."""
   by_training: dict[str, set[str]] = {}
   for cell in cells:
-    if cell.training:
+    # Only conditions have instructions.
+    if cell.training and is_condition_name(cell.train_condition or ''):
       tests = by_training.setdefault(cell.training, set())
       if cell.matched:
         tests.add(f'its own instructions on the {cell.split} split')

@@ -80,6 +80,22 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path):
   )
 
 
+def test_trainings_on_own_tasks_lack_no_instructions(tmp_path):
+  one_cell(tmp_path)
+  # As with TRAIN_TASKS = ('a', 'b') and TEST_TASKS = ('a',).
+  for task in ('a', 'b'):
+    rows = make_rows(train_condition=task, test_condition='a', num_instances=2)
+    add_cell(
+      tmp_path, rows, training=f'{task}_seed0', changes={'test_task': 'a'}
+    )
+  (tmp_path / 'run.json').write_text('{"num_cells": 9}')
+  (tmp_path / 'study.gin').write_text('SEED = 0\n')
+  assert read_study(tmp_path).notes == (
+    'This study is not finished: 3 of 9 cells are done. Run the same command '
+    'again to resume it.',
+  )
+
+
 def test_a_truncated_last_line_is_skipped(tmp_path):
   one_cell(tmp_path)
   with open(tmp_path / 'results.jsonl', 'a') as file:

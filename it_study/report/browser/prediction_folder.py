@@ -18,6 +18,11 @@ class PredictionFolder(Study):
     del cell
     return self.directory / PREDICTIONS
 
+  def remedy(self, cell: Cell) -> str:
+    """Returns advice for damaged predictions."""
+    del cell
+    return 'Restore it, or predict again.'
+
   def check_cell(self, cell: Cell) -> None:
     """Raises `InputError` if the predictions of a study's cell have changed."""
     self.check_predictions(cell)

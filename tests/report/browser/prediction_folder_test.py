@@ -5,6 +5,7 @@ from report_fixture import make_rows
 
 from it_study.errors import InputError
 from it_study.predictions import write_predictions
+from it_study.report.browser import prediction_folder
 from it_study.report.browser.index import Index
 from it_study.report.browser.query import Query
 
@@ -57,6 +58,17 @@ def test_labels_of_predictions(tmp_path, settings, label):
   write(tmp_path, **settings)
   (cell,) = Index(tmp_path).describe()['cells']
   assert cell['label'] == label
+
+
+def test_lost_predictions_of_no_study(tmp_path):
+  write(tmp_path)
+  folder = prediction_folder.read_prediction(tmp_path)
+  (tmp_path / 'predictions.jsonl').unlink()
+  with pytest.raises(InputError) as raised:
+    folder.check_cell(folder.cells[0])
+  assert str(raised.value) == (
+    f'{tmp_path}/predictions.jsonl is not a file. Restore it, or predict again.'
+  )
 
 
 def test_an_empty_file_of_predictions(tmp_path):
