@@ -118,15 +118,20 @@ def answer(tests: Sequence[Results]) -> Answer:
     sentence=' '.join(sentences[1:]),
     caveats=_caveats(tests, len(gains), len(guesses)),
     controls=(),
-    warnings=tuple(
-      dict.fromkeys(
-        warning
-        for results in tests
-        for warning in truncation.cut_targets(
-          results.arms, {'test': str(results.arms[0].test_task)}
-        )
+    warnings=warnings(tests),
+  )
+
+
+def warnings(tests: Sequence[Results]) -> tuple[str, ...]:
+  """Returns a warning for each test with many targets that are cut."""
+  return tuple(
+    dict.fromkeys(
+      warning
+      for results in tests
+      for warning in truncation.cut_targets(
+        results.arms, {'test': str(results.arms[0].test_task)}
       )
-    ),
+    )
   )
 
 

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from report_fixture import add_cell, make_rows
+from report_fixture import DEFINITIONS, add_cell, make_rows
 from rich.console import Console
 
 from it_study.report import (
@@ -14,6 +14,7 @@ from it_study.report import (
 )
 from it_study.report.browser.index import Index
 from it_study.report.browser.query import Query
+from it_study.report.sections import contents
 
 TESTS = {
   'rte': (('NLI', ('yes', 'no')),),
@@ -150,3 +151,23 @@ def test_predictions_on_a_task_are_browsed(study):
   row = rows['rows'][0]
   answers = index.instance(cell=cell, task=row['task'], row_id=row['id'])
   assert [answer['label'] for answer in answers['cells']] == labels[:3]
+
+
+def test_cut_targets_are_told_of_beside_conditions(tmp_path):
+  for test, number in ((DEFINITIONS[0], 0), ('rte', 30)):
+    rows = make_rows(
+      train_condition=DEFINITIONS[0],
+      test_condition=test,
+      tasks=TESTS['rte'],
+      num_instances=60,
+    )
+    changes = {'num_unreachable': number}
+    if test == 'rte':
+      changes['test_task'] = test
+    add_cell(tmp_path, rows, training='first_seed0', changes=changes)
+  answer = contents.answer_of(results_lib.score(tmp_path))
+  assert answer.warnings == (
+    "TASK_FEATURE_LENGTHS['targets'] is short. On rte, 50.0% of the instances "
+    'have no reference that fits, so no answer to them can be right. A higher '
+    'limit cuts fewer.',
+  )

@@ -75,15 +75,18 @@ def make_report(results: Results) -> Report:
 
 def answer_of(results: Results) -> Answer:
   """Returns the outcome of a study in words."""
-  of_corpus = results.of_corpus()
+  of_corpus, own = results.of_corpus(), results.of_own_tasks()
   if not of_corpus.arms:
-    return own_answer.answer(results.of_own_tasks())
-  return answer.answer(
+    return own_answer.answer(own)
+  found = answer.answer(
     of_corpus.arms,
     margin=results.margin,
     control_margins=results.control_margins,
     curves=find_curves(of_corpus),
   )
+  # Both may warn of the same training targets.
+  warnings = dict.fromkeys((*found.warnings, *own_answer.warnings(own)))
+  return dataclasses.replace(found, warnings=tuple(warnings))
 
 
 def title(results: Results) -> str:
