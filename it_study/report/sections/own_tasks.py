@@ -14,7 +14,7 @@ from it_study.report.tables import (
   samples_table,
   score_tables,
 )
-from it_study.report.text import count, shorten
+from it_study.report.text import count
 
 
 def own_sections(tests: Sequence[Results]) -> list[Section | None]:
@@ -31,8 +31,7 @@ def own_sections(tests: Sequence[Results]) -> list[Section | None]:
 
 def name_of(results: Results) -> str:
   """Returns the name of a test, with its split."""
-  cell = results.arms[0].cells[0]
-  return f'{shorten(str(cell.test_task))}, split {shorten(cell.split)}'
+  return results.arms[0].cells[0].test_name
 
 
 def _outcomes(tests: Sequence[Results]) -> Section | None:

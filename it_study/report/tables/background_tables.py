@@ -205,7 +205,7 @@ def cells_table(results: Results) -> Table:
 def _place(cell: Cell) -> str:
   """Returns what a cell was tested on, in words."""
   if cell.test_task is not None:
-    return f'{shorten(cell.test_task)}, split {shorten(cell.split)}'
+    return cell.test_name
   return cell.split.capitalize()
 
 

@@ -25,8 +25,7 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> Table | None:
   rows: dict[str, list[tuple[Entry, ...]]] = {}
   for outcome in outcomes:
     arm = outcome.arm
-    title = f'{arm.test_task}, split {arm.cells[0].split}'
-    rows.setdefault(title, []).append(
+    rows.setdefault(arm.cells[0].test_name, []).append(
       (
         name_entry(
           arm.label,
