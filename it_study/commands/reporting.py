@@ -54,9 +54,8 @@ def _note_unknown_conditions(results: 'Results') -> None:
         reasons.append(str(error))
   if reasons:
     print(
-      'it-study: note: not compared, as the name is not known: '
-      f'{plural(len(reasons), "condition")}. The first: '
-      f'{reasons[0]}',
+      f'it-study: note: {plural(len(reasons), "condition")} not compared, '
+      f'because the name is unknown: {reasons[0]}',
       file=sys.stderr,
     )
 

@@ -192,9 +192,8 @@ def _check_own(
   for name, vocabulary in vocabularies.items():
     if vocabulary != vocabularies[first]:
       raise InputError(
-        f'{first} and {name} have different vocabularies, and every model of a '
-        'study is tested on every task. Give them the same one, or run a study '
-        'for each.'
+        f'{first} and {name} have different vocabularies. All tasks of a study '
+        'need the same one, as the untuned model is tested on all of them.'
       )
   for subject in trained:
     splits = examples.splits_of(seqio_lib.find_task(subject.name))

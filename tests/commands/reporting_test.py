@@ -10,11 +10,10 @@ from report_fixture import DEFINITIONS, make_study
   [
     (
       'mine_def_original_ex_original2',
-      'it-study: note: not compared, as the name is not known: 1 condition. '
-      'The first: condition '
-      "'mine_def_original_ex_original2': prompt prefix 'mine' is unknown; "
-      'available: natinst. Name the module that registers it: --module or '
-      'MIXTURE_OR_TASK_MODULE.\n',
+      'it-study: note: 1 condition not compared, because the name is unknown: '
+      "condition 'mine_def_original_ex_original2': prompt prefix 'mine' is "
+      'unknown; available: natinst. Name the module that registers it: '
+      '--module or MIXTURE_OR_TASK_MODULE.\n',
     ),
     (DEFINITIONS[1], ''),
   ],

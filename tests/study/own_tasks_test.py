@@ -239,9 +239,8 @@ def test_other_instances_are_refused(tmp_path):
     ),
     (
       {'conditions': ('other',)},
-      'other and even have different vocabularies, and every model of a study '
-      'is tested on every task. Give them the same one, or run a study for '
-      'each.',
+      'other and even have different vocabularies. All tasks of a study need '
+      'the same one, as the untuned model is tested on all of them.',
     ),
     (
       {'conditions': 'both'},
