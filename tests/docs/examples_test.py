@@ -8,6 +8,7 @@ import shlex
 import sys
 
 import fakes
+import gin_configs_test
 import numpy as np
 from pages import blocks
 import promptsource_fixture
@@ -18,7 +19,7 @@ import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from it_study import predictions, seqio_lib
+from it_study import gin_utils, predictions, seqio_lib
 from it_study.checkpoints.hf import params as hf
 from it_study.conditions import (
   DEFINITION_LEVELS,
@@ -349,6 +350,31 @@ def test_extending_page_on_prompts_of_one_s_own(request, capsys):
     'outputs: yes becomes no, no becomes yes.\nReply: '
   )
   assert references == [b'no']
+
+
+def test_study_gin_of_prompts_of_one_s_own(request):
+  """`my_study.gin`, changed as the page says."""
+  python = blocks('docs/extending.md', 'python')
+  (module,) = [text for text in python if text.startswith('# my_prompts.py')]
+  pathlib.Path('my_prompts.py').write_text(module)
+  gin, _ = blocks('docs/extending.md', 'gin')
+  kept, last, _ = gin.partition('run_study.conditions = ')
+  assert last
+  settings = re.findall(
+    r"`(\w+(?:\.\w+)? = '\w+')`",
+    (_ROOT / 'docs/extending.md').read_text().rpartition('For a study of')[2],
+  )
+  assert len(settings) == 3
+  pathlib.Path('forum.gin').write_text('\n'.join((kept, *settings)))
+  request.addfinalizer(lambda: PROMPT_TEMPLATES.unregister('forum'))
+  gin_configs_test.configure('study', '--gin_file=forum.gin')
+  bound = gin_utils.bound('run_study', ('conditions', 'corpus', 'splits'))
+  assert (bound['corpus'], bound['splits']) == ('FORUM', ('test',))
+  assert [condition.name for condition in bound['conditions']][:2] == [
+    'forum_def_original_ex_original2',
+    'forum_def_simplified_ex_original2',
+  ]
+  assert len(bound['conditions']) == 6
 
 
 @pytest.fixture
