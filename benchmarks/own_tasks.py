@@ -33,10 +33,10 @@ def environment() -> dict[str, str]:
 
 
 def _read(
-  kind: str, split: str, shuffle_files: bool = False
+  kind: str, split: str, shuffle_files: bool = False, seed: int | None = None
 ) -> tf.data.Dataset:
   """Reads numbers to call even or odd, or to repeat."""
-  del shuffle_files
+  del shuffle_files, seed
   start = 0 if split == 'train' else _NUM_EXAMPLES
   numbers = range(start, start + _NUM_EXAMPLES)
   answers = {

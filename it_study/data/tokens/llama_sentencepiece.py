@@ -13,6 +13,7 @@ from it_study.checkpoints.gguf.tokenizer import added_token, begin_with
 from it_study.errors import InputError
 from it_study.storage import git_lfs
 
+MODEL = 'tokenizer.model'
 # What transformers' LlamaTokenizer takes if tokenizer_config.json does not say.
 DEFAULTS = {
   'bos_token': '<s>',

@@ -15,7 +15,6 @@ import seqio
 import tensorflow as tf
 import tokenizers
 
-from it_study.checkpoints.hf import tokenizer as hf_tokenizer
 from it_study.data.tokens import llama_sentencepiece
 from it_study.data.tokens.prompt_formats import BEGINS, CONTINUES
 from it_study.errors import InputError
@@ -280,7 +279,7 @@ class TokenizerVocabulary(seqio.Vocabulary):
 
 def _read_tokenizer(folder: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
   """Returns the content of tokenizer.json, and tokenizer_config.json."""
-  path = folder / hf_tokenizer.SENTENCEPIECE
+  path = folder / llama_sentencepiece.MODEL
   if (folder / TOKENIZER).exists() or not path.is_file():
     return _read(folder / TOKENIZER), _parse(
       folder / CONFIG, _read(folder / CONFIG)
