@@ -20,8 +20,6 @@ import os
 import pathlib
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -147,22 +145,13 @@ def _prompt_lengths(corpus: str, folder: pathlib.Path) -> list[int]:
 
 def _run(peer: str, options: argparse.Namespace) -> dict[str, float]:
   """Measures a peer in a new process."""
-  process = subprocess.run(
-    [
-      *(sys.executable, __file__, '--one', peer, '--folder', options.folder),
-      *('--corpus', options.corpus, '--repeats', str(options.repeats)),
-      *('--batch_size', str(options.batch_size)),
-    ],
-    env={
-      **os.environ,
-      'JAX_PLATFORMS': 'cpu',
-      **step_bench.memory_settings(peer, 'ours'),
-    },
-    stdout=subprocess.PIPE,
-    text=True,
-    check=True,
-  )
-  return json.loads(process.stdout.splitlines()[-1])
+  arguments = [
+    *('--one', peer, '--folder', options.folder),
+    *('--corpus', options.corpus, '--repeats', options.repeats),
+    *('--batch_size', options.batch_size),
+  ]
+  settings = step_bench.memory_settings(peer, 'ours')
+  return step_bench.run_alone(__file__, arguments, environment=settings)
 
 
 def _measure(peer, options: argparse.Namespace) -> dict[str, float]:

@@ -37,8 +37,6 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from typing import Any
@@ -353,23 +351,14 @@ def _run(
 ) -> dict[str, Any]:
   """Measures a scenario in a new process."""
   sizes = dataclasses.asdict(_sizes(options))
-  process = subprocess.run(
-    [
-      *(sys.executable, __file__, '--one', scenario, peer),
-      *('--folder', options.folder, '--corpus', options.corpus),
-      *('--weights', options.weights, '--repeats', str(options.repeats)),
-      *(f'--{name}={size}' for name, size in sizes.items()),
-    ],
-    env={
-      **os.environ,
-      'JAX_PLATFORMS': 'cpu',
-      **step_bench.memory_settings(peer, 'ours'),
-    },
-    stdout=subprocess.PIPE,
-    text=True,
-    check=True,
-  )
-  return json.loads(process.stdout.splitlines()[-1])
+  arguments = [
+    *('--one', scenario, peer),
+    *('--folder', options.folder, '--corpus', options.corpus),
+    *('--weights', options.weights, '--repeats', options.repeats),
+    *(f'--{name}={size}' for name, size in sizes.items()),
+  ]
+  settings = step_bench.memory_settings(peer, 'ours')
+  return step_bench.run_alone(__file__, arguments, environment=settings)
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -14,6 +14,7 @@ times as fast as T5X and about as fast as PyTorch.
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
 import importlib
 import importlib.util
 import json
@@ -23,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
@@ -101,22 +103,17 @@ def main() -> None:
 
 def _run(peer: str, options: argparse.Namespace) -> dict[str, float]:
   """Measures a peer in a new process."""
-  process = subprocess.run(
+  return run_alone(
+    __file__,
     [
-      *(sys.executable, __file__, '--one', peer, '--config', options.config),
-      *('--steps', str(options.steps), '--started', str(time.time())),
+      *('--one', peer, '--config', options.config),
+      *('--steps', options.steps, '--started', time.time()),
     ],
-    env={
-      **os.environ,
-      'JAX_PLATFORMS': 'cpu',
+    environment={
       **_cache(options.cache),
       **memory_settings(peer, options.huge_pages),
     },
-    stdout=subprocess.PIPE,
-    text=True,
-    check=True,
   )
-  return json.loads(process.stdout.splitlines()[-1])
 
 
 def _cache(folder: str | None) -> dict[str, str]:
@@ -148,6 +145,26 @@ def memory_settings(peer: str, huge_pages: str) -> dict[str, str]:
   if huge_pages in (peer, 'all'):
     return host_memory.huge_pages_environment()
   return {}
+
+
+def run_alone(
+  file: str, arguments: Sequence[object], *, environment: Mapping[str, str]
+) -> dict[str, Any]:
+  """Runs a benchmark in a new process on the CPU, and returns what it prints.
+
+  Args:
+    file: Path of the benchmark, whose last line is a JSON object.
+    arguments: Its arguments.
+    environment: Variables beside those of this process.
+  """
+  process = subprocess.run(
+    [sys.executable, file, *map(str, arguments)],
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu', **environment},
+    stdout=subprocess.PIPE,
+    text=True,
+    check=True,
+  )
+  return json.loads(process.stdout.splitlines()[-1])
 
 
 def _print_table(results: dict[str, list[dict[str, float]]]) -> None:

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 import json
+import os
 import pathlib
 from typing import Any
 
+import pytest
+import seqio
 import tensorflow_datasets as tfds
 
+from it_study.data import vocabularies
 from it_study.data.p3.data_sets import HELD_OUT
 
 
@@ -131,3 +135,20 @@ def write_all(
   )
   write_rows(folder / data, 'super_glue_cb', {'validation': CB_ROWS})
   write_rows(folder / data, 'super_glue_copa', {'validation': COPA_ROWS})
+
+
+@pytest.fixture(name='folder', scope='module')
+def p3_folder(tmp_path_factory):
+  """A folder with a checkout of templates, and data sets in `data`."""
+  folder = tmp_path_factory.mktemp('p3')
+  write_all(folder)
+  return folder
+
+
+@pytest.fixture
+def p3_data(folder, monkeypatch):
+  """Lets TFDS find the data sets, and tokenises bytes."""
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  seqio.set_tfds_data_dir_override(os.fspath(folder / 'data'))
+  yield
+  seqio.set_tfds_data_dir_override(None)

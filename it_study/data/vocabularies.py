@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from it_study.checkpoints.gguf import known_models
 from it_study.corpus.normalization import normalize_answer
+from it_study.data.tokens import sentencepiece_models
 from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
 from it_study.errors import InputError, nearest, nearest_path
 from it_study.predictions import NO_TOKEN, UNKNOWN
@@ -239,12 +240,8 @@ def check_model_file(path: str) -> None:
       f'{nearest(path, (BYTE, MINIATURE)) or nearest_path(path)}'
     ) from None
   git_lfs.check(path, content)
-  processor = sentencepiece.SentencePieceProcessor()
-  try:
-    loaded = processor.LoadFromSerializedProto(content)
-  except RuntimeError:
-    loaded = False
-  if not loaded or not processor.vocab_size():
+  processor = sentencepiece_models.processor_of(content)
+  if processor is None:
     raise InputError(
       f'vocabulary {path}: not a SentencePiece model ({len(content)} bytes). '
       f'Name a file that spm_train or T5 wrote, or {BYTE!r}.'

@@ -104,15 +104,16 @@ def plan(
   originals = (original for _, original in tests.values())
   of_untuned = dict.fromkeys(t for t in originals if t is not None) | extra
   # The function may read all instances of a test.
+  of_baselines = _of_baselines(of_untuned)
   answering = {
     (tested, split): baselines(tested, split)
-    for tested in _of_baselines(of_untuned)
+    for tested in of_baselines
     for split in splits
   }
   cells = [
     Cell(training=None, tested=tested, split=split, seed=seed, baseline=name)
     for seed in seeds
-    for tested in _of_baselines(of_untuned)
+    for tested in of_baselines
     for name in BASELINES
     for split in splits
     if name in answering[tested, split]

@@ -1,16 +1,14 @@
 """Tests of P3's prompts with the native engine: ranks as T0 computes them."""
 
-import os
-
 import fakes
 import jax
 import numpy as np
 import promptsource_fixture as fixture
+from promptsource_fixture import p3_data, p3_folder  # noqa: F401  Fixtures.
 import pytest
 import seqio
 
 from it_study import predictions, seqio_lib
-from it_study.data import vocabularies
 from it_study.engines import model_setup, native
 from it_study.errors import InputError
 from it_study.inference.decoding import Decoding
@@ -20,22 +18,11 @@ from it_study.models.t5 import T5
 LENGTHS = {'inputs': 128, 'targets': 32}
 
 
-@pytest.fixture(name='folder', scope='module')
-def _folder(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('p3')
-  fixture.write_all(folder)
-  return folder
-
-
 @pytest.fixture(autouse=True)
-def _use(folder, monkeypatch):
-  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
-  seqio.set_tfds_data_dir_override(os.fspath(folder / 'data'))
+def _use(folder, p3_data):  # noqa: F811
   seqio_lib.add_p3_tasks(
     folder / 'checkout', data_sets=('super_glue_cb', 'super_glue_copa')
   )
-  yield
-  seqio.set_tfds_data_dir_override(None)
 
 
 def infer(folder, name):

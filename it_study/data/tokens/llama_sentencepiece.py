@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import pathlib
 from typing import Any
 
-import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
 from it_study.checkpoints.gguf.tokenizer import added_token, begin_with
+from it_study.data.tokens import sentencepiece_models
 from it_study.errors import InputError
 from it_study.storage import git_lfs
 
@@ -131,12 +131,7 @@ def _name_of(token: Any) -> str:
 def _parse(path: pathlib.Path, content: bytes) -> Any:
   """Returns the model; raises `InputError` if it is not of LLaMA's kind."""
   git_lfs.check(path, content)
-  processor = sentencepiece.SentencePieceProcessor()
-  try:
-    is_loaded = processor.LoadFromSerializedProto(content)
-  except RuntimeError:
-    is_loaded = False
-  if not is_loaded or not processor.vocab_size():
+  if sentencepiece_models.processor_of(content) is None:
     raise InputError(
       f'{path}: not a SentencePiece model; it may be truncated. Download it '
       'again.'

@@ -1,13 +1,11 @@
 """Tests of the SeqIO tasks of P3's prompts."""
 
-import os
-
 import promptsource_fixture as fixture
+from promptsource_fixture import p3_data, p3_folder  # noqa: F401  Fixtures.
 import pytest
 import seqio
 
 from it_study import seqio_lib
-from it_study.data import vocabularies
 from it_study.data.p3.tasks import VARIABLE
 from it_study.data.seqio_tasks.declarations import declaration_of
 from it_study.errors import InputError
@@ -16,19 +14,7 @@ DATA_SETS = ('super_glue_cb', 'super_glue_copa')
 LENGTHS = {'inputs': 128, 'targets': 32}
 
 
-@pytest.fixture(name='folder', scope='module')
-def _folder(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('p3')
-  fixture.write_all(folder)
-  return folder
-
-
-@pytest.fixture(autouse=True)
-def _use(folder, monkeypatch):
-  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
-  seqio.set_tfds_data_dir_override(os.fspath(folder / 'data'))
-  yield
-  seqio.set_tfds_data_dir_override(None)
+pytestmark = pytest.mark.usefixtures('p3_data')
 
 
 def rows_of(name, split='validation'):
