@@ -21,41 +21,69 @@ from it_study.processes import graceful_exit
 from it_study.training.preemption import PREEMPTED_STATUS
 
 STEPS = 20
+KINDS = ('t5', 'decoder', 'lora')
 _TRAIN = """
 import sys
 import time
 import jax
-model_dir, tokens, devices, pause = sys.argv[1:]
+model_dir, tokens, devices, pause, *kinds = sys.argv[1:]
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', int(devices))
 from it_study import distributed
 distributed.start()
-from it_study.input_pipeline import feed, token_cache
+from it_study.input_pipeline import feed, row_layouts, token_cache
 from it_study.models import partitioning
-from it_study.training import optimizers, settings, trainer
+from it_study.models.adapters.lora import Lora
+from it_study.models.decoder_only.config import DecoderConfig
+from it_study.models.decoder_only.model import DecoderLM
 from it_study.models.t5 import T5Config
+from it_study.training import optimizers, settings, trainer
 mesh = partitioning.make_mesh(data=-1, fsdp=min(2, jax.device_count()))
-trainer.train(
-  model_config=T5Config(128, 64, 8, 8, 64, 1, 1, dropout_rate=0.1),
-  feed=feed.Feed(
-    token_cache.open_token_cache(tokens),
-    batch_size=8,
-    lengths={'inputs': 16, 'targets': 8},
-    seed=1,
-  ),
-  train_steps=20,
-  settings=settings.TrainingSettings(
-    optimizer=optimizers.adafactor(
-      learning_rate=2e-2, min_dim_size_to_factor=32
-    ),
-    seed=3,
-    checkpoints=settings.CheckpointSettings(period=7),
-    log=settings.LogSettings(period=1, events=True),
-  ),
-  mesh=mesh,
-  model_dir=model_dir,
-  on_progress=lambda _: time.sleep(float(pause)),
+decoder = DecoderConfig(
+  128, 64, 8, 4, 8, 64, 1,
+  qk_norm='head', norm_place='around', window=6, window_pattern=(True,),
 )
+models = {
+  't5': T5Config(128, 64, 8, 8, 64, 1, 1, dropout_rate=0.1),
+  'decoder': decoder,
+  'lora': decoder,
+}
+
+def draw_decoder():
+  return partitioning.init_params(model=DecoderLM(decoder), seed=0, mesh=mesh)
+
+def train(kind):
+  is_lora = kind == 'lora'
+  trainer.train(
+    model_config=models[kind],
+    feed=feed.Feed(
+      token_cache.open_token_cache(tokens),
+      batch_size=8,
+      lengths={'inputs': 16, 'targets': 8},
+      seed=1,
+      layout=row_layouts.ENCODER_DECODER
+      if kind == 't5'
+      else row_layouts.DECODER,
+    ),
+    train_steps=20,
+    settings=settings.TrainingSettings(
+      optimizer=optimizers.adafactor(
+        learning_rate=2e-2, min_dim_size_to_factor=32
+      ),
+      seed=3,
+      checkpoints=settings.CheckpointSettings(period=7),
+      # They take seconds.
+      log=settings.LogSettings(period=1, events=kind == 't5'),
+      lora=Lora(rank=4) if is_lora else None,
+    ),
+    mesh=mesh,
+    model_dir=f'{model_dir}/{kind}',
+    initial_params=draw_decoder if is_lora else None,
+    on_progress=lambda _: time.sleep(float(pause)),
+  )
+
+for kind in kinds:
+  train(kind)
 print('done', distributed.is_first(), jax.process_count())
 """
 
@@ -63,7 +91,7 @@ print('done', distributed.is_first(), jax.process_count())
 def start(
   model_dir: pathlib.Path,
   tokens: pathlib.Path,
-  *,
+  *kinds: str,
   processes: int,
   devices: int,
   pause: float = 0.0,
@@ -84,7 +112,7 @@ def start(
       subprocess.Popen(
         [
           *(sys.executable, '-c', _TRAIN, str(model_dir), str(tokens)),
-          *(str(devices), str(pause)),
+          *(str(devices), str(pause), *kinds),
         ],
         env=environment,
         stdout=subprocess.PIPE,
@@ -132,62 +160,88 @@ def _tokens(tmp_path_factory):
 
 @pytest.fixture(name='two', scope='module')
 def _two(tmp_path_factory, tokens):
-  """A training in two processes of four devices each."""
-  model_dir = tmp_path_factory.mktemp('two')
-  outputs = finish(start(model_dir, tokens, processes=2, devices=4))
+  """Trainings in two processes of four devices each, by kind."""
+  folder = tmp_path_factory.mktemp('two')
+  outputs = finish(start(folder, tokens, *KINDS, processes=2, devices=4))
   # Gloo prints to standard output as well.
   last = [output.splitlines()[-1] for output in outputs]
   assert last == ['done True 2', 'done False 2']
-  return model_dir
+  return folder
+
+
+@pytest.fixture(name='one', scope='module')
+def _one(tmp_path_factory, tokens):
+  """The same trainings on one device."""
+  folder = tmp_path_factory.mktemp('one')
+  finish(start(folder, tokens, *KINDS, processes=1, devices=1))
+  return folder
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path, tokens, two):
-  finish(start(tmp_path, tokens, processes=1, devices=1))
-  expected = losses(tmp_path)
+@pytest.mark.parametrize('kind', KINDS)
+def test_two_processes_train_as_one_does(kind, one, two):
+  one, two = one / kind, two / kind
   assert [line['step'] for line in lines(two)] == list(range(1, STEPS + 1))
-  print('two processes', np.abs(np.array(losses(two)) / expected - 1).max())
-  np.testing.assert_allclose(losses(two), expected, rtol=1e-5)
+  for name in ('loss', 'gradient_norm'):
+    expected, found = (
+      np.array([line[name] for line in lines(folder)]) for folder in (one, two)
+    )
+    print('two processes', kind, name, np.abs(found / expected - 1).max())
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
   assert losses(two)[0] - losses(two)[-1] > 0.1
   # Token counts are exact, as the batches are the same.
   for name in ('num_target_tokens', 'steps'):
     assert [line[name] for line in lines(two)] == [
-      line[name] for line in lines(tmp_path)
+      line[name] for line in lines(one)
     ]
-  assert len(list((two / 'events').iterdir())) == 1
+  if kind == 't5':
+    assert len(list((two / 'events').iterdir())) == 1
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_two_processes_is_read_by_one(two):
-  names = sorted(path.name for path in (two / 'checkpoints').iterdir())
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_checkpoint_of_two_processes_is_read_by_one(kind, one, two):
+  names = sorted(path.name for path in (two / kind / 'checkpoints').iterdir())
   assert names == ['14', '20']
-  params = manager.restore_params(two)
-  assert params['token_embedder']['embedding'].shape == (128, 64)
-  assert len(params['token_embedder']['embedding'].devices()) == 1
+  expected, found = (
+    manager.restore_params(folder / kind) for folder in (one, two)
+  )
+  differences = []
+  for value, other in zip(
+    jax.tree.leaves(found), jax.tree.leaves(expected), strict=True
+  ):
+    assert len(value.devices()) == 1
+    difference = np.linalg.norm(value - other) / np.linalg.norm(other)
+    differences.append(difference)
+  print('two processes', kind, 'parameters', max(differences))
+  assert max(differences) < 1e-5
 
 
 @pytest.mark.slow
 def test_sigterm_to_one_process_stops_both_and_they_resume(
   tmp_path, tokens, two
 ):
-  started = start(tmp_path, tokens, processes=2, devices=4, pause=0.5)
-  log = tmp_path / 'metrics.jsonl'
+  # It restores the most: its weights, its updates and the optimizer's state.
+  kind = 'lora'
+  started = start(tmp_path, tokens, kind, processes=2, devices=4, pause=0.5)
+  folder = tmp_path / kind
+  log = folder / 'metrics.jsonl'
   deadline = time.monotonic() + 200
   while not log.exists() or len(log.read_text().splitlines()) < 3:
     assert time.monotonic() < deadline
     time.sleep(0.05)
   started[1].send_signal(signal.SIGTERM)
   finish(started, status=PREEMPTED_STATUS)
-  stopped = lines(tmp_path)[-1]['step']
+  stopped = lines(folder)[-1]['step']
   assert 3 <= stopped < STEPS
-  assert manager.find_checkpoint(tmp_path).name == str(stopped)
-  finish(start(tmp_path, tokens, processes=2, devices=4))
+  assert manager.find_checkpoint(folder).name == str(stopped)
+  finish(start(tmp_path, tokens, kind, processes=2, devices=4))
   jax.tree.map(
     np.testing.assert_array_equal,
-    manager.restore_params(tmp_path),
-    manager.restore_params(two),
+    manager.restore_params(folder),
+    manager.restore_params(two / kind),
   )
-  assert losses(tmp_path) == losses(two)
+  assert losses(folder) == losses(two / kind)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,30 @@
 """A tiny Llama in GGUF, written as llama.cpp's conversion does."""
 
+import functools
+
 import gguf
 import numpy as np
 import tokenizers
+
+from it_study.models.decoder_only.config import DecoderConfig, Rope
 
 WIDTH, HEADS, KV_HEADS, HEAD_DIM, MLP, VOCAB = 32, 4, 2, 8, 64, 260
 # Every byte as byte-level tokenizers spell it: all texts can be encoded.
 _BYTES = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
 TOKENS = ['<|end|>', '<|user|>', *_BYTES, 'ab', 'Ġa']
 _MERGES = ['a b', 'Ġ a']
-# The model's gin file.
+# The model's configuration, given `vocab_size`, and its gin file.
+make_config = functools.partial(
+  DecoderConfig,
+  emb_dim=WIDTH,
+  num_heads=HEADS,
+  num_kv_heads=KV_HEADS,
+  head_dim=HEAD_DIM,
+  mlp_dim=MLP,
+  num_layers=1,
+  logits_via_embedding=True,
+  rope=Rope(base=100_000.0),
+)
 GIN = f"""
 MODEL = @DecoderConfig
 DecoderConfig.emb_dim = {WIDTH}

@@ -2,14 +2,14 @@
 
 import json
 
+import answers_fixture
 import fakes
+import gguf_files
 import pytest
 
 from it_study import predictions, seqio_lib
+from it_study.checkpoints.gguf import folder
 from it_study.data import vocabularies
-from it_study.engines import native
-from it_study.inference.decoding import Decoding
-import tasks  # noqa: F401  Registers the conditions.
 
 _IN_A_PROCESS = """
 import sys
@@ -17,22 +17,18 @@ import jax
 jax.config.update('jax_num_cpu_devices', 2)
 from it_study import distributed
 distributed.start()
-import fakes
+import answers_fixture
 from it_study import seqio_lib
-from it_study.inference.decoding import Decoding
-from it_study.engines import native
-import tasks
-corpus, out = sys.argv[1:]
+corpus, weights, out = sys.argv[1:]
 seqio_lib.use_corpus(corpus)
-for method in ('greedy', 'constrained_beam', 'ranked_conditional', 'sample'):
-  native.predict(
-    model_config=fakes.tiny_model(),
-    mixture_or_task_name='natinst_def_empty_ex_original1',
-    task_feature_lengths=fakes.LENGTHS,
-    infer_output_dir=f'{out}/{method}',
+for kind, method in answers_fixture.RUNS:
+  answers_fixture.predict(
+    kind,
+    method,
+    weights=weights,
+    folder=out,
     answer_dir=f'{out}/answers',
     batch_size=30,
-    decoding=Decoding(method=method, num_beams=2),
     mesh_fsdp=2,
   )
 print('done', jax.process_count(), jax.device_count())
@@ -42,33 +38,37 @@ print('done', jax.process_count(), jax.device_count())
 @pytest.mark.slow
 def test_two_processes_give_the_same_answers_as_one(tmp_path, monkeypatch):
   corpus = fakes.write_small_corpus(tmp_path / 'corpus')
-  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
-  seqio_lib.use_corpus(corpus)
+  weights = folder.write_folder(
+    gguf_files.write(tmp_path / 'm.gguf'), tmp_path / 'hf'
+  )
   for said in fakes.run_in_two_processes(
-    _IN_A_PROCESS, corpus, tmp_path, folder=tmp_path
+    _IN_A_PROCESS, corpus, weights, tmp_path, folder=tmp_path
   ):
     assert said.splitlines()[-1] == 'done 2 4'
-  for method in ('greedy', 'constrained_beam', 'ranked_conditional', 'sample'):
+  # What a prediction sets is undone.
+  monkeypatch.setenv(vocabularies.VARIABLE, 'byte')
+  seqio_lib.use_corpus(corpus)
+  for kind, method in answers_fixture.RUNS:
     alone = predictions.read_predictions(
-      native.predict(
-        model_config=fakes.tiny_model(),
-        mixture_or_task_name='natinst_def_empty_ex_original1',
-        task_feature_lengths=fakes.LENGTHS,
-        infer_output_dir=tmp_path / 'alone' / method,
+      answers_fixture.predict(
+        kind,
+        method,
+        weights=weights,
+        folder=tmp_path / 'alone',
         batch_size=32,
-        decoding=Decoding(method=method, num_beams=2),
       )
     )
     together = predictions.read_predictions(
-      tmp_path / method / 'predictions.jsonl'
+      tmp_path / kind / method / 'predictions.jsonl'
     )
+    assert len(alone) == fakes.NUM_ROWS['test']
     for row, other in zip(alone, together, strict=True):
       assert row.prediction == other.prediction
       assert (row.scores is None) == (other.scores is None)
       if row.scores is not None:
         assert row.scores == pytest.approx(other.scores, rel=1e-5)
   # Rows without a label space were already decoded by the greedy run.
-  path = tmp_path / 'ranked_conditional' / 'inference.json'
+  path = tmp_path / 't5/ranked_conditional' / 'inference.json'
   assert json.loads(path.read_text())['num_kept_answers'] == 6
 
 

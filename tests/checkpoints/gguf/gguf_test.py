@@ -14,7 +14,7 @@ from it_study.checkpoints.gguf import folder, reading
 from it_study.checkpoints.hf import decoder_config
 from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
 from it_study.errors import InputError
-from it_study.models.decoder_only.config import DecoderConfig, Rope
+from it_study.models.decoder_only.config import DecoderConfig
 
 
 def test_tensors_and_configuration_are_those_of_hugging_face(tmp_path):
@@ -24,18 +24,7 @@ def test_tensors_and_configuration_are_those_of_hugging_face(tmp_path):
     assert model.tensors[name].shape == values.shape, name
     np.testing.assert_array_equal(model.tensors[name], values, err_msg=name)
   config = DecoderConfig(**decoder_config.read_config(model.config))
-  assert config == DecoderConfig(
-    vocab_size=gguf_files.VOCAB,
-    emb_dim=gguf_files.WIDTH,
-    num_heads=gguf_files.HEADS,
-    num_kv_heads=gguf_files.KV_HEADS,
-    head_dim=gguf_files.HEAD_DIM,
-    mlp_dim=gguf_files.MLP,
-    num_layers=1,
-    norm_epsilon=1e-5,
-    logits_via_embedding=True,
-    rope=Rope(base=100000.0),
-  )
+  assert config == gguf_files.make_config(vocab_size=gguf_files.VOCAB)
 
 
 @pytest.mark.parametrize('kind', ['Q8_0', 'Q4_1', 'F16'])
