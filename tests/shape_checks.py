@@ -12,6 +12,7 @@ import jaxtyping
 MODULES = (
   'it_study.models',
   'it_study.inference',
+  'it_study.training.loss',
   'it_study.training.losses',
 )
 # An int is accepted where a float is annotated, as in mypy.

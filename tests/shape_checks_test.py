@@ -10,6 +10,7 @@ import pytest
 
 from it_study.models.cudnn_attention import SegmentCodes
 from it_study.training import losses
+from it_study.training.loss import division, terms
 
 
 def test_an_argument_of_the_wrong_shape_is_an_error():
@@ -27,7 +28,7 @@ def test_an_argument_of_the_wrong_shape_is_an_error():
 def test_shapes_are_checked_while_jax_traces():
   with pytest.raises(jaxtyping.TypeCheckError, match="parameter 'kernel'"):
     jax.eval_shape(
-      lambda hidden, kernel: losses.count_parts(
+      lambda hidden, kernel: division.count_parts(
         hidden, kernel, {}, logits_bytes=1
       ),
       jax.ShapeDtypeStruct((2, 3, 4), 'float32'),
@@ -45,11 +46,11 @@ def test_a_pytree_of_arrays_is_checked_but_not_one_of_shapes():
 
 def test_users_run_undecorated_functions():
   script = (
-    'import sys; from it_study.training import losses;'
-    "print('beartype' in sys.modules, hasattr(losses._logits, '__wrapped__'))"
+    'import sys; from it_study.training.loss import terms; '
+    "print('beartype' in sys.modules, hasattr(terms.logits, '__wrapped__'))"
   )
   process = subprocess.run(
     [sys.executable, '-c', script], capture_output=True, check=True, text=True
   )
   assert process.stdout == 'False False\n'
-  assert hasattr(losses._logits, '__wrapped__')
+  assert hasattr(terms.logits, '__wrapped__')

@@ -82,8 +82,8 @@ class Embedding(nn.Module):
 
   def __call__(self, tokens: Int[AnyArray, '*rows']) -> Float[Array, '*rows E']:
     """Embeds tokens; gives NaN for ids from `vocab_size` on."""
-    embedded = jnp.take(self._table(), tokens, axis=0)
-    return split_batch(embedded.astype(self.dtype))
+    embedded = jnp.take(self.embedding, tokens, axis=0).astype(self.dtype)
+    return split_batch(_split_embed(embedded))
 
   def attend(
     self, hidden: Float[Array, '*rows E']
@@ -106,9 +106,9 @@ def logits_kernel(
   """
   if dense is None:
     table = embedder.embedding.astype(embedder.dtype)
-    return gather_embed(table, ('vocab', 'embed')).T
+    return table.T
   kernel: jax.Array = dense.get_variable('params', 'kernel')
-  return gather_embed(kernel.astype(embedder.dtype), dense.kernel_axes)
+  return kernel.astype(embedder.dtype)
 
 
 class RmsNorm(nn.Module):
@@ -241,6 +241,20 @@ def gather_embed(
   return with_logical_constraint(
     parameter, tuple(None if axis == 'embed' else axis for axis in axes)
   )
+
+
+def _split_embed(x: Shaped[Array, '*rows E']) -> Shaped[Array, '*rows E']:
+  """Tells the compiler to shard looked-up rows like their table, along E.
+
+  Each device then looks up its share of E for all rows of its copy of the
+  parameters, and exchanges it for its own rows. Otherwise it gathers the table
+  or adds up the table's whole gradient, which are larger. Does nothing outside
+  `partitioning.activation_sharding`.
+  """
+  if 'copies' not in dict(nn.get_logical_axis_rules()):
+    return x
+  axes = ('copies', *(None,) * (x.ndim - 2), 'embed')
+  return with_logical_constraint(x, axes)
 
 
 class RelativePositionBias(nn.Module):

@@ -26,9 +26,11 @@ MESH_AXES = ('data', 'fsdp', 'model')
 
 # Logical axis -> mesh axis. `data` replicates parameters, `fsdp` shards them
 # along the axis that every matrix has, `model` shards heads, MLP and
-# vocabulary. Axes that are not listed are not sharded.
+# vocabulary. `copies` are rows by the copy of the parameters that they belong
+# to. Axes that are not listed are not sharded.
 LOGICAL_AXIS_RULES = (
   ('batch', ('data', 'fsdp')),
+  ('copies', 'data'),
   ('vocab', 'model'),
   ('embed', 'fsdp'),
   ('mlp', 'model'),

@@ -16,6 +16,7 @@ from it_study.models import partitioning
 from it_study.models.adapters import lora as lora_lib
 from it_study.models.adapters.lora import Lora
 from it_study.training import losses
+from it_study.training.loss import division
 from it_study.training.optimizers import Optimizer
 
 # Features of a batch by name, `[rows, length]`.
@@ -294,7 +295,7 @@ def _make_gradient_fn(
         label_smoothing=label_smoothing,
         num_target_tokens=num_target_tokens,
         soft_cap=model.config.logits_soft_cap,
-        **losses.division(
+        division=division.divide(
           hidden,
           kernel,
           mesh.shape,

@@ -14,6 +14,7 @@ from it_study.models import Model, partitioning
 from it_study.models.adapters import lora as lora_lib
 from it_study.models.adapters.lora import Lora
 from it_study.training import losses
+from it_study.training.loss import division
 
 
 class Validation:
@@ -123,7 +124,7 @@ def _make_step(
         weights=weights,
         z_loss=0.0,
         soft_cap=model.config.logits_soft_cap,
-        **losses.division(
+        division=division.divide(
           hidden,
           kernel,
           mesh.shape,

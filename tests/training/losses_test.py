@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from it_study.training import losses
+from it_study.training.loss import division
+from it_study.training.loss.division import Division
+from it_study.training.loss.parts import targets_first
 
 # softmax(log [1, 3]) is [1/4, 3/4], and log Z is log 4.
 LOGITS = jnp.log(jnp.array([[[1.0, 3.0], [1.0, 3.0], [9.0, 1.0]]]))
@@ -137,6 +140,10 @@ def by_definition(
   [
     *({'num_parts': number} for number in (1, 2, 3, 6)),
     *({'num_columns': length} for length in (1, 2, 8)),
+    {'num_blocks': 9},
+    {'num_blocks': 3, 'num_parts': 2},
+    {'num_blocks': 1, 'num_vocab_shards': 3, 'num_columns': 2},
+    {'num_blocks': 3, 'num_vocab_shards': 3, 'num_columns': 2},
   ],
 )
 def test_loss_and_gradients_are_those_of_the_formula(
@@ -155,7 +162,7 @@ def test_loss_and_gradients_are_those_of_the_formula(
         z_loss=0.01,
         label_smoothing=smoothing,
         soft_cap=soft_cap,
-        **parts,
+        division=Division(**parts),
         **rest,
       )[0]
     )
@@ -180,10 +187,20 @@ def test_loss_and_gradients_are_those_of_the_formula(
   )
 
 
-@pytest.mark.parametrize('settings', [{'num_parts': 3}, {'num_columns': 2}])
+@pytest.mark.parametrize(
+  'settings',
+  [
+    {'num_parts': 3},
+    {'num_columns': 2},
+    {'num_blocks': 3},
+    {'num_blocks': 3, 'num_columns': 2},
+  ],
+)
 def test_the_parts_do_not_change_metrics(settings):
   whole = losses.cross_entropy(**random_terms())[1]
-  parts = losses.cross_entropy(**random_terms(), **settings)[1]
+  parts = losses.cross_entropy(**random_terms(), division=Division(**settings))[
+    1
+  ]
   for name, value in whole.items():
     assert float(parts[name]) == pytest.approx(float(value), rel=1e-6), name
   assert whole['num_target_tokens'] == 19.0
@@ -192,7 +209,7 @@ def test_the_parts_do_not_change_metrics(settings):
 
 def test_targets_come_first_where_they_are_sparse():
   shares = jnp.array([[0.0, 0.0, 3.0], [0.0, 4.0, 5.0]])
-  hidden, targets, shares = losses._targets_first(
+  hidden, targets, shares = targets_first(
     jnp.arange(6.0).reshape(2, 3, 1), np.arange(6).reshape(2, 3), shares, 2
   )
   assert shares.tolist() == [[3, 0], [0, 0], [4, 5], [0, 0]]
@@ -200,18 +217,22 @@ def test_targets_come_first_where_they_are_sparse():
   assert hidden[..., 0].tolist() == targets.tolist()
 
 
-def test_logits_are_computed_only_where_targets_are():
+@pytest.mark.parametrize('num_blocks', [1, 3])
+def test_logits_are_computed_only_where_targets_are(num_blocks):
   terms = random_terms()
   terms['weights'] = np.array([[1, 0, 1, 0, 0]] * 6, np.float32)
   # The third of three parts of two columns.
   terms['hidden'] = terms['hidden'].at[:, 4].set(jnp.nan)
-  gradient = jax.grad(
+  loss_and_gradient = jax.value_and_grad(
     lambda kernel, num_columns: losses.cross_entropy(
-      **{**terms, 'kernel': kernel}, num_columns=num_columns
+      **{**terms, 'kernel': kernel},
+      division=Division(num_columns=num_columns, num_blocks=num_blocks),
     )[0]
   )
-  assert jnp.isfinite(gradient(terms['kernel'], 2)).all()
-  assert jnp.isnan(gradient(terms['kernel'], 5)).any()
+  loss, gradient = loss_and_gradient(terms['kernel'], 2)
+  assert jnp.isfinite(loss)
+  assert jnp.isfinite(gradient).all()
+  assert jnp.isnan(loss_and_gradient(terms['kernel'], 5)[1]).any()
 
 
 def test_the_length_of_parts_follows_from_the_logits():
@@ -222,7 +243,7 @@ def test_the_length_of_parts_follows_from_the_logits():
     (128_256, 16),
     (10**6, 8),
   ):
-    columns = losses.count_columns(
+    columns = division.count_columns(
       jnp.zeros((8, 512, 1)),
       np.zeros((1, vocabulary), np.float32),
       mesh,
@@ -238,7 +259,7 @@ def test_parts_are_longer_on_an_accelerator(platform, columns):
   found = []
   jax.eval_shape(
     lambda *arrays: found.append(
-      losses.division(
+      division.divide(
         *arrays,
         {'data': 1, 'fsdp': 1, 'model': 1},
         platform=platform,
@@ -247,7 +268,30 @@ def test_parts_are_longer_on_an_accelerator(platform, columns):
     ),
     *(hidden, kernel),
   )
-  assert found == [{'num_columns': columns, 'num_shards': 1}]
+  assert found == [Division(num_columns=columns)]
+
+
+@pytest.mark.parametrize(
+  ('fsdp', 'model', 'vocabulary', 'blocks'),
+  [
+    (64, 1, 128_256, 8),
+    (64, 2, 128_256, 4),
+    # Of 32,001 columns a third is the most that fits.
+    (64, 1, 32_001, 3),
+    # Each device keeps the whole matrix, the vocabulary is prime, or it is not
+    # shared.
+    (1, 8, 128_256, 1),
+    (64, 1, 127_997, 1),
+    (64, 2, 128_255, 1),
+  ],
+)
+def test_blocks_divide_the_columns_of_a_device(fsdp, model, vocabulary, blocks):
+  found = division.count_blocks(
+    np.broadcast_to(np.float32(0), (4096, vocabulary)),
+    {'data': 1, 'fsdp': fsdp, 'model': model},
+    block_bytes=2**28,
+  )
+  assert found == blocks
 
 
 def test_gradients_have_the_dtype_of_their_arguments():

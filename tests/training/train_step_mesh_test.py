@@ -22,7 +22,12 @@ from it_study.models.adapters import lora as lora_lib
 from it_study.models.decoder_only.config import DecoderConfig
 from it_study.models.decoder_only.model import DecoderLM
 from it_study.training import optimizers, train_step
+from it_study.training.loss import division
 from it_study.models.t5 import T5, T5Config
+
+# The vocabulary of 128 in four blocks.
+division._BLOCK_BYTES = 4 * 64 * 32
+division._CPU_LOGITS_BYTES = 4 * 8 * 128
 
 def batches(kind):
   for step in range(20):

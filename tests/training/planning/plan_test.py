@@ -51,7 +51,8 @@ from it_study.input_pipeline import row_layouts
 from it_study.models import partitioning
 from it_study.models.t5 import T5Config
 from it_study.models.decoder_only.config import DecoderConfig
-from it_study.training import losses, optimizers
+from it_study.training import optimizers
+from it_study.training.loss import division
 from it_study.training.planning import plan
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
@@ -70,8 +71,13 @@ for name, mesh, scan, microbatch_size in (
     lengths={LENGTHS!r},
     microbatch_size=microbatch_size,
   ).to_dict()]))
-for name, logits_bytes in (('whole loss', 2**20), ('loss in parts', 1)):
-  losses._CPU_LOGITS_BYTES = logits_bytes
+for name, logits_bytes, block_bytes in (
+  ('whole loss', 2**20, 2**28),
+  ('loss in parts', 1, 2**28),
+  ('loss in blocks', 1, 4 * 32 * 96 // 3),
+):
+  division._CPU_LOGITS_BYTES = logits_bytes
+  division._BLOCK_BYTES = block_bytes
   # It is no argument of the step.
   jax.clear_caches()
   print(json.dumps([name, plan.plan(
@@ -160,12 +166,38 @@ def test_data_parallelism_sends_the_gradients(plans):
 
 def test_a_loss_in_parts_sends_the_gradient_of_its_kernel_once(plans):
   whole, parts = (
-    sum(kind['payload_bytes'] for kind in plans[name]['collectives'].values())
+    sum(kind['sent_bytes'] for kind in plans[name]['collectives'].values())
     for name in ('whole loss', 'loss in parts')
   )
   # A few numbers for each of four parts; the kernel has 96 x 32 entries.
   assert whole > 4 * 96 * 32
   assert 0 <= parts - whole < 4 * 4 * 10
+
+
+def test_a_loss_in_blocks_gathers_its_kernel_once_more(plans):
+  parts, blocks = (
+    plans[name]['collectives'] for name in ('loss in parts', 'loss in blocks')
+  )
+  # Each of three blocks twice, in place of the whole.
+  gathers = [found['all-gather'] for found in (parts, blocks)]
+  assert gathers[1]['count'] == gathers[0]['count'] + 2 * 3 - 1
+  kernel_bytes = 4 * 96 * 32
+  assert gathers[1]['payload_bytes'] == (
+    gathers[0]['payload_bytes'] + kernel_bytes
+  )
+  # The gradient of a block is sent once, not for each of four parts.
+  reduced = [found['all-reduce']['sent_bytes'] for found in (parts, blocks)]
+  assert abs(reduced[1] - reduced[0]) < 4 * 4 * 10
+  # And no device holds the kernel or its gradient.
+  assert plans['loss in blocks']['temporary_bytes'] < (
+    plans['loss in parts']['temporary_bytes'] - kernel_bytes
+  )
+
+
+def test_embeddings_are_exchanged_rather_than_their_table(plans):
+  found = plans['whole loss']['collectives']['all-to-all']
+  # Those of 32 tokens of width 32 a device, and then their gradient.
+  assert found['payload_bytes'] == 2 * 4 * 32 * 32
 
 
 def test_a_scanned_plan_equals_the_unrolled_one(plans):

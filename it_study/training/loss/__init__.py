@@ -1,0 +1,1 @@
+"""Parts of the training loss, `it_study.training.losses`."""
