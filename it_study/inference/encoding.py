@@ -21,6 +21,9 @@ from it_study.models import AnyArray, Model, partitioning
 # apart for. What follows it attends to a beginning padded to the longest prompt
 # of the batch, which costs more than a few tokens save.
 _LEAST_SHARE = 1 / 8
+# Prompts' keys and values are kept in at most this many groups, each padded to
+# its longest prompt. More groups take longer to compile.
+_MAX_GROUPS = 4
 
 
 class Beginning(NamedTuple):
@@ -104,24 +107,18 @@ def encode(
     params: Parameters of the model, without the outer 'params' key.
     parts: Consecutive rows of the batch, [B_i, L_i] each, padded with
       `config.pad_id`.
-    length: Length of the result, at least the largest `L_i`.
+    length: Length of the batch, at least the largest `L_i`.
 
   Returns:
-    The result of the model's `encode` for the batch.
+    The result of the model's `encode` for the batch. On one device, a model
+    that reads prompts in groups gets each part as it is.
   """
   mesh = partitioning.mesh_of(params)
   encoded = [
-    _encode(params, tokens, model=model, mesh=mesh) for tokens in parts
+    (_wait(_encode(params, tokens, model=model, mesh=mesh)), tokens.shape[1])
+    for tokens in parts
   ]
-  if [tokens.shape[1] for tokens in parts] == [length]:
-    return encoded[0]
-  return _join(tuple(encoded), model=model, length=length, mesh=mesh)
-
-
-def pad(encoded: Any, *, model: Model, params: Any, length: int) -> Any:
-  """Returns a result of `encode` with padding up to another length."""
-  mesh = partitioning.mesh_of(params)
-  return _join((encoded,), model=model, length=length, mesh=mesh)
+  return _gather(encoded, model=model, length=length, mesh=mesh)
 
 
 class Rests(NamedTuple):
@@ -129,14 +126,19 @@ class Rests(NamedTuple):
 
   Attributes:
     beginnings: Result of `encode` for each prompt's beginning, in its first
-      row; all of the same length.
+      row.
     lengths: Number of tokens of each beginning.
+    longest: Number of tokens that the beginnings are padded to; 0 if no prompt
+      has one.
     tokens: Tokens after the beginnings, padded with `config.pad_id`.
+    length: Number of tokens that the whole prompts are padded to.
   """
 
   beginnings: Sequence[Any]
   lengths: Int[AnyArray, ' B']
+  longest: int
   tokens: Int[AnyArray, 'B Q']
+  length: int
 
 
 def extend(
@@ -148,26 +150,68 @@ def extend(
     model: Model to encode with; only its configuration is used.
     params: Parameters of the model, without the outer 'params' key.
     parts: Consecutive rows of the batch.
-    length: Length of the beginnings and of the result.
+    length: Length of the batch, at least that of every part.
 
   Returns:
     The result of `encode` for the whole prompts.
   """
   mesh = partitioning.mesh_of(params)
-  encoded = tuple(
-    _extend(
+  encoded = []
+  for part in parts:
+    if not part.longest:
+      whole = _encode(params, part.tokens, model=model, mesh=mesh)
+      encoded.append((_wait(whole), part.tokens.shape[1]))
+      continue
+    # Padded part by part, since padding many takes much memory.
+    padded = {
+      id(beginning): _join(
+        (beginning,), model=model, length=part.longest, mesh=mesh
+      )
+      for beginning in part.beginnings
+    }
+    extended = _extend(
       params,
-      tuple(part.beginnings),
+      tuple(padded[id(beginning)] for beginning in part.beginnings),
       part.lengths,
       part.tokens,
       model=model,
       mesh=mesh,
     )
-    for part in parts
-  )
-  if len(encoded) == 1:
-    return encoded[0]
-  return _join(encoded, model=model, length=length, mesh=mesh)
+    extended = model.append(*extended, length=part.length)
+    encoded.append((_wait(extended), part.length))
+  return _gather(encoded, model=model, length=length, mesh=mesh)
+
+
+def _wait(encoded: Any) -> Any:
+  """Waits on a CPU, where parts that run at once all take memory."""
+  if jax.default_backend() == 'cpu':
+    jax.block_until_ready(encoded)
+  return encoded
+
+
+def _gather(
+  parts: Sequence[tuple[Any, int]],
+  *,
+  model: Model,
+  length: int,
+  mesh: Mesh | None,
+) -> Any:
+  """Joins encoded parts and their lengths to a batch."""
+  is_on_one_device = mesh is None or mesh.size == 1
+  if not (model.config.has_causal_prompts and is_on_one_device):
+    # The rows of a part are split among all devices, unlike those of a batch.
+    if [own for _, own in parts] == [length]:
+      return parts[0][0]
+    encoded = tuple(part for part, _ in parts)
+    return _join(encoded, model=model, length=length, mesh=mesh)
+  groups, size = [], -(-len(parts) // _MAX_GROUPS)
+  for start in range(0, len(parts), size):
+    encoded, lengths = zip(*parts[start : start + size], strict=True)
+    if len(encoded) == 1:
+      groups += encoded[0]
+    else:
+      groups += _join(encoded, model=model, length=max(lengths), mesh=mesh)
+  return tuple(groups)
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'mesh'))
@@ -192,7 +236,8 @@ def _extend(
   *,
   model: Model,
   mesh: Mesh | None,
-) -> Any:
+) -> tuple[Any, Int[Array, ' B'], Any]:
+  """Returns the beginnings as a batch, their lengths, and what follows them."""
   apply: Callable[..., Any] = model.apply
   joined = jax.tree.map(
     lambda *rows: jnp.concatenate([row[:1] for row in rows]), *beginnings
@@ -202,7 +247,10 @@ def _extend(
       joined, partitioning.batch_sharding(mesh)
     )
   with partitioning.activation_sharding(mesh):
-    return apply({'params': params}, joined, lengths, rests, method='extend')
+    extended = apply(
+      {'params': params}, joined, lengths, rests, method='extend'
+    )
+  return joined, lengths, extended
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'length', 'mesh'))

@@ -335,9 +335,8 @@ class _Encoder:
       return encoding.extend(
         **self._model, parts=self._rests(tokens, begins), length=length
       )
-    longest = self._loaded.max_length
     parts = [
-      _place(self._loaded, rows[:, : _padded_length(used, longest)])
+      _place(self._loaded, rows[:, : self._padded_prompt(used)])
       for rows, used in self._split(tokens, _PARTS)
     ]
     return encoding.encode(**self._model, parts=parts, length=length)
@@ -354,30 +353,30 @@ class _Encoder:
     for group, row in first.items():
       if group not in known:
         known[group] = self._beginning(tokens[row, : begins[row].length])
-    padded = {
-      group: encoding.pad(encoded, **self._model, length=length)
-      for group, encoded in known.items()
-    }
-    # A row without a beginning takes another's, and none of its tokens.
-    other = next(iter(padded.values()))
-    encoded = [padded.get(begin.group, other) for begin in begins]
-    encoded += [other] * (num_rows - len(begins))
-    lengths = np.zeros(num_rows, np.int32)
-    lengths[: len(begins)] = [begin.length for begin in begins]
+    begins = [*begins, *[Beginning(-1, 0)] * (num_rows - len(begins))]
+    lengths = np.array([begin.length for begin in begins], np.int32)
+    whole = (tokens != self._loaded.pad_id).sum(axis=1)
     rests = np.full_like(tokens, self._loaded.pad_id)
     for row, begin in enumerate(begins):
       rests[row, : length - begin.length] = tokens[row, begin.length :]
     parts, start = [], 0
     for rows, used in self._split(rests, _PARTS_OF_RESTS):
-      end = start + len(rows)
+      part = slice(start, start + len(rows))
+      start = part.stop
+      groups = [begin.group for begin in begins[part]]
+      # A row without a beginning takes another's, and none of its tokens.
+      other = next((known[group] for group in groups if group in known), None)
+      longest = self._padded_beginning(int(lengths[part].max()))
+      padded = self._padded if longest else self._padded_prompt
       parts.append(
         encoding.Rests(
-          encoded[start:end],
-          _place(self._loaded, lengths[start:end]),
-          _place(self._loaded, rows[:, : self._padded(used)]),
+          [known.get(group, other) for group in groups],
+          _place(self._loaded, lengths[part]),
+          longest,
+          _place(self._loaded, rows[:, : padded(used)]),
+          self._padded_prompt(int(whole[part].max())),
         )
       )
-      start = end
     return parts
 
   def _beginning(self, tokens: Int[np.ndarray, ' _']) -> Any:
@@ -389,11 +388,25 @@ class _Encoder:
       **self._model, parts=[_place(self._loaded, rows)], length=shape[1]
     )
 
+  def _padded_prompt(self, length: int) -> int:
+    return _padded_length(length, self._loaded.max_length)
+
+  def _padded_beginning(self, length: int) -> int:
+    """Returns the length that the beginnings of a part are padded to.
+
+    There are few, since rests are compiled for each of them and for each of
+    their own lengths.
+    """
+    if not length:
+      return 0
+    return min(
+      max(_SHORTEST, power_of_two(length)), self._padded_prompt(length)
+    )
+
   def _padded(self, length: int) -> int:
     """Returns the length that beginnings and rests of prompts are padded to."""
     unit = max(_SHORTEST, power_of_two(length) // _SHORTEST)
-    longest = _padded_length(length, self._loaded.max_length)
-    return min(_round_up(max(length, 1), unit), longest)
+    return min(_round_up(max(length, 1), unit), self._padded_prompt(length))
 
   def _split(
     self, tokens: Int[np.ndarray, 'B L'], num_parts: int

@@ -24,6 +24,10 @@ MASKED = -1e10
 SAVED_NAME = 'attention'
 # Bytes of float32 scores that a CPU computes at once, few enough for its cache.
 _CPU_BLOCK_BYTES = 4 * 2**20
+# A CPU computes causal scores in at most this many blocks of queries, each with
+# the keys up to its own last query; of more, the last would save little.
+_CAUSAL_BLOCKS = 4
+_SHORTEST_CAUSAL_BLOCK = 64
 
 
 def capped(
@@ -35,7 +39,7 @@ def capped(
   return soft_cap * jnp.tanh(products / soft_cap)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
 def attend(
   query: Float[Array, 'B H Q D'],
   key: Float[Array, 'B H K D'],
@@ -44,6 +48,7 @@ def attend(
   mask_bias: Float32[Array, 'B 1 #Q K'],
   keep_weights: bool = False,
   soft_cap: float | None = None,
+  is_causal: bool = False,
 ) -> Float[Array, 'B H Q D']:
   """Computes `softmax(query @ key^T + position_bias + mask_bias) @ value`.
 
@@ -62,9 +67,18 @@ def attend(
       whole layer is recomputed just before, so that they are short-lived.
     soft_cap: Cap c that turns products s into c tanh(s / c) before the biases
       are added (Gemma 2); None for no cap.
+    is_causal: Whether `mask_bias` hides, from every query, all keys after its
+      own place. They need not be computed.
   """
   return _attend_forward(
-    query, key, value, position_bias, mask_bias, keep_weights, soft_cap
+    query,
+    key,
+    value,
+    position_bias,
+    mask_bias,
+    keep_weights,
+    soft_cap,
+    is_causal,
   )[0]
 
 
@@ -76,10 +90,11 @@ def _attend_forward(
   mask_bias: Float32[Array, 'B 1 #Q K'],
   keep_weights: bool,
   soft_cap: float | None,
+  is_causal: bool,
 ) -> tuple[Float[Array, 'B H Q D'], tuple[Any, ...]]:
   """Returns the result and what `_attend_backward` needs."""
 
-  def mix(rows):
+  def mix(_, rows):
     query, key, value, mask_bias = rows
     scores = _scores(query, key, position_bias, mask_bias, soft_cap)
     largest = scores.max(axis=-1, keepdims=True)
@@ -92,12 +107,38 @@ def _attend_forward(
     )
     mixed = (mixed / total).astype(value.dtype)
     if keep_weights:
-      return mixed, (weights, total)
-    return mixed, largest + jnp.log(total)
+      return None, (mixed, (weights, total))
+    return None, (mixed, largest + jnp.log(total))
 
-  rows = (query, key, value, mask_bias)
+  def mix_visible(_, rows):
+    query, key, value, mask_bias = rows
+    results = []
+    length = query.shape[2]
+    size = max(-(-length // _CAUSAL_BLOCKS), _SHORTEST_CAUSAL_BLOCK)
+    for start in range(0, length, size):
+      end = min(start + size, length)
+      results.append(
+        mix(
+          None,
+          (
+            query[:, :, start:end],
+            key[:, :, :end],
+            value[:, :, :end],
+            mask_bias[:, :, start:end, :end],
+          ),
+        )[1]
+      )
+    return None, jax.tree.map(
+      lambda *blocks: jnp.concatenate(blocks, axis=2), *results
+    )
+
+  skips_hidden = is_causal and position_bias is None and not keep_weights
   mixed, softmax = _by_blocks(
-    lambda _, rows: (None, mix(rows)), None, rows, _score_bytes(query, key)
+    mix,
+    None,
+    (query, key, value, mask_bias),
+    _score_bytes(query, key),
+    on_cpu=mix_visible if skips_hidden else mix,
   )[1]
   saved = checkpoint_name((mixed, softmax), SAVED_NAME)
   return saved[0], (query, key, value, position_bias, mask_bias, *saved)
@@ -106,6 +147,7 @@ def _attend_forward(
 def _attend_backward(
   keep_weights: bool,
   soft_cap: float | None,
+  is_causal: bool,
   residuals: tuple[Any, ...],
   gradient: Float[Array, 'B H Q D'],
 ) -> tuple[
@@ -116,6 +158,7 @@ def _attend_backward(
   None,
 ]:
   """Returns the gradients of the five array arguments of `attend`."""
+  del is_causal
   query, key, value, position_bias, mask_bias, mixed, softmax = residuals
   if not keep_weights:
     # Without the barrier the compiler reuses the forward pass's scores, which
@@ -225,25 +268,38 @@ def _by_blocks(
   carry: Any,
   rows: tuple[Any, ...],
   row_bytes: int,
+  *,
+  on_cpu: Callable[[Any, Any], tuple[Any, Any]] | None = None,
 ) -> tuple[Any, Any]:
   """Calls `function(carry, rows)`, on one CPU in a loop over blocks of rows.
 
-  Returns the carry and arrays whose first axis is the batch.
+  Args:
+    function: Function of the carry and of some rows.
+    carry: Carry before the first rows.
+    rows: Arrays whose first axis is the batch.
+    row_bytes: Bytes that the function needs for one row.
+    on_cpu: Function to call instead on one CPU; None for the same.
+
+  Returns:
+    The carry, and arrays whose first axis is the batch.
   """
+  on_cpu = on_cpu or function
   batch = rows[0].shape[0]
   block = next(
     size
     for size in range(batch, 0, -1)
     if batch % size == 0 and (size == 1 or size * row_bytes <= _CPU_BLOCK_BYTES)
   )
-  if block == batch or not _on_one_device():
+  if not _on_one_device() or (block == batch and on_cpu is function):
     return function(carry, rows)
 
   def loop(carry, rows):
+    if block == batch:
+      return on_cpu(carry, rows)
     blocks = jax.tree.map(
       lambda array: array.reshape(-1, block, *array.shape[1:]), rows
     )
-    carry, results = lax.scan(function, carry, blocks)
+    carry, results = lax.scan(on_cpu, carry, blocks)
     return carry, jax.tree.map(
       lambda array: array.reshape(-1, *array.shape[2:]), results
     )

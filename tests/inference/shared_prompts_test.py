@@ -147,3 +147,28 @@ def test_prompts_are_grouped_so_that_the_most_tokens_are_saved(
 ):
   arrays = [np.array(prompt, np.int32) for prompt in prompts]
   assert find_beginnings(arrays) == [Beginning(*pair) for pair in expected]
+
+
+@pytest.mark.parametrize('variant', ['llama', 'gemma2'])
+def test_prompts_in_groups_of_other_lengths_are_read_as_alone(
+  variant, monkeypatch
+):
+  groups = []
+  gather_parts = encoding._gather
+
+  def record(parts, **settings):
+    encoded = gather_parts(parts, **settings)
+    groups.append([group.shape for group in encoded])
+    return encoded
+
+  monkeypatch.setattr(encoding, '_gather', record)
+  without_sharing(monkeypatch)
+  together = load(variant, batch_size=16)
+  found = decode(together), score(together)
+  # Eleven prompts and padding, in parts of two rows; two parts are a group.
+  assert groups[0] == [(4, 30), (4, 25), (4, 15), (4, 5)]
+  alone = load(variant, batch_size=1)
+  expected = decode(alone), score(alone)
+  np.testing.assert_array_equal(found[0], expected[0])
+  for ours, theirs in zip(found[1], expected[1], strict=True):
+    assert ours == pytest.approx(theirs, abs=1e-5, rel=0)

@@ -98,11 +98,55 @@ def test_one_cpu_computes_a_few_rows_at_a_time(monkeypatch):
   assert loops() == 1
 
 
+@pytest.mark.parametrize('rows', [1, 6])
+@pytest.mark.parametrize('soft_cap', [None, 0.5])
+def test_keys_after_a_causal_block_are_not_computed(
+  monkeypatch, soft_cap, rows
+):
+  monkeypatch.setattr(attend_lib, '_SHORTEST_CAUSAL_BLOCK', 3)
+  monkeypatch.setattr(attend_lib, '_CPU_BLOCK_BYTES', rows * 4 * H * K * K)
+  random = np.random.default_rng(0)
+  query, key, value = jnp.asarray(
+    random.normal(size=(3, B, H, K, D)), 'float32'
+  )
+  places = jnp.arange(K)
+  mask = jnp.where(places[:, None] >= places, 0.0, MASKED)
+  mask = jnp.broadcast_to(mask, (B, 1, K, K))
+  inputs = query, key, value, None, mask
+
+  def loss(function, weights):
+    return jax.value_and_grad(
+      lambda *qkv: (function(*qkv, None, mask) * weights).sum(),
+      argnums=(0, 1, 2),
+    )(query, key, value)
+
+  weights = random.normal(size=query.shape)
+  causal = functools.partial(
+    attend, keep_weights=False, soft_cap=soft_cap, is_causal=True
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+    loss(causal, weights),
+    loss(functools.partial(by_definition, soft_cap=soft_cap), weights),
+  )
+  # Blocks of three, three and one query.
+  program = jax.jit(causal).lower(*inputs).compile().as_text()
+  assert f'{H},3,6]' in program
+  # What it hides is not read, whatever it is.
+  wrong = mask.at[0, 0, 0, 6].set(0.0)
+  np.testing.assert_array_equal(
+    causal(query, key, value, None, wrong)[0, :, 0],
+    causal(*inputs)[0, :, 0],
+  )
+
+
 def test_residuals_include_scores_only_on_request():
   inputs = arrays(segments=False, position=True)
 
   def largest(keep_weights):
-    _, residuals = attend_lib._attend_forward(*inputs, keep_weights, None)
+    _, residuals = attend_lib._attend_forward(
+      *inputs, keep_weights, None, False
+    )
     return max(leaf.size for leaf in jax.tree.leaves(residuals))
 
   # The position bias has no axis of rows.

@@ -7,6 +7,7 @@ Shape letters, as in `it_study.models` and `it_study.models.decoder_only`:
   J num_kv_heads     G query heads per key-value head
 """
 
+from collections.abc import Iterator, Sequence
 import functools
 import math
 
@@ -19,13 +20,16 @@ from jaxtyping import Array, Float, Float32
 from it_study.models import layers
 from it_study.models.decoder_only import rotary
 from it_study.models.decoder_only.config import DecoderConfig, norm_settings
+from it_study.models.decoder_only.masks import Mask
 from it_study.models.dot_product_attention import attend, capped
 from it_study.models.kernels import flash_attention
 from it_study.models.kernels.distance_bias import DistanceBias
 
-# Keys and values of what comes before a sequence, and of the sequence.
-KeysAndValues = tuple[Float[Array, 'B J L D'], Float[Array, 'B J L D']]
-OwnKeysAndValues = tuple[Float[Array, 'B J Q D'], Float[Array, 'B J Q D']]
+# Keys and values of prompts in groups of consecutive rows, each padded to its
+# own length, and those of a sequence. Keys are as decoding steps read them.
+KeysAndValues = tuple[Float[Array, '_ J D _'], Float[Array, '_ J _ D']]
+Groups = Sequence[KeysAndValues]
+OwnKeysAndValues = tuple[Float[Array, 'B J D Q'], Float[Array, 'B J Q D']]
 
 
 class GroupedQueryAttention(nn.Module):
@@ -63,59 +67,85 @@ class GroupedQueryAttention(nn.Module):
     x: Float[Array, 'B Q E'],
     rotation: rotary.Rotation,
     *,
-    mask: Float32[Array, 'B 1 Q K'] | DistanceBias,
+    mask: Mask,
     segments: flash_attention.Segments | None = None,
-    before: KeysAndValues | None = None,
+    before: Groups = (),
+    is_causal: bool = False,
   ) -> tuple[Float[Array, 'B Q E'], OwnKeysAndValues]:
     """Attends from every position of `x` to those before it and to itself.
 
     Args:
       x: Input of the layer.
       rotation: Cosines and sines of the positions of `x`.
-      mask: 0, or `MASKED` where a query must not see a key. The keys are those
-        of `before`, then those of `x`. With segments, it is by distance.
+      mask: 0, or `MASKED` where a query must not see a key. With segments, it
+        is by distance. With `before`, there is one for each group: the keys are
+        those of the group, then those of its rows of `x`.
       segments: Segments of `x`, which select our kernel; None for XLA.
-      before: Keys and values of what comes before `x`, such as a prompt; None
-        for nothing.
+      before: Keys and values of what comes before `x`, such as prompts.
+      is_causal: Whether the mask hides everything after a query. Without
+        `before` this is faster.
 
     Returns:
       The output, and the keys and values of `x`.
     """
     config = self.config
     query = self._query(x, rotation)  # [B, H, Q, D]
-    own = key, value = self.keys_and_values(x, rotation)
-    if before is not None:
-      key, value = (
-        jnp.concatenate([old, new], axis=2)
-        for old, new in zip(before, own, strict=True)
-      )
+    key, value = self.keys_and_values(x, rotation)
     if isinstance(mask, DistanceBias):
       assert segments is not None, 'a mask by distance comes with segments'
       mixed = flash_attention.attend(
         query, key, value, segments, mask, config.attention_soft_cap
       )
+    elif not before:
+      assert not isinstance(mask, tuple), 'one mask for all rows'
+      mixed = self._attend(query, key, value, mask, is_causal=is_causal)
     else:
-      groups = config.num_heads // config.num_kv_heads
-      mixed = attend(
-        query,
-        jnp.repeat(key, groups, axis=1),
-        jnp.repeat(value, groups, axis=1),
-        None,
-        mask,
-        config.remat_policy == 'full',
-        config.attention_soft_cap,
+      assert isinstance(mask, tuple), 'a mask for each group'
+      mixed = jnp.concatenate(
+        [
+          self._attend(
+            query[rows],
+            jnp.concatenate([keys.swapaxes(2, 3), key[rows]], axis=2),
+            jnp.concatenate([values, value[rows]], axis=2),
+            mask[group],
+          )
+          for group, (rows, keys, values) in enumerate(_by_group(before))
+        ]
       )
     mixed = mixed.swapaxes(1, 2)  # [B, Q, H, D]
+    own = key.swapaxes(2, 3), value
     return self.out(mixed.reshape(*mixed.shape[:2], -1)), own
+
+  def _attend(
+    self,
+    query: Float[Array, 'B H Q D'],
+    key: Float[Array, 'B J K D'],
+    value: Float[Array, 'B J K D'],
+    mask: Float32[Array, 'B 1 Q K'],
+    *,
+    is_causal: bool = False,
+  ) -> Float[Array, 'B H Q D']:
+    config = self.config
+    groups = config.num_heads // config.num_kv_heads
+    return attend(
+      query,
+      jnp.repeat(key, groups, axis=1),
+      jnp.repeat(value, groups, axis=1),
+      None,
+      mask,
+      config.remat_policy == 'full',
+      config.attention_soft_cap,
+      is_causal,
+    )
 
   def step(
     self,
     x: Float[Array, 'N E'],
     rotation: rotary.Rotation,
-    prompt: tuple[Float[Array, 'B J D L'], Float[Array, 'B J L D']],
+    prompts: Groups,
     stored: tuple[Float[Array, 'N J D S'], Float[Array, 'N J S D']],
     *,
-    prompt_bias: Float32[Array, 'B L'],
+    prompt_biases: Sequence[Float32[Array, '_ _']],
     step_bias: Float32[Array, ' S'],
   ) -> Float[Array, 'N E']:
     """Attends from one query per row to its prompt and to the steps so far.
@@ -125,47 +155,66 @@ class GroupedQueryAttention(nn.Module):
     Args:
       x: Input of the layer.
       rotation: Cosines and sines of the rows' positions, of length 1.
-      prompt: Keys and values of the prompts.
+      prompts: Keys and values of the prompts.
       stored: Keys and values of the steps, this one's included.
-      prompt_bias: 0 for visible tokens of the prompt, else `MASKED`.
+      prompt_biases: 0 for visible tokens of a group's prompts, else `MASKED`.
       step_bias: 0 for visible steps, else `MASKED`.
     """
     config = self.config
-    rows, kv_heads = x.shape[0], config.num_kv_heads
-    prompts = prompt[0].shape[0]
     query = self._query(x[:, None], rotation)[:, :, 0]  # [N, H, D]
-    query = query.reshape(rows, kv_heads, -1, config.head_dim)  # [N, J, G, D]
-    groups = query.shape[2]
-    # Rows of one prompt become more queries of its key-value heads.
-    by_prompt = query.reshape(
-      prompts, -1, kv_heads, groups, config.head_dim
-    ).swapaxes(1, 2)  # [B, J, R, G, D]
-    product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-    on_prompt = product('bjrgd,bjdl->bjrgl', by_prompt, prompt[0])
-    on_steps = product('njgd,njds->njgs', query, stored[0])
+    query = query.reshape(
+      x.shape[0], config.num_kv_heads, -1, config.head_dim
+    )  # [N, J, G, D]
+    on_steps = _product('njgd,njds->njgs', query, stored[0])
+    on_steps = capped(on_steps, config.attention_soft_cap) + step_bias
+    from_prompts, step_weights = [], []
+    rows_per_prompt = x.shape[0] // sum(keys.shape[0] for keys, _ in prompts)
+    for (rows, keys, values), prompt_bias in zip(
+      _by_group(prompts, rows_per_prompt), prompt_biases, strict=True
+    ):
+      mixed, weights = self._mix_prompts(
+        query[rows], on_steps[rows], keys, values, prompt_bias
+      )
+      from_prompts.append(mixed)
+      step_weights.append(weights)
+    mixed = jnp.concatenate(from_prompts) + _product(
+      'njgs,njsd->njgd', jnp.concatenate(step_weights), stored[1]
+    )
+    return self.out(mixed.astype(x.dtype).reshape(x.shape[0], -1))
+
+  def _mix_prompts(
+    self,
+    query: Float[Array, 'N J G D'],
+    on_steps: Float32[Array, 'N J G S'],
+    keys: Float[Array, 'B J D L'],
+    values: Float[Array, 'B J L D'],
+    prompt_bias: Float32[Array, 'B L'],
+  ) -> tuple[Float32[Array, 'N J G D'], Float[Array, 'N J G S']]:
+    """Returns the prompts' part of the result, and the weights of the steps."""
+
+    # Rows of one prompt become more queries of its key-value heads. Batch axes
+    # come first: the products are ten times slower on a CPU if they do not.
+    def by_prompt(rows: Float[Array, 'N J G _']) -> Float[Array, 'B J R G _']:
+      return rows.reshape(keys.shape[0], -1, *rows.shape[1:]).swapaxes(1, 2)
+
+    def by_row(prompts: Float[Array, 'B J R G _']) -> Float[Array, 'N J G _']:
+      return prompts.swapaxes(1, 2).reshape(*query.shape[:3], -1)
+
+    on_prompt = _product('bjrgd,bjdl->bjrgl', by_prompt(query), keys)
     on_prompt = (
-      capped(on_prompt, config.attention_soft_cap)
+      capped(on_prompt, self.config.attention_soft_cap)
       + prompt_bias[:, None, None, None]
     )
-    on_steps = capped(on_steps, config.attention_soft_cap) + step_bias
-    on_prompt = on_prompt.swapaxes(1, 2).reshape(
-      rows, kv_heads, groups, -1
-    )  # [N, J, G, L]
     weights = jax.nn.softmax(
-      jnp.concatenate([on_prompt, on_steps], axis=-1)
-    ).astype(x.dtype)
-    length = prompt[0].shape[3]
-    from_prompt = weights[..., :length].reshape(
-      prompts, -1, kv_heads, groups, length
-    )  # [B, R, J, G, L]
-    mixed = product('brjgl,bjld->brjgd', from_prompt, prompt[1]).reshape(
-      rows, kv_heads, groups, config.head_dim
-    ) + product('njgs,njsd->njgd', weights[..., length:], stored[1])
-    return self.out(mixed.astype(x.dtype).reshape(rows, -1))
+      jnp.concatenate([on_prompt, by_prompt(on_steps)], axis=-1)
+    ).astype(query.dtype)
+    length = keys.shape[3]
+    mixed = _product('bjrgl,bjld->bjrgd', weights[..., :length], values)
+    return by_row(mixed), by_row(weights[..., length:])
 
   def keys_and_values(
     self, x: Float[Array, 'B L E'], rotation: rotary.Rotation
-  ) -> KeysAndValues:
+  ) -> tuple[Float[Array, 'B J L D'], Float[Array, 'B J L D']]:
     """Projects positions to rotated keys and to values."""
     key = self.key(x)
     if self.config.qk_norm == 'full':
@@ -194,3 +243,17 @@ class GroupedQueryAttention(nn.Module):
     self, x: Float[Array, 'B L joined']
   ) -> Float[Array, 'B heads L D']:
     return x.reshape(*x.shape[:2], -1, self.config.head_dim).swapaxes(1, 2)
+
+
+_product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+
+
+def _by_group(
+  groups: Groups, rows_per_prompt: int = 1
+) -> Iterator[tuple[slice, Float[Array, '_ J D _'], Float[Array, '_ J _ D']]]:
+  """Yields the rows of each group, its keys and its values."""
+  start = 0
+  for keys, values in groups:
+    end = start + keys.shape[0] * rows_per_prompt
+    yield slice(start, end), keys, values
+    start = end

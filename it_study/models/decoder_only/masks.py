@@ -5,7 +5,9 @@ Shape letters, as in `it_study.models`:
   Q query length     K key length
 """
 
+from collections.abc import Sequence
 import functools
+from typing import Any
 
 from flax import struct
 import jax
@@ -20,6 +22,9 @@ from it_study.models.dot_product_attention import MASKED
 from it_study.models.kernels import flash_attention
 from it_study.models.kernels.distance_bias import DistanceBias
 
+# For all rows, or for each group of rows.
+Mask = Float32[Array, 'B 1 Q K'] | tuple[Any, ...] | DistanceBias
+
 
 class Masks(struct.PyTreeNode):
   """Masks and rotations of both kinds of layer; a pytree.
@@ -30,17 +35,19 @@ class Masks(struct.PyTreeNode):
     rotation: Cosines and sines of the full layers.
     local_rotation: Cosines and sines of the layers with a window.
     segments: Segments, which select our kernel; the masks are then by distance.
+    is_causal: Whether no query sees a key after its own place in the row.
   """
 
-  full: Float32[Array, 'B 1 Q K'] | DistanceBias
-  windowed: Float32[Array, 'B 1 Q K'] | DistanceBias | None
+  full: Mask
+  windowed: Mask | None
   rotation: rotary.Rotation
   local_rotation: rotary.Rotation | None
   segments: flash_attention.Segments | None = None
+  is_causal: bool = struct.field(pytree_node=False, default=False)
 
   def of_layer(
     self, has_window: Bool[Array, '']
-  ) -> tuple[Float32[Array, 'B 1 Q K'] | DistanceBias, rotary.Rotation]:
+  ) -> tuple[Mask, rotary.Rotation]:
     """Returns a layer's mask and rotation; the choice may be traced."""
     if self.windowed is None or self.local_rotation is None:
       return self.full, self.rotation
@@ -89,12 +96,17 @@ def masks_of_texts(
   is_visible = None
   if segment_ids is not None:
     is_visible = segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
-  return make_masks(
+    if is_prefix is None:
+      # True of texts anyway; padding may have one position throughout.
+      places = jnp.arange(positions.shape[1])
+      is_visible = is_visible & (places[:, None] >= places)
+  masks = make_masks(
     config,
     query_positions=positions,
     key_positions=key_positions,
     is_visible=is_visible,
   )
+  return masks.replace(is_causal=is_prefix is None)
 
 
 def make_masks(
@@ -128,6 +140,21 @@ def make_masks(
     windowed=windowed,
     rotation=rotation,
     local_rotation=local_rotation,
+  )
+
+
+def by_group(masks: Sequence[Masks]) -> Masks:
+  """Returns masks by group of rows, and the rotations of all rows."""
+  joined = jax.tree.map(
+    lambda *rows: jnp.concatenate(rows),
+    *((mask.rotation, mask.local_rotation) for mask in masks),
+  )
+  has_windows = masks[0].windowed is not None
+  return Masks(
+    full=tuple(mask.full for mask in masks),
+    windowed=tuple(mask.windowed for mask in masks) if has_windows else None,
+    rotation=joined[0],
+    local_rotation=joined[1],
   )
 
 

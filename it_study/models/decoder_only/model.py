@@ -6,6 +6,7 @@ Shape letters, as in `it_study.models`:
 """
 
 from collections.abc import Sequence
+import functools
 import math
 
 from flax import linen as nn
@@ -18,10 +19,16 @@ from it_study.models import AnyArray, Model, ModelConfig, layers
 from it_study.models.decoder_only.config import DecoderConfig
 from it_study.models.decoder_only.masks import (
   Masks,
+  by_group,
   make_masks,
   masks_of_texts,
 )
-from it_study.models.decoder_only.stack import DecodeCache, Decoder, Prefix
+from it_study.models.decoder_only.stack import (
+  DecodeCache,
+  Decoder,
+  Prefix,
+  Prompts,
+)
 from it_study.models.dot_product_attention import capped
 from it_study.models.t5 import T5, T5Config
 
@@ -111,8 +118,8 @@ class DecoderLM(nn.Module):
 
   def encode(
     self, prompts: Int[AnyArray, 'B L'], *, is_bidirectional: bool = False
-  ) -> Prefix:
-    """Returns what is known of prompts before their last token is read.
+  ) -> Prompts:
+    """Returns the keys and values of prompts, as one group.
 
     Args:
       prompts: Tokens of the prompts, padded at the end.
@@ -130,63 +137,90 @@ class DecoderLM(nn.Module):
       segment_ids=segments,
       is_prefix=is_prefix,
     )
-    return self.decoder.prefix(self._embed(prompts), masks=masks)
+    return (self.decoder.prefix(self._embed(prompts), masks=masks),)
 
   def extend(
     self,
-    beginnings: Prefix,
+    beginnings: Prompts,
     lengths: Int[AnyArray, ' B'],
     rests: Int[AnyArray, 'B Q'],
-  ) -> Prefix:
-    """Returns the result of `encode` for prompts whose beginnings are encoded.
+  ) -> Prompts:
+    """Returns the keys and values of what follows encoded beginnings.
 
     Args:
-      beginnings: Encoded beginnings, padded to the length L of the result.
+      beginnings: Encoded beginnings, one group.
       lengths: Number of tokens of each beginning; may be 0.
       rests: Tokens after the beginnings, padded at the end.
     """
-    length = beginnings.keys[0].shape[2]
-    lengths = jnp.asarray(lengths)[:, None]  # [B, 1]
-    own = self.decoder.prefix(
-      self._embed(rests),
-      masks=self._masks_after(lengths, length, rests.shape[1]),
-      before=beginnings,
+    masks = self._masks_after(
+      jnp.asarray(lengths)[:, None], beginnings, rests.shape[1]
     )
-    places = jnp.arange(length)  # [L]
-    # Where a prompt's token is among its beginning and rest, one after another.
-    source = jnp.where(places < lengths, places, length + places - lengths)
-    source = jnp.minimum(source, length + rests.shape[1] - 1)
+    return (
+      self.decoder.prefix(self._embed(rests), masks=masks, before=beginnings),
+    )
 
-    def merge(
-      beginning: Float[Array, 'B J L D'], rest: Float[Array, 'B J Q D']
-    ) -> Float[Array, 'B J L D']:
-      return jnp.take_along_axis(
-        jnp.concatenate([beginning, rest], axis=2),
-        source[:, None, :, None],
-        axis=2,
-      )
+  def append(
+    self,
+    beginnings: Prompts,
+    lengths: Int[AnyArray, ' B'],
+    rests: Prompts,
+    *,
+    length: int,
+  ) -> Prompts:
+    """Returns what `encode` returns for beginnings and their rests.
 
-    return jax.tree.map(merge, beginnings, own)
+    Args:
+      beginnings: Encoded beginnings, one group.
+      lengths: Number of tokens of each beginning.
+      rests: Result of `extend`.
+      length: Length of the result in tokens, at least that of every prompt.
+    """
+    (before,), (after,) = beginnings, rests
+    merge = functools.partial(_append, lengths=lengths, length=length)
+    return (
+      Prefix(
+        keys=jax.tree.map(
+          functools.partial(merge, axis=3), before.keys, after.keys
+        ),
+        values=jax.tree.map(
+          functools.partial(merge, axis=2), before.values, after.values
+        ),
+      ),
+    )
 
-  def join(self, parts: Sequence[Prefix], *, length: int) -> Prefix:
-    """Joins parts of a batch that were encoded at different lengths.
+  def join(self, parts: Sequence[Prompts], *, length: int) -> Prompts:
+    """Joins parts of a batch, encoded at different lengths, to one group.
 
     Args:
       parts: Results of `encode`, for consecutive rows of the batch.
       length: Length of the result in tokens, at least that of every part.
     """
 
-    def concatenate(
-      *arrays: Float[Array, '_ J _ D'],
-    ) -> Float[Array, 'B J L D']:
+    def concatenate(*arrays: Array, axis: int) -> Array:
       return jnp.concatenate(
         [
-          jnp.pad(array, ((0, 0), (0, 0), (0, length - array.shape[2]), (0, 0)))
+          jnp.pad(
+            array,
+            [
+              (0, length - size if k == axis else 0)
+              for k, size in enumerate(array.shape)
+            ],
+          )
           for array in arrays
         ]
       )
 
-    return jax.tree.map(concatenate, *parts)
+    groups = [group for part in parts for group in part]
+    return (
+      Prefix(
+        keys=jax.tree.map(
+          functools.partial(concatenate, axis=3), *(g.keys for g in groups)
+        ),
+        values=jax.tree.map(
+          functools.partial(concatenate, axis=2), *(g.values for g in groups)
+        ),
+      ),
+    )
 
   def first_tokens(self, prompts: Int[AnyArray, 'B L']) -> Int32[Array, ' B']:
     """Returns the tokens that the first step reads: the prompts' last ones."""
@@ -195,13 +229,13 @@ class DecoderLM(nn.Module):
       jnp.int32
     )
 
-  def project_prompts(self, encoded: Prefix) -> Prefix:
+  def project_prompts(self, encoded: Prompts) -> Prompts:
     """Returns what `score_targets` reads of prompts: all of it."""
     return encoded
 
   def score_targets(
     self,
-    projected: Prefix,
+    projected: Prompts,
     prompts: Int[AnyArray, 'B L'],
     decoder_input_tokens: Int[AnyArray, 'B T'],
     decoder_target_tokens: Int[AnyArray, 'B T'],
@@ -221,18 +255,18 @@ class DecoderLM(nn.Module):
     del decoder_target_tokens
     masks = self._masks_after(
       self._num_before(prompts)[:, None],
-      prompts.shape[1],
+      projected,
       decoder_input_tokens.shape[1],
     )
     return self._logits(
-      self.decoder.after_prefix(
+      self.decoder.after_prompts(
         self._embed(decoder_input_tokens), projected, masks=masks
       )
     )
 
   def start_decoding(
     self,
-    encoded: Prefix,
+    encoded: Prompts,
     prompts: Int[AnyArray, 'B L'],
     max_decode_length: int,
     *,
@@ -298,27 +332,37 @@ class DecoderLM(nn.Module):
     return self.decoder(self._embed(tokens), masks=masks)
 
   def _masks_after(
-    self, before: Int[Array, 'B 1'], length: int, num_queries: int
+    self, before: Int[Array, 'B 1'], encoded: Prompts, num_queries: int
   ) -> Masks:
     """Returns masks of tokens after what is encoded, whose keys come first.
 
     Args:
       before: Number of tokens before the first query.
-      length: Length that what is encoded is padded to.
+      encoded: What is encoded.
       num_queries: Number of tokens after it.
+
+    Returns:
+      Masks, one for each group.
     """
-    places = jnp.arange(length)[None]  # [1, L]
-    positions = before + jnp.arange(num_queries)  # [B, Q]
-    is_visible = jnp.concatenate(
-      [places < before, jnp.ones(positions.shape, bool)], axis=1
-    )  # [B, L + Q]
-    places = jnp.broadcast_to(places, (positions.shape[0], length))
-    return make_masks(
-      self.config,
-      query_positions=positions,
-      key_positions=jnp.concatenate([places, positions], axis=1),
-      is_visible=is_visible[:, None, None],
-    )
+    masks, start = [], 0
+    for rows, length in (group.shape for group in encoded):
+      lengths = before[start : start + rows]
+      start += rows
+      places = jnp.arange(length)[None]  # [1, L]
+      positions = lengths + jnp.arange(num_queries)  # [group, Q]
+      is_visible = jnp.concatenate(
+        [places < lengths, jnp.ones(positions.shape, bool)], axis=1
+      )  # [group, L + Q]
+      places = jnp.broadcast_to(places, (rows, length))
+      masks.append(
+        make_masks(
+          self.config,
+          query_positions=positions,
+          key_positions=jnp.concatenate([places, positions], axis=1),
+          is_visible=is_visible[:, None, None],
+        )
+      )
+    return by_group(masks)
 
   def _embed(self, tokens: Int[AnyArray, '*rows']) -> Float[Array, '*rows E']:
     config = self.config
@@ -358,3 +402,27 @@ def make_model(config: ModelConfig) -> Model:
 
 def _positions(tokens: Int[AnyArray, 'B L']) -> Int32[Array, 'B L']:
   return jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+
+
+# Compiled once for all layers.
+@functools.partial(jax.jit, static_argnames=('length', 'axis'))
+def _append(
+  beginnings: Float[Array, 'B J *beginning'],
+  rests: Float[Array, 'B J *rest'],
+  *,
+  lengths: Int[Array, ' B'],
+  length: int,
+  axis: int,
+) -> Float[Array, 'B J *whole']:
+  """Puts rests after beginnings of several lengths, along an axis."""
+  longest = beginnings.shape[axis]
+  places = jnp.arange(length)
+  source = jnp.where(
+    places < lengths[:, None], places, longest + places - lengths[:, None]
+  )  # [B, length]
+  source = jnp.minimum(source, longest + rests.shape[axis] - 1)
+  return jnp.take_along_axis(
+    jnp.concatenate([beginnings, rests], axis=axis),
+    jnp.expand_dims(source, (1, 5 - axis)),
+    axis=axis,
+  )

@@ -6,6 +6,7 @@ Shape letters, as in `it_study.models` and `it_study.models.decoder_only`:
   S decoding steps   J num_kv_heads
 """
 
+from collections.abc import Sequence
 import dataclasses
 import functools
 
@@ -18,7 +19,7 @@ from it_study.models import layers
 from it_study.models.decoder_only import rotary
 from it_study.models.decoder_only.attention import (
   GroupedQueryAttention,
-  KeysAndValues,
+  Groups,
   OwnKeysAndValues,
 )
 from it_study.models.decoder_only.config import DecoderConfig, norm_settings
@@ -28,15 +29,24 @@ from it_study.models.layer_loop import through_layers
 
 @struct.dataclass
 class Prefix:
-  """Prompts that the stack has read, all but their last token; a pytree.
+  """A group of prompts that the stack has read; a pytree.
 
   Attributes:
     keys: Keys of the prompts in each layer.
     values: Values of the prompts in each layer.
   """
 
-  keys: tuple[Float[Array, 'B J L D'], ...]
+  keys: tuple[Float[Array, 'B J D L'], ...]
   values: tuple[Float[Array, 'B J L D'], ...]
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """Number of prompts, and the length that they are padded to."""
+    return self.values[0].shape[0], self.values[0].shape[2]
+
+
+# Groups of consecutive prompts, each padded to a length of its own.
+Prompts = tuple[Prefix, ...]
 
 
 @struct.dataclass
@@ -46,16 +56,14 @@ class DecodeCache:
   Attributes:
     self_keys: Keys of the steps in each layer, filled up to the step.
     self_values: Values of the steps in each layer, filled up to the step.
-    prompt_keys: Keys of the prompts in each layer.
-    prompt_values: Values of the prompts in each layer.
+    prompts: Keys and values of the prompts.
     prompt_lengths: Position of step 0: the number of tokens of each prompt
       without the last, which step 0 reads.
   """
 
   self_keys: tuple[Float[Array, 'N J D S'], ...]
   self_values: tuple[Float[Array, 'N J S D'], ...]
-  prompt_keys: tuple[Float[Array, 'B J D L'], ...]
-  prompt_values: tuple[Float[Array, 'B J L D'], ...]
+  prompts: Prompts
   prompt_lengths: Int32[Array, ' B']
 
 
@@ -92,7 +100,7 @@ class DecoderLayer(nn.Module):
   ) -> Float[Array, 'B Q E']:
     """Applies the layer; there is no dropout."""
     del deterministic
-    return self.after(x, masks=masks, has_window=has_window, before=None)[0]
+    return self.after(x, masks=masks, has_window=has_window)[0]
 
   def after(
     self,
@@ -100,7 +108,7 @@ class DecoderLayer(nn.Module):
     *,
     masks: Masks,
     has_window: Bool[Array, ''] | bool,
-    before: KeysAndValues | None,
+    before: Groups = (),
   ) -> tuple[Float[Array, 'B Q E'], OwnKeysAndValues]:
     """Applies the layer after what `before` holds the keys and values of.
 
@@ -114,6 +122,7 @@ class DecoderLayer(nn.Module):
       mask=mask,
       segments=masks.segments,
       before=before,
+      is_causal=masks.is_causal,
     )
     x = layers.split_batch(x + self._norm_after('self_attention', update))
     return layers.split_batch(x + self._mlp_update(x)), own
@@ -121,16 +130,12 @@ class DecoderLayer(nn.Module):
   def step(
     self,
     x: Float[Array, 'N E'],
-    memory: tuple[
-      Float[Array, 'N J D S'],
-      Float[Array, 'N J S D'],
-      Float[Array, 'B J D L'],
-      Float[Array, 'B J L D'],
-    ],
+    prompts: Groups,
+    stored: tuple[Float[Array, 'N J D S'], Float[Array, 'N J S D']],
     step: Int[Array, ''] | int,
     rotation: rotary.Rotation,
     *,
-    prompt_bias: Float32[Array, 'B L'],
+    prompt_biases: Sequence[Float32[Array, '_ _']],
     step_bias: Float32[Array, ' S'],
   ) -> tuple[
     Float[Array, 'N E'], Float[Array, 'N J D S'], Float[Array, 'N J S D']
@@ -139,17 +144,17 @@ class DecoderLayer(nn.Module):
 
     Args:
       x: Input of the layer.
-      memory: The layer's arrays in the cache: keys and values of the steps,
-        then those of the prompts.
+      prompts: The layer's keys and values of the prompts.
+      stored: The layer's keys and values of the steps.
       step: Number of the step.
       rotation: Cosines and sines of the rows' positions, of length 1.
-      prompt_bias: Bias of the prompts' tokens.
+      prompt_biases: Bias of each group's tokens.
       step_bias: Bias of the steps.
 
     Returns:
       The output, and keys and values of the steps with this one's added.
     """
-    keys, values, prompt_keys, prompt_values = memory
+    keys, values = stored
     normed = self._norm_before('self_attention', x)
     key, value = self.self_attention.keys_and_values(normed[:, None], rotation)
     keys = lax.dynamic_update_slice(keys, key.swapaxes(2, 3), (0, 0, 0, step))
@@ -157,9 +162,9 @@ class DecoderLayer(nn.Module):
     update = self.self_attention.step(
       normed,
       rotation,
-      (prompt_keys, prompt_values),
+      prompts,
       (keys, values),
-      prompt_bias=prompt_bias,
+      prompt_biases=prompt_biases,
       step_bias=step_bias,
     )
     x = x + self._norm_after('self_attention', update)
@@ -212,7 +217,7 @@ class Decoder(nn.Module):
     x: Float[Array, 'B Q E'],
     *,
     masks: Masks,
-    before: Prefix | None = None,
+    before: Prompts = (),
   ) -> Prefix:
     """Returns the keys and values of `x` in every layer, after `before`."""
     keys, values = [], []
@@ -221,29 +226,28 @@ class Decoder(nn.Module):
         x,
         masks=masks,
         has_window=self._windows[index],
-        before=(
-          None if before is None else (before.keys[index], before.values[index])
-        ),
+        before=_of_layer(before, index),
       )
       keys.append(own[0])
       values.append(own[1])
     return Prefix(keys=tuple(keys), values=tuple(values))
 
-  def after_prefix(
-    self, x: Float[Array, 'B T E'], prefix: Prefix, *, masks: Masks
+  def after_prompts(
+    self, x: Float[Array, 'B T E'], prompts: Prompts, *, masks: Masks
   ) -> Float[Array, 'B T E']:
-    """Applies the stack after a prefix."""
-    for layer, has_window, keys, values in zip(
-      self.layers, self._windows, prefix.keys, prefix.values, strict=True
-    ):
+    """Applies the stack after prompts."""
+    for index, layer in enumerate(self.layers):
       x, _ = layer.after(
-        x, masks=masks, has_window=has_window, before=(keys, values)
+        x,
+        masks=masks,
+        has_window=self._windows[index],
+        before=_of_layer(prompts, index),
       )
     return self.decoder_norm(x)
 
   def start(
     self,
-    prefix: Prefix,
+    prompts: Prompts,
     *,
     prompt_lengths: Int32[Array, ' B'],
     max_decode_length: int,
@@ -259,8 +263,7 @@ class Decoder(nn.Module):
     return DecodeCache(
       self_keys=tuple(jnp.zeros(keys_shape, config.dtype) for _ in layers_),
       self_values=tuple(jnp.zeros(values_shape, config.dtype) for _ in layers_),
-      prompt_keys=tuple(keys.swapaxes(2, 3) for keys in prefix.keys),
-      prompt_values=prefix.values,
+      prompts=prompts,
       prompt_lengths=prompt_lengths,
     )
 
@@ -282,27 +285,34 @@ class Decoder(nn.Module):
       for rope in (config.rope, config.local_rope or config.rope)
     ]
     from_steps = step - jnp.arange(num_steps)  # [S]
-    places = jnp.arange(cache.prompt_values[0].shape[2])  # [L]
-    from_prompt = positions[:, None] - places  # [B, L]
-    in_prompt = places < cache.prompt_lengths[:, None]  # [B, L]
+    distances = []  # [B, L] of each group, at least `step` in prompts
+    start = 0
+    for prompts in cache.prompts:
+      rows, length = prompts.shape
+      own = slice(start, start + rows)
+      places = jnp.arange(length)  # [L]
+      distances.append(
+        jnp.where(
+          places < cache.prompt_lengths[own, None],
+          positions[own, None] - places,
+          -1,
+        )
+      )
+      start += rows
     keys, values = [], []
-    memories = zip(
-      cache.self_keys,
-      cache.self_values,
-      cache.prompt_keys,
-      cache.prompt_values,
-      strict=True,
-    )
-    for layer, has_window, memory in zip(
-      self.layers, self._windows, memories, strict=True
-    ):
+    for index, layer in enumerate(self.layers):
+      has_window = self._windows[index]
       reach = config.window if has_window else None
       x, key, value = layer.step(
         x,
-        memory,
+        _of_layer(cache.prompts, index),
+        (cache.self_keys[index], cache.self_values[index]),
         step,
         rotations[has_window],
-        prompt_bias=bias(in_prompt & is_near(from_prompt, reach)),
+        prompt_biases=[
+          bias((distance >= 0) & is_near(distance, reach))
+          for distance in distances
+        ],
         step_bias=bias((from_steps >= 0) & is_near(from_steps, reach)),
       )
       keys.append(key)
@@ -317,3 +327,8 @@ class Decoder(nn.Module):
     """Whether each layer has a window."""
     config = self.config
     return [config.has_window(layer) for layer in range(config.num_layers)]
+
+
+def _of_layer(prompts: Prompts, layer: int) -> Groups:
+  """Returns a layer's keys and values of prompts."""
+  return [(group.keys[layer], group.values[layer]) for group in prompts]
