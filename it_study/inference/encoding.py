@@ -18,8 +18,8 @@ import numpy as np
 from it_study.models import AnyArray, Model, partitioning
 
 # Smallest share of a group's tokens that a common beginning is worth encoding
-# apart for. What follows it attends to a padded beginning, which costs more than
-# a few tokens save.
+# apart for. What follows it attends to a padded beginning, which costs more
+# than a few tokens save.
 _LEAST_SHARE = 1 / 8
 # Prompts' keys and values are kept in at most this many groups, each padded to
 # its longest prompt. More groups take longer to compile.
