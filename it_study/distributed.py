@@ -1,6 +1,6 @@
 """Multi-process training: start, agreement among processes, preemption."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 import itertools
 import logging
 import os
@@ -24,6 +24,8 @@ DETECTION_VARIABLE = 'IT_STUDY_DISTRIBUTED'
 DETECT = 'detect'
 # The first process may meanwhile hash a checkpoint, or wait for a lease.
 _WAIT_SECONDS = 3600
+# Of computations; the limit of a CPU device is 32.
+_MAX_AT_ONCE = 16
 # Processes agree on the check to stop at by its number.
 _checks = itertools.count(1)
 _logger = logging.getLogger(__name__)
@@ -114,6 +116,22 @@ def agree_on(array: np.ndarray) -> np.ndarray:
     return array
   _wait_for_all()
   return np.asarray(multihost_utils.broadcast_one_to_all(array))
+
+
+def computed(
+  function: Callable[[jax.Array], jax.Array], arrays: Iterable[jax.Array]
+) -> list[jax.Array]:
+  """Returns a function's result for each array, without waiting for the last.
+
+  Only a few are computed at once: if they are added up over CPU devices, more
+  than a device holds would wait for each other for ever.
+  """
+  results: list[jax.Array] = []
+  for array in arrays:
+    results.append(function(array))
+    if len(results) > _MAX_AT_ONCE:
+      results[-1 - _MAX_AT_ONCE].block_until_ready()
+  return results
 
 
 def have_all_come(*, seconds: float) -> bool:

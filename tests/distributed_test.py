@@ -26,11 +26,14 @@ _TRAIN = """
 import sys
 import time
 import jax
+from jax.sharding import NamedSharding, PartitionSpec
+import numpy as np
 model_dir, tokens, devices, pause, *kinds = sys.argv[1:]
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', int(devices))
 from it_study import distributed
 distributed.start()
+from it_study.checkpoints import finite
 from it_study.input_pipeline import feed, row_layouts, token_cache
 from it_study.models import partitioning
 from it_study.models.adapters.lora import Lora
@@ -84,6 +87,10 @@ def train(kind):
 
 for kind in kinds:
   train(kind)
+# More sums over devices than a device holds at once.
+sharding = NamedSharding(mesh, PartitionSpec('fsdp'))
+many = [jax.device_put(np.ones((2, 8)), sharding) for _ in range(100)]
+finite.check(many, source='here')
 print('done', distributed.is_first(), jax.process_count())
 """
 

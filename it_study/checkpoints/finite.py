@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 import numpy as np
 
+from it_study import distributed
 from it_study.checkpoints.lazy_arrays import LazyArray
 from it_study.errors import InputError
 
@@ -25,8 +26,7 @@ def check(params: Any, *, source: str) -> None:
     InputError: If a value is not finite; names the first such parameter.
   """
   leaves = jax.tree_util.tree_leaves_with_path(params)
-  # All counts are dispatched before the first is awaited.
-  counts = [_count(leaf) for _, leaf in leaves]
+  counts = distributed.computed(_count, (leaf for _, leaf in leaves))
   for (keys, leaf), count in zip(leaves, counts, strict=True):
     _refuse(int(count), keys, leaf.size, source)
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped, UInt32
 import numpy as np
 
+from it_study import distributed
+
 # Four arbitrary numbers: four such sums agree by chance once in 2^128.
 _LANES = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344)
 
@@ -28,8 +30,7 @@ def fingerprint(params: Any) -> str:
     64 hexadecimal digits.
   """
   leaves = jax.tree_util.tree_leaves_with_path(params)
-  # All sums are dispatched before the first is awaited.
-  sums = [_sums(leaf) for _, leaf in leaves]
+  sums = distributed.computed(_sums, (leaf for _, leaf in leaves))
   lines = [
     [
       jax.tree_util.keystr(path, simple=True, separator='/'),
