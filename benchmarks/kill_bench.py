@@ -1,7 +1,7 @@
 """Kills a training repeatedly and compares it with an uninterrupted one.
 
   python benchmarks/kill_bench.py [--kills 30] [--terms 10] [--steps 600]
-    [--eval_period 5] [--lora | --plain]
+    [--eval_period 5] [--lora | --plain] [--processes 2]
 
 Trains a tiny model on the miniature twice. The second training is stopped by
 SIGKILL or SIGTERM and resumed, at random moments and while a checkpoint is
@@ -10,24 +10,27 @@ status 0 if the parameters are bit-identical and no step is missing from or
 repeated in `metrics.jsonl`, otherwise with 1; with --eval_period, validation
 losses and the best checkpoint must be identical too. With --lora, it trains
 LoRA on a tiny Llama in place of a T5; with --plain, a mixture of plain SeqIO
-tasks in place of the miniature. Expect 0.
+tasks in place of the miniature. With --processes 2, both trainings run in two
+processes of four virtual devices; a signal reaches one of them, and after
+SIGKILL the other is killed within a second. Expect 0.
 """
 
 import argparse
 import collections
 from collections.abc import Sequence
+import functools
 import json
 import os
 import pathlib
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 
 import jax
+from killed_runs import KilledRun
 import numpy as np
 import own_tasks
 import tiny_llama
@@ -72,6 +75,12 @@ def main() -> int:
     '--plain', action='store_true', help='train on plain SeqIO tasks'
   )
   parser.add_argument(
+    '--processes',
+    type=int,
+    default=1,
+    help='processes of each training (default: %(default)s)',
+  )
+  parser.add_argument(
     '--seed',
     type=int,
     default=0,
@@ -92,6 +101,7 @@ def main() -> int:
       eval_period=options.eval_period,
       lora=options.lora,
       plain=options.plain,
+      processes=options.processes,
       seed=options.seed,
     )
   finally:
@@ -111,6 +121,7 @@ def torture(
   eval_period: int | None,
   lora: bool,
   plain: bool,
+  processes: int,
   seed: int,
 ) -> dict:
   """Trains twice, once without interruption, and compares the results.
@@ -124,6 +135,8 @@ def torture(
     eval_period: Steps between evaluations on held-out instances, a divisor of
       5; None for no evaluation.
     lora: Whether to train LoRA on a tiny Llama in place of a T5.
+    plain: Whether to train on plain SeqIO tasks.
+    processes: Number of processes of each training.
     seed: Seed for the moments of the kills.
 
   Returns:
@@ -133,32 +146,34 @@ def torture(
   model = _tiny_llama(folder / 'model') if lora else _TINY_T5
   if plain:
     model = _PLAIN
-  command = _command(model, steps, eval_period)
-  _finish(reference, command)
+  start = functools.partial(
+    _start, words=_command(model, steps, eval_period), processes=processes
+  )
+  start(reference).finish()
   generator = random.Random(seed)
   signals = ['kill'] * kills + ['term'] * terms
   generator.shuffle(signals)
   counts = collections.Counter()
   for number, name in enumerate(signals):
     moment = generator.choice(_MOMENTS) if name == 'kill' else 'any'
-    process = _start(interrupted, command)
-    if not _wait(interrupted, process, moment, generator):
+    run = start(interrupted)
+    if not _wait(interrupted, run, moment, generator):
       counts['finished before the signal'] += 1
     elif name == 'kill':
-      process.kill()
+      run.kill(generator)
       counts[f'killed: {moment}'] += 1
     else:
-      process.send_signal(signal.SIGTERM)
-      status = process.wait()
-      if status != PREEMPTED_STATUS:
+      generator.choice(run.processes).send_signal(signal.SIGTERM)
+      statuses = run.wait()
+      if {*statuses} != {PREEMPTED_STATUS}:
         raise RuntimeError(
           f'Expected exit status {PREEMPTED_STATUS} after SIGTERM, '
-          f'got {status}.'
+          f'got {statuses}.'
         )
-      counts[f'terminated: status {status}'] += 1
-    process.wait()
+      counts[f'terminated: status {PREEMPTED_STATUS}'] += 1
+    run.wait()
     print(number, name, moment, 'at step', _newest(interrupted), flush=True)
-  _finish(interrupted, command)
+  start(interrupted).finish()
   logs = [
     [json.loads(line) for line in _lines(path)]
     for path in (reference, interrupted)
@@ -228,41 +243,34 @@ def _tiny_llama(folder: pathlib.Path) -> tuple[str, ...]:
 def _command(
   model: Sequence[str], steps: int, eval_period: int | None
 ) -> list[str]:
-  command = [
-    *(sys.executable, '-m', 'it_study.cli', 'train', '--quiet'),
+  words = [
+    *('train', '--quiet'),
     '--gin.CORPUS=miniature',
     *model,
-    '--gin.BATCH_SIZE=4',
     '--gin.CHECKPOINT_PERIOD=5',
     f'--gin.TRAIN_STEPS={steps}',
   ]
   if eval_period:
-    command += [f'--gin.EVAL_PERIOD={eval_period}', '--gin.KEEP_BEST=True']
-  return command
+    words += [f'--gin.EVAL_PERIOD={eval_period}', '--gin.KEEP_BEST=True']
+  return words
 
 
-def _start(model_dir: pathlib.Path, command: list[str]) -> subprocess.Popen:
-  return subprocess.Popen(
-    [*command, f'--gin.MODEL_DIR={model_dir}'],
-    env=own_tasks.environment(),
-    stderr=subprocess.PIPE,
-    text=True,
+def _start(
+  model_dir: pathlib.Path, *, words: list[str], processes: int
+) -> KilledRun:
+  """Starts a training with a row for each of the devices; at least 4."""
+  devices = 1 if processes == 1 else 4
+  rows = max(4, processes * devices)
+  return KilledRun(
+    [*words, f'--gin.BATCH_SIZE={rows}', f'--gin.MODEL_DIR={model_dir}'],
+    processes=processes,
+    devices=devices,
   )
-
-
-def _finish(model_dir: pathlib.Path, command: list[str]) -> None:
-  """Trains to the end."""
-  process = _start(model_dir, command)
-  _, errors = process.communicate()
-  if process.returncode:
-    raise RuntimeError(
-      f'The training exited with status {process.returncode}: {errors[-2000:]}'
-    )
 
 
 def _wait(
   model_dir: pathlib.Path,
-  process: subprocess.Popen,
+  run: KilledRun,
   moment: str,
   generator: random.Random,
 ) -> bool:
@@ -275,12 +283,12 @@ def _wait(
   num_steps = 5 * generator.randint(1, 2)
   delay = generator.uniform(0, 0.5)
   folder = model_dir / 'checkpoints'
-  while process.poll() is None:
+  while run.is_running():
     if _newest(model_dir) >= start + num_steps:
       names = os.listdir(folder)
       if moment == 'any':
         time.sleep(delay)
-        return process.poll() is None
+        return run.is_running()
       if moment == 'arrays' and any('tmp' in name for name in names):
         return True
       if moment == 'manifest' and any(
