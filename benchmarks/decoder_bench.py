@@ -404,16 +404,10 @@ class _Ours:
 
   def __init__(self, path: str, sizes: _Sizes, *, shares: bool):
     from it_study.checkpoints.hf import params as hf
+    from it_study.inference import encoding
     from it_study.models import partitioning
-    from it_study.models.decoder_only.config import DecoderConfig
     from it_study.models.decoder_only.model import DecoderLM
     from it_study.training import host_memory
-
-    @dataclasses.dataclass(frozen=True)
-    class Unshared(DecoderConfig):
-      """A configuration by which no computation is shared by prompts."""
-
-      has_causal_prompts = False
 
     host_memory.keep_head_room()
     self._sizes = sizes
@@ -427,12 +421,9 @@ class _Ours:
       ),
     )
     if not shares:
-      config = Unshared(
-        **{
-          field.name: getattr(config, field.name)
-          for field in dataclasses.fields(config)
-        }
-      )
+      encoding.find_beginnings = lambda prompts: [
+        encoding.Beginning(k, 0) for k in range(len(prompts))
+      ]
     self._model = DecoderLM(config)
     self._state: Any = None
 

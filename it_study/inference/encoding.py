@@ -85,7 +85,7 @@ Beginning(group=0, length=2)]
 
 def _common(a: Int[np.ndarray, ' _'], b: Int[np.ndarray, ' _']) -> int:
   """Returns how many tokens two prompts share before the last of either."""
-  length = min(len(a), len(b)) - 1
+  length = max(min(len(a), len(b)) - 1, 0)
   differences = np.flatnonzero(a[:length] != b[:length])
   return int(differences[0]) if differences.size else length
 
@@ -177,9 +177,28 @@ def extend(
       model=model,
       mesh=mesh,
     )
-    extended = model.append(*extended, length=part.length)
+    extended = _append(*extended, model=model, length=part.length, mesh=mesh)
     encoded.append((_wait(extended), part.length))
   return _gather(encoded, model=model, length=length, mesh=mesh)
+
+
+def _append(
+  beginnings: Any,
+  lengths: Int[Array, ' B'],
+  rests: Any,
+  *,
+  model: Model,
+  length: int,
+  mesh: Mesh | None,
+) -> Any:
+  """Returns whole prompts."""
+  if mesh is None or mesh.size == 1:
+    # Layer by layer, which is compiled sooner.
+    return model.append(beginnings, lengths, rests, length=length)
+  # At once, since CPU devices that wait for each other run few programs.
+  return _append_sharded(
+    beginnings, lengths, rests, model=model, length=length, mesh=mesh
+  )
 
 
 def _wait(encoded: Any) -> Any:
@@ -207,10 +226,14 @@ def _gather(
   groups, size = [], -(-len(parts) // _MAX_GROUPS)
   for start in range(0, len(parts), size):
     encoded, lengths = zip(*parts[start : start + size], strict=True)
-    if len(encoded) == 1:
+    own = length
+    # Few lengths, since decoding is compiled for every combination of them.
+    while max(lengths) <= -(-own // 2) < own:
+      own = -(-own // 2)
+    if lengths == (own,):
       groups += encoded[0]
     else:
-      groups += _join(encoded, model=model, length=max(lengths), mesh=mesh)
+      groups += _join(encoded, model=model, length=own, mesh=mesh)
   return tuple(groups)
 
 
@@ -251,6 +274,22 @@ def _extend(
       {'params': params}, joined, lengths, rests, method='extend'
     )
   return joined, lengths, extended
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'length', 'mesh'))
+def _append_sharded(
+  beginnings: Any,
+  lengths: Int[Array, ' B'],
+  rests: Any,
+  *,
+  model: Model,
+  length: int,
+  mesh: Mesh,
+) -> Any:
+  return jax.lax.with_sharding_constraint(
+    model.append(beginnings, lengths, rests, length=length),
+    partitioning.batch_sharding(mesh),
+  )
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'length', 'mesh'))

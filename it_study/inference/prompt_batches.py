@@ -10,6 +10,7 @@ from it_study.data import quiet_tensorflow  # noqa: F401  # isort: skip
 from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import hashlib
+import itertools
 import logging
 from typing import Any
 
@@ -232,7 +233,7 @@ def _in_batches(
   """Runs prompts batch by batch, with smaller batches if memory runs out.
 
   The longest prompts come first, with those that share a beginning with them.
-  So memory runs out at once or never, and the last batch, which may not be
+  So memory runs out early, if it does, and the last batch, which may not be
   full, has short prompts.
   """
   shards = _num_shards(loaded.mesh)
@@ -248,12 +249,8 @@ def _in_batches(
     key=lambda k: (-longest[begins[k].group], begins[k], -len(prompts[k]), k),
   )
   encoder = _Encoder(loaded)
-  shapes: set[tuple[int, int]] = set()
   while remaining:
-    # Rests of similar length side by side, in one part.
-    batch = sorted(
-      remaining[:size], key=lambda k: begins[k].length - len(prompts[k])
-    )
+    batch = encoder.arrange(remaining[:size], prompts, begins)
     length = _padded_length(
       max(len(prompts[k]) for k in batch), loaded.max_length
     )
@@ -261,12 +258,6 @@ def _in_batches(
     tokens = np.full((num_rows, length), loaded.pad_id, np.int32)
     for row, index in enumerate(batch):
       tokens[row, : len(prompts[index])] = prompts[index]
-    if tokens.shape not in shapes:
-      shapes.add(tokens.shape)
-      _logger.info(
-        'New batch shape, compiled at first use: %d prompts x %d tokens.',
-        *tokens.shape,
-      )
     try:
       # The encoded prompts get no name here, which would keep them in memory
       # while the next batch is encoded.
@@ -320,6 +311,27 @@ class _Encoder:
     self._model = {'model': loaded.model, 'params': loaded.params}
     # Encoded beginnings of the last batch, by group.
     self._known: dict[int, Any] = {}
+    # Numbers of prompts, and the lengths that groups of them are padded to.
+    self._shapes: set[tuple[int, tuple[int, ...]]] = set()
+
+  def arrange(
+    self,
+    batch: Sequence[int],
+    prompts: Sequence[Int[np.ndarray, ' _']],
+    begins: Sequence[Beginning],
+  ) -> list[int]:
+    """Sorts the prompts of a batch.
+
+    Rests of similar length come side by side, in one part. Parts with the
+    longest prompts come first, so that batches have few shapes.
+    """
+    rows = sorted(batch, key=lambda k: begins[k].length - len(prompts[k]))
+    size = self._part_size(_PARTS_OF_RESTS)
+    parts = [rows[k : k + size] for k in range(0, len(rows), size)]
+    # One that padding fills up stays last.
+    last = parts.pop() if len(parts[-1]) < size else []
+    parts.sort(key=lambda part: -max(len(prompts[k]) for k in part))
+    return [*itertools.chain(*parts), *last]
 
   def encode(
     self, tokens: Int[np.ndarray, 'B L'], begins: Sequence[Beginning]
@@ -332,14 +344,26 @@ class _Encoder:
     """
     length = tokens.shape[1]
     if any(begin.length for begin in begins):
-      return encoding.extend(
+      encoded = encoding.extend(
         **self._model, parts=self._rests(tokens, begins), length=length
       )
-    parts = [
-      _place(self._loaded, rows[:, : self._padded_prompt(used)])
-      for rows, used in self._split(tokens, _PARTS)
-    ]
-    return encoding.encode(**self._model, parts=parts, length=length)
+    else:
+      parts = [
+        _place(self._loaded, rows[:, : self._padded_prompt(used)])
+        for rows, used in self._split(tokens, _PARTS)
+      ]
+      encoded = encoding.encode(**self._model, parts=parts, length=length)
+    lengths: tuple[int, ...] = (length,)
+    if self._loaded.model.config.has_causal_prompts:
+      lengths = tuple(group.shape[1] for group in encoded)
+    if (len(tokens), lengths) not in self._shapes:
+      self._shapes.add((len(tokens), lengths))
+      _logger.info(
+        'New batch shape, compiled at first use: %d prompts x %s tokens.',
+        len(tokens),
+        ', '.join(map(str, lengths)),
+      )
+    return encoded
 
   def _rests(
     self, tokens: Int[np.ndarray, 'B L'], begins: Sequence[Beginning]
@@ -412,13 +436,16 @@ class _Encoder:
     self, tokens: Int[np.ndarray, 'B L'], num_parts: int
   ) -> Iterator[tuple[Int[np.ndarray, '_ L'], int]]:
     """Yields parts of a batch, and the length of each one's longest prompt."""
-    size = _round_up(
-      -(-self._loaded.batch_size // num_parts), _num_shards(self._loaded.mesh)
-    )
+    size = self._part_size(num_parts)
     for start in range(0, len(tokens), size):
       rows = tokens[start : start + size]
       used = np.flatnonzero((rows != self._loaded.pad_id).any(axis=0))
       yield rows, 1 + int(used[-1]) if used.size else 0
+
+  def _part_size(self, num_parts: int) -> int:
+    return _round_up(
+      -(-self._loaded.batch_size // num_parts), _num_shards(self._loaded.mesh)
+    )
 
 
 def _num_shards(mesh: jax.sharding.Mesh) -> int:

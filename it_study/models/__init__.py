@@ -48,7 +48,9 @@ class ModelConfig(Protocol):
   def has_causal_prompts(self) -> bool:
     """Whether the model encodes a prompt's beginning without its rest.
 
-    Its module then has `extend`, and prompts can share their beginning.
+    Its module then has `extend` and `append`, so that prompts can share their
+    beginning, and `encode` and `join` return a tuple of one group of prompts.
+    Inference concatenates such tuples: groups may have lengths of their own.
     """
 
   @property

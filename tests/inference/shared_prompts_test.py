@@ -124,6 +124,7 @@ def test_a_beginning_is_encoded_once_although_batches_divide_its_prompts(
   [
     ([], []),
     ([[5, 6, 7]], [(0, 0)]),
+    ([[], [5, 6, 7], []], [(0, 0), (1, 0), (2, 0)]),
     # One token is left of each prompt, also of the same one.
     ([[5, 6], [5, 6], [5, 6, 7]], [(0, 1)] * 3),
     ([[5], [5, 6]], [(0, 0), (1, 0)]),
@@ -164,11 +165,14 @@ def test_prompts_in_groups_of_other_lengths_are_read_as_alone(
   monkeypatch.setattr(encoding, '_gather', record)
   without_sharing(monkeypatch)
   together = load(variant, batch_size=16)
-  found = decode(together), score(together)
-  # Eleven prompts and padding, in parts of two rows; two parts are a group.
-  assert groups[0] == [(4, 30), (4, 25), (4, 15), (4, 5)]
+  beams = {'num_beams': 3, 'method': 'beam'}
+  found = decode(together), decode(together, **beams), score(together)
+  # Eleven prompts and padding, in parts of two rows; two parts are a group, and
+  # its longest prompt has 30, 25, 15 or no tokens.
+  assert groups[0] == [(4, 30), (4, 30), (4, 15), (4, 8)]
   alone = load(variant, batch_size=1)
-  expected = decode(alone), score(alone)
+  expected = decode(alone), decode(alone, **beams), score(alone)
   np.testing.assert_array_equal(found[0], expected[0])
-  for ours, theirs in zip(found[1], expected[1], strict=True):
+  np.testing.assert_array_equal(found[1], expected[1])
+  for ours, theirs in zip(found[2], expected[2], strict=True):
     assert ours == pytest.approx(theirs, abs=1e-5, rel=0)

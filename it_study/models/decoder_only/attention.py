@@ -25,10 +25,11 @@ from it_study.models.dot_product_attention import attend, capped
 from it_study.models.kernels import flash_attention
 from it_study.models.kernels.distance_bias import DistanceBias
 
-# Keys and values of prompts in groups of consecutive rows, each padded to its
-# own length, and those of a sequence. Keys are as decoding steps read them.
+# Keys and values of a group of consecutive prompts, padded to its own length.
+# Keys are laid out as decoding steps read them.
 KeysAndValues = tuple[Float[Array, '_ J D _'], Float[Array, '_ J _ D']]
 Groups = Sequence[KeysAndValues]
+# Keys and values of the sequence that a layer is applied to.
 OwnKeysAndValues = tuple[Float[Array, 'B J D Q'], Float[Array, 'B J Q D']]
 
 
@@ -126,11 +127,11 @@ class GroupedQueryAttention(nn.Module):
     is_causal: bool = False,
   ) -> Float[Array, 'B H Q D']:
     config = self.config
-    groups = config.num_heads // config.num_kv_heads
+    repeats = config.num_heads // config.num_kv_heads
     return attend(
       query,
-      jnp.repeat(key, groups, axis=1),
-      jnp.repeat(value, groups, axis=1),
+      jnp.repeat(key, repeats, axis=1),
+      jnp.repeat(value, repeats, axis=1),
       None,
       mask,
       config.remat_policy == 'full',

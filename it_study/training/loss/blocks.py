@@ -1,8 +1,8 @@
 """The loss of parts of the rows, one block of the vocabulary after another.
 
-Logits are computed twice, first for log Z and then for the gradients. In turn,
-devices that share the logits matrix along E hold a block of it at a time, and a
-block of its gradient.
+Logits are computed twice, first for log Z and then for the gradients. In
+return, devices that share the logits matrix along E hold a block of it at a
+time, and a block of its gradient.
 
 Shape letters, as in `it_study.models`:
   B batch     T target length     E emb_dim     V vocab_size

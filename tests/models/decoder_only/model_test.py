@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from it_study.checkpoints.hf import decoder_names
-from it_study.models import partitioning
+from it_study.models import dot_product_attention, partitioning
 from it_study.models.decoder_only.config import DecoderConfig
 from it_study.models.decoder_only.model import DecoderLM
 
@@ -145,6 +145,19 @@ def test_texts_packed_in_a_row_do_not_see_each_other(variant):
   ):
     expected = apply(model, params, text[None])[0]
     np.testing.assert_allclose(part, expected, atol=1e-5, rtol=0)
+
+
+def test_hidden_keys_of_a_prompt_are_not_computed(monkeypatch):
+  model, params, _ = golden_model('llama')
+
+  def num_flops():
+    encode = jax.jit(functools.partial(model.apply, method='encode'))
+    program = encode.lower({'params': params}, np.full((1, 9), 5)).compile()
+    return program.cost_analysis()['flops']
+
+  whole = num_flops()
+  monkeypatch.setattr(dot_product_attention, '_SHORTEST_CAUSAL_BLOCK', 3)
+  assert num_flops() < whole
 
 
 def test_encoded_parts_of_other_lengths_are_joined():
