@@ -148,8 +148,13 @@ def test_parameters_and_activations_are_split(on_eight_devices):
 @pytest.mark.slow
 def test_fsdp_gathers_parameters_and_no_activations(on_eight_devices):
   assert on_eight_devices[8, 1, 1]['gathered'] == []
-  # Kernels, norms' scales and embedding, but no array with a batch axis.
+  # Kernels, norms' scales and token ids, which every device looks up its share
+  # of the embedding for; but no activations.
   assert set(on_eight_devices[1, 8, 1]['gathered']) <= {
+    '8,10',
+    '8,10,1',
+    '8,5',
+    '8,5,1',
     '16',
     '16,16',
     '16,32',
