@@ -192,13 +192,17 @@ def _append(
   mesh: Mesh | None,
 ) -> Any:
   """Returns whole prompts."""
-  if mesh is None or mesh.size == 1:
+  if _is_one_device(mesh):
     # Layer by layer, which is compiled sooner.
     return model.append(beginnings, lengths, rests, length=length)
   # At once, since CPU devices that wait for each other run few programs.
   return _append_sharded(
     beginnings, lengths, rests, model=model, length=length, mesh=mesh
   )
+
+
+def _is_one_device(mesh: Mesh | None) -> bool:
+  return mesh is None or mesh.size == 1
 
 
 def _wait(encoded: Any) -> Any:
@@ -216,8 +220,7 @@ def _gather(
   mesh: Mesh | None,
 ) -> Any:
   """Joins encoded parts and their lengths to a batch."""
-  is_on_one_device = mesh is None or mesh.size == 1
-  if not (model.config.has_causal_prompts and is_on_one_device):
+  if not (model.config.has_causal_prompts and _is_one_device(mesh)):
     # The rows of a part are split among all devices, unlike those of a batch.
     if [own for _, own in parts] == [length]:
       return parts[0][0]

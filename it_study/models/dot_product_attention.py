@@ -114,22 +114,18 @@ def _attend_forward(
 
   def mix_visible(_, rows):
     query, key, value, mask_bias = rows
-    results = []
     length = query.shape[2]
     size = max(-(-length // _CAUSAL_BLOCKS), _SHORTEST_CAUSAL_BLOCK)
+    results = []
     for start in range(0, length, size):
-      end = min(start + size, length)
-      results.append(
-        mix(
-          None,
-          (
-            query[:, :, start:end],
-            key[:, :, :end],
-            value[:, :, :end],
-            mask_bias[:, :, start:end, :end],
-          ),
-        )[1]
+      own, visible = slice(start, start + size), slice(start + size)
+      block = (
+        query[:, :, own],
+        key[:, :, visible],
+        value[:, :, visible],
+        mask_bias[:, :, own, visible],
       )
+      results.append(mix(None, block)[1])
     return None, jax.tree.map(
       lambda *blocks: jnp.concatenate(blocks, axis=2), *results
     )

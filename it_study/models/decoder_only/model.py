@@ -5,7 +5,7 @@ Shape letters, as in `it_study.models`:
   E emb_dim   N decoded rows
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 import math
 
@@ -176,17 +176,8 @@ class DecoderLM(nn.Module):
       length: Length of the result in tokens, at least that of every prompt.
     """
     (before,), (after,) = beginnings, rests
-    merge = functools.partial(_append, lengths=lengths, length=length)
-    return (
-      Prefix(
-        keys=jax.tree.map(
-          functools.partial(merge, axis=3), before.keys, after.keys
-        ),
-        values=jax.tree.map(
-          functools.partial(merge, axis=2), before.values, after.values
-        ),
-      ),
-    )
+    append = functools.partial(_append, lengths=lengths, length=length)
+    return (_along_tokens(append, [before, after]),)
 
   def join(self, parts: Sequence[Prompts], *, length: int) -> Prompts:
     """Joins parts of a batch, encoded at different lengths, to one group.
@@ -196,31 +187,16 @@ class DecoderLM(nn.Module):
       length: Length of the result in tokens, at least that of every part.
     """
 
+    def pad(array: Array, axis: int) -> Array:
+      widths = [(0, 0)] * array.ndim
+      widths[axis] = (0, length - array.shape[axis])
+      return jnp.pad(array, widths)
+
     def concatenate(*arrays: Array, axis: int) -> Array:
-      return jnp.concatenate(
-        [
-          jnp.pad(
-            array,
-            [
-              (0, length - size if k == axis else 0)
-              for k, size in enumerate(array.shape)
-            ],
-          )
-          for array in arrays
-        ]
-      )
+      return jnp.concatenate([pad(array, axis) for array in arrays])
 
     groups = [group for part in parts for group in part]
-    return (
-      Prefix(
-        keys=jax.tree.map(
-          functools.partial(concatenate, axis=3), *(g.keys for g in groups)
-        ),
-        values=jax.tree.map(
-          functools.partial(concatenate, axis=2), *(g.values for g in groups)
-        ),
-      ),
-    )
+    return (_along_tokens(concatenate, groups),)
 
   def first_tokens(self, prompts: Int[AnyArray, 'B L']) -> Int32[Array, ' B']:
     """Returns the tokens that the first step reads: the prompts' last ones."""
@@ -402,6 +378,20 @@ def make_model(config: ModelConfig) -> Model:
 
 def _positions(tokens: Int[AnyArray, 'B L']) -> Int32[Array, 'B L']:
   return jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+
+
+def _along_tokens(
+  function: Callable[..., Array], groups: Sequence[Prefix]
+) -> Prefix:
+  """Calls a function with a layer's keys or values and their axis of tokens."""
+  return Prefix(
+    keys=jax.tree.map(
+      functools.partial(function, axis=3), *(group.keys for group in groups)
+    ),
+    values=jax.tree.map(
+      functools.partial(function, axis=2), *(group.values for group in groups)
+    ),
+  )
 
 
 # Compiled once for all layers.

@@ -12,7 +12,7 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int, Shaped
 
-from it_study.models import AnyArray
+from it_study.models import AnyArray, layers
 from it_study.models.dot_product_attention import capped
 from it_study.training.loss.division import Division
 
@@ -58,7 +58,7 @@ class Statistics(NamedTuple):
 
 def gathered(kernel: Float[AnyArray, 'E V']) -> Float[AnyArray, 'E V']:
   """Tells the compiler to gather a kernel along E where it is used."""
-  return with_logical_constraint(kernel, (None, 'vocab'))
+  return layers.gather_embed(kernel, ('embed', 'vocab'))
 
 
 def logits(
