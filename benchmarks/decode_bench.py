@@ -194,7 +194,7 @@ class _Ours:
     from it_study.data import vocabularies
     from it_study.inference.prompt_batches import LoadedModel
     from it_study.models import partitioning
-    from it_study.training import host_memory
+    from it_study.processes import host_memory
 
     host_memory.keep_head_room()
     model = _model()

@@ -407,7 +407,7 @@ class _Ours:
     from it_study.inference import encoding
     from it_study.models import partitioning
     from it_study.models.decoder_only.model import DecoderLM
-    from it_study.training import host_memory
+    from it_study.processes import host_memory
 
     host_memory.keep_head_room()
     self._sizes = sizes

@@ -141,7 +141,7 @@ def memory_settings(peer: str, huge_pages: str) -> dict[str, str]:
   Returns:
     Environment variables for the process of that implementation.
   """
-  from it_study.training import host_memory
+  from it_study.processes import host_memory
 
   if huge_pages in (peer, 'all'):
     return host_memory.huge_pages_environment()
@@ -256,7 +256,7 @@ def _batch() -> dict[str, np.ndarray]:
 
 def training(config: str, batch: dict[str, np.ndarray]):
   """Returns our initial state, and the step compiled for a batch's shapes."""
-  from it_study.training import host_memory
+  from it_study.processes import host_memory
 
   host_memory.keep_head_room()
   from it_study.models import partitioning

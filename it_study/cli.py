@@ -16,9 +16,8 @@ from it_study.commands import flags, registry
 from it_study.commands.flags import Command
 from it_study.data import tensorflow_setup, user_module
 from it_study.errors import InputError, nearest, visible
-from it_study.processes import graceful_exit
+from it_study.processes import graceful_exit, host_memory
 from it_study.storage import write_errors
-from it_study.training import host_memory
 
 _EXAMPLE = 'Example: '
 _NUMBERS = {'int': 'whole number', 'float': 'number'}

@@ -10,7 +10,8 @@ import pytest
 import it_study
 from it_study import cli
 from it_study.commands import registry
-from it_study.training import host_memory, preemption
+from it_study.processes import host_memory
+from it_study.training import preemption
 
 COMMANDS = {
   command.name: command

@@ -16,6 +16,7 @@ from jaxtyping import Array, Int
 import numpy as np
 
 from it_study.models import AnyArray, Model, partitioning
+from it_study.processes import host_memory
 
 # Smallest share of a group's tokens that a common beginning is worth encoding
 # apart for. What follows it attends to a padded beginning, which costs more
@@ -156,79 +157,70 @@ def extend(
     The result of `encode` for the whole prompts.
   """
   mesh = partitioning.mesh_of(params)
-  encoded = []
-  for part in parts:
-    if not part.longest:
-      whole = _encode(params, part.tokens, model=model, mesh=mesh)
-      encoded.append((_wait(whole), part.tokens.shape[1]))
-      continue
-    # Padded part by part, since padding many takes much memory.
-    padded = {
-      id(beginning): _join(
-        (beginning,), model=model, length=part.longest, mesh=mesh
-      )
-      for beginning in part.beginnings
-    }
-    extended = _extend(
-      params,
-      tuple(padded[id(beginning)] for beginning in part.beginnings),
-      part.lengths,
-      part.tokens,
-      model=model,
-      mesh=mesh,
+  encoded = [
+    (
+      _wait(_encode_rests(part, model=model, params=params, mesh=mesh)),
+      part.length,
     )
-    extended = _append(*extended, model=model, length=part.length, mesh=mesh)
-    encoded.append((_wait(extended), part.length))
+    for part in parts
+  ]
   return _gather(encoded, model=model, length=length, mesh=mesh)
 
 
-def _append(
-  beginnings: Any,
-  lengths: Int[Array, ' B'],
-  rests: Any,
-  *,
-  model: Model,
-  length: int,
-  mesh: Mesh | None,
+def _encode_rests(
+  part: Rests, *, model: Model, params: Any, mesh: Mesh | None
 ) -> Any:
-  """Returns whole prompts."""
-  if _is_one_device(mesh):
-    # Layer by layer, which is compiled sooner.
-    return model.append(beginnings, lengths, rests, length=length)
-  # At once, since CPU devices that wait for each other run few programs.
-  return _append_sharded(
-    beginnings, lengths, rests, model=model, length=length, mesh=mesh
+  """Returns a part's whole prompts."""
+  if not part.longest:
+    return _encode(params, part.tokens, model=model, mesh=mesh)
+  # Padded one by one, since padding many takes much memory.
+  padded = {
+    id(beginning): _join(
+      (beginning,), model=model, length=part.longest, mesh=mesh
+    )
+    for beginning in part.beginnings
+  }
+  joined, lengths, rests = _extend(
+    params,
+    tuple(padded[id(beginning)] for beginning in part.beginnings),
+    part.lengths,
+    part.tokens,
+    model=model,
+    mesh=mesh,
   )
-
-
-def _is_one_device(mesh: Mesh | None) -> bool:
-  return mesh is None or mesh.size == 1
+  return _append(
+    joined, lengths, rests, model=model, length=part.length, mesh=mesh
+  )
 
 
 def _wait(encoded: Any) -> Any:
   """Waits on a CPU, where parts that run at once all take memory."""
   if jax.default_backend() == 'cpu':
     jax.block_until_ready(encoded)
+    # Compiling, and parts of other lengths, leave what no later part fits.
+    host_memory.give_back_unused()
   return encoded
 
 
 def _gather(
-  parts: Sequence[tuple[Any, int]],
+  parts: list[tuple[Any, int]],
   *,
   model: Model,
   length: int,
   mesh: Mesh | None,
 ) -> Any:
-  """Joins encoded parts and their lengths to a batch."""
-  if not (model.config.has_causal_prompts and _is_one_device(mesh)):
+  """Joins encoded parts and their lengths to a batch, and empties the list."""
+  if not is_by_layer(model, mesh):
     # The rows of a part are split among all devices, unlike those of a batch.
     if [own for _, own in parts] == [length]:
       return parts[0][0]
     encoded = tuple(part for part, _ in parts)
     return _join(encoded, model=model, length=length, mesh=mesh)
-  groups, size = [], -(-len(parts) // _MAX_GROUPS)
-  for start in range(0, len(parts), size):
-    encoded, lengths = zip(*parts[start : start + size], strict=True)
+  groups: list[Any] = []
+  size = -(-len(parts) // _MAX_GROUPS)
+  while parts:
+    encoded, lengths = zip(*parts[:size], strict=True)
+    del parts[:size]  # Two copies of one group alone take memory.
     own = length
     # Few lengths, since decoding is compiled for every combination of them.
     while max(lengths) <= -(-own // 2) < own:
@@ -240,8 +232,86 @@ def _gather(
   return tuple(groups)
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'mesh'))
+def is_by_layer(model: Model, mesh: Mesh | None) -> bool:
+  """Whether a model is called layer by layer instead of as one program.
+
+  One layer is compiled much sooner than all of them, and takes less memory.
+  Several devices get one program: CPU devices that wait for each other run few
+  at a time.
+  """
+  return model.config.has_causal_prompts and (mesh is None or mesh.size == 1)
+
+
 def _encode(
+  params: Any,
+  tokens: Int[AnyArray, 'B L'],
+  *,
+  model: Model,
+  mesh: Mesh | None,
+) -> Any:
+  if is_by_layer(model, mesh):
+    apply: Callable[..., Any] = model.apply
+    return apply({'params': params}, tokens, method='encode')
+  return _encode_at_once(params, tokens, model=model, mesh=mesh)
+
+
+def _extend(
+  params: Any,
+  beginnings: tuple[Any, ...],
+  lengths: Int[AnyArray, ' B'],
+  rests: Int[AnyArray, 'B Q'],
+  *,
+  model: Model,
+  mesh: Mesh | None,
+) -> tuple[Any, Int[AnyArray, ' B'], Any]:
+  """Returns the beginnings as a batch, their lengths, and what follows them."""
+  if not is_by_layer(model, mesh):
+    return _extend_at_once(
+      params, beginnings, lengths, rests, model=model, mesh=mesh
+    )
+  joined = jax.tree.map(_concatenate, *beginnings)
+  apply: Callable[..., Any] = model.apply
+  extended = apply({'params': params}, joined, lengths, rests, method='extend')
+  return joined, lengths, extended
+
+
+def _append(
+  beginnings: Any,
+  lengths: Int[AnyArray, ' B'],
+  rests: Any,
+  *,
+  model: Model,
+  length: int,
+  mesh: Mesh | None,
+) -> Any:
+  """Returns whole prompts."""
+  if is_by_layer(model, mesh):
+    return model.append(beginnings, lengths, rests, length=length)
+  return _append_at_once(
+    beginnings, lengths, rests, model=model, length=length, mesh=mesh
+  )
+
+
+def _join(
+  parts: tuple[Any, ...],
+  *,
+  model: Model,
+  length: int,
+  mesh: Mesh | None,
+) -> Any:
+  if is_by_layer(model, mesh):
+    return model.join(parts, length=length)
+  return _join_at_once(parts, model=model, length=length, mesh=mesh)
+
+
+@jax.jit
+def _concatenate(*arrays: Array) -> Array:
+  """Joins the first rows of arrays."""
+  return jnp.concatenate([array[:1] for array in arrays])
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'mesh'))
+def _encode_at_once(
   params: Any,
   tokens: Int[Array, 'B L'],
   *,
@@ -254,7 +324,7 @@ def _encode(
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'mesh'))
-def _extend(
+def _extend_at_once(
   params: Any,
   beginnings: tuple[Any, ...],
   lengths: Int[Array, ' B'],
@@ -263,11 +333,8 @@ def _extend(
   model: Model,
   mesh: Mesh | None,
 ) -> tuple[Any, Int[Array, ' B'], Any]:
-  """Returns the beginnings as a batch, their lengths, and what follows them."""
   apply: Callable[..., Any] = model.apply
-  joined = jax.tree.map(
-    lambda *rows: jnp.concatenate([row[:1] for row in rows]), *beginnings
-  )
+  joined = jax.tree.map(_concatenate, *beginnings)
   if mesh is not None:
     joined = jax.lax.with_sharding_constraint(
       joined, partitioning.batch_sharding(mesh)
@@ -280,7 +347,7 @@ def _extend(
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'length', 'mesh'))
-def _append_sharded(
+def _append_at_once(
   beginnings: Any,
   lengths: Int[Array, ' B'],
   rests: Any,
@@ -296,7 +363,7 @@ def _append_sharded(
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'length', 'mesh'))
-def _join(
+def _join_at_once(
   parts: tuple[Any, ...],
   *,
   model: Model,

@@ -12,10 +12,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float32, Int
+from jaxtyping import Array, Float, Float32, Int
 
-from it_study.inference import token_loop
+from it_study.inference import encoding, token_loop
 from it_study.models import AnyArray, Model, partitioning
+
+# Most tokens of a prompt's labels that share a pass through a causal model.
+_CHUNK_TOKENS = 128
 
 
 def score_labels(
@@ -43,22 +46,23 @@ def score_labels(
     Sums of the tokens' log-probabilities, in nats; 0 for a label of padding
     alone.
   """
-  return _score_labels(
+  mesh = partitioning.mesh_of(params)
+  score = _scores if encoding.is_by_layer(model, mesh) else _scores_at_once
+  return score(
     params,
     encoder_input_tokens,
     labels,
     encoded,
     model=model,
     ends=ends,
-    mesh=partitioning.mesh_of(params),
+    mesh=mesh,
   )
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'ends', 'mesh'))
-def _score_labels(
+def _scores(
   params: Any,
-  prompts: Int[Array, 'B L'],
-  labels: Int[Array, 'B Y T'],
+  prompts: Int[AnyArray, 'B L'],
+  labels: Int[AnyArray, 'B Y T'],
   encoded: Any,
   *,
   model: Model,
@@ -71,23 +75,72 @@ def _score_labels(
       encoded = apply(prompts, method='encode')
     # Once, not for every label.
     projected = apply(encoded, method='project_prompts')
-    first = apply(prompts, method='first_tokens')[:, None]
+    first = apply(prompts, method='first_tokens')
 
-    def score(targets: Int[Array, 'B T']) -> Float32[Array, ' B']:
-      """Scores one label of each prompt."""
-      shifted = jnp.concatenate([first, targets[:, :-1]], axis=1)
-      logits = apply(
-        projected, prompts, shifted, targets, method='score_targets'
-      )  # [B, T, V]
-      logits = token_loop.merge_ends(logits, ends)
-      chosen = jnp.take_along_axis(
-        logits, jnp.maximum(targets, 0)[..., None], axis=-1
-      )[..., 0]
-      likelihoods = chosen - jax.nn.logsumexp(logits, axis=-1)  # [B, T]
-      return jnp.sum(
-        jnp.where(targets == model.config.pad_id, 0.0, likelihoods), axis=-1
+    def score(targets: Int[Array, 'B chunk T']) -> Float32[Array, 'B chunk']:
+      begin = jnp.broadcast_to(first[:, None, None], (*targets.shape[:2], 1))
+      shifted = jnp.concatenate([begin, targets[..., :-1]], axis=-1)
+      hidden = apply(
+        projected, prompts, shifted, targets, method='read_targets'
       )
+      return _log_likelihoods(params, hidden, targets, model=model, ends=ends)
 
-    # One at a time: the logits of all labels at once would be Y times as large.
-    scores = jax.lax.map(score, labels.swapaxes(0, 1))  # [Y, B]
-  return scores.T
+    chunks = _in_chunks(jnp.asarray(labels), model)
+    if encoding.is_by_layer(model, mesh):
+      scores = jnp.stack([score(chunk) for chunk in chunks])
+    else:
+      scores = jax.lax.map(score, chunks)
+  rows, num_labels, _ = labels.shape
+  return scores.swapaxes(0, 1).reshape(rows, -1)[:, :num_labels]
+
+
+_scores_at_once = jax.jit(_scores, static_argnames=('model', 'ends', 'mesh'))
+
+
+def _in_chunks(
+  labels: Int[Array, 'B Y T'], model: Model
+) -> Int[Array, 'chunks B chunk T']:
+  """Divides the labels of each prompt, and fills the last chunk up.
+
+  The labels of a chunk share a pass through a causal model.
+  """
+  rows, number, length = labels.shape
+  most = 1
+  if model.config.has_causal_prompts:
+    most = max(_CHUNK_TOKENS // length, 1)
+  num_chunks = -(-number // most)
+  size = -(-number // num_chunks)
+  padded = jnp.pad(
+    labels,
+    ((0, 0), (0, num_chunks * size - number), (0, 0)),
+    constant_values=model.config.pad_id,
+  )
+  return padded.reshape(rows, num_chunks, size, length).swapaxes(0, 1)
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'ends'))
+def _log_likelihoods(
+  params: Any,
+  hidden: Float[Array, 'B Y T E'],
+  targets: Int[Array, 'B Y T'],
+  *,
+  model: Model,
+  ends: tuple[int, ...],
+) -> Float32[Array, 'B Y']:
+  apply: Callable[..., Any] = functools.partial(model.apply, {'params': params})
+
+  def score(
+    label: tuple[Float[Array, 'B T E'], Int[Array, 'B T']],
+  ) -> Float32[Array, ' B']:
+    states, tokens = label
+    logits = token_loop.merge_ends(apply(states, method='logits'), ends)
+    chosen = jnp.take_along_axis(
+      logits, jnp.maximum(tokens, 0)[..., None], axis=-1
+    )[..., 0]
+    likelihoods = chosen - jax.nn.logsumexp(logits, axis=-1)  # [B, T]
+    is_padding = tokens == model.config.pad_id
+    return jnp.sum(jnp.where(is_padding, 0.0, likelihoods), axis=-1)
+
+  # One at a time: the logits of all labels at once would be Y times as large.
+  by_label = hidden.swapaxes(0, 1), targets.swapaxes(0, 1)
+  return jax.lax.map(score, by_label).T

@@ -6,15 +6,15 @@ Shape letters, as in `it_study.models`:
 
 from collections.abc import Callable
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Float32, Int, Int32
+from jaxtyping import Array, Bool, Float32, Int, Int32
 
-from it_study.inference import label_trie, sampling as sampling_lib
+from it_study.inference import encoding, label_trie, sampling as sampling_lib
 from it_study.inference.label_trie import LabelTrie
 from it_study.inference.sampling import Sampling
 from it_study.models import AnyArray, Model, partitioning
@@ -22,6 +22,24 @@ from it_study.models import AnyArray, Model, partitioning
 # Stands in the place of a token whose logits are not finite. No model pads with
 # it.
 NOT_FINITE = -2
+
+
+class _State(NamedTuple):
+  """What is decoded so far.
+
+  Attributes:
+    step: Number of the next step.
+    last: Last token of every row.
+    ended: Which rows have ended.
+    tokens: Tokens of the steps so far, then padding.
+    nodes: Node of every row in the trie of label spaces.
+  """
+
+  step: Int32[Array, '']
+  last: Int32[Array, ' B']
+  ended: Bool[Array, ' B']
+  tokens: Int32[Array, 'B S']
+  nodes: Int32[Array, ' B']
 
 
 def decode_tokens(
@@ -64,7 +82,13 @@ def decode_tokens(
   """
   if sampling is not None and trie is not None:
     raise ValueError('Sampling does not support label spaces.')
-  return _decode_tokens(
+  mesh = partitioning.mesh_of(params)
+  # Elsewhere the device would wait for the host at every step.
+  is_by_layer = (
+    encoding.is_by_layer(model, mesh) and jax.default_backend() == 'cpu'
+  )
+  decode = _decode if is_by_layer else _decode_tokens
+  return decode(
     params,
     encoder_input_tokens,
     trie,
@@ -75,7 +99,8 @@ def decode_tokens(
     max_decode_length=max_decode_length,
     eos_id=eos_id,
     other_ends=other_ends,
-    mesh=partitioning.mesh_of(params),
+    mesh=mesh,
+    loop=_loop_on_host if is_by_layer else lax.while_loop,
   )
 
 
@@ -99,21 +124,11 @@ def merge_ends(
   return logits.at[..., ids[1:]].set(-jnp.inf).at[..., ends[0]].set(merged)
 
 
-@functools.partial(
-  jax.jit,
-  static_argnames=(
-    'model',
-    'max_decode_length',
-    'eos_id',
-    'other_ends',
-    'mesh',
-  ),
-)
-def _decode_tokens(
+def _decode(
   params: Any,
-  prompts: Int[Array, 'B L'],
+  prompts: Int[AnyArray, 'B L'],
   trie: LabelTrie | None,
-  roots: Int[Array, ' B'] | None,
+  roots: Int[AnyArray, ' B'] | None,
   sampling: Sampling | None,
   encoded: Any,
   *,
@@ -122,51 +137,110 @@ def _decode_tokens(
   eos_id: int,
   other_ends: tuple[int, ...],
   mesh: Mesh | None,
+  loop: Callable[..., Any] = lax.while_loop,
 ) -> Int32[Array, 'B {max_decode_length}']:
   apply: Callable[..., Any] = functools.partial(model.apply, {'params': params})
 
-  def unfinished(state):
-    step, _, ended, *_ = state
-    return (step < max_decode_length) & ~jnp.all(ended)
-
-  def decode_one(state):
-    step, tokens, ended, decoded, cache, nodes = state
-    logits, cache = apply(tokens, cache, step, method='decode_step')  # [B, V]
-    # Before label spaces and sampling, which exclude tokens by -inf.
-    is_finite = jnp.all(jnp.isfinite(logits), axis=-1)
-    if sampling is not None:
-      tokens = sampling_lib.draw(sampling, logits, step)
-    elif trie is not None:
-      logits = merge_ends(logits, (eos_id, *other_ends))
-      tokens, nodes = label_trie.choose(trie, nodes, logits)
-    else:
-      tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    if other_ends:
-      is_end = jnp.isin(tokens, jnp.array(other_ends))
-      tokens = jnp.where(is_end, eos_id, tokens)
-    tokens = jnp.where(is_finite, tokens, NOT_FINITE)
-    tokens = jnp.where(ended, model.config.pad_id, tokens)
-    decoded = lax.dynamic_update_slice_in_dim(
-      decoded, tokens[:, None], step, axis=1
+  def decode_one(state: tuple[_State, Any]) -> tuple[_State, Any]:
+    decoded, cache = state
+    logits, cache = apply(
+      decoded.last, cache, decoded.step, method='decode_step'
+    )  # [B, V]
+    decoded = _add_tokens(
+      decoded,
+      logits,
+      trie,
+      sampling,
+      eos_id=eos_id,
+      other_ends=other_ends,
+      pad_id=model.config.pad_id,
     )
-    ended = ended | (tokens == eos_id) | (tokens == NOT_FINITE)
-    return step + 1, tokens, ended, decoded, cache, nodes
+    return decoded, cache
 
   with partitioning.activation_sharding(mesh):
     if encoded is None:
       encoded = apply(prompts, method='encode')
     cache = apply(encoded, prompts, max_decode_length, method='start_decoding')
     batch = prompts.shape[0]
-    *_, decoded, _, _ = lax.while_loop(
-      unfinished,
-      decode_one,
-      (
-        jnp.int32(0),
-        apply(prompts, method='first_tokens'),
-        jnp.all(prompts == model.config.pad_id, axis=1),
-        jnp.full((batch, max_decode_length), model.config.pad_id, jnp.int32),
-        cache,
-        jnp.zeros(batch, jnp.int32) if roots is None else roots,
+    start = _State(
+      step=jnp.int32(0),
+      last=apply(prompts, method='first_tokens'),
+      ended=jnp.all(prompts == model.config.pad_id, axis=1),
+      tokens=jnp.full(
+        (batch, max_decode_length), model.config.pad_id, jnp.int32
       ),
+      nodes=jnp.zeros(batch, jnp.int32)
+      if roots is None
+      else jnp.asarray(roots),
     )
-  return decoded
+    state, _ = loop(
+      lambda state: _is_unfinished(state[0]), decode_one, (start, cache)
+    )
+  return state.tokens
+
+
+_decode_tokens = jax.jit(
+  _decode,
+  static_argnames=(
+    'model',
+    'max_decode_length',
+    'eos_id',
+    'other_ends',
+    'mesh',
+    'loop',
+  ),
+)
+
+
+def _loop_on_host(
+  condition: Callable[[Any], Bool[Array, '']],
+  body: Callable[[Any], Any],
+  state: Any,
+) -> Any:
+  """Does what `lax.while_loop` does, for a body that is not one program."""
+  while condition(state):
+    state = body(state)
+  return state
+
+
+@jax.jit
+def _is_unfinished(state: _State) -> Bool[Array, '']:
+  return (state.step < state.tokens.shape[1]) & ~jnp.all(state.ended)
+
+
+@functools.partial(jax.jit, static_argnames=('eos_id', 'other_ends', 'pad_id'))
+def _add_tokens(
+  state: _State,
+  logits: Float32[Array, 'B V'],
+  trie: LabelTrie | None,
+  sampling: Sampling | None,
+  *,
+  eos_id: int,
+  other_ends: tuple[int, ...],
+  pad_id: int,
+) -> _State:
+  """Chooses the next token of every row."""
+  nodes = state.nodes
+  # Before label spaces and sampling, which exclude tokens by -inf.
+  is_finite = jnp.all(jnp.isfinite(logits), axis=-1)
+  if sampling is not None:
+    chosen = sampling_lib.draw(sampling, logits, state.step)
+  elif trie is not None:
+    logits = merge_ends(logits, (eos_id, *other_ends))
+    chosen, nodes = label_trie.choose(trie, nodes, logits)
+  else:
+    chosen = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  if other_ends:
+    is_end = jnp.isin(chosen, jnp.array(other_ends))
+    chosen = jnp.where(is_end, eos_id, chosen)
+  chosen = jnp.where(is_finite, chosen, NOT_FINITE)
+  chosen = jnp.where(state.ended, pad_id, chosen)
+  return _State(
+    step=state.step + 1,
+    last=chosen,
+    ended=state.ended | (chosen == eos_id) | (chosen == NOT_FINITE),
+    tokens=lax.dynamic_update_slice_in_dim(
+      state.tokens, chosen[:, None], state.step, axis=1
+    ),
+    nodes=nodes,
+  )

@@ -71,6 +71,6 @@ class ModelConfig(Protocol):
 
 
 # A module with a `config` and the methods that inference calls, `encode`,
-# `join`, `first_tokens`, `start_decoding`, `decode_step`, `project_prompts` and
-# `score_targets`, and that training calls, `before_logits`.
+# `join`, `first_tokens`, `start_decoding`, `decode_step`, `project_prompts`,
+# `read_targets` and `logits`, and that training calls, `before_logits`.
 Model = nn.Module

@@ -200,7 +200,7 @@ class T5(nn.Module):
   def project_prompts(
     self, encoded: Float[Array, 'B L E']
   ) -> tuple[KeysAndValues, ...]:
-    """Returns what the decoder's layers attend to, for `score_targets`.
+    """Returns what the decoder's layers attend to, for `read_targets`.
 
     Args:
       encoded: Encoded prompts, from `encode`.
@@ -210,14 +210,14 @@ class T5(nn.Module):
     """
     return self.decoder.project(encoded)
 
-  def score_targets(
+  def read_targets(
     self,
     projected: tuple[KeysAndValues, ...],
     encoder_input_tokens: Int[AnyArray, 'B L'],
-    decoder_input_tokens: Int[AnyArray, 'B T'],
-    decoder_target_tokens: Int[AnyArray, 'B T'],
-  ) -> Float32[Array, 'B T V']:
-    """Returns the logits of targets after prompts that are already encoded.
+    decoder_input_tokens: Int[AnyArray, 'B 1 T'],
+    decoder_target_tokens: Int[AnyArray, 'B 1 T'],
+  ) -> Float[Array, 'B 1 T E']:
+    """Reads targets after prompts that are already encoded, one for each.
 
     Args:
       projected: Keys and values of the prompts, from `project_prompts`. One
@@ -227,21 +227,25 @@ class T5(nn.Module):
       decoder_target_tokens: Targets, padded with 0.
 
     Returns:
-      Logits. Meaningless where the target is padding.
+      Hidden states for `logits`. Meaningless where the target is padding.
     """
-    length = decoder_target_tokens.shape[1]
-    return self._logits(
-      self.decoder.after_projected(
-        self.token_embedder(decoder_input_tokens),
-        projected,
-        self_mask=self._mask(
-          decoder_target_tokens, None, None, query_length=length
-        ),
-        cross_mask=self._mask(
-          encoder_input_tokens, None, None, query_length=length
-        ),
-      )
+    targets = decoder_target_tokens[:, 0]
+    length = targets.shape[1]
+    hidden = self.decoder.after_projected(
+      self.token_embedder(decoder_input_tokens[:, 0]),
+      projected,
+      self_mask=self._mask(targets, None, None, query_length=length),
+      cross_mask=self._mask(
+        encoder_input_tokens, None, None, query_length=length
+      ),
     )
+    return hidden[:, None]
+
+  def logits(
+    self, hidden: Float[Array, '*rows E']
+  ) -> Float32[Array, '*rows {self.config.vocab_size}']:
+    """Returns the logits of what `read_targets` returns."""
+    return self._logits(hidden)
 
   def start_decoding(
     self,

@@ -1,1 +1,1 @@
-"""Processes: programs with a time limit, and the end of this one."""
+"""Processes: programs with a time limit, and the end and memory of this one."""

@@ -24,7 +24,8 @@ from it_study.input_pipeline.feed import Feed
 from it_study.models import ModelConfig, partitioning
 from it_study.models.decoder_only.model import make_model
 from it_study.models.flops import training_flops
-from it_study.training import hardware, host_memory, initial_state
+from it_study.processes import host_memory
+from it_study.training import hardware, initial_state
 from it_study.training.metrics_log import MetricsLog
 from it_study.training.preemption import preemption
 from it_study.training.profiling import StepTrace

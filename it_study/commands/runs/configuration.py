@@ -15,9 +15,9 @@ from it_study.commands.runs import effects
 from it_study.data import tensorflow_setup, user_module
 from it_study.engines import ENGINES
 from it_study.errors import InputError, nearest
+from it_study.processes import host_memory
 from it_study.storage import local_folders
 from it_study.storage.storage_path import expanded
-from it_study.training import host_memory
 
 if TYPE_CHECKING:
   from it_study.study.subjects import Subject

@@ -143,7 +143,56 @@ def make_masks(
   )
 
 
-def by_group(masks: Sequence[Masks]) -> Masks:
+def masks_after_prompts(
+  config: DecoderConfig,
+  before: Int[Array, 'B 1'],
+  shapes: Sequence[tuple[int, int]],
+  *,
+  num_texts: int,
+  length: int,
+) -> Masks:
+  """Returns masks of texts that each follow a prompt, whose keys come first.
+
+  Args:
+    config: Configuration of the model.
+    before: Number of tokens of each prompt before the first of a text.
+    shapes: Number of prompts in each group, and the length of their keys.
+    num_texts: Number of texts after each prompt, which do not see each other.
+    length: Number of tokens of each text.
+
+  Returns:
+    Masks by group of prompts, and the rotations of all.
+  """
+  texts = jnp.repeat(jnp.arange(num_texts), length)  # [Q]
+  is_same_text = texts[:, None] == texts  # [Q, Q]
+  masks, start = [], 0
+  for rows, prompt_length in shapes:
+    lengths = before[start : start + rows]
+    start += rows
+    places = jnp.arange(prompt_length)[None]  # [1, L]
+    positions = lengths + jnp.tile(jnp.arange(length), num_texts)  # [rows, Q]
+    is_visible = jnp.concatenate(
+      [
+        jnp.broadcast_to(
+          (places < lengths)[:, None], (rows, texts.size, prompt_length)
+        ),
+        jnp.broadcast_to(is_same_text, (rows, *is_same_text.shape)),
+      ],
+      axis=2,
+    )  # [rows, Q, L + Q]
+    places = jnp.broadcast_to(places, (rows, prompt_length))
+    masks.append(
+      make_masks(
+        config,
+        query_positions=positions,
+        key_positions=jnp.concatenate([places, positions], axis=1),
+        is_visible=is_visible[:, None],
+      )
+    )
+  return _by_group(masks)
+
+
+def _by_group(masks: Sequence[Masks]) -> Masks:
   """Returns masks by group of rows, and the rotations of all rows."""
   joined = jax.tree.map(
     lambda *rows: jnp.concatenate(rows),

@@ -5,9 +5,10 @@ Shape letters, as in `it_study.models`:
   E emb_dim   N decoded rows
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 import functools
 import math
+from typing import Any
 
 from flax import linen as nn
 from flax.linen.spmd import with_logical_constraint
@@ -16,19 +17,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32, Int, Int32
 
 from it_study.models import AnyArray, Model, ModelConfig, layers
-from it_study.models.decoder_only.config import DecoderConfig
-from it_study.models.decoder_only.masks import (
-  Masks,
-  by_group,
-  make_masks,
-  masks_of_texts,
-)
-from it_study.models.decoder_only.stack import (
+from it_study.models.decoder_only import cached_passes
+from it_study.models.decoder_only.cached_passes import (
   DecodeCache,
-  Decoder,
   Prefix,
   Prompts,
 )
+from it_study.models.decoder_only.config import DecoderConfig
+from it_study.models.decoder_only.masks import (
+  Masks,
+  masks_after_prompts,
+  masks_of_texts,
+)
+from it_study.models.decoder_only.stack import Decoder
 from it_study.models.dot_product_attention import capped
 from it_study.models.t5 import T5, T5Config
 
@@ -126,18 +127,10 @@ class DecoderLM(nn.Module):
       is_bidirectional: Whether a prompt's tokens see each other in both
         directions, as with `is_prefix` in a call of the model.
     """
-    positions = _positions(prompts)
-    segments = is_prefix = None
-    if is_bidirectional:
-      is_prefix = jnp.asarray(prompts) != self.config.pad_id
-      segments = is_prefix.astype(jnp.int32)
-    masks = masks_of_texts(
-      self.config,
-      positions=positions,
-      segment_ids=segments,
-      is_prefix=is_prefix,
+    x, masks = self._compiled(
+      '_begin_prompts', prompts, is_bidirectional=is_bidirectional
     )
-    return (self.decoder.prefix(self._embed(prompts), masks=masks),)
+    return (self._read(x, masks),)
 
   def extend(
     self,
@@ -152,12 +145,10 @@ class DecoderLM(nn.Module):
       lengths: Number of tokens of each beginning; may be 0.
       rests: Tokens after the beginnings, padded at the end.
     """
-    masks = self._masks_after(
-      jnp.asarray(lengths)[:, None], beginnings, rests.shape[1]
+    x, masks = self._compiled(
+      '_begin_rests', lengths, rests, shapes=_shapes(beginnings)
     )
-    return (
-      self.decoder.prefix(self._embed(rests), masks=masks, before=beginnings),
-    )
+    return (self._read(x, masks, beginnings),)
 
   def append(
     self,
@@ -175,9 +166,9 @@ class DecoderLM(nn.Module):
       rests: Result of `extend`.
       length: Length of the result in tokens, at least that of every prompt.
     """
-    (before,), (after,) = beginnings, rests
-    append = functools.partial(_append, lengths=lengths, length=length)
-    return (_along_tokens(append, [before, after]),)
+    return cached_passes.append(
+      beginnings, jnp.asarray(lengths), rests, length=length
+    )
 
   def join(self, parts: Sequence[Prompts], *, length: int) -> Prompts:
     """Joins parts of a batch, encoded at different lengths, to one group.
@@ -186,17 +177,7 @@ class DecoderLM(nn.Module):
       parts: Results of `encode`, for consecutive rows of the batch.
       length: Length of the result in tokens, at least that of every part.
     """
-
-    def pad(array: Array, axis: int) -> Array:
-      widths = [(0, 0)] * array.ndim
-      widths[axis] = (0, length - array.shape[axis])
-      return jnp.pad(array, widths)
-
-    def concatenate(*arrays: Array, axis: int) -> Array:
-      return jnp.concatenate([pad(array, axis) for array in arrays])
-
-    groups = [group for part in parts for group in part]
-    return (_along_tokens(concatenate, groups),)
+    return cached_passes.join(parts, length=length)
 
   def first_tokens(self, prompts: Int[AnyArray, 'B L']) -> Int32[Array, ' B']:
     """Returns the tokens that the first step reads: the prompts' last ones."""
@@ -206,39 +187,43 @@ class DecoderLM(nn.Module):
     )
 
   def project_prompts(self, encoded: Prompts) -> Prompts:
-    """Returns what `score_targets` reads of prompts: all of it."""
+    """Returns what `read_targets` reads of prompts: all of it."""
     return encoded
 
-  def score_targets(
+  def read_targets(
     self,
     projected: Prompts,
     prompts: Int[AnyArray, 'B L'],
-    decoder_input_tokens: Int[AnyArray, 'B T'],
-    decoder_target_tokens: Int[AnyArray, 'B T'],
-  ) -> Float32[Array, 'B T V']:
-    """Returns the logits of targets after prompts that are already encoded.
+    decoder_input_tokens: Int[AnyArray, 'B Y T'],
+    decoder_target_tokens: Int[AnyArray, 'B Y T'],
+  ) -> Float[Array, 'B Y T E']:
+    """Reads targets after prompts that are already encoded.
 
     Args:
       projected: Result of `project_prompts`. One call of it serves all targets
         of the prompts.
       prompts: Tokens of the encoded prompts.
-      decoder_input_tokens: `first_tokens`, then the targets but their last.
+      decoder_input_tokens: `first_tokens`, then the targets but their last. The
+        targets of a prompt do not see each other.
       decoder_target_tokens: Targets; not used, since padding comes last.
 
     Returns:
-      Logits. Meaningless where the target is padding.
+      Hidden states for `logits`. Meaningless where the target is padding.
     """
     del decoder_target_tokens
-    masks = self._masks_after(
-      self._num_before(prompts)[:, None],
-      projected,
-      decoder_input_tokens.shape[1],
+    x, masks = self._compiled(
+      '_begin_targets', prompts, decoder_input_tokens, shapes=_shapes(projected)
     )
-    return self._logits(
-      self.decoder.after_prompts(
-        self._embed(decoder_input_tokens), projected, masks=masks
-      )
+    hidden = cached_passes.after_prompts(
+      self.config, self._stack_params, x, projected, masks=masks
     )
+    return hidden.reshape(*decoder_input_tokens.shape, -1)
+
+  def logits(
+    self, hidden: Float[Array, '*rows E']
+  ) -> Float32[Array, '*rows {self.config.vocab_size}']:
+    """Returns the logits of what `read_targets` returns."""
+    return self._logits(self.decoder.decoder_norm(hidden))
 
   def start_decoding(
     self,
@@ -259,7 +244,8 @@ class DecoderLM(nn.Module):
     Returns:
       The cache of step 0.
     """
-    return self.decoder.start(
+    return cached_passes.start(
+      self.config,
       encoded,
       prompt_lengths=self._num_before(prompts),
       max_decode_length=max_decode_length,
@@ -277,14 +263,21 @@ class DecoderLM(nn.Module):
     Args:
       tokens: Last token of every row: `first_tokens` at step 0. Rows of one
         prompt are consecutive.
-      cache: Cache of the steps before.
+      cache: Cache of the steps before. A caller that is not compiled must not
+        use it again.
       step: Number of the step, the same for every row.
 
     Returns:
       Logits, and the cache of the next step.
     """
-    hidden, cache = self.decoder.step(self._embed(tokens), cache, step)
-    return self._logits(hidden), cache
+    hidden, cache = cached_passes.step(
+      self.config,
+      self._stack_params,
+      self._compiled('_embed', tokens),
+      cache,
+      step,
+    )
+    return self._compiled('logits', hidden), cache
 
   def _hidden(
     self,
@@ -307,40 +300,55 @@ class DecoderLM(nn.Module):
     )
     return self.decoder(self._embed(tokens), masks=masks)
 
-  def _masks_after(
-    self, before: Int[Array, 'B 1'], encoded: Prompts, num_queries: int
-  ) -> Masks:
-    """Returns masks of tokens after what is encoded, whose keys come first.
+  def _begin_prompts(
+    self, prompts: Int[AnyArray, 'B L'], *, is_bidirectional: bool
+  ) -> tuple[Float[Array, 'B L E'], Masks]:
+    segments = is_prefix = None
+    if is_bidirectional:
+      is_prefix = jnp.asarray(prompts) != self.config.pad_id
+      segments = is_prefix.astype(jnp.int32)
+    masks = masks_of_texts(
+      self.config,
+      positions=_positions(prompts),
+      segment_ids=segments,
+      is_prefix=is_prefix,
+    )
+    return self._embed(prompts), masks
 
-    Args:
-      before: Number of tokens before the first query.
-      encoded: What is encoded.
-      num_queries: Number of tokens after it.
+  def _begin_rests(
+    self,
+    lengths: Int[AnyArray, ' B'],
+    rests: Int[AnyArray, 'B Q'],
+    *,
+    shapes: tuple[tuple[int, int], ...],
+  ) -> tuple[Float[Array, 'B Q E'], Masks]:
+    masks = masks_after_prompts(
+      self.config,
+      jnp.asarray(lengths)[:, None],
+      shapes,
+      num_texts=1,
+      length=rests.shape[1],
+    )
+    return self._embed(rests), masks
 
-    Returns:
-      Masks, one for each group.
-    """
-    masks, start = [], 0
-    for rows, length in (group.shape for group in encoded):
-      lengths = before[start : start + rows]
-      start += rows
-      places = jnp.arange(length)[None]  # [1, L]
-      positions = lengths + jnp.arange(num_queries)  # [group, Q]
-      is_visible = jnp.concatenate(
-        [places < lengths, jnp.ones(positions.shape, bool)], axis=1
-      )  # [group, L + Q]
-      places = jnp.broadcast_to(places, (rows, length))
-      masks.append(
-        make_masks(
-          self.config,
-          query_positions=positions,
-          key_positions=jnp.concatenate([places, positions], axis=1),
-          is_visible=is_visible[:, None, None],
-        )
-      )
-    return by_group(masks)
+  def _begin_targets(
+    self,
+    prompts: Int[AnyArray, 'B L'],
+    tokens: Int[AnyArray, 'B Y T'],
+    *,
+    shapes: tuple[tuple[int, int], ...],
+  ) -> tuple[Float[Array, 'B Q E'], Masks]:
+    masks = masks_after_prompts(
+      self.config,
+      self._num_before(prompts)[:, None],
+      shapes,
+      num_texts=tokens.shape[1],
+      length=tokens.shape[2],
+    )
+    return self._embed(tokens.reshape(tokens.shape[0], -1)), masks
 
   def _embed(self, tokens: Int[AnyArray, '*rows']) -> Float[Array, '*rows E']:
+    """Returns what the first layer reads."""
     config = self.config
     # Padding is no row of the table; nothing reads what it becomes.
     embedded = self.token_embedder(jnp.maximum(tokens, 0))
@@ -349,6 +357,28 @@ class DecoderLM(nn.Module):
     # Rounded to the compute dtype first, as in Gemma's own code.
     scale = jnp.asarray(math.sqrt(config.emb_dim), config.dtype)
     return embedded * scale
+
+  def _read(
+    self, x: Float[Array, 'B Q E'], masks: Masks, before: Prompts = ()
+  ) -> Prefix:
+    return cached_passes.read(
+      self.config, self._stack_params, x, masks=masks, before=before
+    )
+
+  @property
+  def _stack_params(self) -> Mapping[str, Any]:
+    return self.variables['params']['decoder']
+
+  def _compiled(self, method: str, *args: Any, **static: Hashable) -> Any:
+    """Calls a method; as a program of its own if the caller is not compiled."""
+    return _call(
+      self.variables,
+      args,
+      model=DecoderLM(self.config, parent=None),
+      method=method,
+      static=tuple(static.items()),
+      axis_rules=nn.get_logical_axis_rules(),
+    )
 
   def _num_before(self, prompts: Int[AnyArray, 'B L']) -> Int32[Array, ' B']:
     """Returns the number of each prompt's tokens before its last one."""
@@ -376,43 +406,27 @@ def make_model(config: ModelConfig) -> Model:
   return T5(config)
 
 
+def _shapes(prompts: Prompts) -> tuple[tuple[int, int], ...]:
+  return tuple(group.shape for group in prompts)
+
+
 def _positions(tokens: Int[AnyArray, 'B L']) -> Int32[Array, 'B L']:
   return jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
 
 
-def _along_tokens(
-  function: Callable[..., Array], groups: Sequence[Prefix]
-) -> Prefix:
-  """Calls a function with a layer's keys or values and their axis of tokens."""
-  return Prefix(
-    keys=jax.tree.map(
-      functools.partial(function, axis=3), *(group.keys for group in groups)
-    ),
-    values=jax.tree.map(
-      functools.partial(function, axis=2), *(group.values for group in groups)
-    ),
-  )
-
-
-# Compiled once for all layers.
-@functools.partial(jax.jit, static_argnames=('length', 'axis'))
-def _append(
-  beginnings: Float[Array, 'B J *beginning'],
-  rests: Float[Array, 'B J *rest'],
+# The axis rules are read from the context, and so are a part of what is traced.
+@functools.partial(
+  jax.jit, static_argnames=('model', 'method', 'static', 'axis_rules')
+)
+def _call(
+  variables: Any,
+  args: tuple[Any, ...],
   *,
-  lengths: Int[Array, ' B'],
-  length: int,
-  axis: int,
-) -> Float[Array, 'B J *whole']:
-  """Puts rests after beginnings of several lengths, along an axis."""
-  longest = beginnings.shape[axis]
-  places = jnp.arange(length)
-  source = jnp.where(
-    places < lengths[:, None], places, longest + places - lengths[:, None]
-  )  # [B, length]
-  source = jnp.minimum(source, longest + rests.shape[axis] - 1)
-  return jnp.take_along_axis(
-    jnp.concatenate([beginnings, rests], axis=axis),
-    jnp.expand_dims(source, (1, 5 - axis)),
-    axis=axis,
-  )
+  model: DecoderLM,
+  method: str,
+  static: tuple[tuple[str, Hashable], ...],
+  axis_rules: Any,
+) -> Any:
+  del axis_rules
+  apply: Callable[..., Any] = model.apply
+  return apply(variables, *args, **dict(static), method=method)

@@ -7,13 +7,12 @@ Shape letters, as in `it_study.models` and `it_study.models.decoder_only`:
 """
 
 from collections.abc import Sequence
-import dataclasses
 import functools
 
-from flax import linen as nn, struct
+from flax import linen as nn
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32, Int, Int32
+from jaxtyping import Array, Bool, Float, Float32, Int
 
 from it_study.models import layers
 from it_study.models.decoder_only import rotary
@@ -23,48 +22,8 @@ from it_study.models.decoder_only.attention import (
   OwnKeysAndValues,
 )
 from it_study.models.decoder_only.config import DecoderConfig, norm_settings
-from it_study.models.decoder_only.masks import Masks, bias, is_near
+from it_study.models.decoder_only.masks import Masks
 from it_study.models.layer_loop import through_layers
-
-
-@struct.dataclass
-class Prefix:
-  """A group of prompts that the stack has read; a pytree.
-
-  Attributes:
-    keys: Keys of the prompts in each layer.
-    values: Values of the prompts in each layer.
-  """
-
-  keys: tuple[Float[Array, 'B J D L'], ...]
-  values: tuple[Float[Array, 'B J L D'], ...]
-
-  @property
-  def shape(self) -> tuple[int, int]:
-    """Number of prompts, and the length that they are padded to."""
-    return self.values[0].shape[0], self.values[0].shape[2]
-
-
-# Groups of consecutive prompts, each padded to a length of its own.
-Prompts = tuple[Prefix, ...]
-
-
-@struct.dataclass
-class DecodeCache:
-  """What a decoding step needs besides its tokens; a pytree.
-
-  Attributes:
-    self_keys: Keys of the steps in each layer, filled up to the step.
-    self_values: Values of the steps in each layer, filled up to the step.
-    prompts: Keys and values of the prompts.
-    prompt_lengths: Position of step 0: the number of tokens of each prompt
-      without the last, which step 0 reads.
-  """
-
-  self_keys: tuple[Float[Array, 'N J D S'], ...]
-  self_values: tuple[Float[Array, 'N J S D'], ...]
-  prompts: Prompts
-  prompt_lengths: Int32[Array, ' B']
 
 
 class DecoderLayer(nn.Module):
@@ -207,128 +166,12 @@ class Decoder(nn.Module):
       self,
       x,
       {'masks': masks},
-      per_layer={'has_window': jnp.array(self._windows)},
+      per_layer={'has_window': jnp.array(windows(self.config))},
       deterministic=True,
     )
     return self.decoder_norm(x)
 
-  def prefix(
-    self,
-    x: Float[Array, 'B Q E'],
-    *,
-    masks: Masks,
-    before: Prompts = (),
-  ) -> Prefix:
-    """Returns the keys and values of `x` in every layer, after `before`."""
-    keys, values = [], []
-    for index, layer in enumerate(self.layers):
-      x, own = layer.after(
-        x,
-        masks=masks,
-        has_window=self._windows[index],
-        before=_of_layer(before, index),
-      )
-      keys.append(own[0])
-      values.append(own[1])
-    return Prefix(keys=tuple(keys), values=tuple(values))
 
-  def after_prompts(
-    self, x: Float[Array, 'B T E'], prompts: Prompts, *, masks: Masks
-  ) -> Float[Array, 'B T E']:
-    """Applies the stack after prompts."""
-    for index, layer in enumerate(self.layers):
-      x, _ = layer.after(
-        x,
-        masks=masks,
-        has_window=self._windows[index],
-        before=_of_layer(prompts, index),
-      )
-    return self.decoder_norm(x)
-
-  def start(
-    self,
-    prompts: Prompts,
-    *,
-    prompt_lengths: Int32[Array, ' B'],
-    max_decode_length: int,
-    rows_per_prompt: int,
-  ) -> DecodeCache:
-    """Returns the cache of step 0."""
-    config = self.config
-    rows = prompt_lengths.shape[0] * rows_per_prompt
-    shape = (rows, config.num_kv_heads)
-    keys_shape = (*shape, config.head_dim, max_decode_length)
-    values_shape = (*shape, max_decode_length, config.head_dim)
-    layers_ = range(config.num_layers)
-    return DecodeCache(
-      self_keys=tuple(jnp.zeros(keys_shape, config.dtype) for _ in layers_),
-      self_values=tuple(jnp.zeros(values_shape, config.dtype) for _ in layers_),
-      prompts=prompts,
-      prompt_lengths=prompt_lengths,
-    )
-
-  def step(
-    self,
-    x: Float[Array, 'N E'],
-    cache: DecodeCache,
-    step: Int[Array, ''] | int,
-  ) -> tuple[Float[Array, 'N E'], DecodeCache]:
-    """Applies the stack to one token per row; also returns the next cache."""
-    config = self.config
-    num_steps = cache.self_keys[0].shape[3]
-    positions = cache.prompt_lengths + step  # [B]
-    row_positions = jnp.repeat(positions, x.shape[0] // positions.shape[0])[
-      :, None
-    ]  # [N, 1]
-    rotations = [
-      rotary.rotation(rope, row_positions, head_dim=config.head_dim)
-      for rope in (config.rope, config.local_rope or config.rope)
-    ]
-    from_steps = step - jnp.arange(num_steps)  # [S]
-    distances = []  # [B, L] of each group, at least `step` in prompts
-    start = 0
-    for prompts in cache.prompts:
-      rows, length = prompts.shape
-      own = slice(start, start + rows)
-      places = jnp.arange(length)  # [L]
-      distances.append(
-        jnp.where(
-          places < cache.prompt_lengths[own, None],
-          positions[own, None] - places,
-          -1,
-        )
-      )
-      start += rows
-    keys, values = [], []
-    for index, layer in enumerate(self.layers):
-      has_window = self._windows[index]
-      reach = config.window if has_window else None
-      x, key, value = layer.step(
-        x,
-        _of_layer(cache.prompts, index),
-        (cache.self_keys[index], cache.self_values[index]),
-        step,
-        rotations[has_window],
-        prompt_biases=[
-          bias((distance >= 0) & is_near(distance, reach))
-          for distance in distances
-        ],
-        step_bias=bias((from_steps >= 0) & is_near(from_steps, reach)),
-      )
-      keys.append(key)
-      values.append(value)
-    cache = dataclasses.replace(
-      cache, self_keys=tuple(keys), self_values=tuple(values)
-    )
-    return self.decoder_norm(x), cache
-
-  @property
-  def _windows(self) -> list[bool]:
-    """Whether each layer has a window."""
-    config = self.config
-    return [config.has_window(layer) for layer in range(config.num_layers)]
-
-
-def _of_layer(prompts: Prompts, layer: int) -> Groups:
-  """Returns a layer's keys and values of prompts."""
-  return [(group.keys[layer], group.values[layer]) for group in prompts]
+def windows(config: DecoderConfig) -> list[bool]:
+  """Whether each layer has a window."""
+  return [config.has_window(layer) for layer in range(config.num_layers)]

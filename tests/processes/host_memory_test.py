@@ -1,4 +1,4 @@
-"""Tests for it_study.training.host_memory."""
+"""Tests for it_study.processes.host_memory."""
 
 import os
 import platform
@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from it_study.training import host_memory
+from it_study.processes import host_memory
 
 
 def test_glibc_takes_the_setting():
   code = (
-    'from it_study.training import host_memory; '
+    'from it_study.processes import host_memory; '
     'print(host_memory.keep_head_room())'
   )
   done = subprocess.run(
@@ -30,7 +30,7 @@ def test_other_systems_are_left_alone(monkeypatch):
 def test_unused_memory_is_returned():
   code = (
     'import numpy as np\n'
-    'from it_study.training import host_memory\n'
+    'from it_study.processes import host_memory\n'
     'host_memory.keep_head_room()\n'
     # Small enough for the heap; the last one keeps it from shrinking by itself.
     'blocks = [np.ones(2**16, np.uint8) for _ in range(5000)]\n'
@@ -103,7 +103,7 @@ def test_another_c_library_has_no_such_setting(kernel, monkeypatch):
 def test_a_process_restarts_once_with_its_own_arguments():
   code = (
     'import sys\n'
-    'from it_study.training import host_memory\n'
+    'from it_study.processes import host_memory\n'
     "print('started', flush=True)\n"
     'host_memory.start_with_huge_pages()\n'
     'import numpy as np\n'
