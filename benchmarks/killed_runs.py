@@ -4,6 +4,7 @@ from collections.abc import Sequence
 import random
 import subprocess
 import sys
+import tempfile
 import time
 
 import own_tasks
@@ -35,15 +36,16 @@ class KilledRun:
       devices=devices,
       environment=own_tasks.environment(),
     )
+    # Files, since a process that fills a pipe waits for its reader.
+    self._errors = [tempfile.TemporaryFile('w+') for _ in planned]
     self.processes = [
       subprocess.Popen(
         worker.words,
         env=worker.environment,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+        stderr=errors,
       )
-      for worker in planned
+      for worker, errors in zip(planned, self._errors, strict=True)
     ]
 
   def is_running(self) -> bool:
@@ -65,9 +67,7 @@ class KilledRun:
 
   def finish(self) -> None:
     """Waits for the end, and raises `RuntimeError` if a process fails."""
-    for process in self.processes:
-      _, errors = process.communicate()
-      if process.returncode:
-        raise RuntimeError(
-          f'Exit status {process.returncode}: {errors[-2000:]}'
-        )
+    for status, errors in zip(self.wait(), self._errors, strict=True):
+      if status:
+        errors.seek(0)
+        raise RuntimeError(f'Exit status {status}: {errors.read()[-2000:]}')

@@ -1,11 +1,12 @@
 """Kills a prediction repeatedly and compares it with an uninterrupted one.
 
   python benchmarks/predict_kill_bench.py [--kills 20] [--batch_size 8]
-    [--llama | --plain]
+    [--llama | --plain] [--processes 2]
 
 Predicts the miniature's test split twice with random weights. The second
 prediction is killed and resumed, at random moments and while a file is being
-written, on 1, 2 and 4 devices in turn. Prints a line for each kill, then a
+written, on 1, 2 and 4 devices in turn. With --processes, each prediction but the
+first and the last is one of several processes, one of which is killed first. Prints a line for each kill, then a
 summary in JSON. Exits with status 0 if the two files of predictions are
 byte-identical, otherwise with 1. With --llama, the model is a tiny Llama in
 place of a T5; with --plain, it predicts a mixture of plain SeqIO tasks. Expect
@@ -20,11 +21,11 @@ import json
 import pathlib
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 
+from killed_runs import KilledRun
 import own_tasks
 import tiny_llama
 
@@ -56,6 +57,12 @@ def main() -> int:
     '--plain', action='store_true', help='predict plain SeqIO tasks'
   )
   parser.add_argument(
+    '--processes',
+    type=int,
+    default=1,
+    help='processes of each killed prediction (default: %(default)s)',
+  )
+  parser.add_argument(
     '--seed',
     type=int,
     default=0,
@@ -69,6 +76,7 @@ def main() -> int:
       batch_size=options.batch_size,
       llama=options.llama,
       plain=options.plain,
+      processes=options.processes,
       seed=options.seed,
     )
   print(json.dumps(summary, indent=2))
@@ -82,6 +90,7 @@ def torture(
   batch_size: int,
   llama: bool,
   plain: bool,
+  processes: int,
   seed: int,
 ) -> dict:
   """Predicts twice, once without interruption, and compares the results.
@@ -91,6 +100,8 @@ def torture(
     kills: Number of SIGKILLs, some of them while a file is written.
     batch_size: Number of instances per batch.
     llama: Whether to predict with a tiny Llama in place of a T5.
+    plain: Whether to predict plain SeqIO tasks.
+    processes: Number of processes of each prediction that is killed.
     seed: Seed for the moments of the kills.
 
   Returns:
@@ -102,25 +113,25 @@ def torture(
     model, weights = tiny_llama.settings(folder / 'model')
     model.append(f'--gin.CHECKPOINT_PATH={weights}')
   model.append(f'--gin.INFER_BATCH_SIZE={batch_size}')
-  _finish(_start(reference, model, devices=1))
+  _start(reference, model, devices=1).finish()
   generator = random.Random(seed)
   counts = collections.Counter()
   for number in range(kills):
     moment = generator.choice(_MOMENTS)
     devices = _DEVICES[number % len(_DEVICES)]
-    process = _start(interrupted, model, devices=devices)
-    if _wait(interrupted, process, moment, generator):
-      process.kill()
+    run = _start(interrupted, model, devices=devices, processes=processes)
+    if _wait(interrupted, run, moment, generator):
+      run.kill(generator)
       counts[f'killed: {moment}'] += 1
     else:
       counts['finished before the signal'] += 1
-    process.communicate()
+    run.wait()
     print(
       f'{number} {moment}, {devices} devices: {_num_answers(interrupted)} '
       'answers',
       flush=True,
     )
-  _finish(_start(interrupted, model, devices=2))
+  _start(interrupted, model, devices=2).finish()
   texts = [
     (path / 'predictions.jsonl').read_bytes()
     for path in (reference, interrupted)
@@ -149,38 +160,28 @@ _PLAIN = (*own_tasks.SETTINGS, '--gin.CHECKPOINT_PATH=None')
 
 
 def _start(
-  folder: pathlib.Path, model: Sequence[str], *, devices: int
-) -> subprocess.Popen:
-  return subprocess.Popen(
+  folder: pathlib.Path,
+  model: Sequence[str],
+  *,
+  devices: int,
+  processes: int = 1,
+) -> KilledRun:
+  """Starts a prediction on a number of devices of each process."""
+  return KilledRun(
     [
-      *(sys.executable, '-m', 'it_study.cli', 'predict', '--quiet'),
-      '--gin.CORPUS=miniature',
+      *('predict', '--quiet', '--gin.CORPUS=miniature'),
       *model,
       '--gin_file=runs/predict.gin',
       f'--gin.INFER_OUTPUT_DIR={folder}',
     ],
-    env={
-      **own_tasks.environment(),
-      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    },
-    stderr=subprocess.PIPE,
-    text=True,
+    processes=processes,
+    devices=devices,
   )
-
-
-def _finish(process: subprocess.Popen) -> None:
-  """Predicts to the end."""
-  _, errors = process.communicate()
-  if process.returncode:
-    raise RuntimeError(
-      f'The prediction exited with status {process.returncode}: '
-      f'{errors[-2000:]}'
-    )
 
 
 def _wait(
   folder: pathlib.Path,
-  process: subprocess.Popen,
+  run: KilledRun,
   moment: str,
   generator: random.Random,
 ) -> bool:
@@ -192,11 +193,11 @@ def _wait(
   start = len(_answer_files(folder))
   num_files = generator.randint(1, 4)
   delay = generator.uniform(0, 0.2)
-  while process.poll() is None:
+  while run.is_running():
     if len(_answer_files(folder)) >= start + num_files:
       if moment == 'any':
         time.sleep(delay)
-        return process.poll() is None
+        return run.is_running()
       if any(folder.glob('answers/*/.*.tmp')):
         return True
     time.sleep(_POLL_SECONDS)
