@@ -1,6 +1,7 @@
 """Runs of `it-study` for benchmarks to kill, each of one process or more."""
 
 from collections.abc import Sequence
+import pathlib
 import random
 import subprocess
 import sys
@@ -37,16 +38,18 @@ class KilledRun:
       environment=own_tasks.environment(),
     )
     # Files, since a process that fills a pipe waits for its reader.
-    self._errors = [tempfile.TemporaryFile('w+') for _ in planned]
-    self.processes = [
-      subprocess.Popen(
-        worker.words,
-        env=worker.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=errors,
-      )
-      for worker, errors in zip(planned, self._errors, strict=True)
-    ]
+    self._folder = tempfile.TemporaryDirectory()
+    self.processes: list[subprocess.Popen] = []
+    for index, worker in enumerate(planned):
+      with self._errors(index).open('w') as errors:
+        self.processes.append(
+          subprocess.Popen(
+            worker.words,
+            env=worker.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+          )
+        )
 
   def is_running(self) -> bool:
     """Returns whether no process has ended."""
@@ -67,7 +70,11 @@ class KilledRun:
 
   def finish(self) -> None:
     """Waits for the end, and raises `RuntimeError` if a process fails."""
-    for status, errors in zip(self.wait(), self._errors, strict=True):
+    for index, status in enumerate(self.wait()):
       if status:
-        errors.seek(0)
-        raise RuntimeError(f'Exit status {status}: {errors.read()[-2000:]}')
+        errors = self._errors(index).read_text()
+        raise RuntimeError(f'Exit status {status}: {errors[-2000:]}')
+
+  def _errors(self, index: int) -> pathlib.Path:
+    """Returns the file of a process's messages."""
+    return pathlib.Path(self._folder.name) / f'{index}.txt'

@@ -5,12 +5,12 @@
 
 Predicts the miniature's test split twice with random weights. The second
 prediction is killed and resumed, at random moments and while a file is being
-written, on 1, 2 and 4 devices in turn. With --processes, each prediction but the
-first and the last is one of several processes, one of which is killed first. Prints a line for each kill, then a
+written, on 1, 2 and 4 devices in turn. Prints a line for each kill, then a
 summary in JSON. Exits with status 0 if the two files of predictions are
 byte-identical, otherwise with 1. With --llama, the model is a tiny Llama in
-place of a T5; with --plain, it predicts a mixture of plain SeqIO tasks. Expect
-0.
+place of a T5; with --plain, it predicts a mixture of plain SeqIO tasks. With
+--processes, several share each prediction but the first and the last; one of
+them is killed, then the others. Expect 0.
 """
 
 import argparse
