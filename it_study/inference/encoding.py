@@ -115,8 +115,9 @@ def encode(
     device, in groups of neighbouring parts.
   """
   mesh = partitioning.mesh_of(params)
+  context: dict[str, Any] = {'model': model, 'mesh': mesh}
   encoded = [
-    (_wait(_encode(params, tokens, model=model, mesh=mesh)), tokens.shape[1])
+    (_wait(_encode(params, tokens, **context), **context), tokens.shape[1])
     for tokens in parts
   ]
   return _gather(encoded, model=model, length=length, mesh=mesh)
@@ -157,18 +158,16 @@ def extend(
     The result of `encode` for the whole prompts.
   """
   mesh = partitioning.mesh_of(params)
+  context: dict[str, Any] = {'model': model, 'mesh': mesh}
   encoded = [
-    (
-      _wait(_encode_rests(part, model=model, params=params, mesh=mesh)),
-      part.length,
-    )
+    (_wait(_encode_rests(part, params, **context), **context), part.length)
     for part in parts
   ]
   return _gather(encoded, model=model, length=length, mesh=mesh)
 
 
 def _encode_rests(
-  part: Rests, *, model: Model, params: Any, mesh: Mesh | None
+  part: Rests, params: Any, *, model: Model, mesh: Mesh | None
 ) -> Any:
   """Returns a part's whole prompts."""
   if not part.longest:
@@ -193,10 +192,11 @@ def _encode_rests(
   )
 
 
-def _wait(encoded: Any) -> Any:
+def _wait(encoded: Any, *, model: Model, mesh: Mesh | None) -> Any:
   """Waits on a CPU, where parts that run at once all take memory."""
   if jax.default_backend() == 'cpu':
     jax.block_until_ready(encoded)
+  if is_by_layer(model, mesh):
     # Compiling, and parts of other lengths, leave what no later part fits.
     host_memory.give_back_unused()
   return encoded
@@ -209,8 +209,8 @@ def _gather(
   length: int,
   mesh: Mesh | None,
 ) -> Any:
-  """Joins encoded parts and their lengths to a batch, and empties the list."""
-  if not is_by_layer(model, mesh):
+  """Joins encoded parts and their lengths to a batch; may empty the list."""
+  if not (model.config.has_causal_prompts and _is_one_device(mesh)):
     # The rows of a part are split among all devices, unlike those of a batch.
     if [own for _, own in parts] == [length]:
       return parts[0][0]
@@ -236,10 +236,16 @@ def is_by_layer(model: Model, mesh: Mesh | None) -> bool:
   """Whether a model is called layer by layer instead of as one program.
 
   One layer is compiled much sooner than all of them, and takes less memory.
-  Several devices get one program: CPU devices that wait for each other run few
-  at a time.
+  Other devices than CPUs would wait for the host between layers. Several CPU
+  devices get one program, too: those that wait for each other run few at a
+  time. In bfloat16, layers that are apart may round otherwise.
   """
-  return model.config.has_causal_prompts and (mesh is None or mesh.size == 1)
+  is_cpu = jax.default_backend() == 'cpu'
+  return model.config.has_causal_prompts and is_cpu and _is_one_device(mesh)
+
+
+def _is_one_device(mesh: Mesh | None) -> bool:
+  return mesh is None or mesh.size == 1
 
 
 def _encode(
@@ -285,7 +291,8 @@ def _append(
   mesh: Mesh | None,
 ) -> Any:
   """Returns whole prompts."""
-  if is_by_layer(model, mesh):
+  if _is_one_device(mesh):
+    # Layer by layer, which is compiled sooner.
     return model.append(beginnings, lengths, rests, length=length)
   return _append_at_once(
     beginnings, lengths, rests, model=model, length=length, mesh=mesh

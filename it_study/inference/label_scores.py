@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Float32, Int
 from it_study.inference import encoding, token_loop
 from it_study.models import AnyArray, Model, partitioning
 
-# Most tokens of a prompt's labels that share a pass through a causal model.
+# Most tokens of a prompt's labels that share a pass through a causal model. All
+# attend to the whole prompt, so more of them take more memory.
 _CHUNK_TOKENS = 128
 
 
@@ -36,8 +37,9 @@ def score_labels(
     model: Model to score with; only its configuration is used.
     params: Parameters of the model, without the outer 'params' key.
     encoder_input_tokens: Prompts, padded with `config.pad_id`.
-    labels: Tokens of each prompt's labels, end of sequence included, padded
-      with `config.pad_id`. Labels of padding alone fill up the array.
+    labels: Tokens of each prompt's labels, at least one, end of sequence
+      included, padded with `config.pad_id`. Labels of padding alone fill up the
+      array.
     encoded: Result of the model's `encode`, if already computed.
     ends: Tokens that end an answer, that of the labels first, if there are
       several; see `token_loop.merge_ends`.

@@ -83,10 +83,7 @@ def decode_tokens(
   if sampling is not None and trie is not None:
     raise ValueError('Sampling does not support label spaces.')
   mesh = partitioning.mesh_of(params)
-  # Elsewhere the device would wait for the host at every step.
-  is_by_layer = (
-    encoding.is_by_layer(model, mesh) and jax.default_backend() == 'cpu'
-  )
+  is_by_layer = encoding.is_by_layer(model, mesh)
   decode = _decode if is_by_layer else _decode_tokens
   return decode(
     params,

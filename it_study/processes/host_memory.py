@@ -33,7 +33,8 @@ def keep_head_room() -> bool:
 def give_back_unused() -> bool:
   """Returns unused memory to the system, on Linux with glibc.
 
-  Compiling leaves some hundred megabytes that a training does not need.
+  Compiling, and buffers of other sizes, leave up to a gigabyte that nothing
+  needs any more.
 
   Returns:
     Whether anything was returned.

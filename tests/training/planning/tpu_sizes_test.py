@@ -42,9 +42,10 @@ compiled = token_loop._decode_tokens.lower(
   of_rows('int32', 512),
   *(None,) * 3,
   of_rows('bfloat16', 512, config.emb_dim),  # Encoded already.
-  config=config,
+  model=T5(config),
   max_decode_length=16,
   eos_id=1,
+  other_ends=(),
   mesh=mesh,
 ).compile()
 cost = compiled_program.cost(compiled.as_text())
