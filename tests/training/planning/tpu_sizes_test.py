@@ -29,7 +29,7 @@ from it_study.models.t5 import T5, T5Config
 
 sizes, unit = sys.argv[1:]
 if unit == 'other':
-  attention._mix_by_eights = attention._mix_by_products
+  attention._mix_padded_to_eight = attention._mix_by_products
 config = T5Config(
   vocab_size=32_128, head_dim=64, dtype='bfloat16', **json.loads(sizes)
 )
