@@ -115,9 +115,11 @@ def encode(
     device, in groups of neighbouring parts.
   """
   mesh = partitioning.mesh_of(params)
-  context: dict[str, Any] = {'model': model, 'mesh': mesh}
   encoded = [
-    (_wait(_encode(params, tokens, **context), **context), tokens.shape[1])
+    (
+      _wait(_encode(params, tokens, model=model, mesh=mesh), model, mesh),
+      tokens.shape[1],
+    )
     for tokens in parts
   ]
   return _gather(encoded, model=model, length=length, mesh=mesh)
@@ -158,16 +160,15 @@ def extend(
     The result of `encode` for the whole prompts.
   """
   mesh = partitioning.mesh_of(params)
-  context: dict[str, Any] = {'model': model, 'mesh': mesh}
   encoded = [
-    (_wait(_encode_rests(part, params, **context), **context), part.length)
+    (_wait(_encode_rests(part, params, model, mesh), model, mesh), part.length)
     for part in parts
   ]
   return _gather(encoded, model=model, length=length, mesh=mesh)
 
 
 def _encode_rests(
-  part: Rests, params: Any, *, model: Model, mesh: Mesh | None
+  part: Rests, params: Any, model: Model, mesh: Mesh | None
 ) -> Any:
   """Returns a part's whole prompts."""
   if not part.longest:
@@ -192,7 +193,7 @@ def _encode_rests(
   )
 
 
-def _wait(encoded: Any, *, model: Model, mesh: Mesh | None) -> Any:
+def _wait(encoded: Any, model: Model, mesh: Mesh | None) -> Any:
   """Waits on a CPU, where parts that run at once all take memory."""
   if jax.default_backend() == 'cpu':
     jax.block_until_ready(encoded)
@@ -220,7 +221,7 @@ def _gather(
   size = -(-len(parts) // _MAX_GROUPS)
   while parts:
     encoded, lengths = zip(*parts[:size], strict=True)
-    del parts[:size]  # Two copies of one group alone take memory.
+    del parts[:size]  # So that no more than one group is in memory twice.
     own = length
     # Few lengths, since decoding is compiled for every combination of them.
     while max(lengths) <= -(-own // 2) < own:
@@ -236,9 +237,9 @@ def is_by_layer(model: Model, mesh: Mesh | None) -> bool:
   """Whether a model is called layer by layer instead of as one program.
 
   One layer is compiled much sooner than all of them, and takes less memory.
-  Other devices than CPUs would wait for the host between layers. Several CPU
+  Devices other than CPUs would wait for the host between layers. Several CPU
   devices get one program, too: those that wait for each other run few at a
-  time. In bfloat16, layers that are apart may round otherwise.
+  time. In bfloat16 the two may round differently.
   """
   is_cpu = jax.default_backend() == 'cpu'
   return model.config.has_causal_prompts and is_cpu and _is_one_device(mesh)
@@ -248,6 +249,30 @@ def _is_one_device(mesh: Mesh | None) -> bool:
   return mesh is None or mesh.size == 1
 
 
+def _program(*static: str) -> Callable[[Callable[..., Any]], Any]:
+  """Compiles a function, except where models are called layer by layer.
+
+  Args:
+    *static: Names of arguments that it is compiled for, besides `model` and
+      `mesh`.
+  """
+
+  def decorate(function: Callable[..., Any]) -> Any:
+    compiled = jax.jit(function, static_argnames=('model', 'mesh', *static))
+
+    @functools.wraps(function)
+    def call(
+      *args: Any, model: Model, mesh: Mesh | None, **settings: Any
+    ) -> Any:
+      run = function if is_by_layer(model, mesh) else compiled
+      return run(*args, model=model, mesh=mesh, **settings)
+
+    return call
+
+  return decorate
+
+
+@_program()
 def _encode(
   params: Any,
   tokens: Int[AnyArray, 'B L'],
@@ -255,12 +280,12 @@ def _encode(
   model: Model,
   mesh: Mesh | None,
 ) -> Any:
-  if is_by_layer(model, mesh):
-    apply: Callable[..., Any] = model.apply
+  apply: Callable[..., Any] = model.apply
+  with partitioning.activation_sharding(mesh):
     return apply({'params': params}, tokens, method='encode')
-  return _encode_at_once(params, tokens, model=model, mesh=mesh)
 
 
+@_program()
 def _extend(
   params: Any,
   beginnings: tuple[Any, ...],
@@ -271,14 +296,24 @@ def _extend(
   mesh: Mesh | None,
 ) -> tuple[Any, Int[AnyArray, ' B'], Any]:
   """Returns the beginnings as a batch, their lengths, and what follows them."""
-  if not is_by_layer(model, mesh):
-    return _extend_at_once(
-      params, beginnings, lengths, rests, model=model, mesh=mesh
-    )
-  joined = jax.tree.map(_concatenate, *beginnings)
   apply: Callable[..., Any] = model.apply
-  extended = apply({'params': params}, joined, lengths, rests, method='extend')
+  joined = _split_rows(jax.tree.map(_concatenate, *beginnings), mesh)
+  with partitioning.activation_sharding(mesh):
+    extended = apply(
+      {'params': params}, joined, lengths, rests, method='extend'
+    )
   return joined, lengths, extended
+
+
+@_program('length')
+def _join(
+  parts: tuple[Any, ...],
+  *,
+  model: Model,
+  length: int,
+  mesh: Mesh | None,
+) -> Any:
+  return _split_rows(model.join(parts, length=length), mesh)
 
 
 def _append(
@@ -291,24 +326,29 @@ def _append(
   mesh: Mesh | None,
 ) -> Any:
   """Returns whole prompts."""
-  if _is_one_device(mesh):
-    # Layer by layer, which is compiled sooner.
-    return model.append(beginnings, lengths, rests, length=length)
-  return _append_at_once(
+  # On one device of any kind layer by layer, which is compiled sooner.
+  append = _append_layers if _is_one_device(mesh) else _append_at_once
+  return append(
     beginnings, lengths, rests, model=model, length=length, mesh=mesh
   )
 
 
-def _join(
-  parts: tuple[Any, ...],
+def _append_layers(
+  beginnings: Any,
+  lengths: Int[AnyArray, ' B'],
+  rests: Any,
   *,
   model: Model,
   length: int,
   mesh: Mesh | None,
 ) -> Any:
-  if is_by_layer(model, mesh):
-    return model.join(parts, length=length)
-  return _join_at_once(parts, model=model, length=length, mesh=mesh)
+  whole = model.append(beginnings, lengths, rests, length=length)
+  return _split_rows(whole, mesh)
+
+
+_append_at_once = jax.jit(
+  _append_layers, static_argnames=('model', 'length', 'mesh')
+)
 
 
 @jax.jit
@@ -317,69 +357,10 @@ def _concatenate(*arrays: Array) -> Array:
   return jnp.concatenate([array[:1] for array in arrays])
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'mesh'))
-def _encode_at_once(
-  params: Any,
-  tokens: Int[Array, 'B L'],
-  *,
-  model: Model,
-  mesh: Mesh | None,
-) -> Any:
-  apply: Callable[..., Any] = model.apply
-  with partitioning.activation_sharding(mesh):
-    return apply({'params': params}, tokens, method='encode')
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'mesh'))
-def _extend_at_once(
-  params: Any,
-  beginnings: tuple[Any, ...],
-  lengths: Int[Array, ' B'],
-  rests: Int[Array, 'B Q'],
-  *,
-  model: Model,
-  mesh: Mesh | None,
-) -> tuple[Any, Int[Array, ' B'], Any]:
-  apply: Callable[..., Any] = model.apply
-  joined = jax.tree.map(_concatenate, *beginnings)
-  if mesh is not None:
-    joined = jax.lax.with_sharding_constraint(
-      joined, partitioning.batch_sharding(mesh)
-    )
-  with partitioning.activation_sharding(mesh):
-    extended = apply(
-      {'params': params}, joined, lengths, rests, method='extend'
-    )
-  return joined, lengths, extended
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'length', 'mesh'))
-def _append_at_once(
-  beginnings: Any,
-  lengths: Int[Array, ' B'],
-  rests: Any,
-  *,
-  model: Model,
-  length: int,
-  mesh: Mesh,
-) -> Any:
+def _split_rows(encoded: Any, mesh: Mesh | None) -> Any:
+  """Splits the rows among devices, if there are several."""
+  if mesh is None or mesh.size == 1:
+    return encoded
   return jax.lax.with_sharding_constraint(
-    model.append(beginnings, lengths, rests, length=length),
-    partitioning.batch_sharding(mesh),
-  )
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'length', 'mesh'))
-def _join_at_once(
-  parts: tuple[Any, ...],
-  *,
-  model: Model,
-  length: int,
-  mesh: Mesh | None,
-) -> Any:
-  joined = model.join(parts, length=length)
-  if mesh is None:
-    return joined
-  return jax.lax.with_sharding_constraint(
-    joined, partitioning.batch_sharding(mesh)
+    encoded, partitioning.batch_sharding(mesh)
   )

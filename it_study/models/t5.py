@@ -78,7 +78,7 @@ class T5(nn.Module):
     Returns:
       Logits. Meaningless where the target is padding.
     """
-    return self._logits(
+    return self.logits(
       self.decode_states(
         encoder_input_tokens,
         decoder_input_tokens,
@@ -244,8 +244,14 @@ class T5(nn.Module):
   def logits(
     self, hidden: Float[Array, '*rows E']
   ) -> Float32[Array, '*rows {self.config.vocab_size}']:
-    """Returns the logits of what `read_targets` returns."""
-    return self._logits(hidden)
+    """Returns the logits of hidden states, such as those of `read_targets`."""
+    if self.config.logits_via_embedding:
+      logits = self.token_embedder.attend(self._scale(hidden))
+    else:
+      logits = self.decoder.logits_dense(hidden)
+    return with_logical_constraint(
+      logits, ('batch', *(None,) * (logits.ndim - 2), 'vocab')
+    )
 
   def start_decoding(
     self,
@@ -292,7 +298,7 @@ class T5(nn.Module):
     """
     embedded = self.token_embedder(tokens)  # [N, E]
     hidden, cache = self.decoder.step(embedded, cache, step)  # [N, E]
-    return self._logits(hidden), cache
+    return self.logits(hidden), cache
 
   def _mask(
     self,
@@ -325,17 +331,6 @@ class T5(nn.Module):
       return segments
     return cudnn_attention.segment_codes(
       segments.query, segments.key, dtype=config.dtype
-    )
-
-  def _logits(
-    self, hidden: Float[Array, '*rows E']
-  ) -> Float32[Array, '*rows {self.config.vocab_size}']:
-    if self.config.logits_via_embedding:
-      logits = self.token_embedder.attend(self._scale(hidden))
-    else:
-      logits = self.decoder.logits_dense(hidden)
-    return with_logical_constraint(
-      logits, ('batch', *(None,) * (logits.ndim - 2), 'vocab')
     )
 
   def _scale(

@@ -146,7 +146,7 @@ class DecoderLM(nn.Module):
       rests: Tokens after the beginnings, padded at the end.
     """
     x, masks = self._compiled(
-      '_begin_rests', lengths, rests, shapes=_shapes(beginnings)
+      '_begin_after', lengths, rests[:, None], shapes=_shapes(beginnings)
     )
     return (self._read(x, masks, beginnings),)
 
@@ -212,7 +212,10 @@ class DecoderLM(nn.Module):
     """
     del decoder_target_tokens
     x, masks = self._compiled(
-      '_begin_targets', prompts, decoder_input_tokens, shapes=_shapes(projected)
+      '_begin_after',
+      self._num_before(prompts),
+      decoder_input_tokens,
+      shapes=_shapes(projected),
     )
     hidden = cached_passes.after_prompts(
       self.config, self._stack_params, x, projected, masks=masks
@@ -315,37 +318,23 @@ class DecoderLM(nn.Module):
     )
     return self._embed(prompts), masks
 
-  def _begin_rests(
+  def _begin_after(
     self,
-    lengths: Int[AnyArray, ' B'],
-    rests: Int[AnyArray, 'B Q'],
+    before: Int[AnyArray, ' B'],
+    texts: Int[AnyArray, 'B Y T'],
     *,
     shapes: tuple[tuple[int, int], ...],
   ) -> tuple[Float[Array, 'B Q E'], Masks]:
+    """Begins Y texts after each prompt, one after another in its row."""
+    rows, num_texts, length = texts.shape
     masks = masks_after_prompts(
       self.config,
-      jnp.asarray(lengths)[:, None],
+      jnp.asarray(before)[:, None],
       shapes,
-      num_texts=1,
-      length=rests.shape[1],
+      num_texts=num_texts,
+      length=length,
     )
-    return self._embed(rests), masks
-
-  def _begin_targets(
-    self,
-    prompts: Int[AnyArray, 'B L'],
-    tokens: Int[AnyArray, 'B Y T'],
-    *,
-    shapes: tuple[tuple[int, int], ...],
-  ) -> tuple[Float[Array, 'B Q E'], Masks]:
-    masks = masks_after_prompts(
-      self.config,
-      self._num_before(prompts)[:, None],
-      shapes,
-      num_texts=tokens.shape[1],
-      length=tokens.shape[2],
-    )
-    return self._embed(tokens.reshape(tokens.shape[0], -1)), masks
+    return self._embed(texts.reshape(rows, -1)), masks
 
   def _embed(self, tokens: Int[AnyArray, '*rows']) -> Float[Array, '*rows E']:
     """Returns what the first layer reads."""
