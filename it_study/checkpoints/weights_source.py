@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 from it_study.checkpoints import bucket_weights, folder_hints, manager
 from it_study.checkpoints.gguf import known_models
 from it_study.checkpoints.hf import params as hf
-from it_study.checkpoints.hf.tokenizer import TOKENIZER
+from it_study.checkpoints.hf.tokenizer import SENTENCEPIECE, TOKENIZER
 from it_study.checkpoints.t5x import reading
 from it_study.errors import InputError
 from it_study.storage import text_files
@@ -190,7 +190,9 @@ def tokenizer_folder(path: _Path) -> str:
   """
   resolved = known_models.resolve(expanded(path))
   for folder in _training_folders(StoragePath(resolved)):
-    if folder.read(TOKENIZER) is not None:
+    if any(
+      folder.read(name) is not None for name in (TOKENIZER, SENTENCEPIECE)
+    ):
       return str(folder)
   return resolved
 

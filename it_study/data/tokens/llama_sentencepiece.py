@@ -8,7 +8,7 @@ from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2
 
-from it_study.checkpoints.gguf.tokenizer import added_token, begin_with
+from it_study.checkpoints.hf import tokenizer_json
 from it_study.data.tokens import sentencepiece_models
 from it_study.errors import InputError
 from it_study.storage import git_lfs
@@ -22,10 +22,9 @@ DEFAULTS = {
   'add_bos_token': True,
   'legacy': False,
 }
-_SPACE = '\u2581'
 
 
-def tokenizer_json(
+def make_tokenizer(
   path: pathlib.Path,
   content: bytes,
   *,
@@ -50,47 +49,18 @@ def tokenizer_json(
   """
   proto = _parse(path, content)
   pieces = [piece.piece for piece in proto.pieces]
-  has_prefix = proto.normalizer_spec.add_dummy_prefix
   scheme = 'always' if config.get('legacy') else 'first'
   begin = _name_of(config.get('bos_token'))
   begins = config.get('add_bos_token') and begin in pieces
-  return {
-    'version': '1.0',
-    'truncation': None,
-    'padding': None,
-    'added_tokens': _added_tokens(path, proto, config, added),
-    'normalizer': None,
-    'pre_tokenizer': {
-      'type': 'Metaspace',
-      'replacement': _SPACE,
-      'prepend_scheme': scheme if has_prefix else 'never',
-      'split': False,
-    },
-    'post_processor': begin_with(begin, pieces.index(begin))
-    if begins
-    else None,
-    'decoder': {
-      'type': 'Sequence',
-      'decoders': [
-        {'type': 'Replace', 'pattern': {'String': _SPACE}, 'content': ' '},
-        {'type': 'ByteFallback'},
-        {'type': 'Fuse'},
-        {'type': 'Strip', 'content': ' ', 'start': int(has_prefix), 'stop': 0},
-      ],
-    },
-    'model': {
-      'type': 'BPE',
-      'dropout': None,
-      'unk_token': pieces[proto.trainer_spec.unk_id],
-      'continuing_subword_prefix': None,
-      'end_of_word_suffix': None,
-      'fuse_unk': True,
-      'byte_fallback': True,
-      'ignore_merges': False,
-      'vocab': {piece: index for index, piece in enumerate(pieces)},
-      'merges': _merges(proto),
-    },
-  }
+  return tokenizer_json.sentencepiece_bpe(
+    pieces,
+    scores=[piece.score for piece in proto.pieces],
+    types=[piece.type for piece in proto.pieces],
+    unknown=pieces[proto.trainer_spec.unk_id],
+    added=_added_tokens(path, proto, config, added),
+    begin=begin if begins else None,
+    prefix=scheme if proto.normalizer_spec.add_dummy_prefix else None,
+  )
 
 
 def _added_tokens(
@@ -118,7 +88,7 @@ def _added_tokens(
       names[id_] = piece.piece
       plain.discard(id_)
   return [
-    added_token(id_, name, is_special=id_ not in plain)
+    tokenizer_json.added_token(id_, name, is_special=id_ not in plain)
     for id_, name in sorted(names.items())
   ]
 
@@ -156,18 +126,3 @@ def _parse(path: pathlib.Path, content: bytes) -> Any:
         "the model's tokenizer.json."
       )
   return proto
-
-
-def _merges(proto: Any) -> list[tuple[str, str]]:
-  """Returns the pairs that BPE merges, in order: the best piece first."""
-  scores = {
-    piece.piece: piece.score
-    for piece in proto.pieces
-    if piece.type == piece.NORMAL
-  }
-  return [
-    (piece[:end], piece[end:])
-    for piece in sorted(scores, key=scores.__getitem__, reverse=True)
-    for end in range(1, len(piece))
-    if piece[:end] in scores and piece[end:] in scores
-  ]

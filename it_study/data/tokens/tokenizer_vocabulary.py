@@ -15,6 +15,7 @@ import seqio
 import tensorflow as tf
 import tokenizers
 
+from it_study.checkpoints.hf.tokenizer_json import SPACE
 from it_study.data.tokens import llama_sentencepiece
 from it_study.data.tokens.prompt_formats import BEGINS, CONTINUES
 from it_study.errors import InputError
@@ -63,8 +64,7 @@ class TokenizerVocabulary(seqio.Vocabulary):
     super().__init__()
     self.folder = pathlib.Path(folder)
     # The files may change later; ids are those of now.
-    content, self.config = _read_tokenizer(self.folder)
-    self._content = content
+    content, self.config, self._files = _read_tokenizer(self.folder)
     self._chat_template = _chat_template(self.folder, self.config)
     try:
       original = tokenizers.Tokenizer.from_buffer(content)
@@ -76,6 +76,12 @@ class TokenizerVocabulary(seqio.Vocabulary):
       self.tokenizer = tokenizers.Tokenizer.from_str(json.dumps(fields))
       without = {part: _without_space(fields.get(part)) for part in _SPACING}
       self._pads_texts = without != {part: fields.get(part) for part in without}
+      # SentencePiece, unlike a pre-tokenizer, also puts a space before a text
+      # that begins with one.
+      self._doubles_space = (
+        llama_sentencepiece.MODEL in self._files
+        and fields['pre_tokenizer'] is not None
+      )
       # Encodes what continues a text.
       self._continuing = self.tokenizer
       if self._pads_texts:
@@ -101,11 +107,10 @@ class TokenizerVocabulary(seqio.Vocabulary):
     has_begin = text.special_tokens_mask[:1] == [1]
     self._bos_id = text.ids[0] if has_begin else None
     self._end_ids = _end_ids(self.folder, self._size)
+    settings = [self.config, self._chat_template, self._end_ids]
+    settings += [llama_sentencepiece.MODEL] if self._doubles_space else []
     self.sha256 = hashlib.sha256(
-      content
-      + json.dumps(
-        [self.config, self._chat_template, self._end_ids], sort_keys=True
-      ).encode()
+      content + json.dumps(settings, sort_keys=True).encode()
     ).hexdigest()
 
   @property
@@ -199,7 +204,8 @@ class TokenizerVocabulary(seqio.Vocabulary):
 
   def save(self, folder: pathlib.Path) -> None:
     """Writes files to another folder that make an equal vocabulary."""
-    text_files.write_file(folder / TOKENIZER, self._content)
+    for name, content in self._files.items():
+      text_files.write_file(folder / name, content)
     config = json.dumps(self.config)
     text_files.write_file(folder / CONFIG, config.encode())
     if self._chat_template is not None:
@@ -216,7 +222,7 @@ class TokenizerVocabulary(seqio.Vocabulary):
       (self._continuing, True),
     ):
       parts = [
-        (place, part)
+        (place, part if continues else self._begun(part))
         for place, text in enumerate(texts)
         if text.startswith(CONTINUES) == continues
         for part in text.removeprefix(CONTINUES).split(BEGINS)
@@ -239,12 +245,19 @@ class TokenizerVocabulary(seqio.Vocabulary):
       before = list(
         itertools.accumulate((ord(c) not in _MARKS for c in part), initial=0)
       )
-      encoding = self.tokenizer.encode(part, add_special_tokens=False)
+      begun = self._begun(part)
+      encoding = self.tokenizer.encode(begun, add_special_tokens=False)
       for id_, (_, end) in zip(encoding.ids, encoding.offsets, strict=True):
+        end = max(end - len(begun) + len(part), 0)
         place = start + max(before[end] - 1, 0)
         tokens.append((id_, self._pieces[id_], place))
       start += before[-1]
     return tokens
+
+  def _begun(self, text: str) -> str:
+    """Returns a text that begins as the tokenizer needs it."""
+    is_doubled = self._doubles_space and text.startswith((' ', SPACE))
+    return f' {text}' if is_doubled else text
 
   def _encode(self, s: str) -> list[int]:
     return self.encode_batch([s])[0]
@@ -277,21 +290,26 @@ class TokenizerVocabulary(seqio.Vocabulary):
     return hash(self.sha256)
 
 
-def _read_tokenizer(folder: pathlib.Path) -> tuple[bytes, dict[str, Any]]:
-  """Returns the content of tokenizer.json, and tokenizer_config.json."""
+def _read_tokenizer(
+  folder: pathlib.Path,
+) -> tuple[bytes, dict[str, Any], dict[str, bytes]]:
+  """Returns contents of a tokenizer.json and of tokenizer_config.json.
+
+  Also returns the contents of the files that hold the tokens, by name.
+  """
   path = folder / llama_sentencepiece.MODEL
   if (folder / TOKENIZER).exists() or not path.is_file():
-    return _read(folder / TOKENIZER), _parse(
-      folder / CONFIG, _read(folder / CONFIG)
-    )
+    content = _read(folder / TOKENIZER)
+    config = _parse(folder / CONFIG, _read(folder / CONFIG))
+    return content, config, {TOKENIZER: content}
   config = llama_sentencepiece.DEFAULTS | _read_if_there(folder / CONFIG)
-  fields = llama_sentencepiece.tokenizer_json(
-    path,
-    _read(path),
-    config=config,
-    added=_read_if_there(folder / _ADDED),
+  added = _read_if_there(folder / _ADDED)
+  model = _read(path)
+  fields = llama_sentencepiece.make_tokenizer(
+    path, model, config=config, added=added
   )
-  return json.dumps(fields).encode(), config
+  files = {path.name: model, _ADDED: json.dumps(added).encode()}
+  return json.dumps(fields).encode(), config, files
 
 
 def _read(path: pathlib.Path) -> bytes:

@@ -90,8 +90,9 @@ def test_a_tokenizer_that_is_not_supported_is_named(tmp_path):
     folder.write_folder(path, tmp_path / 'hf')
   assert str(error.value) == (
     f"{path}: the tokenizer 'gpt2' with the pre-tokenizer 'smollms' is not "
-    'supported in GGUF; supported is gpt2 with smollm, qwen2, llama-bpe. Did '
-    "you mean 'smollm'? Use the model's folder in Hugging Face's format."
+    'supported in GGUF; supported are llama, and gpt2 with smollm, qwen2, '
+    "llama-bpe. Did you mean 'smollm'? Use the model's folder in Hugging "
+    "Face's format."
   )
   assert not (tmp_path / 'hf').exists()
 

@@ -2,53 +2,21 @@
 
 import json
 
+from llama_models import PROMPTS, reference, train, with_spaces
 import pytest
-import sentencepiece
 
+from it_study.checkpoints import weights_source
 from it_study.data import vocabularies
 from it_study.data.tokens import prompt_formats
 from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
 from it_study.engines import model_setup
 from it_study.errors import InputError
 
-PROMPTS = (
-  'Definition: In this task, you are given a sentence about an animal. Say '
-  '"yes" if the animal is a bird, and "no" if it is not.\n\nPositive Example 1 '
-  '-\nInput: The robin sings.\nOutput: yes.\n\nNow complete the following '
-  'example -\nInput: The cat sleeps.\nOutput: ',
-  'Definition: Given 2 numbers, 1207 and 35, add;  keep\ttabs.\r\n\nOutput:',
-  'Ist das «naïve» 猫 \U0001f408 <s>[INST] </s> <unk> <0x0A> ▁ a  b?',
-  'x',
-)
-# LLaMA's settings, but for the size.
-SETTINGS = {
-  'model_type': 'bpe',
-  'vocab_size': 420,
-  'byte_fallback': True,
-  'character_coverage': 0.99,
-  'normalization_rule_name': 'identity',
-  'remove_extra_whitespaces': False,
-  'allow_whitespace_only_pieces': True,
-  'split_digits': True,
-  'minloglevel': 2,
-}
-
-
-def train(path, **settings):
-  """Writes a small model, and returns its content."""
-  words = ' '.join(PROMPTS[:2]).split()
-  with path.open('wb') as file:
-    sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=iter([*PROMPTS[:2], ' '.join(reversed(words))] * 20),
-      model_writer=file,
-      **{**SETTINGS, **settings},
-    )
-  return path.read_bytes()
-
 
 @pytest.fixture(name='model', scope='module')
 def _model(tmp_path_factory):
-  return train(tmp_path_factory.mktemp('llama') / 'tokenizer.model')
+  path = tmp_path_factory.mktemp('llama') / 'tokenizer.model'
+  return with_spaces(train(path))
 
 
 @pytest.fixture(name='folder')
@@ -57,11 +25,10 @@ def _folder(tmp_path, model):
   return tmp_path
 
 
-def reference(model):
-  return sentencepiece.SentencePieceProcessor(model_proto=model)
-
-
-def test_texts_have_the_tokens_of_sentencepiece(folder, model):
+@pytest.mark.parametrize('legacy', [True, False])
+def test_texts_have_the_tokens_of_sentencepiece(folder, model, legacy):
+  settings = json.dumps({'legacy': legacy})
+  (folder / 'tokenizer_config.json').write_text(settings)
   vocabulary, theirs = TokenizerVocabulary(folder), reference(model)
   assert vocabulary.vocab_size == 420
   assert (vocabulary.bos_id, vocabulary.eos_id) == (1, 2)
@@ -71,6 +38,10 @@ def test_texts_have_the_tokens_of_sentencepiece(folder, model):
     assert vocabulary.encode(text) == theirs.encode(text)
     tokens = theirs.encode(text)
     assert vocabulary.decode(tokens) == theirs.decode(tokens)
+    shown = vocabulary.tokens_of(text)
+    assert [token for token, _, _ in shown] == tokens
+    # The last token's place is the text's last character.
+    assert [place for *_, place in shown[-1:]] == [len(text) - 1][: len(text)]
   assert vocabulary.encode_batch(PROMPTS) == theirs.encode(list(PROMPTS))
 
 
@@ -147,10 +118,20 @@ def test_added_tokens_that_are_not_special_are_text(folder, special, text):
   assert (420 in vocabulary.encode('[STEP]')) == (not special)
 
 
-def test_a_saved_vocabulary_is_equal(folder, tmp_path):
+@pytest.mark.parametrize('legacy', [True, False])
+def test_a_saved_vocabulary_is_equal(folder, tmp_path, legacy):
+  settings = json.dumps({'legacy': legacy})
+  (folder / 'tokenizer_config.json').write_text(settings)
+  (folder / 'added_tokens.json').write_text('{"[PAD]": 420}')
   vocabulary = TokenizerVocabulary(folder)
-  vocabulary.save(tmp_path / 'copy')
-  assert TokenizerVocabulary(tmp_path / 'copy') == vocabulary
+  copy = tmp_path / 'copy'
+  vocabulary.save(copy)
+  again = TokenizerVocabulary(copy)
+  assert again == vocabulary
+  for text in PROMPTS:
+    assert again.encode(text) == vocabulary.encode(text)
+  # Where weights of a training look for it.
+  assert weights_source.tokenizer_folder(copy / 'checkpoint_1') == str(copy)
 
 
 def test_weights_come_with_their_own_model(folder, tmp_path):
@@ -228,7 +209,8 @@ def test_tokens_are_those_of_transformers(folder, legacy):
     prompt_formats.make_format(name, vocabulary) for name in ('plain', 'chat')
   )
   # transformers makes control tokens of their names in a text.
-  for text in (PROMPTS[0].strip(), PROMPTS[1], PROMPTS[3]):
+  # It takes the order of ids for that of scores, which moves runs of spaces.
+  for text in (PROMPTS[0].strip(), PROMPTS[1].replace('  ', ' '), PROMPTS[3]):
     assert vocabulary.encode(plain.apply(text)) == theirs.encode(text)
     assert vocabulary.encode(chat.apply(text)) == theirs.apply_chat_template(
       [{'role': 'user', 'content': text}],
