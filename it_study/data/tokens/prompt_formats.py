@@ -54,8 +54,10 @@ class PromptFormat:
   Attributes:
     prefix: Text before the prompt, control tokens marked.
     suffix: Text after it.
-    strips: Whether white space at both ends of the prompt is removed, as many
-      chat templates do.
+    strips_start: Whether white space at the start of the prompt is removed, as
+      many chat templates do.
+    strips_end: Whether it is removed at the end, which a template may do alone
+      if it puts text of its own before the prompt.
     moves_space: Whether a space at the end of the prompt is tokenised with the
       answer. A byte-level tokenizer has one token for a space and the word
       after it, so no text that a model was trained on has the two apart.
@@ -64,14 +66,17 @@ class PromptFormat:
 
   prefix: str = ''
   suffix: str = ''
-  strips: bool = False
+  strips_start: bool = False
+  strips_end: bool = False
   moves_space: bool = False
   before_answer: str = ''
 
   def parts(self, text: str) -> tuple[str, str, str]:
     """Returns what is before the prompt, the prompt, and what is after it."""
-    if self.strips:
-      text = text.strip()
+    if self.strips_start:
+      text = text.lstrip()
+    if self.strips_end:
+      text = text.rstrip()
     if self.moves_space:
       text = text.removesuffix(' ')
     return self.prefix, text, self.suffix
@@ -134,18 +139,16 @@ def _chat_format(template: str, tokens: Tokens) -> PromptFormat:
       'the chat template of the vocabulary does not show the message of a user '
       'exactly once. Use _fmtalpaca or no suffix.'
     )
-  strips = not (before.endswith('\t') and after.startswith('\t'))
-  if not strips:
-    before, after = before[:-1], after[1:]
   answer = {'role': 'assistant', 'content': _ANSWER}
   try:
     answered = _render(template, [question, answer], names)
   except InputError:
     answered = ''
   return PromptFormat(
-    prefix=tokens.control(before),
-    suffix=tokens.control(after),
-    strips=strips,
+    prefix=tokens.control(before.removesuffix('\t')),
+    suffix=tokens.control(after.removeprefix('\t')),
+    strips_start=not before.endswith('\t'),
+    strips_end=not after.startswith('\t'),
     before_answer=_continues(tokens) + _space_before_answer(rendered, answered),
   )
 

@@ -50,7 +50,9 @@ class ShownFormat:
     cue = self._format.parts(f'-{template.cue}')[1][1:]
     if text.endswith(cue):
       text += template.cue[len(cue) :]
-    return _indent(text, template) + text if self._format.strips else text
+    if not self._format.strips_start:
+      return text
+    return _indent(text, template) + text
 
   def tokenizer(
     self,

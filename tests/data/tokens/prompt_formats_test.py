@@ -73,6 +73,14 @@ def test_a_template_that_strips_messages_is_followed():
   assert prompt.apply(' a ') == '[user]a[end]\n[assistant]'
 
 
+def test_a_template_may_strip_only_the_end_of_a_message():
+  # As Llama 2's does after a system prompt.
+  content = "('Be brief. ' + message['content']) | trim"
+  tokens = Tokens(chat_template=_CHAT.replace("message['content']", content))
+  prompt = prompt_formats.make_format('chat', tokens)
+  assert prompt.apply(' a ') == '[user]Be brief.  a\n[assistant]'
+
+
 def test_spaces_of_a_template_stay_around_a_message_and_an_answer():
   template = (
     "{% for message in messages %}{% if message.role == 'user' %}"
