@@ -96,6 +96,7 @@ def write(
   """Writes a file as llama.cpp's conversion does.
 
   Args:
+    without: What is left out: 'rope' or 'weights'.
     fields: Further fields by name.
   """
   writer = gguf.GGUFWriter(str(path), architecture)
@@ -118,7 +119,8 @@ def write(
   writer.add_chat_template("{{ messages[0]['content'] }}")
   for name, value in (fields or {}).items():
     writer.add_key_value(name, value, gguf.GGUFValueType.get_type(value))
-  for name, values in tensors().items():
+  stored = {} if without == 'weights' else tensors()
+  for name, values in stored.items():
     stem = name.removesuffix('.weight').removeprefix('model.layers.0.')
     block = 'blk.0.' if 'layers' in name else ''
     if 'q_proj' in name:

@@ -111,6 +111,11 @@ def read_gguf(path: _Path) -> GgufModel:
     elif permuted and name.endswith('k_proj.weight'):
       heads = config['num_key_value_heads']
     tensors[name] = _lazy(path, tensor, heads)
+  if 'model.embed_tokens.weight' not in tensors:
+    raise InputError(
+      f'{path}: the tensor token_embd.weight is missing. A file that holds a '
+      'vocabulary alone has no weights; name the one that has them.'
+    )
   config['tie_word_embeddings'] = 'lm_head.weight' not in tensors
   config['vocab_size'] = tensors['model.embed_tokens.weight'].shape[0]
   return GgufModel(

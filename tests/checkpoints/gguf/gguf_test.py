@@ -188,6 +188,16 @@ def test_a_truncated_file_is_refused(tmp_path, share):
   assert str(error.value).endswith('Download it again.')
 
 
+def test_a_vocabulary_without_weights_is_refused(tmp_path):
+  path = write(tmp_path / 'm.gguf', without='weights')
+  with pytest.raises(InputError) as error:
+    reading.read_gguf(path)
+  assert str(error.value) == (
+    f'{path}: the tensor token_embd.weight is missing. A file that holds a '
+    'vocabulary alone has no weights; name the one that has them.'
+  )
+
+
 def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(InputError, match=r'gone.gguf: cannot be read: No such'):
     reading.read_gguf(tmp_path / 'gone.gguf')
