@@ -1,4 +1,4 @@
-"""A tiny Llama in GGUF, written as llama.cpp's conversion does."""
+"""A tiny Llama or Gemma 3 in GGUF, written as llama.cpp's conversion does."""
 
 import functools
 
@@ -45,15 +45,22 @@ def permuted(values: np.ndarray, heads: int) -> np.ndarray:
   return split.swapaxes(1, 2).reshape(values.shape)
 
 
-def tensors() -> dict[str, np.ndarray]:
-  """Returns a Llama's tensors by the names of Hugging Face."""
+def tensors(architecture: str = 'llama') -> dict[str, np.ndarray]:
+  """Returns a model's tensors by the names of Hugging Face."""
   random = np.random.default_rng(0)
 
   def drawn(*shape):
     return random.normal(size=shape).astype(np.float32)
 
   layer = 'model.layers.0'
+  of_gemma = {
+    f'{layer}.self_attn.q_norm.weight': drawn(HEAD_DIM),
+    f'{layer}.self_attn.k_norm.weight': drawn(HEAD_DIM),
+    f'{layer}.pre_feedforward_layernorm.weight': drawn(WIDTH),
+    f'{layer}.post_feedforward_layernorm.weight': drawn(WIDTH),
+  }
   return {
+    **(of_gemma if architecture == 'gemma3' else {}),
     'model.embed_tokens.weight': drawn(VOCAB, WIDTH),
     'model.norm.weight': drawn(WIDTH),
     f'{layer}.input_layernorm.weight': drawn(WIDTH),
@@ -80,6 +87,13 @@ _NAMES = {
   'mlp.gate_proj': 'ffn_gate',
   'mlp.up_proj': 'ffn_up',
   'mlp.down_proj': 'ffn_down',
+}
+_GEMMA_NAMES = {
+  'self_attn.q_norm': 'attn_q_norm',
+  'self_attn.k_norm': 'attn_k_norm',
+  'post_attention_layernorm': 'post_attention_norm',
+  'pre_feedforward_layernorm': 'ffn_norm',
+  'post_feedforward_layernorm': 'post_ffw_norm',
 }
 
 
@@ -109,6 +123,11 @@ def write(
   writer.add_layer_norm_rms_eps(1e-5)
   if without != 'rope':
     writer.add_rope_freq_base(100000.0)
+  is_gemma = architecture == 'gemma3'
+  if is_gemma:
+    writer.add_sliding_window(16)
+    writer.add_key_length(HEAD_DIM)
+    writer.add_value_length(HEAD_DIM)
   writer.add_tokenizer_model('gpt2')
   writer.add_tokenizer_pre(pre)
   writer.add_token_list(TOKENS)
@@ -119,18 +138,21 @@ def write(
   writer.add_chat_template("{{ messages[0]['content'] }}")
   for name, value in (fields or {}).items():
     writer.add_key_value(name, value, gguf.GGUFValueType.get_type(value))
-  stored = {} if without == 'weights' else tensors()
+  stored = {} if without == 'weights' else tensors(architecture)
+  names = {**_NAMES, **(_GEMMA_NAMES if is_gemma else {})}
   for name, values in stored.items():
     stem = name.removesuffix('.weight').removeprefix('model.layers.0.')
     block = 'blk.0.' if 'layers' in name else ''
-    if 'q_proj' in name:
+    if is_gemma:
+      values = values + 1 if 'norm' in name else values
+    elif 'q_proj' in name:
       values = permuted(values, HEADS)
     elif 'k_proj' in name:
       values = permuted(values, KV_HEADS)
     kind = None
     if quantised is not None and values.ndim == 2:
       values, kind = gguf.quantize(values, quantised), quantised
-    writer.add_tensor(f'{block}{_NAMES[stem]}.weight', values, raw_dtype=kind)
+    writer.add_tensor(f'{block}{names[stem]}.weight', values, raw_dtype=kind)
   if extra is not None:
     writer.add_tensor(extra, np.zeros(4, np.float32))
   writer.write_header_to_file()

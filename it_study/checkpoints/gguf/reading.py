@@ -13,14 +13,6 @@ from it_study.errors import InputError, nearest
 
 _Path = str | os.PathLike[str]
 
-# By architecture: model_type in a config.json, and whether the file holds the
-# rows of queries and keys in the order of llama.cpp's rotation, which pairs
-# neighbours where Hugging Face's pairs halves.
-_FAMILIES = {
-  'llama': ('llama', True),
-  'qwen2': ('qwen2', False),
-  'qwen3': ('qwen3', False),
-}
 # Our field of a config.json, by the end of the key in a GGUF file.
 _FIELDS = {
   'embedding_length': 'hidden_size',
@@ -68,6 +60,44 @@ _LAYER_TENSORS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class _Family:
+  """What differs between architectures.
+
+  Attributes:
+    model_type: The field of a config.json.
+    permuted: Whether the file holds the rows of queries and keys in the order
+      of llama.cpp's rotation, which pairs neighbours where Hugging Face's pairs
+      halves.
+    norm_offset: Number that the file adds to the weights of norms.
+    fields: Further fields of a config.json, by the end of the key in the file.
+    layer_tensors: Further tensors of a layer.
+  """
+
+  model_type: str
+  permuted: bool = False
+  norm_offset: float = 0.0
+  fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  layer_tensors: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+_FAMILIES = {
+  'llama': _Family(model_type='llama', permuted=True),
+  'qwen2': _Family(model_type='qwen2'),
+  'qwen3': _Family(model_type='qwen3'),
+  'gemma3': _Family(
+    model_type='gemma3_text',
+    norm_offset=1.0,
+    fields={'attention.sliding_window': 'sliding_window'},
+    layer_tensors={
+      'post_attention_norm': 'post_attention_layernorm',
+      'ffn_norm': 'pre_feedforward_layernorm',
+      'post_ffw_norm': 'post_feedforward_layernorm',
+    },
+  ),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class GgufModel:
   """A model in a GGUF file, by the names of Hugging Face.
 
@@ -101,16 +131,17 @@ def read_gguf(path: _Path) -> GgufModel:
       f'{path}: one of {fields["split.count"]} files that hold the model. Join '
       'them with llama-gguf-split --merge.'
     )
-  config, permuted = _config(path, fields)
+  config, family = _config(path, fields)
   tensors = {}
   for tensor in reader.tensors:
-    name = _their_name(path, tensor.name)
+    name = _their_name(path, tensor.name, family)
     heads = None
-    if permuted and name.endswith('q_proj.weight'):
+    if family.permuted and name.endswith('q_proj.weight'):
       heads = config['num_attention_heads']
-    elif permuted and name.endswith('k_proj.weight'):
+    elif family.permuted and name.endswith('k_proj.weight'):
       heads = config['num_key_value_heads']
-    tensors[name] = _lazy(path, tensor, heads)
+    offset = family.norm_offset if name.endswith('norm.weight') else 0.0
+    tensors[name] = _lazy(path, tensor, heads=heads, offset=offset)
   if 'model.embed_tokens.weight' not in tensors:
     raise InputError(
       f'{path}: the tensor token_embd.weight is missing. A file that holds a '
@@ -147,8 +178,8 @@ def _open(path: str) -> gguf.GGUFReader:
 
 def _config(
   path: str, fields: Mapping[str, Any]
-) -> tuple[dict[str, Any], bool]:
-  """Returns the config.json, and whether queries and keys are permuted."""
+) -> tuple[dict[str, Any], _Family]:
+  """Returns the config.json, and the family."""
   architecture = fields.get('general.architecture')
   if architecture not in _FAMILIES:
     raise InputError(
@@ -157,48 +188,58 @@ def _config(
       f"{nearest(str(architecture), _FAMILIES)} Use the model's folder in "
       "Hugging Face's format."
     )
-  kind, permuted = _FAMILIES[architecture]
+  family = _FAMILIES[architecture]
+  known = {**_FIELDS, **family.fields}
   own = {
     name.removeprefix(f'{architecture}.'): value
     for name, value in fields.items()
     if name.startswith(f'{architecture}.')
   }
-  missing = [name for name in (*_FIELDS, _EPSILON) if name not in own]
+  missing = [name for name in (*known, _EPSILON) if name not in own]
   if missing:
     raise InputError(
       f'{path}: the field {architecture}.{missing[0]} is missing. Download the '
       'file again.'
     )
-  for name in _FIELDS:
+  for name in known:
     if not isinstance(own[name], int):
       raise InputError(
         f'{path}: {architecture}.{name} is {own[name]!r:.60}; models whose '
         'layers differ are not supported.'
       )
-  config = {theirs: own[name] for name, theirs in _FIELDS.items()}
+  config = {theirs: own[name] for name, theirs in known.items()}
   head_dim = own.get(
     'attention.key_length',
     config['hidden_size'] // config['num_attention_heads'],
   )
   neutral = {**_NEUTRAL, **dict.fromkeys(_HEAD_DIMS, head_dim)}
-  for name in sorted(own.keys() - {*_FIELDS, _EPSILON, _BASE}):
+  for name in sorted(own.keys() - {*known, _EPSILON, _BASE}):
     if name not in neutral or neutral[name] not in (None, own[name]):
       raise InputError(
         f'{path}: {architecture}.{name} is {own[name]!r:.60}, which may change '
         "answers and is not supported in GGUF. Use the model's folder in "
         "Hugging Face's format."
       )
-  return {
-    'model_type': kind,
-    **config,
+  rope = {
+    'rope_type': 'default',
+    'rope_theta': _shortest(own.get(_BASE, 10_000.0)),
+  }
+  config |= {
+    'model_type': family.model_type,
     'head_dim': head_dim,
     # Stored as float32: 1e-5 reads as 9.999999747378752e-06.
     'rms_norm_eps': _shortest(own[_EPSILON]),
-    'rope_parameters': {
-      'rope_type': 'default',
-      'rope_theta': _shortest(own.get(_BASE, 10_000.0)),
-    },
-  }, permuted
+    'rope_parameters': rope,
+  }
+  if architecture == 'gemma3':
+    # As in llama.cpp, for all sizes but 27B, whose rotation is scaled.
+    config['query_pre_attn_scalar'] = head_dim
+    local = {**rope, 'rope_theta': 10_000.0}
+    config['rope_parameters'] = {
+      'full_attention': rope,
+      'sliding_attention': local,
+    }
+  return config, family
 
 
 def _shortest(value: float) -> float:
@@ -206,26 +247,30 @@ def _shortest(value: float) -> float:
   return float(str(np.float32(value)))
 
 
-def _their_name(path: str, name: str) -> str:
+def _their_name(path: str, name: str, family: _Family) -> str:
   stem, _, ending = name.rpartition('.')
   if stem in _TENSORS:
     return f'{_TENSORS[stem]}.{ending}'
   parts = stem.split('.')
-  if len(parts) == 3 and parts[0] == 'blk' and parts[2] in _LAYER_TENSORS:
-    return f'model.layers.{parts[1]}.{_LAYER_TENSORS[parts[2]]}.{ending}'
+  of_layer = {**_LAYER_TENSORS, **family.layer_tensors}
+  if len(parts) == 3 and parts[0] == 'blk' and parts[2] in of_layer:
+    return f'model.layers.{parts[1]}.{of_layer[parts[2]]}.{ending}'
   raise InputError(
     f"{path}: unexpected tensor {name!r}. Use the model's folder in Hugging "
     "Face's format."
   )
 
 
-def _lazy(path: str, tensor: gguf.ReaderTensor, heads: int | None) -> LazyArray:
+def _lazy(
+  path: str, tensor: gguf.ReaderTensor, *, heads: int | None, offset: float
+) -> LazyArray:
   """Returns a tensor that is dequantised on every read.
 
   Args:
     path: Path of the file, for error messages.
     tensor: Tensor in the file.
     heads: Number of heads whose rows are permuted; None for none.
+    offset: Number that the file adds to the values.
   """
   # GGUF lists the fastest dimension first.
   shape = tuple(int(size) for size in reversed(tensor.shape))
@@ -242,7 +287,8 @@ def _lazy(path: str, tensor: gguf.ReaderTensor, heads: int | None) -> LazyArray:
     values = gguf.dequantize(tensor.data, kind).reshape(shape)
     if heads is not None:
       values = _unpermuted(values, heads)
-    return values.astype(np.float32, copy=False)
+    values = values.astype(np.float32, copy=False)
+    return values - np.float32(offset) if offset else values
 
   return LazyArray(shape=shape, dtype=np.dtype(np.float32), read=read)
 

@@ -14,7 +14,7 @@ from it_study.checkpoints.gguf import folder, reading
 from it_study.checkpoints.hf import decoder_config
 from it_study.data.tokens.tokenizer_vocabulary import TokenizerVocabulary
 from it_study.errors import InputError
-from it_study.models.decoder_only.config import DecoderConfig
+from it_study.models.decoder_only.config import DecoderConfig, Rope
 
 
 def test_tensors_and_configuration_are_those_of_hugging_face(tmp_path):
@@ -25,6 +25,30 @@ def test_tensors_and_configuration_are_those_of_hugging_face(tmp_path):
     np.testing.assert_array_equal(model.tensors[name], values, err_msg=name)
   config = DecoderConfig(**decoder_config.read_config(model.config))
   assert config == gguf_files.make_config(vocab_size=gguf_files.VOCAB)
+
+
+def test_gemma_3_has_its_norms_windows_and_rotations(tmp_path):
+  path = write(tmp_path / 'm.gguf', architecture='gemma3')
+  model = reading.read_gguf(path)
+  assert model.tensors.keys() == tensors('gemma3').keys()
+  for name, values in tensors('gemma3').items():
+    # llama.cpp stores 1 + weight of a norm.
+    np.testing.assert_allclose(
+      model.tensors[name], values, rtol=0, atol=1e-6, err_msg=name
+    )
+  config = DecoderConfig(**decoder_config.read_config(model.config))
+  assert config == gguf_files.make_config(
+    vocab_size=gguf_files.VOCAB,
+    mlp_activations=('gelu', 'linear'),
+    embedding_scale=True,
+    norm_place='around',
+    norm_offset=1.0,
+    qk_norm='head',
+    query_scale=gguf_files.HEAD_DIM**-0.5,
+    local_rope=Rope(base=10_000.0),
+    window=16,
+    window_pattern=(True,),
+  )
 
 
 @pytest.mark.parametrize('kind', ['Q8_0', 'Q4_1', 'F16'])
@@ -67,8 +91,8 @@ def test_a_folder_is_written_with_its_tokenizer(tmp_path):
     (
       {'architecture': 'gptneox'},
       "{path}: the architecture 'gptneox' is not supported in GGUF; supported "
-      "are llama, qwen2, qwen3. Use the model's folder in Hugging Face's "
-      'format.',
+      "are llama, qwen2, qwen3, gemma3. Use the model's folder in Hugging "
+      "Face's format.",
     ),
     (
       {'extra': 'rope_freqs.weight'},
