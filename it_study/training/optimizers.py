@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from it_study.errors import InputError
+from it_study.training import grouped_adafactor
+from it_study.training.grouped_adafactor import FactoredRms
 
 # Of Adafactor, whose updates are relative to the parameters.
 _LEAST_PARAMETER_SCALE = 1e-3
@@ -76,11 +78,19 @@ class Optimizer:
   settings: tuple[tuple[str, Any], ...]
   gradient_clip_norm: float | None = None
 
-  def transformation(self) -> optax.GradientTransformation:
-    """Returns the Optax transformation."""
+  def transformation(
+    self, *, grouped: bool = False
+  ) -> optax.GradientTransformation:
+    """Returns the Optax transformation.
+
+    Args:
+      grouped: Whether Adafactor updates the equal tensors of all layers
+        together, which suits GPUs (`grouped_adafactor.py`). The state is the
+        same, updates differ by rounding. AdamW takes no notice.
+    """
     settings = dict(self.settings)
     if self.name == 'adafactor':
-      core = _adafactor(self.schedule, **settings)
+      core = _adafactor(self.schedule, grouped=grouped, **settings)
     else:
       core = optax.adamw(
         learning_rate=self.schedule, mask=_is_matrix, **settings
@@ -260,6 +270,7 @@ def _optimizer(
 def _adafactor(
   schedule: Schedule,
   *,
+  grouped: bool,
   decay_rate: float,
   decay_offset: int,
   multiply_by_parameter_scale: bool,
@@ -268,13 +279,8 @@ def _adafactor(
   weight_decay_rate: float | None,
 ) -> optax.GradientTransformation:
   """Returns the parts of `optax.adafactor`, one of them in fewer passes."""
-  parts: list[optax.GradientTransformation] = [
-    optax.scale_by_factored_rms(
-      decay_rate=decay_rate,
-      step_offset=decay_offset,
-      min_dim_size_to_factor=min_dim_size_to_factor,
-    )
-  ]
+  first = FactoredRms(decay_rate, decay_offset, min_dim_size_to_factor)
+  parts: list[optax.GradientTransformation] = []
   if clipping_threshold is not None:
     parts.append(optax.clip_by_block_rms(clipping_threshold))
   parts.append(optax.scale_by_learning_rate(schedule, flip_sign=False))
@@ -282,7 +288,12 @@ def _adafactor(
     parts.append(_scale_by_parameter_rms())
   if weight_decay_rate is not None:
     parts.append(optax.add_decayed_weights(weight_decay_rate))
-  return optax.chain(*parts, optax.scale(-1))
+  parts.append(optax.scale(-1))
+  if grouped:
+    return grouped_adafactor.grouped(first, optax.chain(*parts))
+  return optax.chain(
+    optax.scale_by_factored_rms(**dataclasses.asdict(first)), *parts
+  )
 
 
 def _scale_by_parameter_rms() -> optax.GradientTransformation:

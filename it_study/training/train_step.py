@@ -15,7 +15,7 @@ import optax
 from it_study.models import partitioning
 from it_study.models.adapters import lora as lora_lib
 from it_study.models.adapters.lora import Lora
-from it_study.training import losses
+from it_study.training import grouped_adafactor, losses
 from it_study.training.loss import division
 from it_study.training.optimizers import Optimizer
 
@@ -76,7 +76,8 @@ def make_train_step(
       dropout.
     lora: Settings of LoRA; None to train all parameters.
   """
-  transformation = optimizer.transformation()
+  is_grouped = optimizer.name == 'adafactor' and _is_gpu(mesh)
+  transformation = optimizer.transformation(grouped=is_grouped)
   gradient_fn = _make_gradient_fn(
     model, mesh, z_loss=z_loss, label_smoothing=label_smoothing, lora=lora
   )
@@ -97,7 +98,9 @@ def make_train_step(
     )
     metrics = {
       **metrics,
-      'gradient_norm': optax.global_norm(gradients),
+      'gradient_norm': optax.global_norm(
+        grouped_adafactor.stack_layers(gradients) if is_grouped else gradients
+      ),
       'learning_rate': optimizer.schedule(state.step),
     }
     state = TrainState(
@@ -349,6 +352,11 @@ def _opt_state_init(*, model, optimizer, mesh, lora):
     optimizer.transformation().init,
     out_shardings=jax.tree.map(lambda leaf: leaf.sharding, state.opt_state),
   )
+
+
+def _is_gpu(mesh: Mesh) -> bool:
+  # A GPU that is only compiled for is called by its platform.
+  return mesh.devices.flat[0].platform in ('gpu', 'cuda')
 
 
 def _placed(leaf, sharding):

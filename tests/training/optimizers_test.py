@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from it_study.errors import InputError
-from it_study.training import optimizers
+from it_study.training import grouped_adafactor, optimizers
 
 SHAPES = {'factored': (160, 130), 'square': (128, 128), 'whole': (8, 200)}
 
@@ -21,12 +21,12 @@ def run(optimizer, params, gradients):
   return params
 
 
-def random_trees(*, steps):
-  random = np.random.default_rng(0)
+def random_trees(*, steps, seed=0, shapes=SHAPES):
+  random = np.random.default_rng(seed)
 
   def tree(scale):
     arrays = {
-      name: random.normal(0, scale, shape) for name, shape in SHAPES.items()
+      name: random.normal(0, scale, shape) for name, shape in shapes.items()
     }
     return jax.tree.map(
       lambda array: jnp.asarray(array, jnp.float32),
@@ -98,6 +98,67 @@ def test_adafactor_is_optaxs_bit_for_bit(settings):
       new = optax.apply_updates(new, updates)
     results.append((new, state))
   jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+@pytest.mark.parametrize(
+  'settings',
+  [
+    {},
+    {'weight_decay_rate': 1e-3, 'gradient_clip_norm': 0.5},
+    {'multiply_by_parameter_scale': False, 'clipping_threshold': None},
+    {'decay_rate': 0.7, 'step_offset': -2, 'min_dim_size_to_factor': 200},
+  ],
+)
+def test_layers_updated_together_are_updated_as_alone(settings):
+  shapes = {**SHAPES, 'cube': (3, 140, 130)}
+  trees, gradients = zip(
+    *(random_trees(steps=3, seed=seed, shapes=shapes) for seed in range(4)),
+    strict=True,
+  )
+  # Layers of very different sizes, which would show in a common scale.
+  factors = {'layers_0': 1.0, 'layers_1': 100.0, 'layers_2': 0.0, 'norm': 10.0}
+  params = dict(zip(factors, trees, strict=True))
+  gradients = [
+    {
+      name: jax.tree.map(lambda leaf, factor=factor: leaf * factor, tree)
+      for (name, factor), tree in zip(factors.items(), step, strict=True)
+    }
+    for step in zip(*gradients, strict=True)
+  ]
+  optimizer = optimizers.adafactor(
+    learning_rate=optimizers.linear_warmup(learning_rate=0.01, warmup_steps=2),
+    **settings,
+  )
+  results = []
+  for grouped in (False, True):
+    transformation = optimizer.transformation(grouped=grouped)
+    state, new = transformation.init(params), params
+    for gradient in gradients:
+      updates, state = jax.jit(transformation.update)(gradient, state, new)
+      new = optax.apply_updates(new, updates)
+    results.append((new, state))
+  jax.tree.map(
+    lambda alone, together: np.testing.assert_allclose(
+      together, alone, rtol=2e-6, atol=1e-7
+    ),
+    *results,
+  )
+
+
+def test_layers_are_stacked_by_name():
+  tree = {
+    'decoder': {'layers_0': {'wi': 1.0}, 'layers_1': {'wi': 2.0}, 'norm': 3.0},
+    'encoder': {f'layers_{i}': {'wi': 4.0 + i} for i in range(12)},
+    'other': {'layers_0': np.zeros(2), 'layers_1': np.zeros(3)},
+  }
+  stacked = grouped_adafactor.stack_layers(tree)
+  assert [array.tolist() for array in stacked] == [
+    [1.0, 2.0],
+    [3.0],
+    [float(number) for number in range(4, 16)],
+    [[0.0, 0.0]],
+    [[0.0, 0.0, 0.0]],
+  ]
 
 
 def test_adafactor_reads_the_parameters_once_for_their_scale():

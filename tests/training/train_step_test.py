@@ -1,6 +1,7 @@
 """Tests of it_study.training.train_step."""
 
 import dataclasses
+import types
 
 from flax import linen as nn
 import jax
@@ -208,6 +209,46 @@ T5_CONFIG = T5Config(
   num_encoder_layers=1,
   num_decoder_layers=1,
 )
+
+
+@pytest.mark.parametrize('scan_layers', [False, True])
+def test_a_gpu_updates_all_layers_together(monkeypatch, mesh, scan_layers):
+  config = dataclasses.replace(
+    T5_CONFIG, num_encoder_layers=11, scan_layers=scan_layers
+  )
+  model = T5(config)
+  optimizer = optimizers.adafactor(min_dim_size_to_factor=4)
+  params = partitioning.init_params(model=model, seed=0, mesh=mesh)
+  results, num_powers = [], []
+  for is_gpu in (False, True):
+    monkeypatch.setattr(train_step, '_is_gpu', lambda mesh, value=is_gpu: value)
+    step = train_step.make_train_step.__wrapped__(
+      model=model, optimizer=optimizer, mesh=mesh
+    )
+    state = train_step.init_state(
+      model=model, optimizer=optimizer, mesh=mesh, params=params
+    )
+    text = step.lower(state, BATCH, np.uint32(0)).as_text()
+    num_powers.append(text.count('stablehlo.power'))
+    results.append(step(state, BATCH, np.uint32(0)))
+  alone, together = num_powers
+  assert together < alone / 3
+  jax.tree.map(
+    lambda alone, together: np.testing.assert_allclose(
+      together, alone, rtol=2e-6, atol=1e-7
+    ),
+    *results,
+  )
+
+
+@pytest.mark.parametrize(
+  ('platform', 'is_gpu'),
+  [('cpu', False), ('tpu', False), ('gpu', True), ('cuda', True)],
+)
+def test_gpus_are_told_by_platform(platform, is_gpu):
+  device = types.SimpleNamespace(platform=platform)
+  mesh = types.SimpleNamespace(devices=np.array([[device]], object))
+  assert train_step._is_gpu(mesh) is is_gpu
 
 
 def test_state_is_sharded_like_its_parameters(mesh):
