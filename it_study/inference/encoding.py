@@ -1,7 +1,8 @@
 """Encodes prompts before decoding, what many begin with only once.
 
 Shape letters, as in `it_study.models`:
-  B batch     L prompt length     Q length of a rest
+  B batch     L prompt length     Q length of a rest     E emb_dim
+  Y targets of a prompt           T target length
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 import numpy as np
 
 from it_study.models import AnyArray, Model, partitioning
@@ -91,40 +92,6 @@ def _common(a: Int[np.ndarray, ' _'], b: Int[np.ndarray, ' _']) -> int:
   return int(differences[0]) if differences.size else length
 
 
-def encode(
-  *,
-  model: Model,
-  params: Any,
-  parts: Sequence[Int[AnyArray, '_ _']],
-  length: int,
-) -> Any:
-  """Encodes a batch whose rows are padded to several lengths.
-
-  Compiled once per shape of a part. That saves compiling, too: many
-  combinations of parts have few shapes.
-
-  Args:
-    model: Model to encode with; only its configuration is used.
-    params: Parameters of the model, without the outer 'params' key.
-    parts: Consecutive rows of the batch, [B_i, L_i] each, padded with
-      `config.pad_id`.
-    length: Length of the batch, at least the largest `L_i`.
-
-  Returns:
-    The result of the model's `encode` for the batch; for a causal model on one
-    device, in groups of neighbouring parts.
-  """
-  mesh = partitioning.mesh_of(params)
-  encoded = [
-    (
-      _wait(_encode(params, tokens, model=model, mesh=mesh), model, mesh),
-      tokens.shape[1],
-    )
-    for tokens in parts
-  ]
-  return _gather(encoded, model=model, length=length, mesh=mesh)
-
-
 class Rests(NamedTuple):
   """What follows the encoded beginnings of some prompts.
 
@@ -145,19 +112,29 @@ class Rests(NamedTuple):
   length: int
 
 
-def extend(
+def whole(prompts: Int[AnyArray, 'B L']) -> Rests:
+  """Returns prompts of which no beginning is encoded."""
+  rows, length = prompts.shape
+  return Rests((), np.zeros(rows, np.int32), 0, prompts, length)
+
+
+def encode(
   *, model: Model, params: Any, parts: Sequence[Rests], length: int
 ) -> Any:
-  """Encodes a batch whose beginnings are encoded.
+  """Encodes a batch whose parts are padded to several lengths.
+
+  Compiled once per shape of a part. That saves compiling, too: many
+  combinations of parts have few shapes.
 
   Args:
     model: Model to encode with; only its configuration is used.
     params: Parameters of the model, without the outer 'params' key.
-    parts: Consecutive rows of the batch.
+    parts: Consecutive rows of the batch, whose beginnings are encoded.
     length: Length of the batch, at least that of every part.
 
   Returns:
-    The result of `encode` for the whole prompts.
+    The result of the model's `encode` for the whole prompts; for a causal model
+    on one device, in groups of neighbouring parts.
   """
   mesh = partitioning.mesh_of(params)
   encoded = [
@@ -167,22 +144,51 @@ def extend(
   return _gather(encoded, model=model, length=length, mesh=mesh)
 
 
+def read_with_targets(
+  part: Rests,
+  targets: Int[AnyArray, 'B Y T'],
+  *,
+  model: Model,
+  params: Any,
+) -> Float[Array, 'B Y T E']:
+  """Reads the rests of a part, and targets after them, in one pass.
+
+  Args:
+    part: Rests, whose beginnings are encoded.
+    targets: Targets of each prompt.
+    model: Model to read with; only its configuration is used.
+    params: Parameters of the model, without the outer 'params' key.
+
+  Returns:
+    Hidden states from which each token of the targets is predicted.
+  """
+  mesh = partitioning.mesh_of(params)
+  beginnings: Any = ()
+  if part.longest:
+    beginnings = _padded_beginnings(part, model, mesh)
+    beginnings = jax.tree.map(_concatenate, *beginnings)
+  apply: Callable[..., Any] = model.apply
+  with partitioning.activation_sharding(mesh):
+    hidden = apply(
+      {'params': params},
+      beginnings,
+      part.lengths,
+      part.tokens,
+      targets,
+      method='read_prompts_and_targets',
+    )
+  return _wait(hidden, model, mesh)
+
+
 def _encode_rests(
   part: Rests, params: Any, model: Model, mesh: Mesh | None
 ) -> Any:
   """Returns a part's whole prompts."""
   if not part.longest:
     return _encode(params, part.tokens, model=model, mesh=mesh)
-  # Padded one by one, since padding many takes much memory.
-  padded = {
-    id(beginning): _join(
-      (beginning,), model=model, length=part.longest, mesh=mesh
-    )
-    for beginning in part.beginnings
-  }
   joined, lengths, rests = _extend(
     params,
-    tuple(padded[id(beginning)] for beginning in part.beginnings),
+    _padded_beginnings(part, model, mesh),
     part.lengths,
     part.tokens,
     model=model,
@@ -191,6 +197,22 @@ def _encode_rests(
   return _append(
     joined, lengths, rests, model=model, length=part.length, mesh=mesh
   )
+
+
+def _padded_beginnings(
+  part: Rests, model: Model, mesh: Mesh | None
+) -> tuple[Any, ...]:
+  """Returns the beginnings of a part's prompts, or the one they all share."""
+  # Padded one by one, since padding many takes much memory.
+  padded = {
+    id(beginning): beginning
+    if beginning[0].shape[1] == part.longest
+    else _join((beginning,), model=model, length=part.longest, mesh=mesh)
+    for beginning in part.beginnings
+  }
+  if len(padded) == 1 and _is_one_device(mesh):
+    return (*padded.values(),)
+  return tuple(padded[id(beginning)] for beginning in part.beginnings)
 
 
 def _wait(encoded: Any, model: Model, mesh: Mesh | None) -> Any:
@@ -295,7 +317,7 @@ def _extend(
   model: Model,
   mesh: Mesh | None,
 ) -> tuple[Any, Int[AnyArray, ' B'], Any]:
-  """Returns the beginnings as a batch, their lengths, and what follows them."""
+  """Returns the beginnings as one group, their lengths, and what follows."""
   apply: Callable[..., Any] = model.apply
   joined = _split_rows(jax.tree.map(_concatenate, *beginnings), mesh)
   with partitioning.activation_sharding(mesh):

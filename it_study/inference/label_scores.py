@@ -5,7 +5,7 @@ Shape letters, as in `it_study.models`:
   E emb_dim
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 from typing import Any
 
@@ -58,6 +58,50 @@ def score_labels(
     model=model,
     ends=ends,
     mesh=mesh,
+  )
+
+
+def is_one_pass(
+  model: Model, mesh: Mesh | None, labels: Int[AnyArray, 'B Y T']
+) -> bool:
+  """Whether labels are scored in one pass with their prompts.
+
+  Then nothing of the prompts is kept. Devices other than CPUs read prompts with
+  a kernel of their own, and many labels would not share a pass.
+  """
+  _, number, length = labels.shape
+  return encoding.is_by_layer(model, mesh) and number * length <= _CHUNK_TOKENS
+
+
+def score_in_one_pass(
+  *,
+  model: Model,
+  params: Any,
+  parts: Sequence[encoding.Rests],
+  labels: Int[AnyArray, 'B Y T'],
+  ends: tuple[int, ...] = (),
+) -> Float32[Array, 'B Y']:
+  """Scores labels after prompts, which are read together with them.
+
+  Args:
+    model: Model to score with; only its configuration is used.
+    params: Parameters of the model, without the outer 'params' key.
+    parts: Consecutive rows of the batch, whose beginnings are encoded.
+    labels: As for `score_labels`.
+    ends: As for `score_labels`.
+
+  Returns:
+    As `score_labels`.
+  """
+  hidden, start = [], 0
+  for part in parts:
+    rows = slice(start, start + len(part.tokens))
+    start = rows.stop
+    hidden.append(
+      encoding.read_with_targets(part, labels[rows], model=model, params=params)
+    )
+  return _log_likelihoods(
+    params, jnp.concatenate(hidden), labels, model=model, ends=ends
   )
 
 

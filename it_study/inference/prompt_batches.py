@@ -122,16 +122,14 @@ def decode(
     root_of = dict(zip(unique, starts, strict=True))
     roots = [root_of[space] for space in spaces]
 
-  def run(
-    tokens: Int[Array, 'B L'],
-    encoded: Any,
-    indices: list[int],
-  ) -> Int[Array, 'B S']:
+  def run(batch: _Batch) -> Int[Array, 'B S']:
+    indices = batch.indices
+    tokens = _place(loaded, batch.tokens)
     settings: dict[str, Any] = {
       'model': loaded.model,
       'params': loaded.params,
       'encoder_input_tokens': tokens,
-      'encoded': encoded,
+      'encoded': batch.encode(),
       'max_decode_length': loaded.max_decode_length,
       'eos_id': loaded.vocabulary.eos_id,
       'other_ends': vocabularies.other_ends(loaded.vocabulary),
@@ -187,26 +185,30 @@ def score(
     InputError: If a score is not finite.
   """
 
-  def run(
-    tokens: Int[Array, 'B L'],
-    encoded: Any,
-    indices: list[int],
-  ) -> Float[Array, 'B Y']:
-    labels = label_spaces_lib.pad(
-      [label_spaces[index] for index in indices],
-      batch_size=tokens.shape[0],
-      pad_id=loaded.pad_id,
+  def run(batch: _Batch) -> Float[Array, 'B Y']:
+    labels = _place(
+      loaded,
+      label_spaces_lib.pad(
+        [label_spaces[index] for index in batch.indices],
+        batch_size=len(batch.tokens),
+        pad_id=loaded.pad_id,
+      ),
     )
-    return label_scores.score_labels(
-      model=loaded.model,
-      params=loaded.params,
-      encoder_input_tokens=tokens,
-      encoded=encoded,
-      labels=_place(loaded, labels),
-      ends=(
+    settings: dict[str, Any] = {
+      'model': loaded.model,
+      'params': loaded.params,
+      'labels': labels,
+      'ends': (
         loaded.vocabulary.eos_id,
         *vocabularies.other_ends(loaded.vocabulary),
       ),
+    }
+    if label_scores.is_one_pass(loaded.model, loaded.mesh, labels):
+      return label_scores.score_in_one_pass(parts=batch.parts(), **settings)
+    return label_scores.score_labels(
+      encoder_input_tokens=_place(loaded, batch.tokens),
+      encoded=batch.encode(),
+      **settings,
     )
 
   for indices, rows in _in_batches(loaded, prompts, run):
@@ -228,7 +230,7 @@ def score(
 def _in_batches(
   loaded: LoadedModel,
   prompts: Sequence[Int[np.ndarray, ' _']],
-  run: Callable[[jax.Array, jax.Array, list[int]], jax.Array],
+  run: Callable[['_Batch'], jax.Array],
 ) -> Iterator[Batch]:
   """Runs prompts batch by batch, with smaller batches if memory runs out.
 
@@ -259,14 +261,8 @@ def _in_batches(
     for row, index in enumerate(batch):
       tokens[row, : len(prompts[index])] = prompts[index]
     try:
-      # The encoded prompts get no name here, which would keep them in memory
-      # while the next batch is encoded.
       results = _fetch(
-        run(
-          _place(loaded, tokens),
-          encoder.encode(tokens, [begins[k] for k in batch]),
-          batch,
-        )
+        run(_Batch(batch, tokens, [begins[k] for k in batch], encoder))
       )
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
@@ -333,26 +329,32 @@ class _Encoder:
     parts.sort(key=lambda part: -max(len(prompts[k]) for k in part))
     return [*itertools.chain(*parts), *last]
 
-  def encode(
+  def parts(
     self, tokens: Int[np.ndarray, 'B L'], begins: Sequence[Beginning]
-  ) -> Any:
-    """Encodes a batch in parts, each padded to its own longest prompt.
+  ) -> list[encoding.Rests]:
+    """Divides a batch into parts, each padded to its own longest prompt.
+
+    Encodes what prompts share with others first.
 
     Args:
       tokens: Prompts, then rows of padding.
       begins: What each prompt shares with others.
     """
-    length = tokens.shape[1]
     if any(begin.length for begin in begins):
-      encoded = encoding.extend(
-        **self._model, parts=self._rests(tokens, begins), length=length
-      )
-    else:
-      parts = [
-        _place(self._loaded, rows[:, : self._padded_prompt(used)])
-        for rows, used in self._split(tokens, _PARTS)
-      ]
-      encoded = encoding.encode(**self._model, parts=parts, length=length)
+      return self._rests(tokens, begins)
+    return [
+      encoding.whole(_place(self._loaded, rows[:, : self._padded_prompt(used)]))
+      for rows, used in self._split(tokens, _PARTS)
+    ]
+
+  def encode(
+    self, tokens: Int[np.ndarray, 'B L'], begins: Sequence[Beginning]
+  ) -> Any:
+    """Encodes a batch in parts; see `parts`."""
+    length = tokens.shape[1]
+    encoded = encoding.encode(
+      **self._model, parts=self.parts(tokens, begins), length=length
+    )
     lengths: tuple[int, ...] = (length,)
     if self._loaded.model.config.has_causal_prompts:
       lengths = tuple(group.shape[1] for group in encoded)
@@ -405,11 +407,13 @@ class _Encoder:
 
   def _beginning(self, tokens: Int[np.ndarray, ' _']) -> Any:
     """Encodes a beginning, in as many rows as there are devices for rows."""
-    shape = _num_shards(self._loaded.mesh), self._padded(len(tokens))
+    shape = _num_shards(self._loaded.mesh), self._padded_beginning(len(tokens))
     rows = np.full(shape, self._loaded.pad_id, np.int32)
     rows[:, : len(tokens)] = tokens
     return encoding.encode(
-      **self._model, parts=[_place(self._loaded, rows)], length=shape[1]
+      **self._model,
+      parts=[encoding.whole(_place(self._loaded, rows))],
+      length=shape[1],
     )
 
   def _padded_prompt(self, length: int) -> int:
@@ -421,15 +425,16 @@ class _Encoder:
     There are few, since rests are compiled for each of them and for each of
     their own lengths.
     """
-    if not length:
-      return 0
-    return min(
-      max(_SHORTEST, power_of_two(length)), self._padded_prompt(length)
-    )
+    return self._padded(length, 4) if length else 0
 
-  def _padded(self, length: int) -> int:
-    """Returns the length that beginnings and rests of prompts are padded to."""
-    unit = max(_SHORTEST, power_of_two(length) // _SHORTEST)
+  def _padded(self, length: int, parts: int = 8) -> int:
+    """Returns the length that beginnings and rests of prompts are padded to.
+
+    Args:
+      length: Number of tokens.
+      parts: Number of lengths up to the next power of two.
+    """
+    unit = max(_SHORTEST, power_of_two(length) // parts)
     return min(_round_up(max(length, 1), unit), self._padded_prompt(length))
 
   def _split(
@@ -446,6 +451,35 @@ class _Encoder:
     return _round_up(
       -(-self._loaded.batch_size // num_parts), _num_shards(self._loaded.mesh)
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+  """Prompts that run at once.
+
+  Attributes:
+    indices: Indices of the prompts.
+    tokens: The prompts, then rows of padding, [B, L].
+    begins: What each prompt shares with others.
+    encoder: Encoder of all batches.
+  """
+
+  indices: list[int]
+  tokens: Int[np.ndarray, 'B L']
+  begins: Sequence[Beginning]
+  encoder: _Encoder
+
+  def encode(self) -> Any:
+    """Returns the encoded prompts.
+
+    The caller must not keep them, which would have them in memory while the
+    next batch is encoded.
+    """
+    return self.encoder.encode(self.tokens, self.begins)
+
+  def parts(self) -> list[encoding.Rests]:
+    """Returns the prompts in parts, what they share encoded."""
+    return self.encoder.parts(self.tokens, self.begins)
 
 
 def _num_shards(mesh: jax.sharding.Mesh) -> int:

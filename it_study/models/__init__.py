@@ -49,8 +49,10 @@ class ModelConfig(Protocol):
     """Whether the model encodes a prompt's beginning without its rest.
 
     Its module then has `extend` and `append`, so that prompts can share their
-    beginning, and `encode` and `join` return a tuple of one group of prompts.
-    Inference concatenates such tuples: groups may have lengths of their own.
+    beginning, and `read_prompts_and_targets`, so that labels are scored without
+    keeping prompts. Its `encode` and `join` return a tuple of one group of
+    prompts. Inference concatenates such tuples: groups may have lengths of
+    their own.
     """
 
   @property

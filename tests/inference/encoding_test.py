@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from it_study.inference.beam import beam_decode
-from it_study.inference.encoding import encode
+from it_study.inference.encoding import encode, whole
 from it_study.inference.label_scores import score_labels
 from it_study.inference.token_loop import decode_tokens
 from it_study.models import partitioning
@@ -30,14 +30,16 @@ def test_parts_give_the_same_result_as_the_whole_batch():
   encoded = encode(
     model=MODEL,
     params=params,
-    parts=[PROMPTS[:2], PROMPTS[2:, :3]],
+    parts=[whole(PROMPTS[:2]), whole(PROMPTS[2:, :3])],
     length=6,
   )
-  whole = jax.jit(
+  expected = jax.jit(
     lambda tokens: MODEL.apply({'params': params}, tokens, method='encode')
   )(PROMPTS)
   seen = PROMPTS > 0
-  np.testing.assert_allclose(encoded[seen], whole[seen], rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    encoded[seen], expected[seen], rtol=1e-5, atol=1e-6
+  )
   assert not encoded[2:, 3:].any()
   settings = {'model': MODEL, 'params': params, 'encoder_input_tokens': PROMPTS}
   for decode in (decode_tokens, beam_decode):
@@ -57,5 +59,5 @@ def test_one_part_of_full_length_is_returned_as_it_is():
   params = partitioning.init_params(
     model=MODEL, seed=1, mesh=partitioning.make_mesh()
   )
-  encoded = encode(model=MODEL, params=params, parts=[PROMPTS], length=6)
+  encoded = encode(model=MODEL, params=params, parts=[whole(PROMPTS)], length=6)
   assert encoded.shape == (4, 6, 16)

@@ -32,8 +32,8 @@ def shapes_of(lengths, monkeypatch, *, batch_size=4, longest=80, encoded=None):
 
   def encode(*, parts, length, **_):
     if encoded is not None:
-      encoded.append([part.shape for part in parts])
-    return jnp.zeros((sum(len(part) for part in parts), length, 1))
+      encoded.append([part.tokens.shape for part in parts])
+    return jnp.zeros((sum(len(part.tokens) for part in parts), length, 1))
 
   def echo(*, encoder_input_tokens, **_):
     shapes.append(encoder_input_tokens.shape)
@@ -121,7 +121,7 @@ def test_encoded_prompts_are_freed_before_the_next_batch(monkeypatch):
 
   def encode(*, parts, length, **_):
     assert not alive
-    encoded = jnp.zeros((sum(len(part) for part in parts), length, 1))
+    encoded = jnp.zeros((sum(len(part.tokens) for part in parts), length, 1))
     alive.append(None)
     weakref.finalize(encoded, alive.pop)
     return encoded

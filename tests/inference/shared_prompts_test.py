@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import seqio
 
-from it_study.inference import encoding, prompt_batches
+from it_study.inference import encoding, label_scores, prompt_batches
 from it_study.inference.decoding import Decoding
 from it_study.inference.encoding import Beginning, find_beginnings
 from it_study.models import partitioning
@@ -80,16 +80,19 @@ def without_sharing(monkeypatch):
 
 
 @variants
-def test_answers_and_scores_are_those_of_whole_prompts(variant, monkeypatch):
-  loaded = load(variant, batch_size=4)
+@pytest.mark.parametrize('batch_size', [4, 16])
+def test_answers_and_scores_are_those_of_whole_prompts(
+  variant, batch_size, monkeypatch
+):
+  loaded = load(variant, batch_size=batch_size)
   counted = []
-  extend = encoding.extend
+  padded = encoding._padded_beginnings
 
-  def count(**arguments):
-    counted.append(sum(len(part.tokens) for part in arguments['parts']))
-    return extend(**arguments)
+  def count(part, *settings):
+    counted.append(len(part.tokens))
+    return padded(part, *settings)
 
-  monkeypatch.setattr(encoding, 'extend', count)
+  monkeypatch.setattr(encoding, '_padded_beginnings', count)
   shared = decode(loaded), score(loaded)
   assert sum(counted) >= 2 * sum(len(rests) for _, _, rests in _TASKS)
   without_sharing(monkeypatch)
@@ -107,16 +110,60 @@ def test_a_beginning_is_encoded_once_although_batches_divide_its_prompts(
 ):
   loaded = load('llama', batch_size=4)
   encoded = []
-  encode = encoding.encode
+  encode = prompt_batches._Encoder._beginning
 
-  def record(**arguments):
-    encoded.extend(part.shape for part in arguments['parts'])
-    return encode(**arguments)
+  def record(encoder, tokens):
+    encoded.append(len(tokens))
+    return encode(encoder, tokens)
 
-  monkeypatch.setattr(encoding, 'encode', record)
+  monkeypatch.setattr(prompt_batches._Encoder, '_beginning', record)
   decode(loaded)
-  # The third beginning, of 2 tokens, and the first two of 20 and 11.
-  assert sorted(encoded) == [(1, 5), (1, 15), (1, 20)]
+  assert sorted(encoded) == [2, 11, 20]
+  encoded.clear()
+  score(loaded)
+  assert sorted(encoded) == [2, 11, 20]
+
+
+@variants
+def test_labels_are_scored_in_one_pass_as_after_encoded_prompts(
+  variant, monkeypatch
+):
+  loaded = load(variant, batch_size=16)
+  encoded = []
+  gather_parts = encoding._gather
+
+  def record(parts, **settings):
+    encoded.append([len(part[0][0].keys[0]) for part in parts])
+    return gather_parts(parts, **settings)
+
+  monkeypatch.setattr(encoding, '_gather', record)
+  found = score(loaded)
+  # The beginnings alone.
+  assert encoded == [[1]] * len(_TASKS)
+  monkeypatch.setattr(label_scores, 'is_one_pass', lambda *arguments: False)
+  expected = score(loaded)
+  assert len(encoded) > 2 * len(_TASKS)
+  for ours, theirs in zip(found, expected, strict=True):
+    assert ours == pytest.approx(theirs, abs=1e-5, rel=0)
+
+
+def test_many_labels_are_scored_in_several_passes(monkeypatch):
+  loaded = load('llama', batch_size=4)
+  found = score(loaded)
+  # 3 labels of up to 3 tokens are padded to 16.
+  monkeypatch.setattr(label_scores, '_CHUNK_TOKENS', 15)
+  called = []
+  score_labels = label_scores.score_labels
+
+  def record(**settings):
+    called.append(settings)
+    return score_labels(**settings)
+
+  monkeypatch.setattr(label_scores, 'score_labels', record)
+  expected = score(loaded)
+  assert called
+  for ours, theirs in zip(found, expected, strict=True):
+    assert ours == pytest.approx(theirs, abs=1e-5, rel=0)
 
 
 @pytest.mark.parametrize(

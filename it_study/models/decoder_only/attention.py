@@ -82,7 +82,8 @@ class GroupedQueryAttention(nn.Module):
         is by distance. With `before`, there is one for each group: the keys are
         those of the group, then those of its rows of `x`.
       segments: Segments of `x`, which select our kernel; None for XLA.
-      before: Keys and values of what comes before `x`, such as prompts.
+      before: Keys and values of what comes before `x`, such as prompts, in as
+        many rows; or in a single one that all rows of `x` share.
       is_causal: Whether the mask hides everything after a query. Without
         `before` this is faster.
 
@@ -100,6 +101,9 @@ class GroupedQueryAttention(nn.Module):
     elif not before:
       assert not isinstance(mask, tuple), 'one mask for all rows'
       mixed = self._attend(query, key, value, mask, is_causal=is_causal)
+    elif len(before) == 1 and len(before[0][0]) < len(x):
+      assert isinstance(mask, tuple), 'a mask for each group'
+      mixed = self._attend_after_shared(query, key, value, before[0], mask[0])
     else:
       assert isinstance(mask, tuple), 'a mask for each group'
       mixed = jnp.concatenate(
@@ -138,6 +142,52 @@ class GroupedQueryAttention(nn.Module):
       config.attention_soft_cap,
       is_causal,
     )
+
+  def _attend_after_shared(
+    self,
+    query: Float[Array, 'B H Q D'],
+    key: Float[Array, 'B J Q D'],
+    value: Float[Array, 'B J Q D'],
+    before: KeysAndValues,
+    mask: Float32[Array, 'B 1 Q K'],
+  ) -> Float[Array, 'B H Q D']:
+    """Attends to a row of keys that all queries share, then to their own."""
+    length = before[0].shape[3]
+    soft_cap = self.config.attention_soft_cap
+    on_shared, on_own = mask[..., :length], mask[..., length:]
+
+    def attend_heads(
+      arrays: tuple[Array, ...],
+    ) -> Float[Array, 'B G Q D']:
+      """Attends with the query heads of one key-value head."""
+      query, key, value, shared_keys, shared_values = arrays
+      # One large product for all queries, where they share the keys.
+      scores = [
+        capped(_product('bgqd,dl->bgql', query, shared_keys), soft_cap)
+        + on_shared,
+        capped(_product('bgqd,bkd->bgqk', query, key), soft_cap) + on_own,
+      ]
+      top = jnp.maximum(*(part.max(-1, keepdims=True) for part in scores))
+      weights = [jnp.exp(part - top) for part in scores]
+      total = sum(part.sum(-1, keepdims=True) for part in weights)
+      from_shared, from_own = (part.astype(value.dtype) for part in weights)
+      mixed = _product('bgql,ld->bgqd', from_shared, shared_values) + _product(
+        'bgqk,bkd->bgqd', from_own, value
+      )
+      return (mixed / total).astype(value.dtype)
+
+    rows, _, num_queries, head_dim = query.shape
+    grouped = query.reshape(rows, key.shape[1], -1, num_queries, head_dim)
+    mixed = jax.lax.platform_dependent(
+      (
+        *(array.swapaxes(0, 1) for array in (grouped, key, value)),
+        *(array[0] for array in before),
+      ),
+      # The scores of all heads at once do not fit a CPU's cache.
+      cpu=functools.partial(jax.lax.map, attend_heads),
+      default=jax.vmap(attend_heads),
+    )  # [J, B, G, Q, D]
+    return mixed.swapaxes(0, 1).reshape(query.shape)
 
   def step(
     self,

@@ -186,7 +186,10 @@ def append(
   *,
   length: int,
 ) -> Prompts:
-  """Puts rests after beginnings of several lengths, padded to a length."""
+  """Puts rests after beginnings of several lengths, padded to a length.
+
+  A single beginning may be that of all rests.
+  """
   (before,), (after,) = beginnings, rests
   put = functools.partial(_append, lengths=lengths, length=length)
   return (_along_tokens(put, [before, after]),)
@@ -371,7 +374,7 @@ def _join(
 
 @functools.partial(jax.jit, static_argnames=('length', 'axis'))
 def _append(
-  beginnings: Float[Array, 'B J *beginning'],
+  beginnings: Float[Array, '#B J *beginning'],
   rests: Float[Array, 'B J *rest'],
   *,
   lengths: Int[Array, ' B'],
@@ -379,6 +382,7 @@ def _append(
   axis: int,
 ) -> Float[Array, 'B J *whole']:
   """Puts rests after beginnings of several lengths, along an axis."""
+  beginnings = jnp.broadcast_to(beginnings, (len(rests), *beginnings.shape[1:]))
   longest = beginnings.shape[axis]
   places = jnp.arange(length)
   source = jnp.where(

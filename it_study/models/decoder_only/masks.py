@@ -156,7 +156,9 @@ def masks_after_prompts(
   Args:
     config: Configuration of the model.
     before: Number of tokens of each prompt before the first of a text.
-    shapes: Number of prompts in each group, and the length of their keys.
+    shapes: Number of prompts in each group, and the length of their keys. A
+      single prompt may be what all texts follow; `before` may then differ, as
+      some may see less of it.
     num_texts: Number of texts after each prompt, which do not see each other.
     length: Number of tokens of each text.
 
@@ -167,6 +169,8 @@ def masks_after_prompts(
   is_same_text = texts[:, None] == texts  # [Q, Q]
   masks, start = [], 0
   for rows, prompt_length in shapes:
+    if len(shapes) == 1:
+      rows = before.shape[0]
     lengths = before[start : start + rows]
     start += rows
     places = jnp.arange(prompt_length)[None]  # [1, L]
@@ -190,6 +194,69 @@ def masks_after_prompts(
       )
     )
   return _by_group(masks)
+
+
+def masks_of_rests(
+  config: DecoderConfig,
+  before: Int[Array, ' B'],
+  rest_lengths: Int[Array, ' B'],
+  beginning_length: int,
+  *,
+  num_places: int,
+  num_texts: int,
+  length: int,
+) -> Masks:
+  """Returns masks of rows that each hold a rest, then texts that follow it.
+
+  Args:
+    config: Configuration of the model.
+    before: Number of tokens of each beginning.
+    rest_lengths: Number of tokens of each rest.
+    beginning_length: Length of the keys of the beginnings, which come first; 0
+      for none.
+    num_places: Number of tokens that rests are padded to.
+    num_texts: Number of texts after each rest, which do not see each other.
+    length: Number of tokens of each text.
+  """
+  places = jnp.arange(beginning_length + num_places)
+  in_beginning, in_rest = jnp.split(places, [beginning_length])
+  in_rest = in_rest - beginning_length
+  after = (before + rest_lengths)[:, None]  # [B, 1]
+  positions = jnp.concatenate(
+    [
+      before[:, None] + in_rest,
+      after + jnp.tile(jnp.arange(length), num_texts),
+    ],
+    axis=1,
+  )  # [B, Q]
+  texts = jnp.repeat(jnp.arange(num_texts), length)
+  queries = jnp.concatenate([jnp.full(num_places, -1), texts])  # [Q]
+  is_token = jnp.concatenate(
+    [in_beginning < before[:, None], in_rest < rest_lengths[:, None]], axis=1
+  )[:, None]  # [B, 1, places]
+  shape = len(before), positions.shape[1]
+  is_visible = jnp.concatenate(
+    [
+      jnp.broadcast_to(is_token, (*shape, places.size)),
+      jnp.broadcast_to(queries[:, None] == texts, (*shape, texts.size)),
+    ],
+    axis=2,
+  )
+  masks = make_masks(
+    config,
+    query_positions=positions,
+    key_positions=jnp.concatenate(
+      [
+        jnp.broadcast_to(in_beginning, (len(before), beginning_length)),
+        positions,
+      ],
+      axis=1,
+    ),
+    is_visible=is_visible[:, None],
+  )
+  if beginning_length:
+    return _by_group([masks])
+  return masks.replace(is_causal=True)
 
 
 def _by_group(masks: Sequence[Masks]) -> Masks:

@@ -27,6 +27,7 @@ from it_study.models.decoder_only.config import DecoderConfig
 from it_study.models.decoder_only.masks import (
   Masks,
   masks_after_prompts,
+  masks_of_rests,
   masks_of_texts,
 )
 from it_study.models.decoder_only.stack import Decoder
@@ -141,7 +142,8 @@ class DecoderLM(nn.Module):
     """Returns the keys and values of what follows encoded beginnings.
 
     Args:
-      beginnings: Encoded beginnings, one group.
+      beginnings: Encoded beginnings, one group; or a single one that all rests
+        follow.
       lengths: Number of tokens of each beginning; may be 0.
       rests: Tokens after the beginnings, padded at the end.
     """
@@ -161,7 +163,7 @@ class DecoderLM(nn.Module):
     """Returns what `encode` returns for beginnings and their rests.
 
     Args:
-      beginnings: Encoded beginnings, one group.
+      beginnings: Encoded beginnings, as for `extend`.
       lengths: Number of tokens of each beginning.
       rests: Result of `extend`.
       length: Length of the result in tokens, at least that of every prompt.
@@ -221,6 +223,34 @@ class DecoderLM(nn.Module):
       self.config, self._stack_params, x, projected, masks=masks
     )
     return hidden.reshape(*decoder_input_tokens.shape, -1)
+
+  def read_prompts_and_targets(
+    self,
+    beginnings: Prompts,
+    lengths: Int[AnyArray, ' B'],
+    rests: Int[AnyArray, 'B Q'],
+    targets: Int[AnyArray, 'B Y T'],
+  ) -> Float[Array, 'B Y T E']:
+    """Reads the rests of prompts and targets after them in one pass.
+
+    Keeps nothing of them, unlike `extend`.
+
+    Args:
+      beginnings: Encoded beginnings, as for `extend`; none for whole prompts.
+      lengths: Number of tokens of each beginning.
+      rests: Tokens after the beginnings, padded at the end.
+      targets: Targets of each prompt, which do not see each other.
+
+    Returns:
+      Hidden states for `logits`, like those of `read_targets`.
+    """
+    x, masks = self._compiled(
+      '_begin_rests', lengths, rests, targets, shapes=_shapes(beginnings)
+    )
+    hidden = cached_passes.after_prompts(
+      self.config, self._stack_params, x, beginnings, masks=masks
+    )
+    return self._compiled('_states_of_targets', hidden, rests, targets)
 
   def logits(
     self, hidden: Float[Array, '*rows E']
@@ -335,6 +365,44 @@ class DecoderLM(nn.Module):
       length=length,
     )
     return self._embed(texts.reshape(rows, -1)), masks
+
+  def _begin_rests(
+    self,
+    lengths: Int[AnyArray, ' B'],
+    rests: Int[AnyArray, 'B Q'],
+    targets: Int[AnyArray, 'B Y T'],
+    *,
+    shapes: tuple[tuple[int, int], ...],
+  ) -> tuple[Float[Array, 'B places E'], Masks]:
+    """Begins rows of a rest, then its targets, each without its last token."""
+    rows, num_targets, length = targets.shape
+    read = jnp.asarray(targets)[:, :, :-1].reshape(rows, -1)
+    masks = masks_of_rests(
+      self.config,
+      jnp.asarray(lengths),
+      self._num_before(rests) + 1,
+      shapes[0][1] if shapes else 0,
+      num_places=rests.shape[1],
+      num_texts=num_targets,
+      length=length - 1,
+    )
+    return self._embed(jnp.concatenate([rests, read], axis=1)), masks
+
+  def _states_of_targets(
+    self,
+    hidden: Float[Array, 'B places E'],
+    rests: Int[AnyArray, 'B Q'],
+    targets: Int[AnyArray, 'B Y T'],
+  ) -> Float[Array, 'B Y T E']:
+    """Returns what each token of the targets is predicted from."""
+    rows, num_targets, length = targets.shape
+    last = jnp.maximum(self._num_before(rests), 0)[:, None, None]
+    first = jnp.take_along_axis(hidden, last, axis=1)[:, None]  # [B, 1, 1, E]
+    others = hidden[:, rests.shape[1] :].reshape(
+      rows, num_targets, length - 1, -1
+    )
+    first = jnp.broadcast_to(first, (rows, num_targets, *first.shape[2:]))
+    return jnp.concatenate([first, others], axis=2)
 
   def _embed(self, tokens: Int[AnyArray, '*rows']) -> Float[Array, '*rows E']:
     """Returns what the first layer reads."""

@@ -112,6 +112,66 @@ def test_label_scores_are_those_of_transformers(variant):
   )
 
 
+@variants
+@pytest.mark.parametrize('beginning', [0, 2])
+def test_label_scores_in_one_pass_are_those_of_transformers(variant, beginning):
+  model, params, reference = golden_model(variant)
+  prompts = padded(golden.prompts())
+  longest = max(len(label) for row in golden.labels() for label in row)
+  targets = np.stack([padded(row, longest) for row in golden.labels()])
+  # What follows its beginning is left of every prompt, also of short ones.
+  texts = [text for text in golden.prompts() if len(text) > beginning]
+  rows = [len(text) > beginning for text in golden.prompts()]
+  encoded = ()
+  if beginning:
+    encoded = apply(
+      model, params, prompts[rows][:, :beginning], method='encode'
+    )
+  hidden = apply(
+    model,
+    params,
+    encoded,
+    np.full(len(texts), beginning),
+    padded([text[beginning:] for text in texts]),
+    targets[rows],
+    method='read_prompts_and_targets',
+  )
+  logits = apply(model, params, hidden, method='logits')
+  chosen = np.take_along_axis(
+    np.asarray(jax.nn.log_softmax(logits)),
+    np.maximum(targets[rows], 0)[..., None],
+    axis=-1,
+  )[..., 0]
+  np.testing.assert_allclose(
+    np.where(targets[rows] == PAD, 0, chosen).sum(-1),
+    reference['scores'][rows],
+    atol=1e-4,
+    rtol=0,
+  )
+
+
+@variants
+def test_a_shared_beginning_is_read_like_one_for_each_prompt(variant):
+  model, params, _ = golden_model(variant)
+  text = max(golden.prompts(), key=len)
+  (shared,) = apply(model, params, np.array([text]), method='encode')
+  alone = jax.tree.map(lambda array: np.repeat(array, 3, axis=0), shared)
+  # The last one sees nothing of it.
+  lengths = np.array([len(text), len(text) - 2, 0])
+  rests = padded([[9, 7], [5], [6, 8, 4]])
+  targets = np.array([[[3, 4, 1], [7, 1, PAD]]] * 3)
+  found, expected = [], []
+  for beginning, results in (((shared,), found), ((alone,), expected)):
+    settings = model, params, beginning, lengths
+    extended = apply(*settings, rests, method='extend')
+    appended = model.append(beginning, lengths, extended, length=len(text) + 3)
+    read = apply(*settings, rests, targets, method='read_prompts_and_targets')
+    results += jax.tree.leaves((extended, appended, read))
+  for ours, theirs in zip(found, expected, strict=True):
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize('variant', ['qwen2', 'gemma3'])
 def test_rows_of_one_prompt_share_its_cache(variant):
   model, params, _ = golden_model(variant)
