@@ -23,11 +23,9 @@ import dataclasses
 import importlib.util
 import json
 import math
-import os
 import re
-import subprocess
-import sys
-import time
+
+import new_process
 
 _ROWS, _INPUTS, _TARGETS = 128, 1024, 128
 _LARGE = (32_128, 1024, 16, 64, 2816, 24, 24)
@@ -129,25 +127,12 @@ def main() -> None:
 
 def _run(name: str, topology: str) -> str:
   """Compiles a program in a new process, and describes its costs."""
-  started = time.time()
-  process = subprocess.run(
-    [sys.executable, __file__, '--one', name, '--topology', topology],
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
-    capture_output=True,
-    text=True,
-    check=False,
+  result, seconds = new_process.measure(
+    *(__file__, '--one', name, '--topology', topology),
+    environment={'JAX_PLATFORMS': 'cpu'},
   )
-  seconds = time.time() - started
-  if process.returncode:
-    exhausted = [
-      line
-      for line in process.stderr.splitlines()
-      if 'RESOURCE_EXHAUSTED' in line
-    ]
-    return f'does not compile, after {seconds:.0f} s: ' + (
-      exhausted[-1] if exhausted else process.stderr[-2000:]
-    )
-  result = json.loads(process.stdout.splitlines()[-1])
+  if isinstance(result, str):
+    return f'does not compile, after {seconds:.0f} s: {result}'
   return (
     f'{result["seconds"]:.3f} s, {result["bytes"] / 2**30:.2f} GiB per chip, '
     f'{result["flops"]:.3e} FLOP in products, '
