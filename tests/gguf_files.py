@@ -53,14 +53,7 @@ def tensors(architecture: str = 'llama') -> dict[str, np.ndarray]:
     return random.normal(size=shape).astype(np.float32)
 
   layer = 'model.layers.0'
-  of_gemma = {
-    f'{layer}.self_attn.q_norm.weight': drawn(HEAD_DIM),
-    f'{layer}.self_attn.k_norm.weight': drawn(HEAD_DIM),
-    f'{layer}.pre_feedforward_layernorm.weight': drawn(WIDTH),
-    f'{layer}.post_feedforward_layernorm.weight': drawn(WIDTH),
-  }
-  return {
-    **(of_gemma if architecture == 'gemma3' else {}),
+  of_llama = {
     'model.embed_tokens.weight': drawn(VOCAB, WIDTH),
     'model.norm.weight': drawn(WIDTH),
     f'{layer}.input_layernorm.weight': drawn(WIDTH),
@@ -72,6 +65,15 @@ def tensors(architecture: str = 'llama') -> dict[str, np.ndarray]:
     f'{layer}.mlp.gate_proj.weight': drawn(MLP, WIDTH),
     f'{layer}.mlp.up_proj.weight': drawn(MLP, WIDTH),
     f'{layer}.mlp.down_proj.weight': drawn(WIDTH, MLP),
+  }
+  if architecture != 'gemma3':
+    return of_llama
+  return {
+    **of_llama,
+    f'{layer}.self_attn.q_norm.weight': drawn(HEAD_DIM),
+    f'{layer}.self_attn.k_norm.weight': drawn(HEAD_DIM),
+    f'{layer}.pre_feedforward_layernorm.weight': drawn(WIDTH),
+    f'{layer}.post_feedforward_layernorm.weight': drawn(WIDTH),
   }
 
 
