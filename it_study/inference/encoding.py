@@ -364,8 +364,8 @@ def _append_layers(
   length: int,
   mesh: Mesh | None,
 ) -> Any:
-  whole = model.append(beginnings, lengths, rests, length=length)
-  return _split_rows(whole, mesh)
+  appended = model.append(beginnings, lengths, rests, length=length)
+  return _split_rows(appended, mesh)
 
 
 _append_at_once = jax.jit(

@@ -13,8 +13,6 @@ _SPLIT_QWEN = (
   r' ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 )
 _SPLIT_LLAMA3 = _SPLIT_QWEN.replace(r'|\p{N}|', r'|\p{N}{1,3}|')
-
-
 # What llama.cpp takes for LLaMA's SentencePiece model if the file does not say.
 _SENTENCEPIECE_DEFAULTS = {
   'ggml.bos_token_id': 1,
@@ -103,7 +101,9 @@ def tokenizer_files(
         'file again.'
       )
   _check_sizes(fields, source)
-  tokenizer = make(fields, source)
+  if model == 'llama':
+    _check_merges(fields, source)
+  tokenizer = make(fields)
   ends = {
     fields[f'ggml.{name}_token_id']
     for name in _ENDS
@@ -119,33 +119,16 @@ def tokenizer_files(
   return texts
 
 
-def _sentencepiece(fields: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _sentencepiece(fields: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the tokenizer.json of a SentencePiece BPE model such as LLaMA's.
 
   As in llama.cpp, a space is also put before what follows a control token.
   """
-  tokens, scores = fields['ggml.tokens'], fields['ggml.scores']
-  types = fields['ggml.token_type']
-  bytes_ = {f'<0x{byte:02X}>' for byte in range(256)}
-  merged = {
-    score
-    for token, score, type_ in zip(tokens, scores, types, strict=True)
-    if type_ == tokenizer_json.NORMAL and len(token) > 1
-  }
-  for lacks, found in (
-    ('has no tokens of single bytes', not bytes_.issubset(tokens)),
-    # As of conversions without the SentencePiece model.
-    ('gives all tokens the same score', len(merged) == 1),
-  ):
-    if found:
-      raise InputError(
-        f'{source}: the tokenizer {lacks}, so that texts cannot be split as '
-        "the model expects. Use the model's folder in Hugging Face's format."
-      )
+  tokens = fields['ggml.tokens']
   return tokenizer_json.sentencepiece_bpe(
     tokens,
-    scores=scores,
-    types=types,
+    scores=fields['ggml.scores'],
+    types=fields['ggml.token_type'],
     unknown=tokens[fields['ggml.unknown_token_id']],
     added=_added_tokens(fields),
     begin=_begin(fields),
@@ -153,9 +136,8 @@ def _sentencepiece(fields: Mapping[str, Any], source: str) -> dict[str, Any]:
   )
 
 
-def _byte_level(fields: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _byte_level(fields: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the tokenizer.json of a byte-level BPE."""
-  del source
   normalizer, pre_tokenizers, is_llama3 = _PRE_TOKENIZERS[fields['ggml.pre']]
   tokens, begin = fields['ggml.tokens'], _begin(fields)
   return {
@@ -199,6 +181,29 @@ def _check_sizes(fields: Mapping[str, Any], source: str) -> None:
       raise InputError(
         f'{source}: tokenizer.ggml.{name}_token_id is {value}, but there are '
         f'{size} tokens. Download the file again.'
+      )
+
+
+def _check_merges(fields: Mapping[str, Any], source: str) -> None:
+  """Refuses a SentencePiece model that does not say how texts are split."""
+  tokens, scores = fields['ggml.tokens'], fields['ggml.scores']
+  bytes_ = {f'<0x{byte:02X}>' for byte in range(256)}
+  merged = {
+    score
+    for token, score, type_ in zip(
+      tokens, scores, fields['ggml.token_type'], strict=True
+    )
+    if type_ == tokenizer_json.NORMAL and len(token) > 1
+  }
+  for lacks, found in (
+    ('has no tokens of single bytes', not bytes_.issubset(tokens)),
+    # As of conversions without the SentencePiece model.
+    ('gives all tokens the same score', len(merged) == 1),
+  ):
+    if found:
+      raise InputError(
+        f'{source}: the tokenizer {lacks}, so that texts cannot be split as '
+        "the model expects. Use the model's folder in Hugging Face's format."
       )
 
 

@@ -218,9 +218,7 @@ def masks_of_rests(
     num_texts: Number of texts after each rest, which do not see each other.
     length: Number of tokens of each text.
   """
-  places = jnp.arange(beginning_length + num_places)
-  in_beginning, in_rest = jnp.split(places, [beginning_length])
-  in_rest = in_rest - beginning_length
+  in_beginning, in_rest = jnp.arange(beginning_length), jnp.arange(num_places)
   after = (before + rest_lengths)[:, None]  # [B, 1]
   positions = jnp.concatenate(
     [
@@ -237,7 +235,7 @@ def masks_of_rests(
   shape = len(before), positions.shape[1]
   is_visible = jnp.concatenate(
     [
-      jnp.broadcast_to(is_token, (*shape, places.size)),
+      jnp.broadcast_to(is_token, (*shape, is_token.shape[2])),
       jnp.broadcast_to(queries[:, None] == texts, (*shape, texts.size)),
     ],
     axis=2,
